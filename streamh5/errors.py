@@ -1,0 +1,154 @@
+"""Every error that streamh5 raises, in one tree.
+
+::
+
+    StreamH5Error
+    ├── SpecError            ValueError        what was asked for contradicts itself or HDF5
+    │   ├── PathError                          a dataset, group or link name
+    │   ├── ShapeError                         a shape or maxshape
+    │   ├── ChunkShapeError                    chunks
+    │   ├── FilterError                        compression, its options, filter order
+    │   ├── FillValueError                     a fill value that the dtype cannot hold
+    │   └── AttributeValueError                an attribute's name or value
+    ├── DatatypeError        TypeError         a dtype that cannot be written
+    ├── LimitError           OverflowError     a limit of the file format
+    ├── BlockError           ValueError        a block that does not fit where it is put
+    ├── SourceError          ValueError        a source that cannot be streamed
+    │   ├── UnknownChunksError                 dask chunks of unknown (nan) size
+    │   └── SchedulerError                     a dask scheduler that cannot write
+    ├── StateError           RuntimeError      a call at the wrong time: after close, after a failure
+    ├── SinkError            OSError           the destination
+    │   ├── DestinationExistsError  FileExistsError
+    │   ├── DestinationMissingError FileNotFoundError   its directory does not exist
+    │   └── DestinationBusyError    BlockingIOError     another writer holds it
+    ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
+    └── MissingCodecError    ImportError       a codec package that is not installed
+
+The message names the object, the numbers and what to do; the numbers are also in ``facts``.
+An error that the user's own code raises (a dask task, an iterator) passes through unchanged, with
+a note that says which chunk was being written.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AttributeValueError",
+    "BlockError",
+    "ChunkShapeError",
+    "DatatypeError",
+    "DestinationBusyError",
+    "DestinationExistsError",
+    "DestinationMissingError",
+    "FillValueError",
+    "FilterError",
+    "FormatError",
+    "LimitError",
+    "MissingCodecError",
+    "PathError",
+    "SchedulerError",
+    "ShapeError",
+    "SinkError",
+    "SourceError",
+    "SpecError",
+    "StateError",
+    "StreamH5Error",
+    "UnknownChunksError",
+]
+
+
+class StreamH5Error(Exception):
+    """Base of every error raised by streamh5.
+
+    Parameters
+    ----------
+    message
+        Object, numbers and what to do, in one sentence or two.
+    **facts
+        The same numbers for programs, kept in ``facts``.
+    """
+
+    facts: dict[str, object]
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class SpecError(StreamH5Error, ValueError):
+    """What was asked for contradicts itself or cannot be an HDF5 object."""
+
+
+class PathError(SpecError):
+    """A dataset, group or link name that HDF5 cannot hold or that is taken."""
+
+
+class ShapeError(SpecError):
+    """A shape or maxshape that cannot be written."""
+
+
+class ChunkShapeError(SpecError):
+    """A chunk shape that does not fit its dataset."""
+
+
+class FilterError(SpecError):
+    """An unknown filter, an option out of range, or filters in an order that cannot be undone."""
+
+
+class FillValueError(SpecError):
+    """A fill value that the dataset's dtype cannot hold."""
+
+
+class AttributeValueError(SpecError):
+    """An attribute name or value that cannot be written."""
+
+
+class DatatypeError(StreamH5Error, TypeError):
+    """A dtype that cannot be written to HDF5."""
+
+
+class LimitError(StreamH5Error, OverflowError):
+    """A limit of the HDF5 file format would be passed."""
+
+
+class BlockError(StreamH5Error, ValueError):
+    """A block that does not fit where it is put: shape, alignment, position or size."""
+
+
+class SourceError(StreamH5Error, ValueError):
+    """A source that cannot be streamed."""
+
+
+class UnknownChunksError(SourceError):
+    """A dask array with chunks of unknown (nan) size."""
+
+
+class SchedulerError(SourceError):
+    """A dask scheduler that streamh5 cannot write through."""
+
+
+class StateError(StreamH5Error, RuntimeError):
+    """A call at the wrong time: after close, after a failure, twice."""
+
+
+class SinkError(StreamH5Error, OSError):
+    """The destination cannot be written."""
+
+
+class DestinationExistsError(SinkError, FileExistsError):
+    """The destination exists and was not to be replaced."""
+
+
+class DestinationMissingError(SinkError, FileNotFoundError):
+    """The directory of the destination does not exist."""
+
+
+class DestinationBusyError(SinkError, BlockingIOError):
+    """Another writer is at work on the same destination."""
+
+
+class FormatError(StreamH5Error, ValueError):
+    """Bytes that are not what an HDF5 structure must be."""
+
+
+class MissingCodecError(StreamH5Error, ImportError):
+    """A codec package that is not installed; the message names the extra to install."""
