@@ -1,0 +1,284 @@
+"""Data layout message, versions 3 to 5 (specification IV.A.2.i)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TypeAlias
+
+from streamh5.errors import ChunkShapeError, LimitError
+from streamh5.format.object_header import Message, MessageType
+from streamh5.format.primitives import (
+    MAX_CHUNK_NBYTES,
+    MAX_COMPACT_NBYTES,
+    UNDEFINED_ADDRESS,
+    address,
+    encoded_length,
+    length,
+    uint,
+)
+
+
+class _Class(IntEnum):
+    COMPACT = 0
+    CONTIGUOUS = 1
+    CHUNKED = 2
+
+
+class _IndexType(IntEnum):
+    SINGLE_CHUNK = 1
+    IMPLICIT = 2
+    FIXED_ARRAY = 3
+    EXTENSIBLE_ARRAY = 4
+    V2_BTREE = 5
+
+
+class _ChunkedFlag(IntFlag):
+    DONT_FILTER_PARTIAL_EDGE_CHUNKS = 0x01
+    SINGLE_INDEX_WITH_FILTER = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class SingleChunk:
+    """The one chunk of a dataset, found without an index.
+
+    Parameters
+    ----------
+    address
+        Of the chunk; undefined when it was never written.
+    stored_nbytes
+        Size after filters; None exactly when the dataset has no filters.
+    filter_mask
+        Bit i set: filter i was skipped.
+    """
+
+    address: int = UNDEFINED_ADDRESS
+    stored_nbytes: int | None = None
+    filter_mask: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Implicit:
+    """All chunks of the grid one after the other from `address`, unfiltered, none missing."""
+
+    address: int = UNDEFINED_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class FixedArray:
+    """A Fixed Array whose header is at `address`; `page_bits` as in that header."""
+
+    page_bits: int
+    address: int = UNDEFINED_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensibleArray:
+    """An Extensible Array whose header is at `address`; the numbers as in that header."""
+
+    address: int = UNDEFINED_ADDRESS
+    max_n_elements_bits: int = 32
+    n_index_block_elements: int = 4
+    min_n_data_block_pointers: int = 4
+    min_n_data_block_elements: int = 16
+    page_bits: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class V2BTree:
+    """A version 2 B-tree whose header is at `address`; the numbers as in that header."""
+
+    node_size: int
+    address: int = UNDEFINED_ADDRESS
+    split_percent: int = 100
+    merge_percent: int = 40
+
+
+ChunkIndex: TypeAlias = SingleChunk | Implicit | FixedArray | ExtensibleArray | V2BTree
+
+
+@dataclass(frozen=True, slots=True)
+class CompactLayout:
+    """Raw data inside the message."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContiguousLayout:
+    """Raw data in one block of `nbytes` at `address` (undefined: nothing stored, reads as fill value)."""
+
+    address: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedLayout:
+    """Raw data in chunks.
+
+    Parameters
+    ----------
+    chunks
+        Shape of a chunk, of the dataset's rank.
+    element_nbytes
+        Size of the datatype.
+    index
+        How chunks are found.
+    version
+        4, or 5 for chunks of 4 GiB and more (HDF5 2.0).
+    filter_partial_edge_chunks
+        False: chunks that reach over the shape are stored unfiltered.
+    """
+
+    chunks: tuple[int, ...]
+    element_nbytes: int
+    index: ChunkIndex
+    version: int = 4
+    filter_partial_edge_chunks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedLayoutV3:
+    """Raw data in chunks found by the version 1 B-tree at `address`, for HDF5 before 1.10."""
+
+    chunks: tuple[int, ...]
+    element_nbytes: int
+    address: int
+
+
+DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | ChunkedLayoutV3
+
+
+def encode_data_layout(layout: DataLayout) -> Message:
+    """Encode a data layout message.
+
+    Raises
+    ------
+    LimitError
+        Compact data of more than 65,531 bytes, or a chunk of 4 GiB and more below version 5.
+    ChunkShapeError
+        A chunk dimension below 1.
+    """
+    match layout:
+        case CompactLayout():
+            body = _encode_compact(layout)
+        case ContiguousLayout():
+            body = b"".join(
+                (
+                    uint(3, 1, "layout version"),
+                    uint(_Class.CONTIGUOUS, 1, "layout class"),
+                    address(layout.address, "contiguous data address"),
+                    length(layout.nbytes, "contiguous data size"),
+                )
+            )
+        case ChunkedLayout():
+            body = _encode_chunked(layout)
+        case ChunkedLayoutV3():
+            body = _encode_chunked_v3(layout)
+    return Message(MessageType.DATA_LAYOUT, body)
+
+
+def _encode_compact(layout: CompactLayout) -> bytes:
+    nbytes = len(layout.data)
+    if nbytes > MAX_COMPACT_NBYTES:
+        raise LimitError(
+            f"{nbytes} bytes do not fit a compact layout, which holds {MAX_COMPACT_NBYTES}; "
+            "store the data contiguous or chunked",
+            nbytes=nbytes,
+            limit=MAX_COMPACT_NBYTES,
+        )
+    return b"".join(
+        (
+            uint(3, 1, "layout version"),
+            uint(_Class.COMPACT, 1, "layout class"),
+            uint(nbytes, 2, "compact data size"),
+            layout.data,
+        )
+    )
+
+
+def _encode_chunked(layout: ChunkedLayout) -> bytes:
+    """Versions 4 and 5. The dimensions take the fewest bytes that hold the largest: HDF5 2.0 insists."""
+    _check_chunk(layout, max_nbytes=None if layout.version >= 5 else MAX_CHUNK_NBYTES)
+    dims = (*layout.chunks, layout.element_nbytes)
+    width = encoded_length(max(dims))
+    flags = 0 if layout.filter_partial_edge_chunks else _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
+    if isinstance(layout.index, SingleChunk) and layout.index.stored_nbytes is not None:
+        flags |= _ChunkedFlag.SINGLE_INDEX_WITH_FILTER
+    return b"".join(
+        (
+            uint(layout.version, 1, "layout version"),
+            uint(_Class.CHUNKED, 1, "layout class"),
+            uint(flags, 1, "flags"),
+            uint(len(dims), 1, "dimensionality"),
+            uint(width, 1, "dimension size encoded length"),
+            *(uint(size, width, "chunk dimension size") for size in dims),
+            _encode_index(layout.index),
+        )
+    )
+
+
+def _encode_index(index: ChunkIndex) -> bytes:
+    match index:
+        case SingleChunk():
+            parts = [uint(_IndexType.SINGLE_CHUNK, 1, "chunk indexing type")]
+            if index.stored_nbytes is not None:
+                parts.append(length(index.stored_nbytes, "size of filtered chunk"))
+                parts.append(uint(index.filter_mask, 4, "filters for chunk"))
+        case Implicit():
+            parts = [uint(_IndexType.IMPLICIT, 1, "chunk indexing type")]
+        case FixedArray():
+            parts = [
+                uint(_IndexType.FIXED_ARRAY, 1, "chunk indexing type"),
+                uint(index.page_bits, 1, "page bits"),
+            ]
+        case ExtensibleArray():
+            # The header of the array has the two minima in the other order.
+            parts = [
+                uint(_IndexType.EXTENSIBLE_ARRAY, 1, "chunk indexing type"),
+                uint(index.max_n_elements_bits, 1, "max bits"),
+                uint(index.n_index_block_elements, 1, "index elements"),
+                uint(index.min_n_data_block_pointers, 1, "min pointers"),
+                uint(index.min_n_data_block_elements, 1, "min elements"),
+                uint(index.page_bits, 1, "page bits"),
+            ]
+        case V2BTree():
+            parts = [
+                uint(_IndexType.V2_BTREE, 1, "chunk indexing type"),
+                uint(index.node_size, 4, "node size"),
+                uint(index.split_percent, 1, "split percent"),
+                uint(index.merge_percent, 1, "merge percent"),
+            ]
+    return b"".join((*parts, address(index.address, "chunk index address")))
+
+
+def _encode_chunked_v3(layout: ChunkedLayoutV3) -> bytes:
+    _check_chunk(layout, max_nbytes=MAX_CHUNK_NBYTES)
+    dims = (*layout.chunks, layout.element_nbytes)
+    return b"".join(
+        (
+            uint(3, 1, "layout version"),
+            uint(_Class.CHUNKED, 1, "layout class"),
+            uint(len(dims), 1, "dimensionality"),
+            address(layout.address, "B-tree address"),
+            *(uint(size, 4, "chunk dimension size") for size in dims),
+        )
+    )
+
+
+def _check_chunk(layout: ChunkedLayout | ChunkedLayoutV3, *, max_nbytes: int | None) -> None:
+    if not layout.chunks or min(layout.chunks) < 1:
+        raise ChunkShapeError(
+            f"chunks {layout.chunks} must have at least one dimension and no size below 1",
+            chunks=layout.chunks,
+        )
+    nbytes = math.prod(layout.chunks) * layout.element_nbytes
+    if max_nbytes is not None and nbytes > max_nbytes:
+        raise LimitError(
+            f"a chunk {layout.chunks} of {layout.element_nbytes}-byte elements has {nbytes} bytes; "
+            f"HDF5 before 2.0 allows {max_nbytes}: choose smaller chunks",
+            chunks=layout.chunks,
+            nbytes=nbytes,
+            limit=max_nbytes,
+        )

@@ -1,0 +1,87 @@
+"""Dataspace message, version 2 (specification IV.A.2.b)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from streamh5.errors import LimitError, ShapeError
+from streamh5.format.object_header import Message, MessageType
+from streamh5.format.primitives import MAX_RANK, UNLIMITED, length, uint
+
+
+class _Type(IntEnum):
+    SCALAR = 0
+    SIMPLE = 1
+    NULL = 2
+
+
+class _Flag(IntFlag):
+    MAXIMUM_DIMENSIONS = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class Dataspace:
+    """The shape of a dataset or attribute.
+
+    Parameters
+    ----------
+    shape
+        ``()`` for a scalar, None for a null dataspace.
+    maxshape
+        Same rank, None in it for unlimited; None for "as `shape`".
+
+    Raises
+    ------
+    ShapeError
+        A dimension is negative or above its maximum, or the ranks differ.
+    LimitError
+        More than 32 dimensions.
+    """
+
+    shape: tuple[int, ...] | None
+    maxshape: tuple[int | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.shape or ()
+        if len(shape) > MAX_RANK:
+            raise LimitError(
+                f"shape has {len(shape)} dimensions; HDF5 allows {MAX_RANK}", rank=len(shape), limit=MAX_RANK
+            )
+        if any(size < 0 for size in shape):
+            raise ShapeError(f"shape {shape} has a negative dimension", shape=shape)
+        if self.maxshape is None:
+            return
+        if len(self.maxshape) != len(shape) or not all(
+            most is None or size <= most for size, most in zip(shape, self.maxshape, strict=True)
+        ):
+            raise ShapeError(
+                f"shape {shape} does not fit maxshape {self.maxshape}; each maximum must be None "
+                "or at least the size",
+                shape=shape,
+                maxshape=self.maxshape,
+            )
+
+
+def encode_dataspace(dataspace: Dataspace) -> Message:
+    """Encode a dataspace message.
+
+    Raises
+    ------
+    LimitError
+        A dimension does not fit 8 bytes.
+    """
+    shape = dataspace.shape or ()
+    maxshape = dataspace.maxshape or ()
+    space_type = _Type.NULL if dataspace.shape is None else _Type.SIMPLE if shape else _Type.SCALAR
+    body = b"".join(
+        (
+            uint(2, 1, "dataspace version"),
+            uint(len(shape), 1, "dimensionality"),
+            uint(_Flag.MAXIMUM_DIMENSIONS if maxshape else 0, 1, "flags"),
+            uint(space_type, 1, "type"),
+            *(length(size, "dimension size") for size in shape),
+            *(length(UNLIMITED if size is None else size, "dimension maximum size") for size in maxshape),
+        )
+    )
+    return Message(MessageType.DATASPACE, body)

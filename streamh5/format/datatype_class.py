@@ -1,0 +1,194 @@
+"""The datatype classes of HDF5 as records (specification IV.A.2.d).
+
+A numpy dtype stands for most of them. These records say what numpy cannot: strings of variable length,
+references, tags of opaque data, complex numbers of HDF5 2.0, byte layouts of floats.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from streamh5.format.character_set import CharacterSet
+from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, SIZEOF_VARIABLE_LENGTH_ELEMENT
+from streamh5.format.primitives import SIZEOF_ADDRESS
+
+
+class StringPadding(IntEnum):
+    """How a string shorter than its element ends."""
+
+    NULL_TERMINATE = 0
+    NULL_PAD = 1
+    SPACE_PAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """An integer of `nbytes` bytes."""
+
+    nbytes: int
+    signed: bool
+    big_endian: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingPoint:
+    """A binary floating-point number; locations and sizes in bits, from the lowest.
+
+    Parameters
+    ----------
+    nbytes, precision
+        Bytes of an element, and the bits of them in use.
+    sign_location, exponent_location, exponent_size, mantissa_location, mantissa_size, exponent_bias
+        As in IEEE 754.
+    implied_msb
+        Whether the highest mantissa bit is left out, as it always is 1.
+    big_endian
+        Byte order.
+    """
+
+    nbytes: int
+    precision: int
+    sign_location: int
+    exponent_location: int
+    exponent_size: int
+    mantissa_location: int
+    mantissa_size: int
+    exponent_bias: int
+    implied_msb: bool = True
+    big_endian: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLengthString:
+    """Text of at most `nbytes` bytes."""
+
+    nbytes: int
+    charset: CharacterSet = CharacterSet.ASCII
+    padding: StringPadding = StringPadding.NULL_PAD
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """`nbytes` bytes that only their `tag` describes."""
+
+    nbytes: int
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompoundMember:
+    """A field of a compound: its name, its position in the element, its type."""
+
+    name: str
+    position: int
+    datatype: DatatypeClass
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """Named members inside `nbytes` bytes; what they leave is padding."""
+
+    nbytes: int
+    members: tuple[CompoundMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReference:
+    """The address of an object header."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return SIZEOF_ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class RegionReference:
+    """The global heap id of an object's address and a selection in it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return SIZEOF_GLOBAL_HEAP_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Enumeration:
+    """Names for values of an integer type."""
+
+    base: FixedPoint
+    members: tuple[tuple[str, int], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return self.base.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class VariableLengthString:
+    """Text of any length in the global heap."""
+
+    charset: CharacterSet = CharacterSet.UTF8
+    padding: StringPadding = StringPadding.NULL_TERMINATE
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return SIZEOF_VARIABLE_LENGTH_ELEMENT
+
+
+@dataclass(frozen=True, slots=True)
+class VariableLengthSequence:
+    """Any number of `base` elements in the global heap."""
+
+    base: DatatypeClass
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return SIZEOF_VARIABLE_LENGTH_ELEMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A fixed `shape` of `base` elements as one element."""
+
+    base: DatatypeClass
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return self.base.nbytes * math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """A real and an imaginary part of type `base`; only HDF5 2.0 and later open it."""
+
+    base: FloatingPoint
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return 2 * self.base.nbytes
+
+
+DatatypeClass: TypeAlias = (
+    FixedPoint
+    | FloatingPoint
+    | FixedLengthString
+    | Opaque
+    | Compound
+    | ObjectReference
+    | RegionReference
+    | Enumeration
+    | VariableLengthString
+    | VariableLengthSequence
+    | Array
+    | Complex
+)

@@ -1,0 +1,176 @@
+"""The HDF5 datatype of a numpy dtype, as h5py chooses it.
+
+h5py marks what numpy has no dtype for in the dtype's metadata (``h5py.string_dtype()`` and its like);
+those marks are understood here, also inside structured dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from streamh5.errors import DatatypeError
+from streamh5.format.character_set import CharacterSet
+from streamh5.format.datatype_class import (
+    Array,
+    Compound,
+    CompoundMember,
+    DatatypeClass,
+    Enumeration,
+    FixedLengthString,
+    FixedPoint,
+    FloatingPoint,
+    ObjectReference,
+    Opaque,
+    RegionReference,
+    VariableLengthSequence,
+    VariableLengthString,
+)
+
+# By stored mantissa bits: float16, float32, float64, x87 extended, binary128.
+_IEEE_FLOATS = {
+    10: FloatingPoint(2, 16, 15, 10, 5, 0, 10, 15),
+    23: FloatingPoint(4, 32, 31, 23, 8, 0, 23, 127),
+    52: FloatingPoint(8, 64, 63, 52, 11, 0, 52, 1023),
+    63: FloatingPoint(16, 80, 79, 64, 15, 0, 64, 16383, implied_msb=False),
+    112: FloatingPoint(16, 128, 127, 112, 15, 0, 112, 16383),
+}
+_BFLOAT16 = FloatingPoint(2, 16, 15, 7, 8, 0, 7, 127)
+_BOOL = Enumeration(FixedPoint(1, signed=True), (("FALSE", 0), ("TRUE", 1)))
+
+_HINTS = {
+    "U": "; write it as UTF-8: h5py.string_dtype(), or h5py.string_dtype('utf-8', nbytes)",
+    "O": "; say what the objects are: h5py.string_dtype() or h5py.vlen_dtype(...)",
+}
+
+
+def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
+    """Return the record of the HDF5 datatype that holds elements of `dtype`.
+
+    Parameters
+    ----------
+    dtype
+        Any numpy dtype.
+    path
+        Where it stands inside an outer structured dtype, for the error.
+
+    Raises
+    ------
+    DatatypeError
+        The dtype, or a member of it, has no HDF5 datatype.
+    """
+    marked = _from_metadata(dtype, path)
+    if marked is not None:
+        return marked
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        if 0 in shape:
+            raise _refusal(dtype, path, "; HDF5 arrays have no dimension of size 0")
+        return Array(datatype_from_dtype(base, f"{path}[{', '.join(map(str, shape))}]"), shape)
+    if dtype.names is not None:
+        return _compound(dtype, path)
+    if dtype.name == "bfloat16":
+        return _BFLOAT16
+    if dtype.itemsize == 0:
+        raise _refusal(dtype, path, "; HDF5 has no elements of size 0")
+    return _atomic(dtype, path)
+
+
+def _atomic(dtype: np.dtype[Any], path: str) -> DatatypeClass:
+    big_endian = dtype.str.startswith(">")
+    match dtype.kind:
+        case "b":
+            return _BOOL
+        case "i" | "u":
+            return FixedPoint(dtype.itemsize, signed=dtype.kind == "i", big_endian=big_endian)
+        case "f":
+            return _floating_point(dtype, path)
+        case "c":
+            part = _floating_point(np.dtype(f"{dtype.str[0]}f{dtype.itemsize // 2}"), path)
+            members = (CompoundMember("r", 0, part), CompoundMember("i", part.nbytes, part))
+            return Compound(dtype.itemsize, members)
+        case "S":
+            return FixedLengthString(dtype.itemsize)
+        case "T":
+            return VariableLengthString()
+        case "V" if dtype.type is np.void:
+            return Opaque(dtype.itemsize)
+        case "M" | "m":
+            return Opaque(dtype.itemsize, f"NUMPY:{dtype.str}")
+        case _:
+            raise _refusal(dtype, path, _HINTS.get(dtype.kind, ""))
+
+
+def _floating_point(dtype: np.dtype[Any], path: str) -> FloatingPoint:
+    record = _IEEE_FLOATS.get(np.finfo(dtype).nmant)
+    if record is None or record.nbytes != dtype.itemsize:
+        raise _refusal(dtype, path, "; its byte layout is not known")
+    if not dtype.str.startswith(">"):
+        return record
+    return FloatingPoint(
+        record.nbytes,
+        record.precision,
+        record.sign_location,
+        record.exponent_location,
+        record.exponent_size,
+        record.mantissa_location,
+        record.mantissa_size,
+        record.exponent_bias,
+        implied_msb=record.implied_msb,
+        big_endian=True,
+    )
+
+
+def _compound(dtype: np.dtype[Any], path: str) -> Compound:
+    fields: Mapping[str, tuple[Any, ...]] = dtype.fields or {}
+    members = tuple(
+        CompoundMember(name, fields[name][1], datatype_from_dtype(fields[name][0], _join(path, name)))
+        for name in dtype.names or ()
+    )
+    if not members:
+        raise _refusal(dtype, path, "; a compound datatype needs at least one field")
+    for name in (member.name for member in members):
+        if not name or "\0" in name:
+            raise _refusal(dtype, _join(path, name), "; a field's name is not empty and has no NUL")
+    in_order = sorted(members, key=lambda member: member.position)
+    for before, after in pairwise(in_order):
+        if before.position + before.datatype.nbytes > after.position:
+            raise _refusal(dtype, path, f"; its fields {before.name!r} and {after.name!r} overlap")
+    return Compound(dtype.itemsize, members)
+
+
+def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
+    """Read h5py's marks; None when there are none."""
+    metadata: Mapping[str, Any] = dtype.metadata or {}
+    if "vlen" in metadata:
+        base = metadata["vlen"]
+        if base is str:
+            return VariableLengthString(CharacterSet.UTF8)
+        if base is bytes:
+            return VariableLengthString(CharacterSet.ASCII)
+        return VariableLengthSequence(datatype_from_dtype(np.dtype(base), f"{path}[...]"))
+    if "ref" in metadata:
+        is_region = metadata["ref"].__name__ == "RegionReference"
+        return RegionReference() if is_region else ObjectReference()
+    if "enum" in metadata:
+        base_record = _atomic(dtype, path)
+        if not isinstance(base_record, FixedPoint):
+            raise _refusal(dtype, path, "; an enumeration has an integer dtype")
+        return Enumeration(base_record, tuple(sorted(metadata["enum"].items())))
+    if "h5py_opaque" in metadata:
+        return Opaque(dtype.itemsize, f"NUMPY:{dtype.str}")
+    if metadata.get("h5py_encoding") == "utf-8" and dtype.kind == "S":
+        return FixedLengthString(dtype.itemsize, CharacterSet.UTF8)
+    return None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _refusal(dtype: np.dtype[Any], path: str, hint: str) -> DatatypeError:
+    where = f"field {path!r}: " if path else ""
+    return DatatypeError(f"{where}dtype {dtype} cannot be written to HDF5{hint}", dtype=dtype, path=path)

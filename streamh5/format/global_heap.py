@@ -1,0 +1,135 @@
+"""Global heap: the collections that hold variable-length data (specification III.E)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamh5.errors import LimitError
+from streamh5.format.primitives import address, length, uint
+
+_SIGNATURE = b"GCOL"
+_SIZEOF_COLLECTION_HEADER = 16
+_SIZEOF_OBJECT_HEADER = 16
+_ALIGNMENT = 8
+MIN_COLLECTION_NBYTES = 4096
+"""H5HG_MINSIZE: readers refuse smaller collections."""
+
+MAX_COLLECTION_OBJECTS = 65_535
+"""The index of an object has 2 bytes, and 0 is the free space."""
+
+SIZEOF_GLOBAL_HEAP_ID = 12
+"""Collection address and object index, as region references and variable-length elements hold them."""
+
+SIZEOF_VARIABLE_LENGTH_ELEMENT = 4 + SIZEOF_GLOBAL_HEAP_ID
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalHeapCollection:
+    """One collection; object i of `objects` has index ``i + 1``.
+
+    Raises
+    ------
+    LimitError
+        More than 65,535 objects.
+    """
+
+    objects: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.objects) > MAX_COLLECTION_OBJECTS:
+            raise LimitError(
+                f"a global heap collection of {len(self.objects)} objects; HDF5 allows "
+                f"{MAX_COLLECTION_OBJECTS}",
+                n_objects=len(self.objects),
+                limit=MAX_COLLECTION_OBJECTS,
+            )
+
+
+def sizeof_global_heap_collection(object_nbytes: Sequence[int]) -> int:
+    """Return the bytes of a collection of objects with the sizes `object_nbytes`."""
+    used = sum(_SIZEOF_OBJECT_HEADER + _padded(nbytes) for nbytes in object_nbytes)
+    return max(MIN_COLLECTION_NBYTES, _SIZEOF_COLLECTION_HEADER + used)
+
+
+def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
+    """Encode a collection, filled up to the least size with its free-space object."""
+    size = sizeof_global_heap_collection([len(data) for data in collection.objects])
+    parts = [
+        _SIGNATURE,
+        uint(1, 1, "global heap version"),
+        bytes(3),
+        length(size, "collection size"),
+    ]
+    used = _SIZEOF_COLLECTION_HEADER
+    for index, data in enumerate(collection.objects, start=1):
+        parts.append(_encode_object_header(index, len(data)))
+        parts.append(data)
+        parts.append(bytes(_padded(len(data)) - len(data)))
+        used += _SIZEOF_OBJECT_HEADER + _padded(len(data))
+    n_free = size - used
+    if n_free >= _SIZEOF_OBJECT_HEADER:  # the size of free space includes its header, others' does not
+        parts.append(_encode_object_header(0, n_free))
+        n_free -= _SIZEOF_OBJECT_HEADER
+    parts.append(bytes(n_free))
+    return b"".join(parts)
+
+
+def split_into_collections(object_nbytes: Sequence[int], max_nbytes: int) -> list[slice]:
+    """Group consecutive objects into collections of at most `max_nbytes`, a larger object alone in one.
+
+    A reader keeps the whole collection of an element in memory, so collections should stay small.
+    """
+    groups: list[slice] = []
+    start, used = 0, _SIZEOF_COLLECTION_HEADER
+    for i, nbytes in enumerate(object_nbytes):
+        needed = _SIZEOF_OBJECT_HEADER + _padded(nbytes)
+        if i > start and (used + needed > max_nbytes or i - start == MAX_COLLECTION_OBJECTS):
+            groups.append(slice(start, i))
+            start, used = i, _SIZEOF_COLLECTION_HEADER
+        used += needed
+    if start < len(object_nbytes):
+        groups.append(slice(start, len(object_nbytes)))
+    return groups
+
+
+def encode_variable_length_elements(
+    lengths: NDArray[np.uint32], collection_addresses: NDArray[np.uint64], indices: NDArray[np.uint32]
+) -> bytes:
+    """Encode elements of variable length, 16 bytes each.
+
+    Parameters
+    ----------
+    lengths
+        ``(n,) uint32``, in elements of the base type: bytes for strings, without NUL.
+    collection_addresses, indices
+        ``(n,) uint64`` and ``(n,) uint32``: where the value is; 0 and 0 for an empty one.
+    """
+    elements = np.empty(len(lengths), [("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+    elements["length"] = lengths
+    elements["address"] = collection_addresses
+    elements["index"] = indices
+    return elements.tobytes()
+
+
+def encode_global_heap_id(collection_address: int, index: int) -> bytes:
+    """Encode a pointer to one object, as region references hold it."""
+    return address(collection_address, "global heap collection address") + uint(index, 4, "object index")
+
+
+def _encode_object_header(index: int, nbytes: int) -> bytes:
+    return b"".join(
+        (
+            uint(index, 2, "heap object index"),
+            uint(0, 2, "reference count"),
+            bytes(4),
+            length(nbytes, "object size"),
+        )
+    )
+
+
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,20 @@
+"""Object reference count message (specification IV.A.2.w)."""
+
+from __future__ import annotations
+
+from streamh5.format.object_header import Message, MessageFlag, MessageType
+from streamh5.format.primitives import uint
+
+
+def encode_reference_count(n_links: int) -> Message:
+    """Encode the number of hard links to an object, which it needs from the second on.
+
+    Without it, removing one of its names frees the object under the others.
+    """
+    body = b"".join(
+        (
+            uint(0, 1, "reference count version"),
+            uint(n_links, 4, "reference count"),
+        )
+    )
+    return Message(MessageType.REFERENCE_COUNT, body, MessageFlag.DO_NOT_SHARE)
