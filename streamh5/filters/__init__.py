@@ -1,0 +1,22 @@
+"""Filters: one raw chunk in, its stored bytes out. One filter a file, and a registry.
+
+A filter here is the writing half of an HDF5 filter. :class:`FilterChain` runs the filters of one
+dataset over whole batches of chunks, :func:`chain_from_keywords` builds it from h5py's keywords.
+"""
+
+from __future__ import annotations
+
+from streamh5.filters.base import Buffer, Filter
+from streamh5.filters.chain import EncodedRows, FilterChain
+from streamh5.filters.deflate import SlowCodecWarning, deflate_engine
+from streamh5.filters.registry import chain_from_keywords
+
+__all__ = [
+    "Buffer",
+    "EncodedRows",
+    "Filter",
+    "FilterChain",
+    "SlowCodecWarning",
+    "chain_from_keywords",
+    "deflate_engine",
+]

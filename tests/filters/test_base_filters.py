@@ -1,0 +1,198 @@
+"""Shuffle, deflate and fletcher32, decoded by h5py."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import streamh5.filters.deflate as deflate_module
+from streamh5.errors import BlockError, FilterError
+from streamh5.filters import FilterChain, SlowCodecWarning, chain_from_keywords, deflate_engine
+from streamh5.filters.deflate import Deflate
+from streamh5.filters.shuffle import ELEMENTS_PER_PASS, Shuffle
+
+DTYPES = ["u1", "<u2", ">i2", "<f4", "<f8", "<c16", "S3", "S5", "S12", "V7", "V24"]
+
+Check = Callable[..., Any]
+
+relaxed = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def filled(dtype: str, n_chunks: int, n_elements: int, *, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Rows of bytes that are half repetition, half noise."""
+    dt = np.dtype(dtype)
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, (n_chunks, n_elements * dt.itemsize), np.uint8)
+    raw[:, : raw.shape[1] // 2] = 7
+    if dt.kind == "S":
+        raw |= 1
+    return raw.view(dt)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"shuffle": True},
+        {"compression": "gzip"},
+        {"fletcher32": True},
+        {"shuffle": True, "compression": "gzip"},
+        {"shuffle": True, "fletcher32": True},
+        {"shuffle": True, "compression": "gzip", "compression_opts": 9, "fletcher32": True},
+    ],
+    ids="+".join,
+)
+@pytest.mark.parametrize("n_elements", [1, 2, 3, 1000])
+def test_chain_of_every_dtype_is_read_by_h5py(
+    check: Check, dtype: str, keywords: dict[str, Any], n_elements: int
+) -> None:
+    check(filled(dtype, 3, n_elements), **keywords)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<f4", "<f8", "<c16", "V6"])
+@pytest.mark.parametrize("n_elements", [ELEMENTS_PER_PASS - 1, ELEMENTS_PER_PASS, ELEMENTS_PER_PASS + 1])
+def test_shuffle_around_one_pass_is_read_by_h5py(check: Check, dtype: str, n_elements: int) -> None:
+    check(filled(dtype, 2, n_elements), shuffle=True)
+
+
+def test_shuffle_in_several_groups_of_rows_is_read_by_h5py(check: Check) -> None:
+    check(filled("<f4", 700, 1000), shuffle=True, compression="gzip")
+
+
+@pytest.mark.parametrize("chunk_nbytes", [1, 3, 4, 5, 7, 8, 1023])
+def test_shuffle_with_leftover_bytes_keeps_them_at_the_end(chunk_nbytes: int) -> None:
+    chunk = np.arange(chunk_nbytes, dtype=np.uint8)
+    whole = chunk_nbytes // 4 * 4
+    expected = chunk[:whole].reshape(-1, 4).T.tobytes() + chunk[whole:].tobytes()
+    assert bytes(Shuffle(4).encode(chunk.tobytes())) == expected
+    rows = np.stack([chunk, chunk])
+    encoded = FilterChain((Shuffle(4),), chunk_nbytes).encode_rows(rows)
+    assert [bytes(buffer) for buffer in encoded.buffers] == [expected, expected]
+
+
+@relaxed
+@given(
+    rows=hnp.arrays(
+        st.sampled_from(["u1", "<u2", "<i4", "<f4", ">f8", "<c8"]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=40),
+    ),
+    level=st.integers(0, 9),
+    shuffle=st.booleans(),
+    fletcher32=st.booleans(),
+)
+def test_any_rows_are_read_by_h5py(
+    check: Check, rows: np.ndarray[Any, Any], level: int, shuffle: bool, fletcher32: bool
+) -> None:
+    check(rows, compression="gzip", compression_opts=level, shuffle=shuffle, fletcher32=fletcher32)
+
+
+@pytest.mark.parametrize("fill", [0, 1, 0x80, 0xFF])
+@pytest.mark.parametrize("chunk_nbytes", [1, 2, 3, 359, 720, 721, 722, 65536, 131071, 1 << 20])
+def test_fletcher32_of_constant_bytes_is_accepted_by_h5py(check: Check, fill: int, chunk_nbytes: int) -> None:
+    check(np.full((1, chunk_nbytes), fill, np.uint8), fletcher32=True)
+
+
+@relaxed
+@given(data=st.binary(min_size=1, max_size=3000))
+def test_fletcher32_of_any_bytes_is_accepted_by_h5py(check: Check, data: bytes) -> None:
+    check(np.frombuffer(data, np.uint8)[np.newaxis], fletcher32=True)
+
+
+def test_deflate_of_noise_is_skipped_with_its_mask_bit(check: Check) -> None:
+    rows = np.random.default_rng(1).integers(0, 256, (4, 4096), np.uint8).view("<u4")
+    rows[2] = 5
+    judged = check(rows, compression="gzip", shuffle=True, fletcher32=True)
+    masks = judged.encoded.filter_masks
+    assert masks is not None
+    assert masks.tolist() == [2, 2, 0, 2]
+    assert judged.encoded.stored_nbytes.tolist()[::3] == [4100, 4100]
+
+
+def test_deflate_that_always_shrinks_has_no_masks(check: Check) -> None:
+    assert check(np.zeros((4, 4096), "u1"), compression="gzip").encoded.filter_masks is None
+
+
+@pytest.mark.parametrize("nbytes", [10, 11, 12])
+def test_deflate_around_its_break_even_size_is_read_by_h5py(check: Check, nbytes: int) -> None:
+    judged = check(np.zeros((1, nbytes), np.uint8), compression="gzip")
+    assert judged.encoded.stored_nbytes[0] <= nbytes
+    if judged.encoded.filter_masks is not None:
+        assert judged.encoded.stored_nbytes[0] == nbytes
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_deflate_at_every_level_is_a_zlib_stream(level: int) -> None:
+    data = filled("<f4", 1, 50_000).tobytes()
+    stream = bytes(Deflate(level).encode(data))
+    assert zlib.decompress(stream) == data
+
+
+def test_deflate_in_another_process_is_the_same_filter() -> None:
+    chain = chain_from_keywords(dtype=np.dtype("f4"), chunk_nbytes=64, compression=7, shuffle=True)
+    assert pickle.loads(pickle.dumps(chain)) == chain
+
+
+@pytest.mark.parametrize("missing", [{"igzip_lib"}, {"libdeflate"}, {"igzip_lib", "libdeflate"}])
+@pytest.mark.parametrize("level", [1, 4, 5, 9])
+def test_deflate_without_a_fast_package_says_so_and_is_read(
+    monkeypatch: pytest.MonkeyPatch, missing: set[str], level: int
+) -> None:
+    for name in missing:
+        monkeypatch.setattr(deflate_module, name, None)
+    data = filled("<f4", 1, 5000).tobytes()
+    needed = "igzip_lib" if level <= 4 else "libdeflate"
+    if needed in missing:
+        with pytest.warns(SlowCodecWarning, match=f"gzip level {level}"):
+            deflate = Deflate(level)
+    else:
+        deflate = Deflate(level)
+    assert zlib.decompress(bytes(deflate.encode(data))) == data
+    assert deflate_engine(level)
+    assert ("isal" in deflate_engine(level)) <= ("igzip_lib" not in missing)
+    assert ("libdeflate" in deflate_engine(level)) <= ("libdeflate" not in missing)
+
+
+def test_empty_chain_passes_rows_without_a_copy() -> None:
+    rows = np.arange(64, dtype=np.uint8).reshape(4, 16)
+    encoded = chain_from_keywords(dtype=np.dtype("u1"), chunk_nbytes=16).encode_rows(rows)
+    assert all(np.shares_memory(buffer, rows) for buffer in encoded.buffers)
+    assert b"".join(map(bytes, encoded.buffers)) == rows.tobytes()
+    assert encoded.stored_nbytes.tolist() == [16] * 4
+    assert encoded.filter_masks is None
+
+
+def test_filtered_rows_own_their_memory() -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (4, 1024), np.uint8)
+    chain = chain_from_keywords(dtype=np.dtype("u2"), chunk_nbytes=1024, compression="gzip", shuffle=True)
+    encoded = chain.encode_rows(rows)
+    before = [bytes(buffer) for buffer in encoded.buffers]
+    chain.encode_rows(np.zeros_like(rows))
+    rows[:] = 0
+    assert [bytes(buffer) for buffer in encoded.buffers] == before
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [np.zeros((2, 15), "u1"), np.zeros((2, 17), "u1"), np.zeros(16, "u1"), np.zeros((16, 2), "u1").T],
+    ids=["short", "long", "flat", "transposed"],
+)
+def test_rows_of_the_wrong_shape_are_refused(rows: np.ndarray[Any, Any]) -> None:
+    chain = FilterChain((), 16)
+    with pytest.raises(BlockError, match="16"):
+        chain.encode_rows(rows)
+
+
+@pytest.mark.parametrize("level", [-1, 10, 4.5, "4", (4,)])
+def test_gzip_level_out_of_range_is_refused(level: int) -> None:
+    with pytest.raises(FilterError, match="0 to 9"):
+        chain_from_keywords(dtype=np.dtype("u1"), chunk_nbytes=8, compression="gzip", compression_opts=level)
