@@ -1,0 +1,348 @@
+"""The handle of a dataset that is being written."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.attributes import Attributes
+from streamh5.errors import BlockError
+from streamh5.pipeline import ChunkStore, Job
+from streamh5.plan.block_value import as_block
+from streamh5.plan.chunk_table import MAX_STORED_NBYTES, chunk_records
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer as BufferLike
+
+    from streamh5.filters.chain import FilterChain
+    from streamh5.plan.chunk_grid import Box
+    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.tree import DatasetNode
+    from streamh5.session import Session
+
+__all__ = ["Dataset"]
+
+
+class Dataset:
+    """A dataset that is being written; made by `create_dataset`.
+
+    Thread-safe. Blocks are split, filtered and written by the threads of the file; a call copies
+    what it is given, so the caller's memory is free when it returns. A chunk may be written more
+    than once: the last call counts, and the summary tells how many bytes lie unused.
+    """
+
+    def __init__(self, session: Session, node: DatasetNode, chain: FilterChain) -> None:
+        spec = node.spec
+        self._session = session
+        self._node = node
+        self._lock = threading.Lock()
+        self._n_appended = 0
+        self._pending: np.ndarray[Any, Any] | None = None
+        self._fill = np.zeros((), spec.dtype) if spec.fillvalue is None else spec.fillvalue
+        self._store = ChunkStore(
+            path=spec.path,
+            grid=spec.grid,
+            dtype=spec.dtype,
+            fill=self._fill,
+            chain=chain,
+            reserve=session.engine.reserve,
+            write=session.sink.write,
+        )
+        session.before_close(self._flush)
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape as it is now; the leading extent grows where it was given as None."""
+        shape = self._node.shape
+        if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
+            return (max(shape[0], self._n_appended), *shape[1:])
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return self._node.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self._node.spec.shape or ())
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Chunk shape; None for a scalar or null dataset."""
+        return self._node.spec.chunks
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self._session, self._node)
+
+    def append(self, rows: Any) -> None:
+        """Append along the leading dimension.
+
+        Rows that fill no whole chunk yet are kept, at most ``chunks[0]`` rows, and written when the
+        chunk is full or the file is closed.
+
+        Parameters
+        ----------
+        rows
+            One row, of shape ``shape[1:]``, or several, of shape ``(n, *shape[1:])``.
+
+        Raises
+        ------
+        BlockError
+            Another shape, a dtype that cannot be stored without loss, or rows past the end of a
+            dataset of fixed length. Nothing of the call is written then.
+        StateError
+            The file is closed.
+        """
+        self._session.check_open()
+        shape = self._chunked_shape("append to")
+        block = self._as_block(rows)
+        if block.ndim == len(shape) - 1:
+            block = block[np.newaxis]
+        if block.ndim != len(shape) or block.shape[1:] != shape[1:]:
+            raise BlockError(
+                f"{self.name}: cannot append a block of shape {np.shape(rows)}; "
+                f"give one row {shape[1:]} or several (n, {', '.join(map(str, shape[1:]))})",
+                block_shape=np.shape(rows),
+                shape=shape,
+            )
+        with self._lock:
+            start, stop = self._n_appended, self._n_appended + len(block)
+            if shape[0] is not None and stop > shape[0]:
+                raise BlockError(
+                    f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
+                    "create it with shape=(None, ...) when the length is not known",
+                    start=start,
+                    n_rows=len(block),
+                    shape=shape,
+                )
+            self._append(block)
+
+    def __setitem__(self, region: Any, value: Any) -> None:
+        """Write a chunk-aligned region: ``d[20:40, 0:10] = block``.
+
+        Parameters
+        ----------
+        region
+            Slices, ints and ``...`` as for numpy, without steps. Each range begins on a chunk
+            boundary and ends on one or at the end of the dataset.
+        value
+            Array-like that broadcasts to the region.
+
+        Raises
+        ------
+        BlockError
+            A region that is not aligned or leaves the dataset, or a value that does not fit it.
+        StateError
+            The file is closed.
+        """
+        self._session.check_open()
+        if self._node.spec.chunks is None:
+            self._set_value(region, value)
+            return
+        origin, shape, kept = self._region(region)
+        block = self._as_block(value)
+        try:
+            whole = np.broadcast_to(block, kept).reshape(shape)
+        except ValueError:
+            raise BlockError(
+                f"{self.name}: a block of shape {block.shape} does not fit the region of shape {kept}",
+                block_shape=block.shape,
+                region_shape=kept,
+            ) from None
+        self._submit(self._store, whole, origin)
+
+    def write_direct_chunk(self, offsets: tuple[int, ...], data: BufferLike, filter_mask: int = 0) -> None:
+        """Write one chunk that has been through the filters already (h5py's method of this name).
+
+        Parameters
+        ----------
+        offsets
+            First element of the chunk, multiples of the chunk shape.
+        data
+            Bytes as they are to be stored.
+        filter_mask
+            Bit i set: filter i of the pipeline was skipped.
+
+        Raises
+        ------
+        BlockError
+            Offsets outside the grid or not on it, a size that cannot be right (an unfiltered chunk
+            has exactly the chunk's bytes), or a mask of filters that the dataset does not have.
+        StateError
+            The file is closed.
+        """
+        self._session.check_open()
+        shape = self._chunked_shape("write a chunk of")
+        chunks, grid = self._store.grid.chunks, self._store.grid
+        offsets = tuple(map(operator.index, offsets))
+        where = f"{self.name}: the chunk at {offsets}"
+        if len(offsets) != len(shape) or any(o % c for o, c in zip(offsets, chunks, strict=False)):
+            raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
+        if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
+            raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
+        piece = memoryview(data).cast("B")
+        self._check_stored(where, piece.nbytes, filter_mask)
+        coords = tuple(o // c for o, c in zip(offsets, chunks, strict=True))
+        numbers = grid.numbers(tuple((i, i + 1) for i in coords))
+        address = self._session.engine.reserve(piece.nbytes)
+        self._session.sink.write(address, [piece])
+        masks = np.array([filter_mask], np.uint32) if filter_mask else None
+        self.record(chunk_records(numbers, address, np.array([piece.nbytes], np.uint64), masks))
+        if shape[0] is None:
+            self._session.engine.extend(self._node, offsets[0] + chunks[0])
+
+    def store(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        """Store a block in the calling thread and return its records, which `record` enters.
+
+        For sources that bring their own threads. It changes nothing that another call sees but the
+        end of the file.
+
+        Parameters
+        ----------
+        block
+            Array-like of whole chunks.
+        origin
+            Its first element.
+        """
+        self._session.check_open()
+        return self._store.store(self._as_block(block), origin)
+
+    def record(self, records: ChunkRecords) -> None:
+        """Enter chunks that `store` has written."""
+        self._session.engine.record(self._node, records)
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, dtype {self.dtype}, chunks {self.chunks}>"
+
+    def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
+        return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)
+
+    def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
+        shape = self._node.spec.shape
+        if not shape:
+            raise BlockError(f"cannot {verb} {self.name}: it has no dimensions; set its value with dataset[()] = ...")
+        return shape
+
+    def _append(self, block: np.ndarray[Any, Any]) -> None:
+        """Store the whole chunks of what is pending and `block`; keep the rest."""
+        n_chunk_rows = self._store.grid.chunks[0]
+        while len(block):
+            n_pending = self._n_appended % n_chunk_rows
+            origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
+            if n_pending == 0 and len(block) >= n_chunk_rows:
+                n = len(block) // n_chunk_rows * n_chunk_rows
+                self._submit(self._store, block[:n], origin)
+            else:
+                n = min(len(block), n_chunk_rows - n_pending)
+                if self._pending is None:
+                    self._pending = np.empty((n_chunk_rows, *block.shape[1:]), self.dtype)
+                self._pending[n_pending : n_pending + n] = block[:n]
+                if n_pending + n == n_chunk_rows:
+                    self._submit(self._store, self._pending, origin)
+            self._n_appended += n
+            block = block[n:]
+
+    def _flush(self) -> None:
+        """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
+        if self._node.spec.chunks is None:
+            return
+        self._session.engine.extend(self._node, self._n_appended)
+        n_pending = self._n_appended % self._store.grid.chunks[0]
+        if self._pending is None or not n_pending:
+            return
+        start = self._n_appended - n_pending
+        length = self._node.spec.shape[0] if self._node.spec.shape else None
+        stop = min(start + len(self._pending), self._n_appended if length is None else length)
+        self._pending[n_pending:] = self._fill
+        grid = self._store.grid.with_length(stop)
+        origin = (start,) + (0,) * (self.ndim - 1)
+        self._submit(replace(self._store, grid=grid), self._pending[: stop - start], origin)
+
+    def _submit(self, store: ChunkStore, block: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
+        """Hand a block to the threads, batch by batch; each job owns its memory."""
+        store.check(block, origin)
+        if self._node.spec.shape and self._node.spec.shape[0] is None:
+            self._session.engine.extend(self._node, origin[0] + len(block))
+        for box in store.boxes(block):
+            rows, absolute = store.rows(block, origin, box)
+            job = self._job(store, rows, absolute)
+            if not store.chain.filters:  # nothing to compute: a thread would only cost a copy
+                self._session.run(job)
+                continue
+            if np.may_share_memory(rows, block):
+                job = self._job(store, rows.copy(), absolute)
+            self._session.submit(job)
+
+    def _job(self, store: ChunkStore, rows: np.ndarray[Any, np.dtype[np.uint8]], box: Box) -> Job:
+        def run() -> None:
+            self.record(store.store_rows(rows, box))
+
+        return Job(run, rows.nbytes, self, box)
+
+    def _set_value(self, region: Any, value: Any) -> None:
+        if self._node.spec.shape is None:
+            raise BlockError(f"{self.name} has a null dataspace: it holds no value")
+        if region not in ((), Ellipsis):
+            raise BlockError(f"{self.name} is a scalar; write it with dataset[()] = value", region=region)
+        block = self._as_block(value)
+        if block.shape != ():
+            raise BlockError(f"{self.name} is a scalar; a block of shape {block.shape} does not fit")
+        self._session.engine.set_value(self._node, block.tobytes())
+
+    def _region(self, region: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Origin and shape of a region, and its shape without the dimensions that ints take away."""
+        keys = list(region) if isinstance(region, tuple) else [region]
+        shape = self._chunked_shape("write a region of")
+        n_given = sum(key is not Ellipsis for key in keys)
+        if n_given > len(shape) or len(keys) - n_given > 1:
+            raise BlockError(f"{self.name}: region {region!r} has too many indices for {len(shape)} dimensions")
+        at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
+        keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
+        ranges = [self._range(key, n, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
+        origin = tuple(start for start, _ in ranges)
+        extents = tuple(stop - start for start, stop in ranges)
+        kept = tuple(n for n, key in zip(extents, keys, strict=True) if isinstance(key, slice))
+        return origin, extents, kept
+
+    def _range(self, key: Any, extent: int | None, axis: int) -> tuple[int, int]:
+        where = f"{self.name}: index {key!r} of dimension {axis}"
+        if not isinstance(key, slice):
+            try:
+                key = operator.index(key)
+            except TypeError:
+                raise BlockError(f"{where} is neither a slice nor an int; write ranges of whole chunks") from None
+            key = slice(key, key + 1 if key != -1 else None)
+        if key.step not in (None, 1):
+            raise BlockError(f"{where} has a step; write ranges of whole chunks")
+        start, stop = 0 if key.start is None else key.start, extent if key.stop is None else key.stop
+        if extent is None and (stop is None or start < 0 or stop < 0):
+            raise BlockError(f"{where}: the length is not known yet; give a start and a stop from 0 on")
+        start, stop = (i + extent if i < 0 and extent is not None else i for i in (start, stop))
+        if not 0 <= start <= stop or (extent is not None and stop > extent):
+            raise BlockError(f"{where} leaves the dataset {self._node.spec.shape}")
+        return start, stop
+
+    def _check_stored(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
+        n_filters = len(self._node.spec.filters)
+        facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
+        if not 0 <= filter_mask < 1 << n_filters:
+            raise BlockError(f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are", **facts)
+        raw = filter_mask == (1 << n_filters) - 1
+        nbytes = self._store.chain.chunk_nbytes
+        if raw and stored_nbytes != nbytes:
+            raise BlockError(f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts)
+        if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
+            raise BlockError(f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}", **facts)

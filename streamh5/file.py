@@ -1,0 +1,368 @@
+"""``File`` and ``Group``: the handles of a file that is being written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.attributes import Attributes
+from streamh5.dataset import Dataset
+from streamh5.errors import ChunkShapeError, DatatypeError, PathError, ShapeError, SpecError
+from streamh5.filters import FilterChain, chain_from_keywords
+from streamh5.format.datatype import encode_datatype
+from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
+from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
+from streamh5.plan.object_path import join_path, split_path
+from streamh5.plan.tree import DatasetNode, GroupNode, find
+from streamh5.session import Session
+from streamh5.sinks.local_file import LocalFileSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from streamh5.sinks.base import Sink
+    from streamh5.summary import WriteSummary
+
+__all__ = ["File", "Group"]
+
+HEADER_SLACK = 512
+"""Bytes kept free behind each object header at the front of the file, for attributes and links that
+are set after the first data: about ten short attributes."""
+
+
+class Group:
+    """A group that is being written; made by `create_group`."""
+
+    def __init__(self, file: File, node: GroupNode) -> None:
+        self._file = file
+        self._node = node
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self._file.session, self._node)
+
+    def create_group(self, name: str, track_order: bool | None = None) -> Group:
+        """Create a group, with its parents where missing.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        track_order
+            Track the creation order of its links and attributes; None for what the file does.
+
+        Raises
+        ------
+        PathError
+            The name is taken, or HDF5 cannot hold it.
+        StateError
+            The file is closed.
+        """
+        self._file.session.check_open()
+        order = self._file.track_order if track_order is None else track_order
+        return Group(self._file, self._file.session.engine.create_group(self._absolute(name), track_order=order))
+
+    def create_dataset(
+        self,
+        name: str,
+        shape: Any = None,
+        dtype: Any = None,
+        data: Any = None,
+        *,
+        chunks: Any = None,
+        maxshape: Any = None,
+        compression: Any = None,
+        compression_opts: Any = None,
+        shuffle: bool | None = None,
+        fletcher32: bool | None = None,
+        fillvalue: Any = None,
+        track_order: bool | None = None,
+    ) -> Dataset:
+        """Create a dataset, with its parent groups where missing. The keywords are h5py's.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        shape
+            Tuple of ints. The leading extent may be None: it is what was written at close. ``()``
+            makes a scalar; without `shape` and `data` the dataset has a null dataspace.
+        dtype
+            Anything numpy takes; the dtype of `data`, else float32, by default.
+        data
+            Array-like to write at once.
+        chunks
+            Chunk shape. None, True or ``"auto"`` pick one of 1 to 8 MiB.
+        maxshape
+            None or the shape itself: the dimensions are fixed once the file is closed.
+        compression, compression_opts, shuffle, fletcher32
+            Filters, as in h5py; none by default.
+        fillvalue
+            What chunks read as that were never written, and what pads the edge; zero by default.
+        track_order
+            Track the creation order of attributes; None for what the file does.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        SpecError
+            Something contradicts itself: see its leaves.
+        DatatypeError
+            A dtype that cannot be written.
+        LimitError
+            A limit of HDF5.
+        StateError
+            The file is closed.
+        """
+        self._file.session.check_open()
+        path = self._absolute(name)
+        array = None if data is None else _as_array(data, dtype, path)
+        spec, chain = plan_dataset(
+            path,
+            shape=_shape_of(shape, array, path),
+            dtype=array.dtype if array is not None and dtype is None else dtype,
+            chunks=chunks,
+            maxshape=maxshape,
+            compression=compression,
+            compression_opts=compression_opts,
+            shuffle=shuffle,
+            fletcher32=fletcher32,
+            fillvalue=fillvalue,
+            track_order=self._file.track_order if track_order is None else track_order,
+        )
+        dataset = self._file.add_dataset(spec, chain)
+        if array is not None:
+            dataset[...] = array
+        return dataset
+
+    def __getitem__(self, name: str) -> Group | Dataset:
+        """Handle of an object that was created in this file."""
+        path = self._absolute(name)
+        node = find(self._file.session.engine.root, path)
+        if node is None:
+            raise KeyError(f"there is no object {path} in the file that is being written")
+        return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
+
+    def __contains__(self, name: str) -> bool:
+        return find(self._file.session.engine.root, self._absolute(name)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._node.links))
+
+    def __len__(self) -> int:
+        return len(self._node.links)
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
+
+    def _absolute(self, name: str) -> str:
+        names = split_path(name)
+        return join_path(names if name.startswith("/") else (*split_path(self.name), *names))
+
+
+class File(Group):
+    """Write a new HDF5 file; readers see it when it is complete.
+
+    As a context manager it is closed, and so published, when the block ends, and given up when the
+    block raises: an old file of that name stays as it was then.
+
+    Parameters
+    ----------
+    path
+        The destination, or a `Sink`.
+    mode
+        ``"w"`` replaces an existing file, ``"x"`` fails if there is one.
+    track_order
+        Track the creation order of links and attributes everywhere in the file.
+    threads
+        Threads that run the filters; None for one each core.
+    max_memory
+        Most raw bytes of blocks in flight; `append` and item assignment wait while it is used up.
+
+    Attributes
+    ----------
+    summary
+        `WriteSummary` of the closed file; None before.
+
+    Raises
+    ------
+    SinkError
+        The destination cannot be written: see its leaves.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Sink,
+        mode: str = "x",
+        *,
+        track_order: bool = False,
+        threads: int | None = None,
+        max_memory: int | None = None,
+        header_slack: int = HEADER_SLACK,
+    ) -> None:
+        if mode not in ("w", "x"):
+            hint = "; read files with h5py" if mode == "r" else ""
+            raise SpecError(f"mode must be 'w' or 'x', not {mode!r}{hint}", mode=mode)
+        sink = LocalFileSink(path, overwrite=mode == "w") if isinstance(path, (str, os.PathLike)) else path
+        self.track_order = track_order
+        self.datasets: dict[str, Dataset] = {}
+        try:
+            self.session = Session(
+                sink,
+                track_order=track_order,
+                header_slack=header_slack,
+                n_threads=threads,
+                max_memory=max_memory,
+            )
+        except BaseException:
+            sink.abort()
+            raise
+        super().__init__(self, self.session.engine.root)
+
+    @property
+    def filename(self) -> str:
+        """The destination."""
+        return self.session.sink.name
+
+    @property
+    def summary(self) -> WriteSummary | None:
+        """What was written; None before the file is closed."""
+        return self.session.summary
+
+    def add_dataset(self, spec: DatasetSpec, chain: FilterChain) -> Dataset:
+        """Create a dataset from its plan."""
+        dataset = Dataset(self.session, self.session.engine.create_dataset(spec), chain)
+        self.datasets[spec.path] = dataset
+        return dataset
+
+    def close(self) -> WriteSummary:
+        """Write index and headers, make everything durable, publish the file.
+
+        Calling it again returns the same summary. When it fails, the write is given up.
+        """
+        return self.session.close()
+
+    def abort(self) -> None:
+        """Give the write up: nothing is published, an old file stays as it was."""
+        self.session.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        elif self.session.is_open:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
+
+
+def plan_dataset(
+    path: str,
+    *,
+    shape: Any,
+    dtype: Any,
+    chunks: Any = None,
+    maxshape: Any = None,
+    compression: Any = None,
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    fletcher32: bool | None = None,
+    fillvalue: Any = None,
+    track_order: bool = False,
+) -> tuple[DatasetSpec, FilterChain]:
+    """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`."""
+    element = _as_dtype(dtype, path)
+    if shape is None:
+        if dtype is None:
+            raise ShapeError(f"{path}: give a shape and a dtype, or data")
+        return DatasetSpec(path, None, element, track_order=track_order), FilterChain((), 0)
+    extents = check_shape(shape, path=path, unknown_length=True)
+    if maxshape is not None and check_shape(maxshape, path=path, unknown_length=True) != extents:
+        raise ShapeError(
+            f"{path}: maxshape {maxshape} differs from the shape {extents}; the dimensions of a written dataset are "
+            "fixed: leave maxshape out, and use shape=(None, ...) for a length that is known at close",
+            shape=extents,
+            maxshape=maxshape,
+        )
+    fill = check_fillvalue(fillvalue, element, path=path)
+    chunk_shape = _chunks(chunks, extents, element.itemsize, path)
+    if chunk_shape is None:
+        return DatasetSpec(path, extents, element, None, (), fill, track_order), FilterChain((), 0)
+    chain = chain_from_keywords(
+        dtype=element,
+        chunk_nbytes=int(np.prod(chunk_shape, dtype=object)) * element.itemsize,
+        compression=compression,
+        compression_opts=compression_opts,
+        shuffle=shuffle,
+        fletcher32=fletcher32,
+    )
+    return DatasetSpec(path, extents, element, chunk_shape, chain.records, fill, track_order), chain
+
+
+def _chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, path: str) -> tuple[int, ...] | None:
+    if not shape:
+        if chunks not in (None, True, "auto"):
+            raise ChunkShapeError(f"{path} is a scalar, which has no chunks; leave chunks={chunks!r} out")
+        return None
+    if chunks is None or chunks is True or (isinstance(chunks, str) and chunks == "auto"):
+        # rows of an open-ended dataset come one by one: a chunk holds one row, or part of one
+        return auto_chunks(tuple(1 if n is None else n for n in shape), itemsize)
+    return check_chunks(chunks, shape, itemsize, path=path)
+
+
+def _as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
+    try:
+        element = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError as error:
+        raise DatatypeError(f"{path}: {dtype!r} is not a dtype: {error}", path=path) from error
+    try:
+        encode_datatype(element)
+    except DatatypeError as error:
+        raise DatatypeError(f"{path}: {error}", path=path, dtype=element) from error
+    return element
+
+
+def _as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
+    if hasattr(data, "__dask_graph__"):
+        raise SpecError(f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)")
+    return np.asarray(data, dtype)
+
+
+def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, path: str) -> Any:
+    if array is None:
+        return shape
+    if shape is not None and check_shape(shape, path=path) != array.shape:
+        raise ShapeError(f"{path}: shape {shape} differs from the data's {array.shape}; leave shape out", shape=shape)
+    return array.shape
+
+
+def check_new_path(path: str) -> str:
+    """Absolute form of a dataset's path.
+
+    Raises
+    ------
+    PathError
+        It is the root group, or HDF5 cannot hold it.
+    """
+    names = split_path(path)
+    if not names:
+        raise PathError(f"{path!r} is the root group; name a dataset in it, for example '/x'", path=path)
+    return join_path(names)

@@ -1,0 +1,250 @@
+"""From blocks to stored chunks: split, filter, reserve, write; and the bounded pool for it.
+
+`ChunkStore.store` is the way of every block, whoever calls it: a dask worker in its own thread, or
+`Pool` for blocks that a person hands over. It touches no shared state but the address reservation
+and returns what it stored.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import BlockError
+from streamh5.plan.chunk_table import RECORD, chunk_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from streamh5.filters.chain import Buffer, FilterChain
+    from streamh5.plan.chunk_grid import Box, ChunkGrid
+    from streamh5.plan.chunk_table import ChunkRecords
+
+__all__ = ["BATCH_NBYTES", "ChunkStore", "Job", "Pool", "chunk_rows"]
+
+BATCH_NBYTES = 4 << 20
+"""Raw bytes that are split and filtered at once, then written with one call. Large enough that the
+cost of a batch vanishes beside 256 chunks of 16 KiB, small enough to stay in the cache and to bound
+what a thread holds (tests/benchmarks, works b, c and h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkStore:
+    """All that is needed to store blocks of one dataset.
+
+    Parameters
+    ----------
+    path
+        Name of the dataset, for messages.
+    grid
+        Its chunk grid.
+    dtype
+        Element type in the file.
+    fill
+        ``()`` array of `dtype`: what pads the chunks at the edge.
+    chain
+        Its filters.
+    reserve
+        Reserve bytes, return their address.
+    write
+        Write buffers one after the other at an address.
+    """
+
+    path: str
+    grid: ChunkGrid
+    dtype: np.dtype[Any]
+    fill: np.ndarray[Any, Any]
+    chain: FilterChain
+    reserve: Callable[[int], int]
+    write: Callable[[int, Sequence[Buffer]], None]
+
+    def store(self, block: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
+        """Filter and write the chunks of a block.
+
+        Parameters
+        ----------
+        block
+            Part of the dataset, of its dtype. Its extent along each dimension is a multiple of the
+            chunk's, or ends where the dataset ends.
+        origin
+            Its first element, on a chunk boundary.
+
+        Returns
+        -------
+        ndarray, ``(n_chunks,)`` of `RECORD`
+        """
+        self.check(block, origin)
+        parts = [self.store_rows(*self.rows(block, origin, box)) for box in self.boxes(block)]
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+    def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
+        """Cut a block into boxes of chunk coords, relative to it, of about `BATCH_NBYTES` each."""
+        counts = tuple(-(-n // c) for n, c in zip(block.shape, self.grid.chunks, strict=True))
+        if 0 not in counts:
+            yield from self.grid.batches(counts, max(1, BATCH_NBYTES // self.chain.chunk_nbytes))
+
+    def rows(self, block: NDArray[Any], origin: tuple[int, ...], box: Box) -> tuple[NDArray[np.uint8], Box]:
+        """Chunks of one box as rows (see `chunk_rows`), and the box in coords of the grid."""
+        first = tuple(o // c for o, c in zip(origin, self.grid.chunks, strict=True))
+        absolute = tuple((f + a, f + b) for f, (a, b) in zip(first, box, strict=True))
+        return chunk_rows(block, self.grid.chunks, box, self.fill), absolute
+
+    def store_rows(self, rows: NDArray[np.uint8], box: Box) -> ChunkRecords:
+        """Filter chunks, reserve one address range, write it with one call.
+
+        Parameters
+        ----------
+        rows
+            ``(n_chunks, chunk_nbytes)`` uint8, in row-major order of `box`.
+        box
+            Their coords in the grid.
+        """
+        encoded = self.chain.encode_rows(rows)
+        address = self.reserve(int(encoded.stored_nbytes.sum()))
+        self.write(address, encoded.buffers)
+        return chunk_records(self.grid.numbers(box), address, encoded.stored_nbytes, encoded.filter_masks)
+
+    def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
+        """Refuse a block that does not fill whole chunks of the grid.
+
+        Raises
+        ------
+        BlockError
+            Wrong rank, misaligned, or past the end of the dataset.
+        """
+        shape = self.grid.shape
+        where = f"{self.path}: a block of shape {block.shape} at {origin}"
+        facts: dict[str, Any] = {"block_shape": block.shape, "origin": origin, "chunks": self.grid.chunks}
+        if block.ndim != len(shape) or len(origin) != len(shape):
+            raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
+        for axis, (o, n, c, extent) in enumerate(zip(origin, block.shape, self.grid.chunks, shape, strict=True)):
+            stop = o + n
+            if o < 0 or (extent is not None and stop > extent):
+                raise BlockError(f"{where} leaves the dataset {shape} in dimension {axis}", **facts)
+            if o % c or (stop % c and stop != extent):
+                raise BlockError(
+                    f"{where} does not fill whole chunks {self.grid.chunks} in dimension {axis}: "
+                    f"it must begin on a multiple of {c} and end on one or at the end of the dataset",
+                    **facts,
+                )
+
+
+def chunk_rows(
+    block: NDArray[Any], chunks: tuple[int, ...], box: Box, fill: np.ndarray[Any, Any]
+) -> NDArray[np.uint8]:
+    """Chunks of a block as rows of bytes, through one strided view.
+
+    Parameters
+    ----------
+    block
+        Array whose first element is the origin of a chunk.
+    chunks
+        Chunk shape.
+    box
+        Ranges of chunk coords in the block.
+    fill
+        ``()`` array; pads chunks that pass the end of the block.
+
+    Returns
+    -------
+    ndarray, ``(n_chunks, chunk_nbytes)`` uint8
+        C-contiguous. A view of `block` where the chunks lie in it one after the other, else a copy.
+    """
+    part = block[tuple(slice(a * c, b * c) for (a, b), c in zip(box, chunks, strict=True))]
+    counts = tuple(b - a for a, b in box)
+    whole = tuple(n * c for n, c in zip(counts, chunks, strict=True))
+    if part.shape != whole:
+        padded = np.empty(whole, part.dtype)
+        padded[...] = fill
+        padded[tuple(slice(n) for n in part.shape)] = part
+        part = padded
+    split = part.reshape([n for pair in zip(counts, chunks, strict=True) for n in pair])
+    rank = len(chunks)
+    rows = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+    return np.ascontiguousarray(rows).reshape(math.prod(counts), -1).view(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One block to store: what to call, how large it is, which chunks it writes."""
+
+    run: Callable[[], None]
+    nbytes: int
+    dataset: object
+    box: Box
+
+    def overlaps(self, other: Job) -> bool:
+        """Whether both write one of the same chunks."""
+        return self.dataset is other.dataset and all(
+            a < d and c < b for (a, b), (c, d) in zip(self.box, other.box, strict=True)
+        )
+
+
+class Pool:
+    """Threads that run jobs within a byte budget.
+
+    A job that does not fit the budget makes `submit` wait until earlier ones are done, so what is
+    in flight is bounded whoever is faster; so does a job that writes a chunk which one in flight
+    writes too: the later call counts. The first failure latches: every later `submit` or `wait`
+    raises it.
+
+    Parameters
+    ----------
+    n_threads
+        Worker threads, at least 1.
+    budget_nbytes
+        Most raw bytes in flight; one job always may.
+    """
+
+    def __init__(self, n_threads: int, budget_nbytes: int) -> None:
+        self._executor = ThreadPoolExecutor(n_threads, "streamh5")
+        self._budget_nbytes = budget_nbytes
+        self._in_flight: list[Job] = []
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+
+    def submit(self, job: Job) -> None:
+        """Run `job` in a thread, as soon as the budget allows."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure is not None or self._may_start(job))
+            self._raise_failure()
+            self._in_flight.append(job)
+        self._executor.submit(self._run, job)
+
+    def wait(self) -> None:
+        """Wait until every job is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_flight)
+            self._raise_failure()
+
+    def close(self) -> None:
+        """Drop jobs that have not begun, wait for the others, end the threads."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _may_start(self, job: Job) -> bool:
+        nbytes = sum(other.nbytes for other in self._in_flight)
+        fits = not self._in_flight or nbytes + job.nbytes <= self._budget_nbytes
+        return fits and not any(job.overlaps(other) for other in self._in_flight)
+
+    def _run(self, job: Job) -> None:
+        try:
+            if self._failure is None:
+                job.run()
+        except BaseException as error:  # noqa: BLE001 - kept for the caller's thread, which raises it
+            with self._changed:
+                self._failure = self._failure or error
+        finally:
+            with self._changed:
+                self._in_flight.remove(job)
+                self._changed.notify_all()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure

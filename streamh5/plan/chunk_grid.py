@@ -1,0 +1,115 @@
+"""The grid of chunks over a dataset, and the numbers of its chunks.
+
+A chunk's *coords* are its place in the grid, its *origin* is its first element
+(``coords * chunks``), its *number* is the row-major index of its coords in the grid: the index of
+its element in a Fixed Array (HDF5 File Format Specification, "Fixed Array Index").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Box", "ChunkGrid"]
+
+Box = tuple[tuple[int, int], ...]
+"""Half-open ranges ``(start, stop)``, one a dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkGrid:
+    """A regular grid of chunks.
+
+    Parameters
+    ----------
+    shape
+        Shape of the dataset; the leading extent may be None while its length is not known.
+    chunks
+        Shape of a chunk, same rank, every extent at least 1.
+    """
+
+    shape: tuple[int | None, ...]
+    chunks: tuple[int, ...]
+
+    @property
+    def n_chunks_per_row(self) -> int:
+        """Chunks of one step along the leading dimension."""
+        return math.prod(-(-(n or 0) // c) for n, c in zip(self.shape[1:], self.chunks[1:], strict=True))
+
+    @property
+    def n_chunks(self) -> int | None:
+        """Chunks of the whole grid; None while the leading extent is unknown."""
+        if self.shape[0] is None:
+            return None
+        return -(-self.shape[0] // self.chunks[0]) * self.n_chunks_per_row
+
+    def with_length(self, n_rows: int) -> ChunkGrid:
+        """Return the same grid with the leading extent known."""
+        return ChunkGrid((n_rows, *self.shape[1:]), self.chunks)
+
+    def origin(self, number: int) -> tuple[int, ...]:
+        """First element of chunk `number`."""
+        coords = []
+        for n, c in zip(reversed(self.shape[1:]), reversed(self.chunks[1:]), strict=True):
+            number, coord = divmod(number, -(-(n or 0) // c))
+            coords.append(coord)
+        coords.append(number)
+        return tuple(i * c for i, c in zip(reversed(coords), self.chunks, strict=True))
+
+    def numbers(self, box: Box) -> NDArray[np.uint64]:
+        """Numbers of the chunks whose coords lie in `box`, in row-major order of the box.
+
+        Parameters
+        ----------
+        box
+            Ranges of chunk coords, inside the grid.
+
+        Returns
+        -------
+        ndarray, ``(n_chunks_in_box,)`` uint64
+        """
+        numbers = np.arange(box[0][0], box[0][1], dtype=np.uint64)
+        for (start, stop), n, c in zip(box[1:], self.shape[1:], self.chunks[1:], strict=True):
+            numbers = numbers[..., None] * np.uint64(-(-(n or 0) // c)) + np.arange(start, stop, dtype=np.uint64)
+        return numbers.ravel()
+
+    def batches(self, counts: tuple[int, ...], n_max: int) -> Iterator[Box]:
+        """Cut a box of chunks into boxes of at most `n_max` chunks, in row-major order.
+
+        Each batch spans whole trailing dimensions, a run in one dimension and one chunk in those
+        before it, so that chunk numbers and stored bytes stay in sequence.
+
+        Parameters
+        ----------
+        counts
+            Chunks of the box per dimension.
+        n_max
+            Most chunks in a batch, at least 1.
+
+        Yields
+        ------
+        Box
+            Ranges of chunk coords, relative to the box.
+        """
+        inner = 1
+        axis = len(counts)
+        while axis > 0 and inner * counts[axis - 1] <= n_max:
+            axis -= 1
+            inner *= counts[axis]
+        tail = tuple((0, n) for n in counts[axis:])
+        if axis == 0:
+            yield tail
+            return
+        run = max(1, n_max // inner)
+        for lead in np.ndindex(*counts[: axis - 1]):
+            head = tuple((i, i + 1) for i in lead)
+            for start in range(0, counts[axis - 1], run):
+                yield (*head, (start, min(start + run, counts[axis - 1])), *tail)

@@ -1,0 +1,156 @@
+"""Which chunk shape a dataset gets, and which ones it cannot have."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any
+
+from streamh5.errors import ChunkShapeError, LimitError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MAX_CHUNK_NBYTES", "auto_chunks", "check_chunks", "check_shape"]
+
+MAX_CHUNK_NBYTES = 2**32 - 1
+"""Largest chunk of a version 4 layout message (``H5D__chunk_construct``: "must be < 4GB")."""
+
+MAX_RANK = 32
+"""``H5S_MAX_RANK``."""
+
+AUTO_NBYTES = 4 << 20
+"""Aim of ``chunks="auto"``: 1 to 8 MiB read well from disks and object stores, and 4 MiB keeps the
+filters at full speed (docs/performance.md)."""
+
+
+def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple[int | None, ...]:
+    """Return `shape` as a tuple of int.
+
+    Parameters
+    ----------
+    shape
+        An int or a sequence of ints.
+    path
+        Name of the dataset, for messages.
+    unknown_length
+        Allow None as the leading extent.
+
+    Raises
+    ------
+    ShapeError
+        Not integers, negative, or None where it is not allowed.
+    LimitError
+        More than 32 dimensions, or an extent that needs more than 64 bits.
+    """
+    extents: Sequence[Any] = shape if isinstance(shape, (tuple, list)) else _sequence(shape, path)
+    if len(extents) > MAX_RANK:
+        raise LimitError(f"{path}: {len(extents)} dimensions; HDF5 holds {MAX_RANK} at most", rank=len(extents))
+    result: list[int | None] = []
+    for axis, extent in enumerate(extents):
+        if extent is None and axis == 0 and unknown_length:
+            result.append(None)
+            continue
+        try:
+            n = operator.index(extent)
+        except TypeError:
+            allowed = "; only the leading extent may be None" if extent is None else ""
+            raise ShapeError(f"{path}: shape {tuple(extents)} must hold integers{allowed}", shape=shape) from None
+        if n < 0:
+            raise ShapeError(f"{path}: shape {tuple(extents)} has a negative extent", shape=shape)
+        if n >= 2**64 - 1:
+            raise LimitError(f"{path}: extent {n} does not fit HDF5's 64 bits", shape=shape)
+        result.append(n)
+    return tuple(result)
+
+
+def _sequence(shape: Any, path: str) -> Sequence[Any]:
+    try:
+        return (operator.index(shape),)
+    except TypeError:
+        pass
+    try:
+        return tuple(shape)
+    except TypeError:
+        raise ShapeError(f"{path}: shape must be an int or a tuple of ints, not {shape!r}", shape=shape) from None
+
+
+def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, path: str) -> tuple[int, ...]:
+    """Return `chunks` as a tuple of int that fits `shape`.
+
+    Parameters
+    ----------
+    chunks
+        A sequence of positive ints, or one int for a one-dimensional dataset.
+    shape
+        Shape of the dataset.
+    itemsize
+        Bytes of an element.
+    path
+        Name of the dataset, for messages.
+
+    Raises
+    ------
+    ChunkShapeError
+        Wrong rank, not integers, not positive, or larger than the dataset in a dimension
+        (``H5D__chunk_construct``; a dataset without elements has no such bound).
+    LimitError
+        A chunk of 4 GiB or more.
+    """
+    try:
+        extents = (operator.index(chunks),) if not isinstance(chunks, (tuple, list)) else tuple(map(operator.index, chunks))
+    except TypeError:
+        raise ChunkShapeError(
+            f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {chunks!r}", chunks=chunks
+        ) from None
+    facts: dict[str, Any] = {"chunks": extents, "shape": shape}
+    if len(extents) != len(shape):
+        raise ChunkShapeError(
+            f"{path}: chunks {extents} has {len(extents)} dimensions, the dataset {shape} has {len(shape)}; "
+            "give one extent for each",
+            **facts,
+        )
+    if any(c <= 0 for c in extents):
+        raise ChunkShapeError(f"{path}: chunks {extents} must be positive in every dimension", **facts)
+    if 0 not in shape and any(n is not None and c > n for n, c in zip(shape, extents, strict=True)):
+        raise ChunkShapeError(
+            f"{path}: chunks {extents} is larger than the dataset {shape}; each extent may be at most the dataset's",
+            **facts,
+        )
+    nbytes = math.prod(extents) * itemsize
+    if nbytes > MAX_CHUNK_NBYTES:
+        raise LimitError(
+            f"{path}: a chunk of {extents} elements of {itemsize} bytes has {nbytes:,} bytes; HDF5 1.10 to 1.14 "
+            f"read {MAX_CHUNK_NBYTES:,} at most: use smaller chunks",
+            nbytes=nbytes,
+            **facts,
+        )
+    return extents
+
+
+def auto_chunks(block: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Pick a read-friendly chunk shape that divides a block.
+
+    The longest extent is divided by its smallest prime factor until the chunk has at most 8 MiB; an
+    extent that cannot be divided into whole parts (a large prime) is halved instead, and its last
+    chunk is padded.
+
+    Parameters
+    ----------
+    block
+        Shape of the blocks that arrive, or of the dataset.
+    itemsize
+        Bytes of an element.
+
+    Returns
+    -------
+    tuple of int
+        At most 2 x 4 MiB; the block itself where it is smaller.
+    """
+    chunks = [max(1, n) for n in block]
+    while chunks and math.prod(chunks) * itemsize > 2 * AUTO_NBYTES and max(chunks) > 1:
+        axis = max(range(len(chunks)), key=lambda i: chunks[i])
+        n = chunks[axis]
+        factor = next((p for p in (2, 3, 5, 7, 11, 13) if n % p == 0), 0)
+        chunks[axis] = n // factor if factor else -(-n // 2)
+    return tuple(chunks)

@@ -1,0 +1,62 @@
+"""Names of objects in a file: ``/run1/x`` -> ``("run1", "x")``."""
+
+from __future__ import annotations
+
+from streamh5.errors import PathError
+
+__all__ = ["check_link_name", "join_path", "split_path"]
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """Split a path into link names, as the library's ``H5G_traverse`` does.
+
+    A leading ``/`` may be left out (paths are relative to the root group) and repeated slashes
+    count as one. ``.`` and ``..`` are refused: HDF5 skips the first and has no meaning for the
+    second, so neither names what a person expects.
+
+    Parameters
+    ----------
+    path
+        Absolute or relative path of an object; ``"/"`` is the root group.
+
+    Returns
+    -------
+    tuple of str
+        Link names from the root; empty for the root group.
+
+    Raises
+    ------
+    PathError
+        Not a str, empty, a dotted component, a NUL character or a lone surrogate.
+    """
+    if not isinstance(path, str):
+        raise PathError(f"a path must be a str such as '/run1/x', not {type(path).__name__}: {path!r}")
+    if not path:
+        raise PathError("the path is empty; name the object, for example '/x'")
+    names = tuple(name for name in path.split("/") if name)
+    for name in names:
+        check_link_name(name, path=path)
+    return names
+
+
+def check_link_name(name: str, *, path: str) -> None:
+    """Refuse a link name that HDF5 cannot hold.
+
+    Raises
+    ------
+    PathError
+        ``.`` or ``..``, a NUL character, or text that has no UTF-8 encoding.
+    """
+    if name in (".", ".."):
+        raise PathError(f"path {path!r} has the component {name!r}; HDF5 links have no relative names", path=path)
+    if "\0" in name:
+        raise PathError(f"path {path!r} contains a NUL character, which ends a name in HDF5", path=path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PathError(f"path {path!r} cannot be encoded as UTF-8: {error.reason}", path=path) from error
+
+
+def join_path(names: tuple[str, ...]) -> str:
+    """Absolute path of link names: the inverse of `split_path`."""
+    return "/" + "/".join(names)

@@ -1,0 +1,138 @@
+"""The tree of groups and datasets of one file, before it is bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from streamh5.errors import PathError
+from streamh5.plan.object_path import join_path, split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.plan.attribute_spec import AttributeSpec
+    from streamh5.plan.chunk_table import ChunkTable
+    from streamh5.plan.dataset_spec import DatasetSpec
+
+__all__ = ["DatasetNode", "GroupNode", "Node", "Region", "find", "make_parents", "walk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """An address range that was reserved before its content was known."""
+
+    address: int
+    nbytes: int
+
+
+@dataclass(slots=True, eq=False)
+class GroupNode:
+    """A group: its links by name, in creation order, and its attributes."""
+
+    path: str
+    track_order: bool = False
+    links: dict[str, Node] = field(default_factory=dict)
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+
+
+@dataclass(slots=True, eq=False)
+class DatasetNode:
+    """A dataset: its plan, where its chunks lie, its attributes.
+
+    ``value`` holds the bytes of a scalar; ``n_rows`` the leading extent where the spec leaves it
+    open.
+    """
+
+    spec: DatasetSpec
+    table: ChunkTable
+    n_rows: int = 0
+    value: bytes | None = None
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+    index: Region | None = None
+
+    @property
+    def path(self) -> str:
+        """Absolute path."""
+        return self.spec.path
+
+    @property
+    def track_order(self) -> bool:
+        """Whether the creation order of attributes is tracked."""
+        return self.spec.track_order
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape as it is now: an open leading extent is the number of rows written."""
+        shape = self.spec.shape
+        if shape is None:
+            return None
+        return tuple(self.n_rows if n is None else n for n in shape)
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of the grid over the present shape."""
+        if self.spec.chunks is None:
+            return 0
+        return self.spec.grid.with_length((self.shape or (0,))[0]).n_chunks or 0
+
+
+Node: TypeAlias = GroupNode | DatasetNode
+
+
+def find(root: GroupNode, path: str) -> Node | None:
+    """Object at `path`; None when there is none."""
+    node: Node = root
+    for name in split_path(path):
+        if not isinstance(node, GroupNode) or name not in node.links:
+            return None
+        node = node.links[name]
+    return node
+
+
+def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
+    """Group that is to hold the last name of `path`, made with its parents where missing.
+
+    Nothing is made when an error is raised.
+
+    Raises
+    ------
+    PathError
+        The path is the root, is taken, or leads through a dataset.
+    """
+    names = split_path(path)
+    if not names:
+        raise PathError(f"{path!r} is the root group; name an object in it, for example '/x'", path=path)
+    group = root
+    depth = 0
+    for depth, name in enumerate(names[:-1]):
+        child = group.links.get(name)
+        if child is None:
+            break
+        if not isinstance(child, GroupNode):
+            raise PathError(
+                f"{join_path(names)}: {child.path} is a dataset, so nothing can be inside it; choose another name",
+                path=path,
+            )
+        group = child
+    else:
+        depth = len(names) - 1
+        taken = group.links.get(names[-1])
+        if taken is not None:
+            kind = "group" if isinstance(taken, GroupNode) else "dataset"
+            raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
+    for i in range(depth, len(names) - 1):
+        child = GroupNode(join_path(names[: i + 1]), track_order)
+        group.links[names[i]] = child
+        group = child
+    return group, names[-1]
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every object from `node` on, children before their group (referents before references)."""
+    if isinstance(node, GroupNode):
+        for child in node.links.values():
+            yield from walk(child)
+    yield node

@@ -1,0 +1,1 @@
+"""Where bytes go. The protocol is `streamh5.sinks.base.Sink`."""

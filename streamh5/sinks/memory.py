@@ -1,0 +1,50 @@
+"""A file in a bytearray."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from streamh5.errors import StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamh5.sinks.base import Buffer
+
+__all__ = ["MemorySink"]
+
+
+class MemorySink:
+    """Keep the file in memory, in `image`."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.image = bytearray()
+        self._open = True
+        self._lock = threading.Lock()
+
+    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        """Put `buffers`, one after the other, at `address`."""
+        with self._lock:
+            if not self._open:
+                raise StateError("the file in memory is closed; nothing more can be written to it")
+            for buffer in buffers:
+                piece = memoryview(buffer).cast("B")
+                end = address + len(piece)
+                if end > len(self.image):
+                    self.image.extend(bytes(end - len(self.image)))
+                self.image[address:end] = piece
+                address = end
+
+    def commit(self, nbytes: int) -> None:
+        """Pad the image to `nbytes` and close it."""
+        self.image.extend(bytes(nbytes - len(self.image)))
+        self._open = False
+
+    def abort(self) -> None:
+        """Drop the image."""
+        if self._open:
+            self._open = False
+            self.image.clear()

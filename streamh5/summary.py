@@ -1,0 +1,184 @@
+"""What was written, in numbers."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streamh5.plan.index_choice import choose_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+    from streamh5.plan.tree import DatasetNode
+
+__all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "summarize"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """One dataset of a written file.
+
+    Attributes
+    ----------
+    path, shape, dtype, chunks
+        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks.
+    index
+        Name of its chunk index; None without chunks.
+    n_chunks, n_missing, n_rewritten
+        Chunks of the grid; those never written, which read as the fill value; and chunks that
+        were written again, whose first bytes lie unused in the file.
+    nbytes, stored_nbytes
+        Bytes of the array, and of its stored chunks.
+    """
+
+    path: str
+    shape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None
+    index: str | None
+    n_chunks: int
+    n_missing: int
+    n_rewritten: int
+    nbytes: int
+    stored_nbytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the array for each stored byte; nan when nothing is stored."""
+        return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSummary:
+    """What a write has produced.
+
+    Attributes
+    ----------
+    path
+        The file.
+    datasets
+        One summary each, in the order of creation.
+    file_nbytes
+        Size of the file.
+    seconds
+        From opening to the published file, fsync included.
+    """
+
+    path: str
+    datasets: tuple[DatasetSummary, ...]
+    file_nbytes: int
+    seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(dataset.nbytes for dataset in self.datasets)
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Bytes of all stored chunks."""
+        return sum(dataset.stored_nbytes for dataset in self.datasets)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the arrays for each stored byte; nan when nothing is stored."""
+        return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of all datasets."""
+        return sum(dataset.n_chunks for dataset in self.datasets)
+
+    @property
+    def n_missing(self) -> int:
+        """Chunks that were never written and read as the fill value."""
+        return sum(dataset.n_missing for dataset in self.datasets)
+
+    @property
+    def nbytes_per_second(self) -> float:
+        """Bytes of the arrays for each second."""
+        return self.nbytes / self.seconds if self.seconds else math.inf
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.path}: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
+            f"(ratio {self.ratio:.2f}) in {self.seconds:.2f} s, {format_nbytes(self.nbytes_per_second)}/s"
+        ]
+        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = ("dataset", "shape", "dtype", "chunks", "index", "number", "missing", "size", "stored", "ratio")
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(dataset)) + "</tr>"
+            for dataset in self.datasets
+        )
+        return (
+            f"<p><b>{html.escape(self.path)}</b>: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
+            f"(ratio {self.ratio:.2f}) in {self.seconds:.2f} s, {format_nbytes(self.nbytes_per_second)}/s</p>"
+            f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>"
+        )
+
+
+def summarize(path: str, datasets: Iterable[DatasetNode], *, file_nbytes: int, seconds: float) -> WriteSummary:
+    """Summarize a written file."""
+    return WriteSummary(path, tuple(map(_summarize, datasets)), file_nbytes, seconds)
+
+
+def _summarize(node: DatasetNode) -> DatasetSummary:
+    spec = node.spec
+    nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
+    index = choose_index(node.n_chunks).value if spec.chunks is not None else None
+    return DatasetSummary(
+        path=spec.path,
+        shape=node.shape,
+        dtype=spec.dtype,
+        chunks=spec.chunks,
+        index=index,
+        n_chunks=node.n_chunks,
+        n_missing=node.n_chunks - node.table.n_written if index else 0,
+        n_rewritten=node.table.n_rewritten,
+        nbytes=nbytes,
+        stored_nbytes=node.table.total_stored_nbytes if index else len(node.value or b""),
+    )
+
+
+def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
+    return (
+        dataset.path,
+        dataset.shape,
+        dataset.dtype,
+        dataset.chunks,
+        dataset.index,
+        f"{dataset.n_chunks:,}",
+        f"{dataset.n_missing:,}",
+        format_nbytes(dataset.nbytes),
+        format_nbytes(dataset.stored_nbytes),
+        f"{dataset.ratio:.2f}",
+    )
+
+
+def _facts(dataset: DatasetSummary) -> Iterable[str]:
+    yield f"{dataset.path} {dataset.shape} {dataset.dtype}"
+    if dataset.chunks is not None:
+        yield f"{dataset.n_chunks:,} chunks {dataset.chunks} in a {dataset.index}"
+    if dataset.n_missing:
+        yield f"{dataset.n_missing:,} never written (fill value)"
+    if dataset.n_rewritten:
+        yield f"{dataset.n_rewritten:,} written again"
+    yield f"ratio {dataset.ratio:.2f}"
+
+
+def format_nbytes(nbytes: float) -> str:
+    """Format a size with a binary prefix: ``8.0 GiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(nbytes) >= 1024 and len(units) > 1:
+        nbytes /= 1024
+        del units[0]
+    return f"{nbytes:,.0f} B" if units[0] == "B" else f"{nbytes:,.1f} {units[0]}"
