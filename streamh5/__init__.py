@@ -1,9 +1,32 @@
-"""streamh5: arrays larger than memory into one ordinary HDF5 file."""
+"""streamh5: arrays larger than memory into one ordinary HDF5 file.
+
+Importing it adds `to_fixed_h5` to dask arrays.
+"""
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from streamh5.file import File, Group
+import dask.array as _da
 
-__all__ = ["File", "Group", "__version__"]
+from streamh5 import errors
+from streamh5.dataset import Dataset
+from streamh5.errors import StreamH5Error
+from streamh5.file import File, Group
+from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
+from streamh5.summary import DatasetSummary, WriteSummary
+
+_da.Array.to_fixed_h5 = array_to_fixed_h5
+
+__all__ = [
+    "Dataset",
+    "DatasetSummary",
+    "File",
+    "Group",
+    "RealignWarning",
+    "StreamH5Error",
+    "WriteSummary",
+    "__version__",
+    "errors",
+    "to_fixed_h5",
+]

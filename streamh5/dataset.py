@@ -16,9 +16,9 @@ from streamh5.plan.block_value import as_block
 from streamh5.plan.chunk_table import MAX_STORED_NBYTES, chunk_records
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer as BufferLike
+    from collections.abc import Sequence
 
-    from streamh5.filters.chain import FilterChain
+    from streamh5.filters import Buffer, FilterChain
     from streamh5.plan.chunk_grid import Box
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.tree import DatasetNode
@@ -164,7 +164,7 @@ class Dataset:
             ) from None
         self._submit(self._store, whole, origin)
 
-    def write_direct_chunk(self, offsets: tuple[int, ...], data: BufferLike, filter_mask: int = 0) -> None:
+    def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
         """Write one chunk that has been through the filters already (h5py's method of this name).
 
         Parameters
@@ -225,7 +225,9 @@ class Dataset:
         self._session.engine.record(self._node, records)
 
     def __repr__(self) -> str:
-        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, dtype {self.dtype}, chunks {self.chunks}>"
+        return (
+            f"<streamh5.Dataset {self.name!r}: shape {self.shape}, dtype {self.dtype}, chunks {self.chunks}>"
+        )
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
         return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)
@@ -233,7 +235,9 @@ class Dataset:
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
         shape = self._node.spec.shape
         if not shape:
-            raise BlockError(f"cannot {verb} {self.name}: it has no dimensions; set its value with dataset[()] = ...")
+            raise BlockError(
+                f"cannot {verb} {self.name}: it has no dimensions; set its value with dataset[()] = ..."
+            )
         return shape
 
     def _append(self, block: np.ndarray[Any, Any]) -> None:
@@ -308,7 +312,9 @@ class Dataset:
         shape = self._chunked_shape("write a region of")
         n_given = sum(key is not Ellipsis for key in keys)
         if n_given > len(shape) or len(keys) - n_given > 1:
-            raise BlockError(f"{self.name}: region {region!r} has too many indices for {len(shape)} dimensions")
+            raise BlockError(
+                f"{self.name}: region {region!r} has too many indices for {len(shape)} dimensions"
+            )
         at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
         keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
         ranges = [self._range(key, n, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
@@ -323,14 +329,18 @@ class Dataset:
             try:
                 key = operator.index(key)
             except TypeError:
-                raise BlockError(f"{where} is neither a slice nor an int; write ranges of whole chunks") from None
+                raise BlockError(
+                    f"{where} is neither a slice nor an int; write ranges of whole chunks"
+                ) from None
             key = slice(key, key + 1 if key != -1 else None)
         if key.step not in (None, 1):
             raise BlockError(f"{where} has a step; write ranges of whole chunks")
-        start, stop = 0 if key.start is None else key.start, extent if key.stop is None else key.stop
-        if extent is None and (stop is None or start < 0 or stop < 0):
+        start: int = 0 if key.start is None else operator.index(key.start)
+        stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
+        if extent is None and (start < 0 or stop < 0):
             raise BlockError(f"{where}: the length is not known yet; give a start and a stop from 0 on")
-        start, stop = (i + extent if i < 0 and extent is not None else i for i in (start, stop))
+        if extent is not None:
+            start, stop = (i + extent if i < 0 else i for i in (start, stop))
         if not 0 <= start <= stop or (extent is not None and stop > extent):
             raise BlockError(f"{where} leaves the dataset {self._node.spec.shape}")
         return start, stop
@@ -339,10 +349,18 @@ class Dataset:
         n_filters = len(self._node.spec.filters)
         facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
         if not 0 <= filter_mask < 1 << n_filters:
-            raise BlockError(f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are", **facts)
+            raise BlockError(
+                f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are",
+                **facts,
+            )
         raw = filter_mask == (1 << n_filters) - 1
         nbytes = self._store.chain.chunk_nbytes
         if raw and stored_nbytes != nbytes:
-            raise BlockError(f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts)
+            raise BlockError(
+                f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts
+            )
         if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
-            raise BlockError(f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}", **facts)
+            raise BlockError(
+                f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
+                **facts,
+            )

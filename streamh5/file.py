@@ -70,7 +70,9 @@ class Group:
         """
         self._file.session.check_open()
         order = self._file.track_order if track_order is None else track_order
-        return Group(self._file, self._file.session.engine.create_group(self._absolute(name), track_order=order))
+        return Group(
+            self._file, self._file.session.engine.create_group(self._absolute(name), track_order=order)
+        )
 
     def create_dataset(
         self,
@@ -342,7 +344,9 @@ def _as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
 
 def _as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     if hasattr(data, "__dask_graph__"):
-        raise SpecError(f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)")
+        raise SpecError(
+            f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)"
+        )
     return np.asarray(data, dtype)
 
 
@@ -350,7 +354,9 @@ def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, path: str) -> Any:
     if array is None:
         return shape
     if shape is not None and check_shape(shape, path=path) != array.shape:
-        raise ShapeError(f"{path}: shape {shape} differs from the data's {array.shape}; leave shape out", shape=shape)
+        raise ShapeError(
+            f"{path}: shape {shape} differs from the data's {array.shape}; leave shape out", shape=shape
+        )
     return array.shape
 
 

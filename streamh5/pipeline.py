@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.filters.chain import Buffer, FilterChain
+    from streamh5.filters import Buffer, FilterChain
     from streamh5.plan.chunk_grid import Box, ChunkGrid
     from streamh5.plan.chunk_table import ChunkRecords
 
@@ -124,7 +124,9 @@ class ChunkStore:
         facts: dict[str, Any] = {"block_shape": block.shape, "origin": origin, "chunks": self.grid.chunks}
         if block.ndim != len(shape) or len(origin) != len(shape):
             raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
-        for axis, (o, n, c, extent) in enumerate(zip(origin, block.shape, self.grid.chunks, shape, strict=True)):
+        for axis, (o, n, c, extent) in enumerate(
+            zip(origin, block.shape, self.grid.chunks, shape, strict=True)
+        ):
             stop = o + n
             if o < 0 or (extent is not None and stop > extent):
                 raise BlockError(f"{where} leaves the dataset {shape} in dimension {axis}", **facts)

@@ -113,7 +113,18 @@ class WriteSummary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = ("dataset", "shape", "dtype", "chunks", "index", "number", "missing", "size", "stored", "ratio")
+        head = (
+            "dataset",
+            "shape",
+            "dtype",
+            "chunks",
+            "index",
+            "number",
+            "missing",
+            "size",
+            "stored",
+            "ratio",
+        )
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(dataset)) + "</tr>"
             for dataset in self.datasets
@@ -126,7 +137,9 @@ class WriteSummary:
         )
 
 
-def summarize(path: str, datasets: Iterable[DatasetNode], *, file_nbytes: int, seconds: float) -> WriteSummary:
+def summarize(
+    path: str, datasets: Iterable[DatasetNode], *, file_nbytes: int, seconds: float
+) -> WriteSummary:
     """Summarize a written file."""
     return WriteSummary(path, tuple(map(_summarize, datasets)), file_nbytes, seconds)
 

@@ -79,7 +79,9 @@ def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise AttributeValueError(
-            f"{path}: an attribute name must be a non-empty str without NUL, not {name!r}", path=path, name=name
+            f"{path}: an attribute name must be a non-empty str without NUL, not {name!r}",
+            path=path,
+            name=name,
         )
     try:
         name.encode("utf-8")

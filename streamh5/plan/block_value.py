@@ -11,7 +11,9 @@ from streamh5.errors import BlockError
 __all__ = ["as_block"]
 
 
-def as_block(value: Any, dtype: np.dtype[Any], *, path: str, fillvalue: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+def as_block(
+    value: Any, dtype: np.dtype[Any], *, path: str, fillvalue: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
     """Return `value` as a numpy array of `dtype`.
 
     Arrays of a GPU (with ``get``) are copied to the host, sparse arrays (with ``todense``) become

@@ -78,7 +78,9 @@ class ChunkGrid:
         """
         numbers = np.arange(box[0][0], box[0][1], dtype=np.uint64)
         for (start, stop), n, c in zip(box[1:], self.shape[1:], self.chunks[1:], strict=True):
-            numbers = numbers[..., None] * np.uint64(-(-(n or 0) // c)) + np.arange(start, stop, dtype=np.uint64)
+            numbers = numbers[..., None] * np.uint64(-(-(n or 0) // c)) + np.arange(
+                start, stop, dtype=np.uint64
+            )
         return numbers.ravel()
 
     def batches(self, counts: tuple[int, ...], n_max: int) -> Iterator[Box]:

@@ -45,7 +45,9 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
     """
     extents: Sequence[Any] = shape if isinstance(shape, (tuple, list)) else _sequence(shape, path)
     if len(extents) > MAX_RANK:
-        raise LimitError(f"{path}: {len(extents)} dimensions; HDF5 holds {MAX_RANK} at most", rank=len(extents))
+        raise LimitError(
+            f"{path}: {len(extents)} dimensions; HDF5 holds {MAX_RANK} at most", rank=len(extents)
+        )
     result: list[int | None] = []
     for axis, extent in enumerate(extents):
         if extent is None and axis == 0 and unknown_length:
@@ -55,7 +57,9 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
             n = operator.index(extent)
         except TypeError:
             allowed = "; only the leading extent may be None" if extent is None else ""
-            raise ShapeError(f"{path}: shape {tuple(extents)} must hold integers{allowed}", shape=shape) from None
+            raise ShapeError(
+                f"{path}: shape {tuple(extents)} must hold integers{allowed}", shape=shape
+            ) from None
         if n < 0:
             raise ShapeError(f"{path}: shape {tuple(extents)} has a negative extent", shape=shape)
         if n >= 2**64 - 1:
@@ -72,7 +76,9 @@ def _sequence(shape: Any, path: str) -> Sequence[Any]:
     try:
         return tuple(shape)
     except TypeError:
-        raise ShapeError(f"{path}: shape must be an int or a tuple of ints, not {shape!r}", shape=shape) from None
+        raise ShapeError(
+            f"{path}: shape must be an int or a tuple of ints, not {shape!r}", shape=shape
+        ) from None
 
 
 def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, path: str) -> tuple[int, ...]:
@@ -98,10 +104,15 @@ def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, p
         A chunk of 4 GiB or more.
     """
     try:
-        extents = (operator.index(chunks),) if not isinstance(chunks, (tuple, list)) else tuple(map(operator.index, chunks))
+        extents = (
+            (operator.index(chunks),)
+            if not isinstance(chunks, (tuple, list))
+            else tuple(map(operator.index, chunks))
+        )
     except TypeError:
         raise ChunkShapeError(
-            f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {chunks!r}", chunks=chunks
+            f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {chunks!r}",
+            chunks=chunks,
         ) from None
     facts: dict[str, Any] = {"chunks": extents, "shape": shape}
     if len(extents) != len(shape):

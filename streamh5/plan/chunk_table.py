@@ -86,7 +86,16 @@ class ChunkTable:
         False when every chunk is stored with exactly `chunk_nbytes`: the column is left out.
     """
 
-    __slots__ = ("_addresses", "_filter_masks", "_stored_nbytes", "chunk_nbytes", "n_rewritten", "n_written", "dead_nbytes", "total_stored_nbytes")
+    __slots__ = (
+        "_addresses",
+        "_filter_masks",
+        "_stored_nbytes",
+        "chunk_nbytes",
+        "n_rewritten",
+        "n_written",
+        "dead_nbytes",
+        "total_stored_nbytes",
+    )
 
     def __init__(self, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> None:
         self.chunk_nbytes = chunk_nbytes

@@ -73,7 +73,9 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     try:
         given = np.asarray(fillvalue)
         if given.ndim != 0:
-            raise FillValueError(f"{path}: the fill value must be a scalar, not an array of shape {given.shape}", **facts)
+            raise FillValueError(
+                f"{path}: the fill value must be a scalar, not an array of shape {given.shape}", **facts
+            )
         with np.errstate(all="ignore"):
             value = given.astype(dtype)
             exact = _holds(given, value)
@@ -90,7 +92,7 @@ def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
     """Whether the cast kept the value: exactly for integers, up to rounding for floats."""
     numeric = "biufc"
     if given.dtype.kind not in numeric or value.dtype.kind not in numeric:
-        return value.dtype.kind == given.dtype.kind
+        return bool(value.dtype.kind == given.dtype.kind)
     if given.dtype.kind == "c" and value.dtype.kind != "c":
         return False
     if value.dtype.kind in "fc":

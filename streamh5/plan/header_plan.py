@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
     Elements = Callable[[AttributeSpec], bytes]
 
-__all__ = ["dataset_messages", "encode_header", "encode_index", "group_messages", "sizeof_header", "sizeof_index"]
+__all__ = [
+    "dataset_messages",
+    "encode_header",
+    "encode_index",
+    "group_messages",
+    "sizeof_header",
+    "sizeof_index",
+]
 
 
 def group_messages(group: GroupNode, addresses: Mapping[str, int], elements: Elements) -> list[Message]:

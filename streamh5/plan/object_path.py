@@ -48,7 +48,9 @@ def check_link_name(name: str, *, path: str) -> None:
         ``.`` or ``..``, a NUL character, or text that has no UTF-8 encoding.
     """
     if name in (".", ".."):
-        raise PathError(f"path {path!r} has the component {name!r}; HDF5 links have no relative names", path=path)
+        raise PathError(
+            f"path {path!r} has the component {name!r}; HDF5 links have no relative names", path=path
+        )
     if "\0" in name:
         raise PathError(f"path {path!r} contains a NUL character, which ends a name in HDF5", path=path)
     try:

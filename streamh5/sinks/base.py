@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     import numpy as np
+    from numpy.typing import NDArray
 
-    Buffer: TypeAlias = bytes | bytearray | memoryview | np.ndarray
+    Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
 __all__ = ["Sink"]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["PARTIAL_SUFFIX", "LocalFileSink"]
+__all__ = ["PARTIAL_SUFFIX", "LocalFileSink", "check_destination"]
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -64,7 +64,7 @@ class LocalFileSink:
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + PARTIAL_SUFFIX)
         self.overwrite = overwrite
-        self._check_destination()
+        check_destination(self.path, overwrite=overwrite)
         self._fd = self._open_partial()
         self._state = "open"
         self._n_writing = 0
@@ -106,24 +106,6 @@ class LocalFileSink:
             self.partial.unlink()
         with suppress(OSError):
             os.close(self._fd)
-
-    def _check_destination(self) -> None:
-        directory = self.path.parent
-        if not directory.is_dir():
-            raise DestinationMissingError(
-                f"cannot write {self.path}: the directory {directory} does not exist; create it first",
-                path=str(self.path),
-            )
-        if self.path.is_dir():
-            raise SinkError(f"cannot write {self.path}: it is a directory; name a file in it", path=str(self.path))
-        if self.path.exists() and not self.overwrite:
-            raise self._exists()
-
-    def _exists(self) -> DestinationExistsError:
-        return DestinationExistsError(
-            f"{self.path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
-            path=str(self.path),
-        )
 
     def _open_partial(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -195,13 +177,42 @@ class LocalFileSink:
         try:
             os.link(self.partial, self.path)  # unlike rename, link fails when the name exists
         except FileExistsError:
-            raise self._exists() from None
+            raise _exists(self.path) from None
         except OSError:  # no hard links here
             if self.path.exists():
-                raise self._exists() from None
+                raise _exists(self.path) from None
             os.replace(self.partial, self.path)
         else:
             self.partial.unlink()
+
+
+def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse a destination that cannot be written, before any work.
+
+    Raises
+    ------
+    SinkError
+        See `LocalFileSink`.
+    """
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise DestinationMissingError(
+            f"cannot write {path}: the directory {path.parent} does not exist; create it first",
+            path=str(path),
+        )
+    if path.is_dir():
+        raise SinkError(f"cannot write {path}: it is a directory; name a file in it", path=str(path))
+    if path.exists() and not overwrite:
+        raise _exists(path)
+    if not os.access(path.parent, os.W_OK):
+        raise SinkError(f"cannot write {path}: no permission to write in {path.parent}", path=str(path))
+
+
+def _exists(path: Path) -> DestinationExistsError:
+    return DestinationExistsError(
+        f"{path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
+        path=str(path),
+    )
 
 
 def _write_vectored(fd: int, address: int, buffers: Sequence[Buffer]) -> None:

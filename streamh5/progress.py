@@ -1,0 +1,68 @@
+"""Progress of a write: a bar when a person is looking, a callable, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Count bytes that are done and show them.
+
+    Thread-safe.
+
+    Parameters
+    ----------
+    total_nbytes
+        Bytes in all.
+    show
+        True for a bar on stderr; False for nothing; None for a bar when stderr is a terminal or the
+        code runs in a notebook; or a function of the bytes done and the bytes in all.
+    label
+        What the bar says in front.
+    """
+
+    def __init__(
+        self, total_nbytes: int, show: bool | Callable[[int, int], object] | None, label: str
+    ) -> None:
+        self._total_nbytes = total_nbytes
+        self._done_nbytes = 0
+        self._lock = threading.Lock()
+        self._call = show if callable(show) else None
+        is_shown = _person_is_looking() if show is None else show is True
+        self._bar = (
+            tqdm(total=total_nbytes, desc=label, unit="B", unit_scale=True, unit_divisor=1024)
+            if is_shown
+            else None
+        )
+
+    def add(self, nbytes: int) -> None:
+        """Count `nbytes` more."""
+        with self._lock:
+            self._done_nbytes += nbytes
+            if self._bar is not None:
+                self._bar.update(nbytes)
+            if self._call is not None:
+                self._call(self._done_nbytes, self._total_nbytes)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _person_is_looking() -> bool:
+    return sys.stderr.isatty() or type(_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+def _ipython() -> object:
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()
