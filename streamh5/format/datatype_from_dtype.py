@@ -125,21 +125,27 @@ def _floating_point(dtype: np.dtype[Any], path: str) -> FloatingPoint:
 
 
 def _compound(dtype: np.dtype[Any], path: str) -> Compound:
+    """Keep numpy's offsets, moved where an earlier field is larger in the file: references, strings.
+
+    That is what H5T_set_loc does when such a member goes from memory to the file.
+    """
     fields: Mapping[str, tuple[Any, ...]] = dtype.fields or {}
-    members = tuple(
-        CompoundMember(name, fields[name][1], datatype_from_dtype(fields[name][0], _join(path, name)))
-        for name in dtype.names or ()
-    )
-    if not members:
+    names = sorted(dtype.names or (), key=lambda name: int(fields[name][1]))
+    if not names:
         raise _refusal(dtype, path, "; a compound datatype needs at least one field")
-    for name in (member.name for member in members):
-        if not name or "\0" in name:
+    for before, after in pairwise(names):
+        if fields[before][1] + fields[before][0].itemsize > fields[after][1]:
+            raise _refusal(dtype, path, f"; its fields {before!r} and {after!r} overlap")
+    members: dict[str, CompoundMember] = {}
+    growth = 0
+    for name in names:
+        if "\0" in name or not name:
             raise _refusal(dtype, _join(path, name), "; a field's name is not empty and has no NUL")
-    in_order = sorted(members, key=lambda member: member.position)
-    for before, after in pairwise(in_order):
-        if before.position + before.datatype.nbytes > after.position:
-            raise _refusal(dtype, path, f"; its fields {before.name!r} and {after.name!r} overlap")
-    return Compound(dtype.itemsize, members)
+        member, offset = fields[name][:2]
+        record = datatype_from_dtype(member, _join(path, name))
+        members[name] = CompoundMember(name, offset + growth, record)
+        growth += record.nbytes - member.itemsize
+    return Compound(dtype.itemsize + growth, tuple(members[name] for name in dtype.names or ()))
 
 
 def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from itertools import pairwise
 
 from streamh5.errors import LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
@@ -78,13 +77,14 @@ def encode_object_header(
     attribute_order
         Track and index the creation order of attributes: their order in `messages`.
     size
-        Exact bytes of the result, at least `sizeof_object_header`; the rest becomes NIL messages, or a
+        Exact bytes of the result, at least `sizeof_object_header`; the rest becomes one NIL message, or a
         gap where it is smaller than a message. None for the smallest size.
 
     Raises
     ------
     LimitError
-        A message body has more than 65,535 bytes, or `size` is too small.
+        A message body has more than 65,535 bytes, or `size` is too small, or leaves more free space than
+        one message holds.
     """
     needed = sizeof_object_header(messages, attribute_order=attribute_order)
     size = needed if size is None else size
@@ -144,15 +144,20 @@ def _encode_messages(messages: Sequence[Message], *, attribute_order: bool) -> I
 
 
 def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
-    """Fill `nbytes` with as few NIL messages as hold them; a rest below one message header is a gap.
+    """Fill `nbytes` with one NIL message, or with a gap if a message header does not fit.
 
-    Shared evenly, so that none is left with less than a header: a chunk with NIL messages may not have
-    a gap as well (H5O__chunk_deserialize).
+    Two NIL messages could hold more, but HDF5 2.0 merges neighbours when it edits the header, and ruins
+    it when the sum passes 65,535 bytes (H5O__merge_null).
     """
     header = _sizeof_message_header(attribute_order=attribute_order)
     if nbytes < header:
         return bytes(nbytes)
-    n_messages = -(-nbytes // (header + MAX_MESSAGE_NBYTES))
-    ends = [nbytes * i // n_messages for i in range(n_messages + 1)]
-    nils = [Message(MessageType.NIL, bytes(end - start - header)) for start, end in pairwise(ends)]
-    return b"".join(_encode_messages(nils, attribute_order=attribute_order))
+    most = header + MAX_MESSAGE_NBYTES
+    if nbytes > most:
+        raise LimitError(
+            f"{nbytes} bytes of free space in an object header; HDF5 keeps at most {most} safely",
+            nbytes=nbytes,
+            limit=most,
+        )
+    nil = Message(MessageType.NIL, bytes(nbytes - header))
+    return b"".join(_encode_messages([nil], attribute_order=attribute_order))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamh5.errors import LimitError
+from streamh5.format.attribute import Attribute, encode_attribute
+from streamh5.format.dataspace import Dataspace
+from streamh5.format.object_header import (
+    Message,
+    MessageType,
+    encode_object_header,
+    sizeof_object_header,
+)
+
+if TYPE_CHECKING:
+    from tests.format.conftest import FileBuilder
+
+AddDataset = Callable[..., "FileBuilder"]
+
+
+def _nil(nbytes: int) -> Message:
+    return Message(MessageType.NIL, bytes(nbytes))
+
+
+def _attribute(name: str, nbytes: int = 4) -> Message:
+    data = np.arange(nbytes, dtype=np.uint8)
+    return encode_attribute(Attribute(name, data.dtype, Dataspace((nbytes,)), data.tobytes()))
+
+
+@given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 400), st.booleans())
+def test_object_header_any_reserved_size_exact(body_sizes: list[int], spare: int, order: bool) -> None:
+    messages = [_nil(size) for size in body_sizes]
+    size = sizeof_object_header(messages, attribute_order=order) + spare
+    assert len(encode_object_header(messages, attribute_order=order, size=size)) == size
+
+
+@pytest.mark.parametrize("n_body", [*range(246, 256), *range(65_525, 65_536)])
+@pytest.mark.parametrize("spare", range(6))
+def test_object_header_around_width_of_size_field_exact(n_body: int, spare: int) -> None:
+    messages = [_nil(n_body)]
+    size = sizeof_object_header(messages) + spare
+    assert len(encode_object_header(messages, size=size)) == size
+
+
+@pytest.mark.parametrize("order", [False, True])
+@pytest.mark.parametrize("spare", [0, 1, 3, 4, 5, 6, 7, 300, 65_535, 65_540, 65_541])
+def test_object_header_padded_read_by_readers(one_value_dataset: AddDataset, spare: int, order: bool) -> None:
+    extra = [_attribute("b"), _attribute("a")]
+    builder = one_value_dataset("small", extra, attribute_order=order)
+    small = len(builder.content) - 48
+    builder = one_value_dataset("x", extra, attribute_order=order, size=small + spare)
+    path = builder.write()
+    with h5py.File(path) as file:
+        assert file["x"][()] == 7
+        assert list(file["x"].attrs["a"]) == [0, 1, 2, 3]
+        order_flags = file["x"].id.get_create_plist().get_attr_creation_order()
+        assert order_flags == (3 if order else 0)
+        assert list(file["x"].attrs) == (["b", "a"] if order else ["a", "b"])
+    dump = subprocess.run(["h5dump", str(path)], capture_output=True, text=True, check=True).stdout
+    assert dump.count("(0): 7") == 2
+    with h5py.File(path, "r+") as file:
+        del file["x"].attrs["a"]
+        file["x"].attrs["added"] = 5
+        file["x"][()] = 9
+    with h5py.File(path) as file:
+        assert set(file["x"].attrs) == {"b", "added"}
+        assert file["x"].attrs["added"] == 5
+        assert file["x"][()] == 9
+
+
+def test_object_header_size_too_small_limit_error() -> None:
+    needed = sizeof_object_header([_nil(10)])
+    with pytest.raises(LimitError, match=f"reserve at least {needed}"):
+        encode_object_header([_nil(10)], size=needed - 1)
+
+
+@pytest.mark.parametrize(("order", "most"), [(False, 65_539), (True, 65_541)])
+def test_object_header_more_free_space_than_one_message_limit_error(order: bool, most: int) -> None:
+    needed = sizeof_object_header([_nil(70)], attribute_order=order)
+    # The field for the size of chunk 0 takes 3 bytes more than in the smallest header.
+    encode_object_header([_nil(70)], attribute_order=order, size=needed + most + 3)
+    with pytest.raises(LimitError, match=f"at most {most}"):
+        encode_object_header([_nil(70)], attribute_order=order, size=needed + most + 4)
+
+
+def test_object_header_largest_message_read(one_value_dataset: AddDataset) -> None:
+    overhead = len(_attribute("big", 0).body)
+    path = one_value_dataset("x", [_attribute("big", 65_535 - overhead)]).write()
+    with h5py.File(path) as file:
+        assert file["x"].attrs["big"].shape == (65_535 - overhead,)
+
+
+def test_object_header_message_above_limit_limit_error() -> None:
+    with pytest.raises(LimitError, match="65536 bytes"):
+        encode_object_header([_nil(65_536)])
