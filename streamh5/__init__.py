@@ -16,7 +16,7 @@ from streamh5.file import File, Group
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
 from streamh5.summary import DatasetSummary, WriteSummary
 
-_da.Array.to_fixed_h5 = array_to_fixed_h5
+_da.Array.to_fixed_h5 = array_to_fixed_h5  # type: ignore[attr-defined]
 
 __all__ = [
     "Dataset",

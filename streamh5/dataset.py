@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -193,7 +193,7 @@ class Dataset:
             raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
         if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
             raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
-        piece = memoryview(data).cast("B")
+        piece = memoryview(cast("bytes", data)).cast("B")
         self._check_stored(where, piece.nbytes, filter_mask)
         coords = tuple(o // c for o, c in zip(offsets, chunks, strict=True))
         numbers = grid.numbers(tuple((i, i + 1) for i in coords))

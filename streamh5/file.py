@@ -20,7 +20,7 @@ from streamh5.session import Session
 from streamh5.sinks.local_file import LocalFileSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 

@@ -10,7 +10,8 @@ import numpy as np
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import Datatype, VariableLengthString
+from streamh5.format.datatype import Datatype
+from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.plan.string_heap import blank_elements
 
@@ -118,7 +119,7 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         for item in strings:
             if not isinstance(item, str):
                 raise DatatypeError(
-                    f"a value of type {type(item).__name__} cannot be an attribute; give numbers, str, or arrays of them"
+                    f"a value of type {type(item).__name__} cannot be an attribute; give numbers, str or arrays"
                 )
         encoded = tuple(item.encode("utf-8") for item in strings)
         return AttributeSpec(name, VariableLengthString(), array.shape, b"", encoded)

@@ -45,10 +45,10 @@ def as_block(
         if not np.ma.is_masked(value):
             value = value.data
         elif fillvalue is not None:
-            value = value.filled(fillvalue[()])
+            value = value.filled(fillvalue.item())
         else:
             raise BlockError(
-                f"{path}: a block has {int(np.ma.count_masked(value)):,} masked elements and the dataset no fill "
+                f"{path}: a block has {int(np.ma.getmaskarray(value).sum()):,} masked elements and the dataset no fill "
                 "value; pass fillvalue=..., or fill them first with dask.array.ma.filled",
                 path=path,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class ChunkGrid:
         -------
         ndarray, ``(n_chunks_in_box,)`` uint64
         """
-        numbers = np.arange(box[0][0], box[0][1], dtype=np.uint64)
+        numbers: NDArray[Any] = np.arange(box[0][0], box[0][1], dtype=np.uint64)
         for (start, stop), n, c in zip(box[1:], self.shape[1:], self.chunks[1:], strict=True):
             numbers = numbers[..., None] * np.uint64(-(-(n or 0) // c)) + np.arange(
                 start, stop, dtype=np.uint64

@@ -37,7 +37,7 @@ def chunk_records(
     stored_nbytes: NDArray[np.uint64],
     filter_masks: NDArray[np.uint32] | None,
 ) -> ChunkRecords:
-    """Records of chunks that lie one after the other from `address` on.
+    """Return the records of chunks that lie one after the other from `address` on.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ class ChunkTable:
         "_filter_masks",
         "_stored_nbytes",
         "chunk_nbytes",
+        "dead_nbytes",
         "n_rewritten",
         "n_written",
-        "dead_nbytes",
         "total_stored_nbytes",
     )
 

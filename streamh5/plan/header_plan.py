@@ -133,7 +133,7 @@ def encode_index(dataset: DatasetNode, address: int) -> Iterator[tuple[int, byte
 
 
 def _fixed_array(dataset: DatasetNode) -> FixedArray | None:
-    """Fixed Array of a dataset; None where it has no such index or no chunk at all."""
+    """Return the Fixed Array of a dataset, None where it has no such index or no chunk at all."""
     if dataset.spec.chunks is None or dataset.shape is None:
         return None
     n_chunks = dataset.n_chunks

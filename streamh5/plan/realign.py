@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _aligned(extents: Sequence[int], chunk: int) -> tuple[int, ...]:
             bounds.append(bound)
     if total > bounds[-1] or len(bounds) == 1:
         bounds.append(total)
-    return tuple(stop - start for start, stop in zip(bounds, bounds[1:], strict=False))
+    return tuple(stop - start for start, stop in pairwise(bounds))
 
 
 def realign_factor(blocks: Blocks, aligned: Blocks) -> int:

@@ -105,28 +105,22 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
     names = split_path(path)
     if not names:
         raise PathError(f"{path!r} is the root group; name an object in it, for example '/x'", path=path)
-    group = root
-    depth = 0
-    for depth, name in enumerate(names[:-1]):
-        child = group.links.get(name)
-        if child is None:
-            break
+    group, n_found = root, 0
+    while n_found < len(names) - 1 and names[n_found] in group.links:
+        child = group.links[names[n_found]]
         if not isinstance(child, GroupNode):
             raise PathError(
                 f"{join_path(names)}: {child.path} is a dataset, so nothing can be inside it; choose another name",
                 path=path,
             )
-        group = child
-    else:
-        depth = len(names) - 1
-        taken = group.links.get(names[-1])
-        if taken is not None:
-            kind = "group" if isinstance(taken, GroupNode) else "dataset"
-            raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
-    for i in range(depth, len(names) - 1):
-        child = GroupNode(join_path(names[: i + 1]), track_order)
-        group.links[names[i]] = child
-        group = child
+        group, n_found = child, n_found + 1
+    if n_found == len(names) - 1 and names[-1] in group.links:
+        kind = "group" if isinstance(group.links[names[-1]], GroupNode) else "dataset"
+        raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
+    for i in range(n_found, len(names) - 1):
+        made = GroupNode(join_path(names[: i + 1]), track_order)
+        group.links[names[i]] = made
+        group = made
     return group, names[-1]
 
 

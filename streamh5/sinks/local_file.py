@@ -15,7 +15,7 @@ import stat
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import (
     DestinationBusyError,
@@ -218,8 +218,8 @@ def _exists(path: Path) -> DestinationExistsError:
 def _write_vectored(fd: int, address: int, buffers: Sequence[Buffer]) -> None:
     for start in range(0, len(buffers), MAX_BUFFERS):
         group = buffers[start : start + MAX_BUFFERS]
-        nbytes = sum(memoryview(buffer).nbytes for buffer in group)
-        n_done = os.pwritev(fd, group, address)
+        nbytes = sum(map(len, group))
+        n_done = os.pwritev(fd, cast("Sequence[bytes]", group), address)
         if n_done < nbytes:
             _write_rest(fd, address, group, n_done)
         address += nbytes
@@ -229,7 +229,7 @@ def _write_rest(fd: int, address: int, buffers: Sequence[Buffer], n_done: int) -
     """Go on after a short write (more than 2 GiB at once, a signal, a disk that fills up)."""
     position = 0
     for buffer in buffers:
-        piece = memoryview(buffer).cast("B")
+        piece = memoryview(cast("bytes", buffer))
         skip = min(max(n_done - position, 0), len(piece))
         position += len(piece)
         piece = piece[skip:]

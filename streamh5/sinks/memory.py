@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import StateError
 
@@ -31,7 +31,7 @@ class MemorySink:
             if not self._open:
                 raise StateError("the file in memory is closed; nothing more can be written to it")
             for buffer in buffers:
-                piece = memoryview(buffer).cast("B")
+                piece = memoryview(cast("bytes", buffer))
                 end = address + len(piece)
                 if end > len(self.image):
                     self.image.extend(bytes(end - len(self.image)))

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -225,10 +226,10 @@ class _Write:
         """One task for each `COLLECT_WIDTH` blocks, which stores and enters them."""
         path, array = target.spec.path, target.array
         stored = array.map_blocks(
-            _store,
+            _store,  # type: ignore[arg-type]
             self,
             path,
-            [list(np.cumsum((0, *extents))) for extents in array.chunks],
+            [[0, *accumulate(extents)] for extents in array.chunks],
             dtype=RECORD,
             chunks=tuple((1,) * n for n in array.numblocks),
             meta=np.empty((0,) * array.ndim, RECORD),
@@ -237,12 +238,12 @@ class _Write:
         name = f"collect-{path}-{self._token}"
         keys = list(flatten(stored.__dask_keys__()))
         groups = [keys[i : i + COLLECT_WIDTH] for i in range(0, len(keys), COLLECT_WIDTH)]
-        layer = {(name, i): (_collect, self, path, group) for i, group in enumerate(groups)}
+        layer: dict[Any, Any] = {(name, i): (_collect, self, path, group) for i, group in enumerate(groups)}
         graph = HighLevelGraph.from_collections(name, layer, dependencies=[stored])
         return da.Array(graph, name, ((1,) * len(groups),), meta=np.empty(0, np.int64))
 
     def delayed(self, collected: list[da.Array]) -> Delayed:
-        """The whole write as one task, with the arrays' own optimisation done."""
+        """Return the whole write as one task, with the arrays' own optimisation done."""
         name = f"write-{self._token}"
         keys = [key for array in collected for key in flatten(array.__dask_keys__())]
         graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in collected))
@@ -251,7 +252,7 @@ class _Write:
         return Delayed(name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}}))
 
     def open(self) -> File:
-        """The file; opened by the first call."""
+        """Return the file, which the first call opens."""
         with self._lock:
             if self._file is None:
                 file = File(
@@ -267,7 +268,7 @@ class _Write:
                 except BaseException:
                     file.abort()
                     raise
-                nbytes = sum(target.array.nbytes for target in self._targets)
+                nbytes = sum(int(target.array.nbytes) for target in self._targets)
                 self._progress = Progress(nbytes, self._show, str(self._path))
                 self._file = file
             return self._file
@@ -312,8 +313,8 @@ def _store(
     block: Any, write: _Write, path: str, starts: list[list[int]], block_id: tuple[int, ...] | None = None
 ) -> ChunkRecords:
     dataset = write.dataset(path)
-    origin = tuple(int(starts[axis][i]) for axis, i in enumerate(block_id or ()))
-    expected = tuple(int(starts[axis][i + 1]) - origin[axis] for axis, i in enumerate(block_id or ()))
+    origin = tuple(starts[axis][i] for axis, i in enumerate(block_id or ()))
+    expected = tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id or ()))
     if np.shape(block) != expected:
         raise BlockError(
             f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
