@@ -1,0 +1,103 @@
+"""The command line: a thin front, one function for each command.
+
+A command is a function that adds its parser and sets ``run``, which takes the parsed arguments and
+returns the exit status; it stands in `COMMANDS`. What it needs is imported when it runs.
+
+Exit status: 0 done, 1 the command found something wrong, 2 an error of ours or of the arguments,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+from dask.utils import parse_bytes
+
+import streamh5
+from streamh5.errors import StreamH5Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; those of the process by default.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except StreamH5Error as error:
+        print(f"streamh5: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("streamh5: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="streamh5", description="Write arrays larger than memory into one ordinary HDF5 file."
+    )
+    parser.add_argument("--version", action="version", version=f"streamh5 {streamh5.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return parser
+
+
+def _demo(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="stream an array several times larger than its memory into a file, and check it",
+        description="Stream a lazily computed array, several times larger than the memory that is "
+        "allowed, into one HDF5 file; then read it with h5py and compare values with the array.",
+    )
+    parser.add_argument(
+        "out", nargs="?", metavar="OUT", help="keep the file here; by default it is removed at the end"
+    )
+    parser.add_argument(
+        "--size", type=_nbytes, default="2GiB", help="size of the array (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        type=_nbytes,
+        default="256MiB",
+        help="memory allowed beyond what the interpreter and its imports hold (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from streamh5.demo import run_demo
+
+        is_right = run_demo(
+            arguments.out,
+            size_nbytes=arguments.size,
+            memory_nbytes=arguments.memory,
+            overwrite=arguments.overwrite,
+        )
+        return 0 if is_right else 1
+
+    parser.set_defaults(run=run)
+
+
+def _nbytes(text: str) -> int:
+    """Bytes of ``512MiB``, ``2GB`` or ``4096``."""
+    nbytes = int(parse_bytes(text))  # a ValueError here is argparse's message
+    if nbytes < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 byte, not {text}")
+    return nbytes
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo,)
