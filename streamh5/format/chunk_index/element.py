@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import LimitError
+from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3_rows
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, encoded_length
 
 SIZEOF_FILTER_MASK = 4
+
+
+class ClientId(IntEnum):
+    """The kinds of element that Fixed and Extensible Arrays name in their blocks."""
+
+    UNFILTERED_CHUNKS = 0
+    FILTERED_CHUNKS = 1
 
 
 def sizeof_stored_nbytes(chunk_nbytes: int, layout_version: int = 4) -> int:
@@ -46,6 +55,25 @@ class ChunkColumns:
             self.addresses[part],
             None if self.stored_nbytes is None else self.stored_nbytes[part],
             None if self.filter_masks is None else self.filter_masks[part],
+        )
+
+    def take(self, positions: NDArray[np.intp]) -> ChunkColumns:
+        """Return copies of the chunks at `positions`."""
+        return ChunkColumns(
+            self.addresses[positions],
+            None if self.stored_nbytes is None else self.stored_nbytes[positions],
+            None if self.filter_masks is None else self.filter_masks[positions],
+        )
+
+    def padded(self, n_elements: int) -> ChunkColumns:
+        """Return the same chunks and after them chunks never written, `n_elements` in all."""
+        n_more = n_elements - len(self.addresses)
+        if n_more == 0:
+            return self
+        return ChunkColumns(
+            np.pad(self.addresses, (0, n_more)),
+            None if self.stored_nbytes is None else np.pad(self.stored_nbytes, (0, n_more)),
+            None if self.filter_masks is None else np.pad(self.filter_masks, (0, n_more)),
         )
 
 
@@ -108,3 +136,35 @@ def fill_elements(
         )
     elements["stored_nbytes"] = stored.reshape(shape)
     elements["filter_mask"] = masks.reshape(shape) if len(masks) == elements.size else masks
+
+
+def encode_elements(columns: ChunkColumns, *, stored_nbytes_width: int | None) -> bytes:
+    """Encode the chunks one after the other."""
+    elements = np.empty(len(columns.addresses), element_dtype(stored_nbytes_width))
+    fill_elements(elements, columns, stored_nbytes_width=stored_nbytes_width)
+    return elements.tobytes()
+
+
+def encode_pages(columns: ChunkColumns, n_pages: int, *, stored_nbytes_width: int | None) -> bytes:
+    """Encode the chunks as `n_pages` pages of one length, each followed by its checksum.
+
+    A page without a written chunk stays zero: its bit in the page bitmap tells readers to skip it.
+    """
+    dtype = element_dtype(stored_nbytes_width)
+    page_nbytes = len(columns.addresses) // n_pages * dtype.itemsize
+    pages = np.empty((n_pages, page_nbytes + SIZEOF_CHECKSUM), np.uint8)
+    contents = pages[:, :page_nbytes]
+    fill_elements(contents.view(dtype), columns, stored_nbytes_width=stored_nbytes_width)
+    pages[:, page_nbytes:].view("<u4")[:, 0] = lookup3_rows(contents)
+    pages[~pages_written(columns.addresses, n_pages)] = 0
+    return pages.tobytes()
+
+
+def pages_written(addresses: NDArray[np.uint64], n_pages: int) -> NDArray[np.bool_]:
+    """Return which of `n_pages` pages of one length have a written chunk: ``(n_pages,) bool``."""
+    return np.asarray(addresses.reshape(n_pages, -1).any(axis=1))
+
+
+def encode_page_bitmap(written: NDArray[np.bool_]) -> bytes:
+    """Encode one bit a page, the first in the highest bit of the first byte (H5VM_bit_set)."""
+    return np.packbits(written).tobytes()

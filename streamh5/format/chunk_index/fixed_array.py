@@ -9,28 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum, lookup3_rows
+from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.chunk_index.element import (
     SIZEOF_FILTER_MASK,
     ChunkColumns,
-    element_dtype,
-    fill_elements,
+    ClientId,
+    encode_elements,
+    encode_page_bitmap,
+    encode_pages,
+    pages_written,
     sizeof_stored_nbytes,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, address, length, uint
 
 SIZEOF_FIXED_ARRAY_HEADER = 28
 _PIECE_NBYTES = 2 << 20  # stays in cache: 10 million chunks in 0.08 s, against 0.6 s in one piece
-
-
-class _ClientId(IntEnum):
-    UNFILTERED_CHUNKS = 0
-    FILTERED_CHUNKS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class FixedArray:
     @property
     def client_id(self) -> int:
         """The kind of element."""
-        return _ClientId.FILTERED_CHUNKS if self.filtered else _ClientId.UNFILTERED_CHUNKS
+        return ClientId.FILTERED_CHUNKS if self.filtered else ClientId.UNFILTERED_CHUNKS
 
     @property
     def stored_nbytes_width(self) -> int | None:
@@ -151,49 +148,30 @@ def encode_fixed_array_data_block(
         )
     )
     if not fixed_array.is_paged:
-        yield append_checksum(prefix + _encode_elements(fixed_array, columns).tobytes())
+        width = fixed_array.stored_nbytes_width
+        yield append_checksum(prefix + encode_elements(columns, stored_nbytes_width=width))
         return
     yield append_checksum(prefix + _encode_page_bitmap(fixed_array, addresses))
     yield from _encode_pages(fixed_array, columns)
 
 
-def _encode_elements(fixed_array: FixedArray, columns: ChunkColumns) -> NDArray[np.void]:
-    width = fixed_array.stored_nbytes_width
-    elements = np.empty(len(columns.addresses), element_dtype(width))
-    fill_elements(elements, columns, stored_nbytes_width=width)
-    return elements
-
-
 def _encode_page_bitmap(fixed_array: FixedArray, addresses: NDArray[np.uint64]) -> bytes:
-    """One bit a page, the first page in the highest bit of the first byte (H5VM_bit_set)."""
     n_full = fixed_array.n_elements >> fixed_array.page_bits
     end_full = n_full << fixed_array.page_bits
     written = np.zeros(fixed_array.n_pages, bool)
-    written[:n_full] = addresses[:end_full].reshape(n_full, -1).any(axis=1)
+    written[:n_full] = pages_written(addresses[:end_full], n_full)
     written[n_full:] = addresses[end_full:].any()
-    return np.packbits(written).tobytes()
+    return encode_page_bitmap(written)
 
 
 def _encode_pages(fixed_array: FixedArray, columns: ChunkColumns) -> Iterator[bytes]:
     page_size = 1 << fixed_array.page_bits
+    width = fixed_array.stored_nbytes_width
     n_full = fixed_array.n_elements >> fixed_array.page_bits
     pages_per_piece = max(1, _PIECE_NBYTES // (page_size * fixed_array.element_nbytes))
     for page in range(0, n_full, pages_per_piece):
         n_pages = min(pages_per_piece, n_full - page)
         part = columns[page * page_size : (page + n_pages) * page_size]
-        yield _encode_equal_pages(fixed_array, part, n_pages)
+        yield encode_pages(part, n_pages, stored_nbytes_width=width)
     if n_full < fixed_array.n_pages:
-        yield _encode_equal_pages(fixed_array, columns[n_full * page_size :], 1)
-
-
-def _encode_equal_pages(fixed_array: FixedArray, columns: ChunkColumns, n_pages: int) -> bytes:
-    """Encode pages of one length. A page without a written chunk stays zero: readers skip it."""
-    width = fixed_array.stored_nbytes_width
-    dtype = element_dtype(width)
-    page_nbytes = len(columns.addresses) // n_pages * dtype.itemsize
-    pages = np.empty((n_pages, page_nbytes + SIZEOF_CHECKSUM), np.uint8)
-    contents = pages[:, :page_nbytes]
-    fill_elements(contents.view(dtype), columns, stored_nbytes_width=width)
-    pages[:, page_nbytes:].view("<u4")[:, 0] = lookup3_rows(contents)
-    pages[~columns.addresses.reshape(n_pages, -1).any(axis=1)] = 0
-    return pages.tobytes()
+        yield encode_pages(columns[n_full * page_size :], 1, stored_nbytes_width=width)

@@ -1,0 +1,92 @@
+"""Version 2 B-tree of chunks: the index for several unlimited dimensions (specification III.A.2, types 10, 11).
+
+Only written chunks have a record; records are sorted by chunk coordinates, the first dimension foremost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamh5.format.chunk_index.element import (
+    ChunkColumns,
+    element_dtype,
+    fill_elements,
+    sizeof_stored_nbytes,
+)
+from streamh5.format.v2_btree import RecordType, V2BTree, encode_v2_btree_nodes
+
+CHUNK_NODE_SIZE = 2048
+"""H5D_BT2_NODE_SIZE."""
+
+
+def chunk_btree(
+    n_chunks: int,
+    rank: int,
+    *,
+    chunk_nbytes: int,
+    filtered: bool,
+    node_size: int = CHUNK_NODE_SIZE,
+    layout_version: int = 4,
+) -> V2BTree:
+    """Return the sizes of the tree of `n_chunks` written chunks.
+
+    Its header is encoded by `streamh5.format.v2_btree.encode_v2_btree_header`.
+    """
+    width = sizeof_stored_nbytes(chunk_nbytes, layout_version) if filtered else None
+    record_type = RecordType.FILTERED_CHUNK if filtered else RecordType.UNFILTERED_CHUNK
+    return V2BTree(record_type, _record_dtype(width, rank).itemsize, n_chunks, node_size)
+
+
+def encode_chunk_btree_nodes(
+    tree: V2BTree,
+    nodes_address: int,
+    chunk_numbers: NDArray[np.unsignedinteger],
+    grid: tuple[int, ...],
+    *,
+    addresses: NDArray[np.uint64],
+    stored_nbytes: NDArray[np.unsignedinteger] | None = None,
+    filter_masks: NDArray[np.uint32] | None = None,
+) -> Iterator[bytes]:
+    """Encode all nodes as consecutive pieces of a few MiB.
+
+    Parameters
+    ----------
+    tree, nodes_address
+        Sizes, from `chunk_btree`, and where the nodes are to stand.
+    chunk_numbers
+        ``(n_chunks,)`` unsigned integers, ascending: row-major numbers in `grid` of the written chunks.
+    grid
+        Chunks along each dimension.
+    addresses
+        ``(n_chunks,) uint64``, none of them 0.
+    stored_nbytes
+        ``(n_chunks,) uint32`` or ``uint64``; None without filters.
+    filter_masks
+        ``(n_chunks,) uint32``; None for all zero.
+
+    Raises
+    ------
+    LimitError
+        A stored size does not fit its field.
+    """
+    columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
+    rank = len(grid)
+    is_filtered = tree.record_type == RecordType.FILTERED_CHUNK
+    width = tree.record_nbytes - 8 * rank - 12 if is_filtered else None
+    dtype = _record_dtype(width, rank)
+
+    def encode_records(positions: NDArray[np.intp]) -> NDArray[np.uint8]:
+        records = np.empty(len(positions), dtype)
+        fill_elements(records, columns.take(positions), stored_nbytes_width=width)
+        for dimension, scaled in enumerate(np.unravel_index(chunk_numbers[positions].astype(np.intp), grid)):
+            records["scaled"][:, dimension] = scaled
+        return records.view(np.uint8).reshape(len(positions), dtype.itemsize)
+
+    return encode_v2_btree_nodes(tree, nodes_address, encode_records)
+
+
+def _record_dtype(stored_nbytes_width: int | None, rank: int) -> np.dtype[np.void]:
+    return element_dtype(stored_nbytes_width, (("scaled", f"({rank},)<u8"),))
