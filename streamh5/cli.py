@@ -94,7 +94,10 @@ def _demo(commands: Commands) -> None:
 
 def _nbytes(text: str) -> int:
     """Bytes of ``512MiB``, ``2GB`` or ``4096``."""
-    nbytes = int(parse_bytes(text))  # a ValueError here is argparse's message
+    try:
+        nbytes = int(parse_bytes(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 512MiB, 2GB or 4096") from None
     if nbytes < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1 byte, not {text}")
     return nbytes

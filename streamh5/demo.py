@@ -244,6 +244,7 @@ def _judge(
         f"h5py reads {compared} as the array has them": not (report.n_different or report.failure),
         f"the peak of memory is below the {allowed} allowed": peak_nbytes <= memory_nbytes,
     }
+    screen.gap()
     for check, is_right in checks.items():
         screen.mark(is_right, check)
     if report.failure is not None:
@@ -254,9 +255,9 @@ def _judge(
 
 
 def _allowance(nbytes: int, memory_nbytes: int, is_limited: bool) -> str:
-    guard = "the kernel refuses more" if is_limited else "measured"
-    times = f"{nbytes / memory_nbytes:.3g} times less than the array"
-    return f"{format_nbytes(memory_nbytes)} allowed beyond the interpreter's, {times}; {guard}"
+    guard = "the kernel refuses more" if is_limited else "measured, not enforced here"
+    times = f"the array is {nbytes / memory_nbytes:.3g} times that"
+    return f"{format_nbytes(memory_nbytes)} allowed, {times}; {guard}"
 
 
 def _extents(shape: tuple[int, ...]) -> str:
@@ -321,6 +322,11 @@ class _Screen:
         """Print one fact."""
         print(f"  {self._style('36', f'{what:<8}')} {text}", flush=True)
 
+    def gap(self) -> None:
+        """Part the facts from the checks."""
+        if self._is_terminal:
+            print()
+
     def mark(self, is_right: bool, text: str) -> None:
         """Print the outcome of a check."""
         if self._is_terminal:
@@ -338,7 +344,7 @@ class _Screen:
             bar_format=f"  {name} {{bar}} {{percentage:3.0f}}%  {{rate_fmt}}  {{elapsed}}",
             ascii="─━",
             ncols=min(shutil.get_terminal_size().columns, 88),
-            unit="B",
+            unit="iB",
             unit_scale=True,
             unit_divisor=1024,
             file=sys.stdout,
