@@ -6,17 +6,20 @@ dataset over whole batches of chunks, :func:`chain_from_keywords` builds it from
 
 from __future__ import annotations
 
+from streamh5.filters.available import AvailableFilter, available
 from streamh5.filters.base import Buffer, Filter
 from streamh5.filters.chain import EncodedRows, FilterChain
 from streamh5.filters.deflate import SlowCodecWarning, deflate_engine
 from streamh5.filters.registry import chain_from_keywords
 
 __all__ = [
+    "AvailableFilter",
     "Buffer",
     "EncodedRows",
     "Filter",
     "FilterChain",
     "SlowCodecWarning",
+    "available",
     "chain_from_keywords",
     "deflate_engine",
 ]

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer
+from streamh5.filters.raw_chunk import RawChunk
 
 igzip_lib: Any
 libdeflate: Any
@@ -76,6 +77,13 @@ class Deflate:
         object.__setattr__(self, "level", int(self.level))  # numpy's integers are welcome
         object.__setattr__(self, "_compress", _compressor(self.level))
         _warn_of_slow_engine(self.level)
+
+    @classmethod
+    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Deflate:
+        """Set the filter up from the client values that the user gave."""
+        if len(values) > 1:
+            raise FilterError(f"gzip takes one level, not {values}", values=values)
+        return cls(*values)
 
     def __reduce__(self) -> tuple[type[Deflate], tuple[int]]:
         # A worker process chooses its own engine.

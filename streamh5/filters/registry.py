@@ -1,13 +1,14 @@
 """From h5py's keywords to a filter chain.
 
 The words, their defaults and their conflicts are those of ``h5py._hl.dataset.make_new_dset`` and
-``h5py._hl.filters.fill_dcpl``; the order is theirs too: shuffle, compression, fletcher32.
+``h5py._hl.filters.fill_dcpl``; the order is theirs too: scaleoffset, shuffle, compression, fletcher32.
+Beyond h5py, a compression may be named by the words of ``known.py`` ("zstd", "blosc", ...).
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,21 @@ from streamh5.filters.base import Filter
 from streamh5.filters.chain import FilterChain
 from streamh5.filters.deflate import Deflate
 from streamh5.filters.fletcher32 import Fletcher32
+from streamh5.filters.known import KNOWN_FILTERS, KnownFilter
+from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.scaleoffset import FLOAT_DSCALE, INTEGER, ScaleOffset
 from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.szip import ENTROPY_CODING, NEAREST_NEIGHBOR
 
 __all__ = ["chain_from_keywords"]
+
+_COMPRESSIONS = tuple(known for known in KNOWN_FILTERS if known.is_compression)
+_BY_KEYWORD = {known.keyword: known for known in _COMPRESSIONS}
+_BY_NUMBER = {known.filter_id: known for known in _COMPRESSIONS}
+
+# h5py's DEFAULT_SZIP and its words for the masks.
+_DEFAULT_SZIP = ("nn", 8)
+_SZIP_METHODS = {"ec": ENTROPY_CODING, "nn": NEAREST_NEIGHBOR}
 
 
 def chain_from_keywords(
@@ -30,6 +43,9 @@ def chain_from_keywords(
     compression_opts: Any = None,
     shuffle: bool | None = False,
     fletcher32: bool | None = False,
+    scaleoffset: bool | int | None = None,
+    chunks: tuple[int, ...] | None = None,
+    fillvalue: Any = None,
 ) -> FilterChain:
     """Build the filter chain that h5py's keywords of the same names stand for.
 
@@ -40,12 +56,20 @@ def chain_from_keywords(
     chunk_nbytes
         Raw size of one chunk in bytes.
     compression
-        "gzip"; True or an integer from 0 to 9 for gzip (h5py's old form); the registered number of a
-        filter; or a filter object such as hdf5plugin's, as it is or through ``**``.
+        "gzip", "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
+        gzip (h5py's old form); the registered number of a filter; or a filter object such as
+        hdf5plugin's, as it is or through ``**``.
     compression_opts
-        For "gzip" the level, 0 to 9, 4 if None. For a number the client values of the filter.
+        For "gzip" the level, 0 to 9, 4 if None. For "szip" ("ec" or "nn", pixels a block). For a number
+        and the other words the client values of the filter, or the only one.
     shuffle, fletcher32
         Whether to add these filters.
+    scaleoffset
+        Decimal digits of floats to keep; bits of integers, True or 0 for as many as a chunk needs.
+    chunks
+        Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
+    fillvalue
+        Of the dataset, zero if None; scaleoffset goes by it.
 
     Returns
     -------
@@ -56,12 +80,19 @@ def chain_from_keywords(
     ------
     FilterError
         If the compression is not known, its options are out of range, or two arguments contradict.
+    MissingCodecError
+        If the codec's package is not installed.
     """
+    shape = (chunk_nbytes // dtype.itemsize,) if chunks is None else chunks
+    chunk = RawChunk(dtype, shape, chunk_nbytes, fillvalue)
     filters: list[Filter] = []
+    # h5py reads False as 0, "as many bits as needed"; nobody means that.
+    if scaleoffset is not None and scaleoffset is not False:
+        filters.append(_scaleoffset_filter(scaleoffset, chunk, fletcher32=bool(fletcher32)))
     if shuffle:
         filters.append(Shuffle(dtype.itemsize))
     if compression is not None:
-        filters.append(_compression_filter(compression, compression_opts))
+        filters.append(_compression_filter(compression, compression_opts, chunk))
     elif compression_opts is not None:
         raise FilterError(
             f"compression_opts={compression_opts!r} without compression: name the compression too",
@@ -72,37 +103,104 @@ def chain_from_keywords(
     return FilterChain(tuple(filters), chunk_nbytes)
 
 
-def _compression_filter(compression: Any, options: Any) -> Filter:
+def _scaleoffset_filter(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filter:
+    is_float = chunk.dtype.kind == "f"
+    factor = _as_number(scaleoffset)
+    if factor is None or factor < 0 or (is_float and scaleoffset is True):
+        raise FilterError(
+            f"scaleoffset must be a number of {'decimal digits' if is_float else 'bits'} from 0 up,"
+            f" not {scaleoffset!r}",
+            scaleoffset=scaleoffset,
+        )
+    if fletcher32:
+        raise FilterError(
+            "fletcher32 cannot be combined with scaleoffset, which may lose digits: leave out one of them"
+        )
+    if is_float:
+        return ScaleOffset.from_values((FLOAT_DSCALE, factor), chunk)
+    return ScaleOffset.from_values((INTEGER, 0 if scaleoffset is True else factor), chunk)
+
+
+def _compression_filter(compression: Any, options: Any, chunk: RawChunk) -> Filter:
     if isinstance(compression, Mapping):
-        return _from_number(*_unpack(compression))
-    if compression is True and options is None:
-        return Deflate()
+        return _from_number(*_unpack(compression), chunk)
+    if isinstance(compression, str):
+        return _from_name(compression, options, chunk)
+    if compression is True:
+        return Deflate() if options is None else Deflate(options)
     number = _as_number(compression)
-    if compression is not True and number is not None and number in range(10):
-        if options is not None:
-            raise FilterError(
-                f"compression={compression!r} is a gzip level already, so compression_opts={options!r}"
-                f" contradicts it; write compression='gzip' with compression_opts as the level",
-                compression=compression,
-                compression_opts=options,
-            )
-        return Deflate(number)
-    if number is not None and compression is not True:
-        return _from_number(number, options)
-    name = "gzip" if compression is True else compression
-    build = _BY_NAME.get(name) if isinstance(name, str) else None
-    if build is None:
+    if number is None:
         raise FilterError(
             f"compression {compression!r} cannot be written; known are {_known()}", compression=compression
         )
-    return build(options)
+    if number not in range(10):
+        return _from_number(number, options, chunk)
+    if options is not None:
+        raise FilterError(
+            f"compression={compression!r} is a gzip level already, so compression_opts={options!r}"
+            f" contradicts it; write compression='gzip' with compression_opts as the level",
+            compression=compression,
+            compression_opts=options,
+        )
+    return Deflate(number)
 
 
-def _as_number(value: Any) -> int | None:
+def _from_name(name: str, options: Any, chunk: RawChunk) -> Filter:
+    known = _BY_KEYWORD.get(name)
+    if known is None:
+        raise FilterError(f"compression {name!r} cannot be written; known are {_known()}", compression=name)
+    if name == "gzip":
+        return Deflate() if options is None else Deflate(options)
+    if name == "szip":
+        return known.build(_szip_values(options), chunk)
+    if options is None:
+        return known.build(known.example_values if name in ("blosc", "bitshuffle") else (), chunk)
+    return known.build(_client_values(known.filter_id, options), chunk)
+
+
+def _szip_values(options: Any) -> tuple[int, ...]:
+    method, pixels = _DEFAULT_SZIP if options is None else _pair(options)
+    mask = _SZIP_METHODS.get(method) if isinstance(method, str) else None
+    number = _as_number(pixels)
+    if mask is None or number is None:
+        raise FilterError(
+            f"szip takes ('ec' or 'nn', an even number of pixels up to 32), not {options!r}",
+            compression_opts=options,
+        )
+    return mask, number
+
+
+def _pair(options: Any) -> tuple[Any, Any]:
     try:
-        return operator.index(value)
+        first, second = options
+    except (TypeError, ValueError):
+        return None, None
+    return first, second
+
+
+def _from_number(filter_id: int, options: Any, chunk: RawChunk) -> Filter:
+    known: KnownFilter | None = _BY_NUMBER.get(filter_id)
+    if known is None:
+        raise FilterError(
+            f"filter number {filter_id} cannot be written; known are {_known()}", filter_id=filter_id
+        )
+    return known.build(_client_values(filter_id, options), chunk)
+
+
+def _client_values(filter_id: int, options: Any) -> tuple[int, ...]:
+    number = _as_number(options)
+    try:
+        values = (number,) if number is not None else tuple(map(operator.index, options or ()))
     except TypeError:
-        return None
+        values = (-1,)
+    if not all(0 <= value < 1 << 32 for value in values):
+        raise FilterError(
+            f"compression_opts of filter number {filter_id} must be unsigned 32-bit integers,"
+            f" not {options!r}",
+            filter_id=filter_id,
+            compression_opts=options,
+        )
+    return values
 
 
 def _unpack(filter_object: Mapping[str, Any]) -> tuple[int, Any]:
@@ -115,39 +213,13 @@ def _unpack(filter_object: Mapping[str, Any]) -> tuple[int, Any]:
     return number, filter_object.get("compression_opts")
 
 
-def _from_number(filter_id: int, options: Any) -> Filter:
-    build = _BY_NUMBER.get(filter_id)
-    if build is None:
-        raise FilterError(
-            f"filter number {filter_id} cannot be written; known are {_known()}", filter_id=filter_id
-        )
-    return build(_client_values(filter_id, options))
-
-
-def _client_values(filter_id: int, options: Any) -> tuple[int, ...]:
+def _as_number(value: Any) -> int | None:
     try:
-        return tuple(operator.index(value) for value in options or ())
+        return operator.index(value)
     except TypeError:
-        raise FilterError(
-            f"compression_opts of filter number {filter_id} must be a sequence of integers, not {options!r}",
-            filter_id=filter_id,
-            compression_opts=options,
-        ) from None
+        return None
 
 
 def _known() -> str:
-    names = ", ".join(repr(name) for name in _BY_NAME)
-    numbers = ", ".join(str(number) for number in sorted(_BY_NUMBER))
-    return f"{names} and the filter numbers {numbers}"
-
-
-def _gzip_from_option(option: Any) -> Filter:
-    return Deflate() if option is None else Deflate(option)
-
-
-def _gzip_from_values(values: tuple[int, ...]) -> Filter:
-    return Deflate(*values[:1])
-
-
-_BY_NAME: dict[str, Callable[[Any], Filter]] = {"gzip": _gzip_from_option}
-_BY_NUMBER: dict[int, Callable[[tuple[int, ...]], Filter]] = {1: _gzip_from_values}
+    names = ", ".join(repr(name) for name in _BY_KEYWORD)
+    return f"{names} and the filter numbers {', '.join(map(str, sorted(_BY_NUMBER)))}"

@@ -1,14 +1,15 @@
 """The shuffle filter (2): bytes of equal significance side by side.
 
-numpy's narrowing casts are SIMD loops, its strided byte copies are not. So elements are split
-into halves, and those into halves, by casts of shifted integers (``tests/benchmarks/shuffle.py``:
-about twice the speed of copying a transposed view for 4-byte elements, five times for 2-byte ones).
+numpy's narrowing casts are SIMD loops, its strided byte copies are not. So elements of 2, 4 and 8 bytes
+become planes by one cast of shifted integers a plane, which ``tests/benchmarks/shuffle.py`` finds up to
+six times as fast as copying a transposed view. A plane is one call without the GIL: a thread that has to
+get it back often waits behind every other thread that runs Python.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,7 @@ __all__ = ["Shuffle", "shuffle_rows"]
 
 Bytes2D = npt.NDArray[np.uint8]
 
-# Elements a pass: input, planes and the two halves stay in a 1 MiB level-2 cache
-# (tests/benchmarks/shuffle.py).
-ELEMENTS_PER_PASS = 65536
+_INTEGER_NBYTES = (2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +63,13 @@ def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
     n_elements = row_nbytes // element_nbytes
     whole = n_elements * element_nbytes
     out[:, whole:] = rows[:, whole:]
-    if n_elements == 0:
-        return
-    # Integers that split an element evenly: 8 bytes where they fit, 1 for odd sizes.
-    word_nbytes = next(size for size in (8, 4, 2, 1) if element_nbytes % size == 0)
-    words = rows[:, :whole].view(f"<u{word_nbytes}").reshape(n_rows, n_elements, -1)
     planes = out[:, :whole].reshape(n_rows, element_nbytes, n_elements)
-    rows_per_pass = max(1, ELEMENTS_PER_PASS // n_elements)
-    for row in range(0, n_rows, rows_per_pass):
-        for first in range(0, n_elements, ELEMENTS_PER_PASS):
-            here = np.s_[row : row + rows_per_pass], np.s_[first : first + ELEMENTS_PER_PASS]
-            for word in range(element_nbytes // word_nbytes):
-                _split(words[(*here, word)], planes[here[0], :, here[1]], word * word_nbytes, word_nbytes)
-
-
-def _split(words: npt.NDArray[Any], planes: Bytes2D, first_plane: int, word_nbytes: int) -> None:
-    if word_nbytes == 1:
-        planes[:, first_plane] = words
+    if element_nbytes not in _INTEGER_NBYTES:
+        elements = rows[:, :whole].reshape(n_rows, n_elements, element_nbytes)
+        np.copyto(planes, elements.transpose(0, 2, 1))
         return
-    half = word_nbytes // 2
-    if half == 1:
-        np.copyto(planes[:, first_plane], words, casting="unsafe")
-        np.copyto(planes[:, first_plane + 1], words >> words.dtype.type(8), casting="unsafe")
-        return
-    _split(words.astype(f"<u{half}"), planes, first_plane, half)
-    _split((words >> words.dtype.type(8 * half)).astype(f"<u{half}"), planes, first_plane + half, half)
+    integers = rows[:, :whole].view(f"<u{element_nbytes}")
+    np.copyto(planes[:, 0], integers, casting="unsafe")
+    for plane in range(1, element_nbytes):
+        shift = integers.dtype.type(8 * plane)
+        np.right_shift(integers, shift, out=planes[:, plane], casting="unsafe")

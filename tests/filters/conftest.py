@@ -25,29 +25,33 @@ class Judged:
 
 
 def judge(rows: np.ndarray[Any, Any], **keywords: Any) -> Judged:
-    """Store ``(n_chunks, n_elements)`` through the chain and read it with h5py, a chunk a row."""
+    """Store ``(n_chunks, *chunk)`` through the chain and read it with h5py."""
     rows = np.ascontiguousarray(rows)
-    chain = chain_from_keywords(dtype=rows.dtype, chunk_nbytes=rows[0].nbytes, **keywords)
-    encoded = chain.encode_rows(rows.view(np.uint8).reshape(len(rows), -1))
+    chunks = rows.shape[1:]
+    # The first dimension counts chunks; a chunk of one dimension must be one to h5py as well.
+    shape = (len(rows) * chunks[0], *chunks[1:])
+    chain = chain_from_keywords(dtype=rows.dtype, chunk_nbytes=rows[0].nbytes, chunks=chunks, **keywords)
+    encoded = chain.encode_rows(np.frombuffer(rows.tobytes(), np.uint8).reshape(len(rows), -1))
     masks = np.zeros(len(rows), np.uint32) if encoded.filter_masks is None else encoded.filter_masks
     file_bytes = io.BytesIO()
     with h5py.File(file_bytes, "w") as file:
-        dataset = file.create_dataset("x", rows.shape, rows.dtype, chunks=(1, rows.shape[1]), **keywords)
+        dataset = file.create_dataset("x", shape, rows.dtype, chunks=chunks, **keywords)
         for index, buffer in enumerate(encoded.buffers):
             assert len(buffer) == encoded.stored_nbytes[index]
-            dataset.id.write_direct_chunk((index, 0), bytes(buffer), int(masks[index]))
+            at = (index * chunks[0], *(0,) * (len(chunks) - 1))
+            dataset.id.write_direct_chunk(at, bytes(buffer), int(masks[index]))
     # Closed in between: HDF5 2.0 remembers the mask that the last chunk had before a direct write.
     with h5py.File(file_bytes, "r") as file:
         dataset = file["x"]
         plist = dataset.id.get_create_plist()
         pipeline = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-        return Judged(dataset[()], pipeline, chain, encoded)
+        return Judged(dataset[()].reshape(rows.shape), pipeline, chain, encoded)
 
 
 def described(judged: Judged) -> tuple[list[Any], list[Any]]:
-    """Pipelines as (id, flags, client values): ours and h5py's."""
-    ours = [(r.filter_id, int(r.flags), tuple(r.client_values)) for r in judged.chain.records]
-    return ours, [(one[0], one[1], tuple(one[2])) for one in judged.pipeline]
+    """Pipelines as (id, flags, client values, name): ours and h5py's."""
+    ours = [(r.filter_id, int(r.flags), tuple(r.client_values), r.name) for r in judged.chain.records]
+    return ours, [(one[0], one[1], tuple(one[2]), one[3].decode()) for one in judged.pipeline]
 
 
 @pytest.fixture

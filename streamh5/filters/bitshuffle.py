@@ -1,0 +1,106 @@
+"""The Bitshuffle filter (32008): bits of equal significance side by side, alone or with LZ4 or Zstandard."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from streamh5.errors import FilterError
+from streamh5.filters.base import Buffer
+from streamh5.filters.codec_package import codec_package
+from streamh5.filters.lz4 import lz4_block
+from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.zstd import Zstd
+
+__all__ = ["Bitshuffle"]
+
+# BSHUF_VERSION_MAJOR and _MINOR, which bshuf_h5_set_local writes first.
+_VERSIONS = (0, 4)
+_NO_CODEC, _LZ4, _ZSTD = 0, 2, 3
+# bshuf_default_block_size: 8 KiB in whole groups of 8 elements, 128 elements at least.
+_BLOCK_NBYTES, _GROUP, _MIN_ELEMENTS = 8192, 8, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Bitshuffle:
+    """Bitshuffle by imagecodecs, LZ4 and Zstandard by numcodecs, each outside the GIL (``bshuf_h5filter.c``).
+
+    Raises
+    ------
+    FilterError
+        If the block size is no multiple of 8 elements, or the codec or its level is unknown.
+    MissingCodecError
+        If imagecodecs is not installed.
+    """
+
+    client_values: tuple[int, ...]
+    filter_id: ClassVar[int] = 32008
+    name: ClassVar[str] = "bitshuffle; see https://github.com/kiyo-masui/bitshuffle"
+    optional: ClassVar[bool] = True
+
+    @classmethod
+    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Bitshuffle:
+        """Set the filter up as ``bshuf_h5_set_local`` does: versions and element size go in front."""
+        return cls((*_VERSIONS, chunk.dtype.itemsize, *values))
+
+    def __post_init__(self) -> None:
+        if len(self.client_values) > 6 or self.codec not in (_NO_CODEC, _LZ4, _ZSTD):
+            raise FilterError(
+                f"bitshuffle takes a block size, a codec of 0 (none), 2 (lz4) or 3 (zstd) and a zstd level,"
+                f" not {self.client_values[3:]}",
+                values=self.client_values,
+            )
+        if self.block_elements % _GROUP:
+            raise FilterError(
+                f"bitshuffle blocks must be a multiple of 8 elements, not {self.block_elements}",
+                block_elements=self.block_elements,
+            )
+        if self.codec == _ZSTD:
+            Zstd(self.client_values[5:])
+        codec_package("imagecodecs", "bitshuffle")
+
+    @property
+    def reduces(self) -> bool:
+        """Whether there is a codec behind the shuffle."""
+        return self.codec != _NO_CODEC
+
+    @property
+    def element_nbytes(self) -> int:
+        """Size of one element."""
+        return self.client_values[2]
+
+    @property
+    def block_elements(self) -> int:
+        """Elements a block, the library's choice unless given."""
+        given = self.client_values[3] if len(self.client_values) > 3 else 0
+        return given or max(_BLOCK_NBYTES // self.element_nbytes // _GROUP * _GROUP, _MIN_ELEMENTS)
+
+    @property
+    def codec(self) -> int:
+        """0 none, 2 LZ4, 3 Zstandard."""
+        return self.client_values[4] if len(self.client_values) > 4 else _NO_CODEC
+
+    def encode(self, chunk: Buffer) -> Buffer:
+        """Shuffle one chunk and, with a codec, compress it block by block."""
+        elements = np.frombuffer(chunk, np.dtype((np.void, self.element_nbytes)))
+        imagecodecs = codec_package("imagecodecs", "bitshuffle")
+        # The library's own loop: full blocks, one of the remaining groups of 8, the rest as it is.
+        shuffled = memoryview(
+            imagecodecs.bitshuffle_encode(
+                elements, itemsize=self.element_nbytes, blocksize=self.block_elements
+            ).view(np.uint8)
+        )
+        if self.codec == _NO_CODEC:
+            return shuffled
+        compress: Any = lz4_block if self.codec == _LZ4 else Zstd(self.client_values[5:]).encode
+        block_nbytes = self.block_elements * self.element_nbytes
+        grouped_nbytes = len(elements) // _GROUP * _GROUP * self.element_nbytes
+        parts: list[Any] = [struct.pack(">QI", len(shuffled), block_nbytes)]
+        for first in range(0, grouped_nbytes, block_nbytes):
+            compressed = compress(shuffled[first : min(first + block_nbytes, grouped_nbytes)])
+            parts += (struct.pack(">I", len(compressed)), compressed)
+        parts.append(shuffled[grouped_nbytes:])
+        return b"".join(parts)

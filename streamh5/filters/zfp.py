@@ -1,0 +1,111 @@
+"""The ZFP filter (32013) of H5Z-ZFP: the ZFP header in the client values, bare streams in the chunks."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from streamh5.errors import FilterError
+from streamh5.filters.base import Buffer
+from streamh5.filters.codec_package import codec_package
+from streamh5.filters.raw_chunk import RawChunk
+
+__all__ = ["Zfp"]
+
+# First client value: ZFP 1.0.1.0, its codec 5, H5Z-ZFP 1.1.1 (H5Zzfp_version.h).
+_VERSIONS = 0x1010_5111
+# Bits of a header with a short and with a full mode: magic 32, shape 52, mode 12 or 64 (zfp.h).
+_SHORT_HEADER_NBITS, _LONG_HEADER_NBITS = 96, 148
+# H5Z_ZFP_MODE_RATE ... H5Z_ZFP_MODE_REVERSIBLE.
+_RATE, _PRECISION, _ACCURACY, _EXPERT, _REVERSIBLE = 1, 2, 3, 4, 5
+# zfp_stream_open's parameters, which H5Z-ZFP uses when no mode is given: ZFP_MIN_BITS, ZFP_MAX_BITS,
+# ZFP_MAX_PREC, ZFP_MIN_EXP (-1074). imagecodecs takes the exponent as the unsigned number of its bits.
+_DEFAULT_EXPERT = (1, 16658, 64, -1074 & 0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Zfp:
+    """ZFP by imagecodecs, serial, outside the GIL. Lossy in all modes but the reversible one.
+
+    Raises
+    ------
+    FilterError
+        If the dtype is not a little-endian 4- or 8-byte integer or float, the chunk has no or more than
+        four dimensions longer than 1, or the mode is unknown.
+    MissingCodecError
+        If imagecodecs is not installed.
+    """
+
+    client_values: tuple[int, ...]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    mode: str
+    parameters: Any
+    header_nbits: int
+    filter_id: ClassVar[int] = 32013
+    name: ClassVar[str] = "H5Z-ZFP-1.1.1 (ZFP-1.0.1)"
+    optional: ClassVar[bool] = True
+    reduces: ClassVar[bool] = True
+
+    @classmethod
+    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Zfp:
+        """Set the filter up from H5Z-ZFP's generic client values, as ``H5Z_zfp_set_local`` does."""
+        chunk.require("if", (4, 8), "zfp")
+        shape = tuple(extent for extent in chunk.chunks if extent > 1)
+        if chunk.is_big_endian or not 1 <= len(shape) <= 4:
+            raise FilterError(
+                f"zfp takes little-endian chunks with one to four dimensions longer than 1,"
+                f" not {chunk.dtype} {chunk.chunks}",
+                dtype=chunk.dtype,
+                chunks=chunk.chunks,
+            )
+        mode, parameters = _mode(values)
+        dtype = chunk.dtype.newbyteorder("=")
+        encoded = _encode(np.zeros(shape, dtype), mode, parameters)
+        # The mode's 12 bits are all ones where 64 bits follow (zfp_stream_mode).
+        short_mode = int.from_bytes(encoded[10:12], "little") >> 4
+        header_nbits = _LONG_HEADER_NBITS if short_mode == 0xFFF else _SHORT_HEADER_NBITS
+        header = int.from_bytes(encoded[:24], "little") & ((1 << header_nbits) - 1)
+        words = struct.unpack("<6I", header.to_bytes(24, "little"))[: -(-header_nbits // 32)]
+        return cls((_VERSIONS, *words), dtype, shape, mode, parameters, header_nbits)
+
+    def encode(self, chunk: Buffer) -> Buffer:
+        """Compress one chunk and take the header off its stream."""
+        values = np.frombuffer(chunk, self.dtype).reshape(self.shape)
+        encoded = np.frombuffer(_encode(values, self.mode, self.parameters), np.uint8)
+        stream = encoded[self.header_nbits // 8 :]
+        if self.header_nbits % 8:  # 148 bits: half a byte of the header is left
+            following = np.append(stream[1:], np.uint8(0))
+            stream = (stream >> np.uint8(4)) | (following << np.uint8(4))
+        # ZFP reads whole 64-bit words.
+        return bytes(stream) + bytes(-len(stream) % 8)
+
+
+def _mode(values: tuple[int, ...]) -> tuple[str, Any]:
+    mode, number = (values[0] if values else 0), 0.0
+    if len(values) >= 4:
+        number = struct.unpack("<d", struct.pack("<2I", *values[2:4]))[0]
+    if not values:
+        return "expert", _DEFAULT_EXPERT
+    if mode == _REVERSIBLE:
+        return "reversible", None
+    if mode == _RATE and number > 0:
+        return "rate", number
+    if mode == _PRECISION and len(values) >= 3:
+        return "precision", values[2]
+    if mode == _ACCURACY and len(values) >= 4:
+        return "accuracy", number
+    if mode == _EXPERT and len(values) == 6:
+        return "expert", values[2:6]
+    raise FilterError(f"zfp does not know the mode of the client values {values}", values=values)
+
+
+def _encode(values: np.ndarray[Any, Any], mode: str, parameters: Any) -> bytes:
+    imagecodecs = codec_package("imagecodecs", "zfp")
+    encoded: bytes = imagecodecs.zfp_encode(
+        values, parameters, mode=mode, execution="serial", numthreads=1, header=True
+    )
+    return encoded

@@ -1,0 +1,116 @@
+"""Speed and ratio of every deflate engine and level: what the tables of docs/filters.md come from.
+
+    python tests/benchmarks/deflate_levels.py [--levels] [--chunk-kib 4096 64 16] [NETCDF ...]
+
+Each column is one kind of data, byte shuffled as streamh5 does by default; each cell is MB/s of one
+thread and the ratio. Without ``--levels`` rows are the engines' own settings, with it they are
+``compression_opts`` 0 to 9 beside zlib. The float variables of the netCDF files given join the
+synthetic columns, one column a file; topography also comes as int16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import deflate
+import netCDF4
+import numpy as np
+from isal import igzip_lib
+
+from streamh5.filters import deflate_engine
+from streamh5.filters.deflate import Deflate
+from streamh5.filters.shuffle import Shuffle
+
+Array = np.ndarray[Any, Any]
+Encoder = Callable[[Any], Any]
+MAX_CHUNKS = 64  # of the small sizes, spread over the data
+
+
+def synthetic(n: int = 1 << 20) -> Iterator[tuple[str, Array]]:
+    """Yield 4 MiB of a noisy smooth field, of a drifting rounded signal, and of photon counts."""
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 60, n)
+    yield "smooth f4 + noise", (280 + 10 * np.sin(3 * t) + rng.normal(0, 0.01, n)).astype("f4")
+    walk = 10 * np.sin(t) + np.cumsum(rng.normal(0, 0.01, n)) + rng.normal(0, 0.05, n)
+    yield "signal f4, 2 digits", np.round(walk, 2).astype("f4")
+    yield "counts u2", rng.poisson(np.exp(2 + 2 * np.sin(t))).astype("u2")
+
+
+def real(path: Path) -> Iterator[tuple[str, Array]]:
+    """Yield the float fields of one netCDF file as float32, and topography as int16 too."""
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_mask(False)
+        fields = [v[:].ravel() for v in file.variables.values() if v.ndim > 1 and v.dtype.kind == "f"]
+    values = np.concatenate(fields).astype("f4")
+    yield f"{path.stem} f4", values
+    if np.abs(values).max() < 2**15:
+        yield f"{path.stem} i2", values.astype("i2")
+
+
+def chunked(values: Array, chunk_nbytes: int) -> list[bytes]:
+    """Cut into shuffled chunks, at most ``MAX_CHUNKS`` of them."""
+    shuffle = Shuffle(values.itemsize)
+    n = chunk_nbytes // values.itemsize
+    starts = range(0, max(1, len(values) - n + 1), n)
+    step = -(-len(starts) // MAX_CHUNKS)
+    return [bytes(shuffle.encode(values[start : start + n].view(np.uint8))) for start in starts[::step]]
+
+
+def engines() -> Iterator[tuple[str, Encoder]]:
+    """Yield every engine and setting that could be chosen."""
+    for level in (1, 4, 6, 9):
+        yield f"zlib {level}", lambda data, level=level: zlib.compress(data, level)
+    for level, memory in itertools.product((0, 1, 2, 3), ("MIN", "SMALL", "LARGE")):
+        options = level, igzip_lib.COMP_ZLIB, getattr(igzip_lib, f"MEM_LEVEL_{memory}")
+        yield (
+            f"isal {level} {memory.lower()}",
+            lambda data, options=options: igzip_lib.compress(data, *options),
+        )
+    for level in range(1, 13):
+        yield f"libdeflate {level}", lambda data, level=level: deflate.zlib_compress(data, level)
+
+
+def levels() -> Iterator[tuple[str, Encoder]]:
+    """Yield ``compression_opts`` 1 to 9 as streamh5 writes them, with zlib 1, 4, 6 and 9 beside them."""
+    for level in range(1, 10):
+        yield f"**{level}** {deflate_engine(level)}", Deflate(level).encode
+        if level in (1, 4, 6, 9):
+            yield f"zlib {level}", lambda data, level=level: zlib.compress(data, level)
+
+
+def cell(encode: Encoder, chunks: list[bytes]) -> str:
+    """Measure one encoder on one kind of data: best of two passes."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        stored = sum(len(encode(chunk)) for chunk in chunks)
+        seconds.append(time.perf_counter() - start)
+    nbytes = sum(map(len, chunks))
+    return f"{nbytes / min(seconds) / 1e6:.0f} / {nbytes / stored:.3f}"
+
+
+def main() -> None:
+    """Print one Markdown table a chunk size."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("netcdf", nargs="*", type=Path)
+    parser.add_argument("--levels", action="store_true")
+    parser.add_argument("--chunk-kib", nargs="+", type=int, default=[4096, 64, 16])
+    arguments = parser.parse_args()
+    data = dict(itertools.chain(synthetic(), *map(real, arguments.netcdf)))
+    for kib in arguments.chunk_kib:
+        chunks = {name: chunked(values, kib * 1024) for name, values in data.items()}
+        print(f"\n{kib} KiB chunks, MB/s / ratio\n")
+        print("|", " | ".join(["engine", *data]), "|")
+        print("|", " | ".join(["---"] * (len(data) + 1)), "|")
+        for name, encode in levels() if arguments.levels else engines():
+            print("|", " | ".join([name, *(cell(encode, one) for one in chunks.values())]), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
