@@ -32,11 +32,10 @@ class Attributes(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._session.check_open()
-        self._session.engine.set_attribute(self._node, attribute_spec(name, value, path=self._node.path))
+        self._session.set_attribute(self._node, attribute_spec(name, value, path=self._node.path))
 
     def __delitem__(self, name: str) -> None:
-        self._session.check_open()
-        self._session.engine.remove_attribute(self._node, name)
+        self._session.remove_attribute(self._node, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.attributes))

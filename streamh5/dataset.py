@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer, FilterChain
     from streamh5.plan.chunk_grid import Box
     from streamh5.plan.chunk_table import ChunkRecords
-    from streamh5.plan.tree import DatasetNode
+    from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.session import Session
 
 __all__ = ["Dataset"]
@@ -35,12 +36,14 @@ class Dataset:
     than once: the last call counts, and the summary tells how many bytes lie unused.
     """
 
-    def __init__(self, session: Session, node: DatasetNode, chain: FilterChain) -> None:
-        spec = node.spec
+    def __init__(self, session: Session, spec: DatasetSpec, chain: FilterChain, source: str | None) -> None:
+        node, number, n_rows = session.create_dataset(spec, source)
+        self._number = number
         self._session = session
         self._node = node
         self._lock = threading.Lock()
-        self._n_appended = 0
+        self._n_appended = n_rows
+        self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
         self._fill = np.zeros((), spec.dtype) if spec.fillvalue is None else spec.fillvalue
         self._store = ChunkStore(
@@ -49,8 +52,9 @@ class Dataset:
             dtype=spec.dtype,
             fill=self._fill,
             chain=chain,
-            reserve=session.engine.reserve,
+            reserve=session.reserve,
             write=session.sink.write,
+            claim=partial(session.claim, number),
         )
         session.before_close(self._flush)
 
@@ -81,6 +85,11 @@ class Dataset:
     def chunks(self) -> tuple[int, ...] | None:
         """Chunk shape; None for a scalar or null dataset."""
         return self._node.spec.chunks
+
+    @property
+    def n_appended(self) -> int:
+        """Rows that `append` has taken; after a resume, those that are safe: go on with the next."""
+        return self._n_appended
 
     @property
     def attrs(self) -> Attributes:
@@ -197,10 +206,12 @@ class Dataset:
         self._check_stored(where, piece.nbytes, filter_mask)
         coords = tuple(o // c for o, c in zip(offsets, chunks, strict=True))
         numbers = grid.numbers(tuple((i, i + 1) for i in coords))
-        address = self._session.engine.reserve(piece.nbytes)
+        address = self._session.reserve(piece.nbytes)
         self._session.sink.write(address, [piece])
         masks = np.array([filter_mask], np.uint32) if filter_mask else None
-        self.record(chunk_records(numbers, address, np.array([piece.nbytes], np.uint64), masks))
+        records = chunk_records(numbers, address, np.array([piece.nbytes], np.uint64), masks)
+        self._session.claim(self._number, records, [piece])
+        self.record(records)
         if shape[0] is None:
             self._session.engine.extend(self._node, offsets[0] + chunks[0])
 
@@ -219,6 +230,19 @@ class Dataset:
         """
         self._session.check_open()
         return self._store.store(self._as_block(block), origin)
+
+    def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+        """Whether every chunk of a block is stored: after a resume, the block need not come again.
+
+        Parameters
+        ----------
+        origin, shape
+            First element and shape of the block, as for `store`.
+        """
+        chunks = self._store.grid.chunks
+        box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
+        numbers = self._store.grid.numbers(box).astype(np.intp)
+        return bool(np.all(self._node.table.addresses[numbers]))
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
@@ -243,6 +267,9 @@ class Dataset:
     def _append(self, block: np.ndarray[Any, Any]) -> None:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
         n_chunk_rows = self._store.grid.chunks[0]
+        if not self._is_appended:
+            self._session.log_rows(self._number, 0)
+            self._is_appended = True
         while len(block):
             n_pending = self._n_appended % n_chunk_rows
             origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
@@ -267,6 +294,7 @@ class Dataset:
         n_pending = self._n_appended % self._store.grid.chunks[0]
         if self._pending is None or not n_pending:
             return
+        self._session.log_rows(self._number, self._n_appended)
         start = self._n_appended - n_pending
         length = self._node.spec.shape[0] if self._node.spec.shape else None
         stop = min(start + len(self._pending), self._n_appended if length is None else length)

@@ -4,9 +4,11 @@
 state        calls                        what happens
 ============ ============================ =====================================================
 defining     create_*, set_attribute      the tree grows
-             begin                         -> streaming: the front region is laid out
+             begin                        -> streaming: the front region is laid out
+             resume                       -> streaming, with a front region from before
 streaming    create_*, set_attribute      new objects go to the end of the file
              reserve, record              chunks get addresses and are entered in their table
+             snapshot                     index, headers, superblock of what is there come out
              finish                       -> finished: index, headers, superblock come out
 finished                                  nothing more
 ============ ============================ =====================================================
@@ -23,11 +25,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from streamh5.errors import StateError
-from streamh5.format.global_heap import MIN_COLLECTION_NBYTES
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
 from streamh5.plan.chunk_table import ChunkTable
@@ -43,13 +45,13 @@ from streamh5.plan.string_heap import StringHeap, blank_elements
 from streamh5.plan.tree import DatasetNode, GroupNode, Node, Region, make_parents, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
 
-__all__ = ["Engine", "State"]
+__all__ = ["Engine", "Front", "State"]
 
 
 class State(Enum):
@@ -59,6 +61,16 @@ class State(Enum):
     STREAMING = "being written"
     FINISHED = "finished"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The front region: what `Engine.begin` reserved for objects by their paths, and its end."""
+
+    headers: dict[str, Region]
+    indexes: dict[str, Region]
+    heap: Region | None
+    end: int
 
 
 class Engine:
@@ -80,8 +92,13 @@ class Engine:
         self.state = State.DEFINING
         self._header_slack = header_slack
         self._cursor = AddressCursor()
-        self._heap_region: Region | None = None
+        self._front = Front({}, {}, None, 0)
         self._lock = threading.RLock()
+
+    @property
+    def front(self) -> Front:
+        """The front region; empty before `begin`."""
+        return self._front
 
     @property
     def end_of_file(self) -> int:
@@ -100,6 +117,7 @@ class Engine:
             parent, name = make_parents(self.root, path, track_order=track_order)
             group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
             parent.links[name] = group
+            self._adopt(group)
             return group
 
     def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
@@ -116,6 +134,7 @@ class Engine:
             dataset = DatasetNode(spec, table)
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
             parent.links[name] = dataset
+            self._adopt(dataset)
             return dataset
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
@@ -158,8 +177,26 @@ class Engine:
         with self._in(State.DEFINING, State.STREAMING):
             dataset.value = value
 
+    def resume(self, front: Front, end: int) -> None:
+        """Go on with a file whose front region was laid out before.
+
+        Objects that are created now get the places that the front region has for their paths.
+
+        Parameters
+        ----------
+        front
+            What `begin` reserved then.
+        end
+            First address behind everything that is to be kept.
+        """
+        with self._in(State.DEFINING):
+            self._front = front
+            self._cursor = AddressCursor(end)
+            self._adopt(self.root)
+            self.state = State.STREAMING
+
     def finish(self) -> Iterator[tuple[int, bytes]]:
-        """Encode everything that is not chunks.
+        """Encode everything that is not chunks, in its place in the front region where it fits.
 
         Yields
         ------
@@ -169,41 +206,63 @@ class Engine:
         self.begin()
         with self._in(State.STREAMING), self._latching():
             self.state = State.FINISHED
-            heap = StringHeap(attribute for node in walk(self.root) for attribute in node.attributes.values())
-            heap.place(self._place(self._heap_region, heap.nbytes) if heap.nbytes else 0)
-            yield from heap.encode()
-            addresses: dict[int, int] = {}
-            for node in walk(self.root):
-                if isinstance(node, DatasetNode):
-                    index_address = self._place(node.index, sizeof_index(node))
-                    yield from encode_index(node, index_address)
-                    messages = dataset_messages(node, index_address, heap.elements)
-                else:
-                    links = {name: addresses[id(child)] for name, child in node.links.items()}
-                    messages = group_messages(node, links, heap.elements)
-                nbytes = sizeof_header(node, messages)
-                address = self._place(node.header, nbytes)
-                addresses[id(node)] = address
-                reserved = node.header.nbytes if node.header and address == node.header.address else nbytes
-                yield address, encode_header(node, messages, reserved)
-            superblock = Superblock(end_of_file=self.end_of_file, root_address=addresses[id(self.root)])
-            yield 0, encode_superblock(superblock)
+            yield from self._encode(self._place)
+
+    def snapshot(self) -> Iterator[tuple[int, bytes]]:
+        """Encode the file as it is now, all of it behind its present end; writing goes on after it.
+
+        Chunks that are recorded while it is encoded wait. Yields as `finish` does.
+        """
+        self.begin()
+        with self._in(State.STREAMING):
+            yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
+
+    def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
+        heap = StringHeap(attribute for node in walk(self.root) for attribute in node.attributes.values())
+        heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
+        yield from heap.encode()
+        addresses: dict[int, int] = {}
+        for node in walk(self.root):
+            if isinstance(node, DatasetNode):
+                index_address = place(node.index, sizeof_index(node))
+                yield from encode_index(node, index_address)
+                messages = dataset_messages(node, index_address, heap.elements)
+            else:
+                links = {name: addresses[id(child)] for name, child in node.links.items()}
+                messages = group_messages(node, links, heap.elements)
+            nbytes = sizeof_header(node, messages)
+            address = place(node.header, nbytes)
+            addresses[id(node)] = address
+            reserved = node.header.nbytes if node.header and address == node.header.address else nbytes
+            yield address, encode_header(node, messages, reserved)
+        superblock = Superblock(end_of_file=self.end_of_file, root_address=addresses[id(self.root)])
+        yield 0, encode_superblock(superblock)
+
+    def _adopt(self, node: Node) -> None:
+        """Give an object the places that an earlier front region has for it."""
+        node.header = self._front.headers.get(node.path)
+        if isinstance(node, DatasetNode):
+            node.index = self._front.indexes.get(node.path)
 
     def _reserve_front(self) -> None:
         self._cursor.reserve(SIZEOF_SUPERBLOCK)
-        heap = StringHeap(attribute for node in walk(self.root) for attribute in node.attributes.values())
         nodes = list(walk(self.root))
+        heap = StringHeap(attribute for node in nodes for attribute in node.attributes.values())
+        headers: dict[str, Region] = {}
+        indexes: dict[str, Region] = {}
         for node in reversed(nodes):
             if isinstance(node, DatasetNode):
                 messages = dataset_messages(node, 0, blank_elements)
             else:
                 messages = group_messages(node, dict.fromkeys(node.links, 0), blank_elements)
-            node.header = self._region(sizeof_header(node, messages) + self._header_slack)
-        if heap.nbytes:
-            self._heap_region = self._region(max(heap.nbytes, MIN_COLLECTION_NBYTES))
+            headers[node.path] = self._region(sizeof_header(node, messages) + self._header_slack)
+        heap_region = self._region(heap.nbytes) if heap.nbytes else None
         for node in nodes:
             if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape:
-                node.index = self._region(sizeof_index(node))
+                indexes[node.path] = self._region(sizeof_index(node))
+        self._front = Front(headers, indexes, heap_region, self._cursor.address)
+        for node in nodes:
+            self._adopt(node)
 
     def _region(self, nbytes: int) -> Region:
         return Region(self._cursor.reserve(nbytes), nbytes)

@@ -20,8 +20,11 @@
     ├── SinkError            OSError           the destination
     │   ├── DestinationExistsError  FileExistsError
     │   ├── DestinationMissingError FileNotFoundError   its directory does not exist
-    │   └── DestinationBusyError    BlockingIOError     another writer holds it
+    │   ├── DestinationBusyError    BlockingIOError     another writer holds it
+    │   └── InterruptedWriteError FileExistsError   an interrupted write is there, which could be resumed
+    ├── ResumeError          ValueError        an interrupted write is not the one that is to be resumed
     ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
+    │   └── JournalError                       a journal that cannot be trusted
     └── MissingCodecError    ImportError       a codec package that is not installed
 
 The message names the object, the numbers and what to do; the numbers are also in ``facts``.
@@ -42,9 +45,12 @@ __all__ = [
     "FillValueError",
     "FilterError",
     "FormatError",
+    "InterruptedWriteError",
+    "JournalError",
     "LimitError",
     "MissingCodecError",
     "PathError",
+    "ResumeError",
     "SchedulerError",
     "ShapeError",
     "SinkError",
@@ -148,6 +154,18 @@ class DestinationBusyError(SinkError, BlockingIOError):
 
 class FormatError(StreamH5Error, ValueError):
     """Bytes that are not what an HDF5 structure must be."""
+
+
+class JournalError(FormatError):
+    """A journal of an interrupted write that cannot be trusted."""
+
+
+class InterruptedWriteError(SinkError, FileExistsError):
+    """An interrupted write is there, which could be resumed."""
+
+
+class ResumeError(StreamH5Error, ValueError):
+    """An interrupted write is not the one that is to be resumed: the message names what differs."""
 
 
 class MissingCodecError(StreamH5Error, ImportError):

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
-from streamh5.errors import ChunkShapeError, DatatypeError, PathError, ShapeError, SpecError
+from streamh5.errors import (
+    ChunkShapeError,
+    DatatypeError,
+    InterruptedWriteError,
+    PathError,
+    ShapeError,
+    SpecError,
+)
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype
+from streamh5.journal import decode_journal
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, GroupNode, find
+from streamh5.recovery import Recovery
 from streamh5.session import Session
-from streamh5.sinks.local_file import LocalFileSink
+from streamh5.sinks.local_file import LocalFileSink, Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,9 +80,7 @@ class Group:
         """
         self._file.session.check_open()
         order = self._file.track_order if track_order is None else track_order
-        return Group(
-            self._file, self._file.session.engine.create_group(self._absolute(name), track_order=order)
-        )
+        return Group(self._file, self._file.session.create_group(self._absolute(name), track_order=order))
 
     def create_dataset(
         self,
@@ -145,7 +153,7 @@ class Group:
             fillvalue=fillvalue,
             track_order=self._file.track_order if track_order is None else track_order,
         )
-        dataset = self._file.add_dataset(spec, chain)
+        dataset = self._file.add_dataset(spec, chain, self._file.resume_key)
         if array is not None:
             dataset[...] = array
         return dataset
@@ -193,6 +201,15 @@ class File(Group):
         Threads that run the filters; None for one each core.
     max_memory
         Most raw bytes of blocks in flight; `append` and item assignment wait while it is used up.
+    resume
+        Take up an interrupted write of the same name, or start a new one when there is none. The
+        objects are created again as they were; `Dataset.n_appended` and `Dataset.is_stored` tell
+        what is there. A failure keeps what is written, to be resumed.
+    resume_key
+        Identity of the source, compared with the interrupted write's.
+    sync
+        ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds: a power cut
+        loses no more) or ``"none"``; see docs/reliability.md.
 
     Attributes
     ----------
@@ -214,23 +231,34 @@ class File(Group):
         threads: int | None = None,
         max_memory: int | None = None,
         header_slack: int = HEADER_SLACK,
+        resume: bool = False,
+        resume_key: str | None = None,
+        sync: Sync = "close",
     ) -> None:
         if mode not in ("w", "x"):
             hint = "; read files with h5py" if mode == "r" else ""
             raise SpecError(f"mode must be 'w' or 'x', not {mode!r}{hint}", mode=mode)
-        sink = LocalFileSink(path, overwrite=mode == "w") if isinstance(path, (str, os.PathLike)) else path
         self.track_order = track_order
+        self.resume_key = resume_key
         self.datasets: dict[str, Dataset] = {}
+        sink: Sink
+        recovery = None
+        if isinstance(path, (str, os.PathLike)):
+            sink, recovery = open_local(path, overwrite=mode == "w", resume=resume, sync=sync)
+        else:
+            sink = path
         try:
             self.session = Session(
                 sink,
+                recovery=recovery,
+                keep=resume,
                 track_order=track_order,
                 header_slack=header_slack,
                 n_threads=threads,
                 max_memory=max_memory,
             )
         except BaseException:
-            sink.abort()
+            sink.suspend() if recovery else sink.abort()
             raise
         super().__init__(self, self.session.engine.root)
 
@@ -244,9 +272,9 @@ class File(Group):
         """What was written; None before the file is closed."""
         return self.session.summary
 
-    def add_dataset(self, spec: DatasetSpec, chain: FilterChain) -> Dataset:
-        """Create a dataset from its plan."""
-        dataset = Dataset(self.session, self.session.engine.create_dataset(spec), chain)
+    def add_dataset(self, spec: DatasetSpec, chain: FilterChain, source: str | None = None) -> Dataset:
+        """Create a dataset from its plan; `source` is the identity of what it is written from."""
+        dataset = Dataset(self.session, spec, chain, source)
         self.datasets[spec.path] = dataset
         return dataset
 
@@ -258,8 +286,38 @@ class File(Group):
         return self.session.close()
 
     def abort(self) -> None:
-        """Give the write up: nothing is published, an old file stays as it was."""
+        """Give the write up: nothing is published, an old file stays as it was.
+
+        With ``resume=True`` what is written is kept beside the destination, to be resumed.
+        """
         self.session.abort()
+
+    def checkpoint(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Let other processes read everything written so far, while writing goes on.
+
+        The snapshot is a second name of the file being written, with an index and headers of its
+        own; what it costs is proportional to the index. A later checkpoint of the same name shows
+        more. When the file is closed the snapshot's name is removed.
+
+        Parameters
+        ----------
+        path
+            Name of the snapshot, on the same file system; ``OUT.snapshot`` by default.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        SinkError
+            The file system has no hard links.
+        StateError
+            The file is closed.
+        """
+        snapshot = Path(f"{self.filename}.snapshot" if path is None else path)
+        self.session.checkpoint(snapshot)
+        return snapshot
 
     def __enter__(self) -> Self:
         return self
@@ -274,6 +332,41 @@ class File(Group):
 
     def __repr__(self) -> str:
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
+
+
+def open_local(
+    path: str | os.PathLike[str], *, overwrite: bool, resume: bool, sync: Sync
+) -> tuple[LocalFileSink, Recovery | None]:
+    """Open a local destination, and what an interrupted write has left there when it is resumed.
+
+    Raises
+    ------
+    SinkError
+        See `LocalFileSink`.
+    InterruptedWriteError
+        An interrupted write is there and neither to be resumed nor to be dropped.
+    JournalError
+        Its journal cannot be trusted.
+    """
+    sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
+    try:
+        journal = None if overwrite and not resume else decode_journal(sink.log)
+        if journal is not None and journal.n_claimed:
+            if not resume:
+                raise InterruptedWriteError(
+                    f"{sink.partial} holds {journal.n_claimed:,} chunks of an interrupted write; go on with it "
+                    f"(resume=True), save what is there (streamh5 salvage {sink.partial}), or drop it (overwrite=True)",
+                    path=str(sink.partial),
+                    n_chunks=journal.n_claimed,
+                )
+            recovery = Recovery(journal, sink.read, sink.name)
+            sink.resume_at(journal.nbytes, recovery.end)
+            return sink, recovery
+        sink.restart()
+    except BaseException:
+        sink.suspend()
+        raise
+    return sink, None
 
 
 def plan_dataset(

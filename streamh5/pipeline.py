@@ -55,6 +55,8 @@ class ChunkStore:
         Reserve bytes, return their address.
     write
         Write buffers one after the other at an address.
+    claim
+        Enter stored chunks and their buffers in the journal.
     """
 
     path: str
@@ -64,6 +66,7 @@ class ChunkStore:
     chain: FilterChain
     reserve: Callable[[int], int]
     write: Callable[[int, Sequence[Buffer]], None]
+    claim: Callable[[ChunkRecords, Sequence[Buffer]], None]
 
     def store(self, block: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
         """Filter and write the chunks of a block.
@@ -109,7 +112,9 @@ class ChunkStore:
         encoded = self.chain.encode_rows(rows)
         address = self.reserve(int(encoded.stored_nbytes.sum()))
         self.write(address, encoded.buffers)
-        return chunk_records(self.grid.numbers(box), address, encoded.stored_nbytes, encoded.filter_masks)
+        records = chunk_records(self.grid.numbers(box), address, encoded.stored_nbytes, encoded.filter_masks)
+        self.claim(records, encoded.buffers)
+        return records
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Refuse a block that does not fill whole chunks of the grid.

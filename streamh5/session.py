@@ -7,20 +7,35 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dask.system import CPU_COUNT
 
 from streamh5.engine import Engine
 from streamh5.errors import SpecError, StateError
+from streamh5.journal import JOURNAL_VERSION, encode_claims, encode_entry, spec_facts, value_facts
 from streamh5.pipeline import Pool
 from streamh5.plan.tree import DatasetNode, walk
+from streamh5.recovery import boot_id, front_facts
 from streamh5.summary import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from streamh5.filters import Buffer
     from streamh5.pipeline import Job
+    from streamh5.plan.attribute_spec import AttributeSpec
+    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.tree import GroupNode, Node
+    from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
+
+try:  # ISA-L's CRC-32 is several times faster than zlib's
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
 
 __all__ = ["DEFAULT_IN_FLIGHT_NBYTES", "Session"]
 
@@ -43,6 +58,10 @@ class Session:
         Threads for blocks that are handed over; None for one each core.
     max_memory
         Raw bytes of blocks in flight.
+    recovery
+        An interrupted write that is taken up.
+    keep
+        On a failure, keep what is written so that it can be resumed.
     """
 
     def __init__(
@@ -53,6 +72,8 @@ class Session:
         header_slack: int = 0,
         n_threads: int | None = None,
         max_memory: int | None = None,
+        recovery: Recovery | None = None,
+        keep: bool = False,
     ) -> None:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
@@ -66,12 +87,25 @@ class Session:
         self._n_threads = n_threads or CPU_COUNT
         self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
+        self._is_begun = False
         self._state = "open"
         self._lock = threading.RLock()
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
-        # a session that is dropped without close leaves no partial file behind
-        self._finalizer = weakref.finalize(self, sink.abort)
+        self._n_datasets = 0
+        self._give_up = sink.suspend if keep else sink.abort
+        # a session that is dropped without close ends as one that failed
+        self._finalizer = weakref.finalize(self, self._give_up)
+        self._recovery = recovery
+        options = {"track_order": track_order, "header_slack": header_slack}
+        if recovery is None:
+            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), "sync": sink.sync, **options})
+            return
+        recovery.check_options(options)
+        self._n_datasets = len(recovery.numbers)
+        if recovery.front is not None:
+            self.engine.resume(recovery.front, recovery.end)
+            self._is_begun = True
 
     @property
     def is_open(self) -> bool:
@@ -93,6 +127,100 @@ class Session:
         """
         if self._state != "open":
             raise StateError(f"{self.sink.name} is {self._state}; open a new File to write more")
+
+    def create_group(self, path: str, *, track_order: bool) -> GroupNode:
+        """Add a group."""
+        self.check_open()
+        group = self.engine.create_group(path, track_order=track_order)
+        self._log("G", {"path": group.path, "track_order": track_order})
+        return group
+
+    def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int, int]:
+        """Add a dataset; one of an interrupted write with the chunks that it has.
+
+        Parameters
+        ----------
+        spec
+            Its plan.
+        source
+            Identity of what it is written from; None where there is none.
+
+        Returns
+        -------
+        DatasetNode
+            The dataset.
+        int
+            Its number in the journal, for `claim`.
+        int
+            Rows that were appended before.
+
+        Raises
+        ------
+        ResumeError
+            The interrupted write has it with another plan.
+        """
+        self.check_open()
+        with self._lock:
+            number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
+            node = self.engine.create_dataset(spec)
+            if self._recovery is not None and number is not None:
+                return node, number, self._recovery.restore(node)
+            self._log("D", {**spec_facts(spec), "source": source})
+            self._n_datasets += 1
+            return node, self._n_datasets - 1, 0
+
+    def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
+        """Set an attribute of an object."""
+        self.check_open()
+        self.engine.set_attribute(node, attribute)
+        self._log("A", {"path": node.path, "name": attribute.name, "value": value_facts(attribute.value)})
+
+    def remove_attribute(self, node: Node, name: str) -> None:
+        """Remove an attribute of an object."""
+        self.check_open()
+        self.engine.remove_attribute(node, name)
+        self._log("A", {"path": node.path, "name": name, "value": None})
+
+    def reserve(self, nbytes: int) -> int:
+        """Reserve `nbytes` for stored chunks and return their address."""
+        if not self._is_begun:
+            with self._lock:
+                if not self._is_begun:
+                    self.engine.begin()
+                    self._log("F", front_facts(self.engine.front))
+                    self._is_begun = True
+        return self.engine.reserve(nbytes)
+
+    def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
+        """Enter chunks that have been written in the journal.
+
+        Parameters
+        ----------
+        number
+            Number of the dataset in the journal.
+        records
+            ``(n,)`` of `RECORD`.
+        buffers
+            Their stored bytes, one buffer each.
+        """
+        if self.sink.keeps_journal:
+            checksums = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
+            nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
+            self.sink.append_log(encode_claims(number, records, checksums), nbytes)
+
+    def log_rows(self, number: int, n_rows: int) -> None:
+        """Enter that a dataset is appended to (0), or the rows with which it ends, in the journal."""
+        self._log("N", {"dataset": number, "n_rows": n_rows})
+
+    def checkpoint(self, path: Path) -> None:
+        """Write index and headers of what is there behind it, and let readers see it at `path`."""
+        self.check_open()
+        self.wait()
+        for address, piece in self.engine.snapshot():
+            if address == 0:
+                self._log("R", {"end": self.engine.end_of_file})
+            self.sink.write(address, [piece])
+        self.sink.snapshot(path)
 
     def before_close(self, call: Callable[[], None]) -> None:
         """Call `call` when the file is closed, before its chunks are counted."""
@@ -145,8 +273,12 @@ class Session:
         if self._state == "open":
             self._state = "given up"
             # the sink first: it waits for writes in progress and refuses later ones
-            self.sink.abort()
+            self._give_up()
             self._end()
+
+    def _log(self, kind: str, facts: dict[str, Any]) -> None:
+        if self.sink.keeps_journal:
+            self.sink.append_log(encode_entry(kind, facts))
 
     def _end(self) -> None:
         self._finalizer.detach()

@@ -7,7 +7,7 @@ row that was never written costs no memory before its page is touched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RECORD", "ChunkRecords", "ChunkTable", "chunk_records"]
+__all__ = ["RECORD", "ChunkRecords", "ChunkTable", "Columns", "chunk_records"]
 
 RECORD = np.dtype(
     [("number", "<u8"), ("address", "<u8"), ("stored_nbytes", "<u4"), ("filter_mask", "<u4")], align=False
@@ -69,6 +69,14 @@ def chunk_records(
     if filter_masks is not None:
         records["filter_mask"] = filter_masks
     return records
+
+
+class Columns(NamedTuple):
+    """``(n,)`` uint64 addresses, uint32 stored sizes and uint32 filter masks of a table's first rows."""
+
+    addresses: NDArray[np.uint64]
+    stored_nbytes: NDArray[np.uint32] | None
+    filter_masks: NDArray[np.uint32] | None
 
 
 class ChunkTable:
@@ -155,10 +163,25 @@ class ChunkTable:
         if self._filter_masks is not None:
             self._filter_masks[numbers] = records["filter_mask"]
 
-    def truncate(self, n_chunks: int) -> None:
-        """Set the number of rows once it is known, at least the highest number written + 1."""
-        for column in self._columns():
-            column.resize(n_chunks, refcheck=False)
+    def first(self, n_chunks: int) -> Columns:
+        """Columns of the first `n_chunks`; the table grows to them where it is shorter."""
+        self._grow(n_chunks)
+        stored, masks = self._stored_nbytes, self._filter_masks
+        return Columns(
+            self._addresses[:n_chunks],
+            None if stored is None else stored[:n_chunks],
+            None if masks is None else masks[:n_chunks],
+        )
+
+    def forget(self, n_chunks: int) -> None:
+        """Take every chunk from number `n_chunks` on for not written."""
+        tail = np.flatnonzero(self._addresses[n_chunks:]) + n_chunks
+        if len(tail):
+            dead = self._sizes(tail)
+            self.dead_nbytes += dead
+            self.total_stored_nbytes -= dead
+            self.n_written -= len(tail)
+            self._addresses[tail] = 0
 
     def _sizes(self, numbers: NDArray[np.intp]) -> int:
         if self._stored_nbytes is None:

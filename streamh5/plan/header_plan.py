@@ -119,8 +119,7 @@ def encode_index(dataset: DatasetNode, address: int) -> Iterator[tuple[int, byte
         if dataset.value:
             yield address, dataset.value
         return
-    table = dataset.table
-    table.truncate(array.n_elements)
+    table = dataset.table.first(array.n_elements)
     header = encode_fixed_array_header(array, address + SIZEOF_FIXED_ARRAY_HEADER)
     pieces = encode_fixed_array_data_block(
         array, address, table.addresses, table.stored_nbytes, table.filter_masks

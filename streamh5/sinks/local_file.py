@@ -1,9 +1,19 @@
 """A file on a local or mounted file system, published by fsync and rename.
 
-Bytes go to ``OUT.partial`` beside the destination ``OUT``. The order at commit is: fsync the data,
-give the file its name, fsync the directory. At every moment the destination is the old file or the
-complete new one. A lock on the partial file (``flock``, which dies with its process) keeps a second
-writer away; a partial file that nobody holds is a left-over and is taken over.
+Bytes go to ``OUT.partial`` beside the destination ``OUT``, and a journal of what they are to
+``OUT.partial.journal``. The order at commit is: fsync the data, give the file its name, fsync the
+directory, remove the journal. At every moment the destination is the old file or the complete new
+one. A lock on the journal (``flock``, which dies with its process) keeps a second writer away.
+
+``sync`` says what an entry of the journal waits for:
+
+======== ==================================================================================
+"close"  nothing: after a crash of the process all is there; after a power cut the claims are
+         checked against the data by their checksums
+"batch"  every `BATCH_SECONDS` or `BATCH_NBYTES`: fdatasync the data, then append the entries,
+         then fdatasync the journal: a power cut loses the last batch at most
+"none"   nothing, and no fsync at commit either
+======== ==================================================================================
 """
 
 from __future__ import annotations
@@ -13,15 +23,17 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from streamh5.errors import (
     DestinationBusyError,
     DestinationExistsError,
     DestinationMissingError,
     SinkError,
+    SpecError,
     StateError,
 )
 
@@ -30,9 +42,19 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["PARTIAL_SUFFIX", "LocalFileSink", "check_destination"]
+__all__ = ["JOURNAL_SUFFIX", "PARTIAL_SUFFIX", "SYNC_MODES", "LocalFileSink", "Sync", "check_destination"]
 
 PARTIAL_SUFFIX = ".partial"
+JOURNAL_SUFFIX = ".journal"
+SNAPSHOT_SUFFIX = ".snapshot"
+
+Sync = Literal["close", "batch", "none"]
+SYNC_MODES: tuple[Sync, ...] = ("close", "batch", "none")
+
+BATCH_SECONDS = 2.0
+BATCH_NBYTES = 512 << 20
+"""A batch of ``sync="batch"``: often enough to lose little, seldom enough not to wait for the disk
+all the time (tests/benchmarks, row "sync")."""
 
 MAX_BUFFERS = os.sysconf("SC_IOV_MAX")
 """Buffers that one vectored write takes (1024 on Linux and macOS)."""
@@ -47,6 +69,16 @@ class LocalFileSink:
         Destination. A symbolic link is followed: the file that it points at is replaced.
     overwrite
         Replace an existing file; otherwise it is an error, also when it appears meanwhile.
+    sync
+        See above.
+    system
+        The system calls, by their names in `os`; for tests of faults.
+
+    Attributes
+    ----------
+    log
+        Journal of an interrupted write that is there; empty when there is none. Call `restart` to
+        drop it or `resume_at` to go on with it, before anything is written.
 
     Raises
     ------
@@ -55,100 +87,173 @@ class LocalFileSink:
     DestinationMissingError
         Its directory does not exist.
     DestinationBusyError
-        Another writer holds the partial file.
+        Another writer is at work.
     SinkError
         It is a directory, or its directory cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool,
+        sync: Sync = "close",
+        system: Any = os,
+    ) -> None:
+        if sync not in SYNC_MODES:
+            raise SpecError(
+                f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync
+            )
+        check_destination(path, overwrite=overwrite)
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + PARTIAL_SUFFIX)
-        self.overwrite = overwrite
-        check_destination(self.path, overwrite=overwrite)
-        self._fd = self._open_partial()
+        self.journal = self.partial.with_name(self.partial.name + JOURNAL_SUFFIX)
+        self.sync = sync
+        self._overwrite = overwrite
+        self._system = system
         self._state = "open"
         self._n_writing = 0
         self._idle = threading.Condition()
+        self._log_lock = threading.Lock()  # for the entries that wait
+        self._flush_lock = threading.Lock()  # for the journal file
+        self._waiting: list[bytes] = []
+        self._waiting_nbytes = 0
+        self._last_sync = time.monotonic()
+        self._snapshot: Path | None = None
+        self._journal_fd = self._lock_journal()
+        try:
+            self._fd = self._open(self.partial)
+            self.log = self._read_journal()
+        except BaseException:
+            self._system.close(self._journal_fd)
+            raise
+        self._log_nbytes = len(self.log)
+        self._safe_log_nbytes = 0  # entries up to here survive a failed fsync
+
+    keeps_journal = True
 
     @property
     def name(self) -> str:
         """What a message calls the destination."""
         return str(self.path)
 
+    def restart(self) -> None:
+        """Drop what an interrupted write has left."""
+        self._system.ftruncate(self._journal_fd, 0)
+        self._system.ftruncate(self._fd, 0)
+        self.log, self._log_nbytes = b"", 0
+        if self.path.exists():
+            with suppress(OSError):  # keep the permissions of the file that is replaced
+                self._system.fchmod(self._fd, stat.S_IMODE(self.path.stat().st_mode))
+
+    def resume_at(self, log_nbytes: int, nbytes: int) -> None:
+        """Cut the journal to its whole entries and the data to what they claim."""
+        self._system.ftruncate(self._journal_fd, log_nbytes)
+        self._system.ftruncate(self._fd, nbytes)
+        self._log_nbytes = log_nbytes
+        self._safe_log_nbytes = log_nbytes if self.sync == "batch" else 0
+        self.log = b""
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Read back bytes of an interrupted write; fewer at the end of the file."""
+        return cast("bytes", self._system.pread(self._fd, nbytes, address))
+
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""
         with self._writing() as fd:
-            _write_vectored(fd, address, buffers)
+            try:
+                self._write_vectored(fd, address, buffers)
+            except OSError as error:
+                raise self._failed(f"writing at byte {address:,} failed", error) from error
+
+    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+        """Append entries to the journal; the `nbytes` of data that they claim have been written before."""
+        with self._writing():
+            with self._log_lock:
+                self._waiting.append(entries)
+                self._waiting_nbytes += nbytes
+                age = time.monotonic() - self._last_sync
+                is_due = age >= BATCH_SECONDS or self._waiting_nbytes >= BATCH_NBYTES
+            if self.sync != "batch":
+                self._flush_log()
+            elif is_due and self._flush_lock.acquire(blocking=False):  # else another thread is at it
+                try:
+                    self._flush_batch()
+                finally:
+                    self._flush_lock.release()
+
+    def snapshot(self, path: Path) -> None:
+        """Give the partial file a second name, under which readers see what its superblock names."""
+        with self._writing():
+            self._flush_log()
+            if self.sync != "none":
+                self._fsync(self._fd)
+            temporary = path.with_name(path.name + PARTIAL_SUFFIX)
+            try:
+                self._system.link(self.partial, temporary)
+                self._system.replace(temporary, path)
+                with suppress(FileNotFoundError):  # rename does nothing between two names of one file
+                    self._system.unlink(temporary)
+            except OSError as error:
+                raise self._failed(
+                    f"the snapshot {path} needs a file system with hard links", error
+                ) from error
+            self._snapshot = path
 
     def commit(self, nbytes: int) -> None:
         """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
-        self._close_to("committing")
+        self._leave("being committed")
         try:
-            os.ftruncate(self._fd, nbytes)
-            os.fsync(self._fd)
+            self._system.ftruncate(self._fd, nbytes)
+            if self.sync != "none":
+                self._fsync(self._fd)
             self._publish()
-            _fsync_directory(self.path.parent)
+            if self.sync != "none":
+                self._fsync_directory()
+        except OSError as error:
+            self._state = "failed"
+            raise self._failed("it could not be published", error) from error
         except BaseException:
             self._state = "failed"
             raise
         self._state = "committed"
-        os.close(self._fd)
+        with suppress(OSError):
+            self._system.unlink(self.journal)
+        if self._snapshot is not None:
+            with suppress(OSError):
+                self._system.unlink(self._snapshot)
+        self._close()
+
+    def suspend(self) -> None:
+        """Stop, and keep what is written, to be resumed."""
+        if self._end("suspended"):
+            with suppress(OSError):
+                self._flush_log()
+            self._close()
 
     def abort(self) -> None:
-        """Remove the partial file; the destination stays as it was."""
+        """Remove what was written; the destination stays as it was."""
+        if self._end("aborted"):
+            # unlink before close: the lock is held until nobody can find the files
+            for path in (self.partial, self.journal):
+                with suppress(OSError):
+                    self._system.unlink(path)
+            self._close()
+
+    def _end(self, state: str) -> bool:
         with self._idle:
-            if self._state in ("committed", "aborted"):
-                return
-            self._state = "aborted"
+            if self._state in ("committed", "aborted", "suspended"):
+                return False
+            self._state = state
             self._idle.wait_for(lambda: self._n_writing == 0)
-        # unlink before close: the lock is held until nobody can find the file
-        with suppress(OSError):
-            self.partial.unlink()
-        with suppress(OSError):
-            os.close(self._fd)
-
-    def _open_partial(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        while True:
-            try:
-                fd = os.open(self.partial, flags, 0o666)
-            except OSError as error:
-                raise SinkError(
-                    f"cannot write {self.path}: {self.partial} cannot be created: {error.strerror}; "
-                    "choose a directory that you may write to",
-                    path=str(self.path),
-                ) from error
-            try:
-                if self._take(fd):
-                    return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-
-    def _take(self, fd: int) -> bool:
-        """Lock the partial file; False when its last owner removed it before we had the lock."""
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise DestinationBusyError(
-                    f"another writer is at work on {self.path} (it holds {self.partial}); "
-                    "wait for it or choose another name",
-                    path=str(self.path),
-                ) from error
-            # a file system without locks: go on unguarded (docs/reliability.md)
-        try:
-            named = os.stat(self.partial)
-        except FileNotFoundError:
-            return False
-        if not os.path.samestat(named, os.fstat(fd)):
-            return False
-        os.ftruncate(fd, 0)
-        if self.path.exists():
-            with suppress(OSError):  # keep the permissions of the file that is replaced
-                os.fchmod(fd, stat.S_IMODE(self.path.stat().st_mode))
         return True
+
+    def _leave(self, state: str) -> None:
+        with self._idle:
+            if self._state != "open":
+                raise StateError(f"{self.path} is {self._state}; it cannot be committed")
+            self._state = state
+            self._idle.wait_for(lambda: self._n_writing == 0)
 
     @contextmanager
     def _writing(self) -> Iterator[int]:
@@ -163,27 +268,139 @@ class LocalFileSink:
                 self._n_writing -= 1
                 self._idle.notify_all()
 
-    def _close_to(self, state: str) -> None:
-        with self._idle:
-            if self._state != "open":
-                raise StateError(f"{self.path} is {self._state}; it cannot be committed")
-            self._state = state
-            self._idle.wait_for(lambda: self._n_writing == 0)
+    def _close(self) -> None:
+        for fd in (self._fd, self._journal_fd):
+            with suppress(OSError):
+                self._system.close(fd)
+
+    def _lock_journal(self) -> int:
+        """Open the journal and lock it; again when its last owner removed it in between."""
+        while True:
+            fd = self._open(self.journal)
+            try:
+                if self._lock(fd):
+                    return fd
+            except BaseException:
+                self._system.close(fd)
+                raise
+            self._system.close(fd)
+
+    def _open(self, path: Path) -> int:
+        try:
+            return cast("int", self._system.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        except OSError as error:
+            raise self._failed(f"{path} cannot be created", error) from error
+
+    def _lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise DestinationBusyError(
+                    f"another writer is at work on {self.path} (it holds {self.journal}); "
+                    "wait for it or choose another name",
+                    path=str(self.path),
+                ) from error
+            # a file system without locks: go on unguarded (docs/reliability.md)
+        try:
+            return os.path.samestat(os.stat(self.journal), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def _read_journal(self) -> bytes:
+        parts = []
+        position = 0
+        while part := self._system.pread(self._journal_fd, 16 << 20, position):
+            parts.append(part)
+            position += len(part)
+        return b"".join(parts)
+
+    def _flush_log(self) -> None:
+        with self._flush_lock:
+            self._flush_batch()
+
+    def _flush_batch(self) -> None:
+        """Write the entries that wait; with ``sync="batch"`` data first, and each synced."""
+        with self._log_lock:
+            entries = b"".join(self._waiting)
+            self._waiting, self._waiting_nbytes = [], 0
+            self._last_sync = time.monotonic()
+        if self.sync == "batch":
+            self._fsync(self._fd)
+        if entries:
+            try:
+                self._write_vectored(self._journal_fd, self._log_nbytes, [entries])
+            except OSError as error:
+                raise self._failed("the journal could not be written", error) from error
+            self._log_nbytes += len(entries)
+        if self.sync == "batch":
+            self._fsync(self._journal_fd)
+            self._safe_log_nbytes = self._log_nbytes
+
+    def _fsync(self, fd: int) -> None:
+        try:
+            self._system.fsync(fd)
+        except OSError as error:
+            # the system may have dropped what it could not write, and say so only once: take back
+            # every claim that was not synced before
+            with suppress(OSError):
+                self._system.ftruncate(self._journal_fd, self._safe_log_nbytes)
+            self._state = "failed"
+            raise self._failed("the disk did not take the data (fsync)", error) from error
 
     def _publish(self) -> None:
-        if self.overwrite:
-            os.replace(self.partial, self.path)
+        if self._overwrite:
+            self._system.replace(self.partial, self.path)
             return
         try:
-            os.link(self.partial, self.path)  # unlike rename, link fails when the name exists
+            self._system.link(self.partial, self.path)  # unlike rename, link fails when the name exists
         except FileExistsError:
             raise _exists(self.path) from None
         except OSError:  # no hard links here
             if self.path.exists():
                 raise _exists(self.path) from None
-            os.replace(self.partial, self.path)
+            self._system.replace(self.partial, self.path)
         else:
-            self.partial.unlink()
+            self._system.unlink(self.partial)
+
+    def _fsync_directory(self) -> None:
+        fd = self._system.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._system.fsync(fd)
+        finally:
+            self._system.close(fd)
+
+    def _failed(self, what: str, error: OSError) -> SinkError:
+        if isinstance(error, SinkError):
+            return error
+        failure = SinkError(
+            f"cannot write {self.path}: {what}: {error.strerror or error}", path=str(self.path)
+        )
+        failure.errno = error.errno
+        return failure
+
+    def _write_vectored(self, fd: int, address: int, buffers: Sequence[Buffer]) -> None:
+        for start in range(0, len(buffers), MAX_BUFFERS):
+            group = buffers[start : start + MAX_BUFFERS]
+            nbytes = sum(map(len, group))
+            n_done = self._system.pwritev(fd, group, address)
+            if n_done < nbytes:
+                self._write_rest(fd, address, group, n_done)
+            address += nbytes
+
+    def _write_rest(self, fd: int, address: int, buffers: Sequence[Buffer], n_done: int) -> None:
+        """Go on after a short write (more than 2 GiB at once, a signal, a disk that fills up)."""
+        position = 0
+        for buffer in buffers:
+            piece = memoryview(cast("bytes", buffer))
+            skip = min(max(n_done - position, 0), len(piece))
+            position += len(piece)
+            piece = piece[skip:]
+            while len(piece):
+                n = self._system.pwrite(fd, piece, address + position - len(piece))
+                if n == 0:
+                    raise OSError(errno.EIO, "a write made no progress")
+                piece = piece[n:]
 
 
 def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -213,36 +430,3 @@ def _exists(path: Path) -> DestinationExistsError:
         f"{path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
         path=str(path),
     )
-
-
-def _write_vectored(fd: int, address: int, buffers: Sequence[Buffer]) -> None:
-    for start in range(0, len(buffers), MAX_BUFFERS):
-        group = buffers[start : start + MAX_BUFFERS]
-        nbytes = sum(map(len, group))
-        n_done = os.pwritev(fd, cast("Sequence[bytes]", group), address)
-        if n_done < nbytes:
-            _write_rest(fd, address, group, n_done)
-        address += nbytes
-
-
-def _write_rest(fd: int, address: int, buffers: Sequence[Buffer], n_done: int) -> None:
-    """Go on after a short write (more than 2 GiB at once, a signal, a disk that fills up)."""
-    position = 0
-    for buffer in buffers:
-        piece = memoryview(cast("bytes", buffer))
-        skip = min(max(n_done - position, 0), len(piece))
-        position += len(piece)
-        piece = piece[skip:]
-        while len(piece):
-            n = os.pwrite(fd, piece, address + position - len(piece))
-            if n == 0:
-                raise SinkError("a write to the file made no progress", address=address)
-            piece = piece[n:]
-
-
-def _fsync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,6 +9,7 @@ from streamh5.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streamh5.sinks.base import Buffer
 
@@ -19,6 +20,8 @@ class MemorySink:
     """Keep the file in memory, in `image`."""
 
     name = "memory"
+    keeps_journal = False
+    sync = "none"
 
     def __init__(self) -> None:
         self.image = bytearray()
@@ -38,10 +41,22 @@ class MemorySink:
                 self.image[address:end] = piece
                 address = end
 
+    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+        """Keep no journal: memory is lost with its process."""
+
     def commit(self, nbytes: int) -> None:
         """Pad the image to `nbytes` and close it."""
         self.image.extend(bytes(nbytes - len(self.image)))
         self._open = False
+
+    def snapshot(self, path: Path) -> None:
+        """Write the image to `path`."""
+        with self._lock:
+            path.write_bytes(self.image)
+
+    def suspend(self) -> None:
+        """Drop the image."""
+        self.abort()
 
     def abort(self) -> None:
         """Drop the image."""

@@ -38,6 +38,7 @@ from streamh5.errors import (
     SchedulerError,
     SourceError,
     SpecError,
+    StateError,
     UnknownChunksError,
 )
 from streamh5.file import File, check_new_path, plan_dataset
@@ -45,7 +46,7 @@ from streamh5.plan.chunk_shape import auto_chunks, check_chunks
 from streamh5.plan.chunk_table import RECORD
 from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
 from streamh5.progress import Progress
-from streamh5.sinks.local_file import check_destination
+from streamh5.sinks.local_file import Sync, check_destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,6 +82,9 @@ def to_fixed_h5(
     track_order: bool = False,
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    resume_key: str | None = None,
+    sync: Sync = "close",
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
@@ -111,6 +115,14 @@ def to_fixed_h5(
         Attributes of the dataset; with several datasets, of each.
     overwrite
         Replace an existing file; it stays until the new one is complete.
+    resume
+        Take up an interrupted write, or start a new one when there is none: blocks whose chunks are
+        there are not computed again. A failure keeps what is written, to be resumed.
+    resume_key
+        Identity of the source, in place of dask's token where that differs from run to run.
+    sync
+        ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
+        more) or ``"none"``; see docs/reliability.md.
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
@@ -139,6 +151,10 @@ def to_fixed_h5(
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
     """
     arrays, attributes = _arguments(args, attrs)
+    if resume and not compute:
+        raise SpecError(
+            "resume=True needs compute=True: what is to be computed is known when the file is opened"
+        )
     if compute:
         _check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
     targets = []
@@ -156,19 +172,24 @@ def to_fixed_h5(
             fillvalue=fillvalue,
             track_order=track_order,
         )
-        targets.append(_Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {})))
-    write = _Write(path, targets, overwrite=overwrite, track_order=track_order, progress=progress)
-    collected = [write.collected(target) for target in targets]
+        source = array.name if resume_key is None else resume_key
+        targets.append(
+            _Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {}), source)
+        )
+    options = {"track_order": track_order, "resume": resume, "sync": sync}
+    write = _Write(path, targets, overwrite=overwrite, options=options, progress=progress)
     if not compute:
-        return write.delayed(collected)
+        return write.delayed([write.collected(target) for target in targets])
     try:
         write.open()
-        dask.base.compute(collected, **compute_kwargs)
+        dask.base.compute([write.collected(target) for target in targets], **compute_kwargs)
         return write.close()
     except BaseException as error:
         write.abort()
         if isinstance(error, Exception):
             error.add_note(f"while writing {', '.join(arrays)} to {os.fspath(path)}")
+            if resume:
+                error.add_note("what is written is kept: call again with resume=True to go on")
         raise
 
 
@@ -191,12 +212,13 @@ def array_to_fixed_h5(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Target:
-    """One array of a write: its plan, its filters, its aligned blocks, its attributes."""
+    """One array of a write: its plan, its filters, its aligned blocks, its attributes, its identity."""
 
     spec: DatasetSpec
     chain: FilterChain
     array: da.Array
     attributes: Mapping[str, Any]
+    source: str
 
 
 class _Write:
@@ -208,13 +230,14 @@ class _Write:
         targets: list[_Target],
         *,
         overwrite: bool,
-        track_order: bool,
+        options: dict[str, Any],
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
         self._path = path
         self._targets = targets
         self._overwrite = overwrite
-        self._track_order = track_order
+        self._options = options
+        self._is_given_up = False
         self._show = progress
         self._token = uuid.uuid4().hex
         self._lock = threading.Lock()
@@ -225,22 +248,38 @@ class _Write:
     def collected(self, target: _Target) -> da.Array:
         """One task for each `COLLECT_WIDTH` blocks, which stores and enters them."""
         path, array = target.spec.path, target.array
+        starts = [[0, *accumulate(extents)] for extents in array.chunks]
         stored = array.map_blocks(
             _store,  # type: ignore[arg-type]
             self,
             path,
-            [[0, *accumulate(extents)] for extents in array.chunks],
+            starts,
             dtype=RECORD,
             chunks=tuple((1,) * n for n in array.numblocks),
             meta=np.empty((0,) * array.ndim, RECORD),
             name=f"store-{path}-{self._token}",
         )
         name = f"collect-{path}-{self._token}"
-        keys = list(flatten(stored.__dask_keys__()))
+        done = self._done(target, starts)
+        keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
         groups = [keys[i : i + COLLECT_WIDTH] for i in range(0, len(keys), COLLECT_WIDTH)]
         layer: dict[Any, Any] = {(name, i): (_collect, self, path, group) for i, group in enumerate(groups)}
         graph = HighLevelGraph.from_collections(name, layer, dependencies=[stored])
         return da.Array(graph, name, ((1,) * len(groups),), meta=np.empty(0, np.int64))
+
+    def _done(self, target: _Target, starts: list[list[int]]) -> set[tuple[int, ...]]:
+        """Blocks that an interrupted write has stored; the graph leaves them out."""
+        if self._file is None or not self._options["resume"] or target.spec.chunks is None:
+            return set()
+        dataset = self._file.datasets[target.spec.path]
+        done = set()
+        for block_id in np.ndindex(*target.array.numblocks):
+            origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
+            shape = tuple(starts[axis][i + 1] - starts[axis][i] for axis, i in enumerate(block_id))
+            if dataset.is_stored(origin, shape):
+                done.add(block_id)
+                self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
+        return done
 
     def delayed(self, collected: list[da.Array]) -> Delayed:
         """Return the whole write as one task, with the arrays' own optimisation done."""
@@ -254,16 +293,18 @@ class _Write:
     def open(self) -> File:
         """Return the file, which the first call opens."""
         with self._lock:
+            if self._is_given_up:
+                raise StateError(f"the write to {self._path} was given up after an error")
             if self._file is None:
                 file = File(
                     self._path,
                     "w" if self._overwrite else "x",
-                    track_order=self._track_order,
                     header_slack=0,
+                    **self._options,
                 )
                 try:
                     for target in self._targets:
-                        dataset = file.add_dataset(target.spec, target.chain)
+                        dataset = file.add_dataset(target.spec, target.chain, target.source)
                         dataset.attrs.update(target.attributes)
                 except BaseException:
                     file.abort()
@@ -289,7 +330,8 @@ class _Write:
         return summary
 
     def abort(self) -> None:
-        """Give the write up."""
+        """Give the write up, for good: a worker that comes late must not open a new file."""
+        self._is_given_up = True
         if self._file is not None:
             self._file.abort()
         self._end()
