@@ -1,0 +1,249 @@
+"""Dense storage of links and attributes: a fractal heap and B-trees by name and by creation order.
+
+All of it stands in one piece: heap header, heap block, name index (header, nodes), creation order index.
+The header messages that point into it are link info and attribute info (specification IV.A.2.c and .v).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamh5.errors import AttributeValueError, PathError
+from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.attribute_info import AttributeInfo
+from streamh5.format.checksum import lookup3
+from streamh5.format.fractal_heap import (
+    SIZEOF_FRACTAL_HEAP_HEADER,
+    FractalHeap,
+    encode_fractal_heap_block,
+    encode_fractal_heap_header,
+    encode_heap_ids,
+)
+from streamh5.format.link import Link, encode_link_body
+from streamh5.format.link_info import LinkInfo
+from streamh5.format.v2_btree import (
+    SIZEOF_V2_BTREE_HEADER,
+    RecordType,
+    V2BTree,
+    encode_v2_btree_header,
+    encode_v2_btree_nodes,
+    uint_columns,
+)
+
+MAX_DENSE_LINK_NBYTES = (1 << 16) - 1
+MAX_DENSE_ATTRIBUTE_NBYTES = (1 << 24) - 1
+_LINK_ID_NBYTES = 7
+_ATTRIBUTE_ID_NBYTES = 8
+_NODE_SIZE = 512
+_UNTRACKED_ORDER = 65_535  # H5O_MAX_CRT_ORDER_IDX: an attribute whose creation order nobody tracks
+
+
+@dataclass(frozen=True, slots=True)
+class DenseStorage:
+    """The parts of a dense storage and their places, counted from its first byte.
+
+    Parameters
+    ----------
+    heap
+        The bodies of the link or attribute messages.
+    name_index
+        Sorted by hash, then name.
+    creation_order_index
+        None when creation order is not tracked.
+    """
+
+    heap: FractalHeap
+    name_index: V2BTree
+    creation_order_index: V2BTree | None
+
+    @property
+    def name_index_position(self) -> int:
+        """Where the header of the name index stands."""
+        return SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes
+
+    @property
+    def creation_order_index_position(self) -> int:
+        """Where the header of the creation order index stands, if there is one."""
+        return self.name_index_position + SIZEOF_V2_BTREE_HEADER + self.name_index.sizeof_nodes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole storage."""
+        tree = self.creation_order_index
+        return self.creation_order_index_position + (
+            0 if tree is None else SIZEOF_V2_BTREE_HEADER + tree.sizeof_nodes
+        )
+
+
+def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
+    """Return the sizes of the dense storage of `links`; they do not depend on addresses of hard links.
+
+    Creation order is indexed when the links have one.
+
+    Raises
+    ------
+    PathError
+        Two links of one name, or some with and some without creation order.
+    LimitError
+        More than 2 GiB together.
+    """
+    names = [link.name for link in links]
+    n_ordered = sum(link.creation_order is not None for link in links)
+    if n_ordered not in (0, len(links)):
+        raise PathError(f"{n_ordered} of {len(links)} links have a creation order; all or none must")
+    _check_unique(names, PathError, "links")
+    nbytes = sum(len(encode_link_body(link)) for link in links)
+    n = len(links)
+    order = RecordType.LINK_CREATION_ORDER
+    return DenseStorage(
+        FractalHeap(_LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, n, nbytes),
+        V2BTree(RecordType.LINK_NAME, 4 + _LINK_ID_NBYTES, n, _NODE_SIZE),
+        V2BTree(order, 8 + _LINK_ID_NBYTES, n, _NODE_SIZE) if n_ordered else None,
+    )
+
+
+def dense_link_info(links: Sequence[Link], storage_address: int) -> LinkInfo:
+    """Return the link info of a group whose dense storage stands at `storage_address`."""
+    storage = dense_link_storage(links)
+    orders = [link.creation_order for link in links if link.creation_order is not None]
+    if storage.creation_order_index is None:
+        return LinkInfo(None, storage_address, storage_address + storage.name_index_position)
+    return LinkInfo(
+        max(orders) + 1,
+        storage_address,
+        storage_address + storage.name_index_position,
+        storage_address + storage.creation_order_index_position,
+    )
+
+
+def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
+    """Encode the dense storage of `links`, ``dense_link_storage(links).nbytes`` bytes.
+
+    Raises
+    ------
+    PathError
+        Two links of one name, some with and some without creation order, or a name HDF5 cannot hold.
+    LimitError
+        A link of more than 65,535 bytes, or more than 2 GiB together.
+    """
+    storage = dense_link_storage(links)
+    bodies = [encode_link_body(link) for link in links]
+    ids = encode_heap_ids(storage.heap, [len(body) for body in bodies])
+    hashes, by_name = _name_order([link.name for link in links])
+    orders = np.array([link.creation_order or 0 for link in links], np.int64)
+    by_order = np.argsort(orders, kind="stable")
+    return _encode_storage(
+        storage,
+        storage_address,
+        bodies,
+        name_records=np.hstack([uint_columns(hashes, 4), ids])[by_name],
+        order_records=np.hstack([uint_columns(orders, 8), ids])[by_order],
+    )
+
+
+def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: bool) -> DenseStorage:
+    """Return the sizes of the dense storage of `attributes`.
+
+    Raises
+    ------
+    AttributeValueError
+        Two attributes of one name.
+    LimitError
+        More than 2 GiB together.
+    """
+    _check_unique([attribute.name for attribute in attributes], AttributeValueError, "attributes")
+    n = len(attributes)
+    nbytes = sum(len(encode_attribute_body(attribute)) for attribute in attributes)
+    order = RecordType.ATTRIBUTE_CREATION_ORDER
+    return DenseStorage(
+        FractalHeap(_ATTRIBUTE_ID_NBYTES, MAX_DENSE_ATTRIBUTE_NBYTES, n, nbytes),
+        V2BTree(RecordType.ATTRIBUTE_NAME, _ATTRIBUTE_ID_NBYTES + 1 + 4 + 4, n, _NODE_SIZE),
+        V2BTree(order, _ATTRIBUTE_ID_NBYTES + 1 + 4, n, _NODE_SIZE) if creation_order else None,
+    )
+
+
+def dense_attribute_info(
+    attributes: Sequence[Attribute], storage_address: int, *, creation_order: bool
+) -> AttributeInfo:
+    """Return the attribute info of an object whose dense storage stands at `storage_address`."""
+    storage = dense_attribute_storage(attributes, creation_order=creation_order)
+    name_index_address = storage_address + storage.name_index_position
+    if not creation_order:
+        return AttributeInfo(None, storage_address, name_index_address)
+    order_index_address = storage_address + storage.creation_order_index_position
+    return AttributeInfo(len(attributes), storage_address, name_index_address, order_index_address)
+
+
+def encode_dense_attributes(
+    attributes: Sequence[Attribute], storage_address: int, *, creation_order: bool
+) -> bytes:
+    """Encode the dense storage of `attributes`, created in this order.
+
+    Raises
+    ------
+    AttributeValueError
+        Two attributes of one name, or a name HDF5 cannot hold.
+    LimitError
+        An attribute of more than 16 MiB - 1, or more than 2 GiB together.
+    """
+    storage = dense_attribute_storage(attributes, creation_order=creation_order)
+    bodies = [encode_attribute_body(attribute) for attribute in attributes]
+    ids = encode_heap_ids(storage.heap, [len(body) for body in bodies])
+    hashes, by_name = _name_order([attribute.name for attribute in attributes])
+    n = len(attributes)
+    orders = np.arange(n) if creation_order else np.full(n, _UNTRACKED_ORDER)
+    message_flags = np.zeros((n, 1), np.uint8)
+    order_records = np.hstack([ids, message_flags, uint_columns(orders, 4)])
+    return _encode_storage(
+        storage,
+        storage_address,
+        bodies,
+        name_records=np.hstack([order_records, uint_columns(hashes, 4)])[by_name],
+        order_records=order_records,
+    )
+
+
+def _encode_storage(
+    storage: DenseStorage,
+    storage_address: int,
+    bodies: Sequence[bytes],
+    *,
+    name_records: NDArray[np.uint8],
+    order_records: NDArray[np.uint8],
+) -> bytes:
+    block_address = storage_address + SIZEOF_FRACTAL_HEAP_HEADER
+    parts = [
+        encode_fractal_heap_header(storage.heap, block_address),
+        encode_fractal_heap_block(storage.heap, storage_address, bodies),
+        _encode_index(storage.name_index, storage_address + storage.name_index_position, name_records),
+    ]
+    if storage.creation_order_index is not None:
+        order_address = storage_address + storage.creation_order_index_position
+        parts.append(_encode_index(storage.creation_order_index, order_address, order_records))
+    return b"".join(parts)
+
+
+def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.uint8]) -> bytes:
+    nodes_address = header_address + SIZEOF_V2_BTREE_HEADER
+    nodes = encode_v2_btree_nodes(tree, nodes_address, lambda positions: records[positions])
+    return b"".join((encode_v2_btree_header(tree, nodes_address), *nodes))
+
+
+def _name_order(names: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:
+    """Return the hashes of names, and their positions sorted by hash, then bytes of the name."""
+    encoded = [name.encode() for name in names]
+    hashes = [lookup3(name) for name in encoded]
+    by_name = sorted(range(len(names)), key=lambda i: (hashes[i], encoded[i]))
+    return np.array(hashes, np.uint32), by_name
+
+
+def _check_unique(names: Sequence[str], error: type[PathError | AttributeValueError], what: str) -> None:
+    if len(set(names)) == len(names):
+        return
+    seen: set[str] = set()
+    twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    raise error(f"two {what} have the name {twice!r}", name=twice)
