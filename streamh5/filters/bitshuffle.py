@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,10 +24,17 @@ _NO_CODEC, _LZ4, _ZSTD = 0, 2, 3
 # bshuf_default_block_size: 8 KiB in whole groups of 8 elements, 128 elements at least.
 _BLOCK_NBYTES, _GROUP, _MIN_ELEMENTS = 8192, 8, 128
 
+# The frames of the LZ4 filter and of this one: raw size and block size, then a size before each block.
+_FRAME_HEADER_NBYTES = 12
+_BLOCK_SIZE = struct.Struct(">I")
+
 
 @dataclass(frozen=True, slots=True)
 class Bitshuffle:
-    """Bitshuffle by imagecodecs, LZ4 and Zstandard by numcodecs, each outside the GIL (``bshuf_h5filter.c``).
+    """Bitshuffle and LZ4 by imagecodecs, Zstandard by numcodecs, each outside the GIL (``bshuf_h5filter.c``).
+
+    A chunk's LZ4 blocks of 8 KiB are compressed by one call, in the frame of the LZ4 filter, whose blocks
+    are Bitshuffle's; block by block two threads would be no faster than one.
 
     Raises
     ------
@@ -95,12 +103,31 @@ class Bitshuffle:
         )
         if self.codec == _NO_CODEC:
             return shuffled
-        compress: Any = lz4_block if self.codec == _LZ4 else Zstd(self.client_values[5:]).encode
+        grouped = shuffled[: len(elements) // _GROUP * _GROUP * self.element_nbytes]
         block_nbytes = self.block_elements * self.element_nbytes
-        grouped_nbytes = len(elements) // _GROUP * _GROUP * self.element_nbytes
-        parts: list[Any] = [struct.pack(">QI", len(shuffled), block_nbytes)]
-        for first in range(0, grouped_nbytes, block_nbytes):
-            compressed = compress(shuffled[first : min(first + block_nbytes, grouped_nbytes)])
-            parts += (struct.pack(">I", len(compressed)), compressed)
-        parts.append(shuffled[grouped_nbytes:])
-        return b"".join(parts)
+        blocks = self._blocks(imagecodecs, grouped, block_nbytes)
+        return b"".join((struct.pack(">QI", len(shuffled), block_nbytes), *blocks, shuffled[len(grouped) :]))
+
+    def _blocks(self, imagecodecs: Any, grouped: memoryview, block_nbytes: int) -> Iterator[Any]:
+        """Yield each block's compressed size, 4 bytes, and its compressed bytes; or all at once."""
+        if self.codec == _LZ4 and grouped:
+            framed = imagecodecs.lz4h5_encode(grouped, blocksize=min(block_nbytes, len(grouped)))
+            if not _has_raw_block(framed, len(grouped), block_nbytes):
+                yield memoryview(framed)[_FRAME_HEADER_NBYTES:]
+                return
+        compress: Any = lz4_block if self.codec == _LZ4 else Zstd(self.client_values[5:]).encode
+        for first in range(0, len(grouped), block_nbytes):
+            compressed = compress(grouped[first : first + block_nbytes])
+            yield struct.pack(">I", len(compressed))
+            yield compressed
+
+
+def _has_raw_block(framed: bytes, raw_nbytes: int, block_nbytes: int) -> bool:
+    """Tell whether HDF5's LZ4 frame stores a block as it was, which Bitshuffle's frame cannot."""
+    position = _FRAME_HEADER_NBYTES
+    for first in range(0, raw_nbytes, block_nbytes):
+        (stored_nbytes,) = _BLOCK_SIZE.unpack_from(framed, position)
+        if stored_nbytes >= min(block_nbytes, raw_nbytes - first):
+            return True
+        position += _BLOCK_SIZE.size + stored_nbytes
+    return False
