@@ -1,0 +1,210 @@
+"""Elements of a datatype as they stand in the file, made from numpy arrays.
+
+Most dtypes have the same bytes in memory and in the file. What differs: objects become pointers into the
+global heap, fields behind them move, and padding becomes zero so that equal values make equal files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamh5.errors import DatatypeError
+from streamh5.format.character_set import CharacterSet
+from streamh5.format.datatype import Datatype, datatype_class
+from streamh5.format.datatype_class import (
+    Array,
+    Compound,
+    FixedLengthString,
+    ObjectReference,
+    RegionReference,
+    VariableLengthSequence,
+    VariableLengthString,
+)
+from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, encode_variable_length_elements
+
+ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], NDArray[np.uint32]]]
+"""Stores objects in global heap collections; returns the collection address and index of each, ``(n,)``."""
+
+
+def needs_global_heap(datatype: Datatype) -> bool:
+    """Return whether elements of `datatype` keep something in the global heap."""
+    match datatype_class(datatype):
+        case VariableLengthString() | VariableLengthSequence():
+            return True
+        case Array(base):
+            return needs_global_heap(base)
+        case Compound(_, members):
+            return any(needs_global_heap(member.datatype) for member in members)
+        case _:
+            return False
+
+
+def encode_elements(
+    values: NDArray[Any], datatype: Datatype, *, place_objects: ObjectPlacer | None = None
+) -> bytes:
+    """Return the elements of `values` in C order, as the file stores them.
+
+    Parameters
+    ----------
+    values
+        Elements of any shape. Strings of variable length: objects of ``str`` or ``bytes``, or
+        StringDType. Sequences: objects that numpy makes 1-d arrays of. Object references: addresses as
+        integers. Region references: global heap ids as ``bytes``. Text for strings of fixed length: also
+        ``U``. Anything else: the dtype that `datatype` is.
+    datatype
+        A dtype (with h5py's marks on objects), or a record.
+    place_objects
+        Needed exactly when `needs_global_heap`; called once for every string or sequence type.
+
+    Raises
+    ------
+    DatatypeError
+        A value is not what the datatype says, or text is too long, not ASCII where it must be, or has
+        NUL.
+    """
+    base, shape = _without_array(datatype)
+    if values.size % math.prod(shape):
+        raise _refusal(f"{values.size} values are no whole number of arrays of shape {shape}", "")
+    return _encode(np.ascontiguousarray(values).reshape(-1), base, place_objects, "").tobytes()
+
+
+def _encode(
+    values: NDArray[Any], datatype: Datatype, place: ObjectPlacer | None, path: str
+) -> NDArray[np.uint8]:
+    """Return ``(n, nbytes) uint8`` for ``(n,)`` values."""
+    record = datatype_class(datatype)
+    match record:
+        case VariableLengthString():
+            return _encode_variable_length(_texts(values, record.charset, path), None, place)
+        case VariableLengthSequence():
+            return _encode_sequences(values, datatype, record, place, path)
+        case FixedLengthString():
+            return _encode_fixed_strings(values, record, path)
+        case ObjectReference():
+            return _as_bytes(values.astype("<u8"))
+        case RegionReference():
+            return _as_bytes(values.astype(f"V{SIZEOF_GLOBAL_HEAP_ID}"))
+        case Compound() if isinstance(datatype, np.dtype) and datatype.names is not None:
+            return _encode_compound(values, datatype, record, place, path)
+        case _:
+            if values.dtype.hasobject or values.dtype.itemsize != record.nbytes:
+                raise _refusal(f"values of dtype {values.dtype} are no elements of {datatype}", path)
+            return _as_bytes(values)
+
+
+def _encode_compound(
+    values: NDArray[Any], dtype: np.dtype[Any], record: Compound, place: ObjectPlacer | None, path: str
+) -> NDArray[np.uint8]:
+    """Copy field by field: what no field covers stays zero."""
+    if values.dtype.names != dtype.names:
+        raise _refusal(f"fields {values.dtype.names} where {dtype.names} are expected", path)
+    out = np.zeros((len(values), record.nbytes), np.uint8)
+    for member in record.members:
+        field: np.dtype[Any] = dtype[member.name]
+        base, _ = _without_array(field)
+        inner = f"{path}.{member.name}" if path else member.name
+        column = np.ascontiguousarray(values[member.name]).reshape(-1)
+        end = member.position + member.datatype.nbytes
+        out[:, member.position : end] = _encode(column, base, place, inner).reshape(len(values), -1)
+    return out
+
+
+def _encode_sequences(
+    values: NDArray[Any],
+    datatype: Datatype,
+    record: VariableLengthSequence,
+    place: ObjectPlacer | None,
+    path: str,
+) -> NDArray[np.uint8]:
+    """Encode the elements of all sequences at once, then cut them apart."""
+    base: Datatype = record.base
+    if isinstance(datatype, np.dtype) and datatype.metadata is not None:
+        base = np.dtype(datatype.metadata["vlen"])
+    arrays = [_sequence(value, base, path) for value in values]
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    joined = np.concatenate(arrays) if arrays else np.empty(0)
+    contents = b"" if len(joined) == 0 else _encode(joined, base, place, f"{path}[...]").tobytes()
+    ends = np.cumsum(lengths) * record.base.nbytes
+    starts = ends - lengths * record.base.nbytes
+    objects = [contents[start:end] for start, end in zip(starts, ends, strict=True)]
+    return _encode_variable_length(objects, lengths, place)
+
+
+def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
+    """Return one sequence as 1-d array; a value that numpy would round is refused."""
+    array = np.asarray(value)
+    if array.ndim != 1:
+        raise _refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
+    if not isinstance(base, np.dtype) or base.hasobject or array.dtype == base:
+        return array
+    if len(array) and not np.can_cast(array.dtype, base, "same_kind"):
+        raise _refusal(f"a sequence of {array.dtype} where {base} is expected", path)
+    return array.astype(base)
+
+
+def _encode_variable_length(
+    objects: Sequence[bytes], lengths: NDArray[np.int64] | None, place: ObjectPlacer | None
+) -> NDArray[np.uint8]:
+    """Store the objects that are not empty; an empty element points nowhere."""
+    if place is None:
+        raise DatatypeError("elements of variable length need a place in the global heap")
+    sizes = np.array([len(data) for data in objects], np.int64)
+    addresses = np.zeros(len(objects), np.uint64)
+    indices = np.zeros(len(objects), np.uint32)
+    stored = np.flatnonzero(sizes)
+    if len(stored):
+        addresses[stored], indices[stored] = place([objects[i] for i in stored.tolist()])
+    counts = (sizes if lengths is None else lengths).astype(np.uint32)
+    elements = encode_variable_length_elements(counts, addresses, indices)
+    return np.frombuffer(elements, np.uint8).reshape(len(objects), -1)
+
+
+def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path: str) -> NDArray[np.uint8]:
+    if values.dtype.kind == "S" and values.dtype.itemsize <= record.nbytes:
+        return _as_bytes(values.astype(f"S{record.nbytes}"))
+    texts = _texts(values, record.charset, path)
+    longest = max(map(len, texts), default=0)
+    if longest > record.nbytes:
+        raise _refusal(f"text of {longest} bytes does not fit strings of {record.nbytes}", path)
+    return _as_bytes(np.array(texts, f"S{record.nbytes}"))
+
+
+def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes]:
+    texts = [_text(value, path) for value in values.tolist()]
+    if charset == CharacterSet.ASCII and not all(text.isascii() for text in texts):
+        raise _refusal("text beyond ASCII in an ASCII string type; use UTF-8", path)
+    return texts
+
+
+def _text(value: object, path: str) -> bytes:
+    if isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, bytes):
+        raise _refusal(f"{value!r} where text is expected", path)
+    if b"\0" in value:
+        raise _refusal(f"text {value!r} has NUL, which ends an HDF5 string", path)
+    return value
+
+
+def _without_array(datatype: Datatype) -> tuple[Datatype, tuple[int, ...]]:
+    """Return the innermost element type of an array type, and the shape of the array."""
+    if isinstance(datatype, np.dtype):
+        return datatype.base, datatype.shape
+    if isinstance(datatype, Array):
+        base, shape = _without_array(datatype.base)
+        return base, (*datatype.shape, *shape)
+    return datatype, ()
+
+
+def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    contiguous = np.ascontiguousarray(values)
+    return contiguous.view(np.uint8).reshape(len(values), contiguous.dtype.itemsize)
+
+
+def _refusal(message: str, path: str) -> DatatypeError:
+    return DatatypeError(f"field {path!r}: {message}" if path else message, path=path)
