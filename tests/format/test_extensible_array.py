@@ -60,6 +60,18 @@ def test_extensible_array_header_equals_libhdf5(tmp_path: Path, n: int, filtered
     assert ours == theirs
 
 
+def test_extensible_array_version_5_header_equals_libhdf5(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=("v200", "v200")) as file:
+        file.create_dataset("x", (100,), "u1", chunks=(1,), maxshape=(None,), compression="gzip")[:] = 1
+    content = path.read_bytes()
+    at = content.index(b"EAHD")
+    theirs = content[at : at + SIZEOF_EXTENSIBLE_ARRAY_HEADER]
+    index_block = int.from_bytes(theirs[60:68], "little")
+    array = ExtensibleArray(100, 1, True, layout_version=5)
+    assert encode_extensible_array_header(array, index_block) == theirs
+
+
 def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, rows: int) -> Path:
     """Store uint16 chunk i as i everywhere; 2-d with chunks of (2, 3) and `rows` chunks along dimension 1."""
     n = array.n_elements

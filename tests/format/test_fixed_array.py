@@ -21,6 +21,7 @@ from streamh5.format.chunk_index.fixed_array import (
 )
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 
 if TYPE_CHECKING:
     from tests.format.conftest import FileBuilder
@@ -155,6 +156,45 @@ def test_fixed_array_built_read_by_readers(
     )
     assert dumped.returncode == 0
     np.testing.assert_array_equal(np.fromfile(path.with_suffix(".bin"), "<u2"), expected.ravel())
+
+
+def test_fixed_array_built_rewritten_by_h5py(builder: FileBuilder) -> None:
+    missing = np.zeros(5 * 500, bool)
+    missing[1000:2200] = True
+    path = _build(builder, FixedArray(2500, 12, filtered=False), (1000, 15), (2, 3), missing)
+    values = np.arange(15_000, dtype="u2").reshape(1000, 15)
+    with h5py.File(path, "r+") as file:
+        file["x"][:] = values
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["x"][:], values)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 300])
+def test_implicit_index_built_read_and_rewritten_by_h5py(builder: FileBuilder, n: int) -> None:
+    address = builder.add(np.repeat(np.arange(n, dtype="<u2"), 6).tobytes())
+    layout = data_layout.ChunkedLayout((6,), 2, data_layout.Implicit(address if n else UNDEFINED_ADDRESS))
+    builder.add_dataset("x", layout, dtype=np.dtype("<u2"), space=Dataspace((6 * n,)))
+    path = builder.write()
+    with h5py.File(path, "r+") as file:
+        np.testing.assert_array_equal(file["x"][:], np.repeat(np.arange(n), 6))
+        assert file["x"].id.get_num_chunks() == n
+        file["x"][:] = 7
+    with h5py.File(path) as file:
+        assert (file["x"][:] == 7).all()
+
+
+@pytest.mark.parametrize("mask", [None, 0, 1])
+def test_single_chunk_built_read_by_h5py(builder: FileBuilder, mask: int | None) -> None:
+    values = np.arange(6, dtype="<u2").reshape(2, 3)
+    shuffled = values.reshape(-1, 1).view(np.uint8).T.tobytes()
+    stored = shuffled if mask == 0 else values.tobytes()
+    index = data_layout.SingleChunk(builder.add(stored), None if mask is None else 12, mask or 0)
+    filters = [] if mask is None else [FilterRecord(2, "", 1, (2,))]
+    layout = data_layout.ChunkedLayout((2, 3), 2, index)
+    builder.add_dataset("x", layout, dtype=values.dtype, space=Dataspace((2, 3)), filters=filters)
+    with h5py.File(builder.write()) as file:
+        np.testing.assert_array_equal(file["x"][:], values)
+        assert file["x"].id.get_chunk_info(0).filter_mask == (mask or 0)
 
 
 @settings(max_examples=40)
