@@ -20,6 +20,7 @@ _CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 _WRITABLE = tuple(_blosc.list_compressors())
 # FILTER_BLOSC_VERSION and BLOSC_VERSION_FORMAT, which blosc_set_local writes first.
 _VERSIONS = (2, 2)
+_MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
 
 
@@ -33,7 +34,8 @@ class Blosc:
     Raises
     ------
     FilterError
-        If the codec, the level or the shuffle is unknown, or the codec is not in numcodecs' Blosc.
+        If the codec, the level or the shuffle is unknown, the codec is not in numcodecs' Blosc, or the
+        chunk is 2 GiB or more.
     """
 
     client_values: tuple[int, ...]
@@ -45,6 +47,7 @@ class Blosc:
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Blosc:
         """Set the filter up as ``blosc_set_local`` does: the first four values are its own."""
+        chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
         type_nbytes = chunk.dtype.base.itemsize
         local = (*_VERSIONS, type_nbytes if type_nbytes <= _MAX_TYPE_NBYTES else 1, chunk.nbytes)
         return cls(local + values[4:])

@@ -20,6 +20,7 @@ __all__ = ["Blosc2"]
 # FILTER_BLOSC2_VERSION, which blosc2_set_local writes first.
 _VERSION = 1
 _N_GENERAL_VALUES = 7  # before the chunk shape
+_MAX_CHUNK_NBYTES = 0x7FFFFFFF - 32  # BLOSC2_MAX_BUFFERSIZE
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
 _CODECS = (0, 1, 2, 4, 5)  # BloscLZ, LZ4, LZ4HC, zlib, Zstandard
 # None, shuffle, bitshuffle. TRUNC_PREC would lose digits; a chunk compressed with DELTA outside a frame
@@ -43,7 +44,7 @@ class Blosc2:
     Raises
     ------
     FilterError
-        If the codec, the level or the filter is unknown, or would lose digits.
+        If the codec, the level or the filter is unknown or would lose digits, or the chunk is 2 GiB or more.
     MissingCodecError
         If imagecodecs is not installed.
     """
@@ -61,6 +62,7 @@ class Blosc2:
             raise FilterError(
                 f"blosc2 takes 7 client values, the first four unused, not {values}", values=values
             )
+        chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc2")
         local = (_VERSION, 0, chunk.dtype.base.itemsize, chunk.nbytes)
         shape = (len(chunk.chunks), *chunk.chunks) if len(chunk.chunks) > 1 else ()
         return cls(local + (values[4:] or (5, 1, 0)) + shape)

@@ -44,6 +44,22 @@ class RawChunk:
         """Whether elements are stored with the most significant byte first."""
         return self.dtype.newbyteorder(">") == self.dtype and self.dtype.itemsize > 1
 
+    def limit_nbytes(self, limit: int, filter_name: str) -> None:
+        """Check that a codec can take a chunk of this size.
+
+        Raises
+        ------
+        FilterError
+            If the chunk is larger than ``limit`` bytes.
+        """
+        if self.nbytes > limit:
+            raise FilterError(
+                f"filter {filter_name!r} takes chunks of at most {limit} bytes, not {self.nbytes}; use smaller chunks",
+                filter=filter_name,
+                nbytes=self.nbytes,
+                limit=limit,
+            )
+
     def require(self, kinds: str, sizes: tuple[int, ...], filter_name: str) -> None:
         """Check that a filter can encode this dtype.
 

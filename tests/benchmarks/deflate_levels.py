@@ -1,10 +1,11 @@
 """Speed and ratio of every deflate engine and level: what the tables of docs/filters.md come from.
 
-    python tests/benchmarks/deflate_levels.py [--levels] [--chunk-kib 4096 64 16] [NETCDF ...]
+    python tests/benchmarks/deflate_levels.py [--levels | --shuffle] [--chunk-kib 4096 64 16] [NETCDF ...]
 
 Each column is one kind of data, byte shuffled as streamh5 does by default; each cell is MB/s of one
 thread and the ratio. Without ``--levels`` rows are the engines' own settings, with it they are
-``compression_opts`` 0 to 9 beside zlib. The float variables of the netCDF files given join the
+``compression_opts`` 1 to 9 beside zlib. ``--shuffle`` prints instead, a kind of data a row, gzip level 4
+without and with shuffle, in chunks of 4 MiB. The float variables of the netCDF files given join the
 synthetic columns, one column a file; topography also comes as int16.
 """
 
@@ -23,7 +24,7 @@ import netCDF4
 import numpy as np
 from isal import igzip_lib
 
-from streamh5.filters import deflate_engine
+from streamh5.filters import chain_from_keywords, deflate_engine
 from streamh5.filters.deflate import Deflate
 from streamh5.filters.shuffle import Shuffle
 
@@ -40,6 +41,15 @@ def synthetic(n: int = 1 << 20) -> Iterator[tuple[str, Array]]:
     walk = 10 * np.sin(t) + np.cumsum(rng.normal(0, 0.01, n)) + rng.normal(0, 0.05, n)
     yield "signal f4, 2 digits", np.round(walk, 2).astype("f4")
     yield "counts u2", rng.poisson(np.exp(2 + 2 * np.sin(t))).astype("u2")
+
+
+def more_types(n: int = 1 << 19) -> Iterator[tuple[str, Array]]:
+    """Yield other types for ``--shuffle``: sorted keys, labels in runs, wide counts, wide floats."""
+    rng = np.random.default_rng(1)
+    yield "sorted keys i8", np.cumsum(rng.integers(0, 50, n))
+    yield "labels in runs i4", np.repeat(rng.integers(0, 5000, n // 64), 64).astype("i4")
+    yield "counts u4", rng.poisson(np.exp(2 + 2 * np.sin(np.linspace(0, 60, n)))).astype("u4")
+    yield "smooth f8 + noise", np.sin(np.linspace(0, 60, n)) + rng.normal(0, 1e-6, n)
 
 
 def real(path: Path) -> Iterator[tuple[str, Array]]:
@@ -84,15 +94,31 @@ def levels() -> Iterator[tuple[str, Encoder]]:
             yield f"zlib {level}", lambda data, level=level: zlib.compress(data, level)
 
 
-def cell(encode: Encoder, chunks: list[bytes]) -> str:
+def cell(encode: Encoder, chunks: list[Any]) -> str:
     """Measure one encoder on one kind of data: best of two passes."""
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
         stored = sum(len(encode(chunk)) for chunk in chunks)
         seconds.append(time.perf_counter() - start)
-    nbytes = sum(map(len, chunks))
+    nbytes = sum(memoryview(chunk).nbytes for chunk in chunks)
     return f"{nbytes / min(seconds) / 1e6:.0f} / {nbytes / stored:.3f}"
+
+
+def shuffle_on_or_off(data: dict[str, Array]) -> None:
+    """Print gzip level 4 of the first 4 MiB without and with shuffle."""
+    print("| data | gzip | gzip and shuffle |\n| --- | --- | --- |")
+    for name, values in data.items():
+        raw = values.view(np.uint8)[: 4 << 20]
+        cells = []
+        for shuffle in (False, True):
+            chain = chain_from_keywords(
+                dtype=values.dtype, chunk_nbytes=raw.size, compression="gzip", shuffle=shuffle
+            )
+            cells.append(
+                cell(lambda rows, chain=chain: chain.encode_rows(rows).buffers[0], [raw[np.newaxis]])
+            )
+        print(f"| {name} | {cells[0]} | {cells[1]} |", flush=True)
 
 
 def main() -> None:
@@ -100,9 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("netcdf", nargs="*", type=Path)
     parser.add_argument("--levels", action="store_true")
+    parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--chunk-kib", nargs="+", type=int, default=[4096, 64, 16])
     arguments = parser.parse_args()
     data = dict(itertools.chain(synthetic(), *map(real, arguments.netcdf)))
+    if arguments.shuffle:
+        return shuffle_on_or_off({**data, **dict(more_types())})
     for kib in arguments.chunk_kib:
         chunks = {name: chunked(values, kib * 1024) for name, values in data.items()}
         print(f"\n{kib} KiB chunks, MB/s / ratio\n")
