@@ -1,0 +1,204 @@
+"""The house has one direction of import, and every outside package its place.
+
+`MAY_IMPORT` is the table, from the ground up: each unit (a top-level module or folder of the package)
+may import itself and the units that stand beside it. The order of the rows is the order of the
+storeys, so the table cannot hold a circle.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "streamh5"
+
+EVERYTHING = frozenset({"*"})
+
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "progress": frozenset(),
+    "format": frozenset({"errors"}),
+    "filters": frozenset({"errors", "format"}),
+    "plan": frozenset({"errors", "format"}),
+    "reader": frozenset({"errors", "format"}),
+    "sinks": frozenset({"errors"}),
+    "pipeline": frozenset({"errors", "filters", "plan"}),
+    "engine": frozenset({"errors", "format", "plan"}),
+    "journal": frozenset({"errors", "format", "plan"}),
+    "recovery": frozenset({"errors", "plan", "engine", "journal"}),
+    "summary": frozenset({"errors", "plan"}),
+    # The open file and the handles a person holds: four modules, one storey each.
+    "session": frozenset(
+        {"errors", "filters", "plan", "sinks.base", "pipeline", "engine", "journal", "recovery", "summary"}
+    ),
+    "attributes": frozenset({"errors", "plan", "session"}),
+    "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "attributes"}),
+    "file": frozenset(
+        # `sinks` because a path given to File means the local file sink.
+        {"errors", "format", "filters", "plan", "sinks", "journal", "recovery"}
+        | {"summary", "session", "attributes", "dataset"}
+    ),
+    "sources": frozenset(
+        {
+            "errors",
+            "progress",
+            "filters",
+            "plan",
+            "sinks",
+            "summary",
+            "session",
+            "attributes",
+            "dataset",
+            "file",
+        }
+    ),
+    "__init__": EVERYTHING,
+    "demo": EVERYTHING,
+    "cli": EVERYTHING,
+    "__main__": EVERYTHING,
+}
+
+ANYWHERE = frozenset({"numpy"})
+
+MAY_USE: dict[str, frozenset[str]] = {
+    # required packages
+    "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
+    "numcodecs": frozenset({"format", "filters"}),
+    "isal": frozenset({"filters", "session"}),  # session: its CRC-32, for the journal
+    "deflate": frozenset({"filters"}),
+    "h5py": frozenset({"demo"}),  # reads what was written, never writes
+    "tqdm": frozenset({"progress", "demo"}),
+    # optional packages: imported in a function, or under TYPE_CHECKING
+    "imagecodecs": frozenset({"filters"}),
+    "blosc2": frozenset({"filters"}),
+    "hdf5plugin": frozenset({"filters"}),
+    "ml_dtypes": frozenset({"format"}),
+    "zarr": frozenset({"sources"}),
+    "xarray": frozenset({"sources"}),
+    "sparse": frozenset({"sources"}),
+    "cupy": frozenset({"sources"}),
+    "distributed": frozenset({"sources"}),
+    "fsspec": frozenset({"sinks"}),
+    "obstore": frozenset({"sinks"}),
+}
+
+REQUIRED = frozenset({"numpy", "dask", "numcodecs", "isal", "deflate", "h5py", "tqdm"})
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def unit_of(module: Path) -> str:
+    """Return the top-level module or folder to which a file belongs."""
+    return module.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"), str(module))
+
+
+def imported(module: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the dotted name of everything that a module imports, wherever it stands."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: relative import; write the whole name"
+            assert node.module is not None
+            # `from streamh5 import errors` imports a module: its full name counts.
+            if node.module == "streamh5":
+                yield from ((node.lineno, f"streamh5.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module
+
+
+def is_allowed(unit: str, name: str) -> bool:
+    """Tell whether a unit may import ``streamh5.sinks.base`` and the like."""
+    parts = name.split(".")
+    if len(parts) == 1:
+        return MAY_IMPORT[unit] is EVERYTHING  # the package itself is all of it
+    allowed = MAY_IMPORT[unit]
+    return allowed is EVERYTHING or parts[1] == unit or bool({parts[1], ".".join(parts[1:3])} & allowed)
+
+
+def test_units_of_the_package_all_stand_in_the_table() -> None:
+    unknown = sorted({unit_of(module) for module in modules()} - MAY_IMPORT.keys())
+    assert not unknown, (
+        f"streamh5/{', streamh5/'.join(unknown)}: not in MAY_IMPORT of {Path(__file__).name}. "
+        "Add a row: where it stands, and which units below it may import"
+    )
+
+
+def test_table_lets_nobody_import_upwards() -> None:
+    storeys = list(MAY_IMPORT)
+    upward = [
+        f"{unit} <- {other}"
+        for unit, others in MAY_IMPORT.items()
+        for other in others - EVERYTHING
+        if storeys.index(other.split(".")[0]) >= storeys.index(unit)
+    ]
+    assert not upward, f"rows of MAY_IMPORT that import their own storey or one above: {upward}"
+
+
+def test_imports_go_in_the_direction_of_the_house() -> None:
+    wrong = [
+        f"{module.relative_to(PACKAGE.parent)}:{line} imports {name}"
+        for module in modules()
+        if unit_of(module) in MAY_IMPORT
+        for line, name in imported(module)
+        if name.split(".")[0] == "streamh5" and not is_allowed(unit_of(module), name)
+    ]
+    assert not wrong, "imports against the direction of the house (MAY_IMPORT):\n" + "\n".join(wrong)
+
+
+def test_outside_packages_are_imported_only_in_their_place() -> None:
+    wrong = []
+    for module in modules():
+        for line, name in imported(module):
+            package = name.split(".")[0]
+            if package in sys.stdlib_module_names | ANYWHERE | {"streamh5"}:
+                continue
+            if unit_of(module) not in MAY_USE.get(package, frozenset()):
+                wrong.append(f"{module.relative_to(PACKAGE.parent)}:{line} imports {name}")
+    assert not wrong, "packages outside their place (MAY_USE):\n" + "\n".join(wrong)
+
+
+def test_import_of_the_package_loads_no_optional_package() -> None:
+    optional = sorted(MAY_USE.keys() - REQUIRED)
+    code = (  # dask.array imports xarray itself where it is installed
+        "import sys, dask.array; before = set(sys.modules); import streamh5; "
+        f"print(*[name for name in {optional!r} if name in sys.modules.keys() - before])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "expected"),
+    [
+        ("format", "streamh5.plan.tree", False),
+        ("format", "streamh5.errors", True),
+        ("session", "streamh5.sinks.base", True),
+        ("session", "streamh5.sinks.local_file", False),
+        ("session", "streamh5.sinks", False),
+        ("sources", "streamh5", False),
+        ("cli", "streamh5", True),
+    ],
+)
+def test_is_allowed_of_a_known_case_is_right(unit: str, name: str, expected: bool) -> None:
+    assert is_allowed(unit, name) is expected
