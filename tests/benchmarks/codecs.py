@@ -1,0 +1,135 @@
+"""The codec calls: as an expert writes them by hand around h5py, and as the limits make them.
+
+Both make exactly the calls into C that streamh5's filters make at the same setting. Around them the
+expert has a strided numpy copy that splits and shuffles a block at once; the limits, which are to
+be as low as can be, have the fastest shuffle that we know and keep its memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.filters.deflate import DEFAULT_LEVEL, Deflate
+from streamh5.filters.shuffle import shuffle_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Block = NDArray[Any]
+    Encode = Callable[[Block, tuple[int, ...]], list[Any]]
+
+__all__ = ["ENCODE", "LIMIT", "chunk_origins"]
+
+ZSTD_LEVEL = 3
+BLOSC_LEVEL = 5
+LIMIT_BATCH_NBYTES = 2**20
+
+
+def _grid(block: Block, chunks: tuple[int, ...]) -> tuple[Block, int]:
+    """View of `block` as ``(*grid, *chunks)``, and the number of chunks."""
+    split: list[int] = []
+    for n, c in zip(block.shape, chunks, strict=True):
+        split += [n // c, c]
+    ndim = block.ndim
+    view = block.reshape(split).transpose(*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2))
+    return view, block.size // int(np.prod(chunks))
+
+
+def chunk_origins(shape: tuple[int, ...], chunks: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Origins of the chunks of a block of `shape`, in the order in which `ENCODE` returns them."""
+    grid = tuple(n // c for n, c in zip(shape, chunks, strict=True))
+    return [tuple(i * c for i, c in zip(index, chunks, strict=True)) for index in np.ndindex(grid)]
+
+
+def raw_chunks(block: Block, chunks: tuple[int, ...]) -> list[Any]:
+    """Each chunk as one buffer; a block that is one chunk is not copied."""
+    if block.shape == chunks:
+        return [block]
+    view, n_chunks = _grid(block, chunks)
+    return list(np.ascontiguousarray(view).reshape(n_chunks, -1))
+
+
+def shuffled_chunks(block: Block, chunks: tuple[int, ...]) -> list[Any]:
+    """Each chunk after HDF5's byte shuffle."""
+    view, n_chunks = _grid(block, chunks)
+    octets = view[..., None].view("u1")
+    ndim = block.ndim
+    planes = octets.transpose(*range(ndim), 2 * ndim, *range(ndim, 2 * ndim))
+    return list(np.ascontiguousarray(planes).reshape(n_chunks, -1))
+
+
+def encode_gzip(block: Block, chunks: tuple[int, ...], *, level: int) -> list[Any]:
+    compress = Deflate(level).encode
+    return [compress(chunk) for chunk in shuffled_chunks(block, chunks)]
+
+
+def encode_zstd(block: Block, chunks: tuple[int, ...], *, shuffle: bool) -> list[Any]:
+    split = shuffled_chunks if shuffle else raw_chunks
+    return [_zstd(chunk) for chunk in split(block, chunks)]
+
+
+def encode_blosc(block: Block, chunks: tuple[int, ...]) -> list[Any]:
+    return [_blosc(chunk) for chunk in raw_chunks(block, chunks)]
+
+
+def _zstd(chunk: Any) -> Any:
+    from numcodecs import zstd
+
+    return zstd.compress(chunk, ZSTD_LEVEL)
+
+
+def _blosc(chunk: Any) -> Any:
+    from numcodecs import blosc
+
+    blosc.use_threads = False
+    return blosc.compress(chunk, b"lz4", BLOSC_LEVEL, blosc.SHUFFLE)
+
+
+_kept = threading.local()
+
+
+def _drop_raw(block: Block, chunks: tuple[int, ...], *, compress: Callable[[Any], Any]) -> None:
+    for chunk in raw_chunks(block, chunks):
+        compress(chunk)
+
+
+def _drop_shuffled(block: Block, chunks: tuple[int, ...], *, compress: Callable[[Any], Any]) -> None:
+    view, n_chunks = _grid(block, chunks)
+    rows = np.ascontiguousarray(view).reshape(n_chunks, -1).view("u1")
+    n_rows = max(1, LIMIT_BATCH_NBYTES // rows.shape[1])
+    scratch = getattr(_kept, "scratch", None)
+    if scratch is None:
+        scratch = _kept.scratch = np.empty((n_rows, rows.shape[1]), "u1")
+    for first in range(0, n_chunks, n_rows):
+        batch = rows[first : first + n_rows]
+        planes = scratch[: len(batch)]
+        shuffle_rows(batch, planes, block.itemsize)
+        for chunk in planes:
+            compress(chunk)
+
+
+ENCODE: dict[str, Encode] = {
+    "none": raw_chunks,
+    "gzip": partial(encode_gzip, level=DEFAULT_LEVEL),
+    "gzip-1": partial(encode_gzip, level=1),
+    "zstd": partial(encode_zstd, shuffle=False),
+    "zstd+shuffle": partial(encode_zstd, shuffle=True),
+    "blosc-lz4": encode_blosc,
+}
+"""Codec name -> function of a block and its chunk shape that gives the stored chunks."""
+
+LIMIT: dict[str, Callable[[Block, tuple[int, ...]], object]] = {
+    "none": raw_chunks,
+    "gzip": partial(_drop_shuffled, compress=Deflate(DEFAULT_LEVEL).encode),
+    "gzip-1": partial(_drop_shuffled, compress=Deflate(1).encode),
+    "zstd": partial(_drop_raw, compress=_zstd),
+    "zstd+shuffle": partial(_drop_shuffled, compress=_zstd),
+    "blosc-lz4": partial(_drop_raw, compress=_blosc),
+}
+"""Codec name -> function that makes the codec calls alone."""

@@ -1,0 +1,260 @@
+"""The ways to write a dask array, each called as its own users call it.
+
+A contender gets the array, the chunk shape and a path, and returns when its library says that the
+data is written. What it wrote is read back once per run and compared (`timing`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks.codecs import ENCODE, chunk_origins
+from tests.benchmarks.limits import encode_and_drop, raw_append
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import dask.array as da
+
+    from tests.benchmarks.work import Work
+
+    Write = Callable[[da.Array, tuple[int, ...], Path], None]
+
+__all__ = ["CONTENDERS", "Contender", "contenders_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to write."""
+
+    name: str
+    family: str
+    """Codec family; a work names the families that it takes."""
+    write: Write
+    requires: tuple[str, ...]
+    suffix: str = ".h5"
+    """Decides the reader that checks the output; empty where there is nothing to read."""
+    only_split: bool = False
+    """Takes part only where a block holds several chunks."""
+
+    def missing(self) -> list[str]:
+        """Modules that it needs and that are not installed."""
+        return [name for name in self.requires if importlib.util.find_spec(name) is None]
+
+
+def contenders_of(work: Work) -> list[Contender]:
+    """Those that take part in `work`, in the order of the table."""
+    split = work.block != work.chunks
+    return [
+        contender
+        for contender in CONTENDERS
+        if contender.family in work.codecs and (split or not contender.only_split)
+    ]
+
+
+def _plugin_options(name: str) -> dict[str, Any]:
+    import hdf5plugin
+
+    if name == "blosc-lz4":
+        return dict(hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE))
+    return {**hdf5plugin.Zstd(clevel=3), "shuffle": name == "zstd+shuffle"}
+
+
+def h5_options(codec: str) -> dict[str, Any]:
+    """Dataset options of `codec` in h5py's vocabulary, which to_hdf5, h5netcdf and streamh5 share."""
+    if codec == "none":
+        return {"compression": None}
+    if codec == "lzf":
+        return {"compression": "lzf", "shuffle": True}
+    if codec == "gzip":
+        return {"compression": "gzip", "shuffle": True}
+    if codec.startswith("gzip-"):
+        return {"compression": "gzip", "compression_opts": int(codec.removeprefix("gzip-")), "shuffle": True}
+    return _plugin_options(codec)
+
+
+def write_streamh5(codec: str, x: da.Array, chunks: tuple[int, ...], path: Path) -> None:
+    import streamh5
+
+    # Blosc shuffles by itself; streamh5's default would do it twice.
+    options = {"shuffle": False, **h5_options(codec)}
+    streamh5.to_fixed_h5(str(path), "/x", x, chunks=chunks, progress=False, **options)
+
+
+def write_to_hdf5(codec: str, x: da.Array, chunks: tuple[int, ...], path: Path) -> None:
+    x.to_hdf5(str(path), "/x", chunks=chunks, **h5_options(codec))  # type: ignore[no-untyped-call]
+
+
+class _DirectChunks:
+    """Target of `da.store` that encodes in the calling thread and holds the lock to write only."""
+
+    def __init__(self, dataset: Any, codec: str) -> None:
+        self.dataset = dataset
+        self.encode = ENCODE[codec]
+        self.lock = threading.Lock()
+
+    def __setitem__(self, region: tuple[slice, ...], block: Any) -> None:
+        chunks = self.dataset.chunks
+        stored = self.encode(block, chunks)
+        start = [part.start or 0 for part in region]
+        offsets = [
+            tuple(s + o for s, o in zip(start, origin, strict=True))
+            for origin in chunk_origins(block.shape, chunks)
+        ]
+        write = self.dataset.id.write_direct_chunk
+        with self.lock:
+            for offset, data in zip(offsets, stored, strict=True):
+                write(offset, data)
+
+
+def write_direct_chunks(codec: str, x: da.Array, chunks: tuple[int, ...], path: Path) -> None:
+    """Write as an expert does by hand: own codec calls in dask's threads, libhdf5 to place the bytes."""
+    import dask.array as da
+    import h5py
+
+    with h5py.File(path, "w", libver="latest") as file:
+        dataset = file.create_dataset("x", x.shape, x.dtype, chunks=chunks, **h5_options(codec))
+        target: Any = _DirectChunks(dataset, codec)
+        da.store(x, target, lock=False)
+
+
+def _zarr_codecs(codec: str, itemsize: int) -> dict[str, Any]:
+    from zarr import codecs
+
+    if codec == "default":
+        return {}
+    if codec == "none":
+        return {"compressors": None}
+    if codec == "gzip-4":
+        return {"compressors": codecs.GzipCodec(level=4)}
+    if codec == "blosc-lz4":
+        return {"compressors": codecs.BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")}
+    if codec == "zstd+shuffle":
+        from zarr.codecs.numcodecs import Shuffle
+
+        compressors = (Shuffle(elementsize=itemsize), codecs.ZstdCodec(level=3))
+        return {"compressors": compressors}
+    raise KeyError(codec)
+
+
+def write_zarr(
+    codec: str, x: da.Array, chunks: tuple[int, ...], path: Path, *, sharded: bool = False
+) -> None:
+    """Write a zarr 3 store, one file a chunk; sharded, one file a dask block."""
+    import dask.array as da
+    import zarr
+
+    shards: Any = x.chunksize if sharded else None
+    target: Any = zarr.create_array(
+        str(path), shape=x.shape, dtype=x.dtype, chunks=chunks, shards=shards, zarr_format=3,
+        **_zarr_codecs(codec, x.dtype.itemsize),
+    )  # fmt: skip
+    da.store(x, target, lock=False)
+
+
+def write_xarray(engine: str, codec: str, x: da.Array, chunks: tuple[int, ...], path: Path) -> None:
+    import xarray
+
+    options = h5_options(codec)
+    if engine == "netcdf4":
+        level = options.get("compression_opts")
+        options = {"zlib": level is not None, "shuffle": level is not None}
+        if level is not None:
+            options["complevel"] = level
+    elif codec == "none":
+        options = {}
+    dims = [f"d{i}" for i in range(x.ndim)]
+    dataset = xarray.Dataset({"x": (dims, x)})
+    encoding = {"x": {"chunksizes": chunks, "_FillValue": None, **options}}
+    dataset.to_netcdf(path, engine=engine, encoding=encoding)  # type: ignore[call-overload]
+
+
+def write_pytables(codec: str, x: da.Array, chunks: tuple[int, ...], path: Path) -> None:
+    import dask.array as da
+    import tables
+
+    filters = tables.Filters(complevel=5, complib=codec.replace("-", ":"), shuffle=True)
+    with tables.open_file(str(path), "w") as file:
+        atom = tables.Atom.from_dtype(x.dtype)
+        target = file.create_carray("/", "x", atom=atom, shape=x.shape, filters=filters, chunkshape=chunks)
+        da.store(x, target, lock=True)
+
+
+def _streamh5(codec: str, family: str) -> Contender:
+    plugin = () if family in ("gzip", "lzf", "none") else ("hdf5plugin",)
+    return Contender(f"streamh5 {codec}", family, partial(write_streamh5, codec), ("streamh5", *plugin))
+
+
+def _to_hdf5(codec: str, family: str) -> Contender:
+    plugin = ("hdf5plugin",) if family in ("zstd", "blosc") else ()
+    return Contender(f"to_hdf5 {codec}", family, partial(write_to_hdf5, codec), ("h5py", *plugin))
+
+
+def _direct(codec: str, family: str, *modules: str) -> Contender:
+    write = partial(write_direct_chunks, codec)
+    return Contender(f"h5py direct chunks {codec}", family, write, ("h5py", *modules))
+
+
+def _zarr(codec: str, family: str) -> Contender:
+    return Contender(f"zarr {codec}", family, partial(write_zarr, codec), ("zarr",), ".zarr")
+
+
+def _sharded(codec: str, family: str) -> Contender:
+    write = partial(write_zarr, codec, sharded=True)
+    return Contender(f"zarr sharded {codec}", family, write, ("zarr",), ".zarr", only_split=True)
+
+
+def _xarray(engine: str, codec: str, family: str) -> Contender:
+    write = partial(write_xarray, engine, codec)
+    modules = ("xarray", "netCDF4" if engine == "netcdf4" else engine)
+    return Contender(f"xarray {engine} {codec}", family, write, modules, ".nc")
+
+
+def _limit(codec: str, family: str, *modules: str) -> Contender:
+    return Contender(f"limit {codec}", family, partial(encode_and_drop, codec), modules, "")
+
+
+CONTENDERS = (
+    _streamh5("gzip", "gzip"),
+    _direct("gzip", "gzip"),
+    _limit("gzip", "gzip"),
+    _streamh5("gzip-1", "gzip"),
+    _direct("gzip-1", "gzip"),
+    _limit("gzip-1", "gzip"),
+    _to_hdf5("gzip-1", "gzip"),
+    _to_hdf5("gzip-4", "gzip"),
+    _to_hdf5("gzip-6", "gzip"),
+    _xarray("h5netcdf", "gzip-4", "gzip"),
+    _xarray("netcdf4", "gzip-4", "gzip"),
+    _zarr("gzip-4", "gzip"),
+    _to_hdf5("lzf", "lzf"),
+    _streamh5("zstd", "zstd"),
+    _limit("zstd", "zstd", "numcodecs"),
+    _zarr("default", "zstd"),
+    _sharded("default", "zstd"),
+    _streamh5("zstd+shuffle", "zstd"),
+    _direct("zstd+shuffle", "zstd", "numcodecs", "hdf5plugin"),
+    _limit("zstd+shuffle", "zstd", "numcodecs"),
+    _zarr("zstd+shuffle", "zstd"),
+    _to_hdf5("zstd+shuffle", "zstd"),
+    _streamh5("blosc-lz4", "blosc"),
+    _direct("blosc-lz4", "blosc", "numcodecs", "hdf5plugin"),
+    _limit("blosc-lz4", "blosc", "numcodecs"),
+    _zarr("blosc-lz4", "blosc"),
+    _to_hdf5("blosc-lz4", "blosc"),
+    Contender("pytables blosc-lz4", "blosc", partial(write_pytables, "blosc-lz4"), ("tables",)),
+    _streamh5("none", "none"),
+    _direct("none", "none"),
+    _limit("none", "none"),
+    Contender("raw append", "none", raw_append, (), ""),
+    _to_hdf5("none", "none"),
+    _xarray("h5netcdf", "none", "none"),
+    _xarray("netcdf4", "none", "none"),
+    _zarr("none", "none"),
+    _sharded("none", "none"),
+)
