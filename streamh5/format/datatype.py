@@ -140,7 +140,7 @@ def _version(record: DatatypeClass) -> int:
         case Complex():
             return 5
         case Compound():
-            return max(3, *(_version(member.datatype) for member in record.members))
+            return max([3, *(_version(member.datatype) for member in record.members)])
         case Array():
             return max(3, _version(record.base))
         case Enumeration():

@@ -7,6 +7,7 @@ those marks are understood here, also inside structured dtypes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -108,20 +109,7 @@ def _floating_point(dtype: np.dtype[Any], path: str) -> FloatingPoint:
     record = _IEEE_FLOATS.get(np.finfo(dtype).nmant)
     if record is None or record.nbytes != dtype.itemsize:
         raise _refusal(dtype, path, "; its byte layout is not known")
-    if not dtype.str.startswith(">"):
-        return record
-    return FloatingPoint(
-        record.nbytes,
-        record.precision,
-        record.sign_location,
-        record.exponent_location,
-        record.exponent_size,
-        record.mantissa_location,
-        record.mantissa_size,
-        record.exponent_bias,
-        implied_msb=record.implied_msb,
-        big_endian=True,
-    )
+    return replace(record, big_endian=dtype.str.startswith(">"))
 
 
 def _compound(dtype: np.dtype[Any], path: str) -> Compound:

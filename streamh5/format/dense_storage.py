@@ -89,7 +89,7 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     PathError
         Two links of one name, or some with and some without creation order.
     LimitError
-        More than 2 GiB together.
+        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
     """
     names = [link.name for link in links]
     n_ordered = sum(link.creation_order is not None for link in links)
@@ -128,7 +128,7 @@ def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
     PathError
         Two links of one name, some with and some without creation order, or a name HDF5 cannot hold.
     LimitError
-        A link of more than 65,535 bytes, or more than 2 GiB together.
+        A link of more than 65,535 bytes, or more than `MAX_OBJECTS_NBYTES` together.
     """
     storage = dense_link_storage(links)
     bodies = [encode_link_body(link) for link in links]
@@ -153,7 +153,7 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
     AttributeValueError
         Two attributes of one name.
     LimitError
-        More than 2 GiB together.
+        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
     """
     _check_unique([attribute.name for attribute in attributes], AttributeValueError, "attributes")
     n = len(attributes)
@@ -188,7 +188,7 @@ def encode_dense_attributes(
     AttributeValueError
         Two attributes of one name, or a name HDF5 cannot hold.
     LimitError
-        An attribute of more than 16 MiB - 1, or more than 2 GiB together.
+        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
     """
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
     bodies = [encode_attribute_body(attribute) for attribute in attributes]

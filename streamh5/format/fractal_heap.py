@@ -29,7 +29,9 @@ _MAX_HEAP_BITS = 32
 _SIZEOF_OFFSET = _MAX_HEAP_BITS // 8
 _SIZEOF_BLOCK_PREFIX = 4 + 1 + SIZEOF_ADDRESS + _SIZEOF_OFFSET + SIZEOF_CHECKSUM
 _MIN_BLOCK_NBYTES = 512
-_MAX_BLOCK_NBYTES = 1 << 31  # H5HF_MAX_DIRECT_SIZE_LIMIT
+_MAX_BLOCK_NBYTES = 1 << 24  # the next power of two fails an assertion of the library (H5C_MAX_ENTRY_SIZE)
+MAX_OBJECTS_NBYTES = _MAX_BLOCK_NBYTES - _SIZEOF_BLOCK_PREFIX
+"""Bytes that all objects of a heap may have together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class FractalHeap:
     Raises
     ------
     LimitError
-        The objects have more than 2 GiB together.
+        The objects have more than 16 MiB together.
     """
 
     id_nbytes: int
@@ -59,10 +61,10 @@ class FractalHeap:
     def __post_init__(self) -> None:
         if self.block_nbytes > _MAX_BLOCK_NBYTES:
             raise LimitError(
-                f"dense storage of {self.objects_nbytes} bytes; streamh5 writes one block of at most "
-                f"{_MAX_BLOCK_NBYTES}: spread the links or attributes over several objects",
+                f"the links or attributes of one object take {self.objects_nbytes} bytes; dense storage "
+                f"holds {MAX_OBJECTS_NBYTES}: spread them over several groups, or store values as datasets",
                 nbytes=self.objects_nbytes,
-                limit=_MAX_BLOCK_NBYTES,
+                limit=MAX_OBJECTS_NBYTES,
             )
 
     @property

@@ -14,6 +14,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from streamh5.errors import LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum, lookup3_rows
 from streamh5.format.primitives import (
     SIZEOF_ADDRESS,
@@ -28,6 +29,9 @@ SIZEOF_V2_BTREE_HEADER = 38
 _SIZEOF_NODE_PREFIX = 4 + 1 + 1
 _SPLIT_PERCENT = 100
 _MERGE_PERCENT = 40
+_MAX_NODE_RECORDS = 65_535  # the header counts those of the root in 2 bytes
+_MIN_NODE_RECORDS = 2  # or even shares would leave nodes empty
+_MAX_POINTER_NBYTES = 3 * 8
 _PIECE_NBYTES = 2 << 20  # as for the Fixed Array
 
 RecordEncoder = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
@@ -57,12 +61,29 @@ class V2BTree:
         Their number; an empty tree has no nodes.
     node_size
         Bytes of every node; 512 for links and attributes, 2048 for chunks in the library.
+
+    Raises
+    ------
+    LimitError
+        A leaf would hold more than 65,535 records, or an internal node fewer than 2.
     """
 
     record_type: RecordType
     record_nbytes: int
     n_records: int
     node_size: int
+
+    def __post_init__(self) -> None:
+        space = self.node_size - _SIZEOF_NODE_PREFIX - SIZEOF_CHECKSUM
+        n_most = space // self.record_nbytes
+        n_least = (space - _MAX_POINTER_NBYTES) // (self.record_nbytes + _MAX_POINTER_NBYTES)
+        if n_most > _MAX_NODE_RECORDS or n_least < _MIN_NODE_RECORDS:
+            raise LimitError(
+                f"B-tree nodes of {self.node_size} bytes for records of {self.record_nbytes}; a leaf may hold "
+                f"{_MAX_NODE_RECORDS} records and an internal node must hold {_MIN_NODE_RECORDS}",
+                node_size=self.node_size,
+                record_nbytes=self.record_nbytes,
+            )
 
     @property
     def depth(self) -> int:

@@ -192,6 +192,7 @@ def test_datatype_of_impossible_dtype_datatype_error(dtype: Any, message: str) -
     [
         (Opaque(1, "t" * 249), LimitError),
         (Compound(4, ()), DatatypeError),
+        (VariableLengthSequence(Compound(4, ())), DatatypeError),
         (Compound(4, (CompoundMember("", 0, FixedPoint(4, signed=True)),)), DatatypeError),
         (Enumeration(FixedPoint(1, signed=True), (("BIG", 128),)), DatatypeError),
         (Array(FixedPoint(1, signed=True), ()), DatatypeError),

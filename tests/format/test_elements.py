@@ -166,6 +166,11 @@ def test_compound_with_heap_members_and_padding_read_by_h5py(builder: FileBuilde
     assert [seq.tolist() for seq in read["seq"]] == [[0, 1], [], [1] * 9]
 
 
+def _has_titles(dtype: np.dtype[Any]) -> bool:
+    fields = (dtype.base.fields or {}).values()
+    return any(len(field) == 3 or _has_titles(field[0]) for field in fields)
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st_np.arrays(
@@ -177,7 +182,7 @@ def test_compound_with_heap_members_and_padding_read_by_h5py(builder: FileBuilde
 )
 def test_drawn_arrays_come_back_from_h5py(builder: FileBuilder, values: np.ndarray) -> None:
     assume(r"\x00" not in repr(values.dtype))  # h5py cuts names there
-    assume("(('" not in repr(values.dtype))  # no titles in HDF5
+    assume(not _has_titles(values.dtype))  # HDF5 has none
     assume(", 0" not in repr(values.dtype) and "(0" not in repr(values.dtype))  # no dimensions of size 0
     builder.links.clear()
     _add(builder, values, values.dtype)
