@@ -13,6 +13,8 @@ from streamh5 import errors
 from streamh5.dataset import Dataset
 from streamh5.errors import StreamH5Error
 from streamh5.file import File, Group
+from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.plan.reference import Reference
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
 from streamh5.summary import DatasetSummary, WriteSummary
 
@@ -21,9 +23,12 @@ _da.Array.to_fixed_h5 = array_to_fixed_h5  # type: ignore[attr-defined]
 __all__ = [
     "Dataset",
     "DatasetSummary",
+    "ExternalLink",
     "File",
     "Group",
     "RealignWarning",
+    "Reference",
+    "SoftLink",
     "StreamH5Error",
     "WriteSummary",
     "__version__",

@@ -19,10 +19,13 @@ from streamh5.plan.chunk_table import MAX_STORED_NBYTES, chunk_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from streamh5.filters import Buffer, FilterChain
     from streamh5.plan.chunk_grid import Box
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.tree import DatasetNode
     from streamh5.session import Session
 
 __all__ = ["Dataset"]
@@ -36,7 +39,15 @@ class Dataset:
     than once: the last call counts, and the summary tells how many bytes lie unused.
     """
 
-    def __init__(self, session: Session, spec: DatasetSpec, chain: FilterChain, source: str | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        spec: DatasetSpec,
+        chain: FilterChain,
+        *,
+        source: str | None = None,
+        write_empty_chunks: bool = True,
+    ) -> None:
         node, number, n_rows = session.create_dataset(spec, source)
         self._number = number
         self._session = session
@@ -45,7 +56,7 @@ class Dataset:
         self._n_appended = n_rows
         self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
-        self._fill = np.zeros((), spec.dtype) if spec.fillvalue is None else spec.fillvalue
+        self._fill = np.zeros((), spec.stored_dtype) if spec.fillvalue is None else spec.fillvalue
         self._store = ChunkStore(
             path=spec.path,
             grid=spec.grid,
@@ -55,8 +66,16 @@ class Dataset:
             reserve=session.reserve,
             write=session.sink.write,
             claim=partial(session.claim, number),
+            place_objects=session.place_objects if spec.is_encoded else None,
+            region_address=session.allocate(node).address if spec.is_early else None,
+            skip_empty=None if write_empty_chunks else self._skip_empty,
         )
         session.before_close(self._flush)
+
+    @property
+    def node(self) -> DatasetNode:
+        """The dataset in the plan of the file."""
+        return self._node
 
     @property
     def name(self) -> str:
@@ -241,8 +260,7 @@ class Dataset:
         """
         chunks = self._store.grid.chunks
         box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
-        numbers = self._store.grid.numbers(box).astype(np.intp)
-        return bool(np.all(self._node.table.addresses[numbers]))
+        return bool(self._is_written(self._store.grid.numbers(box)).all())
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
@@ -279,17 +297,47 @@ class Dataset:
             else:
                 n = min(len(block), n_chunk_rows - n_pending)
                 if self._pending is None:
-                    self._pending = np.empty((n_chunk_rows, *block.shape[1:]), self.dtype)
+                    self._pending = np.empty((n_chunk_rows, *block.shape[1:]), block.dtype)
                 self._pending[n_pending : n_pending + n] = block[:n]
                 if n_pending + n == n_chunk_rows:
                     self._submit(self._store, self._pending, origin)
             self._n_appended += n
             block = block[n:]
 
+    def _skip_empty(self, numbers: NDArray[np.uint64], is_empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Chunks to leave out: empty, and not written before, where the earlier chunk would show again."""
+        skipped = is_empty & ~self._is_written(numbers)
+        with self._lock:
+            self._node.n_empty += int(np.count_nonzero(skipped))
+        return skipped
+
+    def _is_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        addresses = self._node.table.addresses
+        known = numbers < len(addresses)
+        written = np.zeros(len(numbers), bool)
+        written[known] = addresses[numbers[known].astype(np.intp)] != 0
+        return written
+
+    def _fill_missing(self) -> None:
+        """Write the fill value into chunks of an Implicit index, which knows no missing ones."""
+        box = tuple((0, n) for n in self._node.grid.present_counts)
+        row = np.full(self._store.chain.chunk_nbytes // self._fill.itemsize, self._fill).view(np.uint8)
+        for part in self._store.grid.batches(tuple(n for _, n in box), 1):
+            if not self._is_written(self._store.grid.numbers(part))[0]:
+                address = self._session.allocate(self._node).address
+                number = int(self._store.grid.numbers(part)[0])
+                self._session.sink.write(address + number * row.nbytes, [row])
+
     def _flush(self) -> None:
         """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
         if self._node.spec.chunks is None:
             return
+        self._flush_rows()
+        if self._node.spec.is_early:
+            self._session.wait()
+            self._fill_missing()
+
+    def _flush_rows(self) -> None:
         self._session.engine.extend(self._node, self._n_appended)
         n_pending = self._n_appended % self._store.grid.chunks[0]
         if self._pending is None or not n_pending:
@@ -298,7 +346,7 @@ class Dataset:
         start = self._n_appended - n_pending
         length = self._node.spec.shape[0] if self._node.spec.shape else None
         stop = min(start + len(self._pending), self._n_appended if length is None else length)
-        self._pending[n_pending:] = self._fill
+        self._pending[n_pending:] = "" if self._node.spec.is_encoded else self._fill
         grid = self._store.grid.with_length(stop)
         origin = (start,) + (0,) * (self.ndim - 1)
         self._submit(replace(self._store, grid=grid), self._pending[: stop - start], origin)
@@ -306,6 +354,7 @@ class Dataset:
     def _submit(self, store: ChunkStore, block: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
         """Hand a block to the threads, batch by batch; each job owns its memory."""
         store.check(block, origin)
+        block = store.stored(block)
         if self._node.spec.shape and self._node.spec.shape[0] is None:
             self._session.engine.extend(self._node, origin[0] + len(block))
         for box in store.boxes(block):
@@ -325,14 +374,30 @@ class Dataset:
         return Job(run, rows.nbytes, self, box)
 
     def _set_value(self, region: Any, value: Any) -> None:
-        if self._node.spec.shape is None:
+        """Set data without chunks, or a part of it; it is kept until the file is closed."""
+        node, shape = self._node, self._node.shape
+        if shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
-        if region not in ((), Ellipsis):
-            raise BlockError(f"{self.name} is a scalar; write it with dataset[()] = value", region=region)
         block = self._as_block(value)
-        if block.shape != ():
-            raise BlockError(f"{self.name} is a scalar; a block of shape {block.shape} does not fit")
-        self._session.engine.set_value(self._node, block.tobytes())
+        if self._store.place_objects is not None and block.shape:
+            block = self._store.stored(block)
+        elif self._store.place_objects is not None:
+            block = self._store.stored(block.reshape(1)).reshape(())
+        with self._lock:
+            if node.value is None:
+                whole = np.frombuffer(bytearray(node.value_bytes), node.spec.stored_dtype).reshape(shape)
+            else:
+                whole = node.value.copy()
+            try:
+                whole[region] = block
+            except (IndexError, ValueError) as error:
+                raise BlockError(
+                    f"{self.name}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
+                    f"of shape {shape}: {error}",
+                    block_shape=block.shape,
+                    region=region,
+                ) from error
+            self._session.engine.set_value(node, whole)
 
     def _region(self, region: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Origin and shape of a region, and its shape without the dimensions that ints take away."""

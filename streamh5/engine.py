@@ -27,29 +27,29 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import StateError
+from streamh5.errors import PathError, StateError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
+from streamh5.plan.attribute_heap import AttributeHeap, blank_elements
+from streamh5.plan.attribute_spec import blank_reference
+from streamh5.plan.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.plan.chunk_table import ChunkTable
-from streamh5.plan.header_plan import (
-    dataset_messages,
-    encode_header,
-    encode_index,
-    group_messages,
-    sizeof_header,
-    sizeof_index,
-)
-from streamh5.plan.string_heap import StringHeap, blank_elements
-from streamh5.plan.tree import DatasetNode, GroupNode, Node, Region, make_parents, walk
+from streamh5.plan.header_plan import HeaderPlan, Places
+from streamh5.plan.object_path import join_path, split_path
+from streamh5.plan.reference import SIZEOF_REFERENCE
+from streamh5.plan.tree import DatasetNode, GroupNode, LinkedTarget, Node, Region, find, make_parents, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.reference import Reference
 
 __all__ = ["Engine", "Front", "State"]
 
@@ -85,12 +85,15 @@ class Engine:
     header_slack
         Bytes that `begin` reserves behind each object header for attributes and links that come
         later.
+    libver
+        Oldest library that is to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
     """
 
-    def __init__(self, *, track_order: bool = False, header_slack: int = 0) -> None:
+    def __init__(self, *, track_order: bool = False, header_slack: int = 0, libver: str = "v110") -> None:
         self.root = GroupNode("/", track_order)
         self.state = State.DEFINING
         self._header_slack = header_slack
+        self._libver = libver
         self._cursor = AddressCursor()
         self._front = Front({}, {}, None, 0)
         self._lock = threading.RLock()
@@ -129,8 +132,8 @@ class Engine:
             The path is taken or leads through a dataset.
         """
         with self._in(State.DEFINING, State.STREAMING):
-            n_chunks = (spec.grid.n_chunks or 0) if spec.chunks is not None else 0
-            table = ChunkTable(n_chunks, spec.chunk_nbytes, filtered=bool(spec.filters))
+            n_numbers = (spec.grid.n_numbers or 0) if spec.chunks is not None else 0
+            table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
             dataset = DatasetNode(spec, table)
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
             parent.links[name] = dataset
@@ -172,10 +175,41 @@ class Engine:
         with self._in(State.DEFINING, State.STREAMING):
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
-    def set_value(self, dataset: DatasetNode, value: bytes) -> None:
-        """Set the value of a scalar dataset."""
+    def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
+        """Set data without chunks, as an array of the stored dtype."""
         with self._in(State.DEFINING, State.STREAMING):
             dataset.value = value
+
+    def link(self, path: str, target: LinkedTarget) -> None:
+        """Add a name for an object of this file, or a soft or external link.
+
+        Raises
+        ------
+        PathError
+            The name is taken, or a hard link would make a group contain itself.
+        """
+        with self._in(State.DEFINING, State.STREAMING):
+            if isinstance(target, GroupNode) and self._is_inside(path, target):
+                raise PathError(
+                    f"{path}: a hard link to {target.path} would make a cycle; use a soft link", path=path
+                )
+            parent, name = make_parents(self.root, path, track_order=self.root.track_order)
+            parent.links[name] = target
+            if isinstance(target, (GroupNode, DatasetNode)):
+                target.n_links += 1
+
+    def allocate(self, dataset: DatasetNode) -> Region:
+        """Reserve all chunks of a dataset with an Implicit index, once."""
+        with self._in(State.DEFINING, State.STREAMING):
+            if dataset.chunk_region is None:
+                self.begin()
+                dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
+            return dataset.chunk_region
+
+    def _is_inside(self, path: str, group: GroupNode) -> bool:
+        """Whether `path` leads through `group`."""
+        names = split_path(path)
+        return any(find(self.root, join_path(names[:i])) is group for i in range(len(names)))
 
     def resume(self, front: Front, end: int) -> None:
         """Go on with a file whose front region was laid out before.
@@ -218,25 +252,54 @@ class Engine:
             yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
 
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
-        heap = StringHeap(attribute for node in walk(self.root) for attribute in node.attributes.values())
-        heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
-        yield from heap.encode()
-        addresses: dict[int, int] = {}
-        for node in walk(self.root):
+        """Indexes first, then what needs all addresses: heap, dense storage, headers."""
+        nodes = list(walk(self.root))
+        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
+        places = Places()
+
+        def resolve(reference: Reference) -> bytes:
+            return self._resolve(reference, places)
+
+        sizes: dict[str, int] = {}
+        for node in nodes:
             if isinstance(node, DatasetNode):
-                index_address = place(node.index, sizeof_index(node))
-                yield from encode_index(node, index_address)
-                messages = dataset_messages(node, index_address, heap.elements)
-            else:
-                links = {name: addresses[id(child)] for name, child in node.links.items()}
-                messages = group_messages(node, links, heap.elements)
-            nbytes = sizeof_header(node, messages)
-            address = place(node.header, nbytes)
-            addresses[id(node)] = address
-            reserved = node.header.nbytes if node.header and address == node.header.address else nbytes
-            yield address, encode_header(node, messages, reserved)
-        superblock = Superblock(end_of_file=self.end_of_file, root_address=addresses[id(self.root)])
+                places.indexes[node.path] = place(node.index, sizeof_data(node))
+                yield from encode_data(node, places.indexes[node.path])
+            header = HeaderPlan(node, places, blank_elements, blank_reference)
+            for dense, nbytes in (
+                (places.dense_links, header.dense_links_nbytes),
+                (places.dense_attributes, header.dense_attributes_nbytes),
+            ):
+                if nbytes:
+                    dense[node.path] = place(None, nbytes)
+            nbytes = header.nbytes
+            places.headers[node.path] = place(node.header, nbytes)
+            in_front = node.header is not None and places.headers[node.path] == node.header.address
+            sizes[node.path] = node.header.nbytes if node.header is not None and in_front else nbytes
+        heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
+        yield from heap.encode(resolve)
+        for node in nodes:
+            header = HeaderPlan(node, places, heap.elements, resolve)
+            if node.path in places.dense_links:
+                yield places.dense_links[node.path], header.encode_dense_links()
+            if node.path in places.dense_attributes:
+                yield places.dense_attributes[node.path], header.encode_dense_attributes()
+            yield places.headers[node.path], header.encode(sizes[node.path])
+        superblock = Superblock(
+            end_of_file=self.end_of_file,
+            root_address=places.headers["/"],
+            version=2 if self._libver == "v108" else 3,
+        )
         yield 0, encode_superblock(superblock)
+
+    def _resolve(self, reference: Reference, places: Places) -> bytes:
+        node = find(self.root, reference.path)
+        if node is None:
+            raise PathError(
+                f"an attribute refers to {reference.path}, which was not created; create it before the file is closed",
+                path=reference.path,
+            )
+        return places.headers[node.path].to_bytes(SIZEOF_REFERENCE, "little")
 
     def _adopt(self, node: Node) -> None:
         """Give an object the places that an earlier front region has for it."""
@@ -247,19 +310,16 @@ class Engine:
     def _reserve_front(self) -> None:
         self._cursor.reserve(SIZEOF_SUPERBLOCK)
         nodes = list(walk(self.root))
-        heap = StringHeap(attribute for node in nodes for attribute in node.attributes.values())
+        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
         headers: dict[str, Region] = {}
         indexes: dict[str, Region] = {}
         for node in reversed(nodes):
-            if isinstance(node, DatasetNode):
-                messages = dataset_messages(node, 0, blank_elements)
-            else:
-                messages = group_messages(node, dict.fromkeys(node.links, 0), blank_elements)
-            headers[node.path] = self._region(sizeof_header(node, messages) + self._header_slack)
+            header = HeaderPlan(node, Places(), blank_elements, blank_reference)
+            headers[node.path] = self._region(header.nbytes + self._header_slack)
         heap_region = self._region(heap.nbytes) if heap.nbytes else None
         for node in nodes:
             if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape:
-                indexes[node.path] = self._region(sizeof_index(node))
+                indexes[node.path] = self._region(max_sizeof_data(node))
         self._front = Front(headers, indexes, heap_region, self._cursor.address)
         for node in nodes:
             self._adopt(node)

@@ -6,23 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
-from streamh5.errors import (
-    ChunkShapeError,
-    DatatypeError,
-    InterruptedWriteError,
-    PathError,
-    ShapeError,
-    SpecError,
-)
-from streamh5.filters import FilterChain, chain_from_keywords
-from streamh5.format.datatype import encode_datatype
+from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset
+from streamh5.errors import InterruptedWriteError, ShapeError, SpecError
+from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.journal import decode_journal
-from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
-from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
+from streamh5.plan.chunk_shape import check_shape
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, GroupNode, find
 from streamh5.recovery import Recovery
@@ -34,6 +24,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import numpy as np
+
+    from streamh5.filters import FilterChain
+    from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.tree import LinkedTarget
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
 
@@ -50,6 +45,11 @@ class Group:
     def __init__(self, file: File, node: GroupNode) -> None:
         self._file = file
         self._node = node
+
+    @property
+    def node(self) -> GroupNode:
+        """The group in the plan of the file."""
+        return self._node
 
     @property
     def name(self) -> str:
@@ -97,6 +97,8 @@ class Group:
         fletcher32: bool | None = None,
         fillvalue: Any = None,
         track_order: bool | None = None,
+        write_empty_chunks: bool = True,
+        alloc_time: str | None = None,
     ) -> Dataset:
         """Create a dataset, with its parent groups where missing. The keywords are h5py's.
 
@@ -112,15 +114,22 @@ class Group:
         data
             Array-like to write at once.
         chunks
-            Chunk shape. None, True or ``"auto"`` pick one of 1 to 8 MiB.
+            Chunk shape. True or ``"auto"`` pick one of 1 to 8 MiB; so does None, but data of up to
+            64 KiB without filters is then stored whole, without chunks.
         maxshape
-            None or the shape itself: the dimensions are fixed once the file is closed.
+            Extents up to which readers may resize the dataset later; None in it for unlimited, True
+            for unlimited everywhere. By default the dimensions are fixed once the file is closed.
         compression, compression_opts, shuffle, fletcher32
             Filters, as in h5py; none by default.
         fillvalue
             What chunks read as that were never written, and what pads the edge; zero by default.
         track_order
             Track the creation order of attributes; None for what the file does.
+        write_empty_chunks
+            False leaves chunks out that hold nothing but the fill value.
+        alloc_time
+            ``"early"`` reserves all chunks at once, one after the other, which needs no index
+            (Implicit); for unfiltered datasets of fixed shape.
 
         Returns
         -------
@@ -139,7 +148,7 @@ class Group:
         """
         self._file.session.check_open()
         path = self._absolute(name)
-        array = None if data is None else _as_array(data, dtype, path)
+        array = None if data is None else as_array(data, dtype, path)
         spec, chain = plan_dataset(
             path,
             shape=_shape_of(shape, array, path),
@@ -152,8 +161,13 @@ class Group:
             fletcher32=fletcher32,
             fillvalue=fillvalue,
             track_order=self._file.track_order if track_order is None else track_order,
+            alloc_time=alloc_time,
+            libver=self._file.libver,
+            whole=True,
         )
-        dataset = self._file.add_dataset(spec, chain, self._file.resume_key)
+        dataset = self._file.add_dataset(
+            spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
+        )
         if array is not None:
             dataset[...] = array
         return dataset
@@ -165,6 +179,28 @@ class Group:
         if node is None:
             raise KeyError(f"there is no object {path} in the file that is being written")
         return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Link an object under `name`, or write data there, as h5py does.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        value
+            A `Group` or `Dataset` of this file (a hard link), an `h5py.SoftLink`, an
+            `h5py.ExternalLink`, or an array-like, which becomes a dataset.
+
+        Raises
+        ------
+        PathError
+            The name is taken, or the link would make a cycle.
+        """
+        target = _link_target(value)
+        if target is None:
+            self.create_dataset(name, data=value)
+        else:
+            self._file.session.link(self._absolute(name), target)
 
     def __contains__(self, name: str) -> bool:
         return find(self._file.session.engine.root, self._absolute(name)) is not None
@@ -210,6 +246,9 @@ class File(Group):
     sync
         ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds: a power cut
         loses no more) or ``"none"``; see docs/reliability.md.
+    libver
+        Oldest library that is to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
+        MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed).
 
     Attributes
     ----------
@@ -234,11 +273,17 @@ class File(Group):
         resume: bool = False,
         resume_key: str | None = None,
         sync: Sync = "close",
+        libver: str = "v110",
     ) -> None:
+        if libver not in LIBVERS:
+            raise SpecError(
+                f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
+            )
         if mode not in ("w", "x"):
             hint = "; read files with h5py" if mode == "r" else ""
             raise SpecError(f"mode must be 'w' or 'x', not {mode!r}{hint}", mode=mode)
         self.track_order = track_order
+        self.libver = libver
         self.resume_key = resume_key
         self.datasets: dict[str, Dataset] = {}
         sink: Sink
@@ -252,6 +297,7 @@ class File(Group):
                 sink,
                 recovery=recovery,
                 keep=resume,
+                libver=libver,
                 track_order=track_order,
                 header_slack=header_slack,
                 n_threads=threads,
@@ -272,9 +318,16 @@ class File(Group):
         """What was written; None before the file is closed."""
         return self.session.summary
 
-    def add_dataset(self, spec: DatasetSpec, chain: FilterChain, source: str | None = None) -> Dataset:
+    def add_dataset(
+        self,
+        spec: DatasetSpec,
+        chain: FilterChain,
+        *,
+        source: str | None = None,
+        write_empty_chunks: bool = True,
+    ) -> Dataset:
         """Create a dataset from its plan; `source` is the identity of what it is written from."""
-        dataset = Dataset(self.session, spec, chain, source)
+        dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
         self.datasets[spec.path] = dataset
         return dataset
 
@@ -369,78 +422,17 @@ def open_local(
     return sink, None
 
 
-def plan_dataset(
-    path: str,
-    *,
-    shape: Any,
-    dtype: Any,
-    chunks: Any = None,
-    maxshape: Any = None,
-    compression: Any = None,
-    compression_opts: Any = None,
-    shuffle: bool | None = None,
-    fletcher32: bool | None = None,
-    fillvalue: Any = None,
-    track_order: bool = False,
-) -> tuple[DatasetSpec, FilterChain]:
-    """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`."""
-    element = _as_dtype(dtype, path)
-    if shape is None:
-        if dtype is None:
-            raise ShapeError(f"{path}: give a shape and a dtype, or data")
-        return DatasetSpec(path, None, element, track_order=track_order), FilterChain((), 0)
-    extents = check_shape(shape, path=path, unknown_length=True)
-    if maxshape is not None and check_shape(maxshape, path=path, unknown_length=True) != extents:
-        raise ShapeError(
-            f"{path}: maxshape {maxshape} differs from the shape {extents}; the dimensions of a written dataset are "
-            "fixed: leave maxshape out, and use shape=(None, ...) for a length that is known at close",
-            shape=extents,
-            maxshape=maxshape,
-        )
-    fill = check_fillvalue(fillvalue, element, path=path)
-    chunk_shape = _chunks(chunks, extents, element.itemsize, path)
-    if chunk_shape is None:
-        return DatasetSpec(path, extents, element, None, (), fill, track_order), FilterChain((), 0)
-    chain = chain_from_keywords(
-        dtype=element,
-        chunk_nbytes=int(np.prod(chunk_shape, dtype=object)) * element.itemsize,
-        compression=compression,
-        compression_opts=compression_opts,
-        shuffle=shuffle,
-        fletcher32=fletcher32,
-    )
-    return DatasetSpec(path, extents, element, chunk_shape, chain.records, fill, track_order), chain
-
-
-def _chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, path: str) -> tuple[int, ...] | None:
-    if not shape:
-        if chunks not in (None, True, "auto"):
-            raise ChunkShapeError(f"{path} is a scalar, which has no chunks; leave chunks={chunks!r} out")
-        return None
-    if chunks is None or chunks is True or (isinstance(chunks, str) and chunks == "auto"):
-        # rows of an open-ended dataset come one by one: a chunk holds one row, or part of one
-        return auto_chunks(tuple(1 if n is None else n for n in shape), itemsize)
-    return check_chunks(chunks, shape, itemsize, path=path)
-
-
-def _as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
-    try:
-        element = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError as error:
-        raise DatatypeError(f"{path}: {dtype!r} is not a dtype: {error}", path=path) from error
-    try:
-        encode_datatype(element)
-    except DatatypeError as error:
-        raise DatatypeError(f"{path}: {error}", path=path, dtype=element) from error
-    return element
-
-
-def _as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
-    if hasattr(data, "__dask_graph__"):
-        raise SpecError(
-            f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)"
-        )
-    return np.asarray(data, dtype)
+def _link_target(value: Any) -> LinkedTarget | None:
+    if isinstance(value, (Group, Dataset)):
+        return value.node
+    if isinstance(value, (SoftLink, ExternalLink)):
+        return value
+    kind = type(value).__name__  # h5py's links, without importing h5py
+    if kind == "SoftLink" and isinstance(getattr(value, "path", None), str):
+        return SoftLink(value.path)
+    if kind == "ExternalLink" and isinstance(getattr(value, "filename", None), str):
+        return ExternalLink(value.filename, value.path)
+    return None
 
 
 def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, path: str) -> Any:
@@ -451,17 +443,3 @@ def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, path: str) -> Any:
             f"{path}: shape {shape} differs from the data's {array.shape}; leave shape out", shape=shape
         )
     return array.shape
-
-
-def check_new_path(path: str) -> str:
-    """Absolute form of a dataset's path.
-
-    Raises
-    ------
-    PathError
-        It is the root group, or HDF5 cannot hold it.
-    """
-    names = split_path(path)
-    if not names:
-        raise PathError(f"{path!r} is the root group; name a dataset in it, for example '/x'", path=path)
-    return join_path(names)

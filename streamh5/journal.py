@@ -12,7 +12,8 @@ G     JSON          a group was created
 D     JSON          a dataset was created: everything that shapes its bytes; datasets count from 0
 A     JSON          an attribute was set, or removed
 F     JSON          the front region was laid out: where headers and indexes will be
-R     JSON          bytes up to an address are in use by something that is not a chunk
+L     JSON          a link was made: hard to another path, soft or external
+R     JSON          bytes up to an address are in use by something that is not a chunk of the stream
 N     JSON          rows of an open-ended or appended dataset at the end of its stream
 C     binary        chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes
 ====  ============  ===================================================================================
@@ -23,7 +24,6 @@ the journal: what comes after it was never claimed. Nothing in it is executed or
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import zlib
@@ -35,8 +35,11 @@ import numpy as np
 
 from streamh5.errors import JournalError
 from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.chunk_table import RECORD
 from streamh5.plan.dataset_spec import DatasetSpec
+from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
+from streamh5.plan.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.tree import LinkedTarget
 
 __all__ = [
     "JOURNAL_VERSION",
@@ -52,6 +56,7 @@ __all__ = [
     "decode_journal",
     "encode_claims",
     "encode_entry",
+    "link_facts",
     "spec_facts",
     "spec_from_facts",
     "value_facts",
@@ -116,6 +121,10 @@ class Journal:
         Payload of the F entry; None when no data was written.
     reserved
         First address behind everything that R entries name.
+    regions
+        First address and end of the chunks of datasets with an Implicit index, by path.
+    links
+        Payloads of the L entries in their order.
     claims
         By number of the dataset.
     nbytes
@@ -129,6 +138,8 @@ class Journal:
     attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     front: dict[str, Any] | None = None
     reserved: int = 0
+    regions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    links: list[dict[str, Any]] = field(default_factory=list)
     claims: dict[int, Claims] = field(default_factory=dict)
 
     @property
@@ -207,7 +218,7 @@ def _begin(kind: str, payload: bytes) -> Journal:
     header = json.loads(payload)
     if header["journal"] != JOURNAL_VERSION:
         raise JournalError(
-            f"the journal has version {header['journal']}, this streamh5 reads {JOURNAL_VERSION}; finish the write with "
+            f"the journal has version {header['journal']}, this streamh5 reads {JOURNAL_VERSION}; finish with "
             f"the streamh5 that began it ({header.get('streamh5')}), or remove the partial file",
             version=header["journal"],
         )
@@ -229,6 +240,10 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         journal.front = facts
     elif kind == "R":
         journal.reserved = max(journal.reserved, int(facts["end"]))
+        if "path" in facts:
+            journal.regions[facts["path"]] = (int(facts["address"]), int(facts["end"]))
+    elif kind == "L":
+        journal.links.append(facts)
     elif kind == "N":
         journal.claims.setdefault(int(facts["dataset"]), Claims()).n_rows = int(facts["n_rows"])
     else:
@@ -250,17 +265,20 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
     return {
         "path": spec.path,
         "shape": None if spec.shape is None else list(spec.shape),
-        "dtype": np.lib.format.dtype_to_descr(spec.dtype),
+        "dtype": dtype_facts(spec.dtype),
         "chunks": None if spec.chunks is None else list(spec.chunks),
         "filters": [[f.filter_id, f.name, f.flags, list(f.client_values)] for f in spec.filters],
         "fillvalue": None if spec.fillvalue is None else spec.fillvalue.tobytes().hex(),
         "track_order": spec.track_order,
+        "maxshape": None if spec.maxshape is None else list(spec.maxshape),
+        "early": spec.is_early,
+        "libver": spec.libver,
     }
 
 
 def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     """Plan of a dataset from its D entry."""
-    dtype = np.lib.format.descr_to_dtype(facts["dtype"])
+    dtype = dtype_from_facts(facts["dtype"])
     fill = facts["fillvalue"]
     return DatasetSpec(
         path=facts["path"],
@@ -272,23 +290,60 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         ),
         fillvalue=None if fill is None else np.frombuffer(bytes.fromhex(fill), dtype)[0:1].reshape(()),
         track_order=facts["track_order"],
+        maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
+        is_early=facts["early"],
+        libver=facts["libver"],
     )
 
 
+def link_facts(target: LinkedTarget) -> dict[str, Any]:
+    """Target of a link as JSON."""
+    if isinstance(target, SoftLink):
+        return {"soft": target.path}
+    if isinstance(target, ExternalLink):
+        return {"external": [target.filename, target.path]}
+    return {"hard": target.path}
+
+
 def value_facts(value: Any) -> dict[str, Any]:
-    """Attribute value as JSON: strings as they are, numbers as a ``.npy`` image."""
+    """Attribute value as JSON: text and references as they are, numbers as the bytes of an array."""
+    references = _reference_paths(value)
+    if references is not None:
+        return {"references": references}
+    if getattr(value, "shape", ()) is None:
+        return {"empty": dtype_facts(np.dtype(value.dtype))}
     array = np.asarray(value)
     if array.dtype.kind in "UTO":
-        return {"strings": array.astype(object).ravel().tolist(), "shape": list(array.shape)}
-    image = io.BytesIO()
-    np.lib.format.write_array(image, array, allow_pickle=False)
-    return {"npy": b64encode(image.getvalue()).decode()}
+        texts = [
+            x.decode("utf-8") if isinstance(x, bytes) else x for x in array.astype(object).ravel().tolist()
+        ]
+        return {"strings": texts, "shape": list(array.shape)}
+    data = b64encode(array.tobytes()).decode()
+    return {"dtype": dtype_facts(array.dtype), "shape": list(array.shape), "data": data}
 
 
 def value_from_facts(facts: dict[str, Any]) -> Any:
-    """Attribute value from its A entry."""
+    """Attribute value from its A entry; a null dataspace as None."""
+    if "references" in facts:
+        return _references(facts["references"])
+    if "empty" in facts:
+        return None
+    shape = tuple(facts["shape"])
     if "strings" in facts:
-        strings = np.empty(tuple(facts["shape"]), object)
-        strings.ravel()[:] = facts["strings"]
-        return strings if strings.ndim else strings[()]
-    return np.lib.format.read_array(io.BytesIO(b64decode(facts["npy"])), allow_pickle=False)
+        strings = np.array(facts["strings"], object).reshape(shape)
+        return strings if shape else strings[()]
+    return np.frombuffer(b64decode(facts["data"]), dtype_from_facts(facts["dtype"])).reshape(shape)
+
+
+def _reference_paths(value: Any) -> Any:
+    """Paths of a reference, or of (nested) lists of them; None for other values."""
+    if isinstance(value, Reference):
+        return value.path
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    paths = [_reference_paths(item) for item in value]
+    return None if any(path is None for path in paths) else paths
+
+
+def _references(paths: Any) -> Any:
+    return Reference(paths) if isinstance(paths, str) else [_references(path) for path in paths]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import BlockError
+from streamh5.format.elements import encode_elements
 from streamh5.plan.chunk_table import RECORD, chunk_records
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.filters import Buffer, FilterChain
+    from streamh5.format.elements import ObjectPlacer
     from streamh5.plan.chunk_grid import Box, ChunkGrid
     from streamh5.plan.chunk_table import ChunkRecords
 
@@ -46,9 +48,9 @@ class ChunkStore:
     grid
         Its chunk grid.
     dtype
-        Element type in the file.
+        Element type of blocks.
     fill
-        ``()`` array of `dtype`: what pads the chunks at the edge.
+        ``()`` array of the stored dtype: what pads the chunks at the edge.
     chain
         Its filters.
     reserve
@@ -57,6 +59,13 @@ class ChunkStore:
         Write buffers one after the other at an address.
     claim
         Enter stored chunks and their buffers in the journal.
+    place_objects
+        Put objects into the global heap; None for elements that have nothing there.
+    region_address
+        Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
+    skip_empty
+        Says of chunk numbers which may be left out when they hold nothing but the fill value; None to
+        write every chunk.
     """
 
     path: str
@@ -67,6 +76,9 @@ class ChunkStore:
     reserve: Callable[[int], int]
     write: Callable[[int, Sequence[Buffer]], None]
     claim: Callable[[ChunkRecords, Sequence[Buffer]], None]
+    place_objects: ObjectPlacer | None = None
+    region_address: int | None = None
+    skip_empty: Callable[[NDArray[np.uint64], NDArray[np.bool_]], NDArray[np.bool_]] | None = None
 
     def store(self, block: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
         """Filter and write the chunks of a block.
@@ -84,8 +96,16 @@ class ChunkStore:
         ndarray, ``(n_chunks,)`` of `RECORD`
         """
         self.check(block, origin)
+        block = self.stored(block)
         parts = [self.store_rows(*self.rows(block, origin, box)) for box in self.boxes(block)]
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+    def stored(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Elements as the file stores them; strings and sequences go to the global heap."""
+        if self.place_objects is None:
+            return block
+        data = encode_elements(block, self.dtype, place_objects=self.place_objects)
+        return np.frombuffer(data, self.fill.dtype).reshape(block.shape)
 
     def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
         """Cut a block into boxes of chunk coords, relative to it, of about `BATCH_NBYTES` each."""
@@ -109,12 +129,30 @@ class ChunkStore:
         box
             Their coords in the grid.
         """
+        numbers = self.grid.numbers(box)
+        if self.skip_empty is not None:
+            kept = ~self.skip_empty(numbers, self._is_empty(rows))
+            rows, numbers = rows[kept], numbers[kept]
+            if not len(rows):
+                return np.zeros(0, RECORD)
         encoded = self.chain.encode_rows(rows)
-        address = self.reserve(int(encoded.stored_nbytes.sum()))
-        self.write(address, encoded.buffers)
-        records = chunk_records(self.grid.numbers(box), address, encoded.stored_nbytes, encoded.filter_masks)
+        if self.region_address is None:
+            address = self.reserve(int(encoded.stored_nbytes.sum()))
+            self.write(address, encoded.buffers)
+            records = chunk_records(numbers, address, encoded.stored_nbytes, encoded.filter_masks)
+        else:
+            records = chunk_records(numbers, 0, encoded.stored_nbytes, None)
+            records["address"] = np.uint64(self.region_address) + numbers * np.uint64(self.chain.chunk_nbytes)
+            for address, row in zip(records["address"].tolist(), rows, strict=True):
+                self.write(address, [row])
         self.claim(records, encoded.buffers)
         return records
+
+    def _is_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which chunks hold nothing but the fill value."""
+        fill = np.frombuffer(self.fill.tobytes(), np.uint8)
+        elements = rows.reshape(len(rows), -1, len(fill))
+        return np.asarray((elements == fill).all(axis=(1, 2)))
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Refuse a block that does not fill whole chunks of the grid.

@@ -141,19 +141,24 @@ class Recovery:
         claims = self._journal.claims.get(self._number[dataset.path])
         if claims is None:
             return 0
-        for records, checksums in zip(claims.records, claims.checksums, strict=True):
-            self._check(dataset, records)
-            kept = records if self._is_trusted else records[self._intact(records, checksums)]
+        for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
+            self._check(dataset, claimed)
+            kept = claimed
+            if not self._is_trusted:
+                # what the elements refer to in the global heap has no checksum
+                kept = claimed[self._intact(claimed, checksums) & (not dataset.spec.is_encoded)]
             dataset.table.record(kept)
         return self._restore_rows(dataset, claims)
 
     def _restore_rows(self, dataset: DatasetNode, claims: Claims) -> int:
         shape, grid = dataset.spec.shape, dataset.spec.grid
-        if shape is None or not grid.n_chunks_per_row:
+        if shape is None or not grid.n_numbers_per_row:
             return 0
         written = dataset.table.addresses != 0
-        n_rows = len(written) // grid.n_chunks_per_row
-        whole = written[: n_rows * grid.n_chunks_per_row].reshape(n_rows, -1)
+        n_rows = len(written) // grid.n_numbers_per_row
+        present = (slice(None), *(slice(n) for n in grid.present_counts[1:]))
+        whole = written[: n_rows * grid.n_numbers_per_row].reshape(n_rows, *grid.counts[1:])[present]
+        whole = whole.reshape(n_rows, -1)
         if claims.n_rows is None:  # regions: any chunk may be there
             if shape[0] is None and whole.any():
                 dataset.n_rows = (int(np.flatnonzero(whole.any(axis=1))[-1]) + 1) * grid.chunks[0]
@@ -162,7 +167,7 @@ class Recovery:
         n_safe = int(np.argmin(complete)) if not complete.all() else n_rows
         if claims.n_rows:  # the stream had ended: its last chunk may hold padding
             n_safe = min(n_safe, claims.n_rows // grid.chunks[0])
-        dataset.table.forget(n_safe * grid.n_chunks_per_row)
+        dataset.table.forget(n_safe * grid.n_numbers_per_row)
         return n_safe * grid.chunks[0]
 
     def _compare(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
@@ -183,12 +188,12 @@ class Recovery:
         )
 
     def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        n_chunks = None if dataset.spec.shape is None or None in dataset.spec.shape else dataset.n_chunks
+        n_numbers = dataset.spec.grid.n_numbers
         ends = records["address"] + records["stored_nbytes"]
         first = 0 if self._journal.front is None else int(self._journal.front["end"])
         outside = (records["address"] < first) | (ends > np.uint64(2**63)) | (records["stored_nbytes"] == 0)
-        if n_chunks is not None:
-            outside |= records["number"] >= n_chunks
+        if n_numbers is not None:
+            outside |= records["number"] >= n_numbers
         if outside.any():
             raise JournalError(
                 f"the journal of {self._name} claims a chunk of {dataset.path} that cannot be; remove the partial file "

@@ -12,8 +12,21 @@ from dask.system import CPU_COUNT
 
 from streamh5.engine import Engine
 from streamh5.errors import SpecError, StateError
-from streamh5.journal import JOURNAL_VERSION, encode_claims, encode_entry, spec_facts, value_facts
+from streamh5.format.global_heap import (
+    GlobalHeapCollection,
+    encode_global_heap_collection,
+    split_into_collections,
+)
+from streamh5.journal import (
+    JOURNAL_VERSION,
+    encode_claims,
+    encode_entry,
+    link_facts,
+    spec_facts,
+    value_facts,
+)
 from streamh5.pipeline import Pool
+from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.plan.tree import DatasetNode, walk
 from streamh5.recovery import boot_id, front_facts
 from streamh5.summary import summarize
@@ -22,12 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from streamh5.filters import Buffer
     from streamh5.pipeline import Job
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.tree import GroupNode, Node
+    from streamh5.plan.tree import GroupNode, LinkedTarget, Node, Region
     from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
@@ -74,6 +89,7 @@ class Session:
         max_memory: int | None = None,
         recovery: Recovery | None = None,
         keep: bool = False,
+        libver: str = "v110",
     ) -> None:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
@@ -82,7 +98,7 @@ class Session:
                 f"max_memory must be a number of bytes, at least 1, not {max_memory}", max_memory=max_memory
             )
         self.sink = sink
-        self.engine = Engine(track_order=track_order, header_slack=header_slack)
+        self.engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
         self.summary: WriteSummary | None = None
         self._n_threads = n_threads or CPU_COUNT
         self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
@@ -97,7 +113,7 @@ class Session:
         # a session that is dropped without close ends as one that failed
         self._finalizer = weakref.finalize(self, self._give_up)
         self._recovery = recovery
-        options = {"track_order": track_order, "header_slack": header_slack}
+        options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
         if recovery is None:
             self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), "sync": sink.sync, **options})
             return
@@ -190,6 +206,33 @@ class Session:
                     self._log("F", front_facts(self.engine.front))
                     self._is_begun = True
         return self.engine.reserve(nbytes)
+
+    def allocate(self, dataset: DatasetNode) -> Region:
+        """Reserve all chunks of a dataset with an Implicit index, once."""
+        self.reserve(0)
+        region = self.engine.allocate(dataset)
+        self._log(
+            "R", {"end": region.address + region.nbytes, "path": dataset.path, "address": region.address}
+        )
+        return region
+
+    def place_objects(self, objects: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Write objects to global heap collections of their own; return the address and index of each."""
+        sizes = [len(data) for data in objects]
+        addresses, indices = np.zeros(len(objects), np.uint64), np.zeros(len(objects), np.uint32)
+        for part in split_into_collections(sizes, MAX_COLLECTION_NBYTES):
+            collection = encode_global_heap_collection(GlobalHeapCollection(tuple(objects[part])))
+            address = self.reserve(len(collection))
+            self.sink.write(address, [collection])
+            addresses[part] = address
+            indices[part] = np.arange(1, part.stop - part.start + 1)
+        return addresses, indices
+
+    def link(self, path: str, target: LinkedTarget) -> None:
+        """Add a name for an object, or a soft or external link."""
+        self.check_open()
+        self.engine.link(path, target)
+        self._log("L", {"path": path, **link_facts(target)})
 
     def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
         """Enter chunks that have been written in the journal.

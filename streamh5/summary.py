@@ -29,9 +29,10 @@ class DatasetSummary:
         As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks.
     index
         Name of its chunk index; None without chunks.
-    n_chunks, n_missing, n_rewritten
-        Chunks of the grid; those never written, which read as the fill value; and chunks that
-        were written again, whose first bytes lie unused in the file.
+    n_chunks, n_missing, n_empty, n_rewritten
+        Chunks of the grid; those not stored, which read as the fill value; how many of these were
+        left out because they held nothing else; and chunks that were written again, whose first
+        bytes lie unused in the file.
     nbytes, stored_nbytes
         Bytes of the array, and of its stored chunks.
     """
@@ -43,6 +44,7 @@ class DatasetSummary:
     index: str | None
     n_chunks: int
     n_missing: int
+    n_empty: int
     n_rewritten: int
     nbytes: int
     stored_nbytes: int
@@ -109,7 +111,9 @@ class WriteSummary:
             f"{self.path}: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
             f"(ratio {self.ratio:.2f}) in {self.seconds:.2f} s, {format_nbytes(self.nbytes_per_second)}/s"
         ]
-        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets]
+        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_SHOWN]]
+        if len(self.datasets) > MAX_SHOWN:
+            lines.append(f"  and {len(self.datasets) - MAX_SHOWN:,} more datasets")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -127,7 +131,7 @@ class WriteSummary:
         )
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(dataset)) + "</tr>"
-            for dataset in self.datasets
+            for dataset in self.datasets[:MAX_SHOWN]
         )
         return (
             f"<p><b>{html.escape(self.path)}</b>: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
@@ -135,6 +139,10 @@ class WriteSummary:
             f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
             f"<tbody>{rows}</tbody></table>"
         )
+
+
+MAX_SHOWN = 20
+"""Datasets that a summary names when it is printed."""
 
 
 def summarize(
@@ -147,7 +155,7 @@ def summarize(
 def _summarize(node: DatasetNode) -> DatasetSummary:
     spec = node.spec
     nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
-    index = choose_index(node.n_chunks).value if spec.chunks is not None else None
+    index = choose_index(spec, node.n_numbers).value if spec.chunks is not None else None
     return DatasetSummary(
         path=spec.path,
         shape=node.shape,
@@ -156,9 +164,14 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
         index=index,
         n_chunks=node.n_chunks,
         n_missing=node.n_chunks - node.table.n_written if index else 0,
+        n_empty=node.n_empty,
         n_rewritten=node.table.n_rewritten,
         nbytes=nbytes,
-        stored_nbytes=node.table.total_stored_nbytes if index else len(node.value or b""),
+        stored_nbytes=node.table.total_stored_nbytes
+        if index
+        else 0
+        if node.value is None
+        else node.value.nbytes,
     )
 
 
@@ -180,9 +193,9 @@ def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
     yield f"{dataset.path} {dataset.shape} {dataset.dtype}"
     if dataset.chunks is not None:
-        yield f"{dataset.n_chunks:,} chunks {dataset.chunks} in a {dataset.index}"
+        yield f"{dataset.n_chunks:,} chunks {dataset.chunks} ({dataset.index})"
     if dataset.n_missing:
-        yield f"{dataset.n_missing:,} never written (fill value)"
+        yield f"{dataset.n_missing:,} not stored (fill value)"
     if dataset.n_rewritten:
         yield f"{dataset.n_rewritten:,} written again"
     yield f"ratio {dataset.ratio:.2f}"

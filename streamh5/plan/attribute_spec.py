@@ -10,15 +10,19 @@ import numpy as np
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import Datatype
-from streamh5.format.datatype_class import VariableLengthString
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES
-from streamh5.plan.string_heap import blank_elements
+from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
+from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
+from streamh5.plan.attribute_heap import blank_elements
+from streamh5.plan.reference import HeapObject, Parts, Reference, join_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AttributeSpec", "attribute_spec"]
+    from streamh5.format.datatype import Datatype
+    from streamh5.plan.reference import Resolve
+
+__all__ = ["AttributeSpec", "attribute_spec", "blank_reference", "check_attribute_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,9 @@ class AttributeSpec:
     shape
         ``()`` for a scalar, None for a null dataspace.
     data
-        Raw bytes of the elements; for strings, empty.
-    strings
-        UTF-8 bytes of each element of a variable-length string attribute; None for other types.
+        Bytes of the elements, with references in between; empty where `elements` is given.
+    elements
+        The elements of an attribute of variable length; None for other types.
     value
         The value as it was given.
     """
@@ -44,28 +48,47 @@ class AttributeSpec:
     name: str
     datatype: Datatype
     shape: tuple[int, ...] | None
-    data: bytes
-    strings: tuple[bytes, ...] | None = None
+    data: Parts = ()
+    elements: tuple[HeapObject, ...] | None = None
     value: Any = None
 
-    def attribute(self, elements: Callable[[AttributeSpec], bytes]) -> Attribute:
-        """Return the attribute record; `elements` gives the 16 bytes that refer to each string."""
-        data = self.data if self.strings is None else elements(self)
+    def attribute(self, elements: Callable[[AttributeSpec], bytes], resolve: Resolve) -> Attribute:
+        """Return the attribute record.
+
+        Parameters
+        ----------
+        elements
+            Gives the 16 bytes that refer to each element of variable length.
+        resolve
+            Gives the bytes of a reference.
+        """
+        data = join_parts(self.data, resolve) if self.elements is None else elements(self)
         return Attribute(self.name, self.datatype, Dataspace(self.shape), data)
+
+    @property
+    def body_nbytes(self) -> int:
+        """Bytes of its message body."""
+        return len(encode_attribute_body(self.attribute(blank_elements, blank_reference)))
+
+
+def blank_reference(_: Reference) -> bytes:
+    """Bytes of a reference whose object has no place yet."""
+    return bytes(ObjectReference().nbytes)
 
 
 def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
     """Plan an attribute the way h5py stores the same value.
 
-    A str, or an array of str, becomes variable-length UTF-8; numbers and bools keep their numpy
-    dtype; a list becomes an array.
+    A str, or an array of str, becomes variable-length UTF-8; bytes a fixed-length string; numbers,
+    bools, structured values and dates keep their numpy dtype; a list becomes an array.
 
     Parameters
     ----------
     name
         Attribute name.
     value
-        Scalar, array-like of numbers or str, or an `h5py.Empty`-like object (with a ``dtype`` and the
+        Scalar or array-like of numbers, str, bytes or dates; `Reference`, or lists of them (lists of
+        lists become variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the
         shape None).
     path
         Object that carries the attribute, for messages.
@@ -75,52 +98,85 @@ def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
     AttributeValueError
         A name or a value that cannot be written.
     LimitError
-        The attribute message would pass 64 KiB (``H5O__attr_create``: object header messages hold
-        65,535 bytes).
+        More than 16 MiB - 1.
     """
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise AttributeValueError(
-            f"{path}: an attribute name must be a non-empty str without NUL, not {name!r}",
-            path=path,
-            name=name,
-        )
+    check_attribute_name(name, path=path)
     try:
-        name.encode("utf-8")
-        spec = _spec(name, value)
+        spec = replace(_spec(name, value), value=value)
+        encode_datatype(spec.datatype)
     except UnicodeEncodeError as error:
         raise AttributeValueError(
             f"attribute {name!r} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
         ) from error
     except DatatypeError as error:
         raise AttributeValueError(f"attribute {name!r} of {path}: {error}", path=path, name=name) from error
-    nbytes = len(encode_attribute_body(spec.attribute(blank_elements)))
-    if nbytes > MAX_MESSAGE_NBYTES:
+    if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
         raise LimitError(
-            f"attribute {name!r} of {path} needs {nbytes:,} bytes; an attribute in an object header holds "
-            f"{MAX_MESSAGE_NBYTES:,}: store it as a dataset",
+            f"attribute {name!r} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
+            f"{MAX_DENSE_ATTRIBUTE_NBYTES:,}: store it as a dataset",
             path=path,
             name=name,
-            nbytes=nbytes,
+            nbytes=spec.body_nbytes,
         )
-    return replace(spec, value=value)
+    return spec
+
+
+def check_attribute_name(name: Any, *, path: str) -> None:
+    """Refuse a name that HDF5 cannot hold.
+
+    Raises
+    ------
+    AttributeValueError
+        Not a str, empty, longer than 65,534 bytes, a NUL character, or text without UTF-8 encoding.
+    """
+    try:
+        is_good = isinstance(name, str) and "\0" not in name and 0 < len(name.encode("utf-8")) < 65_535
+    except UnicodeEncodeError:
+        is_good = False
+    if not is_good:
+        raise AttributeValueError(
+            f"{path}: an attribute name must be a str of 1 to 65,534 UTF-8 bytes without NUL, not {name!r:.80}",
+            path=path,
+            name=name,
+        )
 
 
 def _spec(name: str, value: Any) -> AttributeSpec:
-    if isinstance(value, (str, bytes)):
-        value = np.asarray(value, dtype=object) if isinstance(value, str) else np.bytes_(value)
+    if isinstance(value, Reference):
+        return AttributeSpec(name, ObjectReference(), (), (value,))
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Reference) for item in value):
+        return AttributeSpec(name, ObjectReference(), (len(value),), tuple(value))
+    if isinstance(value, (list, tuple)) and value and all(_is_references(item) for item in value):
+        elements = tuple(HeapObject(len(item), tuple(item)) for item in value)
+        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), (len(value),), (), elements)
+    if isinstance(value, str):
+        value = np.asarray(value, dtype=object)
+    elif isinstance(value, bytes):
+        value = np.bytes_(value or b"\0")  # HDF5 has no strings of size 0
     if getattr(value, "shape", ()) is None:  # h5py.Empty, without importing h5py
-        return AttributeSpec(name, np.dtype(value.dtype), None, b"")
+        return AttributeSpec(name, np.dtype(value.dtype), None)
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise DatatypeError(f"{value!r} is not a scalar or a regular array") from error
-    if array.dtype.kind in "UT" or array.dtype == object:
-        strings = array.astype(object).ravel().tolist()
-        for item in strings:
-            if not isinstance(item, str):
-                raise DatatypeError(
-                    f"a value of type {type(item).__name__} cannot be an attribute; give numbers, str or arrays"
-                )
-        encoded = tuple(item.encode("utf-8") for item in strings)
-        return AttributeSpec(name, VariableLengthString(), array.shape, b"", encoded)
-    return AttributeSpec(name, array.dtype, array.shape, array.tobytes())
+        raise DatatypeError(f"{value!r:.80} is not a scalar or a regular array") from error
+    if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
+        return AttributeSpec(name, VariableLengthString(), array.shape, (), _strings(array))
+    if array.dtype.kind == "O" and array.dtype.metadata and array.dtype.metadata.get("vlen") in (str, bytes):
+        return AttributeSpec(name, array.dtype, array.shape, (), _strings(array))
+    return AttributeSpec(name, array.dtype, array.shape, (array.tobytes(),))
+
+
+def _is_references(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item)
+
+
+def _strings(array: np.ndarray[Any, Any]) -> tuple[HeapObject, ...]:
+    elements = []
+    for item in array.astype(object).ravel().tolist():
+        if not isinstance(item, (str, bytes)):
+            raise DatatypeError(
+                f"a value of type {type(item).__name__} cannot be an attribute; give numbers, str or arrays"
+            )
+        encoded = item.encode("utf-8") if isinstance(item, str) else item
+        elements.append(HeapObject(len(encoded), (encoded,)))
+    return tuple(elements)

@@ -34,32 +34,55 @@ class ChunkGrid:
         Shape of the dataset; the leading extent may be None while its length is not known.
     chunks
         Shape of a chunk, same rank, every extent at least 1.
+    maxshape
+        Extents up to which the dataset may grow, None for unlimited; None for `shape`.
     """
 
     shape: tuple[int | None, ...]
     chunks: tuple[int, ...]
+    maxshape: tuple[int | None, ...] | None = None
 
     @property
-    def n_chunks_per_row(self) -> int:
-        """Chunks of one step along the leading dimension."""
-        return math.prod(-(-(n or 0) // c) for n, c in zip(self.shape[1:], self.chunks[1:], strict=True))
+    def counts(self) -> tuple[int, ...]:
+        """Chunks along each dimension of the grid that numbers them: the one over the maximum shape.
+
+        An unlimited dimension counts as it is now (it is the leading one, or the index goes by coords),
+        an unknown leading extent as 0.
+        """
+        extents = self.shape if self.maxshape is None else tuple(map(_bound, self.shape, self.maxshape))
+        return tuple(-(-(n or 0) // c) for n, c in zip(extents, self.chunks, strict=True))
+
+    @property
+    def present_counts(self) -> tuple[int, ...]:
+        """Chunks along each dimension of the grid over the present shape."""
+        return tuple(-(-(n or 0) // c) for n, c in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def n_numbers_per_row(self) -> int:
+        """Numbers of one step along the leading dimension."""
+        return math.prod(self.counts[1:])
+
+    @property
+    def n_numbers(self) -> int | None:
+        """Chunks of the grid that numbers them; None while the leading extent is unknown."""
+        if self.shape[0] is None and (self.maxshape is None or self.maxshape[0] is None):
+            return None
+        return math.prod(self.counts)
 
     @property
     def n_chunks(self) -> int | None:
-        """Chunks of the whole grid; None while the leading extent is unknown."""
-        if self.shape[0] is None:
-            return None
-        return -(-self.shape[0] // self.chunks[0]) * self.n_chunks_per_row
+        """Chunks of the present shape; None while the leading extent is unknown."""
+        return None if self.shape[0] is None else math.prod(self.present_counts)
 
     def with_length(self, n_rows: int) -> ChunkGrid:
         """Return the same grid with the leading extent known."""
-        return ChunkGrid((n_rows, *self.shape[1:]), self.chunks)
+        return ChunkGrid((n_rows, *self.shape[1:]), self.chunks, self.maxshape)
 
     def origin(self, number: int) -> tuple[int, ...]:
         """First element of chunk `number`."""
         coords = []
-        for n, c in zip(reversed(self.shape[1:]), reversed(self.chunks[1:]), strict=True):
-            number, coord = divmod(number, -(-(n or 0) // c))
+        for n in reversed(self.counts[1:]):
+            number, coord = divmod(number, n)
             coords.append(coord)
         coords.append(number)
         return tuple(i * c for i, c in zip(reversed(coords), self.chunks, strict=True))
@@ -77,10 +100,8 @@ class ChunkGrid:
         ndarray, ``(n_chunks_in_box,)`` uint64
         """
         numbers: NDArray[Any] = np.arange(box[0][0], box[0][1], dtype=np.uint64)
-        for (start, stop), n, c in zip(box[1:], self.shape[1:], self.chunks[1:], strict=True):
-            numbers = numbers[..., None] * np.uint64(-(-(n or 0) // c)) + np.arange(
-                start, stop, dtype=np.uint64
-            )
+        for (start, stop), n in zip(box[1:], self.counts[1:], strict=True):
+            numbers = numbers[..., None] * np.uint64(n) + np.arange(start, stop, dtype=np.uint64)
         return numbers.ravel()
 
     def batches(self, counts: tuple[int, ...], n_max: int) -> Iterator[Box]:
@@ -115,3 +136,7 @@ class ChunkGrid:
             head = tuple((i, i + 1) for i in lead)
             for start in range(0, counts[axis - 1], run):
                 yield (*head, (start, min(start + run, counts[axis - 1])), *tail)
+
+
+def _bound(extent: int | None, most: int | None) -> int | None:
+    return extent if most is None else most

@@ -81,7 +81,9 @@ def _sequence(shape: Any, path: str) -> Sequence[Any]:
         ) from None
 
 
-def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, path: str) -> tuple[int, ...]:
+def check_chunks(
+    chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, path: str, libver: str = "v110"
+) -> tuple[int, ...]:
     """Return `chunks` as a tuple of int that fits `shape`.
 
     Parameters
@@ -94,6 +96,8 @@ def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, p
         Bytes of an element.
     path
         Name of the dataset, for messages.
+    libver
+        ``"v200"`` allows chunks of 4 GiB and more.
 
     Raises
     ------
@@ -129,10 +133,10 @@ def check_chunks(chunks: Any, shape: tuple[int | None, ...], itemsize: int, *, p
             **facts,
         )
     nbytes = math.prod(extents) * itemsize
-    if nbytes > MAX_CHUNK_NBYTES:
+    if nbytes > MAX_CHUNK_NBYTES and libver != "v200":
         raise LimitError(
             f"{path}: a chunk of {extents} elements of {itemsize} bytes has {nbytes:,} bytes; HDF5 1.10 to 1.14 "
-            f"read {MAX_CHUNK_NBYTES:,} at most: use smaller chunks",
+            f"read {MAX_CHUNK_NBYTES:,} at most: use smaller chunks, or libver='v200'",
             nbytes=nbytes,
             **facts,
         )

@@ -78,6 +78,15 @@ class Columns(NamedTuple):
     stored_nbytes: NDArray[np.uint32] | None
     filter_masks: NDArray[np.uint32] | None
 
+    def take(self, numbers: NDArray[np.intp]) -> Columns:
+        """Columns of some rows."""
+        stored, masks = self.stored_nbytes, self.filter_masks
+        return Columns(
+            self.addresses[numbers],
+            None if stored is None else stored[numbers],
+            None if masks is None else masks[numbers],
+        )
+
 
 class ChunkTable:
     """Addresses, stored sizes and filter masks by chunk number.

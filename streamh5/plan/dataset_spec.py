@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import FillValueError
+from streamh5.format.datatype import sizeof_element
+from streamh5.format.elements import needs_global_heap
+from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.plan.chunk_grid import ChunkGrid
 
 if TYPE_CHECKING:
@@ -28,15 +31,21 @@ class DatasetSpec:
     shape
         None for a null dataspace, ``()`` for a scalar; the leading extent may be None until close.
     dtype
-        Element type, as a numpy dtype.
+        Element type, as a numpy dtype; h5py's metadata marks strings and sequences of variable length.
     chunks
-        Chunk shape; None for a scalar or null dataset, which have no chunks.
+        Chunk shape; None for a scalar or null dataset and for small data stored whole.
     filters
         Records of the filter pipeline message, in the order of writing.
     fillvalue
         ``()`` array of `dtype` with a user-defined fill value; None for the default, zero.
     track_order
         Track and index the creation order of attributes.
+    maxshape
+        Extents up to which readers may let the dataset grow, None for unlimited; None for `shape`.
+    is_early
+        Allocate all chunks at once, one after the other: the Implicit index.
+    libver
+        Oldest library that is to read it: ``"v108"``, ``"v110"`` or ``"v200"``.
     """
 
     path: str
@@ -46,16 +55,44 @@ class DatasetSpec:
     filters: tuple[FilterRecord, ...] = ()
     fillvalue: np.ndarray[Any, Any] | None = None
     track_order: bool = False
+    maxshape: tuple[int | None, ...] | None = None
+    is_early: bool = False
+    libver: str = "v110"
+
+    @property
+    def element_nbytes(self) -> int:
+        """Bytes of an element in the file."""
+        return sizeof_element(self.dtype)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether elements refer to the global heap, so that they differ in memory and in the file."""
+        return needs_global_heap(self.dtype)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """Element type of stored blocks: `dtype`, or opaque bytes for elements that are encoded."""
+        return np.dtype((np.void, self.element_nbytes)) if self.is_encoded else self.dtype
 
     @property
     def chunk_nbytes(self) -> int:
         """Raw size of a chunk in bytes."""
-        return math.prod(self.chunks or ()) * self.dtype.itemsize
+        return math.prod(self.chunks or ()) * self.element_nbytes
+
+    @property
+    def value_nbytes(self) -> int:
+        """Bytes of data that has no chunks."""
+        return math.prod(n or 0 for n in self.shape or ()) * self.element_nbytes
+
+    @property
+    def layout_version(self) -> int:
+        """Version of the data layout message: 5 only for chunks that need it (HDF5 2.0)."""
+        return 5 if self.chunk_nbytes > MAX_CHUNK_NBYTES else 4
 
     @property
     def grid(self) -> ChunkGrid:
         """The chunk grid; only for a dataset that has chunks."""
-        return ChunkGrid(self.shape or (), self.chunks or ())
+        return ChunkGrid(self.shape or (), self.chunks or (), self.maxshape)
 
 
 def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any] | None:

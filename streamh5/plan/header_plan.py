@@ -1,177 +1,202 @@
-"""The header messages of groups and datasets, and the chunk index that a dataset needs."""
+"""The header messages of groups and datasets, and the dense storage of what has no place in a header."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamh5.format import data_layout
-from streamh5.format.attribute import encode_attribute
+from streamh5.format.attribute import Attribute, encode_attribute
 from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
-from streamh5.format.chunk_index.fixed_array import (
-    SIZEOF_FIXED_ARRAY_HEADER,
-    FixedArray,
-    encode_fixed_array_data_block,
-    encode_fixed_array_header,
+from streamh5.format.data_layout import (
+    CompactLayout,
+    ContiguousLayout,
+    DataLayout,
+    encode_data_layout,
 )
-from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, encode_data_layout
 from streamh5.format.dataspace import Dataspace, encode_dataspace
 from streamh5.format.datatype import encode_datatype_message
-from streamh5.format.fill_value import AllocationTime, FillValue, encode_fill_value
+from streamh5.format.dense_storage import (
+    dense_attribute_info,
+    dense_attribute_storage,
+    dense_link_info,
+    dense_link_storage,
+    encode_dense_attributes,
+    encode_dense_links,
+)
+from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, encode_fill_value
 from streamh5.format.filter_pipeline import encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
 from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import Message, encode_object_header, sizeof_object_header
-from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.plan.index_choice import ChunkIndex, choose_index
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
+from streamh5.format.reference_count import encode_reference_count
+from streamh5.plan.chunk_index_plan import index_plan
+from streamh5.plan.tree import DatasetNode, GroupNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from streamh5.plan.attribute_spec import AttributeSpec
-    from streamh5.plan.tree import DatasetNode, GroupNode, Node
+    from streamh5.plan.reference import Resolve
+    from streamh5.plan.tree import Node
 
-    Elements = Callable[[AttributeSpec], bytes]
+__all__ = ["HeaderPlan", "Places"]
 
-__all__ = [
-    "dataset_messages",
-    "encode_header",
-    "encode_index",
-    "group_messages",
-    "sizeof_header",
-    "sizeof_index",
-]
+MAX_COMPACT_LINKS = 256
+"""Links of a group that stand in its header, which is then one read; more go to dense storage, where
+a name is found through a B-tree."""
 
-
-def group_messages(group: GroupNode, addresses: Mapping[str, int], elements: Elements) -> list[Message]:
-    """Header messages of a group.
-
-    Parameters
-    ----------
-    group
-        The group.
-    addresses
-        Header address of each link's object, in creation order.
-    elements
-        Elements of a string attribute.
-    """
-    links = [
-        encode_link(Link(name, HardLink(address), order if group.track_order else None))
-        for order, (name, address) in enumerate(addresses.items())
-    ]
-    info = LinkInfo(len(links) if group.track_order else None)
-    return [encode_link_info(info), encode_group_info(), *links, *_attribute_messages(group, elements)]
+MAX_COMPACT_NBYTES = 4096
+"""Data without chunks that stands in the header; more is stored contiguously."""
 
 
-def dataset_messages(dataset: DatasetNode, address: int, elements: Elements) -> list[Message]:
-    """Header messages of a dataset.
+@dataclass(slots=True)
+class Places:
+    """Where the parts of the file lie, by path; 0 while that is not known."""
+
+    headers: dict[str, int] = field(default_factory=dict)
+    indexes: dict[str, int] = field(default_factory=dict)
+    dense_links: dict[str, int] = field(default_factory=dict)
+    dense_attributes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderPlan:
+    """The header of one object.
 
     Parameters
     ----------
-    dataset
-        The dataset.
-    address
-        Address of its index; of its value for a scalar.
+    node
+        The object.
+    places
+        Where everything lies; sizes do not depend on it.
     elements
-        Elements of a string attribute.
+        The 16 bytes for each element of variable length of an attribute.
+    resolve
+        The bytes of a reference.
     """
-    spec = dataset.spec
-    time = AllocationTime.LATE if spec.chunks is None else AllocationTime.INCREMENTAL
-    fill_value = FillValue(time, None if spec.fillvalue is None else spec.fillvalue.tobytes())
-    return [
-        encode_dataspace(Dataspace(dataset.shape)),
-        encode_datatype_message(spec.dtype),
-        encode_fill_value(fill_value),
-        *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
-        encode_data_layout(_layout(dataset, address)),
-        *_attribute_messages(dataset, elements),
-    ]
+
+    node: Node
+    places: Places
+    elements: Callable[[AttributeSpec], bytes]
+    resolve: Resolve
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the smallest header."""
+        return sizeof_object_header(self._messages(), attribute_order=self.node.track_order)
+
+    @property
+    def dense_links_nbytes(self) -> int:
+        """Bytes of the dense storage of links; 0 when they stand in the header."""
+        return dense_link_storage(self._links()).nbytes if self._has_dense_links else 0
+
+    @property
+    def dense_attributes_nbytes(self) -> int:
+        """Bytes of the dense storage of attributes; 0 when they stand in the header."""
+        if not self._has_dense_attributes:
+            return 0
+        return dense_attribute_storage(self._attributes(), creation_order=self.node.track_order).nbytes
+
+    def encode(self, nbytes: int) -> bytes:
+        """Encode the header, padded to `nbytes`."""
+        return encode_object_header(self._messages(), attribute_order=self.node.track_order, size=nbytes)
+
+    def encode_dense_links(self) -> bytes:
+        """Encode the dense storage of links."""
+        return encode_dense_links(self._links(), self.places.dense_links[self.node.path])
+
+    def encode_dense_attributes(self) -> bytes:
+        """Encode the dense storage of attributes."""
+        address = self.places.dense_attributes[self.node.path]
+        return encode_dense_attributes(self._attributes(), address, creation_order=self.node.track_order)
+
+    def _messages(self) -> list[Message]:
+        node = self.node
+        own = self._dataset_messages(node) if isinstance(node, DatasetNode) else self._group_messages(node)
+        count = [encode_reference_count(node.n_links)] if node.n_links > 1 else []
+        return [*own, *self._attribute_messages(), *count]
+
+    def _group_messages(self, group: GroupNode) -> list[Message]:
+        if self._has_dense_links:
+            address = self.places.dense_links.get(group.path, 0)
+            return [encode_link_info(dense_link_info(self._links(), address)), encode_group_info()]
+        links = self._links()
+        info = LinkInfo(len(links) if group.track_order else None)
+        return [encode_link_info(info), encode_group_info(), *map(encode_link, links)]
+
+    def _dataset_messages(self, dataset: DatasetNode) -> list[Message]:
+        spec = dataset.spec
+        time = AllocationTime.INCREMENTAL
+        if spec.is_early:
+            time = AllocationTime.EARLY
+        elif spec.chunks is None:
+            time = AllocationTime.EARLY if _is_compact(dataset) else AllocationTime.LATE
+        fill = None if spec.fillvalue is None else spec.fillvalue.tobytes()
+        write_time = WriteTime.ON_ALLOCATION if spec.is_encoded else WriteTime.IF_SET
+        shape = dataset.shape
+        return [
+            encode_dataspace(Dataspace(shape, None if spec.maxshape is None else spec.maxshape)),
+            encode_datatype_message(spec.dtype),
+            encode_fill_value(FillValue(time, fill, write_time)),
+            *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
+            encode_data_layout(self._layout(dataset)),
+        ]
+
+    def _layout(self, dataset: DatasetNode) -> DataLayout:
+        spec = dataset.spec
+        address = self.places.indexes.get(dataset.path, 0)
+        if spec.chunks is not None:
+            return index_plan(dataset).layout(address)
+        if spec.shape is None:
+            return ContiguousLayout(UNDEFINED_ADDRESS, 0)
+        if _is_compact(dataset):
+            return CompactLayout(dataset.value_bytes)
+        return ContiguousLayout(UNDEFINED_ADDRESS if dataset.value is None else address, spec.value_nbytes)
+
+    @property
+    def _has_dense_links(self) -> bool:
+        return isinstance(self.node, GroupNode) and len(self.node.links) > MAX_COMPACT_LINKS
+
+    @property
+    def _has_dense_attributes(self) -> bool:
+        return any(spec.body_nbytes > MAX_MESSAGE_NBYTES for spec in self.node.attributes.values())
+
+    def _links(self) -> list[Link]:
+        group = self.node
+        if not isinstance(group, GroupNode):
+            return []
+        return [
+            Link(
+                name,
+                HardLink(self.places.headers.get(target.path, 0))
+                if isinstance(target, (GroupNode, DatasetNode))
+                else target,
+                order if group.track_order else None,
+            )
+            for order, (name, target) in enumerate(group.links.items())
+        ]
+
+    def _attributes(self) -> list[Attribute]:
+        return [spec.attribute(self.elements, self.resolve) for spec in self.node.attributes.values()]
+
+    def _attribute_messages(self) -> list[Message]:
+        """Attribute info, which readers need to count attributes, and the attributes."""
+        node = self.node
+        if not node.attributes and not node.track_order:
+            return []
+        if self._has_dense_attributes:
+            address = self.places.dense_attributes.get(node.path, 0)
+            info = dense_attribute_info(self._attributes(), address, creation_order=node.track_order)
+            return [encode_attribute_info(info)]
+        info = AttributeInfo(len(node.attributes) if node.track_order else None)
+        return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]
 
 
-def sizeof_header(node: Node, messages: list[Message]) -> int:
-    """Bytes of the object header with `messages`."""
-    return sizeof_object_header(messages, attribute_order=node.track_order)
-
-
-def encode_header(node: Node, messages: list[Message], nbytes: int) -> bytes:
-    """Encode the object header with `messages`, padded to `nbytes`."""
-    return encode_object_header(messages, attribute_order=node.track_order, size=nbytes)
-
-
-def sizeof_index(dataset: DatasetNode) -> int:
-    """Bytes that a dataset needs besides chunks and header: its index, or a scalar's value."""
-    array = _fixed_array(dataset)
-    if array is not None:
-        return SIZEOF_FIXED_ARRAY_HEADER + array.sizeof_data_block
-    return len(dataset.value or b"")
-
-
-def encode_index(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes]]:
-    """Encode the index of a dataset, or a scalar's value, to lie at `address`.
-
-    Yields
-    ------
-    tuple of int, bytes
-        Address and content of consecutive pieces.
-    """
-    array = _fixed_array(dataset)
-    if array is None:
-        if dataset.value:
-            yield address, dataset.value
-        return
-    table = dataset.table.first(array.n_elements)
-    header = encode_fixed_array_header(array, address + SIZEOF_FIXED_ARRAY_HEADER)
-    pieces = encode_fixed_array_data_block(
-        array, address, table.addresses, table.stored_nbytes, table.filter_masks
+def _is_compact(dataset: DatasetNode) -> bool:
+    return (
+        dataset.spec.chunks is None
+        and dataset.spec.shape is not None
+        and (dataset.spec.value_nbytes <= MAX_COMPACT_NBYTES)
     )
-    position = address + len(header)
-    for piece in pieces:
-        yield position, piece
-        position += len(piece)
-    yield address, header
-
-
-def _fixed_array(dataset: DatasetNode) -> FixedArray | None:
-    """Return the Fixed Array of a dataset, None where it has no such index or no chunk at all."""
-    if dataset.spec.chunks is None or dataset.shape is None:
-        return None
-    n_chunks = dataset.n_chunks
-    if n_chunks == 0 or choose_index(n_chunks) is not ChunkIndex.FIXED_ARRAY:
-        return None
-    return FixedArray(n_chunks, dataset.spec.chunk_nbytes, bool(dataset.spec.filters))
-
-
-def _layout(dataset: DatasetNode, address: int) -> data_layout.DataLayout:
-    spec = dataset.spec
-    if spec.chunks is None:
-        nbytes = 0 if spec.shape is None else spec.dtype.itemsize
-        return ContiguousLayout(UNDEFINED_ADDRESS if dataset.value is None else address, nbytes)
-    array = _fixed_array(dataset)
-    index: data_layout.ChunkIndex
-    if array is not None:
-        index = data_layout.FixedArray(array.page_bits, address)
-    elif dataset.n_chunks == 0:
-        index = data_layout.FixedArray(FixedArray(1, 1, False).page_bits)
-    else:
-        index = _single_chunk(dataset)
-    return ChunkedLayout(spec.chunks, spec.dtype.itemsize, index)
-
-
-def _single_chunk(dataset: DatasetNode) -> data_layout.SingleChunk:
-    table = dataset.table
-    written = bool(len(table)) and bool(table.addresses[0])
-    stored_nbytes = int(table.stored_nbytes[0]) if written and table.stored_nbytes is not None else 0
-    return data_layout.SingleChunk(
-        int(table.addresses[0]) if written else UNDEFINED_ADDRESS,
-        stored_nbytes if dataset.spec.filters else None,
-        int(table.filter_masks[0]) if written and table.filter_masks is not None else 0,
-    )
-
-
-def _attribute_messages(node: Node, elements: Elements) -> list[Message]:
-    """Attribute info, which readers need to count attributes, and the attributes."""
-    if not node.attributes and not node.track_order:
-        return []
-    info = AttributeInfo(len(node.attributes) if node.track_order else None)
-    attributes = [encode_attribute(spec.attribute(elements)) for spec in node.attributes.values()]
-    return [encode_attribute_info(info), *attributes]

@@ -1,30 +1,61 @@
-"""Which chunk index a dataset gets.
+"""Which chunk index a dataset gets, and why.
 
-The choice follows the library's own (``H5D__layout_set_latest_indexing``) for datasets whose
-dimensions are fixed once the file is closed:
+The choice is the library's own (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
+one exception:
 
-===========================  ==========================================================
-grid                         index
-===========================  ==========================================================
-one chunk                    Single Chunk: the layout message holds the chunk's address
-any other number of chunks   Fixed Array: one lookup finds a chunk, whatever its number
-===========================  ==========================================================
+============================================  ================  ==========================================
+dimensions                                    index             why
+============================================  ================  ==========================================
+any, for readers before HDF5 1.10             v1 B-tree         the only index of layout version 3
+two or more unlimited                         v2 B-tree         keyed by coordinates, any may grow
+one unlimited, the first                      Extensible Array  grows at its end; constant-time look-up
+one unlimited, not the first                  v2 B-tree         the exception: the library writes an
+                                                                Extensible Array, and its chunk queries
+                                                                (``H5Dget_chunk_info``, HDF5 1.14, 2.0)
+                                                                then give wrong coordinates
+fixed, one chunk holds them                   Single Chunk      the layout message holds the address
+fixed, no filters, allocated early            Implicit          chunk k lies at k times its size: no index
+fixed                                         Fixed Array       one look-up, whatever the number
+============================================  ================  ==========================================
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamh5.plan.dataset_spec import DatasetSpec
 
 __all__ = ["ChunkIndex", "choose_index"]
 
 
 class ChunkIndex(Enum):
-    """A chunk index of the version 4 layout message."""
+    """A chunk index of the data layout message."""
 
+    V1_BTREE = "v1 B-tree"
     SINGLE_CHUNK = "Single Chunk"
+    IMPLICIT = "Implicit"
     FIXED_ARRAY = "Fixed Array"
+    EXTENSIBLE_ARRAY = "Extensible Array"
+    V2_BTREE = "v2 B-tree"
 
 
-def choose_index(n_chunks: int) -> ChunkIndex:
-    """Index for a grid of `n_chunks` with fixed dimensions."""
-    return ChunkIndex.SINGLE_CHUNK if n_chunks == 1 else ChunkIndex.FIXED_ARRAY
+def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndex:
+    """Index for a dataset with chunks.
+
+    Parameters
+    ----------
+    spec
+        Its plan.
+    n_numbers
+        Chunks of the grid over its maximum shape; unlimited dimensions as they are.
+    """
+    unlimited = [axis for axis, extent in enumerate(spec.maxshape or ()) if extent is None]
+    if spec.libver == "v108":
+        return ChunkIndex.V1_BTREE
+    if unlimited:
+        return ChunkIndex.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndex.V2_BTREE
+    if spec.is_early:
+        return ChunkIndex.IMPLICIT
+    return ChunkIndex.SINGLE_CHUNK if n_numbers == 1 else ChunkIndex.FIXED_ARRAY

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamh5.errors import PathError
+from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.object_path import join_path, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+
     from streamh5.plan.attribute_spec import AttributeSpec
+    from streamh5.plan.chunk_grid import ChunkGrid
     from streamh5.plan.chunk_table import ChunkTable
     from streamh5.plan.dataset_spec import DatasetSpec
 
-__all__ = ["DatasetNode", "GroupNode", "Node", "Region", "find", "make_parents", "walk"]
+__all__ = ["DatasetNode", "GroupNode", "LinkedTarget", "Node", "Region", "find", "make_parents", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +37,30 @@ class GroupNode:
 
     path: str
     track_order: bool = False
-    links: dict[str, Node] = field(default_factory=dict)
+    links: dict[str, LinkedTarget] = field(default_factory=dict)
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
+    n_links: int = 1
 
 
 @dataclass(slots=True, eq=False)
 class DatasetNode:
     """A dataset: its plan, where its chunks lie, its attributes.
 
-    ``value`` holds the bytes of a scalar; ``n_rows`` the leading extent where the spec leaves it
-    open.
+    ``value`` holds data without chunks, as it is stored; ``n_rows`` the leading extent where the spec
+    leaves it open; ``chunk_region`` the chunks of an Implicit index.
     """
 
     spec: DatasetSpec
     table: ChunkTable
     n_rows: int = 0
-    value: bytes | None = None
+    value: np.ndarray[Any, Any] | None = None
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
     index: Region | None = None
+    chunk_region: Region | None = None
+    n_empty: int = 0
+    n_links: int = 1
 
     @property
     def path(self) -> str:
@@ -72,14 +81,32 @@ class DatasetNode:
         return tuple(self.n_rows if n is None else n for n in shape)
 
     @property
+    def grid(self) -> ChunkGrid:
+        """The chunk grid over the present shape; only for a dataset that has chunks."""
+        return self.spec.grid.with_length((self.shape or (0,))[0])
+
+    @property
     def n_chunks(self) -> int:
-        """Chunks of the grid over the present shape."""
-        if self.spec.chunks is None:
-            return 0
-        return self.spec.grid.with_length((self.shape or (0,))[0]).n_chunks or 0
+        """Chunks of the present shape."""
+        return 0 if self.spec.chunks is None else self.grid.n_chunks or 0
+
+    @property
+    def n_numbers(self) -> int:
+        """Chunks of the grid that numbers them, over the maximum shape."""
+        return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
+
+    @property
+    def value_bytes(self) -> bytes:
+        """Data without chunks; the fill value where none was written."""
+        if self.value is not None:
+            return self.value.tobytes()
+        fill = self.spec.fillvalue
+        element = bytes(self.spec.element_nbytes) if fill is None else fill.tobytes()
+        return element * (self.spec.value_nbytes // len(element))
 
 
 Node: TypeAlias = GroupNode | DatasetNode
+LinkedTarget: TypeAlias = GroupNode | DatasetNode | SoftLink | ExternalLink
 
 
 def find(root: GroupNode, path: str) -> Node | None:
@@ -88,7 +115,10 @@ def find(root: GroupNode, path: str) -> Node | None:
     for name in split_path(path):
         if not isinstance(node, GroupNode) or name not in node.links:
             return None
-        node = node.links[name]
+        target = node.links[name]
+        if not isinstance(target, (GroupNode, DatasetNode)):
+            return None
+        node = target
     return node
 
 
@@ -110,12 +140,14 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         child = group.links[names[n_found]]
         if not isinstance(child, GroupNode):
             raise PathError(
-                f"{join_path(names)}: {child.path} is a dataset, so nothing can be inside it; choose another name",
+                f"{join_path(names)}: {join_path(names[: n_found + 1])} is no group, so nothing can be inside it; "
+                "choose another name",
                 path=path,
             )
         group, n_found = child, n_found + 1
     if n_found == len(names) - 1 and names[-1] in group.links:
-        kind = "group" if isinstance(group.links[names[-1]], GroupNode) else "dataset"
+        taken = group.links[names[-1]]
+        kind = {GroupNode: "group", DatasetNode: "dataset"}.get(type(taken), "link")
         raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)
@@ -124,9 +156,12 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
     return group, names[-1]
 
 
-def walk(node: Node) -> Iterator[Node]:
-    """Every object from `node` on, children before their group (referents before references)."""
+def walk(node: Node, seen: set[int] | None = None) -> Iterator[Node]:
+    """Every object from `node` on once, children before their group (referents before references)."""
+    seen = set() if seen is None else seen
+    seen.add(id(node))
     if isinstance(node, GroupNode):
         for child in node.links.values():
-            yield from walk(child)
+            if isinstance(child, (GroupNode, DatasetNode)) and id(child) not in seen:
+                yield from walk(child, seen)
     yield node

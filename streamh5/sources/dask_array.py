@@ -32,6 +32,7 @@ from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import (
     BlockError,
     PathError,
@@ -41,7 +42,7 @@ from streamh5.errors import (
     StateError,
     UnknownChunksError,
 )
-from streamh5.file import File, check_new_path, plan_dataset
+from streamh5.file import File
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks
 from streamh5.plan.chunk_table import RECORD
 from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
@@ -79,6 +80,9 @@ def to_fixed_h5(
     shuffle: bool = True,
     fletcher32: bool = False,
     fillvalue: Any = None,
+    write_empty_chunks: bool = True,
+    maxshape: Any = None,
+    libver: str = "v110",
     track_order: bool = False,
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -109,6 +113,12 @@ def to_fixed_h5(
         Filters, as in h5py. ``compression=None`` stores without compression (and without shuffle).
     fillvalue
         What pads the chunks at the edge; stands in for masked elements.
+    write_empty_chunks
+        False leaves chunks out that hold nothing but the fill value.
+    maxshape
+        Extents up to which readers may resize the datasets later; by default they are fixed.
+    libver
+        Oldest library that is to read the file; see `File`.
     track_order
         Track the creation order of links and attributes.
     attrs
@@ -170,14 +180,23 @@ def to_fixed_h5(
             shuffle=bool(shuffle and compression is not None),
             fletcher32=fletcher32,
             fillvalue=fillvalue,
+            maxshape=maxshape,
+            libver=libver,
             track_order=track_order,
         )
         source = array.name if resume_key is None else resume_key
         targets.append(
             _Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {}), source)
         )
-    options = {"track_order": track_order, "resume": resume, "sync": sync}
-    write = _Write(path, targets, overwrite=overwrite, options=options, progress=progress)
+    options = {"track_order": track_order, "resume": resume, "sync": sync, "libver": libver}
+    write = _Write(
+        path,
+        targets,
+        overwrite=overwrite,
+        options=options,
+        write_empty_chunks=write_empty_chunks,
+        progress=progress,
+    )
     if not compute:
         return write.delayed([write.collected(target) for target in targets])
     try:
@@ -231,12 +250,14 @@ class _Write:
         *,
         overwrite: bool,
         options: dict[str, Any],
+        write_empty_chunks: bool,
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
         self._path = path
         self._targets = targets
         self._overwrite = overwrite
         self._options = options
+        self._write_empty_chunks = write_empty_chunks
         self._is_given_up = False
         self._show = progress
         self._token = uuid.uuid4().hex
@@ -304,7 +325,12 @@ class _Write:
                 )
                 try:
                     for target in self._targets:
-                        dataset = file.add_dataset(target.spec, target.chain, target.source)
+                        dataset = file.add_dataset(
+                            target.spec,
+                            target.chain,
+                            source=target.source,
+                            write_empty_chunks=self._write_empty_chunks,
+                        )
                         dataset.attrs.update(target.attributes)
                 except BaseException:
                     file.abort()
