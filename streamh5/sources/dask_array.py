@@ -1,67 +1,47 @@
-"""Dask arrays: one store task for each block, in dask's own graph and threads.
-
-The graph of a write::
-
-    source blocks -> realign (only where needed) -> store -> collect -> close
-
-``store`` filters and writes a block in the worker thread that computed it, fused with the source by
-dask's own optimisation, and returns the records of its chunks. ``collect`` enters the records of up
-to `COLLECT_WIDTH` blocks in the chunk table, so that they do not pile up. A worker takes up its next
-block when it has stored this one: that is the backpressure.
-"""
+"""Dask arrays: what `to_fixed_h5` is asked, checked, and laid out in blocks that hold whole chunks."""
 
 from __future__ import annotations
 
 import math
 import os
-import threading
-import uuid
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import dask.base
 import dask.local
 import dask.threaded
-import numpy as np
-from dask.core import flatten
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.system import CPU_COUNT
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import (
-    BlockError,
     PathError,
     SchedulerError,
     SourceError,
     SpecError,
-    StateError,
     UnknownChunksError,
 )
-from streamh5.file import File
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks
-from streamh5.plan.chunk_table import RECORD
 from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
-from streamh5.progress import Progress
-from streamh5.sinks.local_file import Sync, check_destination
+from streamh5.sinks.local_file import Sync
+from streamh5.sources.dask_graph import Target, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from streamh5.dataset import Dataset
-    from streamh5.filters import FilterChain
-    from streamh5.plan.chunk_table import ChunkRecords
-    from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
 
-COLLECT_WIDTH = 64
-"""Blocks whose records wait for one collect task: a few KiB each at most for one chunk a block."""
+BLOCKS_PER_WORKER = 3
+"""What a worker holds at most of the block it stores: the block, its filtered bytes, and scratch for the
+filters (tests/benchmarks, memory)."""
+
+BASE_NBYTES = 64 << 20
+"""What a write takes whatever its blocks: the graph, buffers of the system, the chunk table's first pages."""
 
 COSTLY_REALIGN = 16
 """Old blocks that a realigned block may draw on before a warning says what it costs."""
@@ -89,6 +69,7 @@ def to_fixed_h5(
     resume: bool = False,
     resume_key: str | None = None,
     sync: Sync = "close",
+    max_memory: int | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
@@ -133,6 +114,9 @@ def to_fixed_h5(
     sync
         ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
         more) or ``"none"``; see docs/reliability.md.
+    max_memory
+        Bytes that the write may take beside the interpreter: as many workers run as fit it, each
+        counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
@@ -186,10 +170,12 @@ def to_fixed_h5(
         )
         source = array.name if resume_key is None else resume_key
         targets.append(
-            _Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {}), source)
+            Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {}), source)
         )
+    if max_memory is not None:
+        compute_kwargs = _limited(compute_kwargs, targets, max_memory)
     options = {"track_order": track_order, "resume": resume, "sync": sync, "libver": libver}
-    write = _Write(
+    write = Write(
         path,
         targets,
         overwrite=overwrite,
@@ -227,193 +213,6 @@ def array_to_fixed_h5(
         As for `streamh5.to_fixed_h5`.
     """
     return to_fixed_h5(path, name, self, **kwargs)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Target:
-    """One array of a write: its plan, its filters, its aligned blocks, its attributes, its identity."""
-
-    spec: DatasetSpec
-    chain: FilterChain
-    array: da.Array
-    attributes: Mapping[str, Any]
-    source: str
-
-
-class _Write:
-    """A write that the tasks of a graph share; the file is opened by the first of them."""
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        targets: list[_Target],
-        *,
-        overwrite: bool,
-        options: dict[str, Any],
-        write_empty_chunks: bool,
-        progress: bool | Callable[[int, int], object] | None,
-    ) -> None:
-        self._path = path
-        self._targets = targets
-        self._overwrite = overwrite
-        self._options = options
-        self._write_empty_chunks = write_empty_chunks
-        self._is_given_up = False
-        self._show = progress
-        self._token = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._file: File | None = None
-        self._progress: Progress | None = None
-        check_destination(path, overwrite=overwrite)
-
-    def collected(self, target: _Target) -> da.Array:
-        """One task for each `COLLECT_WIDTH` blocks, which stores and enters them."""
-        path, array = target.spec.path, target.array
-        starts = [[0, *accumulate(extents)] for extents in array.chunks]
-        stored = array.map_blocks(
-            _store,  # type: ignore[arg-type]
-            self,
-            path,
-            starts,
-            dtype=RECORD,
-            chunks=tuple((1,) * n for n in array.numblocks),
-            meta=np.empty((0,) * array.ndim, RECORD),
-            name=f"store-{path}-{self._token}",
-        )
-        name = f"collect-{path}-{self._token}"
-        done = self._done(target, starts)
-        keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
-        groups = [keys[i : i + COLLECT_WIDTH] for i in range(0, len(keys), COLLECT_WIDTH)]
-        layer: dict[Any, Any] = {(name, i): (_collect, self, path, group) for i, group in enumerate(groups)}
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[stored])
-        return da.Array(graph, name, ((1,) * len(groups),), meta=np.empty(0, np.int64))
-
-    def _done(self, target: _Target, starts: list[list[int]]) -> set[tuple[int, ...]]:
-        """Blocks that an interrupted write has stored; the graph leaves them out."""
-        if self._file is None or not self._options["resume"] or target.spec.chunks is None:
-            return set()
-        dataset = self._file.datasets[target.spec.path]
-        done = set()
-        for block_id in np.ndindex(*target.array.numblocks):
-            origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
-            shape = tuple(starts[axis][i + 1] - starts[axis][i] for axis, i in enumerate(block_id))
-            if dataset.is_stored(origin, shape):
-                done.add(block_id)
-                self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
-        return done
-
-    def delayed(self, collected: list[da.Array]) -> Delayed:
-        """Return the whole write as one task, with the arrays' own optimisation done."""
-        name = f"write-{self._token}"
-        keys = [key for array in collected for key in flatten(array.__dask_keys__())]
-        graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in collected))
-        graph = collected[0].__dask_optimize__(graph, keys)
-        layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
-        return Delayed(name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}}))
-
-    def open(self) -> File:
-        """Return the file, which the first call opens."""
-        with self._lock:
-            if self._is_given_up:
-                raise StateError(f"the write to {self._path} was given up after an error")
-            if self._file is None:
-                file = File(
-                    self._path,
-                    "w" if self._overwrite else "x",
-                    header_slack=0,
-                    **self._options,
-                )
-                try:
-                    for target in self._targets:
-                        dataset = file.add_dataset(
-                            target.spec,
-                            target.chain,
-                            source=target.source,
-                            write_empty_chunks=self._write_empty_chunks,
-                        )
-                        dataset.attrs.update(target.attributes)
-                except BaseException:
-                    file.abort()
-                    raise
-                nbytes = sum(int(target.array.nbytes) for target in self._targets)
-                self._progress = Progress(nbytes, self._show, str(self._path))
-                self._file = file
-            return self._file
-
-    def dataset(self, path: str) -> Dataset:
-        """Dataset at `path`."""
-        return self.open().datasets[path]
-
-    def add_progress(self, nbytes: int) -> None:
-        """Count bytes that are written."""
-        if self._progress is not None:
-            self._progress.add(nbytes)
-
-    def close(self) -> WriteSummary:
-        """Publish the file. The next task opens a new one."""
-        summary = self.open().close()
-        self._end()
-        return summary
-
-    def abort(self) -> None:
-        """Give the write up, for good: a worker that comes late must not open a new file."""
-        self._is_given_up = True
-        if self._file is not None:
-            self._file.abort()
-        self._end()
-
-    def _end(self) -> None:
-        with self._lock:
-            if self._progress is not None:
-                self._progress.close()
-            self._file = self._progress = None
-
-    def __dask_tokenize__(self) -> str:
-        return self._token
-
-    def __reduce__(self) -> Any:
-        raise SchedulerError(
-            f"the write to {self._path} lives in this process; compute it with scheduler='threads' or 'synchronous'"
-        )
-
-
-def _store(
-    block: Any, write: _Write, path: str, starts: list[list[int]], block_id: tuple[int, ...] | None = None
-) -> ChunkRecords:
-    dataset = write.dataset(path)
-    origin = tuple(starts[axis][i] for axis, i in enumerate(block_id or ()))
-    expected = tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id or ()))
-    if np.shape(block) != expected:
-        raise BlockError(
-            f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
-            "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
-            block_shape=np.shape(block),
-            expected=expected,
-        )
-    try:
-        if dataset.chunks is None:
-            dataset[()] = block
-            records = np.zeros(0, RECORD)
-        else:
-            records = dataset.store(block, origin)
-    except Exception as error:
-        error.add_note(f"while writing the block at {origin} of {path}")
-        raise
-    write.add_progress(math.prod(expected) * dataset.dtype.itemsize)
-    return records
-
-
-def _collect(write: _Write, path: str, parts: Iterable[ChunkRecords]) -> np.ndarray[Any, Any]:
-    dataset = write.dataset(path)
-    n_chunks = 0
-    for records in parts:
-        dataset.record(records)
-        n_chunks += len(records)
-    return np.array([n_chunks])
-
-
-def _close(write: _Write, counts: object) -> WriteSummary:
-    return write.close()
 
 
 def _arguments(
@@ -476,6 +275,29 @@ def _check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
         f"streamh5 writes with the threaded or the synchronous scheduler, not {name}; pass scheduler='threads'",
         scheduler=name,
     )
+
+
+def _limited(compute_kwargs: dict[str, Any], targets: list[Target], max_memory: int) -> dict[str, Any]:
+    """Let as many workers run as fit the memory.
+
+    Raises
+    ------
+    SpecError
+        Not even one does, or the caller chose workers as well.
+    """
+    if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
+        raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
+    largest = max(math.prod(map(max, target.array.chunks)) * target.spec.element_nbytes for target in targets)
+    each = BLOCKS_PER_WORKER * largest
+    n_workers = (max_memory - BASE_NBYTES) // each if each else CPU_COUNT
+    if n_workers < 1:
+        raise SpecError(
+            f"max_memory={max_memory:,} bytes is too little for blocks of {largest:,} bytes, which take "
+            f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
+            max_memory=max_memory,
+            needed=BASE_NBYTES + each,
+        )
+    return {**compute_kwargs, "num_workers": min(n_workers, CPU_COUNT)}
 
 
 def _layout(path: str, array: da.Array, chunks: Any) -> tuple[Blocks, Any]:
