@@ -6,6 +6,9 @@ import pytest
 
 from tests.readers import READERS, Reader
 from tests.readers.hdf5_tools import missing_tools
+from tests.readers.plugins import plugin_folder
+
+plugin_folder()
 
 
 @pytest.fixture(params=READERS, ids=lambda reader: reader.name.replace(" ", "-"))

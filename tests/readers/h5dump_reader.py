@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.readers.h5py_reader import plugin_folder
+from tests.readers.plugins import plugin_folder
 from tests.readers.programs import missing_program, program_version, run_program
 from tests.readers.protocol import BASE_FILTERS, ReaderError, Values, compound_dtype, is_boolean
 

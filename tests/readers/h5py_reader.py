@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import ReaderError, Values
 
 
@@ -24,12 +24,12 @@ class H5pyReader:
         return None
 
     def refuses(self, dtype: np.dtype[Any], filter_ids: frozenset[int] = frozenset()) -> str | None:
-        register_plugins()
+        plugin_folder()
         unknown = sorted(number for number in filter_ids if not h5py.h5z.filter_avail(number))
         return f"no plugin for filters {unknown}" if unknown else None
 
     def read(self, path: Path, dataset: str) -> Values:
-        register_plugins()
+        plugin_folder()
         try:
             with h5py.File(path, "r") as file:
                 node = file[dataset]
@@ -45,18 +45,3 @@ class H5pyReader:
                 return dict(file[object_path].attrs)
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise ReaderError(f"h5py: {error}") from error
-
-
-def register_plugins() -> None:
-    """Make h5py know the filters of hdf5plugin, if it is here."""
-    if find_spec("hdf5plugin") is not None:
-        import hdf5plugin  # noqa: F401 - importing registers the filters
-
-
-def plugin_folder() -> str | None:
-    """Return the folder of hdf5plugin's libraries, which any HDF5 library can load."""
-    if find_spec("hdf5plugin") is None:
-        return None
-    import hdf5plugin
-
-    return str(hdf5plugin.PLUGIN_PATH)

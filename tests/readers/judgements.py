@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.readers.h5py_reader import register_plugins
+from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import Values, assert_same_values
 
 N_SINGLE_LOOKUPS = 50
@@ -96,7 +96,7 @@ def assert_survives_change(path: Path, dataset: str, folder: Path) -> tuple[Path
     must hold now, for other readers.
     """
     changed = Path(shutil.copyfile(path, folder / "changed.h5"))
-    register_plugins()
+    plugin_folder()
     with h5py.File(path, "r") as file:
         before = file[dataset][()]
         attributes = dict(file[dataset].attrs)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.readers.h5py_reader import plugin_folder
+from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import ReaderError, Values, compound_dtype, is_boolean
 
 INTEGER, FLOAT, STRING, OPAQUE, COMPOUND, ENUM, COMPLEX = 0, 1, 3, 5, 6, 8, 11
@@ -31,7 +31,6 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "H5open": (c_int, []),
     "H5get_libversion": (c_int, [POINTER(c_uint)] * 3),
     "H5free_memory": (c_int, [c_void_p]),
-    "H5PLappend": (c_int, [c_char_p]),
     "H5Zfilter_avail": (c_int, [c_int]),
     "H5Fopen": (HID, [c_char_p, c_uint, HID]),
     "H5Fclose": (c_int, [HID]),
@@ -115,14 +114,12 @@ def library_path() -> Path | None:
 
 @cache
 def _library() -> ctypes.CDLL:
+    plugin_folder()
     library = ctypes.CDLL(str(library_path()))
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     library.H5open()
-    folder = plugin_folder()
-    if folder is not None:
-        library.H5PLappend(folder.encode())
     return library
 
 

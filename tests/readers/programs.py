@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.readers.h5py_reader import plugin_folder
+from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import TIMEOUT_SECONDS, ReaderError
 
 
@@ -18,10 +18,7 @@ def missing_program(name: str) -> str | None:
 
 def run_program(*arguments: str | Path, expected: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
     """Run a program; a status that is not expected is a ReaderError with what the program said."""
-    environment = dict(os.environ, LC_ALL="C")
-    folder = plugin_folder()
-    if folder is not None:
-        environment["HDF5_PLUGIN_PATH"] = folder
+    plugin_folder()
     command = [str(argument) for argument in arguments]
     try:
         done = subprocess.run(
@@ -32,7 +29,7 @@ def run_program(*arguments: str | Path, expected: tuple[int, ...] = (0,)) -> sub
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=TIMEOUT_SECONDS,
-            env=environment,
+            env=dict(os.environ, LC_ALL="C"),
         )
     except subprocess.TimeoutExpired as error:
         raise ReaderError(f"{command[0]} did not end within {TIMEOUT_SECONDS:g} s") from error

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import BASE_FILTERS, ReaderError, Values
 
-BZIP2, BLOSC, BLOSC2 = 307, 32001, 32026
+SZIP, LZF = 4, 32000
 
 
 class PyTablesReader:
@@ -32,8 +33,12 @@ class PyTablesReader:
         return None if find_spec("tables") is not None else "PyTables is not installed (pip install tables)"
 
     def refuses(self, dtype: np.dtype[Any], filter_ids: frozenset[int] = frozenset()) -> str | None:
-        unknown = sorted(filter_ids - BASE_FILTERS - {BZIP2, BLOSC, BLOSC2})
-        return f"PyTables has no filters {unknown}, and loads no plugins" if unknown else None
+        if unknown := sorted(filter_ids & {SZIP, LZF}):
+            return f"PyTables is built without filters {unknown}"
+        others = sorted(filter_ids - BASE_FILTERS)
+        return (
+            f"hdf5plugin is not installed: filters {others}" if others and plugin_folder() is None else None
+        )
 
     def read(self, path: Path, dataset: str) -> Values:
         def values(node: Any) -> Values:
