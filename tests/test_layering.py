@@ -28,14 +28,25 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "plan": frozenset({"errors", "format"}),
     "reader": frozenset({"errors", "format"}),
     "sinks": frozenset({"errors"}),
-    "pipeline": frozenset({"errors", "filters", "plan"}),
+    "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
     "journal": frozenset({"errors", "format", "plan"}),
     "recovery": frozenset({"errors", "plan", "engine", "journal"}),
     "summary": frozenset({"errors", "plan"}),
     # The open file and the handles a person holds: four modules, one storey each.
     "session": frozenset(
-        {"errors", "filters", "plan", "sinks.base", "pipeline", "engine", "journal", "recovery", "summary"}
+        {
+            "errors",
+            "format",
+            "filters",
+            "plan",
+            "sinks.base",
+            "pipeline",
+            "engine",
+            "journal",
+            "recovery",
+            "summary",
+        }
     ),
     "attributes": frozenset({"errors", "plan", "session"}),
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "attributes"}),
