@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "journal": frozenset({"errors", "format", "plan"}),
     "recovery": frozenset({"errors", "plan", "engine", "journal"}),
     "summary": frozenset({"errors", "plan"}),
+    "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
     # The open file and the handles a person holds: four modules, one storey each.
     "session": frozenset(
         {
@@ -52,22 +53,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "attributes"}),
     "file": frozenset(
         # `sinks` because a path given to File means the local file sink.
-        {"errors", "format", "filters", "plan", "sinks", "journal", "recovery"}
+        {"errors", "format", "filters", "plan", "sinks", "journal", "recovery", "dataset_plan"}
         | {"summary", "session", "attributes", "dataset"}
     ),
     "sources": frozenset(
-        {
-            "errors",
-            "progress",
-            "filters",
-            "plan",
-            "sinks",
-            "summary",
-            "session",
-            "attributes",
-            "dataset",
-            "file",
-        }
+        {"errors", "progress", "filters", "plan", "sinks", "summary", "dataset_plan", "session"}
+        | {"attributes", "dataset", "file"}
     ),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
@@ -80,16 +71,16 @@ ANYWHERE = frozenset({"numpy"})
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
     "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
-    "numcodecs": frozenset({"format", "filters"}),
-    "isal": frozenset({"filters", "session"}),  # session: its CRC-32, for the journal
+    "numcodecs": frozenset({"format", "filters", "reader"}),
+    "isal": frozenset({"filters", "reader", "session"}),  # session: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     "h5py": frozenset({"demo"}),  # reads what was written, never writes
     "tqdm": frozenset({"progress", "demo"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
-    "imagecodecs": frozenset({"filters"}),
+    "imagecodecs": frozenset({"filters", "reader"}),
     "blosc2": frozenset({"filters"}),
     "hdf5plugin": frozenset({"filters"}),
-    "ml_dtypes": frozenset({"format"}),
+    "ml_dtypes": frozenset({"format", "plan", "reader"}),
     "zarr": frozenset({"sources"}),
     "xarray": frozenset({"sources"}),
     "sparse": frozenset({"sources"}),
