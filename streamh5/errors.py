@@ -24,7 +24,9 @@
     │   └── InterruptedWriteError FileExistsError   an interrupted write is there, which could be resumed
     ├── ResumeError          ValueError        an interrupted write is not the one that is to be resumed
     ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
-    │   └── JournalError                       a journal that cannot be trusted
+    │   ├── JournalError                       a journal that cannot be trusted
+    │   ├── ForeignStructureError              a structure that streamh5 does not write, so does not check
+    │   └── UnreadableError  OSError           bytes that the operating system does not give
     └── MissingCodecError    ImportError       a codec package that is not installed
 
 The message names the object, the numbers and what to do; the numbers are also in ``facts``.
@@ -44,6 +46,7 @@ __all__ = [
     "DestinationMissingError",
     "FillValueError",
     "FilterError",
+    "ForeignStructureError",
     "FormatError",
     "InterruptedWriteError",
     "JournalError",
@@ -59,6 +62,7 @@ __all__ = [
     "StateError",
     "StreamH5Error",
     "UnknownChunksError",
+    "UnreadableError",
 ]
 
 
@@ -158,6 +162,14 @@ class FormatError(StreamH5Error, ValueError):
 
 class JournalError(FormatError):
     """A journal of an interrupted write that cannot be trusted."""
+
+
+class ForeignStructureError(FormatError):
+    """A structure of HDF5 that streamh5 does not write: it may be right, but it is not checked."""
+
+
+class UnreadableError(FormatError, OSError):
+    """Bytes that the operating system does not give: no such file, no permission, an I/O error."""
 
 
 class InterruptedWriteError(SinkError, FileExistsError):

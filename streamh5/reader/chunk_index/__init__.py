@@ -1,0 +1,1 @@
+"""Chunk indexes from bytes, one module each."""

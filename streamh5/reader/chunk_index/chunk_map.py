@@ -1,0 +1,188 @@
+"""What an index needs to know of its dataset, and the chunk map that every index is read into."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamh5.errors import FormatError
+from streamh5.format.chunk_index.element import sizeof_stored_nbytes
+from streamh5.format.primitives import MAX_FILTERS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamh5.format.chunk_index.element import ChunkColumns
+
+__all__ = ["ChunkFrame", "ChunkMap", "chunk_map"]
+
+_MAX_GRID_CHUNKS = 2**62
+"""Chunk numbers stay exact in 8 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFrame:
+    """A chunked dataset without its index.
+
+    Attributes
+    ----------
+    owner
+        Path of the dataset.
+    shape, maxshape, chunks
+        Of the same rank; None in `maxshape` for unlimited.
+    element_nbytes
+        Size of the datatype.
+    n_filters
+        Filters of its pipeline.
+    layout_version
+        Of the data layout message.
+    """
+
+    owner: str
+    shape: tuple[int, ...]
+    maxshape: tuple[int | None, ...]
+    chunks: tuple[int, ...]
+    element_nbytes: int
+    n_filters: int
+    layout_version: int
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Raw bytes of a chunk."""
+        return math.prod(self.chunks) * self.element_nbytes
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Chunks along each dimension of the current shape."""
+        return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def max_grid(self) -> tuple[int, ...]:
+        """Chunks along each dimension of the maximum shape, of the current one where it is unlimited."""
+        return tuple(
+            -(-(size if most is None else most) // chunk)
+            for size, most, chunk in zip(self.shape, self.maxshape, self.chunks, strict=True)
+        )
+
+    @property
+    def n_max_chunks(self) -> int:
+        """Chunks of `max_grid`.
+
+        Raises
+        ------
+        FormatError
+            More than can be numbered.
+        """
+        n_chunks = math.prod(self.max_grid)
+        if n_chunks > _MAX_GRID_CHUNKS:
+            raise FormatError(f"a grid of {n_chunks:,} chunks is more than an index can number")
+        return n_chunks
+
+    @property
+    def stored_nbytes_width(self) -> int | None:
+        """Width of the stored size in an index, None without filters."""
+        return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.n_filters else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkMap:
+    """The written chunks of a dataset as columns, ``(n,)`` each.
+
+    Attributes
+    ----------
+    chunks
+        Shape of a chunk.
+    grid
+        Chunks along each dimension; `numbers` are row-major in it.
+    numbers, addresses, stored_nbytes
+        ``int64``.
+    filter_masks
+        ``uint32``; bit i set: filter i was skipped.
+    impossible
+        ``bool``: the chunk lies outside the file, has no bytes, or has skipped a filter that does not exist.
+    """
+
+    chunks: tuple[int, ...]
+    grid: tuple[int, ...]
+    numbers: NDArray[np.int64]
+    addresses: NDArray[np.int64]
+    stored_nbytes: NDArray[np.int64]
+    filter_masks: NDArray[np.uint32]
+    impossible: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def coords(self, row: int) -> tuple[int, ...]:
+        """Place of a chunk in the grid."""
+        number = int(self.numbers[row])
+        coords = []
+        for size in reversed(self.grid):
+            number, coord = divmod(number, size)
+            coords.append(coord)
+        return tuple(reversed(coords))
+
+    def origin(self, row: int) -> tuple[int, ...]:
+        """First element of a chunk."""
+        return tuple(coord * size for coord, size in zip(self.coords(row), self.chunks, strict=True))
+
+    def origins(self) -> NDArray[np.int64]:
+        """First element of every chunk: ``(n, rank) int64``."""
+        coords = np.unravel_index(self.numbers, self.grid) if len(self) else [self.numbers] * len(self.grid)
+        return np.stack([coord * size for coord, size in zip(coords, self.chunks, strict=True)], axis=1)
+
+
+def chunk_map(
+    frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: ChunkColumns, *, file_nbytes: int
+) -> ChunkMap:
+    """Make the map of the chunks of an index, and find those that cannot be.
+
+    Parameters
+    ----------
+    frame
+        The dataset.
+    numbers
+        ``(n,) int64``, in `frame.max_grid`; None for ``0 .. n - 1``.
+    columns
+        As in the index; address 0 marks a chunk that was never written.
+    file_nbytes
+        Size of the file.
+
+    """
+    written = np.flatnonzero(columns.addresses)
+    all_written = len(written) == len(columns.addresses)
+    addresses = columns.addresses if all_written else columns.addresses[written]
+    stored = _stored_nbytes(frame, columns, None if all_written else written)
+    masks = np.zeros(len(addresses), np.uint32)
+    if columns.filter_masks is not None:
+        masks = columns.filter_masks if all_written else columns.filter_masks[written]
+    if numbers is None:
+        numbers = written
+    elif not all_written:
+        numbers = numbers[written]
+    limit = np.uint64(file_nbytes)
+    impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
+    if frame.n_filters < MAX_FILTERS:
+        impossible |= masks >> np.uint32(frame.n_filters) != 0
+    return ChunkMap(
+        frame.chunks,
+        frame.max_grid,
+        numbers,
+        addresses.view(np.int64),
+        stored.view(np.int64),
+        masks,
+        impossible,
+    )
+
+
+def _stored_nbytes(
+    frame: ChunkFrame, columns: ChunkColumns, written: NDArray[np.intp] | None
+) -> NDArray[np.uint64]:
+    n_chunks = len(columns.addresses) if written is None else len(written)
+    if columns.stored_nbytes is None:
+        return np.full(n_chunks, min(frame.chunk_nbytes, 2**63 - 1), np.uint64)
+    stored = columns.stored_nbytes if written is None else columns.stored_nbytes[written]
+    return stored.astype(np.uint64)

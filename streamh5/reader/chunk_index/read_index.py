@@ -1,0 +1,98 @@
+"""The reader of each chunk index, in one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.data_layout import (
+    ChunkedLayout,
+    ChunkedLayoutV3,
+    ExtensibleArray,
+    FixedArray,
+    Implicit,
+    SingleChunk,
+    V2BTree,
+)
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
+from streamh5.reader.chunk_index.element import missing
+from streamh5.reader.chunk_index.extensible_array import read_extensible_array
+from streamh5.reader.chunk_index.fixed_array import read_fixed_array
+
+if TYPE_CHECKING:
+    from streamh5.reader.file_bytes import FileBytes
+    from streamh5.reader.file_map import FileMap
+
+__all__ = ["index_name", "read_chunk_map"]
+
+_NAMES = {
+    SingleChunk: "Single Chunk",
+    Implicit: "Implicit",
+    FixedArray: "Fixed Array",
+    ExtensibleArray: "Extensible Array",
+    V2BTree: "version 2 B-tree",
+}
+
+
+def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
+    """Name the index of a chunked layout as the specification does."""
+    return "version 1 B-tree" if isinstance(layout, ChunkedLayoutV3) else _NAMES[type(layout.index)]
+
+
+def read_chunk_map(
+    file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout: ChunkedLayout | ChunkedLayoutV3
+) -> ChunkMap:
+    """Read the index of a chunked dataset, whichever it is.
+
+    Raises
+    ------
+    FormatError
+        The index is damaged.
+    ForeignStructureError
+        An index that is not read.
+    """
+    address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
+    if address == UNDEFINED_ADDRESS:
+        return chunk_map(frame, None, missing(filtered=frame.n_filters > 0), file_nbytes=file.nbytes)
+    if isinstance(layout, ChunkedLayoutV3):
+        raise ForeignStructureError("a version 1 B-tree is not checked")
+    if not layout.filter_partial_edge_chunks and frame.n_filters:
+        raise ForeignStructureError("partial edge chunks are stored without filters")
+    match layout.index:
+        case SingleChunk():
+            return _read_single_chunk(file, frame, layout.index)
+        case Implicit():
+            return _read_implicit(file, frame, layout.index)
+        case FixedArray():
+            return read_fixed_array(file, file_map, frame, layout.index)
+        case ExtensibleArray():
+            return read_extensible_array(file, file_map, frame, layout.index)
+        case V2BTree():
+            raise ForeignStructureError("a version 2 B-tree of chunks is not checked")
+
+
+def _read_single_chunk(file: FileBytes, frame: ChunkFrame, index: SingleChunk) -> ChunkMap:
+    if (index.stored_nbytes is not None) != (frame.n_filters > 0):
+        raise FormatError(
+            f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, the dataset "
+            f"{frame.n_filters} filters"
+        )
+    if frame.n_max_chunks != 1:
+        raise FormatError(f"data layout message: a single chunk for a grid of {frame.max_grid}")
+    stored = None if index.stored_nbytes is None else np.array([index.stored_nbytes], np.uint64)
+    masks = np.array([index.filter_mask], np.uint32)
+    columns = ChunkColumns(np.array([index.address], np.uint64), stored, masks)
+    return chunk_map(frame, None, columns, file_nbytes=file.nbytes)
+
+
+def _read_implicit(file: FileBytes, frame: ChunkFrame, index: Implicit) -> ChunkMap:
+    if frame.n_filters:
+        raise FormatError("data layout message: an Implicit index for chunks with filters")
+    nbytes = frame.chunk_nbytes
+    file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
+    addresses = np.uint64(index.address) + np.arange(frame.n_max_chunks, dtype=np.uint64) * np.uint64(nbytes)
+    return chunk_map(frame, None, ChunkColumns(addresses), file_nbytes=file.nbytes)

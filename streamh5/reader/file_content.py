@@ -1,0 +1,267 @@
+"""A whole file: the walk from the superblock over all groups to every chunk index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
+from streamh5.format.datatype import datatype_class
+from streamh5.format.link import HardLink
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock
+from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.elements import check_elements, has_references
+from streamh5.reader.file_map import FileMap, Kind
+from streamh5.reader.global_heap import GlobalHeap
+from streamh5.reader.object_content import DatasetMessages, GroupMessages, decode_object
+from streamh5.reader.object_header import read_object_header
+from streamh5.reader.superblock import decode_superblock, find_superblock
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamh5.format.datatype_class import DatatypeClass
+    from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap
+    from streamh5.reader.file_bytes import FileBytes
+
+__all__ = ["FileContent", "Finding", "StoredDataset", "StoredGroup", "read_file_content"]
+
+MAX_FINDINGS = 1000
+"""Findings that are kept; more are counted."""
+
+_MAX_PATH_LENGTH = 4096
+"""Groups below a longer path are not entered, so that paths take no more memory than the file."""
+
+_PIECE_NBYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong, or not checked: the object, the address of its header, and what it is."""
+
+    path: str
+    address: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """A group of the file."""
+
+    path: str
+    address: int
+    messages: GroupMessages
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDataset:
+    """A dataset of the file; without chunks, or with a damaged index, `frame` and `chunk_map` are None."""
+
+    path: str
+    address: int
+    messages: DatasetMessages
+    frame: ChunkFrame | None
+    chunk_map: ChunkMap | None
+
+
+@dataclass(slots=True)
+class FileContent:
+    """What the walk has found.
+
+    Attributes
+    ----------
+    superblock
+        Of the file.
+    file_nbytes
+        Size of the file; what is behind the superblock's end of file is in no extent.
+    file_map
+        Extents of everything that was reached.
+    groups, datasets
+        In the order in which they were reached.
+    n_damages, damages
+        How many damaged structures, and the first of them.
+    unchecked
+        Structures that streamh5 does not write.
+    """
+
+    superblock: Superblock
+    file_nbytes: int
+    file_map: FileMap
+    groups: list[StoredGroup] = field(default_factory=list)
+    datasets: list[StoredDataset] = field(default_factory=list)
+    n_damages: int = 0
+    damages: list[Finding] = field(default_factory=list)
+    n_unchecked: int = 0
+    unchecked: list[Finding] = field(default_factory=list)
+
+    def add(self, path: str, address: int, error: FormatError) -> None:
+        """Enter an error of a decoder as damage, or as not checked if it is a foreign structure."""
+        if isinstance(error, ForeignStructureError):
+            self.add_unchecked(path, address, str(error))
+            return
+        self.n_damages += 1
+        if len(self.damages) < MAX_FINDINGS:
+            self.damages.append(Finding(path, address, str(error)))
+
+    def add_unchecked(self, path: str, address: int, problem: str) -> None:
+        """Enter something that was not checked."""
+        self.n_unchecked += 1
+        if len(self.unchecked) < MAX_FINDINGS:
+            self.unchecked.append(Finding(path, address, problem))
+
+
+def read_file_content(file: FileBytes) -> FileContent:
+    """Walk over a file.
+
+    Time and memory are bounded by a multiple of the size of the file.
+
+    Raises
+    ------
+    FormatError
+        There is no superblock, or it is damaged: nothing can be found without it.
+    ForeignStructureError
+        A superblock of another version, or behind a user block.
+    """
+    address = find_superblock(file)
+    if address:
+        raise ForeignStructureError(f"superblock: behind a user block of {address:,} bytes", address=address)
+    superblock = decode_superblock(file.read(0, min(SIZEOF_SUPERBLOCK, file.nbytes), "superblock"))
+    file_nbytes = file.nbytes
+    file.limit(superblock.end_of_file)
+    content = FileContent(superblock, file_nbytes, FileMap(file.nbytes))
+    if superblock.base_address:
+        raise ForeignStructureError(f"superblock: base address {superblock.base_address:,}, where 0 must be")
+    if superblock.end_of_file > file_nbytes:
+        problem = (
+            f"superblock: the file must have {superblock.end_of_file:,} bytes, but it has {file_nbytes:,}"
+        )
+        content.add("/", 0, FormatError(problem))
+    content.file_map.claim(Kind.SUPERBLOCK, "/", 0, SIZEOF_SUPERBLOCK)
+    if superblock.extension_address != UNDEFINED_ADDRESS:
+        content.add_unchecked("/", superblock.extension_address, "superblock extension")
+    _Walk(file, content).run()
+    return content
+
+
+class _Walk:
+    """The walk over the objects of one file, without recursion."""
+
+    def __init__(self, file: FileBytes, content: FileContent) -> None:
+        self._file = file
+        self._content = content
+        self._map = content.file_map
+        self._heap = GlobalHeap(file, content.file_map)
+        self._paths: dict[int, str] = {}
+        self._n_links: Counter[int] = Counter()
+        self._stated_links: dict[int, int] = {}
+        self._referenced: dict[int, str] = {}
+
+    def run(self) -> None:
+        pending = [("/", self._content.superblock.root_address)]
+        self._n_links[self._content.superblock.root_address] = 1
+        while pending:
+            path, address = pending.pop()
+            if address in self._paths:
+                continue
+            self._paths[address] = path
+            try:
+                pending += reversed(self._visit(path, address))
+            except FormatError as error:
+                self._content.add(path, address, error)
+        self._check_links()
+        for address, path in self._referenced.items():
+            if address not in self._paths and not self._content.n_unchecked:
+                problem = f"an object reference points to address {address:,}, where no object is"
+                self._content.add(path, address, FormatError(problem))
+
+    def _visit(self, path: str, address: int) -> list[tuple[str, int]]:
+        """Read the object at `address` and return those that it links to."""
+        header = read_object_header(self._file, self._map, path, address)
+        messages = decode_object(header)
+        self._stated_links[address] = messages.common.n_links
+        for problem in messages.common.unchecked:
+            self._content.add_unchecked(path, address, problem)
+        for attribute in messages.common.attributes:
+            datatype = datatype_class(attribute.datatype)
+            if has_references(datatype):
+                elements = np.frombuffer(attribute.data, np.uint8).reshape(-1, datatype.nbytes)
+                try:
+                    self._check_elements(path, elements, datatype)
+                except FormatError as error:
+                    self._content.add(path, address, FormatError(f"attribute {attribute.name!r}: {error}"))
+        if isinstance(messages, DatasetMessages):
+            self._visit_dataset(path, address, messages)
+            return []
+        self._content.groups.append(StoredGroup(path, address, messages))
+        return self._targets(path, address, messages)
+
+    def _check_elements(self, path: str, elements: NDArray[np.uint8], datatype: DatatypeClass) -> None:
+        for address in check_elements(elements, datatype, self._heap, path).tolist():
+            self._referenced.setdefault(address, path)
+
+    def _targets(self, path: str, address: int, messages: GroupMessages) -> list[tuple[str, int]]:
+        targets = []
+        for link in messages.links:
+            if not isinstance(link.target, HardLink):
+                continue
+            self._n_links[link.target.address] += 1
+            child = f"{path.rstrip('/')}/{link.name}"
+            if len(child) > _MAX_PATH_LENGTH:
+                self._content.add_unchecked(
+                    path, address, f"objects with paths over {_MAX_PATH_LENGTH} characters"
+                )
+            else:
+                targets.append((child, link.target.address))
+        return targets
+
+    def _visit_dataset(self, path: str, address: int, messages: DatasetMessages) -> None:
+        frame = messages.frame(path)
+        chunk_map: ChunkMap | None = None
+        try:
+            match messages.layout:
+                case ChunkedLayout() | ChunkedLayoutV3() as layout if frame is not None:
+                    chunk_map = read_chunk_map(self._file, self._map, frame, layout)
+                    self._claim_chunks(path, chunk_map)
+                    if has_references(messages.datatype) and len(chunk_map):
+                        self._content.add_unchecked(path, address, "what the elements of its chunks refer to")
+                case ContiguousLayout() as layout if layout.address != UNDEFINED_ADDRESS:
+                    self._file.check_range(layout.address, layout.nbytes, "contiguous data")
+                    self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
+                    if has_references(messages.datatype):
+                        self._check_contiguous(path, layout, messages.datatype)
+                case CompactLayout() as layout if has_references(messages.datatype):
+                    elements = np.frombuffer(layout.data, np.uint8).reshape(-1, messages.datatype.nbytes)
+                    self._check_elements(path, elements, messages.datatype)
+        except FormatError as error:
+            self._content.add(path, address, error)
+        self._content.datasets.append(StoredDataset(path, address, messages, frame, chunk_map))
+
+    def _claim_chunks(self, path: str, chunk_map: ChunkMap) -> None:
+        addresses, nbytes = chunk_map.addresses, chunk_map.stored_nbytes
+        if chunk_map.impossible.any():
+            addresses = np.where(chunk_map.impossible, self._map.file_nbytes, addresses)
+            nbytes = np.where(chunk_map.impossible, 0, nbytes)
+        self._map.claim_chunks(path, addresses, nbytes)
+
+    def _check_contiguous(self, path: str, layout: ContiguousLayout, datatype: DatatypeClass) -> None:
+        """Check the elements of contiguous data, some at a time."""
+        step = max(1, _PIECE_NBYTES // datatype.nbytes) * datatype.nbytes
+        for start in range(0, layout.nbytes, step):
+            nbytes = min(step, layout.nbytes - start)
+            raw = self._file.read(layout.address + start, nbytes, "contiguous data")
+            self._check_elements(path, np.frombuffer(raw, np.uint8).reshape(-1, datatype.nbytes), datatype)
+
+    def _check_links(self) -> None:
+        """Compare the hard links to each object with what it says, if all groups could be read."""
+        if self._content.n_damages or self._content.n_unchecked:
+            return
+        for address, stated in self._stated_links.items():
+            n_links = self._n_links[address]
+            if stated != n_links:
+                problem = f"object header: reference count is {stated:,}, but {n_links:,} links lead here"
+                self._content.add(self._paths[address], address, FormatError(problem))
