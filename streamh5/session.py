@@ -106,6 +106,7 @@ class Session:
         self._is_begun = False
         self._state = "open"
         self._lock = threading.RLock()
+        self._begin_lock = threading.Lock()  # its own: `close` holds the other while it waits for workers
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
         self._n_datasets = 0
@@ -200,7 +201,7 @@ class Session:
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address."""
         if not self._is_begun:
-            with self._lock:
+            with self._begin_lock:
                 if not self._is_begun:
                     self.engine.begin()
                     self._log("F", front_facts(self.engine.front))
