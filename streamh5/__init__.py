@@ -14,9 +14,12 @@ from streamh5.dataset import Dataset
 from streamh5.errors import StreamH5Error
 from streamh5.file import File, Group
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.inspection import FileInspection, inspect
 from streamh5.plan.reference import Reference
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
 from streamh5.summary import DatasetSummary, WriteSummary
+from streamh5.verification.report import VerifyReport
+from streamh5.verification.verify import verify
 
 _da.Array.to_fixed_h5 = array_to_fixed_h5  # type: ignore[attr-defined]
 
@@ -25,13 +28,17 @@ __all__ = [
     "DatasetSummary",
     "ExternalLink",
     "File",
+    "FileInspection",
     "Group",
     "RealignWarning",
     "Reference",
     "SoftLink",
     "StreamH5Error",
+    "VerifyReport",
     "WriteSummary",
     "__version__",
     "errors",
+    "inspect",
     "to_fixed_h5",
+    "verify",
 ]

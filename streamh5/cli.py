@@ -10,6 +10,8 @@ Exit status: 0 done, 1 the command found something wrong, 2 an error of ours or 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -92,6 +94,69 @@ def _demo(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
+def _verify(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="check every structure, checksum and chunk of a file",
+        description="Check superblock, object headers, chunk indexes and their checksums with streamh5's own "
+        "reader, compare the chunk maps with those that h5py sees, and decode every chunk. Exit status: 0 the "
+        "file is good, 1 it is damaged, 2 it or parts of it cannot be checked.",
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--no-data", action="store_true", help="check metadata only, decode no chunk")
+    parser.add_argument("--no-h5py", action="store_true", help="do not show the file to h5py: for hostile files")
+    parser.add_argument("--jobs", type=_n_jobs, metavar="N", help="threads (default: one a processor)")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from streamh5.verification.verify import verify
+
+        report = verify(
+            arguments.file,
+            data=not arguments.no_data,
+            jobs=arguments.jobs,
+            with_h5py=not arguments.no_h5py,
+        )
+        _show(json.dumps(report.to_dict(), indent=2) if arguments.json else repr(report))
+        if report.damaged:
+            return 1
+        return 0 if report.complete else 2
+
+    parser.set_defaults(run=run)
+
+
+def _inspect(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="show what a file holds and where it lies",
+        description="Show datasets, shapes, chunk indexes, filters and sizes, and a map of the file. No data is read.",
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from streamh5.inspection import inspect
+
+        found = inspect(arguments.file)
+        width = min(120, max(80, shutil.get_terminal_size((100, 24)).columns))
+        _show(json.dumps(found.to_dict(), indent=2) if arguments.json else found.render(width))
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _show(text: str) -> None:
+    """Print `text`, with ``?`` for what the terminal has no character for."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
+def _n_jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, not {text!r}")
+    return int(text)
+
+
 def _nbytes(text: str) -> int:
     """Bytes of ``512MiB``, ``2GB`` or ``4096``."""
     try:
@@ -103,4 +168,4 @@ def _nbytes(text: str) -> int:
     return nbytes
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo,)
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect)

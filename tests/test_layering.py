@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "journal": frozenset({"errors", "format", "plan"}),
     "recovery": frozenset({"errors", "plan", "engine", "journal"}),
     "summary": frozenset({"errors", "plan"}),
+    "verification": frozenset({"errors", "progress", "format", "reader", "summary"}),
+    "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
     # The open file and the handles a person holds: four modules, one storey each.
     "session": frozenset(
@@ -74,12 +76,12 @@ MAY_USE: dict[str, frozenset[str]] = {
     "numcodecs": frozenset({"format", "filters", "reader"}),
     "isal": frozenset({"filters", "reader", "session"}),  # session: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
-    "h5py": frozenset({"demo"}),  # reads what was written, never writes
+    "h5py": frozenset({"demo", "verification"}),  # reads what was written, never writes
     "tqdm": frozenset({"progress", "demo"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters", "reader"}),
     "blosc2": frozenset({"filters"}),
-    "hdf5plugin": frozenset({"filters"}),
+    "hdf5plugin": frozenset({"filters", "verification"}),
     "ml_dtypes": frozenset({"format", "plan", "reader"}),
     "zarr": frozenset({"sources"}),
     "xarray": frozenset({"sources"}),

@@ -29,6 +29,7 @@ class FileBytes:
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        self.name = "the content" if isinstance(source, bytes) else os.fspath(source)
         self._content = source if isinstance(source, bytes) else None
         self._descriptor = -1
         if isinstance(source, bytes):
@@ -40,13 +41,13 @@ class FileBytes:
             self._descriptor = os.open(source, flags)
             status = os.fstat(self._descriptor)
         except OSError as error:
-            raise UnreadableError(f"{os.fspath(source)}: {error.strerror}", errno=error.errno) from error
+            raise UnreadableError(f"{self.name}: {error.strerror}", errno=error.errno) from error
         except ValueError as error:  # a NUL in the path
-            raise UnreadableError(f"{os.fspath(source)!r}: {error}") from error
+            raise UnreadableError(f"{self.name!r}: {error}") from error
         self.nbytes = status.st_size
         if not stat.S_ISREG(status.st_mode):
             self.close()
-            raise UnreadableError(f"{os.fspath(source)} is not a regular file")
+            raise UnreadableError(f"{self.name} is not a regular file")
 
     def __enter__(self) -> FileBytes:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -67,6 +68,13 @@ class StoredDataset:
     messages: DatasetMessages
     frame: ChunkFrame | None
     chunk_map: ChunkMap | None
+
+    @property
+    def n_missing_chunks(self) -> int:
+        """Chunks of the current shape that were never written."""
+        if self.frame is None or self.chunk_map is None:
+            return 0
+        return max(0, math.prod(self.frame.grid) - len(self.chunk_map))
 
 
 @dataclass(slots=True)

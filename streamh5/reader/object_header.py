@@ -29,6 +29,7 @@ _TIMES_STORED = 0x20
 _RESERVED_FLAGS = 0xC0
 _SIZEOF_TIMES = 16
 _SIZEOF_PHASE_CHANGE = 4
+_SIZEOF_SMALLEST_HEADER = 4 + 1 + 1 + 1 + SIZEOF_CHECKSUM
 _SIZEOF_LONGEST_PREFIX = 4 + 1 + 1 + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 8
 
 
@@ -104,8 +105,8 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
 def _read_prefix(file: FileBytes, address: int) -> tuple[int, int, int]:
     """Return the position of the first message, the flags, and the size of chunk 0."""
     structure = "object header"
-    n_there = max(0, min(_SIZEOF_LONGEST_PREFIX, file.nbytes - address))
-    fields = Fields(file.read(address, n_there or 1, structure), structure)
+    n_there = max(_SIZEOF_SMALLEST_HEADER, min(_SIZEOF_LONGEST_PREFIX, file.nbytes - address))
+    fields = Fields(file.read(address, n_there, structure), structure)
     signature = fields.take(4, "signature")
     if signature != b"OHDR":
         if signature[:2] == b"\x01\0":

@@ -30,7 +30,10 @@ def find_superblock(file: FileBytes) -> int:
         if file.read(address, len(SIGNATURE), "superblock") == SIGNATURE:
             return address
         address = 2 * address or _FIRST_USER_BLOCK_NBYTES
-    raise FormatError(f"not an HDF5 file: no superblock in {file.nbytes:,} bytes", file_nbytes=file.nbytes)
+    raise FormatError(
+        f"{file.name} is not an HDF5 file: there is no superblock in its {file.nbytes:,} bytes",
+        file_nbytes=file.nbytes,
+    )
 
 
 def decode_superblock(block: bytes) -> Superblock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -153,12 +152,15 @@ class Verification:
     def _sound_rows(self, path: str, chunks: ChunkMap, overlaps: Overlaps) -> NDArray[np.int64]:
         """Report chunks that cannot be where the index says; return the rows of the others."""
         is_sound = ~chunks.impossible
-        self._add_damaged(
-            path,
-            chunks,
-            np.flatnonzero(chunks.impossible),
-            f"impossible in a file of {self._file.nbytes:,} bytes, or its filter mask (the index says so)",
+        impossible = np.flatnonzero(chunks.impossible)
+        stops = chunks.addresses[impossible].view(np.uint64) + chunks.stored_nbytes[impossible].view(
+            np.uint64
         )
+        is_behind = stops > self._file.nbytes
+        problem = f"it reaches behind the end of the file at {self._file.nbytes:,}"
+        self._add_damaged(path, chunks, impossible[is_behind], problem)
+        problem = "the index gives it no bytes, or lets it skip a filter that does not exist"
+        self._add_damaged(path, chunks, impossible[~is_behind], problem)
         overlapping = overlaps.chunk_rows.get(path)
         if overlapping is not None:
             self._add_damaged(path, chunks, overlapping, "overlaps something else")
@@ -238,7 +240,7 @@ class Verification:
             n_attributes=sum(len(one.messages.common.attributes) for one in objects),
             n_structures=content.file_map.n_structures,
             n_chunks=sum(len(chunks) for chunks in maps),
-            n_missing_chunks=sum(map(n_missing_chunks, content.datasets)),
+            n_missing_chunks=sum(dataset.n_missing_chunks for dataset in content.datasets),
             checked_data=checked_data,
             n_decoded_chunks=self._n_decoded,
             n_undecoded_chunks=self._n_undecoded,
@@ -283,13 +285,6 @@ def _decode_each(
         except FormatError as error:
             yield row, str(error)
         progress.add(int(chunks.stored_nbytes[row]))
-
-
-def n_missing_chunks(dataset: StoredDataset) -> int:
-    """Chunks of the current shape that were never written."""
-    if dataset.frame is None or dataset.chunk_map is None:
-        return 0
-    return max(0, math.prod(dataset.frame.grid) - len(dataset.chunk_map))
 
 
 def _unprotected_nbytes(content: FileContent) -> int:
