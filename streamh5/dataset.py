@@ -215,22 +215,29 @@ class Dataset:
         self._session.check_open()
         shape = self._chunked_shape("write a chunk of")
         chunks, grid = self._store.grid.chunks, self._store.grid
-        offsets = tuple(map(operator.index, offsets))
         where = f"{self.name}: the chunk at {offsets}"
+        try:
+            offsets = tuple(map(operator.index, offsets))
+            piece = memoryview(cast("bytes", data)).cast("B")
+        except TypeError as error:
+            raise BlockError(f"{where} needs a tuple of ints and contiguous bytes: {error}") from error
         if len(offsets) != len(shape) or any(o % c for o, c in zip(offsets, chunks, strict=False)):
             raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
         if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
             raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
-        piece = memoryview(cast("bytes", data)).cast("B")
         self._check_stored(where, piece.nbytes, filter_mask)
-        coords = tuple(o // c for o, c in zip(offsets, chunks, strict=True))
-        numbers = grid.numbers(tuple((i, i + 1) for i in coords))
-        address = self._session.reserve(piece.nbytes)
-        self._session.sink.write(address, [piece])
-        masks = np.array([filter_mask], np.uint32) if filter_mask else None
-        records = chunk_records(numbers, address, np.array([piece.nbytes], np.uint64), masks)
-        self._session.claim(self._number, records, [piece])
-        self.record(records)
+        box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
+
+        def run() -> None:
+            address = self._session.reserve(piece.nbytes)
+            self._session.sink.write(address, [piece])
+            masks = np.array([filter_mask], np.uint32) if filter_mask else None
+            sizes = np.array([piece.nbytes], np.uint64)
+            records = chunk_records(grid.numbers(box), address, sizes, masks)
+            self._session.claim(self._number, records, [piece])
+            self.record(records)
+
+        self._session.run(Job(run, piece.nbytes, self, box))
         if shape[0] is None:
             self._session.engine.extend(self._node, offsets[0] + chunks[0])
 
@@ -428,8 +435,11 @@ class Dataset:
             key = slice(key, key + 1 if key != -1 else None)
         if key.step not in (None, 1):
             raise BlockError(f"{where} has a step; write ranges of whole chunks")
-        start: int = 0 if key.start is None else operator.index(key.start)
-        stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
+        try:
+            start: int = 0 if key.start is None else operator.index(key.start)
+            stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
+        except TypeError:
+            raise BlockError(f"{where} has a bound that is no int") from None
         if extent is None and (start < 0 or stop < 0):
             raise BlockError(f"{where}: the length is not known yet; give a start and a stop from 0 on")
         if extent is not None:

@@ -263,6 +263,12 @@ class Pool:
             self._in_flight.append(job)
         self._executor.submit(self._run, job)
 
+    def wait_for_chunks(self, job: Job) -> None:
+        """Wait until no job in flight writes a chunk that `job` writes too."""
+        with self._changed:
+            self._changed.wait_for(lambda: not any(job.overlaps(other) for other in self._in_flight))
+            self._raise_failure()
+
     def wait(self) -> None:
         """Wait until every job is done."""
         with self._changed:

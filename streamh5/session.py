@@ -279,8 +279,10 @@ class Session:
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
-        """Run a job in the calling thread."""
+        """Run a job in the calling thread, after those in flight that write one of its chunks."""
         self.check_open()
+        if self._pool is not None:
+            self._pool.wait_for_chunks(job)
         job.run()
 
     def wait(self) -> None:
