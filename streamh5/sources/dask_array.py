@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
-import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-import dask.base
-import dask.local
-import dask.threaded
 from dask.delayed import Delayed
-from dask.system import CPU_COUNT
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
-from streamh5.errors import (
-    PathError,
-    SchedulerError,
-    SourceError,
-    SpecError,
-    UnknownChunksError,
-)
-from streamh5.plan.chunk_shape import auto_chunks, check_chunks
-from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
+from streamh5.errors import PathError, SourceError, SpecError
 from streamh5.sinks.local_file import Sync
-from streamh5.sources.dask_graph import Target, Write
+from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
+from streamh5.sources.dask_graph import Target, Write, check_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.file import File
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
-
-BLOCKS_PER_WORKER = 3
-"""What a worker holds at most of the block it stores: the block, its filtered bytes, and scratch for the
-filters (tests/benchmarks, memory)."""
-
-BASE_NBYTES = 64 << 20
-"""What a write takes whatever its blocks: the graph, buffers of the system, the chunk table's first pages."""
-
-COSTLY_REALIGN = 16
-"""Old blocks that a realigned block may draw on before a warning says what it costs."""
-
-
-class RealignWarning(UserWarning):
-    """Blocks do not match the chunks, and realigning them holds many at a time."""
 
 
 def to_fixed_h5(
@@ -150,10 +123,10 @@ def to_fixed_h5(
             "resume=True needs compute=True: what is to be computed is known when the file is opened"
         )
     if compute:
-        _check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
+        check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
     targets = []
     for name, array in arrays.items():
-        blocks, chunk_shape = _layout(name, array, chunks)
+        blocks, chunk_shape = block_layout(name, array, chunks)
         spec, chain = plan_dataset(
             name,
             shape=array.shape,
@@ -169,33 +142,24 @@ def to_fixed_h5(
             track_order=track_order,
         )
         source = array.name if resume_key is None else resume_key
-        targets.append(
-            Target(spec, chain, _realigned(name, array, blocks), attributes.get(name, {}), source)
-        )
+        targets.append(Target(spec, chain, realigned(name, array, blocks), source))
     if max_memory is not None:
-        compute_kwargs = _limited(compute_kwargs, targets, max_memory)
-    options = {"track_order": track_order, "resume": resume, "sync": sync, "libver": libver}
+        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+
+    def prepare(file: File) -> None:
+        for target in targets:
+            dataset = target.create(file, write_empty_chunks=write_empty_chunks)
+            dataset.attrs.update(attributes[target.spec.path])
+
     write = Write(
         path,
         targets,
+        prepare,
         overwrite=overwrite,
-        options=options,
-        write_empty_chunks=write_empty_chunks,
+        options={"track_order": track_order, "resume": resume, "sync": sync, "libver": libver},
         progress=progress,
     )
-    if not compute:
-        return write.delayed([write.collected(target) for target in targets])
-    try:
-        write.open()
-        dask.base.compute([write.collected(target) for target in targets], **compute_kwargs)
-        return write.close()
-    except BaseException as error:
-        write.abort()
-        if isinstance(error, Exception):
-            error.add_note(f"while writing {', '.join(arrays)} to {os.fspath(path)}")
-            if resume:
-                error.add_note("what is written is kept: call again with resume=True to go on")
-        raise
+    return write.compute(**compute_kwargs) if compute else write.delayed()
 
 
 def array_to_fixed_h5(
@@ -252,81 +216,3 @@ def _arguments(
             names=list(by_name),
         )
     return arrays, attributes
-
-
-def _check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
-    """Refuse a scheduler whose tasks run in other processes.
-
-    Raises
-    ------
-    SchedulerError
-        Anything but the threaded and the synchronous scheduler, or a pool of threads.
-    """
-    if isinstance(scheduler, ThreadPoolExecutor):
-        return
-    get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
-    if get in (dask.threaded.get, dask.local.get_sync):
-        return
-    submit = getattr(get, "args", (None,))[0]
-    if isinstance(getattr(submit, "__self__", None), ThreadPoolExecutor):
-        return
-    name = getattr(scheduler or get, "__qualname__", None) or repr(scheduler or get)
-    raise SchedulerError(
-        f"streamh5 writes with the threaded or the synchronous scheduler, not {name}; pass scheduler='threads'",
-        scheduler=name,
-    )
-
-
-def _limited(compute_kwargs: dict[str, Any], targets: list[Target], max_memory: int) -> dict[str, Any]:
-    """Let as many workers run as fit the memory.
-
-    Raises
-    ------
-    SpecError
-        Not even one does, or the caller chose workers as well.
-    """
-    if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
-        raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
-    largest = max(math.prod(map(max, target.array.chunks)) * target.spec.element_nbytes for target in targets)
-    each = BLOCKS_PER_WORKER * largest
-    n_workers = (max_memory - BASE_NBYTES) // each if each else CPU_COUNT
-    if n_workers < 1:
-        raise SpecError(
-            f"max_memory={max_memory:,} bytes is too little for blocks of {largest:,} bytes, which take "
-            f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
-            max_memory=max_memory,
-            needed=BASE_NBYTES + each,
-        )
-    return {**compute_kwargs, "num_workers": min(n_workers, CPU_COUNT)}
-
-
-def _layout(path: str, array: da.Array, chunks: Any) -> tuple[Blocks, Any]:
-    """Blocks that hold whole chunks, and the chunk shape."""
-    if any(math.isnan(extent) for extents in array.chunks for extent in extents):
-        raise UnknownChunksError(
-            f"{path}: the array has chunks of unknown size {array.chunks}; call array.compute_chunk_sizes() first",
-            path=path,
-        )
-    if chunks is None or chunks is True:
-        shape = default_chunks(array.chunks)
-    elif isinstance(chunks, str) and chunks == "auto":
-        shape = auto_chunks(default_chunks(array.chunks), array.dtype.itemsize)
-    else:
-        shape = check_chunks(chunks, array.shape, array.dtype.itemsize, path=path)
-    if not array.ndim:
-        return array.chunks, None if chunks in (None, True, "auto") else chunks
-    return aligned_blocks(array.chunks, shape), shape
-
-
-def _realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
-    if blocks == array.chunks:
-        return array
-    factor = realign_factor(array.chunks, blocks)
-    if factor > COSTLY_REALIGN:
-        warnings.warn(
-            f"{path}: the blocks {array.chunks} do not match the chunks, and one realigned block draws on {factor} "
-            "of them at a time; choose chunks that divide the blocks to save memory and time",
-            RealignWarning,
-            stacklevel=3,
-        )
-    return array.rechunk(blocks)

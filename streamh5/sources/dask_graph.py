@@ -13,13 +13,18 @@ block when it has stored this one: that is the backpressure.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
+import dask.base
+import dask.local
+import dask.threaded
 import numpy as np
 from dask.core import flatten
 from dask.delayed import Delayed
@@ -32,16 +37,16 @@ from streamh5.progress import Progress
 from streamh5.sinks.local_file import check_destination
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from streamh5.dataset import Dataset
     from streamh5.filters import FilterChain
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
 
-__all__ = ["Target", "Write"]
+__all__ = ["Target", "Write", "check_scheduler"]
 
 COLLECT_WIDTH = 64
 """Blocks whose records wait for one collect task: a few KiB each at most for one chunk a block."""
@@ -49,42 +54,85 @@ COLLECT_WIDTH = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One array of a write: its plan, its filters, its aligned blocks, its attributes, its identity."""
+    """One array of a write: its plan, its filters, its aligned blocks, its identity."""
 
     spec: DatasetSpec
     chain: FilterChain
     array: da.Array
-    attributes: Mapping[str, Any]
     source: str
+
+    def create(self, file: File, *, write_empty_chunks: bool = True) -> Dataset:
+        """Create the dataset that the blocks go to."""
+        return file.add_dataset(
+            self.spec, self.chain, source=self.source, write_empty_chunks=write_empty_chunks
+        )
 
 
 class Write:
-    """A write that the tasks of a graph share; the file is opened by the first of them."""
+    """A write that the tasks of a graph share; the file is opened by the first of them.
+
+    Parameters
+    ----------
+    path
+        The destination, or a `Sink`.
+    targets
+        The arrays; all are computed in one pass.
+    prepare
+        Is given the open file before the first block: creates the datasets of the targets, and
+        everything else that the file is to hold.
+    overwrite
+        Replace an existing file.
+    options
+        Further keywords of `File`.
+    progress
+        As for `to_fixed_h5`.
+    """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Sink,
         targets: list[Target],
+        prepare: Callable[[File], None],
         *,
         overwrite: bool,
         options: dict[str, Any],
-        write_empty_chunks: bool,
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
         self._path = path
+        self._name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
         self._targets = targets
+        self._prepare = prepare
         self._overwrite = overwrite
         self._options = options
-        self._write_empty_chunks = write_empty_chunks
         self._is_given_up = False
         self._show = progress
         self._token = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._file: File | None = None
         self._progress: Progress | None = None
-        check_destination(path, overwrite=overwrite)
+        if isinstance(path, (str, os.PathLike)):
+            check_destination(path, overwrite=overwrite)
 
-    def collected(self, target: Target) -> da.Array:
+    def compute(self, **compute_kwargs: Any) -> WriteSummary:
+        """Write the file; `compute_kwargs` are those of `dask.compute`.
+
+        What goes wrong gives the write up; an error says what was being written.
+        """
+        try:
+            self.open()
+            if self._targets:
+                dask.base.compute([self._collected(target) for target in self._targets], **compute_kwargs)
+            return self.close()
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, Exception):
+                names = ", ".join(target.spec.path for target in self._targets)
+                error.add_note(f"while writing {names or 'data'} to {self._name}")
+                if self._options["resume"]:
+                    error.add_note("what is written is kept: call again with resume=True to go on")
+            raise
+
+    def _collected(self, target: Target) -> da.Array:
         """One task for each `COLLECT_WIDTH` blocks, which stores and enters them."""
         path, array = target.spec.path, target.array
         starts = [[0, *accumulate(extents)] for extents in array.chunks]
@@ -120,12 +168,14 @@ class Write:
                 self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
         return done
 
-    def delayed(self, collected: list[da.Array]) -> Delayed:
+    def delayed(self) -> Delayed:
         """Return the whole write as one task, with the arrays' own optimisation done."""
         name = f"write-{self._token}"
+        collected = [self._collected(target) for target in self._targets]
         keys = [key for array in collected for key in flatten(array.__dask_keys__())]
         graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in collected))
-        graph = collected[0].__dask_optimize__(graph, keys)
+        if collected:
+            graph = collected[0].__dask_optimize__(graph, keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
         return Delayed(name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}}))
 
@@ -133,7 +183,7 @@ class Write:
         """Return the file, which the first call opens."""
         with self._lock:
             if self._is_given_up:
-                raise StateError(f"the write to {self._path} was given up after an error")
+                raise StateError(f"the write to {self._name} was given up after an error")
             if self._file is None:
                 file = File(
                     self._path,
@@ -142,19 +192,12 @@ class Write:
                     **self._options,
                 )
                 try:
-                    for target in self._targets:
-                        dataset = file.add_dataset(
-                            target.spec,
-                            target.chain,
-                            source=target.source,
-                            write_empty_chunks=self._write_empty_chunks,
-                        )
-                        dataset.attrs.update(target.attributes)
+                    self._prepare(file)
                 except BaseException:
                     file.abort()
                     raise
                 nbytes = sum(int(target.array.nbytes) for target in self._targets)
-                self._progress = Progress(nbytes, self._show, str(self._path))
+                self._progress = Progress(nbytes, self._show, self._name)
                 self._file = file
             return self._file
 
@@ -191,8 +234,31 @@ class Write:
 
     def __reduce__(self) -> Any:
         raise SchedulerError(
-            f"the write to {self._path} lives in this process; compute it with scheduler='threads' or 'synchronous'"
+            f"the write to {self._name} lives in this process; compute it with scheduler='threads' or 'synchronous'"
         )
+
+
+def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
+    """Refuse a scheduler whose tasks run in other processes.
+
+    Raises
+    ------
+    SchedulerError
+        Anything but the threaded and the synchronous scheduler, or a pool of threads.
+    """
+    if not arrays or isinstance(scheduler, ThreadPoolExecutor):
+        return
+    get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
+    if get in (dask.threaded.get, dask.local.get_sync):
+        return
+    submit = getattr(get, "args", (None,))[0]
+    if isinstance(getattr(submit, "__self__", None), ThreadPoolExecutor):
+        return
+    name = getattr(scheduler or get, "__qualname__", None) or repr(scheduler or get)
+    raise SchedulerError(
+        f"streamh5 writes with the threaded or the synchronous scheduler, not {name}; pass scheduler='threads'",
+        scheduler=name,
+    )
 
 
 def _store(
