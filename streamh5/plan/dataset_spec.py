@@ -113,6 +113,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             raise FillValueError(
                 f"{path}: the fill value must be a scalar, not an array of shape {given.shape}", **facts
             )
+        if given.dtype.kind == "c" and dtype.kind in "biuf":
+            raise FillValueError(f"{hint}: it is complex", **facts)
         with np.errstate(all="ignore"):
             value = given.astype(dtype)
             exact = _holds(given, value)
@@ -130,8 +132,6 @@ def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
     numeric = "biufc"
     if given.dtype.kind not in numeric or value.dtype.kind not in numeric:
         return bool(value.dtype.kind == given.dtype.kind)
-    if given.dtype.kind == "c" and value.dtype.kind != "c":
-        return False
     if value.dtype.kind in "fc":
         return bool(np.isfinite(value) == np.isfinite(given))
     return bool(given == value)

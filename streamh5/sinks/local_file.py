@@ -42,7 +42,15 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["JOURNAL_SUFFIX", "PARTIAL_SUFFIX", "SYNC_MODES", "LocalFileSink", "Sync", "check_destination"]
+__all__ = [
+    "JOURNAL_SUFFIX",
+    "PARTIAL_SUFFIX",
+    "SYNC_MODES",
+    "LocalFileSink",
+    "Sync",
+    "check_destination",
+    "check_sync",
+]
 
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
@@ -100,10 +108,7 @@ class LocalFileSink:
         sync: Sync = "close",
         system: Any = os,
     ) -> None:
-        if sync not in SYNC_MODES:
-            raise SpecError(
-                f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync
-            )
+        check_sync(sync)
         check_destination(path, overwrite=overwrite)
         self.path = Path(os.path.realpath(path))
         self.partial = self.path.with_name(self.path.name + PARTIAL_SUFFIX)
@@ -401,6 +406,18 @@ class LocalFileSink:
                 if n == 0:
                     raise OSError(errno.EIO, "a write made no progress")
                 piece = piece[n:]
+
+
+def check_sync(sync: str) -> None:
+    """Refuse a durability that there is not.
+
+    Raises
+    ------
+    SpecError
+        Not one of `SYNC_MODES`.
+    """
+    if sync not in SYNC_MODES:
+        raise SpecError(f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync)
 
 
 def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:

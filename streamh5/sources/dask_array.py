@@ -11,7 +11,8 @@ from dask.delayed import Delayed
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import PathError, SourceError, SpecError
-from streamh5.sinks.local_file import Sync
+from streamh5.plan.attribute_spec import attribute_spec
+from streamh5.sinks.local_file import Sync, check_sync
 from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
 from streamh5.sources.dask_graph import Target, Write, check_scheduler
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
+
+COMPUTE_KEYWORDS = frozenset(
+    "scheduler num_workers pool optimize_graph traverse chunksize rerun_exceptions_locally raise_exception cache".split()
+)
+"""Keywords of `dask.compute` and of the threaded scheduler; any other is taken for a slip of the pen."""
 
 
 def to_fixed_h5(
@@ -118,6 +124,17 @@ def to_fixed_h5(
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
     """
     arrays, attributes = _arguments(args, attrs)
+    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
+    if unknown:
+        raise SpecError(
+            f"unknown keywords {', '.join(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
+            f"{', '.join(sorted(COMPUTE_KEYWORDS))}",
+            unknown=sorted(unknown),
+        )
+    check_sync(sync)
+    for path_of_array, values in attributes.items():
+        for name, value in values.items():
+            attribute_spec(name, value, path=path_of_array)
     if resume and not compute:
         raise SpecError(
             "resume=True needs compute=True: what is to be computed is known when the file is opened"
@@ -184,9 +201,12 @@ def _arguments(
 ) -> tuple[dict[str, da.Array], dict[str, Mapping[str, Any]]]:
     """Arrays and attributes by absolute path, from the argument forms of `dask.array.to_hdf5`."""
     if len(args) == 1 and isinstance(args[0], Mapping):
+        if not isinstance(attrs or {}, Mapping):
+            raise SpecError(f"attrs must be a dictionary of dictionaries, not {type(attrs).__name__}")
         given, by_name = dict(args[0]), dict(attrs or {})
     elif len(args) == 2:
-        given, by_name = {args[0]: args[1]}, {args[0]: attrs or {}}
+        name = check_new_path(args[0])
+        given, by_name = {name: args[1]}, {name: attrs or {}}
     else:
         raise SourceError("give a name and a dask array, or one dictionary {'/name': array}")
     if not given:

@@ -248,7 +248,12 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
     """
     if not arrays or isinstance(scheduler, ThreadPoolExecutor):
         return
-    get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
+    try:
+        get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
+    except ValueError as error:
+        raise SchedulerError(
+            f"dask has no scheduler {scheduler!r}; pass scheduler='threads' or 'synchronous'", scheduler=scheduler
+        ) from error
     if get in (dask.threaded.get, dask.local.get_sync):
         return
     submit = getattr(get, "args", (None,))[0]
