@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
 
 COMPUTE_KEYWORDS = frozenset(
-    "scheduler num_workers pool optimize_graph traverse chunksize rerun_exceptions_locally raise_exception cache".split()
+    ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")
 )
 """Keywords of `dask.compute` and of the threaded scheduler; any other is taken for a slip of the pen."""
 
