@@ -25,7 +25,7 @@ from tests.readers.judgements import assert_chunk_map, assert_survives_change
 from tests.readers.protocol import assert_reads
 from tests.written import DTYPES, GZIP, assert_every_reader, columns, values, write
 
-EDGE = {"chunks": (4, 3)}
+EDGE: dict[str, Any] = {"chunks": (4, 3)}
 SHAPE = (10, 7)
 
 LAYOUTS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
