@@ -29,7 +29,7 @@ def decode_attribute(body: bytes) -> Attribute:
         A shared datatype or dataspace, or a datatype that streamh5 does not write.
     """
     fields = Fields(body, "attribute message")
-    fields.expect(3, 1, "version")
+    fields.expect_version(3, older=(1, 2))
     flags = fields.uint(1, "flags")
     if flags & ~_SHARED_FLAGS:
         raise fields.error(f"flags are {flags:#04x}, with reserved bits")

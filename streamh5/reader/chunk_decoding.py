@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
     from streamh5.format.filter_pipeline import FilterRecord
 
-isal_zlib: Any
-try:
-    from isal import isal_zlib
-except ImportError:  # no wheel for this platform
-    isal_zlib = zlib
-
 __all__ = ["ChunkDecoder", "chunk_decoder", "is_checksummed"]
 
 Bytes: TypeAlias = bytes | memoryview
@@ -40,7 +34,6 @@ DEFLATE, SHUFFLE, FLETCHER32, BZIP2, BLOSC, LZ4, ZSTD = 1, 2, 3, 307, 32001, 320
 
 _PIECE_NBYTES = 1 << 20
 _SIZEOF_FLETCHER32 = 4
-_STREAM_ERRORS = (zlib.error, isal_zlib.error)
 _CHECKSUMMED = frozenset({DEFLATE, FLETCHER32, BZIP2})
 """zlib streams end with Adler-32, bzip2 blocks with a CRC; zstd, LZ4 and Blosc as HDF5 uses them have none."""
 
@@ -128,7 +121,8 @@ def _inflate(data: Bytes, most: int, record: FilterRecord) -> bytes:
 
 def _inflated_nbytes(data: Bytes, most: int, keep: Callable[[bytes], object] | None = None) -> int:
     """Inflate a zlib stream piece by piece and return its size."""
-    stream = isal_zlib.decompressobj()
+    # ISA-L would take half the time, but it accepts incomplete Huffman codes, which zlib, and so HDF5, refuses.
+    stream = zlib.decompressobj()
     nbytes = 0
     try:
         for start in range(0, len(data), _PIECE_NBYTES):
@@ -148,7 +142,7 @@ def _inflated_nbytes(data: Bytes, most: int, keep: Callable[[bytes], object] | N
                 if n_behind:
                     raise FormatError(f"{n_behind:,} bytes are left behind its zlib stream")
                 return nbytes
-    except _STREAM_ERRORS as error:
+    except zlib.error as error:
         raise FormatError(f"its zlib stream is damaged: {error}") from error
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 

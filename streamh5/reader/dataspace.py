@@ -19,9 +19,11 @@ def decode_dataspace(body: bytes) -> Dataspace:
     ------
     FormatError
         A field is wrong.
+    ForeignStructureError
+        An older version.
     """
     fields = Fields(body, "dataspace message")
-    fields.expect(2, 1, "version")
+    fields.expect_version(2, older=(1,))
     rank = fields.uint(1, "dimensionality")
     flags = fields.uint(1, "flags")
     space_type = fields.uint(1, "type")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamh5.errors import FormatError
+from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH
 
@@ -96,6 +96,22 @@ class Fields:
         found = self.uint(nbytes, field)
         if found != value:
             raise self.error(f"{field} is {found:,}, where {value:,} must be")
+
+    def expect_version(self, version: int, *, older: tuple[int, ...] = ()) -> None:
+        """Read the version of the structure.
+
+        Raises
+        ------
+        ForeignStructureError
+            One of the `older` versions, which streamh5 does not write.
+        FormatError
+            Any other one.
+        """
+        found = self.uint(1, "version")
+        if found in older:
+            raise ForeignStructureError(f"{self.structure}: version {found}, streamh5 writes {version}")
+        if found != version:
+            raise self.error(f"version is {found}, where {version} must be")
 
     def expect_signature(self, signature: bytes) -> None:
         """Read the signature of the structure."""

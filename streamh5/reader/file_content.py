@@ -16,6 +16,7 @@ from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock
 from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.elements import check_elements, has_references
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
@@ -190,7 +191,7 @@ class _Walk:
     def _visit(self, path: str, address: int) -> list[tuple[str, int]]:
         """Read the object at `address` and return those that it links to."""
         header = read_object_header(self._file, self._map, path, address)
-        messages = decode_object(header)
+        messages = decode_object(header, DenseStorage(self._file, self._map, path))
         self._stated_links[address] = messages.common.n_links
         for problem in messages.common.unchecked:
             self._content.add_unchecked(path, address, problem)

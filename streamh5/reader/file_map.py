@@ -98,6 +98,15 @@ class FileMap:
         """Extents other than chunks."""
         return len(self._extents)
 
+    def structures(self) -> tuple[Extent, ...]:
+        """Return all extents but chunks, in the order in which they were reached."""
+        return tuple(self._extents)
+
+    def is_unused(self, address: int) -> bool:
+        """Whether no extent covers the byte at `address`."""
+        starts, stops = self._gaps()
+        return bool(((starts <= address) & (address < stops)).any())
+
     def claim(self, kind: Kind, owner: str, address: int, nbytes: int) -> None:
         """Enter the extent of one structure, which lies inside the file.
 

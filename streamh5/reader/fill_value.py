@@ -19,9 +19,11 @@ def decode_fill_value(body: bytes) -> FillValue:
     ------
     FormatError
         A field is wrong.
+    ForeignStructureError
+        An older version.
     """
     fields = Fields(body, "fill value message")
-    fields.expect(3, 1, "version")
+    fields.expect_version(3, older=(1, 2))
     flags = fields.uint(1, "flags")
     allocation_time, write_time = flags & 3, flags >> _WRITE_TIME_SHIFT & 3
     if flags > 0x3F or not allocation_time or write_time > WriteTime.IF_SET:

@@ -18,9 +18,11 @@ def decode_filter_pipeline(body: bytes) -> tuple[FilterRecord, ...]:
     ------
     FormatError
         A field is wrong.
+    ForeignStructureError
+        An older version.
     """
     fields = Fields(body, "filter pipeline message")
-    fields.expect(2, 1, "version")
+    fields.expect_version(2, older=(1,))
     n_filters = fields.uint(1, "number of filters")
     if n_filters > MAX_FILTERS:
         raise fields.error(f"{n_filters} filters; HDF5 allows {MAX_FILTERS}")

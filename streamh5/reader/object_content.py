@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import ForeignStructureError, FormatError
@@ -36,6 +36,7 @@ from streamh5.reader.link import decode_group_info, decode_link, decode_link_inf
 
 if TYPE_CHECKING:
     from streamh5.format.object_header import Message
+    from streamh5.reader.dense_storage import DenseStorage
     from streamh5.reader.object_header import ObjectHeader
 
 __all__ = ["DatasetMessages", "GroupMessages", "ObjectMessages", "decode_object"]
@@ -116,8 +117,8 @@ class DatasetMessages:
         )
 
 
-def decode_object(header: ObjectHeader) -> GroupMessages | DatasetMessages:
-    """Decode the messages of a group or dataset and check that they go together.
+def decode_object(header: ObjectHeader, dense: DenseStorage) -> GroupMessages | DatasetMessages:
+    """Decode the messages of a group or dataset, read its dense storage, and check that all go together.
 
     Raises
     ------
@@ -146,11 +147,11 @@ def decode_object(header: ObjectHeader) -> GroupMessages | DatasetMessages:
             raise FormatError(f"object header: two messages of type {message_type:#04x}")
         else:
             found[message_type] = value
-    common = _common(found, lists[MessageType.ATTRIBUTE], unchecked)
+    common = _common(found, lists[MessageType.ATTRIBUTE], unchecked, dense)
     if MessageType.DATA_LAYOUT in found:
         return _dataset(found, common)
     if MessageType.LINK_INFO in found:
-        return _group(found[MessageType.LINK_INFO], lists[MessageType.LINK], common)
+        return _group(found[MessageType.LINK_INFO], lists[MessageType.LINK], common, dense)
     types = ", ".join(f"{message_type:#04x}" for message_type in found)
     raise ForeignStructureError(f"an object that is neither group nor dataset: messages {types or 'none'}")
 
@@ -164,25 +165,29 @@ def _decode_message(message: Message) -> Any:
     return decode(message.body)
 
 
-def _common(found: dict[int, Any], attributes: list[Attribute], unchecked: list[str]) -> ObjectMessages:
+def _common(
+    found: dict[int, Any], attributes: list[Attribute], unchecked: list[str], dense: DenseStorage
+) -> ObjectMessages:
     info: AttributeInfo | None = found.get(MessageType.ATTRIBUTE_INFO)
+    if info is not None:
+        try:
+            attributes += dense.attributes(info)
+        except ForeignStructureError as error:
+            unchecked.append(str(error))
     if len({attribute.name for attribute in attributes}) < len(attributes):
         raise FormatError("object header: two attributes of one name")
     if attributes and info is None:
         raise FormatError(f"object header: {len(attributes)} attributes, but no attribute info message")
-    if info is not None and info.fractal_heap_address != UNDEFINED_ADDRESS:
-        unchecked.append("attributes in dense storage")
     n_links = found.get(MessageType.REFERENCE_COUNT, 1)
     return ObjectMessages(tuple(attributes), n_links, tuple(unchecked))
 
 
-def _group(info: LinkInfo, links: list[Link], common: ObjectMessages) -> GroupMessages:
+def _group(info: LinkInfo, links: list[Link], common: ObjectMessages, dense: DenseStorage) -> GroupMessages:
+    links += dense.links(info)
     if len({link.name for link in links}) < len(links):
         raise FormatError("object header: two links of one name")
     if any((link.creation_order is None) != (info.max_creation_index is None) for link in links):
         raise FormatError("object header: the links of a group disagree whether their order is tracked")
-    if info.fractal_heap_address != UNDEFINED_ADDRESS:
-        common = replace(common, unchecked=(*common.unchecked, "links in dense storage"))
     return GroupMessages(common, tuple(links))
 
 

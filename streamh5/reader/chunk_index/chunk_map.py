@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from streamh5.format.chunk_index.element import ChunkColumns
 
-__all__ = ["ChunkFrame", "ChunkMap", "chunk_map"]
+__all__ = ["ChunkFrame", "ChunkMap", "chunk_map", "grid_numbers"]
 
 _MAX_GRID_CHUNKS = 2**62
 """Chunk numbers stay exact in 8 bytes."""
@@ -176,6 +176,39 @@ def chunk_map(
         masks,
         impossible,
     )
+
+
+def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure: str) -> NDArray[np.int64]:
+    """Turn the coords of chunks into their numbers.
+
+    Parameters
+    ----------
+    frame
+        The dataset.
+    scaled
+        Coords along each dimension, ``(n,) uint64`` each.
+    structure
+        Where they come from, for the error.
+
+    Returns
+    -------
+    ndarray, ``(n,) int64``
+
+    Raises
+    ------
+    FormatError
+        A chunk is outside the shape, or there twice.
+    """
+    numbers = np.zeros(len(scaled[0]), np.int64)
+    if frame.n_max_chunks == 0 and len(numbers):
+        raise FormatError(f"{structure}: {len(numbers):,} chunks of a dataset of shape {frame.shape}")
+    for size, coords in zip(frame.max_grid, scaled, strict=True):
+        if len(coords) and int(coords.max()) >= size:
+            raise FormatError(f"{structure}: a chunk has coordinate {int(coords.max()):,} where {size:,} fit")
+        numbers = numbers * size + coords.astype(np.int64)
+    if len(np.unique(numbers)) < len(numbers):
+        raise FormatError(f"{structure}: a chunk is there twice")
+    return numbers
 
 
 def _stored_nbytes(

@@ -22,6 +22,7 @@ from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_ma
 from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
 from streamh5.reader.chunk_index.fixed_array import read_fixed_array
+from streamh5.reader.chunk_index.v2_btree import read_chunk_btree
 
 if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
@@ -72,7 +73,7 @@ def read_chunk_map(
         case ExtensibleArray():
             return read_extensible_array(file, file_map, frame, layout.index)
         case V2BTree():
-            raise ForeignStructureError("a version 2 B-tree of chunks is not checked")
+            return read_chunk_btree(file, file_map, frame, layout.index)
 
 
 def _read_single_chunk(file: FileBytes, frame: ChunkFrame, index: SingleChunk) -> ChunkMap:

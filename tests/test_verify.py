@@ -1,0 +1,361 @@
+"""Verification: good files are good, and no damage that the format can show goes unseen."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5.cli import main
+from streamh5.errors import FormatError, SpecError, UnreadableError
+from streamh5.format.checksum import lookup3
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_content import read_file_content
+from streamh5.reader.file_map import Kind
+from streamh5.verification.verify import Verification
+
+RNG = np.random.default_rng(4)
+
+
+def protected_file(path: Path) -> Path:
+    """Write a small file all of whose data has a checksum."""
+    rows = np.arange(6 * 100, dtype="u2").reshape(6, 100)
+    with streamh5.File(path, "w") as file:
+        file.attrs["run"] = 7
+        file.create_dataset(
+            "a/gzip", shape=(6, 100), dtype="u2", chunks=(2, 50), compression="gzip", shuffle=True
+        )[:, :] = rows
+        file.create_dataset(
+            "sum", shape=(6, 10), dtype="u2", chunks=(3, 5), compression=None, fletcher32=True
+        )[:, :] = rows[:, :10]
+        one = file.create_dataset("one", shape=(40,), dtype="i4", chunks=(40,), compression="gzip")
+        one[:] = np.arange(40, dtype="i4")
+        one.attrs["scale"] = np.array([1.5, 2.5])
+        file.create_dataset("scalar", data=3.5)
+    return path
+
+
+def everything(path: Path) -> dict[str, Any]:
+    """Read all values and attributes with h5py."""
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+
+        def visit(name: str, node: Any) -> None:
+            for key, value in node.attrs.items():
+                found[f"{name}@{key}"] = np.asarray(value).tolist()
+            if isinstance(node, h5py.Dataset):
+                found[name] = node[()].tolist()
+
+        visit("/", file)
+        file.visititems(visit)
+    return found
+
+
+def is_reported(content: bytes) -> bool:
+    try:
+        report = Verification(FileBytes(content), "memory").run(with_h5py=False)
+    except FormatError:
+        return True
+    return not report.ok
+
+
+def seal(content: bytearray, blocks: list[tuple[int, int]]) -> bytes:
+    """Give blocks that end with a checksum the right one."""
+    for address, nbytes in blocks:
+        checksum = lookup3(content[address : address + nbytes - 4])
+        content[address + nbytes - 4 : address + nbytes] = checksum.to_bytes(4, "little")
+    return bytes(content)
+
+
+def metadata_blocks(content: bytes) -> list[tuple[int, int]]:
+    found = read_file_content(FileBytes(content))
+    kinds = (Kind.SUPERBLOCK, Kind.HEADER, Kind.INDEX)
+    return [(one.address, one.nbytes) for one in found.file_map.structures() if one.kind in kinds]
+
+
+def test_verify_of_a_good_file_is_ok_and_counts_what_is_there(tmp_path: Path) -> None:
+    report = streamh5.verify(protected_file(tmp_path / "good.h5"))
+    assert report.ok
+    assert (report.n_groups, report.n_datasets, report.n_attributes) == (2, 4, 2)
+    assert (report.n_chunks, report.n_decoded_chunks) == (6 + 4 + 1, 6 + 4 + 1)
+    assert report.unprotected_nbytes == 0
+    assert "good" in repr(report)
+    assert report.compared_with is not None
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [
+        pytest.param((None,), id="one-bit-a-byte"),
+        pytest.param(range(8), marks=pytest.mark.campaign, id="all-bits"),
+    ],
+)
+def test_verify_of_every_flipped_byte_reports_it_or_reads_the_same(tmp_path: Path, bits: Any) -> None:
+    """What passes must be unused bytes, or the last bits of a deflate stream, which no reader looks at."""
+    path = protected_file(tmp_path / "good.h5")
+    good = path.read_bytes()
+    values = everything(path)
+    content = read_file_content(FileBytes(good))
+    zlib_ends = set()
+    for dataset in content.datasets:
+        if dataset.chunk_map is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
+            stops = dataset.chunk_map.addresses + dataset.chunk_map.stored_nbytes
+            zlib_ends |= set((stops - 5).tolist())  # the byte before Adler-32
+    unseen = []
+    for position in range(len(good)):
+        for bit in bits:
+            flipped = bytearray(good)
+            flipped[position] ^= 1 << (position % 8 if bit is None else bit)
+            if not is_reported(bytes(flipped)):
+                unseen.append((position, bytes(flipped)))
+    for position, flipped_content in unseen:
+        path.write_bytes(flipped_content)
+        assert everything(path) == values, position
+        assert position in zlib_ends or content.file_map.is_unused(position), position
+
+
+def test_verify_of_a_file_cut_at_every_length_reports_it(tmp_path: Path) -> None:
+    good = protected_file(tmp_path / "good.h5").read_bytes()
+    assert not is_reported(good)
+    assert [nbytes for nbytes in range(len(good)) if not is_reported(good[:nbytes])] == []
+
+
+def test_verify_of_bytes_changed_under_right_checksums_ends_in_a_report(tmp_path: Path) -> None:
+    """A liar can compute checksums: nothing but our errors and reports may come of it."""
+    good = protected_file(tmp_path / "good.h5").read_bytes()
+    blocks = metadata_blocks(good)
+    for address, nbytes in blocks:
+        for position in range(address, address + nbytes - 4):
+            for value in (0x00, 0x01, 0x7F, 0xFF):
+                changed = bytearray(good)
+                changed[position] = value
+                is_reported(seal(changed, [(address, nbytes)]))
+
+
+def test_verify_of_a_string_in_the_heap_says_that_nothing_protects_it(tmp_path: Path) -> None:
+    path = tmp_path / "heap.h5"
+    with streamh5.File(path, "w") as file:
+        file.attrs["note"] = "hello world"
+    good = path.read_bytes()
+    assert streamh5.verify(path).unprotected_nbytes == 4096
+    start = good.index(b"GCOL")
+    text = good.index(b"hello world")
+    seen = [
+        is_reported(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :]) for at in range(start, text + 11)
+    ]
+    # The string: a flipped high bit is no UTF-8. The object's reference count is for writers only.
+    reference_count = (16 + 2, 16 + 3)
+    assert [at for at, is_seen in enumerate(seen) if not is_seen] == list(reference_count)
+
+
+@pytest.mark.parametrize("libver", [("v110", "v110"), ("v110", "v114"), "latest"])
+def test_verify_of_files_that_h5py_wrote_is_ok(tmp_path: Path, libver: Any) -> None:
+    path = tmp_path / "h5py.h5"
+    values = RNG.integers(0, 9, (1500, 40)).astype("i2")
+    with h5py.File(path, "w", libver=libver) as file:
+        file.attrs["text"] = "hello"
+        file.create_dataset("paged", data=values, chunks=(3, 4), compression="gzip", fletcher32=True)
+        file.create_dataset("raw", data=values, chunks=(1, 20))
+        file.create_dataset("one", data=values, chunks=values.shape, compression=4, shuffle=True)
+        file.create_dataset("rows", data=values, chunks=(2, 8), maxshape=(None, 40), compression=1)
+        file.create_dataset("columns", data=values, chunks=(50, 1), maxshape=(1500, None))
+        sparse = file.create_dataset("sparse", shape=(30000,), chunks=(10,), dtype="f4", compression="gzip")
+        sparse[15000:15100] = 1
+        file.create_dataset("both", data=values, chunks=(9, 8), maxshape=(None, None), compression="gzip")
+        file.create_dataset("both raw", data=values, chunks=(9, 8), maxshape=(None, None))
+        for i in range(3000):
+            file[f"many/{i}"] = h5py.SoftLink("/one")
+            if i < 300:
+                file["one"].attrs[f"number {i}"] = "x" * i
+        file.create_dataset("empty", shape=(10, 10), chunks=(2, 2), dtype="f8")
+        file["contiguous"] = values
+        file["names"] = np.array([b"a", b"bc"])
+        file["alias"] = file["one"]
+        file["soft"] = h5py.SoftLink("/one")
+        file["loop/back"] = file["/"]
+        file.attrs["where"] = file["one"].ref
+        n_chunks = sum(
+            node.id.get_num_chunks()
+            for name, node in file.items()
+            if isinstance(node, h5py.Dataset) and node.chunks and name not in ("alias", "soft")
+        )
+    report = streamh5.verify(path)
+    assert report.ok, report
+    assert report.n_chunks == report.n_decoded_chunks == n_chunks
+
+
+def change(path: Path, **options: Any) -> None:
+    with h5py.File(path, "r+", **options) as file:
+        file["sum"][0:3, 0:5] = 1
+        file["a"].attrs["later"] = np.arange(5)
+        file["b/c"] = np.arange(20)
+        for i in range(20):
+            file["one"].attrs[f"number {i}"] = i
+        del file["scalar"]
+
+
+def test_verify_of_a_file_changed_by_h5py_is_ok(tmp_path: Path) -> None:
+    path = protected_file(tmp_path / "good.h5")
+    change(path, libver=("v110", "v114"))
+    report = streamh5.verify(path)
+    assert report.ok, report
+    assert report.n_attributes == 1 + 1 + 1 + 20
+
+
+def test_verify_of_a_file_changed_in_the_old_format_is_not_checked_but_not_damaged(tmp_path: Path) -> None:
+    path = protected_file(tmp_path / "good.h5")
+    change(path)
+    report = streamh5.verify(path)
+    assert (report.ok, report.damaged, report.complete) == (False, False, False), report
+    assert "version 1" in report.unchecked[0].problem
+
+
+def test_verify_of_a_filter_unknown_here_asks_h5py_or_is_not_ok(tmp_path: Path) -> None:
+    path = tmp_path / "lzf.h5"
+    with h5py.File(path, "w", libver=("v110", "v114")) as file:
+        file.create_dataset("x", data=np.arange(100), chunks=(30,), compression="lzf")
+    report = streamh5.verify(path)
+    assert (report.ok, report.n_decoded_chunks) == (True, 4)
+    report = streamh5.verify(path, with_h5py=False)
+    assert (report.ok, report.damaged, report.n_decoded_chunks, report.n_undecoded_chunks) == (
+        False,
+        False,
+        0,
+        4,
+    )
+    assert "NOT decoded" in repr(report)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        hdf5plugin.Zstd(),
+        hdf5plugin.LZ4(),
+        hdf5plugin.LZ4(nbytes=64),
+        hdf5plugin.Blosc(),
+        hdf5plugin.BZip2(),
+    ],
+    ids=["zstd", "lz4", "lz4-blocks", "blosc", "bzip2"],
+)
+def test_verify_of_plugin_filters_decodes_what_hdf5plugin_wrote(tmp_path: Path, options: Any) -> None:
+    path = tmp_path / "plugin.h5"
+    values = RNG.integers(0, 9, (100, 20))
+    with h5py.File(path, "w", libver=("v110", "v114")) as file:
+        file.create_dataset("x", data=values, chunks=(7, 20), **options)
+    report = streamh5.verify(path, with_h5py=False)
+    assert (report.ok, report.n_decoded_chunks) == (True, 15)
+    with h5py.File(path) as file:
+        info = file["x"].id.get_chunk_info(3)
+    content = bytearray(path.read_bytes())
+    content[info.byte_offset : info.byte_offset + info.size] = bytes(info.size)
+    path.write_bytes(content)
+    report = streamh5.verify(path, with_h5py=False)
+    assert [(chunk.coords, chunk.address) for chunk in report.damaged_chunks] == [((3, 0), info.byte_offset)]
+
+
+def test_verify_of_damaged_chunks_names_each_with_coordinates_and_address(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.h5"
+    with streamh5.File(path, "w") as file:
+        data = file.create_dataset("x", shape=(50, 60), dtype="f4", chunks=(10, 20), compression="gzip")
+        data[:, :] = RNG.integers(0, 9, (50, 60)).astype("f4")
+    with h5py.File(path) as file:
+        infos = [file["x"].id.get_chunk_info_by_coord(origin) for origin in ((10, 20), (40, 0))]
+    content = bytearray(path.read_bytes())
+    for info in infos:
+        content[info.byte_offset + info.size // 2] ^= 0x10
+    path.write_bytes(content)
+    report = streamh5.verify(path)
+    assert not report.ok
+    assert report.n_damaged_chunks == 2
+    found = sorted(
+        (one.path, one.coords, one.origin, one.address, one.stored_nbytes) for one in report.damaged_chunks
+    )
+    assert found == [
+        ("/x", coords, info.chunk_offset, info.byte_offset, info.size)
+        for coords, info in zip([(1, 1), (4, 0)], infos, strict=True)
+    ]
+    assert "/x chunk (1, 1)" in repr(report)
+
+
+@pytest.mark.parametrize("n_raw", [79, 81, 10**7])
+def test_verify_of_a_chunk_that_decodes_to_another_size_reports_it(tmp_path: Path, n_raw: int) -> None:
+    path = tmp_path / "bomb.h5"
+    with streamh5.File(path, "w") as file:
+        data = file.create_dataset(
+            "x", shape=(20,), dtype="f4", chunks=(20,), compression="gzip", shuffle=False
+        )
+        data.write_direct_chunk((0,), zlib.compress(bytes(n_raw), 9))
+    report = streamh5.verify(path)
+    assert report.n_damaged_chunks == 1
+    assert "decodes to" in report.damaged_chunks[0].problem
+
+
+def test_verify_without_data_decodes_nothing(tmp_path: Path) -> None:
+    report = streamh5.verify(protected_file(tmp_path / "good.h5"), data=False)
+    assert (report.ok, report.checked_data, report.n_decoded_chunks) == (True, False, 0)
+
+
+def test_verify_progress_counts_all_stored_bytes(tmp_path: Path) -> None:
+    path = protected_file(tmp_path / "good.h5")
+    seen: list[tuple[int, int]] = []
+    streamh5.verify(path, progress=lambda done, total: seen.append((done, total)))
+    with h5py.File(path) as file:
+        stored = sum(file[name].id.get_storage_size() for name in ("a/gzip", "sum", "one"))
+    assert seen[-1] == (stored, stored)
+
+
+def test_verify_of_an_old_superblock_says_which(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(FormatError, match="superblock: version 0"):
+        streamh5.verify(tmp_path / "old.h5")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no", bytes(5000)])
+def test_verify_of_what_is_no_hdf5_file_raises_format_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "no.h5").write_bytes(content)
+    with pytest.raises(FormatError):
+        streamh5.verify(tmp_path / "no.h5")
+
+
+def test_verify_of_what_cannot_be_read_raises_unreadable_error(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableError, match="No such file"):
+        streamh5.verify(tmp_path / "missing.h5")
+    with pytest.raises(UnreadableError, match="not a regular file"):
+        streamh5.verify(tmp_path)
+    with pytest.raises(UnreadableError):
+        streamh5.verify("a\0b")
+
+
+def test_verify_with_no_jobs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="at least 1"):
+        streamh5.verify(tmp_path, jobs=0)
+
+
+def test_cli_verify_ends_with_0_for_good_1_for_damaged_2_for_unreadable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = protected_file(tmp_path / "good.h5")
+    assert main(["verify", str(path), "--jobs", "2"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(path), "--json", "--no-data"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(path.read_bytes()[:-20])
+    assert main(["verify", str(cut), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["ok"], report["damaged"]) == (False, True)
+    assert main(["verify", str(tmp_path / "none.h5")]) == 2
+    assert "No such file" in capsys.readouterr().err
+    lzf = tmp_path / "lzf.h5"
+    with h5py.File(lzf, "w", libver=("v110", "v114")) as file:
+        file.create_dataset("x", data=np.arange(100), chunks=(30,), compression="lzf")
+    assert main(["verify", str(lzf)]) == 0
+    assert main(["verify", str(lzf), "--no-h5py"]) == 2
