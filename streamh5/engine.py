@@ -6,6 +6,7 @@ state        calls                        what happens
 defining     create_*, set_attribute      the tree grows
              begin                        -> streaming: the front region is laid out
              resume                       -> streaming, with a front region from before
+             extend_file                  -> streaming, behind the end of a file that exists
 streaming    create_*, set_attribute      new objects go to the end of the file
              reserve, record              chunks get addresses and are entered in their table
              snapshot                     index, headers, superblock of what is there come out
@@ -39,7 +40,17 @@ from streamh5.plan.chunk_table import ChunkTable
 from streamh5.plan.header_plan import HeaderPlan, Places
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.reference import SIZEOF_REFERENCE
-from streamh5.plan.tree import DatasetNode, GroupNode, LinkedTarget, Node, Region, find, make_parents, walk
+from streamh5.plan.tree import (
+    DatasetNode,
+    GroupNode,
+    LinkedTarget,
+    Node,
+    Region,
+    StoredObject,
+    find,
+    make_parents,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,11 +155,13 @@ class Engine:
         """Set an attribute of an object; one of the same name is replaced."""
         with self._in(State.DEFINING, State.STREAMING):
             node.attributes[attribute.name] = attribute
+            _mark_changed(node)
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
         with self._in(State.DEFINING, State.STREAMING):
             del node.attributes[name]
+            _mark_changed(node)
 
     def begin(self) -> None:
         """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""
@@ -229,6 +242,13 @@ class Engine:
             self._adopt(self.root)
             self.state = State.STREAMING
 
+    def extend_file(self, root: GroupNode, end: int) -> None:
+        """Go on with a file that exists, behind its end; its groups are in `root`."""
+        with self._in(State.DEFINING):
+            self.root = root
+            self._cursor = AddressCursor(end)
+            self.state = State.STREAMING
+
     def finish(self) -> Iterator[tuple[int, bytes]]:
         """Encode everything that is not chunks, in its place in the front region where it fits.
 
@@ -253,9 +273,14 @@ class Engine:
 
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
         """Indexes first, then what needs all addresses: heap, dense storage, headers."""
-        nodes = list(walk(self.root))
-        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
         places = Places()
+        nodes = []
+        for node in walk(self.root):
+            if isinstance(node, GroupNode) and node.stored_address is not None and not _has_changed(node):
+                places.headers[node.path] = node.stored_address
+            else:
+                nodes.append(node)
+        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
 
         def resolve(reference: Reference) -> bytes:
             return self._resolve(reference, places)
@@ -299,7 +324,8 @@ class Engine:
                 f"an attribute refers to {reference.path}, which was not created; create it before the file is closed",
                 path=reference.path,
             )
-        return places.headers[node.path].to_bytes(SIZEOF_REFERENCE, "little")
+        address = node.address if isinstance(node, StoredObject) else places.headers[node.path]
+        return address.to_bytes(SIZEOF_REFERENCE, "little")
 
     def _adopt(self, node: Node) -> None:
         """Give an object the places that an earlier front region has for it."""
@@ -347,3 +373,17 @@ class Engine:
         except BaseException:
             self.state = State.FAILED
             raise
+
+
+def _mark_changed(node: Node) -> None:
+    if isinstance(node, GroupNode):
+        node.is_changed = True
+
+
+def _has_changed(group: GroupNode) -> bool:
+    """Whether a stored group, or a group in it whose header moves, has to be written again."""
+    return group.is_changed or any(
+        child.stored_address is None or _has_changed(child)
+        for child in group.links.values()
+        if isinstance(child, GroupNode)
+    )

@@ -10,13 +10,15 @@ from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
 from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset
 from streamh5.errors import InterruptedWriteError, ShapeError, SpecError
+from streamh5.existing_file import ExistingFile, read_existing
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.journal import decode_journal
 from streamh5.plan.chunk_shape import check_shape
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.plan.tree import DatasetNode, GroupNode, find
+from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, find
 from streamh5.recovery import Recovery
 from streamh5.session import Session
+from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.local_file import LocalFileSink, Sync
 
 if TYPE_CHECKING:
@@ -176,6 +178,8 @@ class Group:
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
         node = find(self._file.session.engine.root, path)
+        if isinstance(node, StoredObject):
+            raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
             raise KeyError(f"there is no object {path} in the file that is being written")
         return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
@@ -230,7 +234,9 @@ class File(Group):
     path
         The destination, or a `Sink`.
     mode
-        ``"w"`` replaces an existing file, ``"x"`` fails if there is one.
+        ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds objects to one
+        that streamh5 wrote, behind its end: it can be read at every moment, with the new objects
+        when the file is closed.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     threads
@@ -279,16 +285,23 @@ class File(Group):
             raise SpecError(
                 f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
             )
-        if mode not in ("w", "x"):
+        if mode not in ("w", "x", "a"):
             hint = "; read files with h5py" if mode == "r" else ""
-            raise SpecError(f"mode must be 'w' or 'x', not {mode!r}{hint}", mode=mode)
+            raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint}", mode=mode)
         self.track_order = track_order
         self.libver = libver
         self.resume_key = resume_key
         self.datasets: dict[str, Dataset] = {}
         sink: Sink
-        recovery = None
-        if isinstance(path, (str, os.PathLike)):
+        recovery = existing = None
+        if mode == "a" and isinstance(path, (str, os.PathLike)) and os.path.lexists(path):
+            if resume:
+                raise SpecError(
+                    "an addition to a file (mode 'a') is not resumed: it is made whole or not at all"
+                )
+            sink, existing = open_existing(path, sync=sync)
+            self.libver = libver = existing.libver
+        elif isinstance(path, (str, os.PathLike)):
             sink, recovery = open_local(path, overwrite=mode == "w", resume=resume, sync=sync)
         else:
             sink = path
@@ -298,6 +311,7 @@ class File(Group):
                 recovery=recovery,
                 keep=resume,
                 libver=libver,
+                existing=existing,
                 track_order=track_order,
                 header_slack=header_slack,
                 n_threads=threads,
@@ -385,6 +399,26 @@ class File(Group):
 
     def __repr__(self) -> str:
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
+
+
+def open_existing(path: str | os.PathLike[str], *, sync: Sync) -> tuple[AppendFileSink, ExistingFile]:
+    """Open a file that is added to, and read its groups.
+
+    Raises
+    ------
+    SinkError
+        See `AppendFileSink`.
+    SpecError
+        It is not a file to which streamh5 can add safely.
+    """
+    sink = AppendFileSink(path, sync=sync)
+    try:
+        existing = read_existing(sink.path)
+    except BaseException:
+        sink.abort()
+        raise
+    sink.end_of_file = existing.end_of_file
+    return sink, existing
 
 
 def open_local(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamh5.existing_file import ExistingFile
     from streamh5.filters import Buffer
     from streamh5.pipeline import Job
     from streamh5.plan.attribute_spec import AttributeSpec
@@ -77,6 +78,10 @@ class Session:
         An interrupted write that is taken up.
     keep
         On a failure, keep what is written so that it can be resumed.
+    libver
+        Oldest library that is to read the file.
+    existing
+        A file that is added to.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Session:
         recovery: Recovery | None = None,
         keep: bool = False,
         libver: str = "v110",
+        existing: ExistingFile | None = None,
     ) -> None:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
@@ -106,7 +112,7 @@ class Session:
         self._is_begun = False
         self._state = "open"
         self._lock = threading.RLock()
-        self._begin_lock = threading.Lock()  # its own: `close` holds the other while it waits for workers
+        self._begin_lock = threading.Lock()
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
         self._n_datasets = 0
@@ -114,6 +120,9 @@ class Session:
         # a session that is dropped without close ends as one that failed
         self._finalizer = weakref.finalize(self, self._give_up)
         self._recovery = recovery
+        if existing is not None:
+            self.engine.extend_file(existing.root, existing.end_of_file)
+            self._is_begun = True
         options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
         if recovery is None:
             self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), "sync": sink.sync, **options})

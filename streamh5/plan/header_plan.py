@@ -32,14 +32,15 @@ from streamh5.format.object_header import Message, encode_object_header, sizeof_
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.plan.chunk_index_plan import index_plan
-from streamh5.plan.tree import DatasetNode, GroupNode
+from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.format.link import LinkTarget
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.reference import Resolve
-    from streamh5.plan.tree import Node
+    from streamh5.plan.tree import LinkedTarget, Node
 
 __all__ = ["HeaderPlan", "Places"]
 
@@ -168,15 +169,16 @@ class HeaderPlan:
         if not isinstance(group, GroupNode):
             return []
         return [
-            Link(
-                name,
-                HardLink(self.places.headers.get(target.path, 0))
-                if isinstance(target, (GroupNode, DatasetNode))
-                else target,
-                order if group.track_order else None,
-            )
+            Link(name, self._link_target(target), order if group.track_order else None)
             for order, (name, target) in enumerate(group.links.items())
         ]
+
+    def _link_target(self, target: LinkedTarget) -> LinkTarget:
+        if isinstance(target, StoredObject):
+            return HardLink(target.address)
+        if isinstance(target, (GroupNode, DatasetNode)):
+            return HardLink(self.places.headers.get(target.path, 0))
+        return target
 
     def _attributes(self) -> list[Attribute]:
         return [spec.attribute(self.elements, self.resolve) for spec in self.node.attributes.values()]

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from streamh5.plan.chunk_table import ChunkTable
     from streamh5.plan.dataset_spec import DatasetSpec
 
-__all__ = ["DatasetNode", "GroupNode", "LinkedTarget", "Node", "Region", "find", "make_parents", "walk"]
+__all__ = [
+    "DatasetNode",
+    "GroupNode",
+    "LinkedTarget",
+    "Node",
+    "Region",
+    "StoredObject",
+    "find",
+    "make_parents",
+    "walk",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,21 @@ class Region:
     nbytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of a file that is added to, which stays as it is."""
+
+    path: str
+    address: int
+
+
 @dataclass(slots=True, eq=False)
 class GroupNode:
-    """A group: its links by name, in creation order, and its attributes."""
+    """A group: its links by name, in creation order, and its attributes.
+
+    ``stored_address`` is where a group of a file that is added to has its header, ``is_changed``
+    whether that no longer holds.
+    """
 
     path: str
     track_order: bool = False
@@ -41,6 +63,8 @@ class GroupNode:
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
     n_links: int = 1
+    stored_address: int | None = None
+    is_changed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -106,17 +130,17 @@ class DatasetNode:
 
 
 Node: TypeAlias = GroupNode | DatasetNode
-LinkedTarget: TypeAlias = GroupNode | DatasetNode | SoftLink | ExternalLink
+LinkedTarget: TypeAlias = GroupNode | DatasetNode | StoredObject | SoftLink | ExternalLink
 
 
-def find(root: GroupNode, path: str) -> Node | None:
+def find(root: GroupNode, path: str) -> Node | StoredObject | None:
     """Object at `path`; None when there is none."""
-    node: Node = root
+    node: Node | StoredObject = root
     for name in split_path(path):
         if not isinstance(node, GroupNode) or name not in node.links:
             return None
         target = node.links[name]
-        if not isinstance(target, (GroupNode, DatasetNode)):
+        if isinstance(target, (SoftLink, ExternalLink)):
             return None
         node = target
     return node
@@ -147,8 +171,10 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         group, n_found = child, n_found + 1
     if n_found == len(names) - 1 and names[-1] in group.links:
         taken = group.links[names[-1]]
-        kind = {GroupNode: "group", DatasetNode: "dataset"}.get(type(taken), "link")
+        kinds = {GroupNode: "group", DatasetNode: "dataset", StoredObject: "object of the file"}
+        kind = kinds.get(type(taken), "link")
         raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
+    group.is_changed = True
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)
         group.links[names[i]] = made

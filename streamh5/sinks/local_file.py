@@ -36,6 +36,7 @@ from streamh5.errors import (
     SpecError,
     StateError,
 )
+from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,9 +64,6 @@ BATCH_SECONDS = 2.0
 BATCH_NBYTES = 512 << 20
 """A batch of ``sync="batch"``: often enough to lose little, seldom enough not to wait for the disk
 all the time (tests/benchmarks, row "sync")."""
-
-MAX_BUFFERS = os.sysconf("SC_IOV_MAX")
-"""Buffers that one vectored write takes (1024 on Linux and macOS)."""
 
 
 class LocalFileSink:
@@ -167,7 +165,7 @@ class LocalFileSink:
         """Put `buffers`, one after the other, at `address`."""
         with self._writing() as fd:
             try:
-                self._write_vectored(fd, address, buffers)
+                write_vectored(self._system, fd, address, buffers)
             except OSError as error:
                 raise self._failed(f"writing at byte {address:,} failed", error) from error
 
@@ -334,7 +332,7 @@ class LocalFileSink:
             self._fsync(self._fd)
         if entries:
             try:
-                self._write_vectored(self._journal_fd, self._log_nbytes, [entries])
+                write_vectored(self._system, self._journal_fd, self._log_nbytes, [entries])
             except OSError as error:
                 raise self._failed("the journal could not be written", error) from error
             self._log_nbytes += len(entries)
@@ -383,29 +381,6 @@ class LocalFileSink:
         )
         failure.errno = error.errno
         return failure
-
-    def _write_vectored(self, fd: int, address: int, buffers: Sequence[Buffer]) -> None:
-        for start in range(0, len(buffers), MAX_BUFFERS):
-            group = buffers[start : start + MAX_BUFFERS]
-            nbytes = sum(map(len, group))
-            n_done = self._system.pwritev(fd, group, address)
-            if n_done < nbytes:
-                self._write_rest(fd, address, group, n_done)
-            address += nbytes
-
-    def _write_rest(self, fd: int, address: int, buffers: Sequence[Buffer], n_done: int) -> None:
-        """Go on after a short write (more than 2 GiB at once, a signal, a disk that fills up)."""
-        position = 0
-        for buffer in buffers:
-            piece = memoryview(cast("bytes", buffer))
-            skip = min(max(n_done - position, 0), len(piece))
-            position += len(piece)
-            piece = piece[skip:]
-            while len(piece):
-                n = self._system.pwrite(fd, piece, address + position - len(piece))
-                if n == 0:
-                    raise OSError(errno.EIO, "a write made no progress")
-                piece = piece[n:]
 
 
 def check_sync(sync: str) -> None:

@@ -5,9 +5,8 @@ The graph::
     source blocks -> realign (only where needed) -> store -> collect -> close
 
 ``store`` filters and writes a block in the worker thread that computed it, fused with the source by
-dask's own optimisation, and returns the records of its chunks. ``collect`` enters the records of up
-to `COLLECT_WIDTH` blocks in the chunk table, so that they do not pile up. A worker takes up its next
-block when it has stored this one: that is the backpressure.
+dask's own optimisation, and returns the records of its chunks. ``collect`` enters them in the chunk
+table. A worker takes up its next block when it has stored this one: that is the backpressure.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ import dask.base
 import dask.local
 import dask.threaded
 import numpy as np
+from dask.base import DaskMethodsMixin
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
@@ -37,7 +37,7 @@ from streamh5.progress import Progress
 from streamh5.sinks.local_file import check_destination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from streamh5.dataset import Dataset
     from streamh5.filters import FilterChain
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "Write", "check_scheduler"]
 
-COLLECT_WIDTH = 64
-"""Blocks whose records wait for one collect task: a few KiB each at most for one chunk a block."""
+RUN_LENGTH = 32
+"""Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order
+of blocks is the same from 8 on (tests/test_dask_order.py)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ class Target:
     spec: DatasetSpec
     chain: FilterChain
     array: da.Array
-    source: str
+    source: str | None
 
     def create(self, file: File, *, write_empty_chunks: bool = True) -> Dataset:
         """Create the dataset that the blocks go to."""
@@ -101,6 +102,7 @@ class Write:
         self._path = path
         self._name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
         self._targets = targets
+        self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
         self._prepare = prepare
         self._overwrite = overwrite
         self._options = options
@@ -121,7 +123,7 @@ class Write:
         try:
             self.open()
             if self._targets:
-                dask.base.compute([self._collected(target) for target in self._targets], **compute_kwargs)
+                dask.base.compute(self._collected(), **compute_kwargs)
             return self.close()
         except BaseException as error:
             self.abort()
@@ -132,50 +134,68 @@ class Write:
                     error.add_note("what is written is kept: call again with resume=True to go on")
             raise
 
-    def _collected(self, target: Target) -> da.Array:
-        """One task for each `COLLECT_WIDTH` blocks, which stores and enters them."""
-        path, array = target.spec.path, target.array
-        starts = [[0, *accumulate(extents)] for extents in array.chunks]
-        stored = array.map_blocks(
+    def _collected(self) -> _Collected:
+        """Return one task for each block of each array, which enters its records in the chunk table.
+
+        dask begins with the key that sorts last and follows what leads to it, so keys count down, and a
+        task waits for the one before it (in runs of `RUN_LENGTH`, because dask's ordering keeps for each
+        task all roots that it comes from). The arrays take turns. So blocks are computed in their order,
+        and what arrays share is dropped as soon as all have stored it (tests/test_dask_order.py). The
+        stores themselves do not wait for each other.
+        """
+        links: list[tuple[float, str, Any]] = []
+        stores = []
+        for target in self._targets:
+            stored, done = self._stored(target), self._done(target)
+            keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
+            links += [((i + 0.5) / len(keys), target.spec.path, key) for i, key in enumerate(keys)]
+            stores.append(stored)
+        links.sort(key=lambda link: link[0])
+        name = f"collect-{self._token}"
+        names = [f"{name}-{len(links) - i:012d}" for i in range(len(links))]
+        layer: dict[Any, Any] = {}
+        for i, (_, path, key) in enumerate(links):
+            layer[names[i]] = (_collect, self, path, key, names[i - 1] if i % RUN_LENGTH else None)
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=stores)  # type: ignore[arg-type]
+        return _Collected(graph, names)
+
+    def _stored(self, target: Target) -> da.Array:
+        """One task for each block, which stores it and returns its records."""
+        return target.array.map_blocks(
             _store,  # type: ignore[arg-type]
             self,
-            path,
-            starts,
+            target.spec.path,
             dtype=RECORD,
-            chunks=tuple((1,) * n for n in array.numblocks),
-            meta=np.empty((0,) * array.ndim, RECORD),
-            name=f"store-{path}-{self._token}",
+            chunks=tuple((1,) * n for n in target.array.numblocks),
+            meta=np.empty((0,) * target.array.ndim, RECORD),
+            name=f"store-{target.spec.path}-{self._token}",
         )
-        name = f"collect-{path}-{self._token}"
-        done = self._done(target, starts)
-        keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
-        groups = [keys[i : i + COLLECT_WIDTH] for i in range(0, len(keys), COLLECT_WIDTH)]
-        layer: dict[Any, Any] = {(name, i): (_collect, self, path, group) for i, group in enumerate(groups)}
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[stored])
-        return da.Array(graph, name, ((1,) * len(groups),), meta=np.empty(0, np.int64))
 
-    def _done(self, target: Target, starts: list[list[int]]) -> set[tuple[int, ...]]:
+    def _done(self, target: Target) -> set[tuple[int, ...]]:
         """Blocks that an interrupted write has stored; the graph leaves them out."""
         if self._file is None or not self._options["resume"] or target.spec.chunks is None:
             return set()
         dataset = self._file.datasets[target.spec.path]
         done = set()
         for block_id in np.ndindex(*target.array.numblocks):
-            origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
-            shape = tuple(starts[axis][i + 1] - starts[axis][i] for axis, i in enumerate(block_id))
+            origin, shape = self.block(target.spec.path, block_id)
             if dataset.is_stored(origin, shape):
                 done.add(block_id)
                 self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
         return done
 
+    def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Origin and shape of a block of the array that goes to `path`."""
+        starts = self._starts[path]
+        origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
+        return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+
     def delayed(self) -> Delayed:
         """Return the whole write as one task, with the arrays' own optimisation done."""
         name = f"write-{self._token}"
-        collected = [self._collected(target) for target in self._targets]
-        keys = [key for array in collected for key in flatten(array.__dask_keys__())]
-        graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in collected))
-        if collected:
-            graph = collected[0].__dask_optimize__(graph, keys)
+        collected = self._collected()
+        keys = collected.__dask_keys__()
+        graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
         return Delayed(name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}}))
 
@@ -238,6 +258,26 @@ class Write:
         )
 
 
+class _Collected(DaskMethodsMixin):
+    """The collect tasks of a write, optimised as arrays are."""
+
+    __dask_optimize__ = staticmethod(da.Array.__dask_optimize__)
+    __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
+
+    def __init__(self, graph: HighLevelGraph, keys: list[str]) -> None:
+        self._graph = graph
+        self._keys = keys
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self._graph
+
+    def __dask_keys__(self) -> list[str]:
+        return self._keys
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
+        return sum, ()
+
+
 def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
     """Refuse a scheduler whose tasks run in other processes.
 
@@ -252,7 +292,8 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
         get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
     except ValueError as error:
         raise SchedulerError(
-            f"dask has no scheduler {scheduler!r}; pass scheduler='threads' or 'synchronous'", scheduler=scheduler
+            f"dask has no scheduler {scheduler!r}; pass scheduler='threads' or 'synchronous'",
+            scheduler=scheduler,
         ) from error
     if get in (dask.threaded.get, dask.local.get_sync):
         return
@@ -266,12 +307,9 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
     )
 
 
-def _store(
-    block: Any, write: Write, path: str, starts: list[list[int]], block_id: tuple[int, ...] | None = None
-) -> ChunkRecords:
+def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
     dataset = write.dataset(path)
-    origin = tuple(starts[axis][i] for axis, i in enumerate(block_id or ()))
-    expected = tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id or ()))
+    origin, expected = write.block(path, block_id or ())
     if np.shape(block) != expected:
         raise BlockError(
             f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
@@ -292,13 +330,9 @@ def _store(
     return records
 
 
-def _collect(write: Write, path: str, parts: Iterable[ChunkRecords]) -> np.ndarray[Any, Any]:
-    dataset = write.dataset(path)
-    n_chunks = 0
-    for records in parts:
-        dataset.record(records)
-        n_chunks += len(records)
-    return np.array([n_chunks])
+def _collect(write: Write, path: str, records: ChunkRecords, _before: object) -> int:
+    write.dataset(path).record(records)
+    return len(records)
 
 
 def _close(write: Write, counts: object) -> WriteSummary:

@@ -1,0 +1,106 @@
+"""What is in a file that new objects are added to (mode "a"), read with our own strict reader.
+
+Only headers are read: groups become nodes of the new tree, datasets keep their address. A group
+that nothing is added to is not written again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamh5.errors import FormatError, SpecError
+from streamh5.format.link import HardLink
+from streamh5.format.object_header import MessageType
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.plan.attribute_spec import AttributeSpec
+from streamh5.plan.tree import GroupNode, StoredObject
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_map import FileMap
+from streamh5.reader.object_content import GroupMessages, decode_object
+from streamh5.reader.object_header import read_object_header
+from streamh5.reader.superblock import decode_superblock
+
+if TYPE_CHECKING:
+    import os
+
+    from streamh5.format.attribute import Attribute
+
+__all__ = ["ExistingFile", "read_existing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingFile:
+    """The groups of a file, where it ends, and for which readers it was written."""
+
+    root: GroupNode
+    end_of_file: int
+    libver: str
+
+
+def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
+    """Read the groups of a file.
+
+    Raises
+    ------
+    SpecError
+        It has structures that streamh5 does not write, so nothing can be added safely.
+    FormatError
+        It is damaged, or no HDF5 file.
+    """
+    with FileBytes(path) as file:
+        try:
+            superblock = decode_superblock(file.read(0, min(SIZEOF_SUPERBLOCK, file.nbytes), "superblock"))
+            if superblock.base_address or superblock.extension_address != UNDEFINED_ADDRESS:
+                raise FormatError("superblock: a user block or a superblock extension")
+            if superblock.end_of_file > file.nbytes:
+                raise FormatError(
+                    f"the file must have {superblock.end_of_file:,} bytes, it has {file.nbytes:,}"
+                )
+            file.limit(superblock.end_of_file)
+            root = _Walk(file).read("/", superblock.root_address)
+        except FormatError as error:
+            raise SpecError(
+                f"{path}: nothing can be added to this file without risk, because it is damaged or was not written by "
+                f"streamh5 ({error}); add to it with h5py, or write a new file",
+                path=str(path),
+            ) from error
+    if not isinstance(root, GroupNode):
+        raise SpecError(f"{path}: its root group is shared with another name; add to the file with h5py")
+    return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
+
+
+class _Walk:
+    def __init__(self, file: FileBytes) -> None:
+        self._file = file
+        self._map = FileMap(file.nbytes)
+        self._seen: set[int] = set()
+
+    def read(self, path: str, address: int) -> GroupNode | StoredObject:
+        """Object at `address`: a group with all that is in it, or just its place."""
+        header = read_object_header(self._file, self._map, path, address)
+        types = {stored.message.type_id for stored in header.messages}
+        if address in self._seen or MessageType.LINK_INFO not in types:
+            return StoredObject(path, address)
+        self._seen.add(address)
+        content = decode_object(header)
+        if not isinstance(content, GroupMessages) or content.common.n_links > 1:
+            return StoredObject(path, address)
+        if content.common.unchecked:
+            raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
+        order = sorted(content.links, key=lambda link: link.creation_order or 0)
+        group = GroupNode(path, bool(header.attribute_order), stored_address=address)
+        for link in order:
+            inner = f"{path.rstrip('/')}/{link.name}"
+            target = link.target
+            group.links[link.name] = (
+                self.read(inner, target.address) if isinstance(target, HardLink) else target
+            )
+        group.attributes.update({one.name: _stored_attribute(one) for one in content.common.attributes})
+        return group
+
+
+def _stored_attribute(attribute: Attribute) -> AttributeSpec:
+    """Attribute as it is stored; what it has in the global heap stays there."""
+    return AttributeSpec(attribute.name, attribute.datatype, attribute.dataspace.shape, (attribute.data,))
