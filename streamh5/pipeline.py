@@ -261,7 +261,14 @@ class Pool:
             self._changed.wait_for(lambda: self._failure is not None or self._may_start(job))
             self._raise_failure()
             self._in_flight.append(job)
-        self._executor.submit(self._run, job)
+        try:
+            self._executor.submit(self._run, job)
+        except BaseException as error:  # no thread can be started, or Ctrl-C: nobody will take the job
+            with self._changed:
+                self._failure = self._failure or error
+                self._in_flight.remove(job)
+                self._changed.notify_all()
+            raise
 
     def wait_for_chunks(self, job: Job) -> None:
         """Wait until no job in flight writes a chunk that `job` writes too."""
