@@ -264,8 +264,25 @@ class Dataset:
         ----------
         origin, shape
             First element and shape of the block, as for `store`.
+
+        Raises
+        ------
+        BlockError
+            The block leaves the dataset.
         """
-        chunks = self._store.grid.chunks
+        chunks, extents = self._store.grid.chunks, self._store.grid.shape
+        if self._node.spec.chunks is None:
+            return False
+        stops = [o + n for o, n in zip(origin, shape, strict=True)]
+        if len(stops) != len(extents) or any(
+            o < 0 or n < 0 or (extent is not None and stop > extent)
+            for o, n, stop, extent in zip(origin, shape, stops, extents, strict=True)
+        ):
+            raise BlockError(
+                f"{self.name}: a block of shape {shape} at {origin} leaves the dataset {extents}",
+                block_shape=shape,
+                origin=origin,
+            )
         box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
         return bool(self._is_written(self._store.grid.numbers(box)).all())
 
