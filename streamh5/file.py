@@ -438,7 +438,11 @@ def open_local(
     sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
     try:
         journal = None if overwrite and not resume else decode_journal(sink.log)
-        if journal is not None and journal.n_claimed:
+        if journal is not None and any(
+            sink.is_published_as(name) for name in (str(sink.path), *journal.published)
+        ):
+            journal = None  # that write was complete: only its working name is left
+        if journal is not None and journal.n_claimed and sink.nbytes:
             if not resume:
                 raise InterruptedWriteError(
                     f"{sink.partial} holds {journal.n_claimed:,} chunks of an interrupted write; go on with it "
@@ -446,8 +450,8 @@ def open_local(
                     path=str(sink.partial),
                     n_chunks=journal.n_claimed,
                 )
-            recovery = Recovery(journal, sink.read, sink.name)
-            sink.resume_at(journal.nbytes, recovery.end)
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
+            sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync))
             return sink, recovery
         sink.restart()
     except BaseException:

@@ -9,13 +9,16 @@ kind  payload       what it says
 ====  ============  ===================================================================================
 H     JSON          header: journal version, durability, boot of the machine, options of the file
 G     JSON          a group was created
-D     JSON          a dataset was created: everything that shapes its bytes; datasets count from 0
+D     JSON          a dataset was created: its number, counted from 0, and what shapes its bytes
 A     JSON          an attribute was set, or removed
 F     JSON          the front region was laid out: where headers and indexes will be
 L     JSON          a link was made: hard to another path, soft or external
 R     JSON          bytes up to an address are in use by something that is not a chunk of the stream
 N     JSON          rows of an open-ended or appended dataset at the end of its stream
 C     binary        chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes
+V     binary        void: the chunks claimed so far at these n addresses (8 each) are not to be used
+S     JSON          the write was taken up: durability and boot of the machine from here on
+P     JSON          the file is about to get another name than the destination's (salvage)
 ====  ============  ===================================================================================
 
 Entries are appended, never changed. An entry that is cut short or does not match its checksum ends
@@ -27,19 +30,14 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import JournalError
-from streamh5.format.filter_pipeline import FilterRecord
-from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.errors import JournalError, StreamH5Error
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.plan.chunk_table import RECORD
-from streamh5.plan.dataset_spec import DatasetSpec
-from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
-from streamh5.plan.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.plan.chunk_table import ChunkRecords
-    from streamh5.plan.tree import LinkedTarget
 
 __all__ = [
     "JOURNAL_VERSION",
@@ -56,11 +53,7 @@ __all__ = [
     "decode_journal",
     "encode_claims",
     "encode_entry",
-    "link_facts",
-    "spec_facts",
-    "spec_from_facts",
-    "value_facts",
-    "value_from_facts",
+    "encode_voids",
 ]
 
 JOURNAL_VERSION = 1
@@ -68,6 +61,7 @@ JOURNAL_VERSION = 1
 _HEAD = struct.Struct("<3sc I I")
 _MAGIC = b"SJE"
 _CLAIM = struct.Struct("<I")
+_MAX_ADDRESS = 1 << 62
 
 
 def encode_entry(kind: str, facts: dict[str, Any]) -> bytes:
@@ -90,6 +84,17 @@ def encode_claims(dataset: int, records: ChunkRecords, checksums: NDArray[np.uin
     return _frame("C", _CLAIM.pack(dataset) + records.tobytes() + checksums.astype("<u4").tobytes())
 
 
+def encode_voids(addresses: NDArray[np.uint64]) -> bytes:
+    """Encode a V entry.
+
+    Parameters
+    ----------
+    addresses
+        ``(n,)`` uint64: what was claimed to lie there, in the entries before, is not to be used.
+    """
+    return _frame("V", addresses.astype("<u8").tobytes())
+
+
 def _frame(kind: str, payload: bytes) -> bytes:
     head = _MAGIC + kind.encode() + len(payload).to_bytes(4, "little")
     checksum = zlib.crc32(payload, zlib.crc32(head))
@@ -98,10 +103,11 @@ def _frame(kind: str, payload: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Claims:
-    """Chunks that the journal says are stored: consecutive records and their checksums."""
+    """Chunks that the journal says are stored: records, checksums, and where the entries begin."""
 
     records: list[ChunkRecords] = field(default_factory=list)
     checksums: list[NDArray[np.uint32]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     n_rows: int | None = None
 
 
@@ -115,18 +121,24 @@ class Journal:
         Payload of its H entry.
     groups, datasets
         Payloads of the G entries by path, and of the D entries in their order.
+    created
+        Paths of groups and datasets in the order of their creation.
     attributes
         Payloads of the last A entry for each path and name.
     front
         Payload of the F entry; None when no data was written.
-    reserved
-        First address behind everything that R entries name.
     regions
         First address and end of the chunks of datasets with an Implicit index, by path.
     links
         Payloads of the L entries in their order.
     claims
-        By number of the dataset.
+        By number of the dataset; what V entries take back is left out.
+    sessions
+        Payloads of the H entry and of the S entries.
+    published
+        Other names that the file may have got.
+    end
+        First address behind everything that was ever claimed.
     nbytes
         Bytes of the valid entries; what follows is to be cut off.
     """
@@ -137,24 +149,25 @@ class Journal:
     datasets: list[dict[str, Any]] = field(default_factory=list)
     attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     front: dict[str, Any] | None = None
-    reserved: int = 0
     regions: dict[str, tuple[int, int]] = field(default_factory=dict)
     links: list[dict[str, Any]] = field(default_factory=list)
     claims: dict[int, Claims] = field(default_factory=dict)
+    created: list[str] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
+    end: int = 0
 
     @property
     def n_claimed(self) -> int:
         """Chunks claimed, those written again counted each time."""
         return sum(len(records) for claims in self.claims.values() for records in claims.records)
 
-    @property
-    def end(self) -> int:
-        """First address behind everything that is claimed."""
-        end = max(self.reserved, 0 if self.front is None else int(self.front["end"]))
-        for claims in self.claims.values():
-            for records in claims.records:
-                end = max(end, int((records["address"] + records["stored_nbytes"]).max()))
-        return end
+
+NONSENSE = (
+    *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
+    *(StreamH5Error, struct.error, zlib.error),
+)
+"""What reading facts that nobody wrote can raise."""
 
 
 def decode_journal(log: bytes) -> Journal | None:
@@ -176,15 +189,18 @@ def decode_journal(log: bytes) -> Journal | None:
         It is not a journal, is of another version, or its header is damaged though claims follow.
     """
     journal: Journal | None = None
+    voids: list[tuple[int, NDArray[np.uint64]]] = []
     for kind, payload, end in _entries(log):
         try:
             if journal is None:
                 journal = _begin(kind, payload)
+            elif kind == "V":
+                voids.append((journal.nbytes, np.frombuffer(payload, "<u8")))
             else:
                 _enter(journal, kind, payload)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            if isinstance(error, JournalError):
-                raise
+        except JournalError:
+            raise
+        except NONSENSE as error:
             raise JournalError(
                 f"entry {kind!r} before byte {end} of the journal makes no sense: {error}"
             ) from error
@@ -194,7 +210,26 @@ def decode_journal(log: bytes) -> Journal | None:
             "the header of the journal is damaged, so its claims cannot be trusted; "
             "remove the partial file and its journal to start again"
         )
+    if journal is not None and voids:
+        _leave_out(journal, voids)
     return journal
+
+
+def _leave_out(journal: Journal, voids: list[tuple[int, NDArray[np.uint64]]]) -> None:
+    """Drop claims for whose address a V entry follows: one pass, however many entries there are."""
+    addresses = np.concatenate([addresses for _, addresses in voids])
+    positions = np.concatenate([np.full(len(addresses), position) for position, addresses in voids])
+    order = np.lexsort((positions, addresses))
+    addresses, positions = addresses[order], positions[order]
+    for claims in journal.claims.values():
+        for i, (records, position) in enumerate(zip(claims.records, claims.positions, strict=True)):
+            last = (
+                np.searchsorted(addresses, records["address"], side="right") - 1
+            )  # of that address, or less
+            is_void = (last >= 0) & (addresses[last] == records["address"]) & (positions[last] > position)
+            if is_void.any():
+                claims.records[i] = records[~is_void]
+                claims.checksums[i] = claims.checksums[i][~is_void]
 
 
 def _entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
@@ -219,10 +254,14 @@ def _begin(kind: str, payload: bytes) -> Journal:
     if header["journal"] != JOURNAL_VERSION:
         raise JournalError(
             f"the journal has version {header['journal']}, this streamh5 reads {JOURNAL_VERSION}; finish with "
-            f"the streamh5 that began it ({header.get('streamh5')}), or remove the partial file",
+            "the streamh5 that began it, or pass overwrite=True without resume to start again",
             version=header["journal"],
         )
-    return Journal(header)
+    return Journal(header, sessions=[_session(header)])
+
+
+def _session(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"sync": facts["sync"], "boot": facts["boot"]}
 
 
 def _enter(journal: Journal, kind: str, payload: bytes) -> None:
@@ -231,119 +270,78 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         return
     facts = json.loads(payload)
     if kind == "G":
-        journal.groups[facts["path"]] = facts
+        journal.groups[_path(facts)] = facts
+        journal.created.append(facts["path"])
     elif kind == "D":
+        # claims go by number: an entry that is missing or there twice must not shift them
+        if facts["number"] != len(journal.datasets):
+            raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
         journal.datasets.append(facts)
+        journal.created.append(_path(facts))
     elif kind == "A":
-        journal.attributes[facts["path"], facts["name"]] = facts
+        journal.attributes[_path(facts), facts["name"]] = facts
     elif kind == "F":
+        _check_front(facts)
         journal.front = facts
+        journal.end = max(journal.end, facts["end"])
     elif kind == "R":
-        journal.reserved = max(journal.reserved, int(facts["end"]))
+        end = _address(facts["end"])
+        journal.end = max(journal.end, end)
         if "path" in facts:
-            journal.regions[facts["path"]] = (int(facts["address"]), int(facts["end"]))
+            journal.regions[facts["path"]] = (_address(facts["address"]), end)
     elif kind == "L":
+        _path(facts)
         journal.links.append(facts)
     elif kind == "N":
-        journal.claims.setdefault(int(facts["dataset"]), Claims()).n_rows = int(facts["n_rows"])
+        number = facts["dataset"]
+        if type(number) is not int or not 0 <= number < len(journal.datasets):
+            raise ValueError(f"rows of dataset {number}")
+        journal.claims.setdefault(number, Claims()).n_rows = _address(facts["n_rows"])
+    elif kind == "S":
+        journal.sessions.append(_session(facts))
+    elif kind == "P":
+        journal.published.append(_path(facts))
     else:
         raise JournalError(f"the journal has an entry of unknown kind {kind!r}")
+
+
+def _path(facts: dict[str, Any]) -> str:
+    if not isinstance(facts["path"], str):
+        raise TypeError(f"path {facts['path']!r}")
+    return facts["path"]
+
+
+def _address(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_ADDRESS:
+        raise ValueError(f"address or count {value!r}")
+    return value
+
+
+def _check_front(facts: dict[str, Any]) -> None:
+    """Refuse a front region whose parts do not lie in it one after the other."""
+    end = _address(facts["end"])
+    places = [*facts["headers"].values(), *facts["indexes"].values()]
+    if facts["heap"] is not None:
+        places.append(facts["heap"])
+    first = SIZEOF_SUPERBLOCK
+    for address, nbytes in sorted((_address(address), _address(nbytes)) for address, nbytes in places):
+        if address < first and nbytes:
+            raise ValueError(f"two regions of the front at {address}")
+        first = max(first, address + nbytes)
+    if first > end:
+        raise ValueError(f"a region at {first} in a front region that ends at {end}")
 
 
 def _enter_claims(journal: Journal, payload: bytes) -> None:
     (dataset,) = _CLAIM.unpack_from(payload)
     n, rest = divmod(len(payload) - _CLAIM.size, RECORD.itemsize + 4)
-    if rest or dataset >= len(journal.datasets):
+    if rest or n < 1 or dataset >= len(journal.datasets):
         raise ValueError(f"claims of {len(payload)} bytes for dataset {dataset}")
+    records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
+    if int(records["address"].max()) >= _MAX_ADDRESS:
+        raise ValueError(f"a chunk of dataset {dataset} at address {int(records['address'].max())}")
     claims = journal.claims.setdefault(dataset, Claims())
-    claims.records.append(np.frombuffer(payload, RECORD, n, _CLAIM.size))
+    claims.records.append(records)
+    claims.positions.append(journal.nbytes)
     claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
-
-
-def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
-    """Everything of a dataset's plan that shapes its bytes, as JSON."""
-    return {
-        "path": spec.path,
-        "shape": None if spec.shape is None else list(spec.shape),
-        "dtype": dtype_facts(spec.dtype),
-        "chunks": None if spec.chunks is None else list(spec.chunks),
-        "filters": [[f.filter_id, f.name, f.flags, list(f.client_values)] for f in spec.filters],
-        "fillvalue": None if spec.fillvalue is None else spec.fillvalue.tobytes().hex(),
-        "track_order": spec.track_order,
-        "maxshape": None if spec.maxshape is None else list(spec.maxshape),
-        "early": spec.is_early,
-        "libver": spec.libver,
-    }
-
-
-def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
-    """Plan of a dataset from its D entry."""
-    dtype = dtype_from_facts(facts["dtype"])
-    fill = facts["fillvalue"]
-    return DatasetSpec(
-        path=facts["path"],
-        shape=None if facts["shape"] is None else tuple(facts["shape"]),
-        dtype=dtype,
-        chunks=None if facts["chunks"] is None else tuple(facts["chunks"]),
-        filters=tuple(
-            FilterRecord(i, name, flags, tuple(values)) for i, name, flags, values in facts["filters"]
-        ),
-        fillvalue=None if fill is None else np.frombuffer(bytes.fromhex(fill), dtype)[0:1].reshape(()),
-        track_order=facts["track_order"],
-        maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
-        is_early=facts["early"],
-        libver=facts["libver"],
-    )
-
-
-def link_facts(target: LinkedTarget) -> dict[str, Any]:
-    """Target of a link as JSON."""
-    if isinstance(target, SoftLink):
-        return {"soft": target.path}
-    if isinstance(target, ExternalLink):
-        return {"external": [target.filename, target.path]}
-    return {"hard": target.path}
-
-
-def value_facts(value: Any) -> dict[str, Any]:
-    """Attribute value as JSON: text and references as they are, numbers as the bytes of an array."""
-    references = _reference_paths(value)
-    if references is not None:
-        return {"references": references}
-    if getattr(value, "shape", ()) is None:
-        return {"empty": dtype_facts(np.dtype(value.dtype))}
-    array = np.asarray(value)
-    if array.dtype.kind in "UTO":
-        texts = [
-            x.decode("utf-8") if isinstance(x, bytes) else x for x in array.astype(object).ravel().tolist()
-        ]
-        return {"strings": texts, "shape": list(array.shape)}
-    data = b64encode(array.tobytes()).decode()
-    return {"dtype": dtype_facts(array.dtype), "shape": list(array.shape), "data": data}
-
-
-def value_from_facts(facts: dict[str, Any]) -> Any:
-    """Attribute value from its A entry; a null dataspace as None."""
-    if "references" in facts:
-        return _references(facts["references"])
-    if "empty" in facts:
-        return None
-    shape = tuple(facts["shape"])
-    if "strings" in facts:
-        strings = np.array(facts["strings"], object).reshape(shape)
-        return strings if shape else strings[()]
-    return np.frombuffer(b64decode(facts["data"]), dtype_from_facts(facts["dtype"])).reshape(shape)
-
-
-def _reference_paths(value: Any) -> Any:
-    """Paths of a reference, or of (nested) lists of them; None for other values."""
-    if isinstance(value, Reference):
-        return value.path
-    if not isinstance(value, (list, tuple)) or not value:
-        return None
-    paths = [_reference_paths(item) for item in value]
-    return None if any(path is None for path in paths) else paths
-
-
-def _references(paths: Any) -> Any:
-    return Reference(paths) if isinstance(paths, str) else [_references(path) for path in paths]
+    journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from streamh5.engine import Front
 from streamh5.errors import JournalError, ResumeError
-from streamh5.journal import spec_facts
+from streamh5.journal import Claims, encode_entry, encode_voids
+from streamh5.journal_facts import spec_facts
 from streamh5.plan.tree import Region
 
 if TYPE_CHECKING:
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.journal import Claims, Journal
+    from streamh5.journal import Journal
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.tree import DatasetNode
 
-__all__ = ["Recovery", "boot_id", "front_facts"]
+__all__ = ["Recovery", "Restored", "boot_id", "front_facts", "stored_rows"]
 
 READ_NBYTES = 16 << 20
+
+MAX_SPARSE_CHUNKS = 1 << 24
+MAX_SPARSENESS = 64
+"""Chunk numbers of an open-ended dataset that a journal may use: so many, and so many more for each
+chunk that it claims. 200 MB of table; a damaged or made-up number is not to cost terabytes."""
 
 
 def boot_id() -> str | None:
@@ -57,6 +63,29 @@ def _front(facts: dict[str, Any]) -> Front:
     )
 
 
+class Restored(NamedTuple):
+    """Rows of an append stream that are safe, and ``(n,) uint64`` addresses of chunks not taken over."""
+
+    n_rows: int
+    lost: NDArray[np.uint64]
+
+
+def stored_rows(dataset: DatasetNode) -> NDArray[np.bool_]:
+    """Tell for each row of chunks, ``(n_rows, n_chunks_per_row)``, which of its chunks are stored."""
+    grid = dataset.spec.grid
+    written = dataset.table.addresses != 0
+    n_rows = len(written) // grid.n_numbers_per_row
+    present = (slice(None), *(slice(n) for n in grid.present_counts[1:]))
+    rows = written[: n_rows * grid.n_numbers_per_row].reshape(n_rows, *grid.counts[1:])[present]
+    return np.asarray(rows.reshape(n_rows, -1), bool)
+
+
+def n_safe_rows(whole: NDArray[np.bool_]) -> int:
+    """Rows of chunks before the first that is not complete."""
+    complete = whole.all(axis=1)
+    return len(whole) if complete.all() else int(np.argmin(complete))
+
+
 class Recovery:
     """An interrupted write.
 
@@ -68,32 +97,59 @@ class Recovery:
         Read back ``(address, nbytes)`` of its partial file.
     name
         The destination, for messages.
+    nbytes
+        Size of the partial file.
 
     Notes
     -----
-    Where the data may have been lost behind the journal's back (a restart of the machine since, and
-    no ``sync="batch"``), every claimed chunk is read and compared with its checksum; one that
-    differs is not taken over.
+    A claim of bytes that the partial file does not have is dropped. Where the data may have been lost
+    behind the journal's back (a restart of the machine since, in a part of the write without
+    ``sync="batch"``), every claimed chunk is read and compared with its checksum; one that differs is
+    not taken over.
+
+    Raises
+    ------
+    JournalError
+        There are claims but no front region.
     """
 
-    def __init__(self, journal: Journal, read: Callable[[int, int], bytes], name: str) -> None:
+    def __init__(
+        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
+    ) -> None:
+        if journal.front is None:
+            raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
+        self._front = journal.front
         self._read = read
         self._name = name
         self._number = {facts["path"]: number for number, facts in enumerate(journal.datasets)}
-        boot = journal.header.get("boot")
-        same_boot = boot is not None and boot == boot_id()
-        self._is_trusted = journal.header.get("sync") == "batch" or same_boot
+        boot = boot_id()
+        self._is_trusted = all(
+            session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
+            for session in journal.sessions
+        )
+        self._restored: set[str] = set()
+        self._lost = self._drop_cut(nbytes)
 
     @property
-    def front(self) -> Front | None:
-        """The front region; None when no data was written."""
-        return None if self._journal.front is None else _front(self._journal.front)
+    def front(self) -> Front:
+        """The front region."""
+        return _front(self._front)
 
     @property
     def end(self) -> int:
-        """First address behind everything claimed."""
+        """First address behind everything that was ever claimed: no address is used twice."""
         return self._journal.end
+
+    @property
+    def n_claimed(self) -> int:
+        """Chunks that are claimed and whose bytes are there."""
+        return self._journal.n_claimed
+
+    def entries(self, sync: str) -> bytes:
+        """Entries with which the journal goes on: who writes now, and the claims that are void."""
+        entries = encode_entry("S", {"sync": sync, "boot": boot_id()})
+        return entries + encode_voids(self._lost) if len(self._lost) else entries
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -125,50 +181,140 @@ class Recovery:
             self._compare(spec.path, then, {**_plain(spec_facts(spec)), "source": source})
         return number
 
-    def restore(self, dataset: DatasetNode) -> int:
-        """Enter the claimed chunks of a dataset in its table.
+    def check_complete(self) -> None:
+        """Refuse to end without a dataset whose chunks are there.
 
-        Returns
-        -------
-        int
-            Rows that were appended and are safe.
+        Raises
+        ------
+        ResumeError
+            It was not created again.
+        """
+        claimed = {
+            self._journal.datasets[number]["path"]: sum(map(len, claims.records))
+            for number, claims in self._journal.claims.items()
+        }
+        missing = {path: n for path, n in claimed.items() if n and path not in self._restored}
+        if missing:
+            raise ResumeError(
+                f"the interrupted write of {self._name} is another one: it has {', '.join(missing)} with "
+                f"{sum(missing.values()):,} chunks, which was not created this time. Create what was created then, "
+                "or start again with overwrite=True and without resume",
+                missing=missing,
+            )
+
+    def restore(self, dataset: DatasetNode) -> Restored:
+        """Enter the claimed chunks of a dataset in its table.
 
         Raises
         ------
         JournalError
             A claim lies outside the dataset or the file.
         """
+        self._restored.add(dataset.path)
+        lost = self._restore_chunks(dataset)
+        n_rows, forgotten = self._restore_rows(dataset)
+        gone = np.concatenate([*lost, forgotten])
+        # an Implicit index has one address for all versions of a chunk: the last may be the good one
+        return Restored(n_rows, gone[~np.isin(gone, dataset.table.addresses)])
+
+    def salvage(self, dataset: DatasetNode) -> int | None:
+        """Enter every claimed chunk of a dataset, also those behind a gap; set its length.
+
+        Returns
+        -------
+        int or None
+            Rows of an append stream before its first gap; None for a dataset written otherwise.
+
+        Raises
+        ------
+        JournalError
+            A claim lies outside the dataset or the file.
+        """
+        self._restore_chunks(dataset)
         claims = self._journal.claims.get(self._number[dataset.path])
-        if claims is None:
-            return 0
+        shape, grid = dataset.spec.shape, dataset.spec.grid
+        if claims is None or not shape or not grid.n_numbers_per_row:
+            return None
+        whole = stored_rows(dataset)
+        if shape[0] is None and whole.any():
+            n_rows = (int(np.flatnonzero(whole.any(axis=1))[-1]) + 1) * grid.chunks[0]
+            dataset.n_rows = min(n_rows, claims.n_rows or n_rows)
+        return (
+            None
+            if claims.n_rows is None
+            else min(n_safe_rows(whole) * grid.chunks[0], (dataset.shape or (0,))[0])
+        )
+
+    def _restore_chunks(self, dataset: DatasetNode) -> list[NDArray[np.uint64]]:
+        """Enter the chunks of a dataset that can be used; return the addresses of the others."""
+        self._restore_region(dataset)
+        lost = [np.zeros(0, np.uint64)]
+        claims = self._journal.claims.get(self._number[dataset.path], Claims())
+        self._check_numbers(dataset, claims)
         for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
             self._check(dataset, claimed)
-            kept = claimed
-            if not self._is_trusted:
-                # what the elements refer to in the global heap has no checksum
-                kept = claimed[self._intact(claimed, checksums) & (not dataset.spec.is_encoded)]
-            dataset.table.record(kept)
-        return self._restore_rows(dataset, claims)
+            is_kept = self._are_kept(dataset, claimed, checksums)
+            lost.append(claimed["address"][~is_kept])
+            dataset.table.record(claimed[is_kept])
+        return lost
 
-    def _restore_rows(self, dataset: DatasetNode, claims: Claims) -> int:
+    def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:
+        """Leave out claims beyond the end of the partial file; return their addresses."""
+        lost = [np.zeros(0, np.uint64)]
+        for claims in self._journal.claims.values():
+            for i, records in enumerate(claims.records):
+                is_there = records["address"] + records["stored_nbytes"] <= np.uint64(nbytes)
+                if not is_there.all():
+                    lost.append(records["address"][~is_there])
+                    claims.records[i] = records[is_there]
+                    claims.checksums[i] = claims.checksums[i][is_there]
+        return np.concatenate(lost)
+
+    def _are_kept(
+        self, dataset: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]
+    ) -> NDArray[np.bool_]:
+        # chunks of an Implicit index are written again in their place: a kill may leave one half new
+        if self._is_trusted and not dataset.spec.is_early:
+            return np.ones(len(records), bool)
+        if not self._is_trusted and dataset.spec.is_encoded:
+            # what the elements refer to in the global heap has no checksum
+            return np.zeros(len(records), bool)
+        return self._intact(records, checksums)
+
+    def _restore_region(self, dataset: DatasetNode) -> None:
+        """Give a dataset with an Implicit index the place of its chunks."""
+        region = self._journal.regions.get(dataset.path)
+        if region is None or not dataset.spec.is_early:
+            return
+        address, end = region
+        if address < self._front["end"] or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
+            raise self._nonsense(dataset, f"the chunks in the bytes {address:,} to {end:,}")
+        dataset.chunk_region = Region(address, end - address)
+
+    def _restore_rows(self, dataset: DatasetNode) -> tuple[int, NDArray[np.uint64]]:
+        """Rows of an append stream that are safe, and the addresses of the chunks after them."""
         shape, grid = dataset.spec.shape, dataset.spec.grid
-        if shape is None or not grid.n_numbers_per_row:
-            return 0
-        written = dataset.table.addresses != 0
-        n_rows = len(written) // grid.n_numbers_per_row
-        present = (slice(None), *(slice(n) for n in grid.present_counts[1:]))
-        whole = written[: n_rows * grid.n_numbers_per_row].reshape(n_rows, *grid.counts[1:])[present]
-        whole = whole.reshape(n_rows, -1)
+        claims = self._journal.claims.get(self._number[dataset.path])
+        nothing = np.zeros(0, np.uint64)
+        if claims is None or not shape or not grid.n_numbers_per_row:
+            return 0, nothing
+        whole = stored_rows(dataset)
         if claims.n_rows is None:  # regions: any chunk may be there
             if shape[0] is None and whole.any():
                 dataset.n_rows = (int(np.flatnonzero(whole.any(axis=1))[-1]) + 1) * grid.chunks[0]
-            return 0
-        complete = whole.all(axis=1)
-        n_safe = int(np.argmin(complete)) if not complete.all() else n_rows
+            return 0, nothing
+        n_safe = n_safe_rows(whole)
         if claims.n_rows:  # the stream had ended: its last chunk may hold padding
             n_safe = min(n_safe, claims.n_rows // grid.chunks[0])
-        dataset.table.forget(n_safe * grid.n_numbers_per_row)
-        return n_safe * grid.chunks[0]
+        first = n_safe * grid.n_numbers_per_row
+        forgotten = dataset.table.addresses[first:]
+        forgotten = forgotten[forgotten != 0]
+        dataset.table.forget(first)
+        n_rows = n_safe * grid.chunks[0]
+        if shape[0] is None:
+            dataset.n_rows = n_rows
+            return n_rows, forgotten
+        return min(n_rows, shape[0]), forgotten
 
     def _compare(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
         differing = {key: (then.get(key), value) for key, value in now.items() if then.get(key) != value}
@@ -187,19 +333,35 @@ class Recovery:
             differing=differing,
         )
 
-    def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
+    def _check_numbers(self, dataset: DatasetNode, claims: Claims) -> None:
+        """Refuse chunk numbers for which a table would have to grow beyond all measure."""
+        highest = max((int(records["number"].max()) for records in claims.records if len(records)), default=0)
         n_numbers = dataset.spec.grid.n_numbers
-        ends = records["address"] + records["stored_nbytes"]
-        first = 0 if self._journal.front is None else int(self._journal.front["end"])
-        outside = (records["address"] < first) | (ends > np.uint64(2**63)) | (records["stored_nbytes"] == 0)
-        if n_numbers is not None:
-            outside |= records["number"] >= n_numbers
+        if n_numbers is None:
+            n_numbers = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * sum(map(len, claims.records))
+        if highest >= n_numbers and any(map(len, claims.records)):
+            raise self._nonsense(dataset, f"chunk number {highest:,}")
+
+    def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
+        """Refuse records that the writer cannot have made."""
+        spec = dataset.spec
+        address, stored = records["address"], records["stored_nbytes"]
+        outside = (address < self._front["end"]) | (stored == 0)
+        outside |= records["filter_mask"] >= 1 << len(spec.filters)
+        if not spec.filters:
+            outside |= stored != spec.chunk_nbytes
+        if spec.is_early:
+            first = 0 if dataset.chunk_region is None else dataset.chunk_region.address
+            outside |= address != np.uint64(first) + records["number"] * np.uint64(spec.chunk_nbytes)
         if outside.any():
-            raise JournalError(
-                f"the journal of {self._name} claims a chunk of {dataset.path} that cannot be; remove the partial file "
-                "and its journal to start again",
-                record=records[outside][0],
-            )
+            raise self._nonsense(dataset, f"the chunk {records[outside][0]}")
+
+    def _nonsense(self, dataset: DatasetNode, what: str) -> JournalError:
+        return JournalError(
+            f"the journal of {self._name} claims {what} of {dataset.path}, which cannot be; pass overwrite=True "
+            "without resume to start again",
+            path=dataset.path,
+        )
 
     def _intact(self, records: ChunkRecords, checksums: NDArray[np.uint32]) -> NDArray[np.bool_]:
         stored = zip(records["address"].tolist(), records["stored_nbytes"].tolist(), strict=True)

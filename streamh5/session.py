@@ -11,7 +11,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from streamh5.engine import Engine
-from streamh5.errors import SpecError, StateError
+from streamh5.errors import DestinationExistsError, SpecError, StateError
 from streamh5.format.global_heap import (
     GlobalHeapCollection,
     encode_global_heap_collection,
@@ -21,10 +21,9 @@ from streamh5.journal import (
     JOURNAL_VERSION,
     encode_claims,
     encode_entry,
-    link_facts,
-    spec_facts,
-    value_facts,
+    encode_voids,
 )
+from streamh5.journal_facts import link_facts, spec_facts, value_facts
 from streamh5.pipeline import Pool
 from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.plan.tree import DatasetNode, walk
@@ -32,7 +31,7 @@ from streamh5.recovery import boot_id, front_facts
 from streamh5.summary import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -129,9 +128,8 @@ class Session:
             return
         recovery.check_options(options)
         self._n_datasets = len(recovery.numbers)
-        if recovery.front is not None:
-            self.engine.resume(recovery.front, recovery.end)
-            self._is_begun = True
+        self.engine.resume(recovery.front, recovery.end)
+        self._is_begun = True
 
     @property
     def is_open(self) -> bool:
@@ -190,8 +188,11 @@ class Session:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
             node = self.engine.create_dataset(spec)
             if self._recovery is not None and number is not None:
-                return node, number, self._recovery.restore(node)
-            self._log("D", {**spec_facts(spec), "source": source})
+                restored = self._recovery.restore(node)
+                if len(restored.lost):
+                    self.sink.append_log(encode_voids(restored.lost))
+                return node, number, restored.n_rows
+            self._log("D", {"number": self._n_datasets, **spec_facts(spec), "source": source})
             self._n_datasets += 1
             return node, self._n_datasets - 1, 0
 
@@ -269,11 +270,30 @@ class Session:
         """Write index and headers of what is there behind it, and let readers see it at `path`."""
         self.check_open()
         self.wait()
-        for address, piece in self.engine.snapshot():
+        with self._lock:
+            self._write_metadata(self.engine.snapshot())
+            self.sink.snapshot(path)
+
+    def _write_metadata(self, pieces: Iterator[tuple[int, bytes]]) -> None:
+        """Write index and headers, and the superblock last, when a resume would keep what it names.
+
+        Readers may have the file open under the name of a snapshot.
+        """
+        for address, piece in pieces:
             if address == 0:
-                self._log("R", {"end": self.engine.end_of_file})
+                self._log("R", {"end": self.engine.end_of_file}, is_urgent=True)
             self.sink.write(address, [piece])
-        self.sink.snapshot(path)
+
+    def check_resumed(self) -> None:
+        """Refuse to go on without a dataset of the interrupted write.
+
+        Raises
+        ------
+        ResumeError
+            One that has chunks was not created again.
+        """
+        if self._recovery is not None:
+            self._recovery.check_complete()
 
     def before_close(self, call: Callable[[], None]) -> None:
         """Call `call` when the file is closed, before its chunks are counted."""
@@ -283,9 +303,11 @@ class Session:
         """Run a job in the pool, within the memory budget."""
         self.check_open()
         with self._lock:
+            self.check_open()  # another thread may have closed the file meanwhile
             if self._pool is None:
                 self._pool = Pool(self._n_threads, self._max_memory)
-        self._pool.submit(job)
+            pool = self._pool
+        pool.submit(job)
 
     def run(self, job: Job) -> None:
         """Run a job in the calling thread, after those in flight that write one of its chunks."""
@@ -312,9 +334,15 @@ class Session:
                 for call in self._before_close:
                     call()
                 self.wait()
-                for address, piece in self.engine.finish():
-                    self.sink.write(address, [piece])
+                self.check_resumed()
+                self._write_metadata(self.engine.finish())
                 self.sink.commit(self.engine.end_of_file)
+            except DestinationExistsError as error:
+                # somebody made a file of that name meanwhile; the data is all there
+                self._give_up = self.sink.suspend
+                self.abort()
+                error.add_note("what is written is kept: move that file away and call again with resume=True")
+                raise
             except BaseException:
                 self.abort()
                 raise
@@ -331,9 +359,9 @@ class Session:
             self._give_up()
             self._end()
 
-    def _log(self, kind: str, facts: dict[str, Any]) -> None:
+    def _log(self, kind: str, facts: dict[str, Any], *, is_urgent: bool = False) -> None:
         if self.sink.keeps_journal:
-            self.sink.append_log(encode_entry(kind, facts))
+            self.sink.append_log(encode_entry(kind, facts), is_urgent=is_urgent)
 
     def _end(self) -> None:
         self._finalizer.detach()

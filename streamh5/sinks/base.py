@@ -57,7 +57,7 @@ class Sink(Protocol):
             After `commit` or `abort`.
         """
 
-    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal of the write.
 
         Parameters
@@ -66,6 +66,8 @@ class Sink(Protocol):
             Whole entries (`streamh5.journal`).
         nbytes
             Bytes of data that they claim, all written before.
+        is_urgent
+            Do not let the entries wait for more of them.
         """
 
     def commit(self, nbytes: int) -> None:

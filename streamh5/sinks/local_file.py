@@ -23,7 +23,6 @@ import fcntl
 import os
 import stat
 import threading
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -36,6 +35,7 @@ from streamh5.errors import (
     SpecError,
     StateError,
 )
+from streamh5.sinks.journal_file import JournalFile
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ SNAPSHOT_SUFFIX = ".snapshot"
 Sync = Literal["close", "batch", "none"]
 SYNC_MODES: tuple[Sync, ...] = ("close", "batch", "none")
 
-BATCH_SECONDS = 2.0
-BATCH_NBYTES = 512 << 20
-"""A batch of ``sync="batch"``: often enough to lose little, seldom enough not to wait for the disk
-all the time (tests/benchmarks, row "sync")."""
-
 
 class LocalFileSink:
     """Write a partial file beside `path` and publish it on commit.
@@ -77,6 +72,8 @@ class LocalFileSink:
         Replace an existing file; otherwise it is an error, also when it appears meanwhile.
     sync
         See above.
+    publish_as
+        Another name in the same file system under which `commit` publishes; `overwrite` is about it.
     system
         The system calls, by their names in `os`; for tests of faults.
 
@@ -104,11 +101,13 @@ class LocalFileSink:
         *,
         overwrite: bool,
         sync: Sync = "close",
+        publish_as: str | os.PathLike[str] | None = None,
         system: Any = os,
     ) -> None:
         check_sync(sync)
-        check_destination(path, overwrite=overwrite)
+        check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
         self.path = Path(os.path.realpath(path))
+        self._target = self.path if publish_as is None else Path(os.path.realpath(publish_as))
         self.partial = self.path.with_name(self.path.name + PARTIAL_SUFFIX)
         self.journal = self.partial.with_name(self.partial.name + JOURNAL_SUFFIX)
         self.sync = sync
@@ -117,21 +116,17 @@ class LocalFileSink:
         self._state = "open"
         self._n_writing = 0
         self._idle = threading.Condition()
-        self._log_lock = threading.Lock()  # for the entries that wait
-        self._flush_lock = threading.Lock()  # for the journal file
-        self._waiting: list[bytes] = []
-        self._waiting_nbytes = 0
-        self._last_sync = time.monotonic()
-        self._snapshot: Path | None = None
-        self._journal_fd = self._lock_journal()
+        self._snapshots = {self.path.with_name(self.path.name + SNAPSHOT_SUFFIX)}
+        self._has_synced_names = False
+        journal_fd = self._lock_journal()
+        self._journal = JournalFile(journal_fd, system)
         try:
+            with self._failing(f"{self.journal} cannot be read"):
+                self.log = self._journal.read()
             self._fd = self._open(self.partial)
-            self.log = self._read_journal()
         except BaseException:
-            self._system.close(self._journal_fd)
+            self._system.close(journal_fd)
             raise
-        self._log_nbytes = len(self.log)
-        self._safe_log_nbytes = 0  # entries up to here survive a failed fsync
 
     keeps_journal = True
 
@@ -140,26 +135,47 @@ class LocalFileSink:
         """What a message calls the destination."""
         return str(self.path)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the partial file."""
+        return os.fstat(self._fd).st_size
+
+    def is_published_as(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the partial file has the name `path` too: a crash came between link and unlink."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._fd))
+        except (OSError, ValueError):
+            return False
+
     def restart(self) -> None:
-        """Drop what an interrupted write has left."""
-        self._system.ftruncate(self._journal_fd, 0)
-        self._system.ftruncate(self._fd, 0)
-        self.log, self._log_nbytes = b"", 0
+        """Drop what an interrupted write has left, but not what readers see of it under other names."""
+        with self._failing("what an interrupted write has left cannot be removed"):
+            self._journal.cut(0)
+            if self.nbytes:
+                self._system.unlink(self.partial)
+                old, self._fd = self._fd, self._open(self.partial)
+                self._system.close(old)
+        self.log = b""
         if self.path.exists():
             with suppress(OSError):  # keep the permissions of the file that is replaced
                 self._system.fchmod(self._fd, stat.S_IMODE(self.path.stat().st_mode))
 
-    def resume_at(self, log_nbytes: int, nbytes: int) -> None:
-        """Cut the journal to its whole entries and the data to what they claim."""
-        self._system.ftruncate(self._journal_fd, log_nbytes)
-        self._system.ftruncate(self._fd, nbytes)
-        self._log_nbytes = log_nbytes
-        self._safe_log_nbytes = log_nbytes if self.sync == "batch" else 0
+    def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes) -> None:
+        """Cut the journal to its whole entries and the data to what they claim; go on with `entries`."""
+        with self._failing("it cannot be taken up"):
+            self._journal.cut(log_nbytes)
+            if nbytes < self.nbytes:
+                self._system.ftruncate(self._fd, nbytes)
+            if self.sync == "batch":
+                self._journal.keep()
+            self._journal.add(entries, 0)
+            self._journal.flush()
         self.log = b""
 
     def read(self, address: int, nbytes: int) -> bytes:
         """Read back bytes of an interrupted write; fewer at the end of the file."""
-        return cast("bytes", self._system.pread(self._fd, nbytes, address))
+        with self._failing(f"{self.partial} cannot be read"):
+            return cast("bytes", self._system.pread(self._fd, nbytes, address))
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""
@@ -169,39 +185,30 @@ class LocalFileSink:
             except OSError as error:
                 raise self._failed(f"writing at byte {address:,} failed", error) from error
 
-    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal; the `nbytes` of data that they claim have been written before."""
         with self._writing():
-            with self._log_lock:
-                self._waiting.append(entries)
-                self._waiting_nbytes += nbytes
-                age = time.monotonic() - self._last_sync
-                is_due = age >= BATCH_SECONDS or self._waiting_nbytes >= BATCH_NBYTES
-            if self.sync != "batch":
-                self._flush_log()
-            elif is_due and self._flush_lock.acquire(blocking=False):  # else another thread is at it
-                try:
-                    self._flush_batch()
-                finally:
-                    self._flush_lock.release()
+            is_due = self._journal.add(entries, nbytes)
+            if self.sync != "batch" or is_due or is_urgent:
+                self._flush_log(is_patient=self.sync != "batch" or is_urgent)
 
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock names."""
         with self._writing():
+            if os.path.realpath(path) in map(str, (self.path, self.partial, self.journal, self._target)):
+                raise SpecError(f"a snapshot cannot have the name {path}, which the write itself uses")
             self._flush_log()
             if self.sync != "none":
-                self._fsync(self._fd)
-            temporary = path.with_name(path.name + PARTIAL_SUFFIX)
-            try:
+                self._sync_data()
+            temporary = path.with_name(f".{path.name}.streamh5")  # may be left from a crash
+            with self._failing(f"the snapshot {path} needs a file system with hard links"):
+                with suppress(FileNotFoundError):
+                    self._system.unlink(temporary)
                 self._system.link(self.partial, temporary)
                 self._system.replace(temporary, path)
                 with suppress(FileNotFoundError):  # rename does nothing between two names of one file
                     self._system.unlink(temporary)
-            except OSError as error:
-                raise self._failed(
-                    f"the snapshot {path} needs a file system with hard links", error
-                ) from error
-            self._snapshot = path
+            self._snapshots.add(path)
 
     def commit(self, nbytes: int) -> None:
         """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
@@ -209,7 +216,7 @@ class LocalFileSink:
         try:
             self._system.ftruncate(self._fd, nbytes)
             if self.sync != "none":
-                self._fsync(self._fd)
+                self._sync_data()
             self._publish()
             if self.sync != "none":
                 self._fsync_directory()
@@ -222,9 +229,9 @@ class LocalFileSink:
         self._state = "committed"
         with suppress(OSError):
             self._system.unlink(self.journal)
-        if self._snapshot is not None:
+        for snapshot in filter(self.is_published_as, self._snapshots):
             with suppress(OSError):
-                self._system.unlink(self._snapshot)
+                self._system.unlink(snapshot)
         self._close()
 
     def suspend(self) -> None:
@@ -272,7 +279,7 @@ class LocalFileSink:
                 self._idle.notify_all()
 
     def _close(self) -> None:
-        for fd in (self._fd, self._journal_fd):
+        for fd in (self._fd, self._journal.fd):
             with suppress(OSError):
                 self._system.close(fd)
 
@@ -310,68 +317,61 @@ class LocalFileSink:
         except FileNotFoundError:
             return False
 
-    def _read_journal(self) -> bytes:
-        parts = []
-        position = 0
-        while part := self._system.pread(self._journal_fd, 16 << 20, position):
-            parts.append(part)
-            position += len(part)
-        return b"".join(parts)
-
-    def _flush_log(self) -> None:
-        with self._flush_lock:
-            self._flush_batch()
-
-    def _flush_batch(self) -> None:
+    def _flush_log(self, *, is_patient: bool = True) -> None:
         """Write the entries that wait; with ``sync="batch"`` data first, and each synced."""
-        with self._log_lock:
-            entries = b"".join(self._waiting)
-            self._waiting, self._waiting_nbytes = [], 0
-            self._last_sync = time.monotonic()
-        if self.sync == "batch":
-            self._fsync(self._fd)
-        if entries:
-            try:
-                write_vectored(self._system, self._journal_fd, self._log_nbytes, [entries])
-            except OSError as error:
-                raise self._failed("the journal could not be written", error) from error
-            self._log_nbytes += len(entries)
-        if self.sync == "batch":
-            self._fsync(self._journal_fd)
-            self._safe_log_nbytes = self._log_nbytes
-
-    def _fsync(self, fd: int) -> None:
+        is_batch = self.sync == "batch"
         try:
-            self._system.fsync(fd)
+            with self._failing("the journal could not be written"):
+                self._journal.flush(self._sync_data if is_batch else None, is_patient=is_patient)
+                if is_batch and not self._has_synced_names:  # the files are new: their names have to last too
+                    self._fsync_directory()
+                    self._has_synced_names = True
+        finally:
+            if self._journal.is_taken_back and self._state == "open":
+                self._state = "failed"
+
+    def _sync_data(self) -> None:
+        try:
+            self._system.fsync(self._fd)
         except OSError as error:
-            # the system may have dropped what it could not write, and say so only once: take back
-            # every claim that was not synced before
-            with suppress(OSError):
-                self._system.ftruncate(self._journal_fd, self._safe_log_nbytes)
+            self._journal.take_back()
             self._state = "failed"
             raise self._failed("the disk did not take the data (fsync)", error) from error
 
     def _publish(self) -> None:
         if self._overwrite:
-            self._system.replace(self.partial, self.path)
+            self._system.replace(self.partial, self._target)
             return
         try:
-            self._system.link(self.partial, self.path)  # unlike rename, link fails when the name exists
+            self._system.link(self.partial, self._target)  # unlike rename, link fails when the name exists
         except FileExistsError:
-            raise _exists(self.path) from None
+            raise _exists(self._target) from None
         except OSError:  # no hard links here
-            if self.path.exists():
-                raise _exists(self.path) from None
-            self._system.replace(self.partial, self.path)
+            if self._target.exists():
+                raise _exists(self._target) from None
+            self._system.replace(self.partial, self._target)
         else:
             self._system.unlink(self.partial)
 
     def _fsync_directory(self) -> None:
-        fd = self._system.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        fd = self._system.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._system.fsync(fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do that
+                raise
         finally:
             self._system.close(fd)
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        """Say which destination it was that an operation failed on."""
+        try:
+            yield
+        except SinkError:
+            raise
+        except OSError as error:
+            raise self._failed(what, error) from error
 
     def _failed(self, what: str, error: OSError) -> SinkError:
         if isinstance(error, SinkError):

@@ -41,7 +41,7 @@ class MemorySink:
                 self.image[address:end] = piece
                 address = end
 
-    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Keep no journal: memory is lost with its process."""
 
     def commit(self, nbytes: int) -> None:

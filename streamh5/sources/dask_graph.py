@@ -213,6 +213,7 @@ class Write:
                 )
                 try:
                     self._prepare(file)
+                    file.session.check_resumed()
                 except BaseException:
                     file.abort()
                     raise

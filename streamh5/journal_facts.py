@@ -1,0 +1,117 @@
+"""Datasets, links and attributes as JSON, for the journal, and back."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.plan.dataset_spec import DatasetSpec
+from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
+from streamh5.plan.reference import Reference
+
+if TYPE_CHECKING:
+    from streamh5.plan.tree import LinkedTarget
+
+__all__ = ["EmptyValue", "link_facts", "spec_facts", "spec_from_facts", "value_facts", "value_from_facts"]
+
+
+def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
+    """Everything of a dataset's plan that shapes its bytes, as JSON."""
+    return {
+        "path": spec.path,
+        "shape": None if spec.shape is None else list(spec.shape),
+        "dtype": dtype_facts(spec.dtype),
+        "chunks": None if spec.chunks is None else list(spec.chunks),
+        "filters": [[f.filter_id, f.name, f.flags, list(f.client_values)] for f in spec.filters],
+        "fillvalue": None if spec.fillvalue is None else spec.fillvalue.tobytes().hex(),
+        "track_order": spec.track_order,
+        "maxshape": None if spec.maxshape is None else list(spec.maxshape),
+        "early": spec.is_early,
+        "libver": spec.libver,
+    }
+
+
+def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
+    """Plan of a dataset from its D entry."""
+    dtype = dtype_from_facts(facts["dtype"])
+    fill = facts["fillvalue"]
+    return DatasetSpec(
+        path=facts["path"],
+        shape=None if facts["shape"] is None else tuple(facts["shape"]),
+        dtype=dtype,
+        chunks=None if facts["chunks"] is None else tuple(facts["chunks"]),
+        filters=tuple(
+            FilterRecord(i, name, flags, tuple(values)) for i, name, flags, values in facts["filters"]
+        ),
+        fillvalue=None if fill is None else np.frombuffer(bytes.fromhex(fill), dtype)[0:1].reshape(()),
+        track_order=facts["track_order"],
+        maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
+        is_early=facts["early"],
+        libver=facts["libver"],
+    )
+
+
+def link_facts(target: LinkedTarget) -> dict[str, Any]:
+    """Target of a link as JSON."""
+    if isinstance(target, SoftLink):
+        return {"soft": target.path}
+    if isinstance(target, ExternalLink):
+        return {"external": [target.filename, target.path]}
+    return {"hard": target.path}
+
+
+def value_facts(value: Any) -> dict[str, Any]:
+    """Attribute value as JSON: text and references as they are, numbers as the bytes of an array."""
+    references = _reference_paths(value)
+    if references is not None:
+        return {"references": references}
+    if getattr(value, "shape", ()) is None:
+        return {"empty": dtype_facts(np.dtype(value.dtype))}
+    array = np.asarray(value)
+    if array.dtype.kind in "UTO":
+        texts = [
+            x.decode("utf-8") if isinstance(x, bytes) else x for x in array.astype(object).ravel().tolist()
+        ]
+        return {"strings": texts, "shape": list(array.shape)}
+    data = b64encode(array.tobytes()).decode()
+    return {"dtype": dtype_facts(array.dtype), "shape": list(array.shape), "data": data}
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyValue:
+    """The value of an attribute with a null dataspace."""
+
+    dtype: np.dtype[Any]
+    shape: None = None
+
+
+def value_from_facts(facts: dict[str, Any]) -> Any:
+    """Attribute value from its A entry; a null dataspace as `EmptyValue`."""
+    if "references" in facts:
+        return _references(facts["references"])
+    if "empty" in facts:
+        return EmptyValue(dtype_from_facts(facts["empty"]))
+    shape = tuple(facts["shape"])
+    if "strings" in facts:
+        strings = np.array(facts["strings"], object).reshape(shape)
+        return strings if shape else strings[()]
+    return np.frombuffer(b64decode(facts["data"]), dtype_from_facts(facts["dtype"])).reshape(shape)
+
+
+def _reference_paths(value: Any) -> Any:
+    """Paths of a reference, or of (nested) lists of them; None for other values."""
+    if isinstance(value, Reference):
+        return value.path
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    paths = [_reference_paths(item) for item in value]
+    return None if any(path is None for path in paths) else paths
+
+
+def _references(paths: Any) -> Any:
+    return Reference(paths) if isinstance(paths, str) else [_references(path) for path in paths]

@@ -1,0 +1,138 @@
+"""The journal file of a local write: entries wait their turn, and are written in their order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from streamh5.sinks.vectored_write import write_vectored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile"]
+
+BATCH_SECONDS = 2.0
+BATCH_NBYTES = 512 << 20
+"""A batch of ``sync="batch"``: often enough to lose little, seldom enough not to wait for the disk
+all the time (tests/benchmarks, row "sync")."""
+
+READ_NBYTES = 16 << 20
+
+
+class JournalFile:
+    """Append entries to an open file.
+
+    Thread-safe.
+
+    Parameters
+    ----------
+    fd
+        The file, open for reading and writing.
+    system
+        The system calls, by their names in `os`.
+
+    Attributes
+    ----------
+    nbytes
+        End of the entries that are written.
+    is_taken_back
+        An fsync has failed: what was not synced before has been cut off, and nothing more is written.
+    """
+
+    def __init__(self, fd: int, system: Any) -> None:
+        self.fd = fd
+        self.nbytes = 0
+        self.is_taken_back = False
+        self._system = system
+        self._safe_nbytes = 0
+        self._waiting: list[bytes] = []
+        self._waiting_nbytes = 0
+        self._last_flush = time.monotonic()
+        self._lock = threading.Lock()  # for the entries that wait
+        self._flushing = threading.Lock()  # for the file
+
+    def read(self) -> bytes:
+        """Read what an interrupted write has left."""
+        parts = []
+        self.nbytes = 0
+        while part := self._system.pread(self.fd, READ_NBYTES, self.nbytes):
+            parts.append(part)
+            self.nbytes += len(part)
+        return b"".join(parts)
+
+    def cut(self, nbytes: int) -> None:
+        """Cut the file; nothing behind the cut comes back, not even after a power cut."""
+        if nbytes < self.nbytes:
+            self._system.ftruncate(self.fd, nbytes)
+            self._system.fsync(self.fd)
+            self.nbytes = nbytes
+
+    def keep(self) -> None:
+        """Take what is there for synced: a failed fsync is not to cut it off."""
+        self._safe_nbytes = self.nbytes
+
+    def add(self, entries: bytes, nbytes: int) -> bool:
+        """Let entries that claim `nbytes` wait for `flush`; tell whether a batch is full."""
+        with self._lock:
+            self._waiting.append(entries)
+            self._waiting_nbytes += nbytes
+            age = time.monotonic() - self._last_flush
+            return age >= BATCH_SECONDS or self._waiting_nbytes >= BATCH_NBYTES
+
+    def flush(self, sync_data: Callable[[], None] | None = None, *, is_patient: bool = True) -> None:
+        """Write the entries that wait.
+
+        Parameters
+        ----------
+        sync_data
+            Called before: makes the data durable that the entries claim. The entries are made durable
+            then too. None: no sync.
+        is_patient
+            False: leave it to another thread that is at it.
+        """
+        if not self._flushing.acquire(blocking=is_patient):
+            return
+        try:
+            if not self.is_taken_back:
+                self._flush(sync_data)
+        finally:
+            self._flushing.release()
+
+    def take_back(self) -> None:
+        """Cut off every entry that was not synced, and write no other.
+
+        After a failed fsync the system may have dropped what it could not write, and it says so only
+        once: what such an entry claims may not be there.
+        """
+        self.is_taken_back = True
+        with suppress(OSError):
+            self._system.ftruncate(self.fd, self._safe_nbytes)
+
+    def _flush(self, sync_data: Callable[[], None] | None) -> None:
+        with self._lock:
+            waiting, nbytes = self._waiting, self._waiting_nbytes
+            self._waiting, self._waiting_nbytes = [], 0
+            self._last_flush = time.monotonic()
+        entries = b"".join(waiting)
+        try:
+            if sync_data is not None:
+                sync_data()
+            if entries:
+                write_vectored(self._system, self.fd, self.nbytes, [entries])
+        except BaseException:
+            # later entries make no sense without these: they wait for the next try
+            with self._lock:
+                self._waiting[:0] = waiting
+                self._waiting_nbytes += nbytes
+            raise
+        self.nbytes += len(entries)
+        if sync_data is not None:
+            try:
+                self._system.fsync(self.fd)
+            except OSError:
+                self.take_back()
+                raise
+            self._safe_nbytes = self.nbytes
