@@ -16,6 +16,7 @@ from streamh5.file import File, Group
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.inspection import FileInspection, inspect
 from streamh5.plan.reference import Reference
+from streamh5.salvage import SalvagedDataset, SalvageSummary, salvage
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
 from streamh5.summary import DatasetSummary, WriteSummary
 from streamh5.verification.report import VerifyReport
@@ -32,6 +33,8 @@ __all__ = [
     "Group",
     "RealignWarning",
     "Reference",
+    "SalvageSummary",
+    "SalvagedDataset",
     "SoftLink",
     "StreamH5Error",
     "VerifyReport",
@@ -39,6 +42,7 @@ __all__ = [
     "__version__",
     "errors",
     "inspect",
+    "salvage",
     "to_fixed_h5",
     "verify",
 ]

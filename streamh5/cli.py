@@ -105,7 +105,9 @@ def _verify(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--no-data", action="store_true", help="check metadata only, decode no chunk")
-    parser.add_argument("--no-h5py", action="store_true", help="do not show the file to h5py: for hostile files")
+    parser.add_argument(
+        "--no-h5py", action="store_true", help="do not show the file to h5py: for hostile files"
+    )
     parser.add_argument("--jobs", type=_n_jobs, metavar="N", help="threads (default: one a processor)")
 
     def run(arguments: argparse.Namespace) -> int:
@@ -157,6 +159,29 @@ def _n_jobs(text: str) -> int:
     return int(text)
 
 
+def _salvage(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "salvage",
+        help="make a valid file of what an interrupted write has left",
+        description="Publish what an interrupted write has left as a valid HDF5 file, without copying data. "
+        "Missing chunks read as the fill value; attributes named streamh5_... say what is missing.",
+    )
+    parser.add_argument("partial", metavar="OUT.h5.partial", help="the partial file, its journal beside it")
+    parser.add_argument(
+        "--output",
+        metavar="F",
+        help="name of the new file, on the same file system (default: OUT.salvaged.h5)",
+    )
+    parser.add_argument("--json", action="store_true", help="print what is there as JSON")
+
+    def run(arguments: argparse.Namespace) -> int:
+        summary = streamh5.salvage(arguments.partial, output=arguments.output)
+        print(json.dumps(summary.facts()) if arguments.json else summary)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 def _nbytes(text: str) -> int:
     """Bytes of ``512MiB``, ``2GB`` or ``4096``."""
     try:
@@ -168,4 +193,4 @@ def _nbytes(text: str) -> int:
     return nbytes
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect)
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage)

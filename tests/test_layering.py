@@ -31,7 +31,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
     "journal": frozenset({"errors", "format", "plan"}),
-    "recovery": frozenset({"errors", "plan", "engine", "journal"}),
+    "journal_facts": frozenset({"format", "plan"}),
+    "recovery": frozenset({"errors", "plan", "engine", "journal", "journal_facts"}),
+    "salvage": frozenset({"errors", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
+    | {"recovery"},
     "summary": frozenset({"errors", "plan"}),
     "verification": frozenset({"errors", "progress", "format", "reader", "summary"}),
     "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
@@ -47,6 +50,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "pipeline",
             "engine",
             "journal",
+            "journal_facts",
             "recovery",
             "summary",
         }

@@ -1,0 +1,295 @@
+"""Salvage: make a valid HDF5 file of what an interrupted write has left.
+
+Nothing is copied: index and headers are written into the partial file, the superblock last, then it
+gets its name, and the journal goes. Until then the write can be resumed as before.
+
+What is not there reads as the fill value; attributes say so:
+
+===========================  ======================================================================
+attribute                    value
+===========================  ======================================================================
+of the root group
+``streamh5_salvaged``        a sentence: of which write, how many chunks are there
+of each dataset with chunks
+``streamh5_chunks``          chunks of the dataset
+``streamh5_missing_chunks``  how many of them are not there
+``streamh5_missing_rows``    ``(n, 2)`` ranges ``[start, stop)`` of the leading dimension in which a chunk is
+                             missing; from the `MAX_RANGES`-th on they are one range
+``streamh5_missing_origins``  ``(n, rank)`` first element of each missing chunk, where they are
+                             `MAX_ORIGINS` at most
+``streamh5_appended_rows``   of an append stream: rows before the first gap
+of each dataset without
+``streamh5_missing_value``   True: its value is written when a file is closed, so it is not there
+===========================  ======================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.engine import Engine
+from streamh5.errors import JournalError, SinkError, UnreadableError
+from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.journal import (
+    NONSENSE,
+    Journal,
+    decode_journal,
+    encode_entry,
+)
+from streamh5.journal_facts import spec_from_facts, value_from_facts
+from streamh5.plan.attribute_spec import attribute_spec
+from streamh5.plan.chunk_shape import check_chunks, check_shape
+from streamh5.plan.tree import DatasetNode, GroupNode, find, walk
+from streamh5.recovery import MAX_SPARSE_CHUNKS, MAX_SPARSENESS, Recovery, stored_rows
+from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, LocalFileSink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from streamh5.plan.dataset_spec import DatasetSpec
+
+__all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
+
+MAX_RANGES = 1000
+MAX_ORIGINS = 1000
+"""Attributes that a reader fetches with each header stay small."""
+
+_OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
+
+
+@dataclass(frozen=True, slots=True)
+class SalvagedDataset:
+    """What is there of one dataset; ``n_rows`` of an append stream before its first gap, else None."""
+
+    path: str
+    shape: tuple[int, ...] | None
+    n_chunks: int
+    n_missing: int
+    n_rows: int | None
+    has_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageSummary:
+    """A salvaged file."""
+
+    path: str
+    interrupted: str
+    file_nbytes: int
+    datasets: tuple[SalvagedDataset, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: what is there of the interrupted write of {self.interrupted}"]
+        for one in self.datasets:
+            if not one.has_value:
+                lines.append(f"  {one.path}: no value, it would have been written at close")
+            elif one.n_chunks:
+                rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
+                lines.append(
+                    f"  {one.path} {one.shape}: {one.n_chunks - one.n_missing:,} of {one.n_chunks:,} chunks{rows}"
+                )
+        return "\n".join(lines)
+
+
+def salvage(
+    partial: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None
+) -> SalvageSummary:
+    """Publish what an interrupted write has left as a valid HDF5 file, without copying data.
+
+    Parameters
+    ----------
+    partial
+        Its partial file, ``OUT.h5.partial``, with the journal beside it. It becomes the new file.
+    output
+        Name of the file, in the same file system; ``OUT.salvaged.h5`` by default.
+
+    Returns
+    -------
+    SalvageSummary
+
+    Raises
+    ------
+    UnreadableError
+        There is no partial file with a journal of that name.
+    DestinationBusyError
+        The write is still going on.
+    DestinationExistsError
+        The output exists.
+    JournalError
+        The journal cannot be trusted, or claims no chunk that is there.
+    SinkError
+        The file cannot be written; the write can be resumed as before.
+    """
+    path = Path(os.path.realpath(partial))
+    if path.suffix != PARTIAL_SUFFIX or not path.is_file() or not Path(f"{path}{JOURNAL_SUFFIX}").is_file():
+        raise UnreadableError(
+            f"{path} is not the partial file of an interrupted write: one is named OUT.h5{PARTIAL_SUFFIX} and has its "
+            f"journal OUT.h5{PARTIAL_SUFFIX}{JOURNAL_SUFFIX} beside it",
+            path=str(path),
+        )
+    destination = path.with_suffix("")
+    target = destination.with_suffix(f".salvaged{destination.suffix}") if output is None else Path(output)
+    sink = LocalFileSink(destination, overwrite=False, publish_as=target)
+    try:
+        return _publish(sink, Path(os.path.realpath(target)))
+    except BaseException:
+        sink.suspend()
+        raise
+
+
+def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
+    journal = decode_journal(sink.log)
+    if journal is None or not journal.n_claimed or not sink.nbytes:
+        raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
+    for name in (str(sink.path), *journal.published):
+        if sink.is_published_as(name):
+            raise SinkError(
+                f"{sink.partial} is the finished file {name} under its working name; remove that name and the journal",
+                path=name,
+            )
+    recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
+    if not recovery.n_claimed:
+        raise JournalError(
+            f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
+        )
+    try:
+        engine = _rebuild(journal, recovery, sink.nbytes)
+        datasets = [
+            _mark(engine, recovery, node) for node in walk(engine.root) if isinstance(node, DatasetNode)
+        ]
+    except JournalError:
+        raise
+    except (*NONSENSE, MemoryError) as error:
+        raise JournalError(f"the journal of {sink.name} makes no sense: {error}") from error
+    summary = SalvageSummary(str(target), sink.name, 0, tuple(datasets))
+    n_chunks = sum(one.n_chunks for one in datasets)
+    n_there = n_chunks - sum(one.n_missing for one in datasets)
+    sentence = f"interrupted write of {sink.path.name}: {n_there} of {n_chunks} chunks are there"
+    _set(engine, engine.root, {"streamh5_salvaged": sentence})
+    sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sink.sync))
+    for address, piece in engine.finish():
+        if address == 0:
+            # a snapshot shares the superblock: what it names stays when the write is resumed after all
+            sink.append_log(encode_entry("R", {"end": engine.end_of_file}))
+            sink.append_log(encode_entry("P", {"path": str(target)}))
+        sink.write(address, [piece])
+    sink.commit(engine.end_of_file)
+    return SalvageSummary(summary.path, summary.interrupted, engine.end_of_file, summary.datasets)
+
+
+def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
+    """Create everything again that the journal says was created."""
+    options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
+    engine = Engine(**options)
+    engine.resume(recovery.front, recovery.end)
+    numbers = recovery.numbers
+    for path in journal.created:
+        if path in numbers:
+            spec = _checked(spec_from_facts(journal.datasets[numbers[path]]))
+            n_claimed = journal.n_claimed
+            # an index lies in the file, eight bytes a chunk or more, or is not larger than this
+            n_most = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * n_claimed + nbytes // 8
+            if spec.chunks is not None and (spec.grid.n_numbers or 0) > n_most:
+                raise JournalError(
+                    f"{path} has {spec.grid.n_numbers:,} chunks, {n_claimed:,} of which are claimed"
+                )
+            engine.create_dataset(spec)
+        elif find(engine.root, path) is None:
+            engine.create_group(path, track_order=bool(journal.groups[path]["track_order"]))
+    for facts in journal.links:
+        _link(engine, facts)
+    for (path, name), facts in journal.attributes.items():
+        node = find(engine.root, path)
+        if not isinstance(node, (GroupNode, DatasetNode)):
+            raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
+        if facts["value"] is not None:
+            _set(engine, node, {name: value_from_facts(facts["value"])})
+    return engine
+
+
+def _checked(spec: DatasetSpec) -> DatasetSpec:
+    """Refuse a plan that no dataset has."""
+    if spec.shape is not None:
+        check_shape(spec.shape, path=spec.path, unknown_length=True)
+    if spec.chunks is not None:
+        bounds = spec.shape if spec.maxshape is None else spec.maxshape
+        check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
+    return spec
+
+
+def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
+    path: str = facts["path"]
+    if find(engine.root, path) is not None:
+        return
+    if "soft" in facts:
+        engine.link(path, SoftLink(facts["soft"]))
+    elif "external" in facts:
+        engine.link(path, ExternalLink(*facts["external"]))
+    else:
+        target = find(engine.root, facts["hard"])
+        if not isinstance(target, (GroupNode, DatasetNode)):
+            raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
+        engine.link(path, target)
+
+
+def _mark(engine: Engine, recovery: Recovery, node: DatasetNode) -> SalvagedDataset:
+    """Enter the chunks of a dataset, and say in its attributes what is missing."""
+    if node.spec.chunks is None:
+        has_value = node.spec.shape is None
+        if not has_value:
+            _set(engine, node, {"streamh5_missing_value": True})
+        return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
+    n_rows = recovery.salvage(node)
+    is_there = _present(node)
+    missing = np.argwhere(~is_there)
+    attributes: dict[str, Any] = {
+        "streamh5_chunks": is_there.size,
+        "streamh5_missing_chunks": len(missing),
+        "streamh5_missing_rows": _ranges(missing[:, 0], node),
+    }
+    if len(missing) <= MAX_ORIGINS:
+        attributes["streamh5_missing_origins"] = (missing * np.array(node.spec.chunks)).astype(np.int64)
+    if n_rows is not None:
+        attributes["streamh5_appended_rows"] = n_rows
+    _set(engine, node, attributes)
+    return SalvagedDataset(node.path, node.shape, is_there.size, len(missing), n_rows, True)
+
+
+def _present(node: DatasetNode) -> NDArray[np.bool_]:
+    """Tell by coords which chunks of the present shape are there."""
+    counts = node.grid.present_counts
+    is_there = np.zeros(counts, bool)
+    if is_there.size:
+        rows = stored_rows(node)[: counts[0]]
+        is_there[: len(rows)] = rows.reshape(len(rows), *counts[1:])
+    return is_there
+
+
+def _ranges(coords: NDArray[np.intp], node: DatasetNode) -> NDArray[np.int64]:
+    """Ranges of rows that the given leading chunk coords (sorted, repeated) cover."""
+    rows = np.unique(coords)
+    first = np.flatnonzero(np.diff(rows, prepend=-2) > 1)
+    last = np.append(first[1:], len(rows)) - 1 if len(rows) else first
+    length = (node.shape or (0,))[0]
+    extent = (node.spec.chunks or (1,))[0]
+    ranges = np.stack([rows[first] * extent, np.minimum((rows[last] + 1) * extent, length)], axis=1)
+    if len(ranges) > MAX_RANGES:
+        ranges[MAX_RANGES - 1, 1] = ranges[-1, 1]
+        ranges = ranges[:MAX_RANGES]
+    return ranges.astype(np.int64)
+
+
+def _set(engine: Engine, node: GroupNode | DatasetNode, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        engine.set_attribute(node, attribute_spec(name, value, path=node.path))
