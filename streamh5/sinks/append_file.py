@@ -89,7 +89,7 @@ class AppendFileSink:
                 self._n_writing -= 1
                 self._idle.notify_all()
 
-    def append_log(self, entries: bytes, nbytes: int = 0) -> None:
+    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Keep no journal: what was there is safe, and the addition is made again."""
 
     def snapshot(self, path: Path) -> None:
