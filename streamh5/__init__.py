@@ -1,6 +1,6 @@
 """streamh5: arrays larger than memory into one ordinary HDF5 file.
 
-Importing it adds `to_fixed_h5` to dask arrays.
+Importing it adds `to_fixed_h5` to dask arrays, and ``.streamh5.to_netcdf`` to xarray's objects.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from streamh5.inspection import FileInspection, inspect
 from streamh5.plan.reference import Reference
 from streamh5.salvage import SalvagedDataset, SalvageSummary, salvage
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
+from streamh5.sources.xarray_accessor import register_accessors as _register_accessors
+from streamh5.sources.xarray_dataset import to_netcdf
 from streamh5.summary import DatasetSummary, WriteSummary
 from streamh5.verification.report import VerifyReport
 from streamh5.verification.verify import verify
 
 _da.Array.to_fixed_h5 = array_to_fixed_h5  # type: ignore[attr-defined]
+_register_accessors()
 
 __all__ = [
     "Dataset",
@@ -44,5 +47,6 @@ __all__ = [
     "inspect",
     "salvage",
     "to_fixed_h5",
+    "to_netcdf",
     "verify",
 ]

@@ -1,0 +1,192 @@
+"""What xarray itself does before a netCDF-4 file is written: coordinates, CF conventions, strings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streamh5.errors import SourceError, SpecError
+from streamh5.plan.chunk_shape import auto_chunks
+from streamh5.plan.object_path import join_path, split_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Node", "dataset_nodes", "encode_node"]
+
+STREAMED_NBYTES = 16 << 20
+"""Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
+what is not loaded yet need not be, and the filters run on all cores."""
+
+UNNAMED_VARIABLE = "__values__"
+"""xarray's ``NONE_VAR_NAME``: stands for a variable whose name is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A dataset that becomes one group.
+
+    Parameters
+    ----------
+    path
+        The group.
+    dataset
+        What it holds.
+    encoding
+        Encodings that were asked for, by variable.
+    unlimited
+        Names of unlimited dimensions.
+    """
+
+    path: str
+    dataset: xr.Dataset
+    encoding: Mapping[Any, Mapping[str, Any]]
+    unlimited: tuple[str, ...]
+
+
+def dataset_nodes(
+    data: Any, path: str, encoding: Any, unlimited_dims: Any, write_inherited_coords: bool
+) -> list[Node]:
+    """Return the datasets of an xarray object and their groups, parents first.
+
+    Raises
+    ------
+    SourceError
+        Not an xarray object.
+    SpecError
+        An encoding or an unlimited dimension of something that is not there.
+    """
+    import xarray as xr
+
+    if isinstance(data, xr.DataTree):
+        return _tree_nodes(data, path, encoding or {}, unlimited_dims or {}, write_inherited_coords)
+    if isinstance(data, xr.DataArray):
+        data = _array_dataset(data)
+    if not isinstance(data, xr.Dataset):
+        raise SourceError(
+            f"to_netcdf takes an xarray Dataset, DataArray or DataTree, not {type(data).__name__}; write arrays with "
+            "streamh5.to_fixed_h5"
+        )
+    return [_node(path, data, encoding or {}, unlimited_dims)]
+
+
+def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
+    """Encode a dataset as xarray does for its own engines.
+
+    Returns
+    -------
+    dict of str to xarray.Variable
+        The encoded variables by name.
+    dict of str to object
+        The attributes of the group.
+    frozenset of str
+        Names of the variables whose encoding was asked for.
+    """
+    from xarray import conventions
+
+    variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
+    for name, given in node.encoding.items():
+        variables[name].encoding = dict(given)
+    explicit = frozenset(_variable_name(name) for name in node.encoding)
+    for name, variable in variables.items():
+        variables[name] = _streamed(variable, is_explicit=name in node.encoding)
+    encoded, attributes = _encoder().encode(variables, attributes)
+    return {_variable_name(name): variable for name, variable in encoded.items()}, attributes, explicit
+
+
+def _encoder() -> Any:
+    """Xarray's encoders for netCDF-4, as its own engines have them."""
+    from xarray.backends.common import WritableCFDataStore
+    from xarray.coding.strings import CharacterArrayCoder, EncodedStringCoder
+
+    class Encoder(WritableCFDataStore):
+        __slots__ = ()
+
+        def encode_variable(self, variable: Any, name: Any = None) -> Any:
+            for coder in (EncodedStringCoder(allows_unicode=True), CharacterArrayCoder()):
+                variable = coder.encode(variable, name=name)
+            return variable
+
+    return Encoder()
+
+
+def _variable_name(name: Any) -> Any:
+    return UNNAMED_VARIABLE if name is None else name
+
+
+def _streamed(variable: xr.Variable, *, is_explicit: bool) -> xr.Variable:
+    """Cut large numbers into blocks of whole chunks, without loading them."""
+    is_whole = is_explicit and variable.encoding.get("contiguous")
+    if variable.dtype.kind not in "iuf" or variable.nbytes <= STREAMED_NBYTES or is_whole or variable.chunks:
+        return variable
+    itemsize = variable.dtype.itemsize
+    chunks = variable.encoding.get("chunksizes")
+    if (
+        chunks is None
+        or len(chunks) != variable.ndim
+        or not all(isinstance(n, int) and n > 0 for n in chunks)
+    ):
+        chunks = auto_chunks(variable.shape, itemsize)
+    block = list(chunks)
+    for axis in reversed(range(variable.ndim)):
+        room = max(1, STREAMED_NBYTES // (math.prod(block) * itemsize))
+        needed = -(-variable.shape[axis] // block[axis])
+        block[axis] *= min(room, needed)
+    return variable.chunk(dict(zip(variable.dims, block, strict=True)))
+
+
+def _array_dataset(array: xr.DataArray) -> xr.Dataset:
+    """Return the dataset that ``DataArray.to_netcdf`` writes."""
+    from xarray.backends.api import DATAARRAY_NAME, DATAARRAY_VARIABLE
+
+    if array.name is None:
+        return array.to_dataset(name=DATAARRAY_VARIABLE)
+    if array.name in array.coords or array.name in array.dims:
+        dataset = array.to_dataset(name=DATAARRAY_VARIABLE)
+        dataset.attrs[DATAARRAY_NAME] = array.name
+        return dataset
+    return array.to_dataset()
+
+
+def _tree_nodes(
+    tree: xr.DataTree, path: str, encoding: Any, unlimited: Any, write_inherited_coords: bool
+) -> list[Node]:
+    nodes = list(tree.subtree)
+    for what, given in (("encoding", encoding), ("unlimited_dims", unlimited)):
+        if not isinstance(given, Mapping) or given.keys() - {node.path for node in nodes}:
+            raise SpecError(
+                f"{what} of a DataTree is a dictionary by path of the group, of "
+                f"{', '.join(node.path for node in nodes)}; not {given!r:.200}"
+            )
+    start = len(split_path(tree.path))
+    result = []
+    for node in nodes:
+        dataset = node.to_dataset(inherit=write_inherited_coords or node is tree)
+        group = join_path((*split_path(path), *split_path(node.path)[start:]))
+        result.append(_node(group, dataset, encoding.get(node.path) or {}, unlimited.get(node.path)))
+    return result
+
+
+def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node:
+    unknown = [name for name in encoding if name not in dataset.variables]
+    if unknown:
+        raise SpecError(
+            f"encoding names {', '.join(map(repr, unknown))}, which is no variable of {path}; it has "
+            f"{', '.join(map(repr, dataset.variables))}",
+            names=unknown,
+        )
+    is_asked = unlimited is not None
+    names = unlimited if is_asked else dataset.encoding.get("unlimited_dims", ())
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        names = (names,)
+    missing: list[Hashable] = sorted((name for name in names if name not in dataset.dims), key=str)
+    if missing and is_asked:
+        raise SpecError(
+            f"unlimited_dims names {', '.join(map(repr, missing))}, which is no dimension of {path}; it has "
+            f"{', '.join(map(repr, dataset.dims))}",
+            names=missing,
+        )
+    wanted = set(names)
+    return Node(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in wanted))
