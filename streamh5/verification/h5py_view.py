@@ -135,26 +135,29 @@ def _compare_chunks(seen: Any, chunks: ChunkMap, *, by_origin: bool) -> None:
         numbers.extend((chunk.byte_offset, chunk.size, chunk.filter_mask))
 
     seen.id.chunk_iter(collect)
-    theirs = _table(
-        np.frombuffer(origins, np.uint64).reshape(-1, rank), np.frombuffer(numbers, np.uint64).reshape(-1, 3)
-    )
-    own_numbers = (chunks.addresses, chunks.stored_nbytes, chunks.filter_masks)
-    ours = _table(
-        chunks.origins().astype(np.uint64), np.stack([one.astype(np.uint64) for one in own_numbers], axis=1)
-    )
-    if len(theirs) != len(ours):
-        raise FormatError(f"h5py sees {len(theirs):,} chunks, the index has {len(ours):,}")
-    first = 0 if by_origin else rank
-    differs = (theirs[:, first:] != ours[:, first:]).any(axis=1)
-    if differs.any():
-        row = int(np.argmax(differs))
-        raise FormatError(
-            f"h5py sees {int(differs.sum()):,} chunks elsewhere, the first: {theirs[row].tolist()} where the index "
-            f"has {ours[row].tolist()} (origin, address, size, filter mask)"
-        )
-
-
-def _table(origins: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Join the columns, sorted by address."""
-    table = np.concatenate([origins, numbers], axis=1)
-    return table[np.argsort(numbers[:, 0], kind="stable")]
+    theirs = np.frombuffer(numbers, np.uint64).reshape(-1, 3)
+    if len(theirs) != len(chunks):
+        raise FormatError(f"h5py sees {len(theirs):,} chunks, the index has {len(chunks):,}")
+    their_order = np.argsort(theirs[:, 0], kind="stable")
+    our_order = np.argsort(chunks.addresses, kind="stable")
+    # One column at a time: an index of millions of chunks is compared in the memory of a few columns.
+    columns: list[tuple[str, NDArray[Any], NDArray[Any]]] = [
+        ("address", theirs[:, 0], chunks.addresses),
+        ("stored size", theirs[:, 1], chunks.stored_nbytes),
+        ("filter mask", theirs[:, 2], chunks.filter_masks),
+    ]
+    if by_origin:
+        their_origins = np.frombuffer(origins, np.uint64).reshape(-1, rank)
+        our_origins = chunks.origins()
+        columns += [
+            (f"origin along dimension {axis}", their_origins[:, axis], our_origins[:, axis])
+            for axis in range(rank)
+        ]
+    for name, their_column, our_column in columns:
+        differs = their_column[their_order] != our_column[our_order].astype(np.uint64)
+        if differs.any():
+            row = our_order[int(np.argmax(differs))]
+            raise FormatError(
+                f"h5py sees another {name} of {int(differs.sum()):,} chunks, the first by address is "
+                f"{chunks.coords(int(row))} at {int(chunks.addresses[row]):,}"
+            )

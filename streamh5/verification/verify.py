@@ -159,7 +159,7 @@ class Verification:
         is_behind = stops > self._file.nbytes
         problem = f"it reaches behind the end of the file at {self._file.nbytes:,}"
         self._add_damaged(path, chunks, impossible[is_behind], problem)
-        problem = "the index gives it no bytes, or lets it skip a filter that does not exist"
+        problem = "the index gives it a size that cannot be, or lets it skip a filter that does not exist"
         self._add_damaged(path, chunks, impossible[~is_behind], problem)
         overlapping = overlaps.chunk_rows.get(path)
         if overlapping is not None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkFrame", "ChunkMap", "chunk_map", "grid_numbers"]
 
-_MAX_GRID_CHUNKS = 2**62
-"""Chunk numbers stay exact in 8 bytes."""
+_MAX_INT = 2**62
+"""Chunk numbers and sizes stay exact in 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ChunkFrame:
             More than can be numbered.
         """
         n_chunks = math.prod(self.max_grid)
-        if n_chunks > _MAX_GRID_CHUNKS:
+        if n_chunks > _MAX_INT:
             raise FormatError(f"a grid of {n_chunks:,} chunks is more than an index can number")
         return n_chunks
 
@@ -102,7 +102,8 @@ class ChunkMap:
     filter_masks
         ``uint32``; bit i set: filter i was skipped.
     impossible
-        ``bool``: the chunk lies outside the file, has no bytes, or has skipped a filter that does not exist.
+        ``bool``: the chunk lies outside the file, has a size that cannot be, or has skipped a filter that
+        does not exist.
     """
 
     chunks: tuple[int, ...]
@@ -165,6 +166,8 @@ def chunk_map(
         numbers = numbers[written]
     limit = np.uint64(file_nbytes)
     impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
+    if not frame.n_filters:
+        impossible |= stored != min(frame.chunk_nbytes, _MAX_INT)
     if frame.n_filters < MAX_FILTERS:
         impossible |= masks >> np.uint32(frame.n_filters) != 0
     return ChunkMap(
@@ -216,6 +219,6 @@ def _stored_nbytes(
 ) -> NDArray[np.uint64]:
     n_chunks = len(columns.addresses) if written is None else len(written)
     if columns.stored_nbytes is None:
-        return np.full(n_chunks, min(frame.chunk_nbytes, 2**63 - 1), np.uint64)
+        return np.full(n_chunks, min(frame.chunk_nbytes, _MAX_INT), np.uint64)
     stored = columns.stored_nbytes if written is None else columns.stored_nbytes[written]
     return stored.astype(np.uint64)

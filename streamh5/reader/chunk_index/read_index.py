@@ -22,6 +22,7 @@ from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_ma
 from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
 from streamh5.reader.chunk_index.fixed_array import read_fixed_array
+from streamh5.reader.chunk_index.v1_btree import read_v1_btree
 from streamh5.reader.chunk_index.v2_btree import read_chunk_btree
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_chunk_map(
     if address == UNDEFINED_ADDRESS:
         return chunk_map(frame, None, missing(filtered=frame.n_filters > 0), file_nbytes=file.nbytes)
     if isinstance(layout, ChunkedLayoutV3):
-        raise ForeignStructureError("a version 1 B-tree is not checked")
+        return read_v1_btree(file, file_map, frame, layout)
     if not layout.filter_partial_edge_chunks and frame.n_filters:
         raise ForeignStructureError("partial edge chunks are stored without filters")
     match layout.index:
