@@ -35,6 +35,7 @@ def plan_dataset(
     compression_opts: Any = None,
     shuffle: bool | None = None,
     fletcher32: bool | None = None,
+    scaleoffset: int | bool | None = None,
     fillvalue: Any = None,
     track_order: bool = False,
     alloc_time: str | None = None,
@@ -63,7 +64,7 @@ def plan_dataset(
     fill = check_fillvalue(fillvalue, element, path=path)
     if fill is not None and spec.is_encoded:
         raise FillValueError(f"{path}: a fill value for dtype {element} cannot be written; leave it out")
-    wants_filters = bool(compression is not None or shuffle or fletcher32)
+    wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
     is_small = bounds is None and None not in extents and spec.value_nbytes <= MAX_WHOLE_NBYTES
     if not extents or (whole and chunks is None and not wants_filters and is_small):
         if not extents and chunks not in AUTO:
@@ -77,6 +78,9 @@ def plan_dataset(
         compression_opts=compression_opts,
         shuffle=shuffle,
         fletcher32=fletcher32,
+        scaleoffset=scaleoffset,
+        chunks=spec.chunks,
+        fillvalue=None if fill is None else fill[()],
     )
     is_early = alloc_time == "early" and not chain.filters and bounds is None and None not in extents
     if alloc_time == "early" and not is_early:

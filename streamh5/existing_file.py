@@ -16,6 +16,7 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.tree import GroupNode, StoredObject
+from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import GroupMessages, decode_object
@@ -84,7 +85,7 @@ class _Walk:
         if address in self._seen or MessageType.LINK_INFO not in types:
             return StoredObject(path, address)
         self._seen.add(address)
-        content = decode_object(header)
+        content = decode_object(header, DenseStorage(self._file, self._map, path))
         if not isinstance(content, GroupMessages) or content.common.n_links > 1:
             return StoredObject(path, address)
         if content.common.unchecked:

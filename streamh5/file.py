@@ -97,6 +97,7 @@ class Group:
         compression_opts: Any = None,
         shuffle: bool | None = None,
         fletcher32: bool | None = None,
+        scaleoffset: int | bool | None = None,
         fillvalue: Any = None,
         track_order: bool | None = None,
         write_empty_chunks: bool = True,
@@ -121,7 +122,7 @@ class Group:
         maxshape
             Extents up to which readers may resize the dataset later; None in it for unlimited, True
             for unlimited everywhere. By default the dimensions are fixed once the file is closed.
-        compression, compression_opts, shuffle, fletcher32
+        compression, compression_opts, shuffle, fletcher32, scaleoffset
             Filters, as in h5py; none by default.
         fillvalue
             What chunks read as that were never written, and what pads the edge; zero by default.
@@ -161,6 +162,7 @@ class Group:
             compression_opts=compression_opts,
             shuffle=shuffle,
             fletcher32=fletcher32,
+            scaleoffset=scaleoffset,
             fillvalue=fillvalue,
             track_order=self._file.track_order if track_order is None else track_order,
             alloc_time=alloc_time,
@@ -173,6 +175,17 @@ class Group:
         if array is not None:
             dataset[...] = array
         return dataset
+
+    def require_group(self, name: str) -> Group:
+        """Return the group `name`, made where it is missing.
+
+        Raises
+        ------
+        PathError
+            The name is a dataset's, or HDF5 cannot hold it.
+        """
+        found = find(self._file.session.engine.root, self._absolute(name))
+        return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str) -> Group | Dataset:
         """Handle of an object that was created in this file."""

@@ -106,11 +106,16 @@ class WriteSummary:
         """Bytes of the arrays for each second."""
         return self.nbytes / self.seconds if self.seconds else math.inf
 
+    @property
+    def _figures(self) -> str:
+        return (
+            f"{format_nbytes(self.nbytes)} stored as {format_nbytes(self.stored_nbytes)} (ratio {self.ratio:.2f}), "
+            f"a file of {format_nbytes(self.file_nbytes)}, in {self.seconds:.2f} s, "
+            f"{format_nbytes(self.nbytes_per_second)}/s"
+        )
+
     def __repr__(self) -> str:
-        lines = [
-            f"{self.path}: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
-            f"(ratio {self.ratio:.2f}) in {self.seconds:.2f} s, {format_nbytes(self.nbytes_per_second)}/s"
-        ]
+        lines = [f"{self.path}: {self._figures}"]
         lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_SHOWN]]
         if len(self.datasets) > MAX_SHOWN:
             lines.append(f"  and {len(self.datasets) - MAX_SHOWN:,} more datasets")
@@ -134,8 +139,7 @@ class WriteSummary:
             for dataset in self.datasets[:MAX_SHOWN]
         )
         return (
-            f"<p><b>{html.escape(self.path)}</b>: {format_nbytes(self.nbytes)} as {format_nbytes(self.file_nbytes)} "
-            f"(ratio {self.ratio:.2f}) in {self.seconds:.2f} s, {format_nbytes(self.nbytes_per_second)}/s</p>"
+            f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
             f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
             f"<tbody>{rows}</tbody></table>"
         )
@@ -193,7 +197,8 @@ def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
     yield f"{dataset.path} {dataset.shape} {dataset.dtype}"
     if dataset.chunks is not None:
-        yield f"{dataset.n_chunks:,} chunks {dataset.chunks} ({dataset.index})"
+        plural = "" if dataset.n_chunks == 1 else "s"
+        yield f"{dataset.n_chunks:,} chunk{plural} {dataset.chunks} ({dataset.index})"
     if dataset.n_missing:
         yield f"{dataset.n_missing:,} not stored (fill value)"
     if dataset.n_rewritten:

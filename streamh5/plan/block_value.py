@@ -58,6 +58,8 @@ def as_block(
         raise BlockError(f"{path}: a block is not a regular array: {error}", path=path) from error
     if block.dtype == dtype:
         return block
+    if not hasattr(value, "dtype") and _holds(block, dtype):
+        return block.astype(dtype)  # numbers and lists have no dtype of their own: their values count
     if not np.can_cast(block.dtype, dtype, casting="same_kind"):
         raise BlockError(
             f"{path}: a block of dtype {block.dtype} cannot be stored as {dtype} without loss; "
@@ -67,3 +69,11 @@ def as_block(
             dtype=dtype,
         )
     return block.astype(dtype)
+
+
+def _holds(block: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
+    """Whether `dtype` holds the values of a block of numbers exactly."""
+    if block.dtype.kind not in "biu" or dtype.kind not in "biufc":
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.array_equal(block.astype(dtype), block))

@@ -36,8 +36,9 @@ def to_fixed_h5(
     chunks: Any = None,
     compression: Any = "gzip",
     compression_opts: Any = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
     fletcher32: bool = False,
+    scaleoffset: int | bool | None = None,
     fillvalue: Any = None,
     write_empty_chunks: bool = True,
     maxshape: Any = None,
@@ -45,6 +46,7 @@ def to_fixed_h5(
     track_order: bool = False,
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    mode: str | None = None,
     resume: bool = False,
     resume_key: str | None = None,
     sync: Sync = "close",
@@ -85,6 +87,9 @@ def to_fixed_h5(
         Attributes of the dataset; with several datasets, of each.
     overwrite
         Replace an existing file; it stays until the new one is complete.
+    mode
+        ``"w"`` and ``"x"`` are `overwrite` True and False; ``"a"`` adds the datasets to a file that
+        streamh5 wrote (see `File`).
     resume
         Take up an interrupted write, or start a new one when there is none: blocks whose chunks are
         there are not computed again. A failure keeps what is written, to be resumed.
@@ -139,6 +144,10 @@ def to_fixed_h5(
         raise SpecError(
             "resume=True needs compute=True: what is to be computed is known when the file is opened"
         )
+    if mode not in (None, "w", "x", "a"):
+        raise SpecError(
+            f"mode must be 'w', 'x' or 'a', not {mode!r}; or leave it out, for overwrite=", mode=mode
+        )
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
     targets = []
@@ -151,7 +160,8 @@ def to_fixed_h5(
             chunks=chunk_shape,
             compression=compression,
             compression_opts=compression_opts,
-            shuffle=bool(shuffle and compression is not None),
+            shuffle=compression is not None if shuffle is None else shuffle,
+            scaleoffset=scaleoffset,
             fletcher32=fletcher32,
             fillvalue=fillvalue,
             maxshape=maxshape,
@@ -172,7 +182,7 @@ def to_fixed_h5(
         path,
         targets,
         prepare,
-        overwrite=overwrite,
+        mode=mode or ("w" if overwrite else "x"),
         options={"track_order": track_order, "resume": resume, "sync": sync, "libver": libver},
         progress=progress,
     )

@@ -81,8 +81,8 @@ class Write:
     prepare
         Is given the open file before the first block: creates the datasets of the targets, and
         everything else that the file is to hold.
-    overwrite
-        Replace an existing file.
+    mode
+        As for `File`.
     options
         Further keywords of `File`.
     progress
@@ -95,7 +95,7 @@ class Write:
         targets: list[Target],
         prepare: Callable[[File], None],
         *,
-        overwrite: bool,
+        mode: str,
         options: dict[str, Any],
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
@@ -104,7 +104,7 @@ class Write:
         self._targets = targets
         self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
         self._prepare = prepare
-        self._overwrite = overwrite
+        self._mode = mode
         self._options = options
         self._is_given_up = False
         self._show = progress
@@ -113,7 +113,7 @@ class Write:
         self._file: File | None = None
         self._progress: Progress | None = None
         if isinstance(path, (str, os.PathLike)):
-            check_destination(path, overwrite=overwrite)
+            check_destination(path, overwrite=mode != "x")
 
     def compute(self, **compute_kwargs: Any) -> WriteSummary:
         """Write the file; `compute_kwargs` are those of `dask.compute`.
@@ -207,7 +207,7 @@ class Write:
             if self._file is None:
                 file = File(
                     self._path,
-                    "w" if self._overwrite else "x",
+                    self._mode,
                     header_slack=0,
                     **self._options,
                 )

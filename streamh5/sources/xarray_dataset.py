@@ -163,7 +163,7 @@ def to_netcdf(
         memory if path is None else path,
         targets,
         partial(create_groups, groups=groups, write_empty_chunks=write_empty_chunks),
-        overwrite=mode == "w",
+        mode=mode,
         options={"track_order": True, "resume": resume, "sync": sync, "libver": libver},
         progress=progress,
     )
