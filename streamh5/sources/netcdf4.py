@@ -310,9 +310,11 @@ def _describe(file: File, dataset: Dataset, variable: NetcdfVariable) -> None:
 
 
 def _store(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
+    if not value.size:
+        return
     if dataset.chunks is None:
         dataset[()] = value
-    elif value.size and not dataset.is_stored((0,) * value.ndim, value.shape):  # not so after a resume
+    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # not so after a resume
         dataset[...] = value
 
 

@@ -76,30 +76,31 @@ def netcdf_name(name: Any, what: str, where: str) -> str:
     problem = _problem(name)
     if problem:
         raise PathError(
-            f"{what} in {where}: netCDF cannot have the name {name!r:.300}, {problem}; rename it", name=name
+            f"{what} of {where}: netCDF forbids the name {name!r:.300}. {problem}; rename it", name=name
         )
     return unicodedata.normalize("NFC", name)
 
 
 def _problem(name: Any) -> str | None:
+    """Say what is wrong with a name, as a sentence."""
     if not isinstance(name, str):
-        return f"which is no str but {type(name).__name__}"
+        return f"A name is a str, not {type(name).__name__}"
     if not name:
-        return "which is empty"
+        return "A name is not empty"
     if "/" in name:
-        return "as forward slashes '/' are not allowed: they separate groups"
+        return "Forward slashes '/' are not allowed, as they separate groups"
     try:
         nbytes = len(unicodedata.normalize("NFC", name).encode("utf-8"))
     except UnicodeEncodeError as error:
-        return f"which cannot be encoded as UTF-8 ({error.reason})"
+        return f"It cannot be encoded as UTF-8 ({error.reason})"
     if nbytes > MAX_NAME_NBYTES:
-        return f"which has {nbytes} bytes, more than {MAX_NAME_NBYTES}"
+        return f"It has {nbytes} bytes, more than {MAX_NAME_NBYTES}"
     if name[0].isascii() and not (name[0].isalnum() or name[0] == "_"):
-        return "which begins with neither a letter nor a digit nor an underscore"
+        return "A name begins with a letter, a digit or an underscore"
     if any(character < " " or character == "\x7f" for character in name):
-        return "which has a control character"
+        return "It has a control character"
     if name[-1] == " ":
-        return "which ends with a space"
+        return "A name does not end with a space"
     return None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,8 @@ def _tree_nodes(
 
 
 def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node:
+    if not isinstance(encoding, Mapping):
+        raise SpecError(f"encoding must be a dictionary by variable, not {encoding!r:.100}")
     unknown = [name for name in encoding if name not in dataset.variables]
     if unknown:
         raise SpecError(
@@ -177,16 +180,23 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
             f"{', '.join(map(repr, dataset.variables))}",
             names=unknown,
         )
+    for name, given in encoding.items():
+        if not isinstance(given, Mapping):
+            raise SpecError(
+                f"the encoding of variable {name!r} must be castable to a dictionary, which {given!r:.100} is not",
+                name=name,
+            )
     is_asked = unlimited is not None
     names = unlimited if is_asked else dataset.encoding.get("unlimited_dims", ())
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        names = (names,)
-    missing: list[Hashable] = sorted((name for name in names if name not in dataset.dims), key=str)
-    if missing and is_asked:
-        raise SpecError(
-            f"unlimited_dims names {', '.join(map(repr, missing))}, which is no dimension of {path}; it has "
-            f"{', '.join(map(repr, dataset.dims))}",
-            names=missing,
+    names = {names} if isinstance(names, str) or not isinstance(names, Iterable) else set(names)
+    missing = names - set(dataset.dims)
+    if missing:
+        origin = "unlimited_dims-kwarg" if is_asked else "dataset.encoding"
+        message = (
+            f"Unlimited dimension(s) {', '.join(sorted(map(repr, missing)))} declared in {origin!r}, which {path} has "
+            f"not; it has {', '.join(map(repr, dataset.dims))}"
         )
-    wanted = set(names)
-    return Node(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in wanted))
+        if is_asked:
+            raise SpecError(message, names=missing)
+        warnings.warn(message, UserWarning, stacklevel=5)
+    return Node(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in names))
