@@ -302,7 +302,7 @@ def test_direct_chunk_is_stored_as_given_with_its_mask(mask: int, tmp_path: Path
     with streamh5.File(path) as file:
         dataset = file.create_dataset("x", (24,), "<i4", chunks=(12,), **GZIP)
         dataset.write_direct_chunk((12,), stored, filter_mask=mask)
-        dataset.write_direct_chunk([np.int64(0)], memoryview(stored), mask)
+        dataset.write_direct_chunk([0], memoryview(stored), mask)
     assert_every_reader(path, "/x", np.tile(data, 2))
     assert_chunk_map(path, "/x", columns(file, "/x"))
     with h5py.File(path) as judge:
