@@ -39,6 +39,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "verification": frozenset({"errors", "progress", "format", "reader", "summary"}),
     "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
+    "existing_file": frozenset({"errors", "format", "plan", "reader"}),
+    "destination": frozenset({"errors", "sinks", "journal", "recovery", "existing_file"}),
     # The open file and the handles a person holds: four modules, one storey each.
     "session": frozenset(
         {
@@ -52,14 +54,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "journal",
             "journal_facts",
             "recovery",
+            "existing_file",
             "summary",
         }
     ),
     "attributes": frozenset({"errors", "plan", "session"}),
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "attributes"}),
     "file": frozenset(
-        # `sinks` because a path given to File means the local file sink.
-        {"errors", "format", "filters", "plan", "sinks", "journal", "recovery", "dataset_plan"}
+        # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
+        {"errors", "format", "filters", "plan", "sinks", "destination", "existing_file", "dataset_plan"}
         | {"summary", "session", "attributes", "dataset"}
     ),
     "sources": frozenset(

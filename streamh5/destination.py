@@ -1,0 +1,76 @@
+"""Open a destination together with what is there: an interrupted write, or a file to add to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamh5.errors import InterruptedWriteError
+from streamh5.existing_file import ExistingFile, read_existing
+from streamh5.journal import decode_journal
+from streamh5.recovery import Recovery
+from streamh5.sinks.append_file import AppendFileSink
+from streamh5.sinks.local_file import LocalFileSink, Sync
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["open_existing", "open_local"]
+
+
+def open_existing(path: str | os.PathLike[str], *, sync: Sync) -> tuple[AppendFileSink, ExistingFile]:
+    """Open a file that is added to, and read its groups.
+
+    Raises
+    ------
+    SinkError
+        See `AppendFileSink`.
+    SpecError
+        It is not a file to which streamh5 can add safely.
+    """
+    sink = AppendFileSink(path, sync=sync)
+    try:
+        existing = read_existing(sink.path)
+    except BaseException:
+        sink.abort()
+        raise
+    sink.end_of_file = existing.end_of_file
+    return sink, existing
+
+
+def open_local(
+    path: str | os.PathLike[str], *, overwrite: bool, resume: bool, sync: Sync
+) -> tuple[LocalFileSink, Recovery | None]:
+    """Open a local destination, and what an interrupted write has left there when it is resumed.
+
+    Raises
+    ------
+    SinkError
+        See `LocalFileSink`.
+    InterruptedWriteError
+        An interrupted write is there and neither to be resumed nor to be dropped.
+    JournalError
+        Its journal cannot be trusted.
+    """
+    sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
+    try:
+        journal = None if overwrite and not resume else decode_journal(sink.log)
+        if journal is not None and any(
+            sink.is_published_as(name) for name in (str(sink.path), *journal.published)
+        ):
+            journal = None  # that write was complete: only its working name is left
+        if journal is not None and journal.n_claimed and sink.nbytes:
+            if not resume:
+                raise InterruptedWriteError(
+                    f"{sink.partial} holds {journal.n_claimed:,} chunks of an interrupted write; go on with it "
+                    f"(resume=True), save what is there (streamh5 salvage {sink.partial}), or drop it (overwrite=True)",
+                    path=str(sink.partial),
+                    n_chunks=journal.n_claimed,
+                )
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
+            sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync))
+            return sink, recovery
+        sink.restart()
+    except BaseException:
+        sink.suspend()
+        raise
+    return sink, None
