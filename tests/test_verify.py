@@ -24,10 +24,10 @@ from streamh5.verification.verify import Verification
 RNG = np.random.default_rng(4)
 
 
-def protected_file(path: Path) -> Path:
+def protected_file(path: Path, **options: Any) -> Path:
     """Write a small file all of whose data has a checksum."""
     rows = np.arange(6 * 100, dtype="u2").reshape(6, 100)
-    with streamh5.File(path, "w") as file:
+    with streamh5.File(path, "w", **options) as file:
         file.attrs["run"] = 7
         file.create_dataset(
             "a/gzip", shape=(6, 100), dtype="u2", chunks=(2, 50), compression="gzip", shuffle=True
@@ -90,35 +90,68 @@ def test_verify_of_a_good_file_is_ok_and_counts_what_is_there(tmp_path: Path) ->
     assert report.compared_with is not None
 
 
-@pytest.mark.parametrize(
-    "bits",
-    [
-        pytest.param((None,), id="one-bit-a-byte"),
-        pytest.param(range(8), marks=pytest.mark.campaign, id="all-bits"),
-    ],
-)
-def test_verify_of_every_flipped_byte_reports_it_or_reads_the_same(tmp_path: Path, bits: Any) -> None:
-    """What passes must be unused bytes, or the last bits of a deflate stream, which no reader looks at."""
-    path = protected_file(tmp_path / "good.h5")
+CAMPAIGN = pytest.param(range(8), marks=pytest.mark.campaign, id="all-bits")
+
+
+def used_part(content: bytes, address: int, rank: int) -> tuple[int, int, int]:
+    """Return size of a key, size of an entry, and position of the last key in a version 1 B-tree node."""
+    sizeof_key = 8 + 8 * (rank + 1)
+    n_used = int.from_bytes(content[address + 6 : address + 8], "little")
+    return sizeof_key, sizeof_key + 8, 24 + n_used * (sizeof_key + 8)
+
+
+def unread_positions(content: bytes) -> set[int]:
+    """Bytes that no reader looks at: those of nothing, and the last bits of a deflate stream.
+
+    In a version 1 B-tree also the key behind the last chunk and entries that are not used.
+    """
+    found = read_file_content(FileBytes(content))
+    unread = {position for position in range(len(content)) if found.file_map.is_unused(position)}
+    for dataset in found.datasets:
+        chunks = dataset.chunk_map
+        if chunks is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
+            unread |= set((chunks.addresses + chunks.stored_nbytes - 5).tolist())
+        for one in found.file_map.structures():
+            if one.owner == dataset.path and content[one.address : one.address + 4] == b"TREE":
+                used = used_part(content, one.address, len(dataset.messages.dataspace.shape or ()))[2]
+                unread |= set(range(one.address + used, one.address + one.nbytes))
+    return unread
+
+
+def mask_positions(content: bytes) -> set[int]:
+    """Filter masks in version 1 B-trees: without a checksum, a chunk that skipped shuffle may be meant."""
+    found = read_file_content(FileBytes(content))
+    masks = set()
+    for dataset in found.datasets:
+        for one in found.file_map.structures():
+            if one.owner == dataset.path and content[one.address : one.address + 4] == b"TREE":
+                rank = len(dataset.messages.dataspace.shape or ())
+                _, sizeof_entry, used = used_part(content, one.address, rank)
+                masks |= {one.address + entry + 4 for entry in range(24, used, sizeof_entry)}
+    return masks
+
+
+@pytest.mark.parametrize("libver", ["v110", "v108"])
+@pytest.mark.parametrize("bits", [pytest.param((None,), id="one-bit-a-byte"), CAMPAIGN])
+def test_verify_of_every_flipped_byte_reports_it_or_reads_the_same(
+    tmp_path: Path, bits: Any, libver: str
+) -> None:
+    path = protected_file(tmp_path / "good.h5", libver=libver)
     good = path.read_bytes()
     values = everything(path)
-    content = read_file_content(FileBytes(good))
-    zlib_ends = set()
-    for dataset in content.datasets:
-        if dataset.chunk_map is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
-            stops = dataset.chunk_map.addresses + dataset.chunk_map.stored_nbytes
-            zlib_ends |= set((stops - 5).tolist())  # the byte before Adler-32
-    unseen = []
+    unread = unread_positions(good)
+    unprotected = mask_positions(good)
+    assert (streamh5.verify(path).unprotected_nbytes > 0) == bool(unprotected)
     for position in range(len(good)):
+        if libver == "v108" and position in unread and position % 16:
+            continue  # thousands of bytes of unused entries, all alike
         for bit in bits:
             flipped = bytearray(good)
             flipped[position] ^= 1 << (position % 8 if bit is None else bit)
             if not is_reported(bytes(flipped)):
-                unseen.append((position, bytes(flipped)))
-    for position, flipped_content in unseen:
-        path.write_bytes(flipped_content)
-        assert everything(path) == values, position
-        assert position in zlib_ends or content.file_map.is_unused(position), position
+                assert position in unread | unprotected, position
+                path.write_bytes(flipped)
+                assert everything(path) == values or position in unprotected, position
 
 
 def test_verify_of_a_file_cut_at_every_length_reports_it(tmp_path: Path) -> None:
@@ -127,16 +160,69 @@ def test_verify_of_a_file_cut_at_every_length_reports_it(tmp_path: Path) -> None
     assert [nbytes for nbytes in range(len(good)) if not is_reported(good[:nbytes])] == []
 
 
-def test_verify_of_bytes_changed_under_right_checksums_ends_in_a_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [(None,), pytest.param((0x00, 0x01, 0x7F, 0xFF), marks=pytest.mark.campaign)],
+    ids=["one-value", "four-values"],
+)
+def test_verify_of_bytes_changed_under_right_checksums_ends_in_a_report(tmp_path: Path, changes: Any) -> None:
     """A liar can compute checksums: nothing but our errors and reports may come of it."""
     good = protected_file(tmp_path / "good.h5").read_bytes()
     blocks = metadata_blocks(good)
     for address, nbytes in blocks:
         for position in range(address, address + nbytes - 4):
-            for value in (0x00, 0x01, 0x7F, 0xFF):
+            for value in changes:
                 changed = bytearray(good)
-                changed[position] = value
+                changed[position] = position * 37 % 256 if value is None else value
                 is_reported(seal(changed, [(address, nbytes)]))
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_verify_follows_variable_length_elements_into_the_heap(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = tmp_path / "strings.h5"
+    words = np.array([f"word {i}" for i in range(100)], object)
+    with streamh5.File(path, "w") as file:
+        file.create_dataset(
+            "words", shape=(100,), dtype=h5py.string_dtype(), chunks=(30,), compression=compression
+        )[:] = words
+    with h5py.File(path, "r+", libver=("v110", "v114")) as file:
+        file.create_dataset("lists", (3,), h5py.vlen_dtype("i4"), chunks=(2,), shuffle=True)[:] = [
+            [1],
+            [],
+            [2, 3],
+        ]
+    report = streamh5.verify(path)
+    assert report.ok, report
+    content = bytearray(path.read_bytes())
+    text = content.index(b"word 77")
+    content[text - 8] = 6  # the size of the object, one less than its element says
+    path.write_bytes(content)
+    report = streamh5.verify(path)
+    assert [one.path for one in report.damaged_structures] == ["/words"]
+    assert "chunk (2,): heap object" in report.damaged_structures[0].problem
+
+
+def test_verify_of_version_1_btrees_that_grew_and_shrank_is_ok(tmp_path: Path) -> None:
+    path = tmp_path / "old.h5"
+    values = RNG.integers(0, 9, (300, 60)).astype("i2")
+    with streamh5.File(path, "w", libver="v108") as file:
+        file.create_dataset("x", shape=(300, 60), maxshape=(None, None), dtype="i2", chunks=(2, 3))[:, :] = (
+            values
+        )
+        file.create_dataset("y", shape=(300, 60), maxshape=(None, None), dtype="i2", chunks=(2, 3))
+    with h5py.File(path, "r+", libver=("v108", "v110")) as file:
+        for origin in RNG.permutation(3000).tolist():
+            row, column = 2 * (origin // 20), 3 * (origin % 20)
+            file["y"][row : row + 2, column : column + 3] = 1
+        file["x"].resize((500, 70))
+        file["x"][450:, 65:] = 5
+        file["y"].resize((200, 30))
+        file["y"].resize((400, 80))
+        file["y"][300:, 40:] = 7
+    report = streamh5.verify(path)
+    assert report.ok, report
 
 
 def test_verify_of_a_string_in_the_heap_says_that_nothing_protects_it(tmp_path: Path) -> None:
@@ -189,6 +275,29 @@ def test_verify_of_files_that_h5py_wrote_is_ok(tmp_path: Path, libver: Any) -> N
     report = streamh5.verify(path)
     assert report.ok, report
     assert report.n_chunks == report.n_decoded_chunks == n_chunks
+
+
+@pytest.mark.parametrize("libver", ["v108", "v110"])
+def test_verify_of_every_index_that_streamh5_writes_is_ok(tmp_path: Path, libver: str) -> None:
+    path = tmp_path / "every.h5"
+    values = RNG.integers(0, 9, (1500, 40)).astype("i2")
+    shapes = {"fixed": None, "rows": (None, 40), "columns": (1500, None), "both": (None, None)}
+    with streamh5.File(path, "w", libver=libver) as file:
+        for name, maxshape in shapes.items():
+            for compression in ("gzip", None):
+                options: dict[str, Any] = {"maxshape": maxshape, "compression": compression}
+                file.create_dataset(
+                    f"{name}/{compression}", shape=values.shape, dtype="i2", chunks=(3, 8), **options
+                )[:, :] = values
+        file.create_dataset("some", shape=(9000,), dtype="f4", chunks=(2,), compression="gzip")[4000:4100] = 1
+        file.create_dataset("none", shape=(9000,), dtype="f4", chunks=(2,))
+        file["fixed"].attrs["text"] = ["one", "two", ""]
+    report = streamh5.verify(path)
+    assert report.ok, report
+    with h5py.File(path) as seen:
+        stored = [seen[f"{name}/{compression}"] for name in shapes for compression in ("gzip", None)]
+        assert report.n_chunks == sum(one.id.get_num_chunks() for one in stored) + 50
+    assert report.n_missing_chunks == 4500 - 50 + 4500
 
 
 def change(path: Path, **options: Any) -> None:

@@ -53,14 +53,17 @@ class ChunkDecoder:
         Raw bytes of a chunk.
     steps
         Filters in the order of undoing, each with the most bytes that it may give.
+    shuffles
+        Filters that are undone after these, and only move bytes.
     counts_last
-        The last step is a zlib stream whose bytes are counted only.
+        The last step is a zlib stream whose bytes `check` only counts.
     unknown_filters
-        Numbers of filters that cannot be undone here; then `check` must not be called.
+        Numbers of filters that cannot be undone here; then nothing can be checked or decoded.
     """
 
     chunk_nbytes: int
     steps: tuple[tuple[FilterRecord, int], ...]
+    shuffles: tuple[FilterRecord, ...]
     counts_last: bool
     unknown_filters: tuple[int, ...]
 
@@ -72,13 +75,33 @@ class ChunkDecoder:
         FormatError
             A checksum or a stream is wrong, or the raw chunk has not the size that it must have.
         """
-        data = stored
-        steps = self.steps[:-1] if self.counts_last else self.steps
-        for record, most in steps:
-            data = _DECODERS[record.filter_id](data, most, record)
+        data = _undo(self.steps[:-1] if self.counts_last else self.steps, stored)
         nbytes = _inflated_nbytes(data, self.steps[-1][1]) if self.counts_last else len(data)
+        self._check_size(nbytes)
+
+    def decode(self, stored: Bytes) -> Bytes:
+        """Return the raw bytes of one chunk.
+
+        Raises
+        ------
+        FormatError
+            As for `check`.
+        """
+        data = _undo(self.steps, stored)
+        self._check_size(len(data))
+        for record in self.shuffles:
+            data = _unshuffle(data, self.chunk_nbytes, record)
+        return data
+
+    def _check_size(self, nbytes: int) -> None:
         if nbytes != self.chunk_nbytes:
             raise FormatError(f"decodes to {nbytes:,} bytes instead of {self.chunk_nbytes:,}", nbytes=nbytes)
+
+
+def _undo(steps: tuple[tuple[FilterRecord, int], ...], data: Bytes) -> Bytes:
+    for record, most in steps:
+        data = _DECODERS[record.filter_id](data, most, record)
+    return data
 
 
 def chunk_decoder(filters: tuple[FilterRecord, ...], filter_mask: int, chunk_nbytes: int) -> ChunkDecoder:
@@ -94,8 +117,9 @@ def chunk_decoder(filters: tuple[FilterRecord, ...], filter_mask: int, chunk_nby
         Raw bytes of a chunk.
     """
     applied = _applied(filters, filter_mask)
+    shuffles: list[FilterRecord] = []
     while applied and applied[0].filter_id == SHUFFLE:
-        del applied[0]
+        shuffles.insert(0, applied.pop(0))
     steps: list[tuple[FilterRecord, int]] = []
     most = chunk_nbytes
     for record in applied:
@@ -106,7 +130,7 @@ def chunk_decoder(filters: tuple[FilterRecord, ...], filter_mask: int, chunk_nby
             most = 2 * most + _PIECE_NBYTES  # no compressor lets data grow that much
     unknown = tuple(record.filter_id for record in applied if record.filter_id not in _DECODERS)
     counts_last = bool(applied) and applied[0].filter_id == DEFLATE
-    return ChunkDecoder(chunk_nbytes, tuple(steps), counts_last, unknown)
+    return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(shuffles), counts_last, unknown)
 
 
 def _applied(filters: tuple[FilterRecord, ...], filter_mask: int) -> list[FilterRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from streamh5.format.datatype import datatype_class
 from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock
+from streamh5.reader.chunk_decoding import chunk_decoder
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.elements import check_elements, has_references
@@ -40,6 +42,9 @@ _MAX_PATH_LENGTH = 4096
 """Groups below a longer path are not entered, so that paths take no more memory than the file."""
 
 _PIECE_NBYTES = 1 << 20
+
+_MAX_FOLLOWED_NBYTES = 256 << 20
+"""Raw bytes of the largest chunk whose elements are followed to what they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +241,8 @@ class _Walk:
                 case ChunkedLayout() | ChunkedLayoutV3() as layout if frame is not None:
                     chunk_map = read_chunk_map(self._file, self._map, frame, layout)
                     self._claim_chunks(path, chunk_map)
-                    if has_references(messages.datatype) and len(chunk_map):
-                        self._content.add_unchecked(path, address, "what the elements of its chunks refer to")
+                    if has_references(messages.datatype):
+                        self._check_chunked(path, address, messages, frame, chunk_map)
                 case ContiguousLayout() as layout if layout.address != UNDEFINED_ADDRESS:
                     self._file.check_range(layout.address, layout.nbytes, "contiguous data")
                     self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
@@ -264,6 +269,45 @@ class _Walk:
             nbytes = min(step, layout.nbytes - start)
             raw = self._file.read(layout.address + start, nbytes, "contiguous data")
             self._check_elements(path, np.frombuffer(raw, np.uint8).reshape(-1, datatype.nbytes), datatype)
+
+    def _check_chunked(
+        self, path: str, address: int, messages: DatasetMessages, frame: ChunkFrame, chunk_map: ChunkMap
+    ) -> None:
+        """Check the elements of chunks, one chunk at a time; a chunk that cannot be decoded is left out.
+
+        Who decodes all chunks will report it.
+        """
+        n_stored = int(chunk_map.stored_nbytes[~chunk_map.impossible].sum(dtype=np.float64))
+        if n_stored > self._map.file_nbytes:
+            raise FormatError(f"chunk index: its chunks overlap, they have {n_stored:,} bytes together")
+        if len(chunk_map) and frame.chunk_nbytes > _MAX_FOLLOWED_NBYTES:
+            raise ForeignStructureError(f"references of elements in chunks of {frame.chunk_nbytes:,} bytes")
+        for row in np.flatnonzero(~chunk_map.impossible).tolist():
+            mask = int(chunk_map.filter_masks[row])
+            decoder = chunk_decoder(messages.filters, mask, frame.chunk_nbytes)
+            if decoder.unknown_filters:
+                raise ForeignStructureError(
+                    f"references of elements behind filters {decoder.unknown_filters}"
+                )
+            stored = self._file.read(
+                int(chunk_map.addresses[row]), int(chunk_map.stored_nbytes[row]), "chunk"
+            )
+            with suppress(FormatError):
+                raw = np.frombuffer(decoder.decode(stored), np.uint8)
+                self._check_elements_of_chunk(path, address, raw, messages.datatype, chunk_map.coords(row))
+
+    def _check_elements_of_chunk(
+        self,
+        path: str,
+        address: int,
+        raw: NDArray[np.uint8],
+        datatype: DatatypeClass,
+        coords: tuple[int, ...],
+    ) -> None:
+        try:
+            self._check_elements(path, raw.reshape(-1, datatype.nbytes), datatype)
+        except FormatError as error:
+            self._content.add(path, address, FormatError(f"chunk {coords}: {error}"))
 
     def _check_links(self) -> None:
         """Compare the hard links to each object with what it says, if all groups could be read."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError, SpecError
-from streamh5.format.data_layout import ContiguousLayout
+from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.progress import Progress
 from streamh5.reader.chunk_decoding import chunk_decoder, is_checksummed
@@ -288,8 +288,14 @@ def _decode_each(
 
 
 def _unprotected_nbytes(content: FileContent) -> int:
-    """Bytes of data and heaps that no checksum covers."""
+    """Bytes of data, heaps and version 1 B-trees that no checksum covers."""
     nbytes = sum(total.nbytes for total in content.file_map.totals() if total.kind is Kind.HEAP)
+    has_old_index = {
+        dataset.path for dataset in content.datasets if isinstance(dataset.messages.layout, ChunkedLayoutV3)
+    }
+    for extent in content.file_map.structures():
+        if extent.kind is Kind.INDEX and extent.owner in has_old_index:
+            nbytes += extent.nbytes
     for dataset in content.datasets:
         layout = dataset.messages.layout
         if isinstance(layout, ContiguousLayout) and layout.address != UNDEFINED_ADDRESS:

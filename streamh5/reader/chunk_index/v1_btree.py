@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,12 +32,13 @@ _STRUCTURE = "version 1 B-tree node"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Node:
-    """A node: ``(n_children,)`` keys and addresses of children, and its neighbours."""
+    """A node: ``(n_children,)`` keys and addresses of children, the key that ends it, and its neighbours."""
 
     level: int
     left: int
     right: int
     keys: NDArray[np.void]
+    last_offset: NDArray[np.uint64]
     children: NDArray[np.uint64]
 
 
@@ -96,10 +98,16 @@ def _read_node(
     key = [("nbytes", "<u4"), ("filter_mask", "<u4"), ("offset", "<u8", (len(frame.chunks) + 1,))]
     entry = np.dtype([("key", key), ("child", "<u8")])
     entries = np.frombuffer(fields.take(n_children * entry.itemsize, "entries"), entry)
-    return _Node(found_level, left, right, entries["key"], entries["child"].astype(np.uint64))
+    last_key = np.frombuffer(fields.take(np.dtype(key).itemsize, "last key"), key)
+    last_offset = last_key["offset"][0].astype(np.uint64)
+    sizes = np.array((*frame.chunks, frame.element_nbytes), np.uint64)
+    if (last_offset % sizes).any() or tuple(last_offset) <= tuple(entries["key"]["offset"][-1]):
+        raise fields.error("its last key is no multiple of the chunk shape, or not behind the others")
+    return _Node(found_level, left, right, entries["key"], last_offset, entries["child"].astype(np.uint64))
 
 
 def _check_neighbours(nodes: list[_Node], addresses: list[int]) -> None:
+    """Check that nodes of one level point to each other, and end before the next begins."""
     lefts = [UNDEFINED_ADDRESS, *addresses[:-1]]
     rights = [*addresses[1:], UNDEFINED_ADDRESS]
     for node, left, right in zip(nodes, lefts, rights, strict=True):
@@ -107,3 +115,9 @@ def _check_neighbours(nodes: list[_Node], addresses: list[int]) -> None:
             raise FormatError(
                 f"{_STRUCTURE}: its siblings are {node.left:,} and {node.right:,}, not {left:,} and {right:,}"
             )
+    for node, following in pairwise(nodes):
+        if tuple(node.last_offset) != tuple(following.keys["offset"][0]):
+            raise FormatError(f"{_STRUCTURE}: its last key is not the first of the next node")
+    # H5D__btree_new_node: one more than the last chunk along all dimensions, that of the element included.
+    if not nodes[-1].last_offset[-1]:
+        raise FormatError(f"{_STRUCTURE}: the last key of the level is the key of a chunk")

@@ -1,0 +1,263 @@
+"""Files that somebody made to harm: verify and inspect end in bounded time and memory, in our errors."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import streamh5
+from streamh5.errors import FormatError
+from streamh5.format.checksum import lookup3
+from streamh5.format.data_layout import (
+    ChunkedLayout,
+    ChunkIndex,
+    ContiguousLayout,
+    ExtensibleArray,
+    FixedArray,
+    Implicit,
+    SingleChunk,
+    V2BTree,
+    encode_data_layout,
+)
+from streamh5.format.dataspace import Dataspace, encode_dataspace
+from streamh5.format.datatype import encode_datatype_message
+from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
+from streamh5.format.group_info import encode_group_info
+from streamh5.format.link import HardLink, Link, encode_link
+from streamh5.format.link_info import LinkInfo, encode_link_info
+from streamh5.format.object_header import Message, encode_object_header
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_content import read_file_content
+from streamh5.reader.file_map import Kind
+from streamh5.verification.report import VerifyReport
+from streamh5.verification.verify import Verification
+
+MAX_NBYTES = 16 << 20
+
+
+def verified(content: bytes) -> VerifyReport | FormatError:
+    """Verify `content`; more memory than a few MiB for these small files is a failure."""
+    tracemalloc.start()
+    try:
+        return Verification(FileBytes(content), "memory").run(with_h5py=False)
+    except FormatError as error:
+        return error
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < MAX_NBYTES + 20 * len(content)
+
+
+def group(*links: tuple[str, int], extra: tuple[Message, ...] = ()) -> bytes:
+    messages = [encode_link(Link(name, HardLink(address))) for name, address in links]
+    return encode_object_header([encode_link_info(LinkInfo()), encode_group_info(), *messages, *extra])
+
+
+def dataset(
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    index: ChunkIndex,
+    *,
+    maxshape: tuple[int | None, ...] | None = None,
+    filters: tuple[FilterRecord, ...] = (),
+) -> bytes:
+    layout = ChunkedLayout(chunks, 1, index)
+    messages = [
+        encode_dataspace(Dataspace(shape, maxshape)),
+        encode_datatype_message(np.dtype("u1")),
+        encode_data_layout(layout),
+        *([encode_filter_pipeline(filters)] if filters else []),
+    ]
+    return encode_object_header(messages)
+
+
+def one_dataset(header: bytes, *blocks: bytes) -> bytes:
+    """Build a file with a dataset whose header stands at 48, and blocks behind it."""
+    body = header + b"".join(blocks)
+    root_address = SIZEOF_SUPERBLOCK + len(body)
+    root = group(("x", SIZEOF_SUPERBLOCK))
+    superblock = encode_superblock(Superblock(root_address + len(root), root_address))
+    return superblock + body + root
+
+
+def damaged(found: VerifyReport | FormatError) -> bool:
+    return isinstance(found, FormatError) or found.damaged
+
+
+def test_groups_that_contain_each_other_end() -> None:
+    sizes = len(group(("a", 0), ("b", 0)))
+    root, child = SIZEOF_SUPERBLOCK, SIZEOF_SUPERBLOCK + sizes
+    body = group(("a", child), ("b", root)) + group(("a", root), ("b", child))
+    found = verified(encode_superblock(Superblock(root + len(body), root)) + body)
+    assert isinstance(found, VerifyReport)
+    assert found.n_groups == 2
+
+
+def test_groups_in_groups_without_end_of_names_are_bounded() -> None:
+    name = "n" * 200
+    address, body = SIZEOF_SUPERBLOCK, b""
+    size = len(group((name, 0)))
+    for depth in range(2000):
+        body += group((name, address + (depth + 1) * size))
+    body += group()
+    found = verified(encode_superblock(Superblock(address + len(body), address)) + body)
+    assert isinstance(found, VerifyReport)
+    assert not found.ok
+    assert "paths over" in found.unchecked[0].problem
+
+
+def test_header_continuations_in_a_circle_end() -> None:
+    def header(continuation: int) -> bytes:
+        body = continuation.to_bytes(8, "little") + (4 + 20 + 4).to_bytes(8, "little")
+        return group(extra=(Message(0x10, body),))
+
+    address = SIZEOF_SUPERBLOCK + len(header(0))
+    inside = b"OCHK" + bytes([0x10, 16, 0, 0]) + address.to_bytes(8, "little") + (28).to_bytes(8, "little")
+    block = inside + lookup3(inside).to_bytes(4, "little")
+    body = header(address) + block
+    found = verified(encode_superblock(Superblock(48 + len(body), 48)) + body)
+    assert isinstance(found, VerifyReport)
+    assert "overlap" in found.damaged_structures[0].problem
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        FixedArray(10, 48),
+        FixedArray(63, 48),
+        Implicit(48),
+        ExtensibleArray(48),
+        ExtensibleArray(48, 64, 255, 128, 128, 255),
+        V2BTree(2048, 48),
+        V2BTree(0, 48),
+        SingleChunk(48),
+    ],
+    ids=lambda index: type(index).__name__,
+)
+@pytest.mark.parametrize("size", [2**20, 2**40, 2**62, 2**64 - 2])
+def test_indexes_of_huge_shapes_take_no_memory(index: ChunkIndex, size: int) -> None:
+    for maxshape in (None, (None, size)):
+        header = dataset((size, size), (1, 1), index, maxshape=maxshape)
+        assert damaged(verified(one_dataset(header)))
+
+
+def test_contiguous_data_larger_than_the_file_is_damage() -> None:
+    messages = [
+        encode_dataspace(Dataspace((2**50,))),
+        encode_datatype_message(np.dtype("u1")),
+        encode_data_layout(ContiguousLayout(48, 2**50)),
+    ]
+    assert damaged(verified(one_dataset(encode_object_header(messages))))
+
+
+def test_decompression_bomb_is_stopped() -> None:
+    bomb = zlib.compress(bytes(300 << 20), 9)
+    gzip = (FilterRecord(1, client_values=(9,)),)
+    for n_filters in (1, 2):
+        header = dataset((10,), (10,), SingleChunk(0, len(bomb)), filters=gzip * n_filters)
+        address = SIZEOF_SUPERBLOCK + len(header)
+        header = dataset((10,), (10,), SingleChunk(address, len(bomb)), filters=gzip * n_filters)
+        found = verified(one_dataset(header, bomb))
+        assert isinstance(found, VerifyReport)
+        assert found.n_damaged_chunks == 1
+        assert "more than" in found.damaged_chunks[0].problem
+
+
+def test_chunks_that_are_all_the_same_bytes_are_reported_and_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with streamh5.File(path, "w") as file:
+        file.create_dataset("x", shape=(900, 100), dtype="u1", chunks=(1, 100), compression="gzip")[:, :] = 1
+    content = bytearray(path.read_bytes())
+    found = read_file_content(FileBytes(bytes(content)))
+    block = max(
+        (one for one in found.file_map.structures() if one.kind is Kind.INDEX), key=lambda one: one.nbytes
+    )
+    start, stop = block.address + 14, block.address + block.nbytes - 4
+    element_nbytes = (stop - start) // 900
+    content[start:stop] = content[start : start + element_nbytes] * 900
+    checksum = lookup3(content[block.address : stop])
+    content[stop : stop + 4] = checksum.to_bytes(4, "little")
+    report = verified(bytes(content))
+    assert isinstance(report, VerifyReport)
+    assert (report.n_damaged_chunks, report.n_decoded_chunks) == (900, 0)
+    assert "overlaps" in report.damaged_chunks[0].problem
+
+
+@pytest.fixture(scope="module")
+def rich_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Every index, attributes with strings, dense storage."""
+    path = tmp_path_factory.mktemp("rich") / "rich.h5"
+    values = (np.arange(3000) % 7).astype("i2").reshape(60, 50)
+    with streamh5.File(path, "w") as file:
+        file.attrs["text"] = ["one", "two"]
+        for name, maxshape in (("f", None), ("e", (None, 50)), ("b", (None, None))):
+            data = file.create_dataset(
+                name, shape=(60, 50), dtype="i2", chunks=(6, 10), maxshape=maxshape, compression="gzip"
+            )
+            data[:, :] = values
+            data.attrs["n"] = 1.5
+        for i in range(40):
+            file.create_group(f"many/{i}")
+    return path.read_bytes()
+
+
+def checksummed_blocks(content: bytes) -> list[tuple[int, int]]:
+    extents = read_file_content(FileBytes(content)).file_map.structures()
+    return [(one.address, one.nbytes) for one in extents if one.kind is not Kind.HEAP]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_random_changes_under_right_checksums_end_in_our_errors(
+    rich_file: bytes, data: st.DataObject
+) -> None:
+    blocks = checksummed_blocks(rich_file)
+    content = bytearray(rich_file)
+    for address, nbytes in data.draw(st.lists(st.sampled_from(blocks), min_size=1, max_size=3)):
+        position = address + data.draw(st.integers(0, nbytes - 5))
+        new = data.draw(st.binary(min_size=1, max_size=8) | st.sampled_from([b"\xff" * 8, bytes(8)]))
+        content[position : position + len(new)] = new[: address + nbytes - position]
+        checksum = lookup3(content[address : address + nbytes - 4])
+        content[address + nbytes - 4 : address + nbytes] = checksum.to_bytes(4, "little")
+    verified(bytes(content))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_random_changes_end_in_our_errors(rich_file: bytes, data: st.DataObject) -> None:
+    content = bytearray(rich_file)
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        new = data.draw(st.binary(min_size=1, max_size=300))
+        content[position : position + len(new)] = new
+    verified(bytes(content[: data.draw(st.integers(0, len(content)))]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400), st.booleans())
+def test_random_bytes_end_in_our_errors(content: bytes, has_superblock: bool) -> None:
+    if has_superblock:
+        content = encode_superblock(Superblock(48 + len(content), 48)) + content
+    assert damaged(verified(content)) or not content
+
+
+@pytest.mark.parametrize("call", [streamh5.inspect, streamh5.verify], ids=["inspect", "verify"])
+@pytest.mark.parametrize("keep", [0, 7, 47, 48, 60, 500, 3000])
+def test_cut_file_on_disk_ends_in_our_errors(
+    tmp_path: Path, rich_file: bytes, call: Callable[[Path], object], keep: int
+) -> None:
+    (tmp_path / "cut.h5").write_bytes(rich_file[:keep])
+    try:
+        found = call(tmp_path / "cut.h5")
+    except FormatError:
+        assert keep < 48
+    else:
+        assert "DAMAGED" in repr(found) or "damaged" in repr(found)
