@@ -14,7 +14,7 @@ from streamh5.attributes import Attributes
 from streamh5.errors import BlockError
 from streamh5.pipeline import ChunkStore, Job
 from streamh5.plan.block_value import as_block
-from streamh5.plan.chunk_table import MAX_STORED_NBYTES, chunk_records
+from streamh5.plan.chunk_table import MAX_STORED_NBYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,13 +229,8 @@ class Dataset:
         box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
 
         def run() -> None:
-            address = self._session.reserve(piece.nbytes)
-            self._session.sink.write(address, [piece])
             masks = np.array([filter_mask], np.uint32) if filter_mask else None
-            sizes = np.array([piece.nbytes], np.uint64)
-            records = chunk_records(grid.numbers(box), address, sizes, masks)
-            self._session.claim(self._number, records, [piece])
-            self.record(records)
+            self.record(self._store.store_encoded(grid.numbers(box), [piece], masks))
 
         self._session.run(Job(run, piece.nbytes, self, box))
         if shape[0] is None:
@@ -256,6 +251,26 @@ class Dataset:
         """
         self._session.check_open()
         return self._store.store(self._as_block(block), origin)
+
+    def store_encoded(
+        self,
+        numbers: NDArray[np.uint64],
+        buffers: Sequence[Buffer],
+        filter_masks: NDArray[np.uint32] | None = None,
+    ) -> ChunkRecords:
+        """Store chunks that have been through the filters elsewhere; as `store` otherwise.
+
+        Parameters
+        ----------
+        numbers
+            ``(n,)`` uint64 numbers of the chunks in the grid of the dataset.
+        buffers
+            Their stored bytes, one buffer each; they are trusted.
+        filter_masks
+            ``(n,)`` uint32: bit i set where filter i was skipped; None for all zero.
+        """
+        self._session.check_open()
+        return self._store.store_encoded(numbers, buffers, filter_masks)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Whether every chunk of a block is stored: after a resume, the block need not come again.
@@ -284,7 +299,15 @@ class Dataset:
                 origin=origin,
             )
         box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
-        return bool(self._is_written(self._store.grid.numbers(box)).all())
+        return bool(self.are_stored(self._store.grid.numbers(box)).all())
+
+    def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which chunks are stored, by their numbers."""
+        addresses = self._node.table.addresses
+        known = numbers < len(addresses)
+        written = np.zeros(len(numbers), bool)
+        written[known] = addresses[numbers[known].astype(np.intp)] != 0
+        return written
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
@@ -330,24 +353,17 @@ class Dataset:
 
     def _skip_empty(self, numbers: NDArray[np.uint64], is_empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Chunks to leave out: empty, and not written before, where the earlier chunk would show again."""
-        skipped = is_empty & ~self._is_written(numbers)
+        skipped = is_empty & ~self.are_stored(numbers)
         with self._lock:
             self._node.n_empty += int(np.count_nonzero(skipped))
         return skipped
-
-    def _is_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        addresses = self._node.table.addresses
-        known = numbers < len(addresses)
-        written = np.zeros(len(numbers), bool)
-        written[known] = addresses[numbers[known].astype(np.intp)] != 0
-        return written
 
     def _fill_missing(self) -> None:
         """Write the fill value into chunks of an Implicit index, which knows no missing ones."""
         box = tuple((0, n) for n in self._node.grid.present_counts)
         row = np.full(self._store.chain.chunk_nbytes // self._fill.itemsize, self._fill).view(np.uint8)
         for part in self._store.grid.batches(tuple(n for _, n in box), 1):
-            if not self._is_written(self._store.grid.numbers(part))[0]:
+            if not self.are_stored(self._store.grid.numbers(part))[0]:
                 address = self._session.allocate(self._node).address
                 number = int(self._store.grid.numbers(part)[0])
                 self._session.sink.write(address + number * row.nbytes, [row])

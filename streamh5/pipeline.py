@@ -137,15 +137,36 @@ class ChunkStore:
                 return np.zeros(0, RECORD)
         encoded = self.chain.encode_rows(rows)
         if self.region_address is None:
-            address = self.reserve(int(encoded.stored_nbytes.sum()))
-            self.write(address, encoded.buffers)
-            records = chunk_records(numbers, address, encoded.stored_nbytes, encoded.filter_masks)
-        else:
-            records = chunk_records(numbers, 0, encoded.stored_nbytes, None)
-            records["address"] = np.uint64(self.region_address) + numbers * np.uint64(self.chain.chunk_nbytes)
-            for address, row in zip(records["address"].tolist(), rows, strict=True):
-                self.write(address, [row])
+            return self.store_encoded(numbers, encoded.buffers, encoded.filter_masks)
+        records = chunk_records(numbers, 0, encoded.stored_nbytes, None)
+        records["address"] = np.uint64(self.region_address) + numbers * np.uint64(self.chain.chunk_nbytes)
+        for address, row in zip(records["address"].tolist(), rows, strict=True):
+            self.write(address, [row])
         self.claim(records, encoded.buffers)
+        return records
+
+    def store_encoded(
+        self,
+        numbers: NDArray[np.uint64],
+        buffers: Sequence[Buffer],
+        filter_masks: NDArray[np.uint32] | None = None,
+    ) -> ChunkRecords:
+        """Write chunks that have been through the filters: one address range, one call.
+
+        Parameters
+        ----------
+        numbers
+            ``(n,)`` uint64 chunk numbers.
+        buffers
+            Their stored bytes, one buffer each.
+        filter_masks
+            ``(n,)`` uint32 masks of skipped filters; None for all zero.
+        """
+        stored_nbytes = np.fromiter(map(len, buffers), np.uint64, len(buffers))
+        address = self.reserve(int(stored_nbytes.sum()))
+        self.write(address, buffers)
+        records = chunk_records(numbers, address, stored_nbytes, filter_masks)
+        self.claim(records, buffers)
         return records
 
     def _is_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -55,12 +55,17 @@ of blocks is the same from 8 on (tests/test_dask_order.py)."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One array of a write: its plan, its filters, its aligned blocks, its identity."""
+    """One array of a write: its plan, its filters, its aligned blocks, its identity.
+
+    With `copy`, blocks of `array` only say where they lie: `copy` stores the chunks of one, given the
+    dataset, its origin and its shape, and returns their records.
+    """
 
     spec: DatasetSpec
     chain: FilterChain
     array: da.Array
     source: str | None
+    copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
 
     def create(self, file: File, *, write_empty_chunks: bool = True) -> Dataset:
         """Create the dataset that the blocks go to."""
@@ -102,6 +107,7 @@ class Write:
         self._path = path
         self._name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
         self._targets = targets
+        self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
         self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
         self._prepare = prepare
         self._mode = mode
@@ -226,6 +232,11 @@ class Write:
         """Dataset at `path`."""
         return self.open().datasets[path]
 
+    def store(self, dataset: Dataset, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        """Store the chunks of a block, or copy those that lie there."""
+        copy = self._copies.get(dataset.name)
+        return dataset.store(block, origin) if copy is None else copy(dataset, origin, block.shape)
+
     def add_progress(self, nbytes: int) -> None:
         """Count bytes that are written."""
         if self._progress is not None:
@@ -323,7 +334,7 @@ def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None
             dataset[()] = block
             records = np.zeros(0, RECORD)
         else:
-            records = dataset.store(block, origin)
+            records = write.store(dataset, block, origin)
     except Exception as error:
         error.add_note(f"while writing the block at {origin} of {path}")
         raise
