@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def chunk_shapes(shape: tuple[int, ...]) -> st.SearchStrategy[tuple[int, ...]]:
     )
 
 
-FILTERS = st.fixed_dictionaries(
+FILTERS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "compression": st.sampled_from(["gzip", None]),
@@ -52,7 +53,7 @@ FILTERS = st.fixed_dictionaries(
 def cuts(draw: st.DrawFn, extent: int) -> tuple[int, ...]:
     """Extents of blocks that add up to `extent`."""
     bounds = sorted(draw(st.sets(st.integers(0, extent), max_size=4)) | {0, extent})
-    return tuple(b - a for a, b in zip(bounds, bounds[1:], strict=False)) or (0,)
+    return tuple(b - a for a, b in pairwise(bounds))
 
 
 @settings(max_examples=120, **SETTINGS)
