@@ -27,6 +27,12 @@ from tests.benchmarks.work import WORKS, prepare_pool
 INDEX = "index"
 
 
+def _data_directory() -> Path:
+    """Where the tests look for the full climatology, too."""
+    named = os.environ.get("STREAMH5_SHARED_DATA")
+    return Path(named) if named else REPOSITORY.parent / "shared" / "data"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     names = ", ".join(f"{work.name} ({work.title})" for work in WORKS.values())
@@ -44,7 +50,7 @@ def _arguments() -> argparse.Namespace:
         default=Path(tempfile.gettempdir()),
         help="where to write: the file system under test",
     )
-    add("--data", type=Path, default=REPOSITORY / "tests" / "data", help="directory of the real climatology")
+    add("--data", type=Path, default=_data_directory(), help="directory of the real climatology")
     add(
         "--memory",
         default="",

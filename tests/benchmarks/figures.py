@@ -39,6 +39,8 @@ FIGURES = (
     Figure("4 MiB chunks, zstd", "a", "streamh5 zstd", "zarr default", 2),
     Figure("4 MiB chunks, shuffle and zstd", "a", "streamh5 zstd+shuffle", "zarr zstd+shuffle", 2),
     Figure("4 MiB chunks, blosc-lz4", "a", "streamh5 blosc-lz4", "zarr blosc-lz4", 2),
+    Figure("xarray to netCDF-4, zlib", "a", "streamh5 to_netcdf gzip-4", "xarray h5netcdf gzip-4", 8),
+    Figure("xarray to netCDF-4, zlib", "a", "streamh5 to_netcdf gzip-4", "xarray netcdf4 gzip-4", 8),
     Figure("10,000,000-chunk index", "index", "streamh5 close", "numpy.save", 0.25),
 )
 

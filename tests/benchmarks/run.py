@@ -48,7 +48,7 @@ class Settings:
 
     directory: Path
     """File system under test; also holds the cached pools."""
-    data: Path | None
+    data: Path
     scale: float
     repeats: int
     slow_seconds: float
@@ -143,7 +143,6 @@ def run_rounds(
 
 def run_work(work: Work, settings: Settings) -> dict[str, Any]:
     """Time all contenders of `work`; those that are absent or fail are named, never counted."""
-    prepare_pool(work, settings.directory, settings.data)
     missing: dict[str, str] = {}
     orders: dict[str, dict[str, Any]] = {}
     for contender in filter(settings.selects, contenders_of(work)):
@@ -158,6 +157,10 @@ def run_work(work: Work, settings: Settings) -> dict[str, Any]:
             "threads": settings.threads,
             "n_blocks": work.n_blocks(settings.scale),
         }
+    try:
+        prepare_pool(work, settings.directory, settings.data)
+    except FileNotFoundError as error:
+        missing, orders = dict.fromkeys(orders, str(error)), {}
     timings, failed = run_rounds("timing", orders, settings)
     return {
         "title": work.title,

@@ -89,7 +89,7 @@ def _counts(seed: int, shape: tuple[int, int]) -> Block:
     return frame
 
 
-def _frames(make: Callable[[int, tuple[int, int]], Block], work: Work, data: Path | None) -> Block:
+def _frames(make: Callable[[int, tuple[int, int]], Block], work: Work, data: Path) -> Block:
     """Fill a pool with frames; beyond a few base frames, shifted copies of them."""
     frame = work.block[-2], work.block[-1]
     pool = np.empty((work.n_pool * work.block[0], *frame), work.dtype)
@@ -101,18 +101,18 @@ def _frames(make: Callable[[int, tuple[int, int]], Block], work: Work, data: Pat
     return pool
 
 
-def _noise(work: Work, data: Path | None) -> Block:
+def _noise(work: Work, data: Path) -> Block:
     """Random mantissas and signs: nothing to compress."""
     rng = np.random.default_rng(0)
     noise: Block = rng.normal(size=(work.n_pool * work.block[0], *work.block[1:]))
     return noise
 
 
-def _climatology(work: Work, data: Path | None) -> Block:
+def _climatology(work: Work, data: Path) -> Block:
     """The COADS monthly climatology, land cells at -1e34; each block is shifted in longitude."""
     from scipy.io import netcdf_file
 
-    if data is None or not (data / CLIMATOLOGY).exists():
+    if not (data / CLIMATOLOGY).exists():
         raise FileNotFoundError(f"{CLIMATOLOGY} is not in {data}: give its directory with --data")
     with netcdf_file(data / CLIMATOLOGY, mmap=False) as file:
         names = ("SST", "AIRT", "UWND", "VWND")
@@ -120,7 +120,7 @@ def _climatology(work: Work, data: Path | None) -> Block:
     return np.concatenate([np.roll(fields, 11 * i, axis=-1) for i in range(work.n_pool)])
 
 
-POOLS: dict[str, Callable[[Work, Path | None], Block]] = {
+POOLS: dict[str, Callable[[Work, Path], Block]] = {
     "field": partial(_frames, _field),
     "counts": partial(_frames, _counts),
     "noise": _noise,
@@ -161,7 +161,7 @@ def _pool_path(work: Work, directory: Path) -> Path:
     return directory / f"pool-{work.pool}-{shape}-{work.n_pool}.npy"
 
 
-def prepare_pool(work: Work, directory: Path, data: Path | None) -> None:
+def prepare_pool(work: Work, directory: Path, data: Path) -> None:
     """Generate the pool of `work` in `directory` unless it is there."""
     path = _pool_path(work, directory)
     if not path.exists():
@@ -177,18 +177,28 @@ def load_pool(work: Work, directory: Path) -> Block:
     return pool.reshape(work.n_pool, *work.block)
 
 
+class _Producer:
+    """Hands out block ``i % len(pool)``; a view, or a copy where memory is measured."""
+
+    def __init__(self, pool: Block, *, copy: bool) -> None:
+        self.pool = pool
+        self.copy = copy
+
+    def __call__(self, block_id: tuple[int, ...]) -> Block:
+        block: Block = self.pool[block_id[0] % len(self.pool)]
+        return block.copy() if self.copy else block
+
+    def __dask_tokenize__(self) -> tuple[str, int]:
+        # dask would hash the whole pool: no reader or computation has its data in its function.
+        return "producer", id(self.pool)
+
+
 def make_array(work: Work, pool: Block, n_blocks: int, *, copy: bool = False) -> da.Array:
     """Dask array of `n_blocks` blocks that are views of `pool`, or copies where memory is measured."""
     import dask.array as da
 
-    def produce(block_id: tuple[int, ...]) -> Block:
-        block: Block = pool[block_id[0] % len(pool)]
-        return block.copy() if copy else block
-
     chunks = ((work.block[0],) * n_blocks, *((n,) for n in work.block[1:]))
     meta = np.empty((0,) * len(chunks), work.dtype)
-    # A given name: the default one hashes the function, and with it the pool.
-    name = f"produce-{work.name}-{n_blocks}-{copy}"
-    options: dict[str, Any] = {"chunks": chunks, "dtype": work.dtype, "meta": meta, "name": name}
-    array: da.Array = da.map_blocks(produce, **options)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = {"chunks": chunks, "dtype": work.dtype, "meta": meta}
+    array: da.Array = da.map_blocks(_Producer(pool, copy=copy), **options)
     return array
