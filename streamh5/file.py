@@ -16,7 +16,7 @@ from streamh5.plan.chunk_shape import check_shape
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, find
 from streamh5.session import Session
-from streamh5.sinks.local_file import Sync
+from streamh5.sinks.local_file import Sync, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -302,6 +302,7 @@ class File(Group):
         self.libver = libver
         self.resume_key = resume_key
         self.datasets: dict[str, Dataset] = {}
+        check_path(path)
         sink: Sink
         recovery = existing = None
         if mode == "a" and isinstance(path, (str, os.PathLike)) and os.path.lexists(path):

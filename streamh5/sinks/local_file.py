@@ -50,6 +50,7 @@ __all__ = [
     "LocalFileSink",
     "Sync",
     "check_destination",
+    "check_path",
     "check_sync",
 ]
 
@@ -393,6 +394,21 @@ def check_sync(sync: str) -> None:
     """
     if sync not in SYNC_MODES:
         raise SpecError(f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync)
+
+
+def check_path(path: object) -> None:
+    """Refuse what is neither a path nor a `Sink`.
+
+    Raises
+    ------
+    SpecError
+        Another type, or a NUL character in a path.
+    """
+    is_path = isinstance(path, (str, os.PathLike))
+    if not is_path and not hasattr(path, "commit"):
+        raise SpecError(f"a destination must be a path (str or PathLike) or a Sink, not {path!r:.80}")
+    if is_path and "\0" in str(path):
+        raise SpecError(f"the path {path!r:.80} contains a NUL character, which no file name may")
 
 
 def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:

@@ -34,7 +34,7 @@ from streamh5.errors import BlockError, SchedulerError, StateError
 from streamh5.file import File
 from streamh5.plan.chunk_table import RECORD
 from streamh5.progress import Progress
-from streamh5.sinks.local_file import check_destination
+from streamh5.sinks.local_file import check_destination, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,7 @@ class Write:
         options: dict[str, Any],
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
+        check_path(path)
         self._path = path
         self._name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
         self._targets = targets
