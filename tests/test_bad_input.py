@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +249,16 @@ def test_shape_that_differs_from_the_data_is_refused(tmp_path: Path) -> None:
         with pytest.raises(errors.ShapeError, match=r"/x.*\(4,\)"):
             file.create_dataset("x", (3,), data=np.zeros(4))
         file.create_dataset("y", (4,), data=np.zeros(4))
+
+
+@pytest.mark.parametrize("path", [None, 5, b"a.h5", "a\0b", ["a.h5"], io.BytesIO()], ids=repr)
+def test_destination_that_is_no_path_is_refused_before_any_work(path: Any) -> None:
+    source = Counted()
+    with pytest.raises(errors.SpecError, match="path"):
+        streamh5.to_fixed_h5(path, "/x", source.array)
+    with pytest.raises(errors.SpecError, match="path"):
+        streamh5.File(path)
+    assert source.n_computed == 0
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "wb", "", None])
