@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,7 +78,7 @@ def stored_rows(dataset: DatasetNode) -> NDArray[np.bool_]:
     n_rows = len(written) // grid.n_numbers_per_row
     present = (slice(None), *(slice(n) for n in grid.present_counts[1:]))
     rows = written[: n_rows * grid.n_numbers_per_row].reshape(n_rows, *grid.counts[1:])[present]
-    return np.asarray(rows.reshape(n_rows, -1), bool)
+    return np.asarray(rows.reshape(n_rows, math.prod(grid.present_counts[1:])), bool)
 
 
 def n_safe_rows(whole: NDArray[np.bool_]) -> int:
@@ -250,6 +251,10 @@ class Recovery:
         self._restore_region(dataset)
         lost = [np.zeros(0, np.uint64)]
         claims = self._journal.claims.get(self._number[dataset.path], Claims())
+        if dataset.spec.chunks is None:
+            if claims.records:
+                raise self._nonsense(dataset, "chunks")
+            return lost
         self._check_numbers(dataset, claims)
         for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
             self._check(dataset, claimed)

@@ -126,7 +126,8 @@ class LocalFileSink:
                 self.log = self._journal.read()
             self._fd = self._open(self.partial)
         except BaseException:
-            self._system.close(journal_fd)
+            with suppress(OSError):
+                self._system.close(journal_fd)
             raise
 
     keeps_journal = True
@@ -201,7 +202,7 @@ class LocalFileSink:
             self._flush_log()
             if self.sync != "none":
                 self._sync_data()
-            temporary = path.with_name(f".{path.name}.streamh5")  # may be left from a crash
+            temporary = _temporary(path)  # may be left from a crash
             with self._failing(f"the snapshot {path} needs a file system with hard links"):
                 with suppress(FileNotFoundError):
                     self._system.unlink(temporary)
@@ -233,6 +234,7 @@ class LocalFileSink:
         for snapshot in filter(self.is_published_as, self._snapshots):
             with suppress(OSError):
                 self._system.unlink(snapshot)
+        self._tidy()
         self._close()
 
     def suspend(self) -> None:
@@ -249,7 +251,14 @@ class LocalFileSink:
             for path in (self.partial, self.journal):
                 with suppress(OSError):
                     self._system.unlink(path)
+            self._tidy()
             self._close()
+
+    def _tidy(self) -> None:
+        """Remove what a crash within `snapshot` can have left."""
+        for temporary in map(_temporary, self._snapshots):
+            with suppress(OSError):
+                self._system.unlink(temporary)
 
     def _end(self, state: str) -> bool:
         with self._idle:
@@ -292,9 +301,11 @@ class LocalFileSink:
                 if self._lock(fd):
                     return fd
             except BaseException:
-                self._system.close(fd)
+                with suppress(OSError):
+                    self._system.close(fd)
                 raise
-            self._system.close(fd)
+            with suppress(OSError):
+                self._system.close(fd)
 
     def _open(self, path: Path) -> int:
         try:
@@ -382,6 +393,10 @@ class LocalFileSink:
         )
         failure.errno = error.errno
         return failure
+
+
+def _temporary(snapshot: Path) -> Path:
+    return snapshot.with_name(f".{snapshot.name}.streamh5")
 
 
 def check_sync(sync: str) -> None:
