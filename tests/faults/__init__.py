@@ -1,0 +1,1 @@
+"""Faults on purpose, each with the promise that it proves. See docs/reliability.md."""
