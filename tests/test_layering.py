@@ -66,8 +66,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         | {"summary", "session", "attributes", "dataset"}
     ),
     "sources": frozenset(
-        {"errors", "progress", "filters", "plan", "sinks", "summary", "dataset_plan", "session"}
-        | {"attributes", "dataset", "file"}
+        {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
+        | {"session", "attributes", "dataset", "file"}
     ),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
@@ -80,10 +80,11 @@ ANYWHERE = frozenset({"numpy"})
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
     "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
-    "numcodecs": frozenset({"format", "filters", "reader"}),
-    "isal": frozenset({"filters", "reader", "session"}),  # session: its CRC-32, for the journal
+    "numcodecs": frozenset({"format", "filters", "reader", "sources"}),  # sources: zarr's CRC-32C
+    # session: its CRC-32, for the journal; sources: checksums of gzip, for zlib streams
+    "isal": frozenset({"filters", "reader", "session", "sources"}),
     "deflate": frozenset({"filters"}),
-    "h5py": frozenset({"demo", "verification"}),  # reads what was written, never writes
+    "h5py": frozenset({"demo", "verification", "sources"}),  # reads what was written, never writes
     "tqdm": frozenset({"progress", "demo"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters", "reader"}),

@@ -1,0 +1,200 @@
+"""From an array of another format to the target of a write: its chunks copied, or decoded and encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from streamh5.dataset_plan import plan_dataset
+from streamh5.errors import FormatError, SourceError
+from streamh5.reader.chunk_decoding import chunk_decoder
+from streamh5.sources.conversion import ArrayConversion
+from streamh5.sources.dask_blocks import block_layout, realigned
+from streamh5.sources.dask_graph import Target
+from streamh5.sources.stored_chunks import ChunkCopy, block_shape, hollow_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.filters import Buffer, FilterChain
+    from streamh5.sources.conversion import Request
+    from streamh5.sources.stored_chunks import ChunkReader
+
+__all__ = ["ArrayTarget", "SourceArray", "StoredAs", "copied", "encoded"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceArray:
+    """An array that is to come over.
+
+    Parameters
+    ----------
+    path
+        The dataset that it becomes.
+    shape, dtype
+        As the dataset has them; ``U`` for text.
+    fillvalue
+        What missing chunks read as; None for zero.
+    read
+        Gives the values of a region, as `dtype`.
+    unit
+        Shape of what its source reads at once; None where it has no chunks.
+    identity
+        Identity of the source, for a resume.
+    maxshape
+        Extents up to which the dataset may grow; None for `shape`.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fillvalue: Any
+    read: Callable[[tuple[slice, ...]], Any]
+    unit: tuple[int, ...] | None
+    identity: str
+    maxshape: tuple[int | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAs:
+    """How the chunks of an array are stored.
+
+    Parameters
+    ----------
+    chunks, dtype
+        Shape of a chunk, and the element type in it.
+    chain
+        The filters that undo the stored bytes.
+    reader, accept
+        See `ChunkCopy`.
+    what
+        What is copied, in words.
+    """
+
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chain: FilterChain
+    reader: ChunkReader
+    accept: Callable[[Buffer], Buffer | None]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTarget:
+    """The target of an array, and how it comes over."""
+
+    target: Target
+    reason: str
+
+    def report(self) -> ArrayConversion:
+        """Return how it came over, once it is written."""
+        path, copy = self.target.spec.path, self.target.copy
+        if not isinstance(copy, ChunkCopy):
+            return ArrayConversion(path, False, self.reason)
+        return ArrayConversion(path, True, self.reason, copy.n_copied, copy.n_encoded)
+
+
+def copied(source: SourceArray, stored: StoredAs, request: Request, *, track_order: bool) -> ArrayTarget:
+    """Plan an array whose stored chunks are copied.
+
+    Raises
+    ------
+    SpecError, DatatypeError, LimitError
+        See `plan_dataset`.
+    """
+    maxshape = source.maxshape
+    if maxshape is None and 0 not in source.shape:
+        # H5D__chunk_construct: no chunk is larger than the dataset may become
+        maxshape = tuple(map(max, source.shape, stored.chunks))
+    spec, _ = plan_dataset(
+        source.path,
+        shape=source.shape,
+        dtype=stored.dtype,
+        chunks=stored.chunks,
+        maxshape=maxshape,
+        fillvalue=source.fillvalue,
+        track_order=track_order,
+        libver=request.libver,
+    )
+    spec = replace(spec, filters=stored.chain.records)
+    accept = _verifying(stored) if request.verify else stored.accept
+    copy = ChunkCopy(stored.reader, accept, source.read)
+    block = block_shape(source.shape, stored.chunks, stored.dtype.itemsize)
+    hollow = hollow_array(source.shape, block, stored.dtype)
+    return ArrayTarget(Target(spec, stored.chain, hollow, source.identity, copy), stored.what)
+
+
+def encoded(source: SourceArray, request: Request, reason: str, *, track_order: bool) -> ArrayTarget:
+    """Plan an array that is decoded and encoded by dask's workers.
+
+    Raises
+    ------
+    SpecError, DatatypeError, LimitError
+        See `plan_dataset`.
+    """
+    shape, dtype = source.shape, source.dtype
+    array = _lazy(source)
+    chunks: Any = request.chunks_of(source.path, shape)
+    if chunks is None and source.unit is not None:
+        chunks = tuple(max(1, min(c, n) if n else c) for c, n in zip(source.unit, shape, strict=True))
+    if shape:
+        blocks, chunks = block_layout(
+            source.path, array, "auto" if chunks is None else chunks, source.maxshape
+        )
+        array = realigned(source.path, array, blocks)
+    spec, chain = plan_dataset(
+        source.path,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks if shape else None,
+        maxshape=source.maxshape,
+        fillvalue=None if dtype.kind in "OUT" else source.fillvalue,
+        track_order=track_order,
+        libver=request.libver,
+        **(request.filters if shape else {}),
+    )
+    return ArrayTarget(Target(spec, chain, array, source.identity), reason)
+
+
+def _lazy(source: SourceArray) -> da.Array:
+    """Return the array as a dask array in blocks of whole units."""
+    itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
+    unit = source.unit or (1,) * len(source.shape)
+    block = block_shape(source.shape, tuple(max(1, n) for n in unit), itemsize)
+    dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
+    return da.map_blocks(
+        _read_block,
+        source.read,
+        chunks=da.core.normalize_chunks(block, shape=source.shape, dtype=np.dtype("u1")),
+        dtype=dtype,
+        meta=np.empty((0,) * len(source.shape), dtype),
+        name=f"read-{source.path}-{source.identity}",
+    )
+
+
+def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
+    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
+
+
+def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
+    """Also undo the filters of what is accepted, as a reader of HDF5 will."""
+    decoder = chunk_decoder(stored.chain.records, 0, stored.chain.chunk_nbytes)
+    if decoder.unknown_filters:
+        raise SourceError(
+            f"filters {decoder.unknown_filters} cannot be undone here, so copied chunks cannot be verified; leave "
+            "verify out"
+        )
+
+    def accept(data: Buffer) -> Buffer | None:
+        taken = stored.accept(data)
+        if taken is not None:
+            try:
+                decoder.check(memoryview(taken).cast("B"))  # type: ignore[arg-type]
+            except FormatError:
+                return None
+        return taken
+
+    return accept

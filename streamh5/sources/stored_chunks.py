@@ -1,0 +1,135 @@
+"""Copy stored chunks of another format into a dataset, block by block, as they are where they can be.
+
+What reads them (`ChunkReader`) gives the stored bytes of each chunk; what checks them (`Accept`) gives the
+bytes that HDF5 is to hold, or None for a chunk that only decoding can bring over.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dask.array as da
+import numpy as np
+
+from streamh5.plan.chunk_table import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from streamh5.dataset import Dataset
+    from streamh5.filters import Buffer
+    from streamh5.plan.chunk_table import ChunkRecords
+
+    Accept = Callable[[Buffer], Buffer | None]
+
+__all__ = ["ChunkCopy", "ChunkReader", "block_shape", "hollow_array"]
+
+BLOCK_NBYTES = 16 << 20
+"""Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
+holds one block (tests/benchmarks/zarr_copy.py)."""
+
+
+class ChunkReader(Protocol):
+    """Reads stored chunks; thread-safe."""
+
+    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
+        """Return the stored bytes of each chunk, None for one that is missing.
+
+        Parameters
+        ----------
+        coords
+            ``(n, rank)`` coords of the chunks in the grid.
+        """
+
+
+@dataclass(slots=True)
+class ChunkCopy:
+    """Copies the stored chunks of one array; called by the tasks of a write.
+
+    Parameters
+    ----------
+    reader
+        Gives the stored bytes.
+    accept
+        Gives the bytes to store for those that were read, or None where they cannot be taken over.
+    decode
+        Gives the values of a region of the array: for chunks that are not accepted.
+    n_copied, n_encoded
+        Chunks that were copied, and those that had to be decoded and encoded.
+    """
+
+    reader: ChunkReader
+    accept: Accept
+    decode: Callable[[tuple[slice, ...]], Any]
+    n_copied: int = 0
+    n_encoded: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
+        """Copy the chunks of a block; those that an interrupted write has stored stay as they are."""
+        grid = dataset.node.spec.grid
+        ranges = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, grid.chunks, strict=True))
+        numbers = grid.numbers(ranges)
+        axes = [np.arange(start, stop) for start, stop in ranges]
+        coords = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        is_new = ~dataset.are_stored(numbers)
+        if not is_new.all():
+            numbers, coords = numbers[is_new], coords[is_new]
+        stored = self.reader.read(coords)
+        accepted = [None if data is None else self.accept(data) for data in stored]
+        kept = [i for i, data in enumerate(accepted) if data is not None]
+        refused = [i for i, data in enumerate(stored) if data is not None and accepted[i] is None]
+        parts = []
+        if kept:
+            buffers = [data for data in accepted if data is not None]
+            parts.append(dataset.store_encoded(numbers[kept], buffers))
+        for i in refused:
+            first = tuple(int(k) * c for k, c in zip(coords[i], grid.chunks, strict=True))
+            region = tuple(
+                slice(o, o + c if n is None else min(o + c, n))
+                for o, c, n in zip(first, grid.chunks, grid.shape, strict=True)
+            )
+            parts.append(dataset.store(self.decode(region), first))
+        with self._lock:
+            self.n_copied += len(kept)
+            self.n_encoded += len(refused)
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+
+def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Shape of a block of whole units, of about `BLOCK_NBYTES` or one unit.
+
+    Parameters
+    ----------
+    shape
+        Shape of the array.
+    unit
+        What is read at once.
+    itemsize
+        Bytes of an element.
+    """
+    block = list(unit)
+    for axis in reversed(range(len(block))):
+        room = max(1, BLOCK_NBYTES // max(1, math.prod(block) * itemsize))
+        block[axis] *= min(room, max(1, -(-shape[axis] // unit[axis])))
+    return tuple(block)
+
+
+def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
+    """Return an array that only says where its blocks lie; a block takes one element of memory."""
+    return da.map_blocks(
+        _hollow_block,
+        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
+        dtype=dtype,
+        meta=np.empty((0,) * len(shape), dtype),
+        element=dtype,
+    )
+
+
+def _hollow_block(element: np.dtype[Any], block_info: Any = None) -> np.ndarray[Any, Any]:
+    return np.broadcast_to(np.zeros((), element), block_info[None]["chunk-shape"])
