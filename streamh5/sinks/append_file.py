@@ -7,15 +7,14 @@ old end is ignored by readers and overwritten by the next addition.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamh5.errors import DestinationBusyError, SinkError, StateError
+from streamh5.errors import SinkError, StateError
+from streamh5.sinks.journal_file import open_locked
 from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, Sync
 from streamh5.sinks.vectored_write import write_vectored
 
@@ -59,7 +58,7 @@ class AppendFileSink:
         self._state = "open"
         self._n_writing = 0
         self._idle = threading.Condition()
-        self._lock_fd = self._lock()
+        self._lock_fd = open_locked(self._lock_path, self.path, self._open, os)
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -139,20 +138,11 @@ class AppendFileSink:
         if self.sync != "none":
             os.fsync(self._fd)
 
-    def _lock(self) -> int:
+    def _open(self, path: Path) -> int:
         try:
-            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise SinkError(f"cannot add to {self.path}: {error.strerror}", path=str(self.path)) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(fd)
-                raise DestinationBusyError(
-                    f"another writer is at work on {self.path}; wait for it", path=str(self.path)
-                ) from error
-        return fd
 
     def _unlock(self) -> None:
         with suppress(OSError):

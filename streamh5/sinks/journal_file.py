@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from streamh5.errors import DestinationBusyError
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile"]
+__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile", "open_locked"]
 
 BATCH_SECONDS = 2.0
 BATCH_NBYTES = 512 << 20
@@ -136,3 +141,52 @@ class JournalFile:
                 self.take_back()
                 raise
             self._safe_nbytes = self.nbytes
+
+
+def open_locked(path: Path, destination: Path, open_file: Callable[[Path], int], system: Any) -> int:
+    """Open the journal and lock it; again when its last owner removed it in between.
+
+    The lock goes with the last process that has the file open. On a file system without locks the
+    write goes on unguarded (docs/reliability.md).
+
+    Parameters
+    ----------
+    path, destination
+        The journal, and the file whose writer it keeps alone.
+    open_file
+        Opens the journal, which it makes where there is none.
+    system
+        The system calls, by their names in `os`.
+
+    Raises
+    ------
+    DestinationBusyError
+        Another writer has it.
+    """
+    while True:
+        fd = open_file(path)
+        try:
+            _lock(fd, path, destination)
+            is_here = os.path.samestat(os.stat(path), os.fstat(fd))
+        except FileNotFoundError:
+            is_here = False
+        except BaseException:
+            with suppress(OSError):
+                system.close(fd)
+            raise
+        if is_here:
+            return fd
+        with suppress(OSError):
+            system.close(fd)
+
+
+def _lock(fd: int, path: Path, destination: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise DestinationBusyError(
+                f"another writer is at work on {destination} (it holds {path}); "
+                "wait for it or choose another name",
+                path=str(destination),
+            ) from error

@@ -19,7 +19,6 @@ one. A lock on the journal (``flock``, which dies with its process) keeps a seco
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import threading
@@ -28,14 +27,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from streamh5.errors import (
-    DestinationBusyError,
     DestinationExistsError,
     DestinationMissingError,
     SinkError,
     SpecError,
     StateError,
 )
-from streamh5.sinks.journal_file import JournalFile
+from streamh5.sinks.journal_file import JournalFile, open_locked
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
@@ -119,7 +117,7 @@ class LocalFileSink:
         self._idle = threading.Condition()
         self._snapshots = {self.path.with_name(self.path.name + SNAPSHOT_SUFFIX)}
         self._has_synced_names = False
-        journal_fd = self._lock_journal()
+        journal_fd = open_locked(self.journal, self.path, self._open, system)
         self._journal = JournalFile(journal_fd, system)
         try:
             with self._failing(f"{self.journal} cannot be read"):
@@ -293,41 +291,11 @@ class LocalFileSink:
             with suppress(OSError):
                 self._system.close(fd)
 
-    def _lock_journal(self) -> int:
-        """Open the journal and lock it; again when its last owner removed it in between."""
-        while True:
-            fd = self._open(self.journal)
-            try:
-                if self._lock(fd):
-                    return fd
-            except BaseException:
-                with suppress(OSError):
-                    self._system.close(fd)
-                raise
-            with suppress(OSError):
-                self._system.close(fd)
-
     def _open(self, path: Path) -> int:
         try:
             return cast("int", self._system.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
         except OSError as error:
             raise self._failed(f"{path} cannot be created", error) from error
-
-    def _lock(self, fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise DestinationBusyError(
-                    f"another writer is at work on {self.path} (it holds {self.journal}); "
-                    "wait for it or choose another name",
-                    path=str(self.path),
-                ) from error
-            # a file system without locks: go on unguarded (docs/reliability.md)
-        try:
-            return os.path.samestat(os.stat(self.journal), os.fstat(fd))
-        except FileNotFoundError:
-            return False
 
     def _flush_log(self, *, is_patient: bool = True) -> None:
         """Write the entries that wait; with ``sync="batch"`` data first, and each synced."""

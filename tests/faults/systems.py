@@ -140,7 +140,7 @@ def short(most: int) -> Calls:
 def installed(system: Any) -> Iterator[None]:
     """Let every `LocalFileSink` that is opened meanwhile use `system`."""
     sink = partial(LocalFileSink, system=system)
-    with patch("streamh5.file.LocalFileSink", sink), patch("streamh5.salvage.LocalFileSink", sink):
+    with patch("streamh5.destination.LocalFileSink", sink), patch("streamh5.salvage.LocalFileSink", sink):
         yield
 
 
