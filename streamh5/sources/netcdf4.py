@@ -10,8 +10,8 @@ User's Guide, ``libhdf5/nc4hdf.c`` and ``libhdf5/hdf5open.c`` of netCDF-C 4.10.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,7 +320,4 @@ def _store(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
 
 def _properties() -> str:
     """Provenance of the file, in the form that netCDF-C takes apart (``libsrc4/nc4info.c``)."""
-    try:
-        return f"version=2,streamh5={version('streamh5')}"
-    except PackageNotFoundError:  # run from a checkout
-        return "version=2,streamh5=unknown"
+    return f"version=2,streamh5={sys.modules['streamh5'].__version__}"

@@ -6,6 +6,7 @@ xarray's own encoders turn times, masks, scales and strings into what netCDF sto
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import dask.array as da
 import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
-from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error
+from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.chunk_shape import auto_chunks
 from streamh5.plan.object_path import join_path, split_path
@@ -226,7 +227,10 @@ def _plan_group(
         name: tuple(netcdf_name(dim, f"dimension of variable {name!r}", group.path) for dim in variable.dims)
         for name, variable in variables.items()
     }
-    shapes = {names[name]: (dims[name], variables[name].shape) for name in variables}
+    shapes = {
+        names[name]: (dims[name], _known_shape(variables[name], group.member(names[name])))
+        for name in variables
+    }
     unlimited = [netcdf_name(dim, "dimension", group.path) for dim in node.unlimited]
     define_dimensions(group, shapes, unlimited=unlimited, first=first)
     for name, variable in variables.items():
@@ -246,6 +250,15 @@ def _plan_group(
             if path in str(error):
                 raise
             raise type(error)(f"variable {path}: {error}", **error.facts) from error
+
+
+def _known_shape(variable: xr.Variable, path: str) -> tuple[int, ...]:
+    if any(math.isnan(n) for n in variable.shape):
+        raise UnknownChunksError(
+            f"variable {path}: its dask array has chunks of unknown size; call compute_chunk_sizes() on it first",
+            path=path,
+        )
+    return variable.shape
 
 
 def _plan_variable(
