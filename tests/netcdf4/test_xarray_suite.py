@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-byte_attrs_dataset = suite.byte_attrs_dataset if hasattr(suite, "byte_attrs_dataset") else None
 create_test_datatree = fixtures.create_test_datatree
 simple_datatree = fixtures.simple_datatree
 time_unit = fixtures.time_unit
