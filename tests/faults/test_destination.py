@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import streamh5
+from streamh5.cli import main
 from streamh5.errors import DestinationExistsError, JournalError, SinkError, SpecError, UnreadableError
 from tests.faults import work
 from tests.faults.systems import Calls, Crash, failing, installed
@@ -239,3 +241,50 @@ def test_threads_that_write_while_it_is_aborted_get_our_error(tmp_path: Path) ->
         thread.join(10)
     assert len(errors) == 3
     assert not list(tmp_path.iterdir())
+
+
+def test_salvage_command_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.h5"
+    file = streamh5.File(path, resume=True)
+    rows = file.create_dataset("rows", (4, 4), "i4", chunks=(1, 4))
+    rows[1:3] = np.ones((2, 4), "i4")
+    file.abort()
+    output = tmp_path / "some.h5"
+    assert main(["salvage", f"{path}.partial", "--output", str(output), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["path"] == str(output)
+    (one,) = facts["datasets"]
+    assert (one["path"], one["n_chunks"], one["n_missing"]) == ("/rows", 4, 2)
+    with h5py.File(output) as read:
+        np.testing.assert_array_equal(read["rows"][:, 0], [0, 1, 1, 0])
+        np.testing.assert_array_equal(read["rows"].attrs["streamh5_missing_rows"], [[0, 1], [3, 4]])
+        np.testing.assert_array_equal(read["rows"].attrs["streamh5_missing_origins"], [[0, 0], [3, 0]])
+    assert main(["salvage", f"{path}.partial"]) == 2
+    assert "is not the partial file" in capsys.readouterr().err
+
+
+def test_salvage_rebuilds_groups_links_attributes_and_types(tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    file = streamh5.File(path, resume=True, track_order=True)
+    file.create_group("b/c", track_order=True).attrs["text"] = ["one", "two"]
+    file.attrs["empty"] = h5py.Empty("f4")
+    file.attrs["gone"] = 1
+    del file.attrs["gone"]
+    names = file.create_dataset("b/a", (3,), h5py.string_dtype(), chunks=(1,))
+    names[0:2] = np.array(["x", "y"], object)
+    pairs = file.create_dataset("pairs", (None,), [("n", "i4"), ("v", "f8", (2,))], chunks=(2,))
+    pairs.append(np.array([(1, (2, 3)), (4, (5, 6))], pairs.dtype))
+    file["soft"] = streamh5.SoftLink("/b/a")
+    file["hard"] = pairs
+    file.session.wait()
+    file.abort()
+    output = streamh5.salvage(f"{path}.partial").path
+    with h5py.File(output) as read:
+        assert list(read) == ["b", "pairs", "soft", "hard"]
+        assert list(read["b/c"].attrs["text"]) == ["one", "two"]
+        assert isinstance(read.attrs["empty"], h5py.Empty)
+        assert "gone" not in read.attrs
+        assert list(read["b/a"].asstr()[...]) == ["x", "y", ""]
+        assert read["soft"] == read["b/a"]
+        assert read["hard"] == read["pairs"]
+        np.testing.assert_array_equal(read["pairs"]["v"], [[2, 3], [5, 6]])

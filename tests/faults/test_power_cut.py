@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -111,6 +112,8 @@ def cut_everywhere(
         if sync == "none":  # no promise for the destination, but the work goes on from what is right
             path.unlink(missing_ok=True)
         is_new = work.check_destination(path, had_old=had_old and sync != "none")
+        if sync == "batch":
+            work.check_snapshot(path)
         try:
             work.write(path, overwrite=had_old or is_new)
         except streamh5.errors.JournalError:
@@ -263,3 +266,46 @@ def test_partial_file_cut_short_drops_exactly_the_chunks_that_were_cut(tmp_path:
         file.close() if attempt == 2 else file.abort()
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["grid"][...], np.arange(1000).reshape(10, 100) + 1)
+
+
+@pytest.mark.parametrize("sync", ["close", "batch"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_failed_fsync_that_drops_the_data_takes_its_claims_back(
+    tmp_path: Path, machine_boot: list[str], sync: str, resume: bool
+) -> None:
+    """The system may drop what it could not write, and report it once: in the same boot, nothing shows it."""
+    at = 0
+    while True:
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        work.write_old(folder / "out.h5")
+        disk = Disk(folder, names_at_once=True)
+        n_syncs = 0
+
+        def before(
+            number: int, name: str, arguments: tuple[Any, ...], disk: Disk = disk, at: int = at
+        ) -> None:
+            nonlocal n_syncs
+            if name != "fsync":
+                return
+            n_syncs += 1
+            status = os.fstat(arguments[0])
+            if n_syncs == at + 1 and status.st_ino != disk.folder.stat().st_ino:
+                kept = disk.content.get(status.st_ino, b"")[: status.st_size]
+                os.pwrite(arguments[0], kept.ljust(status.st_size, b"\0"), 0)
+                raise OSError(errno.EIO, "the disk did not take it")
+
+        calls = Calls(before, disk.after)
+        with installed(calls):
+            try:
+                work.write(folder / "out.h5", sync=sync, resume=resume, checkpoint=True)
+            except streamh5.errors.SinkError:
+                work.check_destination(folder / "out.h5", had_old=True)
+        calls.bury()
+        work.write(folder / "out.h5")
+        work.check_complete(folder / "out.h5")
+        if n_syncs <= at:
+            break
+        at += 1
+    assert at > 2
+    tried("fsync fails and the data is gone", at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import BlockError, InterruptedWriteError, ResumeError
+from streamh5.errors import BlockError, InterruptedWriteError, ResumeError, SinkError
+from tests.faults.systems import Calls, installed
 from tests.faults.tally import tried
 
 Index = tuple[int, ...]
@@ -396,3 +399,26 @@ def test_regions_are_written_where_they_are_missing(tmp_path: Path, blocks: tupl
     assert n_written == len(regions)
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["x"][...], values)
+
+
+def test_entries_that_could_not_be_written_once_are_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    journal_inodes: list[int] = []
+
+    def before(number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "pwritev" and journal_inodes and os.fstat(arguments[0]).st_ino == journal_inodes[0]:
+            journal_inodes.clear()
+            raise OSError(errno.ENOSPC, "no room for a moment")
+
+    with installed(Calls(before)):
+        file = streamh5.File(path, resume=True, sync="batch")
+        rows = file.create_dataset("rows", **STREAM)
+        rows.append(np.full((4, 4), 1, "i4"))
+        journal_inodes.append(Path(f"{path}.partial.journal").stat().st_ino)
+        with pytest.raises(SinkError):
+            file.checkpoint()
+        rows.append(np.full((4, 4), 2, "i4"))
+        file.abort()
+    assert append(path, 9, is_closed=True) == 8
+    with h5py.File(path) as read:
+        np.testing.assert_array_equal(read["rows"][:, 0], [1] * 4 + [2] * 4 + [9])
