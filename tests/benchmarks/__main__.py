@@ -39,6 +39,9 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--work", default=",".join([*WORKS, INDEX]), help=f"works, separated by commas: {names}; {INDEX}")
     add("--contenders", default="*", help="patterns of names, separated by commas")
+    add(
+        "--quiet-seconds", type=float, default=60, help="longest wait for a quiet machine; 0 measures at once"
+    )
     add("--repeats", type=int, default=5, help="rounds")
     add("--slow-seconds", type=float, default=15, help="a contender slower than this is slow")
     add("--slow-repeats", type=int, default=3, help="rounds that a slow contender takes part in")
@@ -100,6 +103,7 @@ def main() -> None:
         slow_seconds=arguments.slow_seconds,
         slow_repeats=arguments.slow_repeats,
         threads=arguments.threads,
+        quiet_seconds=arguments.quiet_seconds,
         contenders=tuple(arguments.contenders.split(",")),
     )
     settings.directory.mkdir(exist_ok=True)

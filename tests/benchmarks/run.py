@@ -32,7 +32,6 @@ __all__ = ["ChildError", "Settings", "run_child", "run_rounds", "run_work", "tem
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 1800
 ERROR_LINE = re.compile(r"[\w.]+(Error|Exception|Warning): ")
-QUIET_WAIT_SECONDS = 60
 DISTURBED_SHARE = 0.05
 """Part of the machine that other processes may take during a timing before it is made again."""
 MAX_TRIES = 3
@@ -54,6 +53,8 @@ class Settings:
     slow_seconds: float
     slow_repeats: int
     threads: int
+    quiet_seconds: float
+    """How long a timing waits for a quiet machine; with 0 it is not made again either."""
     contenders: tuple[str, ...]
 
     def selects(self, contender: Contender) -> bool:
@@ -105,8 +106,8 @@ def temporary_directory(settings: Settings) -> Iterator[Path]:
 def _measure(module: str, order: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """One timing; made again when other processes took part of the machine, the quietest one counts."""
     tries: list[dict[str, Any]] = []
-    while len(tries) < MAX_TRIES:
-        wait_until_quiet(QUIET_WAIT_SECONDS)
+    while len(tries) < (MAX_TRIES if settings.quiet_seconds else 1):
+        wait_until_quiet(settings.quiet_seconds)
         with temporary_directory(settings) as directory:
             tries.append(run_child(module, {**order, "directory": str(directory)}))
         if tries[-1]["foreign_share"] <= DISTURBED_SHARE:
