@@ -15,11 +15,15 @@ from streamh5.errors import StreamH5Error
 from streamh5.file import File, Group
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.inspection import FileInspection, inspect
-from streamh5.plan.reference import Reference
+from streamh5.plan.reference import Reference, RegionReference
+from streamh5.references.chunk_manifest import ChunkManifest
+from streamh5.references.file_references import FileReferences, read_references
 from streamh5.salvage import SalvagedDataset, SalvageSummary, salvage
+from streamh5.sources.conversion import ArrayConversion, Conversion
 from streamh5.sources.dask_array import RealignWarning, array_to_fixed_h5, to_fixed_h5
 from streamh5.sources.xarray_accessor import register_accessors as _register_accessors
 from streamh5.sources.xarray_dataset import to_netcdf
+from streamh5.sources.zarr_store import from_zarr
 from streamh5.summary import DatasetSummary, WriteSummary
 from streamh5.verification.report import VerifyReport
 from streamh5.verification.verify import verify
@@ -28,14 +32,19 @@ _da.Array.to_fixed_h5 = array_to_fixed_h5  # type: ignore[attr-defined]
 _register_accessors()
 
 __all__ = [
+    "ArrayConversion",
+    "ChunkManifest",
+    "Conversion",
     "Dataset",
     "DatasetSummary",
     "ExternalLink",
     "File",
     "FileInspection",
+    "FileReferences",
     "Group",
     "RealignWarning",
     "Reference",
+    "RegionReference",
     "SalvageSummary",
     "SalvagedDataset",
     "SoftLink",
@@ -44,7 +53,9 @@ __all__ = [
     "WriteSummary",
     "__version__",
     "errors",
+    "from_zarr",
     "inspect",
+    "read_references",
     "salvage",
     "to_fixed_h5",
     "to_netcdf",

@@ -28,7 +28,15 @@ class Attributes(MutableMapping[str, Any]):
         self._node = node
 
     def __getitem__(self, name: str) -> Any:
-        return self._node.attributes[name].value
+        attribute = self._node.attributes[name]
+        if attribute.value is None:
+            raise KeyError(
+                f"attribute {name!r} of {self._node.path} was in the file before; read it with h5py"
+            )
+        return attribute.value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._node.attributes
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._session.check_open()

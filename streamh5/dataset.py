@@ -13,8 +13,8 @@ import numpy as np
 from streamh5.attributes import Attributes
 from streamh5.errors import BlockError
 from streamh5.pipeline import ChunkStore, Job
-from streamh5.plan.block_value import as_block
-from streamh5.plan.chunk_table import MAX_STORED_NBYTES
+from streamh5.plan.block_value import as_arrays, as_block
+from streamh5.plan.region import parse_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,12 +50,13 @@ class Dataset:
     ) -> None:
         node, number, n_rows = session.create_dataset(spec, source)
         self._number = number
-        self._session = session
+        self.session = session
         self._node = node
         self._lock = threading.Lock()
         self._n_appended = n_rows
         self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
+        self._skipped: list[NDArray[np.uint64]] = []
         self._fill = np.zeros((), spec.stored_dtype) if spec.fillvalue is None else spec.fillvalue
         self._store = ChunkStore(
             path=spec.path,
@@ -113,7 +114,7 @@ class Dataset:
     @property
     def attrs(self) -> Attributes:
         """Attributes by name."""
-        return Attributes(self._session, self._node)
+        return Attributes(self.session, self._node)
 
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
@@ -134,7 +135,7 @@ class Dataset:
         StateError
             The file is closed.
         """
-        self._session.check_open()
+        self.session.check_open()
         shape = self._chunked_shape("append to")
         block = self._as_block(rows)
         if block.ndim == len(shape) - 1:
@@ -148,6 +149,7 @@ class Dataset:
             )
         with self._lock:
             start, stop = self._n_appended, self._n_appended + len(block)
+            self._check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
@@ -156,7 +158,7 @@ class Dataset:
                     n_rows=len(block),
                     shape=shape,
                 )
-            self._append(block)
+            self._append(self._store.stored(block))
 
     def __setitem__(self, region: Any, value: Any) -> None:
         """Write a chunk-aligned region: ``d[20:40, 0:10] = block``.
@@ -176,11 +178,13 @@ class Dataset:
         StateError
             The file is closed.
         """
-        self._session.check_open()
+        self.session.check_open()
         if self._node.spec.chunks is None:
             self._set_value(region, value)
             return
-        origin, shape, kept = self._region(region)
+        extents = self._chunked_shape("write a region of")
+        origin, shape, kept = parse_region(region, extents, path=self.name)
+        self._check_length(origin[0] + shape[0])
         block = self._as_block(value)
         try:
             whole = np.broadcast_to(block, kept).reshape(shape)
@@ -190,7 +194,8 @@ class Dataset:
                 block_shape=block.shape,
                 region_shape=kept,
             ) from None
-        self._submit(self._store, whole, origin)
+        self._store.check(whole, origin)
+        self._submit(self._store, self._store.stored(whole), origin)
 
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
         """Write one chunk that has been through the filters already (h5py's method of this name).
@@ -212,7 +217,7 @@ class Dataset:
         StateError
             The file is closed.
         """
-        self._session.check_open()
+        self.session.check_open()
         shape = self._chunked_shape("write a chunk of")
         chunks, grid = self._store.grid.chunks, self._store.grid
         where = f"{self.name}: the chunk at {offsets}"
@@ -225,16 +230,18 @@ class Dataset:
             raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
         if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
             raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
-        self._check_stored(where, piece.nbytes, filter_mask)
+        self._check_length(offsets[0] + 1)
+        self._store.check_stored(where, piece.nbytes, filter_mask)
         box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
 
         def run() -> None:
             masks = np.array([filter_mask], np.uint32) if filter_mask else None
             self.record(self._store.store_encoded(grid.numbers(box), [piece], masks))
 
-        self._session.run(Job(run, piece.nbytes, self, box))
+        self.session.run(Job(run, piece.nbytes, self, box))
         if shape[0] is None:
-            self._session.engine.extend(self._node, offsets[0] + chunks[0])
+            bound = (self._node.spec.maxshape or (None,))[0]
+            self.session.engine.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
 
     def store(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         """Store a block in the calling thread and return its records, which `record` enters.
@@ -249,7 +256,7 @@ class Dataset:
         origin
             Its first element.
         """
-        self._session.check_open()
+        self.session.check_open()
         return self._store.store(self._as_block(block), origin)
 
     def store_encoded(
@@ -269,7 +276,7 @@ class Dataset:
         filter_masks
             ``(n,)`` uint32: bit i set where filter i was skipped; None for all zero.
         """
-        self._session.check_open()
+        self.session.check_open()
         return self._store.store_encoded(numbers, buffers, filter_masks)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -311,7 +318,7 @@ class Dataset:
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
-        self._session.engine.record(self._node, records)
+        self.session.engine.record(self._node, records)
 
     def __repr__(self) -> str:
         return (
@@ -319,6 +326,8 @@ class Dataset:
         )
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
+        if self.dtype.subdtype is not None:
+            return as_arrays(value, self.dtype, path=self.name)
         return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)
 
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
@@ -329,11 +338,20 @@ class Dataset:
             )
         return shape
 
+    def _check_length(self, stop: int) -> None:
+        """Refuse rows past the length up to which the dataset may grow."""
+        bounds = self._node.spec.maxshape
+        if bounds is not None and bounds[0] is not None and stop > bounds[0]:
+            raise BlockError(
+                f"{self.name}: {stop:,} rows pass its maxshape {bounds}; give None or more there",
+                maxshape=bounds,
+            )
+
     def _append(self, block: np.ndarray[Any, Any]) -> None:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
         n_chunk_rows = self._store.grid.chunks[0]
         if not self._is_appended:
-            self._session.log_rows(self._number, 0)
+            self.session.log_rows(self._number, 0)
             self._is_appended = True
         while len(block):
             n_pending = self._n_appended % n_chunk_rows
@@ -354,58 +372,52 @@ class Dataset:
     def _skip_empty(self, numbers: NDArray[np.uint64], is_empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Chunks to leave out: empty, and not written before, where the earlier chunk would show again."""
         skipped = is_empty & ~self.are_stored(numbers)
-        with self._lock:
-            self._node.n_empty += int(np.count_nonzero(skipped))
+        if skipped.any():
+            with self._lock:
+                self._skipped.append(numbers[skipped])
         return skipped
-
-    def _fill_missing(self) -> None:
-        """Write the fill value into chunks of an Implicit index, which knows no missing ones."""
-        box = tuple((0, n) for n in self._node.grid.present_counts)
-        row = np.full(self._store.chain.chunk_nbytes // self._fill.itemsize, self._fill).view(np.uint8)
-        for part in self._store.grid.batches(tuple(n for _, n in box), 1):
-            if not self.are_stored(self._store.grid.numbers(part))[0]:
-                address = self._session.allocate(self._node).address
-                number = int(self._store.grid.numbers(part)[0])
-                self._session.sink.write(address + number * row.nbytes, [row])
 
     def _flush(self) -> None:
         """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
         if self._node.spec.chunks is None:
             return
         self._flush_rows()
+        if self._store.skip_empty is not None or self._node.spec.is_early:
+            self.session.wait()
+        if self._skipped:
+            skipped = np.unique(np.concatenate(self._skipped))
+            self._node.n_empty = int(np.count_nonzero(~self.are_stored(skipped)))
         if self._node.spec.is_early:
-            self._session.wait()
-            self._fill_missing()
+            self._store.fill_places(self._node.grid.present_counts, self.are_stored)
 
     def _flush_rows(self) -> None:
-        self._session.engine.extend(self._node, self._n_appended)
+        self.session.engine.extend(self._node, self._n_appended)
         n_pending = self._n_appended % self._store.grid.chunks[0]
         if self._pending is None or not n_pending:
             return
-        self._session.log_rows(self._number, self._n_appended)
+        self.session.log_rows(self._number, self._n_appended)
         start = self._n_appended - n_pending
         length = self._node.spec.shape[0] if self._node.spec.shape else None
         stop = min(start + len(self._pending), self._n_appended if length is None else length)
-        self._pending[n_pending:] = "" if self._node.spec.is_encoded else self._fill
+        self._pending[n_pending:] = self._fill
         grid = self._store.grid.with_length(stop)
         origin = (start,) + (0,) * (self.ndim - 1)
         self._submit(replace(self._store, grid=grid), self._pending[: stop - start], origin)
 
     def _submit(self, store: ChunkStore, block: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
-        """Hand a block to the threads, batch by batch; each job owns its memory."""
+        """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
         store.check(block, origin)
-        block = store.stored(block)
         if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self._session.engine.extend(self._node, origin[0] + len(block))
+            self.session.engine.extend(self._node, origin[0] + len(block))
         for box in store.boxes(block):
             rows, absolute = store.rows(block, origin, box)
             job = self._job(store, rows, absolute)
             if not store.chain.filters:  # nothing to compute: a thread would only cost a copy
-                self._session.run(job)
+                self.session.run(job)
                 continue
             if np.may_share_memory(rows, block):
                 job = self._job(store, rows.copy(), absolute)
-            self._session.submit(job)
+            self.session.submit(job)
 
     def _job(self, store: ChunkStore, rows: np.ndarray[Any, np.dtype[np.uint8]], box: Box) -> Job:
         def run() -> None:
@@ -418,16 +430,14 @@ class Dataset:
         node, shape = self._node, self._node.shape
         if shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
-        block = self._as_block(value)
-        if self._store.place_objects is not None and block.shape:
-            block = self._store.stored(block)
-        elif self._store.place_objects is not None:
-            block = self._store.stored(block.reshape(1)).reshape(())
+        block = self._store.stored(self._as_block(value))
         with self._lock:
-            if node.value is None:
-                whole = np.frombuffer(bytearray(node.value_bytes), node.spec.stored_dtype).reshape(shape)
-            else:
+            if node.value is not None:
                 whole = node.value.copy()
+            elif node.spec.is_kept:
+                whole = np.zeros(shape, node.spec.dtype)
+            else:
+                whole = np.frombuffer(bytearray(node.value_bytes), node.spec.stored_dtype).reshape(shape)
             try:
                 whole[region] = block
             except (IndexError, ValueError) as error:
@@ -437,66 +447,4 @@ class Dataset:
                     block_shape=block.shape,
                     region=region,
                 ) from error
-            self._session.engine.set_value(node, whole)
-
-    def _region(self, region: Any) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Origin and shape of a region, and its shape without the dimensions that ints take away."""
-        keys = list(region) if isinstance(region, tuple) else [region]
-        shape = self._chunked_shape("write a region of")
-        n_given = sum(key is not Ellipsis for key in keys)
-        if n_given > len(shape) or len(keys) - n_given > 1:
-            raise BlockError(
-                f"{self.name}: region {region!r} has too many indices for {len(shape)} dimensions"
-            )
-        at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
-        keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
-        ranges = [self._range(key, n, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
-        origin = tuple(start for start, _ in ranges)
-        extents = tuple(stop - start for start, stop in ranges)
-        kept = tuple(n for n, key in zip(extents, keys, strict=True) if isinstance(key, slice))
-        return origin, extents, kept
-
-    def _range(self, key: Any, extent: int | None, axis: int) -> tuple[int, int]:
-        where = f"{self.name}: index {key!r} of dimension {axis}"
-        if not isinstance(key, slice):
-            try:
-                key = operator.index(key)
-            except TypeError:
-                raise BlockError(
-                    f"{where} is neither a slice nor an int; write ranges of whole chunks"
-                ) from None
-            key = slice(key, key + 1 if key != -1 else None)
-        if key.step not in (None, 1):
-            raise BlockError(f"{where} has a step; write ranges of whole chunks")
-        try:
-            start: int = 0 if key.start is None else operator.index(key.start)
-            stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
-        except TypeError:
-            raise BlockError(f"{where} has a bound that is no int") from None
-        if extent is None and (start < 0 or stop < 0):
-            raise BlockError(f"{where}: the length is not known yet; give a start and a stop from 0 on")
-        if extent is not None:
-            start, stop = (i + extent if i < 0 else i for i in (start, stop))
-        if not 0 <= start <= stop or (extent is not None and stop > extent):
-            raise BlockError(f"{where} leaves the dataset {self._node.spec.shape}")
-        return start, stop
-
-    def _check_stored(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
-        n_filters = len(self._node.spec.filters)
-        facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
-        if not 0 <= filter_mask < 1 << n_filters:
-            raise BlockError(
-                f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are",
-                **facts,
-            )
-        raw = filter_mask == (1 << n_filters) - 1
-        nbytes = self._store.chain.chunk_nbytes
-        if raw and stored_nbytes != nbytes:
-            raise BlockError(
-                f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts
-            )
-        if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
-            raise BlockError(
-                f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
-                **facts,
-            )
+            self.session.engine.set_value(node, whole)

@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from streamh5.errors import ChunkShapeError, DatatypeError, FillValueError, PathError, ShapeError, SpecError
+from streamh5.errors import (
+    ChunkShapeError,
+    DatatypeError,
+    FillValueError,
+    LimitError,
+    PathError,
+    ShapeError,
+    SpecError,
+)
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
+from streamh5.plan.reference import Reference, RegionReference
 
 __all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset"]
 
@@ -21,7 +31,21 @@ LIBVERS = ("v108", "v110", "v200")
 MAX_WHOLE_NBYTES = 64 << 10
 """Data without filters of up to this size is stored whole, without chunks, unless chunks are asked for."""
 
+FILL_VALUE_FIELDS_NBYTES = 6
+"""Version, flags and size, in front of the value in its message."""
+
+MAX_CHUNKS = 2**32 - 1
+"""A Fixed Array of that many is 32 GiB of index."""
+
 AUTO = (None, True, "auto")
+
+_OBJECT_MARKS: dict[type, dict[str, type]] = {
+    str: {"vlen": str},
+    bytes: {"vlen": bytes},
+    Reference: {"ref": Reference},
+    RegionReference: {"ref": RegionReference},
+}
+"""h5py's marks for arrays of objects that are all of one type."""
 
 
 def plan_dataset(
@@ -62,15 +86,27 @@ def plan_dataset(
         )
     spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
     fill = check_fillvalue(fillvalue, element, path=path)
-    if fill is not None and spec.is_encoded:
+    if fill is not None and (spec.stored_dtype != element or spec.is_kept):
         raise FillValueError(f"{path}: a fill value for dtype {element} cannot be written; leave it out")
+    spec = replace(spec, fillvalue=fill)
+    _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
-    is_small = bounds is None and None not in extents and spec.value_nbytes <= MAX_WHOLE_NBYTES
+    is_fixed = bounds is None and None not in extents
+    if spec.is_kept:
+        if not is_fixed or wants_filters or chunks not in AUTO or alloc_time is not None:
+            raise SpecError(
+                f"{path}: references are stored whole, as their addresses are known at the end; give a shape and data, "
+                "without chunks, filters, maxshape and alloc_time",
+                path=path,
+            )
+        return spec, FilterChain((), 0)
+    is_small = is_fixed and spec.value_nbytes <= MAX_WHOLE_NBYTES
     if not extents or (whole and chunks is None and not wants_filters and is_small):
         if not extents and chunks not in AUTO:
             raise ChunkShapeError(f"{path} is a scalar, which has no chunks; leave chunks={chunks!r} out")
-        return replace(spec, fillvalue=fill), FilterChain((), 0)
-    spec = replace(spec, fillvalue=fill, chunks=_chunks(chunks, spec))
+        return spec, FilterChain((), 0)
+    spec = replace(spec, chunks=_chunks(chunks, spec))
+    _check_grid(spec)
     chain = chain_from_keywords(
         dtype=spec.stored_dtype,
         chunk_nbytes=spec.chunk_nbytes,
@@ -89,6 +125,41 @@ def plan_dataset(
             "fletcher32 and maxshape out, or alloc_time"
         )
     return replace(spec, filters=chain.records, is_early=is_early and 0 not in extents), chain
+
+
+def _check_messages(spec: DatasetSpec) -> None:
+    """Refuse what does not fit the object header.
+
+    Raises
+    ------
+    LimitError
+        A datatype or a fill value that needs more than 65,535 bytes.
+    """
+    fill_nbytes = 0 if spec.fillvalue is None else FILL_VALUE_FIELDS_NBYTES + spec.fillvalue.nbytes
+    for what, nbytes in (("datatype", len(encode_datatype(spec.dtype))), ("fill value", fill_nbytes)):
+        if nbytes > MAX_MESSAGE_NBYTES:
+            raise LimitError(
+                f"{spec.path}: its {what} needs {nbytes:,} bytes; an HDF5 header holds {MAX_MESSAGE_NBYTES:,}",
+                path=spec.path,
+                nbytes=nbytes,
+            )
+
+
+def _check_grid(spec: DatasetSpec) -> None:
+    """Refuse more chunks than a table can hold.
+
+    Raises
+    ------
+    LimitError
+        More than 2^32 - 1 over the maximum shape.
+    """
+    n_numbers = spec.grid.n_numbers or 0
+    if n_numbers > MAX_CHUNKS:
+        raise LimitError(
+            f"{spec.path}: shape {spec.shape}, maxshape {spec.maxshape} and chunks {spec.chunks} make {n_numbers:,} "
+            f"chunks; {MAX_CHUNKS:,} are the most: use larger chunks, or None in maxshape",
+            n_chunks=n_numbers,
+        )
 
 
 def _check_maxshape(
@@ -140,7 +211,9 @@ def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
 
 
 def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
-    """Return `data` as an array of a dtype that can be written; objects that are all str become text.
+    """Return `data` as an array of a dtype that can be written; objects of one kind say their type.
+
+    Text, bytes, `Reference` and `RegionReference` become what h5py makes of them.
 
     Raises
     ------
@@ -153,9 +226,13 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         raise SpecError(
             f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)"
         )
+    if dtype is not None and np.dtype(dtype).subdtype is not None:
+        return np.asarray(data, np.dtype(dtype).base)
     array = np.asarray(data, dtype)
-    if array.dtype == object and not array.dtype.metadata and all(isinstance(x, str) for x in array.ravel()):
-        return array.astype(as_dtype("U", path))
+    if array.dtype == object and not array.dtype.metadata:
+        for kind, marks in _OBJECT_MARKS.items():
+            if all(isinstance(x, kind) for x in array.ravel()):
+                return array.astype(np.dtype("O", metadata=marks))
     return array
 
 

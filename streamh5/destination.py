@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamh5.errors import InterruptedWriteError
+from streamh5.errors import InterruptedWriteError, SpecError
 from streamh5.existing_file import ExistingFile, read_existing
 from streamh5.journal import decode_journal
 from streamh5.recovery import Recovery
@@ -17,19 +18,32 @@ if TYPE_CHECKING:
 __all__ = ["open_existing", "open_local"]
 
 
-def open_existing(path: str | os.PathLike[str], *, sync: Sync) -> tuple[AppendFileSink, ExistingFile]:
+def open_existing(
+    path: str | os.PathLike[str], *, sync: Sync, libver: str
+) -> tuple[AppendFileSink, ExistingFile]:
     """Open a file that is added to, and read its groups.
+
+    It stays a file for the readers that it was for, unless newer ones are asked for: ``"v110"`` is the
+    default, so it does not contradict a file for older readers.
 
     Raises
     ------
     SinkError
         See `AppendFileSink`.
     SpecError
-        It is not a file to which streamh5 can add safely.
+        It is not a file to which streamh5 can add safely, or not one for readers as old as `libver`.
     """
     sink = AppendFileSink(path, sync=sync)
     try:
         existing = read_existing(sink.path)
+        if existing.libver == "v110" and libver == "v200":
+            existing = replace(existing, libver=libver)
+        if libver not in ("v110", existing.libver):
+            raise SpecError(
+                f"{path} was written with libver={existing.libver!r}, so libver={libver!r} cannot hold for all of it; "
+                "leave libver out, or write a new file",
+                libver=libver,
+            )
     except BaseException:
         sink.abort()
         raise

@@ -31,15 +31,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import PathError, StateError
+from streamh5.format.link import ExternalLink, Link, SoftLink, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
-from streamh5.plan.attribute_heap import AttributeHeap, blank_elements
-from streamh5.plan.attribute_spec import blank_reference
+from streamh5.plan.attribute_heap import AttributeHeap
+from streamh5.plan.attribute_spec import blank
 from streamh5.plan.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.plan.chunk_table import ChunkTable
 from streamh5.plan.header_plan import HeaderPlan, Places
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.plan.reference import SIZEOF_REFERENCE
+from streamh5.plan.parts import encode_parts
+from streamh5.plan.reference import RegionReference, join_parts
 from streamh5.plan.tree import (
     DatasetNode,
     GroupNode,
@@ -49,6 +51,9 @@ from streamh5.plan.tree import (
     StoredObject,
     find,
     make_parents,
+    put_attribute,
+    put_link,
+    take_attribute,
     walk,
 )
 
@@ -60,7 +65,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Reference
+    from streamh5.plan.reference import Parts, Reference
 
 __all__ = ["Engine", "Front", "State"]
 
@@ -130,7 +135,7 @@ class Engine:
         with self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, path, track_order=track_order)
             group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
-            parent.links[name] = group
+            put_link(parent, name, group)
             self._adopt(group)
             return group
 
@@ -147,20 +152,20 @@ class Engine:
             table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
             dataset = DatasetNode(spec, table)
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
-            parent.links[name] = dataset
+            put_link(parent, name, dataset)
             self._adopt(dataset)
             return dataset
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object; one of the same name is replaced."""
         with self._in(State.DEFINING, State.STREAMING):
-            node.attributes[attribute.name] = attribute
+            put_attribute(node, attribute)
             _mark_changed(node)
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
         with self._in(State.DEFINING, State.STREAMING):
-            del node.attributes[name]
+            take_attribute(node, name)
             _mark_changed(node)
 
     def begin(self) -> None:
@@ -189,9 +194,10 @@ class Engine:
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
     def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
-        """Set data without chunks, as an array of the stored dtype."""
+        """Set data without chunks, as an array of the stored dtype, or with references in it."""
+        parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.is_kept else None
         with self._in(State.DEFINING, State.STREAMING):
-            dataset.value = value
+            dataset.value, dataset.parts = value, parts
 
     def link(self, path: str, target: LinkedTarget) -> None:
         """Add a name for an object of this file, or a soft or external link.
@@ -206,8 +212,10 @@ class Engine:
                 raise PathError(
                     f"{path}: a hard link to {target.path} would make a cycle; use a soft link", path=path
                 )
+            if isinstance(target, (SoftLink, ExternalLink)):
+                encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
-            parent.links[name] = target
+            put_link(parent, name, target)
             if isinstance(target, (GroupNode, DatasetNode)):
                 target.n_links += 1
 
@@ -220,9 +228,10 @@ class Engine:
             return dataset.chunk_region
 
     def _is_inside(self, path: str, group: GroupNode) -> bool:
-        """Whether `path` leads through `group`."""
+        """Whether `path` leads through `group`, or through a group that it holds."""
         names = split_path(path)
-        return any(find(self.root, join_path(names[:i])) is group for i in range(len(names)))
+        parents = {id(find(self.root, join_path(names[:i]))) for i in range(len(names))}
+        return any(id(node) in parents for node in walk(group))
 
     def resume(self, front: Front, end: int) -> None:
         """Go on with a file whose front region was laid out before.
@@ -280,17 +289,20 @@ class Engine:
                 places.headers[node.path] = node.stored_address
             else:
                 nodes.append(node)
-        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
+        heap = AttributeHeap(_referring(nodes))
 
-        def resolve(reference: Reference) -> bytes:
-            return self._resolve(reference, places)
+        def address_of(reference: Reference | RegionReference) -> int:
+            return self._address_of(reference, places)
 
         sizes: dict[str, int] = {}
         for node in nodes:
             if isinstance(node, DatasetNode):
                 places.indexes[node.path] = place(node.index, sizeof_data(node))
-                yield from encode_data(node, places.indexes[node.path])
-            header = HeaderPlan(node, places, blank_elements, blank_reference)
+                if node.spec.chunks is None and sizeof_data(node):  # contiguous
+                    node.data_address = places.indexes[node.path]
+                if node.parts is None:
+                    yield from encode_data(node, places.indexes[node.path])
+            header = HeaderPlan(node, places, blank)
             for dense, nbytes in (
                 (places.dense_links, header.dense_links_nbytes),
                 (places.dense_attributes, header.dense_attributes_nbytes),
@@ -302,14 +314,21 @@ class Engine:
             in_front = node.header is not None and places.headers[node.path] == node.header.address
             sizes[node.path] = node.header.nbytes if node.header is not None and in_front else nbytes
         heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
-        yield from heap.encode(resolve)
+        yield from heap.encode(address_of)
+        resolve = heap.resolver(address_of)
         for node in nodes:
-            header = HeaderPlan(node, places, heap.elements, resolve)
+            header = HeaderPlan(node, places, resolve)
+            if isinstance(node, DatasetNode) and node.parts is not None and not node.spec.is_compact:
+                yield places.indexes[node.path], join_parts(node.parts, resolve)
             if node.path in places.dense_links:
                 yield places.dense_links[node.path], header.encode_dense_links()
             if node.path in places.dense_attributes:
                 yield places.dense_attributes[node.path], header.encode_dense_attributes()
-            yield places.headers[node.path], header.encode(sizes[node.path])
+            encoded = header.encode(sizes[node.path])
+            if isinstance(node, DatasetNode) and node.spec.is_compact and node.parts is None:
+                # bytes that are the same at another position would serve as well
+                node.data_address = places.headers[node.path] + encoded.find(node.value_bytes)
+            yield places.headers[node.path], encoded
         superblock = Superblock(
             end_of_file=self.end_of_file,
             root_address=places.headers["/"],
@@ -317,15 +336,22 @@ class Engine:
         )
         yield 0, encode_superblock(superblock)
 
-    def _resolve(self, reference: Reference, places: Places) -> bytes:
+    def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
         node = find(self.root, reference.path)
         if node is None:
             raise PathError(
-                f"an attribute refers to {reference.path}, which was not created; create it before the file is closed",
+                f"a reference names {reference.path}, which was not created; create it before the file is closed",
                 path=reference.path,
             )
-        address = node.address if isinstance(node, StoredObject) else places.headers[node.path]
-        return address.to_bytes(SIZEOF_REFERENCE, "little")
+        if isinstance(reference, RegionReference) and isinstance(node, (GroupNode, DatasetNode)):
+            shape = node.shape if isinstance(node, DatasetNode) else None
+            for box in reference.boxes:
+                if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
+                    raise PathError(
+                        f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
+                        path=reference.path,
+                    )
+        return node.address if isinstance(node, StoredObject) else places.headers[node.path]
 
     def _adopt(self, node: Node) -> None:
         """Give an object the places that an earlier front region has for it."""
@@ -336,11 +362,11 @@ class Engine:
     def _reserve_front(self) -> None:
         self._cursor.reserve(SIZEOF_SUPERBLOCK)
         nodes = list(walk(self.root))
-        heap = AttributeHeap(attribute for node in nodes for attribute in node.attributes.values())
+        heap = AttributeHeap(_referring(nodes))
         headers: dict[str, Region] = {}
         indexes: dict[str, Region] = {}
         for node in reversed(nodes):
-            header = HeaderPlan(node, Places(), blank_elements, blank_reference)
+            header = HeaderPlan(node, Places(), blank)
             headers[node.path] = self._region(header.nbytes + self._header_slack)
         heap_region = self._region(heap.nbytes) if heap.nbytes else None
         for node in nodes:
@@ -373,6 +399,19 @@ class Engine:
         except BaseException:
             self.state = State.FAILED
             raise
+
+
+def _referring(nodes: list[Node]) -> Iterator[Parts]:
+    """Yield what may have objects in the global heap: attributes, and values with references."""
+    for node in nodes:
+        if isinstance(node, DatasetNode) and node.parts is not None:
+            yield node.parts
+        for attribute in node.attributes.values():
+            yield attribute.data
+
+
+def _passes(part: slice, extent: int) -> bool:
+    return bool(part.stop > extent)
 
 
 def _mark_changed(node: Node) -> None:

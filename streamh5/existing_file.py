@@ -15,7 +15,7 @@ from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.plan.attribute_spec import AttributeSpec
-from streamh5.plan.tree import GroupNode, StoredObject
+from streamh5.plan.tree import GroupNode, StoredObject, put_attribute, put_link
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
@@ -95,10 +95,11 @@ class _Walk:
         for link in order:
             inner = f"{path.rstrip('/')}/{link.name}"
             target = link.target
-            group.links[link.name] = (
-                self.read(inner, target.address) if isinstance(target, HardLink) else target
+            put_link(
+                group, link.name, self.read(inner, target.address) if isinstance(target, HardLink) else target
             )
-        group.attributes.update({one.name: _stored_attribute(one) for one in content.common.attributes})
+        for one in content.common.attributes:
+            put_attribute(group, _stored_attribute(one))
         return group
 
 

@@ -6,15 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
 from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset
 from streamh5.destination import open_existing, open_local
-from streamh5.errors import ShapeError, SpecError
+from streamh5.errors import PathError, ShapeError, SpecError
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.chunk_shape import check_shape
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, find
+from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
 from streamh5.sinks.local_file import Sync, check_path
 
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
-
-    import numpy as np
 
     from streamh5.filters import FilterChain
     from streamh5.plan.dataset_spec import DatasetSpec
@@ -44,6 +45,7 @@ class Group:
     def __init__(self, file: File, node: GroupNode) -> None:
         self._file = file
         self._node = node
+        self.session: Session = file.session
 
     @property
     def node(self) -> GroupNode:
@@ -151,7 +153,7 @@ class Group:
         array = None if data is None else as_array(data, dtype, path)
         spec, chain = plan_dataset(
             path,
-            shape=_shape_of(shape, array, path),
+            shape=_shape_of(shape, array, dtype, path),
             dtype=array.dtype if array is not None and dtype is None else dtype,
             chunks=chunks,
             maxshape=maxshape,
@@ -211,6 +213,11 @@ class Group:
             The name is taken, or the link would make a cycle.
         """
         target = _link_target(value)
+        if isinstance(value, (Group, Dataset)) and value.session is not self.session:
+            raise PathError(
+                f"{value.name} belongs to another file; link it with streamh5.ExternalLink(filename, path)",
+                path=value.name,
+            )
         if target is None:
             self.create_dataset(name, data=value)
         else:
@@ -265,6 +272,9 @@ class File(Group):
     libver
         Oldest library that is to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
         MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed).
+    references
+        Write kerchunk references there when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
+        file or a ``.parquet`` directory. What they cannot express is refused when it is created.
 
     Attributes
     ----------
@@ -290,6 +300,7 @@ class File(Group):
         resume_key: str | None = None,
         sync: Sync = "close",
         libver: str = "v110",
+        references: str | os.PathLike[str] | None = None,
     ) -> None:
         if libver not in LIBVERS:
             raise SpecError(
@@ -301,6 +312,7 @@ class File(Group):
         self.track_order = track_order
         self.libver = libver
         self.resume_key = resume_key
+        self._references = ReferencesOutput(references, overwrite=mode != "x")
         self.datasets: dict[str, Dataset] = {}
         check_path(path)
         sink: Sink
@@ -310,7 +322,7 @@ class File(Group):
                 raise SpecError(
                     "an addition to a file (mode 'a') is not resumed: it is made whole or not at all"
                 )
-            sink, existing = open_existing(path, sync=sync)
+            sink, existing = open_existing(path, sync=sync, libver=libver)
             self.libver = libver = existing.libver
         elif isinstance(path, (str, os.PathLike)):
             sink, recovery = open_local(path, overwrite=mode == "w", resume=resume, sync=sync)
@@ -351,7 +363,20 @@ class File(Group):
         source: str | None = None,
         write_empty_chunks: bool = True,
     ) -> Dataset:
-        """Create a dataset from its plan; `source` is the identity of what it is written from."""
+        """Create a dataset from its plan; `source` is the identity of what it is written from.
+
+        Raises
+        ------
+        SpecError
+            It was planned for other readers than the file is for.
+        """
+        if (spec.libver == "v108") != (self.libver == "v108"):
+            raise SpecError(
+                f"{spec.path} is planned with libver={spec.libver!r}, and {self.filename} is a file for "
+                f"{self.libver!r}: pass libver={self.libver!r}",
+                libver=spec.libver,
+            )
+        self._references.check(spec)
         dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
         self.datasets[spec.path] = dataset
         return dataset
@@ -361,7 +386,9 @@ class File(Group):
 
         Calling it again returns the same summary. When it fails, the write is given up.
         """
-        return self.session.close()
+        summary = self.session.close()
+        self._references.write(summary.references)
+        return summary
 
     def abort(self) -> None:
         """Give the write up: nothing is published, an old file stays as it was.
@@ -425,11 +452,13 @@ def _link_target(value: Any) -> LinkedTarget | None:
     return None
 
 
-def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, path: str) -> Any:
+def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: str) -> Any:
     if array is None:
         return shape
-    if shape is not None and check_shape(shape, path=path) != array.shape:
+    inner = () if dtype is None else np.dtype(dtype).shape
+    outer = array.shape[: max(0, array.ndim - len(inner))]
+    if shape is not None and check_shape(shape, path=path) != outer:
         raise ShapeError(
-            f"{path}: shape {shape} differs from the data's {array.shape}; leave shape out", shape=shape
+            f"{path}: shape {shape} differs from the data's {outer}; leave shape out", shape=shape
         )
-    return array.shape
+    return outer

@@ -12,9 +12,11 @@ from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.dataset_spec import DatasetSpec
 from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
-from streamh5.plan.reference import Reference
+from streamh5.plan.reference import Reference, RegionReference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamh5.plan.tree import LinkedTarget
 
 __all__ = ["EmptyValue", "link_facts", "spec_facts", "spec_from_facts", "value_facts", "value_from_facts"]
@@ -70,9 +72,13 @@ def value_facts(value: Any) -> dict[str, Any]:
     references = _reference_paths(value)
     if references is not None:
         return {"references": references}
+    if isinstance(value, RegionReference) or _is_list_of(value, RegionReference):
+        value = np.array(value, np.dtype("O", metadata={"ref": RegionReference}))
     if getattr(value, "shape", ()) is None:
         return {"empty": dtype_facts(np.dtype(value.dtype))}
     array = np.asarray(value)
+    if array.dtype.hasobject and not _is_text(array.dtype):
+        return {"dtype": dtype_facts(array.dtype), "shape": list(array.shape), "items": _items(array.ravel())}
     if array.dtype.kind in "UTO":
         texts = [
             x.decode("utf-8") if isinstance(x, bytes) else x for x in array.astype(object).ravel().tolist()
@@ -97,10 +103,73 @@ def value_from_facts(facts: dict[str, Any]) -> Any:
     if "empty" in facts:
         return EmptyValue(dtype_from_facts(facts["empty"]))
     shape = tuple(facts["shape"])
+    if "items" in facts:
+        return _from_items(facts["items"], dtype_from_facts(facts["dtype"])).reshape(shape)
     if "strings" in facts:
         strings = np.array(facts["strings"], object).reshape(shape)
         return strings if shape else strings[()]
     return np.frombuffer(b64decode(facts["data"]), dtype_from_facts(facts["dtype"])).reshape(shape)
+
+
+def _is_text(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "T" or (
+        dtype.kind == "O" and (dtype.metadata or {"vlen": str}).get("vlen") in (str, bytes)
+    )
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, kind) for one in value)
+
+
+def _items(values: Any) -> list[Any]:
+    """Elements of arrays with objects as JSON; what a dtype holds without objects as hexadecimal bytes."""
+    if isinstance(values, np.ndarray) and not values.dtype.hasobject:
+        return [value.tobytes().hex() for value in values]
+    return [_item(value) for value in values]
+
+
+def _item(value: Any) -> Any:
+    match value:
+        case np.void():
+            return [_item(value[name]) for name in value.dtype.names or ()]
+        case np.generic():
+            return value.tobytes().hex()
+        case np.ndarray():
+            return _items(value.ravel())
+        case bytes():
+            return {"bytes": value.hex()}
+        case Reference():
+            return {"reference": value.path}
+        case RegionReference():
+            boxes = [[[part.start, part.stop] for part in box] for box in value.boxes]
+            return {"reference": value.path, "boxes": boxes}
+        case _:
+            return value if isinstance(value, str) else None
+
+
+def _from_items(items: list[Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    values = np.zeros(len(items), dtype)
+    for i, item in enumerate(items):
+        values[i] = _from_item(item, dtype)
+    return values
+
+
+def _from_item(item: Any, dtype: np.dtype[Any]) -> Any:
+    if dtype.subdtype is not None:
+        return _from_items(item, dtype.base).reshape(dtype.shape)
+    if not dtype.hasobject:
+        return np.frombuffer(bytes.fromhex(item), dtype)[0]
+    if dtype.names is not None:
+        return tuple(_from_item(one, dtype[name]) for one, name in zip(item, dtype.names, strict=True))
+    if isinstance(item, list):
+        marks: Mapping[str, Any] = dtype.metadata or {}
+        return _from_items(item, np.dtype(marks["vlen"]))
+    if isinstance(item, dict) and "bytes" in item:
+        return bytes.fromhex(item["bytes"])
+    if isinstance(item, dict) and "boxes" in item:
+        boxes = [tuple(slice(*part) for part in box) for box in item["boxes"]]
+        return RegionReference(item["reference"], boxes)
+    return Reference(item["reference"]) if isinstance(item, dict) else item
 
 
 def _reference_paths(value: Any) -> Any:
@@ -109,8 +178,8 @@ def _reference_paths(value: Any) -> Any:
         return value.path
     if not isinstance(value, (list, tuple)) or not value:
         return None
-    paths = [_reference_paths(item) for item in value]
-    return None if any(path is None for path in paths) else paths
+    paths = [[] if isinstance(item, (list, tuple)) and not item else _reference_paths(item) for item in value]
+    return None if any(path is None for path in paths) or not any(paths) else paths
 
 
 def _references(paths: Any) -> Any:

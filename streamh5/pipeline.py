@@ -17,7 +17,7 @@ import numpy as np
 
 from streamh5.errors import BlockError
 from streamh5.format.elements import encode_elements
-from streamh5.plan.chunk_table import RECORD, chunk_records
+from streamh5.plan.chunk_table import MAX_STORED_NBYTES, RECORD, chunk_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +35,9 @@ BATCH_NBYTES = 4 << 20
 """Raw bytes that are split and filtered at once, then written with one call. Large enough that the
 cost of a batch vanishes beside 256 chunks of 16 KiB, small enough to stay in the cache and to bound
 what a thread holds (tests/benchmarks, works b, c and h)."""
+
+
+N_FILLED_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class ChunkStore:
         """Elements as the file stores them; strings and sequences go to the global heap."""
         if self.place_objects is None:
             return block
-        data = encode_elements(block, self.dtype, place_objects=self.place_objects)
+        data = encode_elements(block.reshape(-1), self.dtype, place_objects=self.place_objects)
         return np.frombuffer(data, self.fill.dtype).reshape(block.shape)
 
     def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
@@ -136,14 +139,7 @@ class ChunkStore:
             if not len(rows):
                 return np.zeros(0, RECORD)
         encoded = self.chain.encode_rows(rows)
-        if self.region_address is None:
-            return self.store_encoded(numbers, encoded.buffers, encoded.filter_masks)
-        records = chunk_records(numbers, 0, encoded.stored_nbytes, None)
-        records["address"] = np.uint64(self.region_address) + numbers * np.uint64(self.chain.chunk_nbytes)
-        for address, row in zip(records["address"].tolist(), rows, strict=True):
-            self.write(address, [row])
-        self.claim(records, encoded.buffers)
-        return records
+        return self.store_encoded(numbers, encoded.buffers, encoded.filter_masks)
 
     def store_encoded(
         self,
@@ -152,6 +148,8 @@ class ChunkStore:
         filter_masks: NDArray[np.uint32] | None = None,
     ) -> ChunkRecords:
         """Write chunks that have been through the filters: one address range, one call.
+
+        Chunks of an Implicit index go to their places.
 
         Parameters
         ----------
@@ -163,11 +161,38 @@ class ChunkStore:
             ``(n,)`` uint32 masks of skipped filters; None for all zero.
         """
         stored_nbytes = np.fromiter(map(len, buffers), np.uint64, len(buffers))
-        address = self.reserve(int(stored_nbytes.sum()))
-        self.write(address, buffers)
+        address = (
+            self.reserve(int(stored_nbytes.sum())) if self.region_address is None else self.region_address
+        )
         records = chunk_records(numbers, address, stored_nbytes, filter_masks)
+        if self.region_address is None:
+            self.write(address, buffers)
+        else:
+            records["address"] = np.uint64(address) + numbers * np.uint64(self.chain.chunk_nbytes)
+            for place, buffer in zip(records["address"].tolist(), buffers, strict=True):
+                self.write(place, [buffer])
         self.claim(records, buffers)
         return records
+
+    def fill_places(
+        self,
+        counts: tuple[int, ...],
+        are_stored: Callable[[NDArray[np.uint64]], NDArray[np.bool_]],
+    ) -> None:
+        """Write the fill value into places of an Implicit index, which knows no missing chunks.
+
+        Parameters
+        ----------
+        counts
+            Chunks along each dimension.
+        are_stored
+            Says of chunk numbers which need none.
+        """
+        row = np.full(self.chain.chunk_nbytes // self.fill.itemsize, self.fill).view(np.uint8)
+        for box in self.grid.batches(counts, N_FILLED_AT_ONCE):
+            numbers = self.grid.numbers(box)
+            for number in numbers[~are_stored(numbers)].tolist():
+                self.write((self.region_address or 0) + number * row.nbytes, [row])
 
     def _is_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which chunks hold nothing but the fill value."""
@@ -200,6 +225,31 @@ class ChunkStore:
                     f"it must begin on a multiple of {c} and end on one or at the end of the dataset",
                     **facts,
                 )
+
+    def check_stored(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
+        """Refuse a chunk that cannot be right, filtered as its mask says.
+
+        Raises
+        ------
+        BlockError
+            A mask of filters that the dataset does not have, or a size that cannot be right.
+        """
+        n_filters, nbytes = len(self.chain.filters), self.chain.chunk_nbytes
+        facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
+        if not 0 <= filter_mask < 1 << n_filters:
+            raise BlockError(
+                f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are",
+                **facts,
+            )
+        if filter_mask == (1 << n_filters) - 1 and stored_nbytes != nbytes:
+            raise BlockError(
+                f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts
+            )
+        if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
+            raise BlockError(
+                f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
+                **facts,
+            )
 
 
 def chunk_rows(

@@ -25,7 +25,11 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, encode_variable_length_elements
+from streamh5.format.global_heap import (
+    SIZEOF_GLOBAL_HEAP_ID,
+    SIZEOF_VARIABLE_LENGTH_ELEMENT,
+    encode_variable_length_elements,
+)
 
 ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], NDArray[np.uint32]]]
 """Stores objects in global heap collections; returns the collection address and index of each, ``(n,)``."""
@@ -110,7 +114,8 @@ def _encode_compound(
         inner = f"{path}.{member.name}" if path else member.name
         column = np.ascontiguousarray(values[member.name]).reshape(-1)
         end = member.position + member.datatype.nbytes
-        out[:, member.position : end] = _encode(column, base, place, inner).reshape(len(values), -1)
+        encoded = _encode(column, base, place, inner)
+        out[:, member.position : end] = encoded.reshape(len(values), member.datatype.nbytes)
     return out
 
 
@@ -161,7 +166,7 @@ def _encode_variable_length(
         addresses[stored], indices[stored] = place([objects[i] for i in stored.tolist()])
     counts = (sizes if lengths is None else lengths).astype(np.uint32)
     elements = encode_variable_length_elements(counts, addresses, indices)
-    return np.frombuffer(elements, np.uint8).reshape(len(objects), -1)
+    return np.frombuffer(elements, np.uint8).reshape(len(objects), SIZEOF_VARIABLE_LENGTH_ELEMENT)
 
 
 def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path: str) -> NDArray[np.uint8]:

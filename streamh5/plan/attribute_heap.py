@@ -1,4 +1,4 @@
-"""Where the variable-length elements of attributes lie: global heap collections."""
+"""Where the heap objects of attributes and of datasets of references lie: global heap collections."""
 
 from __future__ import annotations
 
@@ -7,46 +7,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.format.global_heap import (
-    SIZEOF_VARIABLE_LENGTH_ELEMENT,
     GlobalHeapCollection,
     encode_global_heap_collection,
+    encode_global_heap_id,
     encode_variable_length_elements,
     sizeof_global_heap_collection,
     split_into_collections,
 )
-from streamh5.plan.reference import join_parts, sizeof_parts
+from streamh5.format.region_reference import encode_region_reference_object
+from streamh5.plan.reference import (
+    SIZEOF_REFERENCE,
+    HeapObject,
+    Reference,
+    RegionReference,
+    join_parts,
+    sizeof_parts,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from streamh5.plan.attribute_spec import AttributeSpec
-    from streamh5.plan.reference import HeapObject, Resolve
+    from streamh5.plan.reference import Parts, Resolve
 
-__all__ = ["MAX_COLLECTION_NBYTES", "AttributeHeap", "blank_elements"]
+    AddressOf = Callable[[Reference | RegionReference], int]
+
+__all__ = ["MAX_COLLECTION_NBYTES", "AttributeHeap"]
 
 MAX_COLLECTION_NBYTES = 64 << 10
 """A reader keeps the whole collection of an element in memory, so collections stay small."""
 
 
-def blank_elements(attribute: AttributeSpec) -> bytes:
-    """Elements of an attribute that has no place yet: the right size, all zero."""
-    return bytes(SIZEOF_VARIABLE_LENGTH_ELEMENT * len(attribute.elements or ()))
-
-
 class AttributeHeap:
-    """Collections for the variable-length elements of `attributes`, one object for each.
+    """Collections for what `values` keep in the heap.
 
     Equal values are not shared: a reader that deletes one attribute frees its object.
+
+    Parameters
+    ----------
+    values
+        Parts of attributes and datasets.
     """
 
-    def __init__(self, attributes: Iterable[AttributeSpec]) -> None:
-        self._objects: list[HeapObject] = []
-        self._first: dict[int, int] = {}
-        for attribute in attributes:
-            if attribute.elements is not None:
-                self._first[id(attribute)] = len(self._objects)
-                self._objects += attribute.elements
-        sizes = [sizeof_parts(element.parts) for element in self._objects]
+    def __init__(self, values: Iterable[Parts]) -> None:
+        self._objects: list[HeapObject | RegionReference] = []
+        self._numbers: dict[int, int] = {}
+        for parts in values:
+            self._collect(parts)
+        sizes = [_nbytes(one) for one in self._objects]
         self._slices = split_into_collections(sizes, MAX_COLLECTION_NBYTES)
         self._sizes = [sizeof_global_heap_collection(sizes[part]) for part in self._slices]
         self._addresses = np.zeros(len(self._objects), np.uint64)
@@ -55,7 +62,7 @@ class AttributeHeap:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all collections; 0 without elements."""
+        """Bytes of all collections; 0 without objects."""
         return sum(self._sizes)
 
     def place(self, address: int) -> None:
@@ -66,17 +73,51 @@ class AttributeHeap:
             self._indices[part] = np.arange(1, part.stop - part.start + 1)
             address += nbytes
 
-    def elements(self, attribute: AttributeSpec) -> bytes:
-        """Elements of an attribute: 16 bytes that refer to each of its heap objects."""
-        objects = attribute.elements or ()
-        part = slice(self._first[id(attribute)], self._first[id(attribute)] + len(objects))
-        lengths = np.array([element.n for element in objects], np.uint32)
-        return encode_variable_length_elements(lengths, self._addresses[part], self._indices[part])
+    def resolver(self, address_of: AddressOf) -> Resolve:
+        """Return what gives the bytes of a part, when everything has its place.
 
-    def encode(self, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
+        Parameters
+        ----------
+        address_of
+            Tells where the object header lies that a reference names.
+        """
+
+        def resolve(part: Reference | RegionReference | HeapObject) -> bytes:
+            if isinstance(part, Reference):
+                return address_of(part).to_bytes(SIZEOF_REFERENCE, "little")
+            number = self._numbers[id(part)]
+            if isinstance(part, RegionReference):
+                return encode_global_heap_id(int(self._addresses[number]), int(self._indices[number]))
+            at = slice(number, number + 1)
+            lengths = np.array([part.n], np.uint32)
+            return encode_variable_length_elements(lengths, self._addresses[at], self._indices[at])
+
+        return resolve
+
+    def encode(self, address_of: AddressOf) -> Iterator[tuple[int, bytes]]:
         """Address and content of each collection."""
+        resolve = self.resolver(address_of)
         address = self._address
         for part, nbytes in zip(self._slices, self._sizes, strict=True):
-            objects = tuple(join_parts(element.parts, resolve) for element in self._objects[part])
+            objects = tuple(
+                join_parts(one.parts, resolve)
+                if isinstance(one, HeapObject)
+                else encode_region_reference_object(address_of(one), one.boxes)
+                for one in self._objects[part]
+            )
             yield address, encode_global_heap_collection(GlobalHeapCollection(objects))
             address += nbytes
+
+    def _collect(self, parts: Parts) -> None:
+        for part in parts:
+            if isinstance(part, (HeapObject, RegionReference)):
+                self._numbers[id(part)] = len(self._objects)
+                self._objects.append(part)
+            if isinstance(part, HeapObject):
+                self._collect(part.parts)
+
+
+def _nbytes(one: HeapObject | RegionReference) -> int:
+    if isinstance(one, HeapObject):
+        return sizeof_parts(one.parts)
+    return len(encode_region_reference_object(0, one.boxes))

@@ -12,17 +12,23 @@ from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
+from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
-from streamh5.plan.attribute_heap import blank_elements
-from streamh5.plan.reference import HeapObject, Parts, Reference, join_parts
+from streamh5.plan.parts import encode_parts, text_object
+from streamh5.plan.reference import (
+    HeapObject,
+    Parts,
+    Reference,
+    RegionReference,
+    join_parts,
+    sizeof_part,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from streamh5.format.datatype import Datatype
     from streamh5.plan.reference import Resolve
 
-__all__ = ["AttributeSpec", "attribute_spec", "blank_reference", "check_attribute_name"]
+__all__ = ["AttributeSpec", "attribute_spec", "blank", "check_attribute_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,7 @@ class AttributeSpec:
     shape
         ``()`` for a scalar, None for a null dataspace.
     data
-        Bytes of the elements, with references in between; empty where `elements` is given.
-    elements
-        The elements of an attribute of variable length; None for other types.
+        Bytes of the elements, with references and what lies in the heap in between.
     value
         The value as it was given.
     """
@@ -49,31 +53,21 @@ class AttributeSpec:
     datatype: Datatype
     shape: tuple[int, ...] | None
     data: Parts = ()
-    elements: tuple[HeapObject, ...] | None = None
     value: Any = None
 
-    def attribute(self, elements: Callable[[AttributeSpec], bytes], resolve: Resolve) -> Attribute:
-        """Return the attribute record.
-
-        Parameters
-        ----------
-        elements
-            Gives the 16 bytes that refer to each element of variable length.
-        resolve
-            Gives the bytes of a reference.
-        """
-        data = join_parts(self.data, resolve) if self.elements is None else elements(self)
-        return Attribute(self.name, self.datatype, Dataspace(self.shape), data)
+    def attribute(self, resolve: Resolve) -> Attribute:
+        """Return the attribute record; `resolve` gives the bytes of what has an address."""
+        return Attribute(self.name, self.datatype, Dataspace(self.shape), join_parts(self.data, resolve))
 
     @property
     def body_nbytes(self) -> int:
         """Bytes of its message body."""
-        return len(encode_attribute_body(self.attribute(blank_elements, blank_reference)))
+        return len(encode_attribute_body(self.attribute(blank)))
 
 
-def blank_reference(_: Reference) -> bytes:
-    """Bytes of a reference whose object has no place yet."""
-    return bytes(ObjectReference().nbytes)
+def blank(part: Reference | RegionReference | HeapObject) -> bytes:
+    """Bytes of a part that has no place yet: the right size, all zero."""
+    return bytes(sizeof_part(part))
 
 
 def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
@@ -87,9 +81,9 @@ def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
     name
         Attribute name.
     value
-        Scalar or array-like of numbers, str, bytes or dates; `Reference`, or lists of them (lists of
-        lists become variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the
-        shape None).
+        Scalar or array-like of numbers, str, bytes or dates; an array of any dtype that a dataset can
+        have; `Reference` or `RegionReference`, or lists of them (lists of lists of references become
+        variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the shape None).
     path
         Object that carries the attribute, for messages.
 
@@ -142,13 +136,9 @@ def check_attribute_name(name: Any, *, path: str) -> None:
 
 
 def _spec(name: str, value: Any) -> AttributeSpec:
-    if isinstance(value, Reference):
-        return AttributeSpec(name, ObjectReference(), (), (value,))
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Reference) for item in value):
-        return AttributeSpec(name, ObjectReference(), (len(value),), tuple(value))
-    if isinstance(value, (list, tuple)) and value and all(_is_references(item) for item in value):
-        elements = tuple(HeapObject(len(item), tuple(item)) for item in value)
-        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), (len(value),), (), elements)
+    references = _references(name, value)
+    if references is not None:
+        return references
     if isinstance(value, str):
         value = np.asarray(value, dtype=object)
     elif isinstance(value, bytes):
@@ -160,23 +150,27 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     except ValueError as error:
         raise DatatypeError(f"{value!r:.80} is not a scalar or a regular array") from error
     if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
-        return AttributeSpec(name, VariableLengthString(), array.shape, (), _strings(array))
-    if array.dtype.kind == "O" and array.dtype.metadata and array.dtype.metadata.get("vlen") in (str, bytes):
-        return AttributeSpec(name, array.dtype, array.shape, (), _strings(array))
-    return AttributeSpec(name, array.dtype, array.shape, (array.tobytes(),))
+        texts = [text_object(item) for item in array.astype(object).ravel().tolist()]
+        return AttributeSpec(name, VariableLengthString(), array.shape, texts)
+    encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
+    return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
 
 
-def _is_references(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item)
-
-
-def _strings(array: np.ndarray[Any, Any]) -> tuple[HeapObject, ...]:
-    elements = []
-    for item in array.astype(object).ravel().tolist():
-        if not isinstance(item, (str, bytes)):
-            raise DatatypeError(
-                f"a value of type {type(item).__name__} cannot be an attribute; give numbers, str or arrays"
-            )
-        encoded = item.encode("utf-8") if isinstance(item, str) else item
-        elements.append(HeapObject(len(encoded), (encoded,)))
-    return tuple(elements)
+def _references(name: str, value: Any) -> AttributeSpec | None:
+    """Plan a reference, a list of them, or a list of lists; None for other values."""
+    if isinstance(value, Reference):
+        return AttributeSpec(name, ObjectReference(), (), (value,))
+    if isinstance(value, RegionReference):
+        return AttributeSpec(name, RegionReferenceClass(), (), (replace(value),))
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    if all(isinstance(item, Reference) for item in value):
+        return AttributeSpec(name, ObjectReference(), (len(value),), value)
+    if all(isinstance(item, RegionReference) for item in value):
+        return AttributeSpec(name, RegionReferenceClass(), (len(value),), [replace(item) for item in value])
+    if all(
+        isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value
+    ):
+        elements = [HeapObject(len(item), item) for item in value]
+        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), (len(value),), elements)
+    return None

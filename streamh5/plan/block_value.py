@@ -8,7 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError
 
-__all__ = ["as_block"]
+__all__ = ["as_arrays", "as_block"]
 
 
 def as_block(
@@ -69,6 +69,37 @@ def as_block(
             dtype=dtype,
         )
     return block.astype(dtype)
+
+
+def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:
+    """Return `value` as elements that are arrays: opaque bytes of the size of one.
+
+    Parameters
+    ----------
+    value
+        Array-like whose last dimensions are those of an element; fewer are repeated.
+    dtype
+        An array dtype, such as ``np.dtype(("f4", (3,)))``.
+    path
+        Name of the dataset, for messages.
+
+    Raises
+    ------
+    BlockError
+        Other dimensions; see also `as_block`.
+    """
+    block = as_block(value, dtype.base, path=path)
+    n_outer = max(0, block.ndim - len(dtype.shape))
+    try:
+        whole = np.broadcast_to(block, (*block.shape[:n_outer], *dtype.shape))
+    except ValueError:
+        raise BlockError(
+            f"{path}: a block of shape {block.shape} does not end in the shape {dtype.shape} of an element",
+            path=path,
+            block_shape=block.shape,
+        ) from None
+    elements: np.ndarray[Any, Any] = np.frombuffer(whole.tobytes(), np.dtype((np.void, dtype.itemsize)))
+    return elements.reshape(whole.shape[:n_outer])
 
 
 def _holds(block: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:

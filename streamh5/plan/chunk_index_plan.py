@@ -75,14 +75,14 @@ def sizeof_data(dataset: DatasetNode) -> int:
     """Bytes that a dataset needs besides chunks and header: its index, or data stored contiguously."""
     if dataset.spec.chunks is not None:
         return index_plan(dataset).nbytes
-    return dataset.spec.value_nbytes if dataset.value is not None else 0
+    return 0 if dataset.value is None or dataset.spec.is_compact else dataset.spec.value_nbytes
 
 
 def max_sizeof_data(dataset: DatasetNode) -> int:
     """Most bytes that `sizeof_data` may come to: for a B-tree, as if every chunk were written."""
     spec = dataset.spec
     if spec.chunks is None:
-        return spec.value_nbytes
+        return 0 if spec.is_compact else spec.value_nbytes
     plan = index_plan(dataset)
     return plan.max_nbytes if isinstance(plan, (_V2BTree, _V1BTree)) else plan.nbytes
 
@@ -91,8 +91,8 @@ def encode_data(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes
     """Yield address and content of a dataset's index, or of its contiguous data, from `address` on."""
     if dataset.spec.chunks is not None:
         yield from index_plan(dataset).encode(address)
-    elif dataset.value is not None:
-        yield address, dataset.value.tobytes()
+    elif dataset.value is not None and not dataset.spec.is_compact:
+        yield address, dataset.value_bytes
 
 
 def _chunked(dataset: DatasetNode, index: data_layout.ChunkIndex) -> data_layout.ChunkedLayout:

@@ -19,6 +19,9 @@ MAX_CHUNK_NBYTES = 2**32 - 1
 MAX_RANK = 32
 """``H5S_MAX_RANK``."""
 
+MAX_EXTENT = 2**63 - 1
+"""The library looks for the next power of 2 in 64 bits (``H5VM_power2up``), and opens no larger dataset."""
+
 AUTO_NBYTES = 4 << 20
 """Aim of ``chunks="auto"``: 1 to 8 MiB read well from disks and object stores, and 4 MiB keeps the
 filters at full speed (docs/performance.md)."""
@@ -41,7 +44,7 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
     ShapeError
         Not integers, negative, or None where it is not allowed.
     LimitError
-        More than 32 dimensions, or an extent that needs more than 64 bits.
+        More than 32 dimensions, or an extent above `MAX_EXTENT`.
     """
     extents: Sequence[Any] = shape if isinstance(shape, (tuple, list)) else _sequence(shape, path)
     if len(extents) > MAX_RANK:
@@ -62,8 +65,8 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
             ) from None
         if n < 0:
             raise ShapeError(f"{path}: shape {tuple(extents)} has a negative extent", shape=shape)
-        if n >= 2**64 - 1:
-            raise LimitError(f"{path}: extent {n} does not fit HDF5's 64 bits", shape=shape)
+        if n > MAX_EXTENT:
+            raise LimitError(f"{path}: extent {n:,} is more than HDF5 opens, {MAX_EXTENT:,}", shape=shape)
         result.append(n)
     return tuple(result)
 

@@ -13,11 +13,15 @@ from streamh5.format.datatype import sizeof_element
 from streamh5.format.elements import needs_global_heap
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.plan.chunk_grid import ChunkGrid
+from streamh5.plan.parts import has_references
 
 if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
 
 __all__ = ["DatasetSpec", "check_fillvalue"]
+
+MAX_COMPACT_NBYTES = 4096
+"""Data without chunks that stands in the header; more is stored contiguously."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,20 @@ class DatasetSpec:
         return sizeof_element(self.dtype)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether elements hold references, so that they are kept until addresses are known."""
+        return has_references(self.dtype)
+
+    @property
     def is_encoded(self) -> bool:
         """Whether elements refer to the global heap, so that they differ in memory and in the file."""
-        return needs_global_heap(self.dtype)
+        return needs_global_heap(self.dtype) and not self.is_kept
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
-        """Element type of stored blocks: `dtype`, or opaque bytes for elements that are encoded."""
-        return np.dtype((np.void, self.element_nbytes)) if self.is_encoded else self.dtype
+        """Element type of stored blocks: `dtype`, or opaque bytes for arrays and for what is encoded."""
+        is_opaque = self.is_encoded or self.dtype.subdtype is not None
+        return np.dtype((np.void, self.element_nbytes)) if is_opaque else self.dtype
 
     @property
     def chunk_nbytes(self) -> int:
@@ -83,6 +93,11 @@ class DatasetSpec:
     def value_nbytes(self) -> int:
         """Bytes of data that has no chunks."""
         return math.prod(n or 0 for n in self.shape or ()) * self.element_nbytes
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether the data stands in the object header."""
+        return self.chunks is None and self.shape is not None and self.value_nbytes <= MAX_COMPACT_NBYTES
 
     @property
     def layout_version(self) -> int:
@@ -130,6 +145,10 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
 def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
     """Whether the cast kept the value: exactly for integers, up to rounding for floats."""
     numeric = "biufc"
+    if value.dtype.name == "bfloat16" and given.dtype.kind in "biuf":
+        return bool(np.isfinite(value.astype(np.float32)) == np.isfinite(given))
+    if value.dtype.kind == given.dtype.kind == "S":
+        return bool(value == given)
     if given.dtype.kind not in numeric or value.dtype.kind not in numeric:
         return bool(value.dtype.kind == given.dtype.kind)
     if value.dtype.kind in "fc":

@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from streamh5.plan.reference import Reference, RegionReference
+
 __all__ = ["dtype_facts", "dtype_from_facts"]
 
-_MARKED_TYPES: dict[str, type] = {"str": str, "bytes": bytes}
+_MARKED_TYPES: dict[str, type] = {
+    "str": str,
+    "bytes": bytes,
+    "Reference": Reference,
+    "RegionReference": RegionReference,
+}
 
 
 def dtype_facts(dtype: np.dtype[Any]) -> Any:

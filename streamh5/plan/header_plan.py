@@ -32,13 +32,11 @@ from streamh5.format.object_header import Message, encode_object_header, sizeof_
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.plan.chunk_index_plan import index_plan
+from streamh5.plan.reference import join_parts
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from streamh5.format.link import LinkTarget
-    from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.reference import Resolve
     from streamh5.plan.tree import LinkedTarget, Node
 
@@ -47,9 +45,6 @@ __all__ = ["HeaderPlan", "Places"]
 MAX_COMPACT_LINKS = 256
 """Links of a group that stand in its header, which is then one read; more go to dense storage, where
 a name is found through a B-tree."""
-
-MAX_COMPACT_NBYTES = 4096
-"""Data without chunks that stands in the header; more is stored contiguously."""
 
 
 @dataclass(slots=True)
@@ -72,15 +67,12 @@ class HeaderPlan:
         The object.
     places
         Where everything lies; sizes do not depend on it.
-    elements
-        The 16 bytes for each element of variable length of an attribute.
     resolve
-        The bytes of a reference.
+        The bytes of what has an address in attributes and values.
     """
 
     node: Node
     places: Places
-    elements: Callable[[AttributeSpec], bytes]
     resolve: Resolve
 
     @property
@@ -133,7 +125,7 @@ class HeaderPlan:
         if spec.is_early:
             time = AllocationTime.EARLY
         elif spec.chunks is None:
-            time = AllocationTime.EARLY if _is_compact(dataset) else AllocationTime.LATE
+            time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
         fill = None if spec.fillvalue is None else spec.fillvalue.tobytes()
         write_time = WriteTime.ON_ALLOCATION if spec.is_encoded else WriteTime.IF_SET
         shape = dataset.shape
@@ -152,8 +144,8 @@ class HeaderPlan:
             return index_plan(dataset).layout(address)
         if spec.shape is None:
             return ContiguousLayout(UNDEFINED_ADDRESS, 0)
-        if _is_compact(dataset):
-            return CompactLayout(dataset.value_bytes)
+        if spec.is_compact:
+            return CompactLayout(join_parts(dataset.value_parts, self.resolve))
         return ContiguousLayout(UNDEFINED_ADDRESS if dataset.value is None else address, spec.value_nbytes)
 
     @property
@@ -181,7 +173,7 @@ class HeaderPlan:
         return target
 
     def _attributes(self) -> list[Attribute]:
-        return [spec.attribute(self.elements, self.resolve) for spec in self.node.attributes.values()]
+        return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
 
     def _attribute_messages(self) -> list[Message]:
         """Attribute info, which readers need to count attributes, and the attributes."""
@@ -194,11 +186,3 @@ class HeaderPlan:
             return [encode_attribute_info(info)]
         info = AttributeInfo(len(node.attributes) if node.track_order else None)
         return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]
-
-
-def _is_compact(dataset: DatasetNode) -> bool:
-    return (
-        dataset.spec.chunks is None
-        and dataset.spec.shape is not None
-        and (dataset.spec.value_nbytes <= MAX_COMPACT_NBYTES)
-    )

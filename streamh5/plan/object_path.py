@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from streamh5.errors import PathError
+from streamh5.errors import LimitError, PathError
 
-__all__ = ["check_link_name", "join_path", "split_path"]
+__all__ = ["MAX_LINK_NAME_NBYTES", "check_link_name", "join_path", "split_path"]
+
+MAX_LINK_NAME_NBYTES = 65_535 - 21
+"""A link message has 65,535 bytes, of which a hard link with creation order needs 21."""
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -46,6 +49,8 @@ def check_link_name(name: str, *, path: str) -> None:
     ------
     PathError
         ``.`` or ``..``, a NUL character, or text that has no UTF-8 encoding.
+    LimitError
+        More than `MAX_LINK_NAME_NBYTES`.
     """
     if name in (".", ".."):
         raise PathError(
@@ -54,9 +59,15 @@ def check_link_name(name: str, *, path: str) -> None:
     if "\0" in name:
         raise PathError(f"path {path!r} contains a NUL character, which ends a name in HDF5", path=path)
     try:
-        name.encode("utf-8")
+        nbytes = len(name.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise PathError(f"path {path!r} cannot be encoded as UTF-8: {error.reason}", path=path) from error
+    if nbytes > MAX_LINK_NAME_NBYTES:
+        raise LimitError(
+            f"path {path[:40]!r}... has a name of {nbytes:,} bytes; a link holds {MAX_LINK_NAME_NBYTES:,}",
+            path=path,
+            nbytes=nbytes,
+        )
 
 
 def join_path(names: tuple[str, ...]) -> str:

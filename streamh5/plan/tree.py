@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from streamh5.errors import PathError
-from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.errors import LimitError, PathError
+from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
+from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
 from streamh5.plan.object_path import join_path, split_path
 
 if TYPE_CHECKING:
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from streamh5.format.link import LinkTarget
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_grid import ChunkGrid
     from streamh5.plan.chunk_table import ChunkTable
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.reference import Parts
 
 __all__ = [
     "DatasetNode",
@@ -29,6 +32,9 @@ __all__ = [
     "StoredObject",
     "find",
     "make_parents",
+    "put_attribute",
+    "put_link",
+    "take_attribute",
     "walk",
 ]
 
@@ -63,6 +69,8 @@ class GroupNode:
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
     n_links: int = 1
+    attributes_nbytes: int = 0
+    links_nbytes: int = 0
     stored_address: int | None = None
     is_changed: bool = False
 
@@ -71,20 +79,25 @@ class GroupNode:
 class DatasetNode:
     """A dataset: its plan, where its chunks lie, its attributes.
 
-    ``value`` holds data without chunks, as it is stored; ``n_rows`` the leading extent where the spec
-    leaves it open; ``chunk_region`` the chunks of an Implicit index.
+    ``value`` holds data without chunks, as it is stored, or as it was given where it has references;
+    ``parts`` are its bytes then; ``n_rows`` the leading extent where the spec
+    leaves it open; ``chunk_region`` the chunks of an Implicit index; ``data_address`` where data without
+    chunks lies in the finished file, in the object header where it is compact.
     """
 
     spec: DatasetSpec
     table: ChunkTable
     n_rows: int = 0
     value: np.ndarray[Any, Any] | None = None
+    parts: Parts | None = None
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
     index: Region | None = None
     chunk_region: Region | None = None
+    data_address: int | None = None
     n_empty: int = 0
     n_links: int = 1
+    attributes_nbytes: int = 0
 
     @property
     def path(self) -> str:
@@ -120,9 +133,14 @@ class DatasetNode:
         return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
 
     @property
+    def value_parts(self) -> Parts:
+        """Data without chunks, with references in between."""
+        return (self.value_bytes,) if self.parts is None else self.parts
+
+    @property
     def value_bytes(self) -> bytes:
         """Data without chunks; the fill value where none was written."""
-        if self.value is not None:
+        if self.value is not None and not self.spec.is_kept:
             return self.value.tobytes()
         fill = self.spec.fillvalue
         element = bytes(self.spec.element_nbytes) if fill is None else fill.tobytes()
@@ -177,9 +195,60 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
     group.is_changed = True
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)
-        group.links[names[i]] = made
+        put_link(group, names[i], made)
         group = made
     return group, names[-1]
+
+
+def put_link(group: GroupNode, name: str, target: LinkedTarget) -> None:
+    """Add a link to a group.
+
+    Raises
+    ------
+    LimitError
+        The links of the group need more than 16 MiB, the limit of dense storage.
+    """
+    nbytes = group.links_nbytes + len(encode_link_body(Link(name, _blank_target(target), 0)))
+    if nbytes > MAX_OBJECTS_NBYTES:
+        raise LimitError(
+            f"the {len(group.links) + 1:,} links of {group.path} need {nbytes:,} bytes; a group holds "
+            f"{MAX_OBJECTS_NBYTES:,}: spread them over several groups",
+            path=group.path,
+            nbytes=nbytes,
+        )
+    group.links_nbytes = nbytes
+    group.links[name] = target
+
+
+def put_attribute(node: Node, attribute: AttributeSpec) -> None:
+    """Add an attribute to an object; one of the same name is replaced.
+
+    Raises
+    ------
+    LimitError
+        The attributes of the object need more than 16 MiB, the limit of dense storage.
+    """
+    old = node.attributes.get(attribute.name)
+    nbytes = node.attributes_nbytes + attribute.body_nbytes - (0 if old is None else old.body_nbytes)
+    if nbytes > MAX_OBJECTS_NBYTES:
+        raise LimitError(
+            f"with {attribute.name!r} the attributes of {node.path} need {nbytes:,} bytes; an object holds "
+            f"{MAX_OBJECTS_NBYTES:,}: store large values as datasets",
+            path=node.path,
+            name=attribute.name,
+            nbytes=nbytes,
+        )
+    node.attributes_nbytes = nbytes
+    node.attributes[attribute.name] = attribute
+
+
+def take_attribute(node: Node, name: str) -> None:
+    """Remove an attribute from an object."""
+    node.attributes_nbytes -= node.attributes.pop(name).body_nbytes
+
+
+def _blank_target(target: LinkedTarget) -> LinkTarget:
+    return target if isinstance(target, (SoftLink, ExternalLink)) else HardLink(0)
 
 
 def walk(node: Node, seen: set[int] | None = None) -> Iterator[Node]:

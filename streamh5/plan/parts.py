@@ -1,0 +1,168 @@
+"""Arrays whose elements name other places of the file -> `Parts`.
+
+For values that are kept until the file is closed: attributes, and datasets of references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import DatatypeError
+from streamh5.format.character_set import CharacterSet
+from streamh5.format.datatype import datatype_class
+from streamh5.format.datatype_class import (
+    Array,
+    Compound,
+    ObjectReference,
+    VariableLengthSequence,
+    VariableLengthString,
+)
+from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.elements import encode_elements, needs_global_heap
+from streamh5.plan.reference import HeapObject, Part, Parts, Reference, RegionReference, sizeof_part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamh5.format.datatype import Datatype
+
+__all__ = ["encode_parts", "has_references", "text_object"]
+
+
+def has_references(datatype: Datatype) -> bool:
+    """Whether elements of `datatype` hold object or region references."""
+    match datatype_class(datatype):
+        case ObjectReference() | RegionReferenceClass():
+            return True
+        case Array(base) | VariableLengthSequence(base):
+            return has_references(base)
+        case Compound(_, members):
+            return any(has_references(member.datatype) for member in members)
+        case _:
+            return False
+
+
+def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
+    """Return the elements of `values` in C order.
+
+    Parameters
+    ----------
+    values
+        As for `encode_elements`, with `Reference` and `RegionReference` objects; None and what is
+        false (an empty `h5py.Reference`) is a reference to nothing.
+    dtype
+        Their type.
+
+    Raises
+    ------
+    DatatypeError
+        A value is not what the dtype says.
+    """
+    if not needs_global_heap(dtype) and not has_references(dtype):
+        return (encode_elements(values, dtype),)
+    return [part for element in _elements(values, dtype, "") for part in element]
+
+
+def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: str = "") -> HeapObject:
+    """Return the heap object of a text.
+
+    Raises
+    ------
+    DatatypeError
+        No text, NUL in it, or not ASCII where it must be.
+    UnicodeEncodeError
+        Text that has no UTF-8 encoding.
+    """
+    where = f"field {path!r}: " if path else ""
+    encoded = value.encode("utf-8") if isinstance(value, str) else value
+    if not isinstance(encoded, bytes):
+        raise DatatypeError(
+            f"{where}a value of type {type(value).__name__} where text is expected; give str or bytes"
+        )
+    if b"\0" in encoded:
+        raise DatatypeError(f"{where}text {encoded!r:.80} has NUL, which ends an HDF5 string")
+    if charset == CharacterSet.ASCII and not encoded.isascii():
+        raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
+    return HeapObject(len(encoded), (encoded,))
+
+
+def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:
+    """Return the parts of each element."""
+    base = dtype.base
+    flat = np.ascontiguousarray(values).reshape(-1)
+    record = datatype_class(base)
+    if not needs_global_heap(base) and not has_references(base):
+        data = encode_elements(flat, base)
+        return [(data[i : i + record.nbytes],) for i in range(0, len(data), record.nbytes)]
+    match record:
+        case VariableLengthString():
+            return [(text_object(value or "", record.charset, path),) for value in flat.tolist()]
+        case VariableLengthSequence():
+            metadata: Mapping[str, Any] = base.metadata or {}
+            inner: np.dtype[Any] = np.dtype(metadata["vlen"])
+            return [(_sequence(value, inner, path),) for value in flat]
+        case ObjectReference():
+            return [(_reference(value, Reference, record.nbytes, path),) for value in flat.tolist()]
+        case RegionReferenceClass():
+            return [(_reference(value, RegionReference, record.nbytes, path),) for value in flat.tolist()]
+        case Compound():
+            return _compounds(flat, base, record, path)
+        case _:
+            raise DatatypeError(f"dtype {dtype} has no value that can be kept until the file is closed")
+
+
+def _reference(
+    value: Any, kind: type[Reference | RegionReference], nbytes: int, path: str
+) -> bytes | Reference | RegionReference:
+    if isinstance(value, RegionReference) and kind is RegionReference:
+        return replace(value)  # an object of its own in the heap
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, (Reference, RegionReference)) or value:
+        where = f"field {path!r}: " if path else ""
+        raise DatatypeError(f"{where}{value!r:.80} where a streamh5.{kind.__name__} is expected")
+    return bytes(nbytes)
+
+
+def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
+    if value is None or (isinstance(value, int) and value == 0):  # an element that was never set
+        value = []
+    items = np.asarray(value, None if dtype.hasobject else dtype)
+    if items.ndim != 1:
+        raise DatatypeError(f"a sequence of shape {items.shape} where 1-d ones are expected", path=path)
+    return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
+
+
+def _compounds(
+    values: np.ndarray[Any, Any], dtype: np.dtype[Any], record: Compound, path: str
+) -> list[Parts]:
+    """Join the members of each element in the order of their positions, with zeros in between."""
+    rows: list[list[Part]] = [[] for _ in values]
+    position = 0
+    for member in sorted(record.members, key=lambda member: member.position):
+        inner = f"{path}.{member.name}" if path else member.name
+        column = _elements(values[member.name], dtype[member.name], inner)
+        n = len(column) // len(values) if len(values) else 0
+        for i, row in enumerate(rows):
+            row.append(bytes(member.position - position))
+            row.extend(part for element in column[i * n : (i + 1) * n] for part in element)
+        position = member.position + member.datatype.nbytes
+    for row in rows:
+        row.append(bytes(record.nbytes - position))
+    return [_merged(row) for row in rows]
+
+
+def _merged(row: list[Part]) -> Parts:
+    """Join neighbours that are bytes."""
+    merged: list[Part] = []
+    for part in row:
+        if sizeof_part(part) == 0:
+            continue
+        if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return merged

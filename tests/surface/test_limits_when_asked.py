@@ -1,0 +1,204 @@
+"""What the file format cannot hold is refused by the call that asks for it, not when the file is closed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+from tests.written import traces
+
+MAX_NAME = 65_535 - 21
+
+
+@pytest.mark.parametrize("name", ["a" * MAX_NAME, "ü" * (MAX_NAME // 2)], ids=["ascii", "utf-8"])
+@pytest.mark.parametrize("track_order", [False, True])
+def test_link_name_of_the_largest_size_is_kept_and_one_more_refused(
+    name: str, track_order: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, track_order=track_order) as file:
+        for call in (file.create_group, lambda n: file.create_dataset(n, (3,), "i4")):
+            with pytest.raises(errors.LimitError, match=r"65,514"):
+                call(f"g/{name}bb")
+        assert list(file) == []
+        file.create_group(name)
+    with h5py.File(path) as found:
+        assert list(found) == [name]
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        (streamh5.SoftLink("a" * 70_000), errors.LimitError),
+        (streamh5.ExternalLink("a" * 70_000, "/x"), errors.LimitError),
+        (streamh5.SoftLink("a" * 65_530), errors.LimitError),
+        (streamh5.SoftLink(""), errors.PathError),
+        (h5py.SoftLink("a\0b"), errors.PathError),
+        (h5py.ExternalLink("f.h5", "a\0b"), errors.PathError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_link_target_that_hdf5_cannot_hold_is_refused_when_linked(
+    target: Any, error: type[Exception], tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        with pytest.raises(error):
+            file["g/link"] = target
+        assert list(file) == []
+
+
+def test_attributes_of_more_than_16_mib_together_are_refused_when_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    part = np.zeros(5 << 20, "u1")
+    with streamh5.File(path) as file:
+        for i in range(3):
+            file.attrs[str(i)] = part
+        with pytest.raises(errors.LimitError, match=r"'3'.* /.*16,777,195"):
+            file.attrs["3"] = part
+        del file.attrs["0"]
+        file.attrs["3"] = part
+        file.attrs["3"] = part[:10]
+        file.attrs["4"] = part
+    with h5py.File(path) as found:
+        assert {name: value.size for name, value in found.attrs.items()} == {
+            "1": 5 << 20,
+            "2": 5 << 20,
+            "3": 10,
+            "4": 5 << 20,
+        }
+
+
+def test_links_of_more_than_16_mib_together_are_refused_when_made(tmp_path: Path) -> None:
+    target = "t" * 60_000
+    n = 0
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for n in range(279):
+            file[f"g/{n}"] = streamh5.SoftLink(target)
+        n += 1
+        with pytest.raises(errors.LimitError, match=r"links of /g .*16,777,195"):
+            file[f"g/{n}"] = streamh5.SoftLink(target)
+        assert len(file["g"]) == n  # type: ignore[arg-type]
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert len(found["g"]) == n
+        assert found["g"].get("5", getlink=True).path == target
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"dtype": [(f"member number {i:05}", "f8") for i in range(2000)]}, "datatype"),
+        ({"dtype": "S70000", "fillvalue": b"a"}, "fill value"),
+    ],
+    ids=["datatype", "fill value"],
+)
+def test_header_message_that_is_too_large_is_refused_when_created(
+    keywords: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        with pytest.raises(errors.LimitError, match=rf"/x.*{words}.*65,535"):
+            file.create_dataset("x", (3,), chunks=(1,), **keywords)
+        assert list(file) == []
+
+
+@pytest.mark.parametrize("n", [1000, 1180])
+def test_compound_of_many_members_is_read(n: int, tmp_path: Path) -> None:
+    dtype = np.dtype([(f"member number {i:05}", "f8") for i in range(n)])
+    data = np.zeros(2, dtype)
+    data["member number 00900"] = [1, 2]
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file["x"] = data
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].dtype == dtype
+        np.testing.assert_array_equal(found["x"][()], data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "keywords"),
+    [
+        ((2**32,), {"chunks": (1,)}),
+        ((2**50,), {"chunks": (1,)}),
+        ((10,), {"chunks": (1,), "maxshape": (2**50,)}),
+        ((2**40, 2**40), {"chunks": (2**15, 2**16)}),
+    ],
+    ids=str,
+)
+def test_grid_of_2_32_chunks_is_refused(shape: tuple[int, ...], keywords: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(errors.LimitError, match="4,294,967,295"):
+        file.create_dataset("x", shape, "u1", **keywords)
+
+
+def test_extent_of_the_largest_size_with_few_chunks_is_read(tmp_path: Path) -> None:
+    shape = (2**63 - 1, 3)
+    with streamh5.File(tmp_path / "a.h5", libver="v200") as file:
+        file.create_dataset("x", shape, "u1", chunks=(2**50, 1), maxshape=(None, None))
+        with pytest.raises(errors.LimitError, match="9,223,372,036,854,775,808"):
+            file.create_dataset("y", (2**63,), "u1", chunks=(2**50,))
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].shape == shape
+
+
+@pytest.mark.parametrize("rank", [32, 33])
+def test_rank_above_32_is_refused_and_32_is_not(rank: int, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        if rank == 33:
+            with pytest.raises(errors.LimitError, match="33 dimensions"):
+                file.create_dataset("x", (1,) * rank, "u1", chunks=(1,) * rank)
+            return
+        file.create_dataset("x", (1,) * rank, "u1", chunks=(1,) * rank)[...] = 5
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][()].ravel().tolist() == [5]
+
+
+CHUNK = (2**16, 2**16)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "libver", "is_taken"),
+    [
+        ((2**16 - 1, 2**16 + 1), "v110", True),  # 4 GiB - 1
+        ((2**16, 2**16), "v110", False),
+        ((2**16, 2**16), "v108", False),
+        ((2**16, 2**16), "v200", True),
+        ((2**17, 2**17), "v200", True),
+    ],
+)
+def test_chunk_of_4_gib_needs_libver_v200(
+    chunks: tuple[int, int], libver: str, is_taken: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, libver=libver) as file:
+        if not is_taken:
+            with pytest.raises(errors.LimitError, match=r"4,294,967,296.*v200"):
+                file.create_dataset("x", (2**20, 2**20), "u1", chunks=chunks, compression="gzip")
+            return
+        file.create_dataset("x", (2**20, 2**20), "u1", chunks=chunks, compression="gzip", fillvalue=7)
+        file.create_dataset("y", (2**20, 2**20), "u1", chunks=chunks, maxshape=(None, 2**20))
+        file.create_dataset("z", (2**20, 2**20), "u1", chunks=chunks, maxshape=(None, None))
+    with h5py.File(path) as found:
+        for name in "xyz":
+            assert found[name].chunks == chunks
+        assert found["x"].id.get_num_chunks() == 0
+
+
+def test_lazy_array_is_not_computed_before_a_limit_is_found(tmp_path: Path) -> None:
+    computed: list[int] = []
+
+    def block(part: Any) -> Any:
+        computed.append(1)
+        return part
+
+    array = da.zeros((4,), chunks=2).map_blocks(block, dtype="f8", meta=np.empty(0))
+    with pytest.raises(errors.LimitError):
+        streamh5.to_fixed_h5(tmp_path / "a.h5", f"/{'a' * 70_000}", array)
+    attrs = {str(i): np.zeros(9 << 20, "u1") for i in range(2)}
+    with pytest.raises(errors.LimitError):
+        streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", array, attrs=attrs)
+    assert computed == []
+    assert traces(tmp_path) == []
