@@ -23,6 +23,7 @@
     │   ├── DestinationBusyError    BlockingIOError     another writer holds it
     │   └── InterruptedWriteError FileExistsError   an interrupted write is there, which could be resumed
     ├── ResumeError          ValueError        an interrupted write is not the one that is to be resumed
+    ├── ReferencesError      ValueError        a dataset that references to its chunks cannot express
     ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
     │   ├── JournalError                       a journal that cannot be trusted
     │   ├── ForeignStructureError              a structure that streamh5 does not write, so does not check
@@ -53,6 +54,7 @@ __all__ = [
     "LimitError",
     "MissingCodecError",
     "PathError",
+    "ReferencesError",
     "ResumeError",
     "SchedulerError",
     "ShapeError",
@@ -178,6 +180,10 @@ class InterruptedWriteError(SinkError, FileExistsError):
 
 class ResumeError(StreamH5Error, ValueError):
     """An interrupted write is not the one that is to be resumed: the message names what differs."""
+
+
+class ReferencesError(StreamH5Error, ValueError):
+    """A dataset whose stored chunks cannot be a zarr array, so that no references can be made to them."""
 
 
 class MissingCodecError(StreamH5Error, ImportError):

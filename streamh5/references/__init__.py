@@ -1,0 +1,5 @@
+"""References to the chunks of a file, for readers that know zarr but not HDF5: kerchunk and VirtualiZarr.
+
+``from_tree`` (what was just written) and ``from_file`` (any file) -> `StoredFile`: arrays with their chunks
+as numpy columns -> `to_zarr`: what zarr calls them -> `kerchunk`, `kerchunk_parquet`, `virtual_arrays`.
+"""

@@ -1,0 +1,111 @@
+"""References in kerchunk's form, version 1: a dictionary, or the JSON text of one.
+
+Every group has zarr's consolidated metadata, which kerchunk itself leaves out: without it zarr 3 has to list
+the references, and finds nothing below the root group (``FsspecStore.list_dir`` on fsspec's reference file
+system).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from streamh5.references.decimal_text import lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from streamh5.references.zarr_array import ZarrArray
+
+__all__ = ["consolidated", "kerchunk_dict", "kerchunk_json", "metadata_entries"]
+
+GROUP = {"zarr_format": 2}
+
+
+def metadata_entries(
+    groups: dict[str, dict[str, Any]], arrays: Iterable[ZarrArray]
+) -> dict[str, dict[str, Any]]:
+    """Return zarr's metadata by key: ``.zgroup``, ``.zarray`` and ``.zattrs`` of everything."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, attributes in groups.items():
+        found[_key(path, ".zgroup")] = GROUP
+        found[_key(path, ".zattrs")] = attributes
+    for array in arrays:
+        found[_key(array.path, ".zarray")] = array.metadata
+        names = {"_ARRAY_DIMENSIONS": list(array.dimensions)}
+        found[_key(array.path, ".zattrs")] = {**array.attributes, **names}
+    return found
+
+
+def consolidated(entries: dict[str, dict[str, Any]], group: str) -> dict[str, Any]:
+    """Return ``.zmetadata`` of a group: all of zarr's metadata in it."""
+    prefix = _key(group, "")
+    inside = {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
+    return {"zarr_consolidated_format": 1, "metadata": inside}
+
+
+def kerchunk_dict(groups: dict[str, dict[str, Any]], arrays: list[ZarrArray]) -> dict[str, Any]:
+    """Return the references as a dictionary, with the version and ``refs`` as kerchunk has them."""
+    refs: dict[str, Any] = dict(_metadata_texts(groups, arrays))
+    for array in arrays:
+        if array.content is not None:
+            refs[_content_key(array)] = _base64(array.content)
+            continue
+        manifest = array.manifest
+        coords = manifest.coords() or (manifest.numbers,)
+        template = _key(array.path, ".".join(["%d"] * len(coords)), is_template=True)
+        keys = map(template.__mod__, zip(*(one.tolist() for one in coords), strict=True))
+        values = zip(repeat(manifest.url), manifest.offsets.tolist(), manifest.lengths.tolist(), strict=False)
+        refs.update(zip(keys, map(list, values), strict=True))
+    return {"version": 1, "refs": refs}
+
+
+def kerchunk_json(groups: dict[str, dict[str, Any]], arrays: list[ZarrArray]) -> Iterator[bytes]:
+    """Yield the JSON text of `kerchunk_dict` in pieces."""
+    yield b'{"version": 1, "refs": {'
+    head = (f"\n{_json(key)}: {_json(value)}" for key, value in _metadata_texts(groups, arrays))
+    yield ",".join(head).encode("utf-8")
+    for array in arrays:
+        if array.content is not None:
+            yield f",\n{_json(_content_key(array))}: {_json(_base64(array.content))}".encode()
+            continue
+        manifest = array.manifest
+        coords = manifest.coords() or (manifest.numbers,)
+        parts: list[Any] = [b",\n" + _json(_key(array.path, ""))[:-1].encode("utf-8")]
+        for column in coords:
+            parts += [column, b"."]
+        parts[-1] = f'": [{_json(manifest.url)}, '.encode()
+        parts += [manifest.offsets, b", ", manifest.lengths, b"]"]
+        yield from lines(parts, len(manifest))
+    yield b"\n}}\n"
+
+
+def _metadata_texts(
+    groups: dict[str, dict[str, Any]], arrays: Iterable[ZarrArray]
+) -> Iterator[tuple[str, str]]:
+    entries = metadata_entries(groups, arrays)
+    for key, value in entries.items():
+        yield key, json.dumps(value, ensure_ascii=False)
+    for path in groups:
+        yield _key(path, ".zmetadata"), json.dumps(consolidated(entries, path), ensure_ascii=False)
+
+
+def _key(path: str, name: str, *, is_template: bool = False) -> str:
+    prefix = path.strip("/")
+    if is_template:
+        prefix = prefix.replace("%", "%%")
+    return f"{prefix}/{name}" if prefix else name
+
+
+def _content_key(array: ZarrArray) -> str:
+    return _key(array.path, ".".join("0" for _ in array.metadata["shape"]) or "0")
+
+
+def _base64(content: bytes) -> str:
+    return "base64:" + base64.b64encode(content).decode("ascii")
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,97 @@
+"""References in kerchunk's Parquet form, as fsspec's `LazyReferenceMapper` reads it.
+
+A directory: ``.zmetadata`` with all of zarr's metadata and the number of rows of a record, and for each array
+``NAME/refs.K.parq``, whose row i is chunk ``K * record_size + i`` of the grid in row-major order. A missing
+chunk has the path None. Written with pyarrow and not pandas, which would read None back as NaN, for which
+fsspec looks for a file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import MissingCodecError
+from streamh5.references.kerchunk import consolidated, metadata_entries
+
+if TYPE_CHECKING:
+    from streamh5.references.zarr_array import ZarrArray
+
+__all__ = ["RECORD_SIZE", "check_pyarrow", "write_parquet"]
+
+RECORD_SIZE = 100_000
+"""Chunks of one Parquet file (kerchunk's default): a reader fetches one to find a chunk."""
+
+
+def check_pyarrow() -> None:
+    """Refuse Parquet where pyarrow is missing.
+
+    Raises
+    ------
+    MissingCodecError
+        It is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise MissingCodecError(
+            "references in Parquet files need pyarrow: pip install 'streamh5[references]', or write JSON"
+        ) from error
+
+
+def write_parquet(
+    folder: Path, groups: dict[str, dict[str, Any]], arrays: list[ZarrArray], *, record_size: int
+) -> None:
+    """Write the references into a directory that exists and is empty."""
+    metadata = {**consolidated(metadata_entries(groups, arrays), "/"), "record_size": record_size}
+    (folder / ".zmetadata").write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
+    for array in arrays:
+        below = folder / array.path.strip("/")
+        below.mkdir(parents=True, exist_ok=True)
+        if array.content is not None:
+            _write_content(below, array.content)
+        else:
+            _write_chunks(below, array, record_size)
+
+
+def _write_content(folder: Path, content: bytes) -> None:
+    import pyarrow as pa
+
+    _write(folder / "refs.0.parq", pa.table({"raw": pa.array([content], pa.binary())}))
+
+
+def _write_chunks(folder: Path, array: ZarrArray, record_size: int) -> None:
+    """Write the rows of all chunks of the grid, missing ones included, a record at a time."""
+    import pyarrow as pa
+
+    manifest = array.manifest
+    n_chunks = math.prod(manifest.grid)
+    order = np.argsort(manifest.numbers) if np.any(np.diff(manifest.numbers) < 0) else slice(None)
+    numbers, offsets, lengths = (
+        column[order] for column in (manifest.numbers, manifest.offsets, manifest.lengths)
+    )
+    for record, first in enumerate(range(0, n_chunks, record_size)):
+        n_rows = min(record_size, n_chunks - first)
+        part = slice(*np.searchsorted(numbers, (first, first + n_rows)).tolist())
+        rows = numbers[part] - first
+        columns = np.zeros((2, n_rows), np.int64)
+        columns[0, rows] = offsets[part]
+        columns[1, rows] = lengths[part]
+        is_missing = np.ones(n_rows, np.bool_)
+        is_missing[rows] = False
+        path = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(n_rows, np.int32), mask=is_missing), pa.array([manifest.url])
+        )
+        table = pa.table({"path": path, "offset": columns[0], "size": columns[1]})
+        _write(folder / f"refs.{record}.parq", table)
+
+
+def _write(path: Path, table: Any) -> None:
+    import pyarrow.parquet as pq
+
+    # plain Parquet types: fastparquet reads them without a schema of Arrow
+    pq.write_table(table, path, compression="zstd", store_schema=False)

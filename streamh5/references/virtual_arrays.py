@@ -1,0 +1,119 @@
+"""References as VirtualiZarr's objects, made of the columns of the chunk map."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import numpy as np
+
+from streamh5.errors import MissingCodecError, ReferencesError
+from streamh5.plan.object_path import split_path
+
+if TYPE_CHECKING:
+    from virtualizarr.manifests import ManifestArray, ManifestGroup
+
+    from streamh5.references.zarr_array import ZarrArray
+
+__all__ = ["check_virtualizarr", "manifest_array", "manifest_group"]
+
+
+def check_virtualizarr() -> None:
+    """Refuse where VirtualiZarr is missing.
+
+    Raises
+    ------
+    MissingCodecError
+        It is not installed.
+    """
+    try:
+        import virtualizarr.manifests  # noqa: F401
+    except ImportError as error:
+        raise MissingCodecError("to_virtualizarr needs VirtualiZarr: pip install virtualizarr") from error
+
+
+def manifest_group(groups: dict[str, dict[str, Any]], arrays: dict[str, ManifestArray]) -> ManifestGroup:
+    """Return the groups of a file as one tree.
+
+    Parameters
+    ----------
+    groups
+        Attributes by path, the root included.
+    arrays
+        By path.
+    """
+    return _group((), groups, arrays)
+
+
+def _group(
+    names: tuple[str, ...], groups: dict[str, dict[str, Any]], arrays: dict[str, ManifestArray]
+) -> ManifestGroup:
+    from virtualizarr.manifests import ManifestGroup
+
+    inner = {path: split_path(path) for path in (*groups, *arrays) if path != "/"}
+    members = {path: parts[-1] for path, parts in inner.items() if parts[:-1] == names}
+    return ManifestGroup(
+        arrays={name: arrays[path] for path, name in members.items() if path in arrays},
+        groups={
+            name: _group(inner[path], groups, arrays) for path, name in members.items() if path in groups
+        },
+        attributes=dict(groups["/" + "/".join(names)]),
+    )
+
+
+def manifest_array(array: ZarrArray) -> ManifestArray:
+    """Return an array as VirtualiZarr's `ManifestArray`.
+
+    Raises
+    ------
+    ReferencesError
+        Data that goes into the references (strings of variable length, compact data), for which a manifest
+        has no place.
+    """
+    from virtualizarr.codecs import zarr_codec_config_to_v3
+    from virtualizarr.manifests import ChunkManifest, ManifestArray
+    from virtualizarr.manifests.utils import create_v3_array_metadata
+
+    if array.content is not None:
+        raise ReferencesError(
+            f"{array.path}: strings of variable length and compact data have no chunks to which a manifest could "
+            "refer; load the variable (loadable_variables), or leave it out (skip=True)",
+            path=array.path,
+        )
+    attributes = dict(array.attributes)
+    if array.mask is not None:
+        attributes["_FillValue"] = _encoded(array.mask)
+    dtype = _dtype(array.metadata["dtype"])
+    metadata = create_v3_array_metadata(
+        shape=tuple(array.metadata["shape"]),
+        data_type=dtype,
+        chunk_shape=tuple(array.metadata["chunks"]),
+        codecs=[zarr_codec_config_to_v3(codec) for codec in array.metadata["filters"] or ()],
+        fill_value=None if array.fillvalue is None else array.fillvalue.astype(dtype)[()],
+        attributes=attributes,
+        dimension_names=array.dimensions,
+    )
+    offsets, lengths = array.manifest.dense()
+    paths = np.full(offsets.shape, _uri(array.manifest.url), np.dtypes.StringDType())
+    if array.manifest.n_missing:
+        paths[lengths == 0] = ""
+    manifest = ChunkManifest.from_arrays(paths=paths, offsets=offsets, lengths=lengths, validate_paths=False)
+    return ManifestArray(metadata=metadata, chunkmanifest=manifest)
+
+
+def _dtype(members: Any) -> np.dtype[Any]:
+    return np.dtype(members if isinstance(members, str) else [(name, _dtype(one)) for name, one in members])
+
+
+def _encoded(mask: np.ndarray[Any, Any]) -> Any:
+    """``_FillValue`` as xarray writes that attribute in zarr's version 3."""
+    from xarray.backends.zarr import FillValueCoder
+
+    value: Any = mask[()]
+    return FillValueCoder.encode(value, mask.dtype)
+
+
+def _uri(url: str) -> str:
+    return url if urlparse(url).scheme else Path(os.path.abspath(url)).as_uri()

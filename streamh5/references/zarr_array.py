@@ -1,0 +1,216 @@
+"""A dataset as a zarr array of version 2, whose chunks stay where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numcodecs.vlen import VLenUTF8
+
+from streamh5.errors import ReferencesError
+from streamh5.references.attributes import json_attributes
+from streamh5.references.chunk_manifest import ChunkManifest
+from streamh5.references.codecs import numcodecs_filters
+from streamh5.references.dimensions import variable_path
+from streamh5.references.stored_file import ChunkColumns
+from streamh5.references.zarr_dtype import encode_fill_value, is_text, zarr_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.references.stored_file import StoredArray
+
+__all__ = ["ZarrArray", "check_elements", "zarr_array"]
+
+MAX_TEXT_ELEMENTS = 1 << 20
+"""Strings of variable length that are put into the references; more belong into a file of their own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ZarrArray:
+    """A zarr array by reference.
+
+    Attributes
+    ----------
+    path
+        Absolute, as readers show it.
+    metadata
+        ``.zarray``.
+    attributes
+        ``.zattrs``, without the names of the dimensions.
+    dimensions
+        Their names.
+    manifest
+        Where its chunks are; empty for `content`.
+    content
+        Stored bytes of its only chunk, where that goes into the references.
+    fillvalue
+        What chunks read as that are not stored, ``()``; None for zero.
+    mask
+        The value of the attribute ``_FillValue``, ``()`` array; None without.
+    """
+
+    path: str
+    metadata: dict[str, Any]
+    attributes: dict[str, Any]
+    dimensions: tuple[str, ...]
+    manifest: ChunkManifest
+    content: bytes | None
+    fillvalue: np.ndarray[Any, Any] | None
+    mask: np.ndarray[Any, Any] | None
+
+
+def zarr_array(
+    array: StoredArray,
+    dimensions: tuple[str, ...],
+    url: str,
+    read_text: Callable[[str], np.ndarray[Any, Any]],
+) -> ZarrArray:
+    """Describe a dataset in zarr's words.
+
+    Parameters
+    ----------
+    array
+        The dataset.
+    dimensions
+        Names of its dimensions.
+    url
+        Where readers find the file.
+    read_text
+        Reads a dataset of strings by its path.
+
+    Raises
+    ------
+    ReferencesError
+        Its bytes as they are cannot be a zarr array.
+    """
+    if array.problem is not None or array.shape is None:
+        problem = array.problem or "it has no dataspace, so nothing to refer to"
+        raise ReferencesError(f"{array.path}: {problem}", path=array.path)
+    check_elements(array.dtype, array.filters, path=array.path)
+    content, chunks = array.content, array.chunks or array.shape
+    if is_text(array.dtype):
+        content, chunks = _encode_text(array, read_text), array.shape
+        dtype: Any = "|O"
+        filters: list[dict[str, Any]] = [{"id": "vlen-utf8"}]
+    else:
+        dtype = zarr_dtype(array.dtype, path=array.path)
+        filters = numcodecs_filters(_applied(array), path=array.path)
+    chunks = tuple(max(1, n) for n in chunks)
+    grid = tuple(-(-n // chunk) for n, chunk in zip(array.shape, chunks, strict=True))
+    manifest = _manifest(url, grid, array.columns, is_empty=content is not None or 0 in array.shape)
+    mask = _mask(array)
+    return ZarrArray(
+        path=variable_path(array.path),
+        metadata={
+            "shape": list(array.shape),
+            "chunks": list(chunks),
+            "dtype": dtype,
+            "fill_value": _fill_value(array, manifest, mask, is_inline=content is not None),
+            "order": "C",
+            "filters": filters or None,
+            "dimension_separator": ".",
+            "compressor": None,
+            "zarr_format": 2,
+        },
+        attributes=json_attributes(array.attributes),
+        dimensions=dimensions,
+        manifest=manifest,
+        content=content if 0 not in array.shape else None,
+        fillvalue=array.fillvalue,
+        mask=mask,
+    )
+
+
+def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:
+    """Refuse what references cannot express, as far as it is known before any data.
+
+    Raises
+    ------
+    ReferencesError
+        An element type without counterpart in zarr, or a filter without codec.
+    """
+    if is_text(dtype):
+        return
+    zarr_dtype(dtype, path=path)
+    numcodecs_filters(filters, path=path)
+
+
+def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
+    """Return the filters that the chunks have passed, which must be the same for all of them."""
+    masks = array.columns.filter_masks
+    if masks is None or not len(masks) or not masks.any():
+        return array.filters
+    first = int(masks[0])
+    if (masks == first).all():
+        return tuple(record for i, record in enumerate(array.filters) if not first >> i & 1)
+    n_skipped = int(np.count_nonzero(masks))
+    raise ReferencesError(
+        f"{array.path}: {n_skipped:,} of {len(masks):,} chunks have skipped filters that the others have passed, "
+        "and zarr has one pipeline for all chunks of an array; write the dataset with a filter that does shrink "
+        "every chunk, or with none",
+        path=array.path,
+        n_chunks=n_skipped,
+    )
+
+
+def _manifest(url: str, grid: tuple[int, ...], columns: ChunkColumns, *, is_empty: bool) -> ChunkManifest:
+    end = 0 if is_empty else len(columns.numbers)
+    return ChunkManifest(
+        url, grid, columns.numbers[:end], columns.addresses[:end], columns.stored_nbytes[:end]
+    )
+
+
+def _mask(array: StoredArray) -> np.ndarray[Any, Any] | None:
+    value = array.attributes.get("_FillValue")
+    if value is None or getattr(value, "size", 1) != 1 or getattr(value, "shape", ()) is None:
+        return None
+    try:
+        return np.asarray(np.ravel(np.asarray(value))[0]).astype(array.dtype)
+    except (TypeError, ValueError):
+        return None
+
+
+def _fill_value(
+    array: StoredArray, manifest: ChunkManifest, mask: np.ndarray[Any, Any] | None, *, is_inline: bool
+) -> Any:
+    """``fill_value`` of the metadata, which xarray takes for the attribute ``_FillValue``.
+
+    So it is that attribute where there is one. Where there is none it stays open: zarr then gives zeros for
+    missing chunks, and xarray masks nothing. Only missing chunks of another value need it.
+    """
+    n_missing = 0 if is_inline else manifest.n_missing
+    fillvalue = np.zeros((), array.dtype) if array.fillvalue is None else array.fillvalue
+    if mask is None:
+        is_zero = not fillvalue.tobytes().strip(b"\0")
+        return None if is_zero or not n_missing else encode_fill_value(fillvalue)
+    if n_missing and fillvalue.tobytes() != mask.tobytes():
+        raise ReferencesError(
+            f"{array.path}: {n_missing:,} chunks are missing and read as {fillvalue[()]!r}, but xarray would show its "
+            f"attribute _FillValue ({mask[()]!r}) there; write all chunks, or give both one value",
+            path=array.path,
+            n_chunks=n_missing,
+        )
+    return encode_fill_value(mask)
+
+
+def _encode_text(array: StoredArray, read_text: Callable[[str], np.ndarray[Any, Any]]) -> bytes:
+    """Strings as numcodecs stores them: their elements in the file refer to its global heap."""
+    n_elements = int(np.prod(array.shape or (), dtype=np.int64))
+    if n_elements > MAX_TEXT_ELEMENTS:
+        raise ReferencesError(
+            f"{array.path}: {n_elements:,} strings of variable length, which lie in HDF5's heap; up to "
+            f"{MAX_TEXT_ELEMENTS:,} are put into the references: store strings of fixed length instead",
+            path=array.path,
+            n_elements=n_elements,
+        )
+    try:
+        texts = read_text(array.path)
+        encoded: bytes = bytes(VLenUTF8().encode(np.ascontiguousarray(texts, object).reshape(-1)))
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        raise ReferencesError(
+            f"{array.path}: its strings cannot be read from the file: {error}", path=array.path
+        ) from error
+    return encoded
