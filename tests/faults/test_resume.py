@@ -16,7 +16,7 @@ import pytest
 
 import streamh5
 from streamh5.errors import BlockError, InterruptedWriteError, ResumeError, SinkError
-from tests.faults.systems import Calls, installed
+from tests.faults.systems import Calls, Crash, half, installed
 from tests.faults.tally import tried
 
 Index = tuple[int, ...]
@@ -422,3 +422,36 @@ def test_entries_that_could_not_be_written_once_are_written_later(tmp_path: Path
     assert append(path, 9, is_closed=True) == 8
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["rows"][:, 0], [1] * 4 + [2] * 4 + [9])
+
+
+def test_chunk_half_rewritten_in_its_place_is_not_taken_for_stored(tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    early: dict[str, Any] = {"shape": (2, 100), "dtype": "i4", "chunks": (1, 100), "alloc_time": "early"}
+    is_armed = is_dead = False
+
+    def before(number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal is_dead
+        if is_dead:
+            raise OSError(errno.EIO, "the process is dead")
+        if is_armed and name == "pwritev":
+            is_dead = True
+            half(name, arguments)
+            raise Crash
+
+    calls = Calls(before)
+    with installed(calls):
+        file = streamh5.File(path, resume=True)
+        x = file.create_dataset("x", **early)
+        x[...] = np.full((2, 100), 1, "i4")
+        is_armed = True
+        with pytest.raises(Crash):
+            x[0] = np.full(100, 2, "i4")
+        file.abort()
+    calls.bury()
+    with streamh5.File(path, resume=True) as file:
+        x = file.create_dataset("x", **early)
+        assert not x.is_stored((0, 0), (1, 100))
+        assert x.is_stored((1, 0), (1, 100))
+        x[0] = np.full(100, 2, "i4")
+    with h5py.File(path) as read:
+        np.testing.assert_array_equal(read["x"][...], np.repeat([[2], [1]], 100, axis=1))
