@@ -195,6 +195,12 @@ class Dataset:
                 region_shape=kept,
             ) from None
         self._store.check(whole, origin)
+        if self._is_appended and extents[0] is None and origin[0] + shape[0] > self._n_appended:
+            raise BlockError(
+                f"{self.name}: it is appended to and has {self._n_appended} rows; a region up to row "
+                f"{origin[0] + shape[0]} is behind them: use either append or regions for new rows",
+                n_rows=self._n_appended,
+            )
         self._submit(self._store, self._store.stored(whole), origin)
 
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
@@ -347,10 +353,21 @@ class Dataset:
                 maxshape=bounds,
             )
 
+    def _check_only_appended(self) -> None:
+        """Refuse to append where regions were written: both would say where the dataset ends."""
+        shape = self._node.spec.shape
+        if shape and shape[0] is None and self._node.n_rows > self._n_appended:
+            raise BlockError(
+                f"{self.name}: regions of it were written up to row {self._node.n_rows}, so that nothing can be "
+                "appended; use either append or regions for a dataset of unknown length",
+                n_rows=self._node.n_rows,
+            )
+
     def _append(self, block: np.ndarray[Any, Any]) -> None:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
         n_chunk_rows = self._store.grid.chunks[0]
         if not self._is_appended:
+            self._check_only_appended()
             self.session.log_rows(self._number, 0)
             self._is_appended = True
         while len(block):

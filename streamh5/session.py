@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from streamh5.journal import (
 from streamh5.journal_facts import link_facts, spec_facts, value_facts
 from streamh5.pipeline import Pool
 from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
-from streamh5.plan.tree import DatasetNode, walk
 from streamh5.recovery import boot_id, front_facts
 from streamh5.summary import summarize
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.tree import GroupNode, LinkedTarget, Node, Region
+    from streamh5.plan.tree import DatasetNode, GroupNode, LinkedTarget, Node, Region
     from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
@@ -336,6 +336,7 @@ class Session:
                 self.wait()
                 self.check_resumed()
                 self._write_metadata(self.engine.finish())
+                summary = self._summarize()
                 self.sink.commit(self.engine.end_of_file)
             except DestinationExistsError as error:
                 # somebody made a file of that name meanwhile; the data is all there
@@ -348,7 +349,7 @@ class Session:
                 raise
             self._state = "closed"
             self._end()
-            self.summary = self._summarize()
+            self.summary = replace(summary, seconds=time.perf_counter() - self._started)
             return self.summary
 
     def abort(self) -> None:
@@ -370,10 +371,9 @@ class Session:
             self._pool = None
 
     def _summarize(self) -> WriteSummary:
-        datasets = [node for node in walk(self.engine.root) if isinstance(node, DatasetNode)]
         return summarize(
             self.sink.name,
-            datasets,
+            self.engine.root,
             file_nbytes=self.engine.end_of_file,
             seconds=time.perf_counter() - self._started,
         )

@@ -10,7 +10,7 @@ from streamh5.filters.available import AvailableFilter, available
 from streamh5.filters.base import Buffer, Filter
 from streamh5.filters.chain import EncodedRows, FilterChain
 from streamh5.filters.deflate import SlowCodecWarning, deflate_engine
-from streamh5.filters.registry import chain_from_keywords
+from streamh5.filters.registry import chain_from_keywords, wants_shuffle
 
 __all__ = [
     "AvailableFilter",
@@ -22,4 +22,5 @@ __all__ = [
     "available",
     "chain_from_keywords",
     "deflate_engine",
+    "wants_shuffle",
 ]

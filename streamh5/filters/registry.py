@@ -121,6 +121,24 @@ def _scaleoffset_filter(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) 
     return ScaleOffset.from_values((INTEGER, 0 if scaleoffset is True else factor), chunk)
 
 
+def wants_shuffle(compression: Any) -> bool:
+    """Whether shuffle in front helps: the filter knows bytes only and does not shuffle by itself.
+
+    Parameters
+    ----------
+    compression
+        As for `chain_from_keywords`; False for None and for what is not known.
+    """
+    if isinstance(compression, Mapping):
+        compression = compression.get("compression")
+    number = _as_number(compression)
+    if compression is True or (number is not None and number in range(10)):
+        return compression is not None
+    return any(
+        known.wants_shuffle for known in KNOWN_FILTERS if compression in (known.keyword, known.filter_id)
+    )
+
+
 def _compression_filter(compression: Any, options: Any, chunk: RawChunk) -> Filter:
     if isinstance(compression, Mapping):
         return _from_number(*_unpack(compression), chunk)

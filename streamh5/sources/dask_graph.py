@@ -164,7 +164,7 @@ class Write:
         for i, (_, path, key) in enumerate(links):
             layer[names[i]] = (_collect, self, path, key, names[i - 1] if i % RUN_LENGTH else None)
         graph = HighLevelGraph.from_collections(name, layer, dependencies=stores)  # type: ignore[arg-type]
-        return _Collected(graph, names)
+        return _Collected(graph, names, self._token)
 
     def _stored(self, target: Target) -> da.Array:
         """One task for each block, which stores it and returns its records."""
@@ -277,9 +277,14 @@ class _Collected(DaskMethodsMixin):
     __dask_optimize__ = staticmethod(da.Array.__dask_optimize__)
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
 
-    def __init__(self, graph: HighLevelGraph, keys: list[str]) -> None:
+    def __init__(self, graph: HighLevelGraph, keys: list[str], token: str) -> None:
         self._graph = graph
         self._keys = keys
+        self._token = token
+
+    def __dask_tokenize__(self) -> str:
+        # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
+        return self._token
 
     def __dask_graph__(self) -> HighLevelGraph:
         return self._graph
