@@ -327,9 +327,7 @@ class Dataset:
         self.session.engine.record(self._node, records)
 
     def __repr__(self) -> str:
-        return (
-            f"<streamh5.Dataset {self.name!r}: shape {self.shape}, dtype {self.dtype}, chunks {self.chunks}>"
-        )
+        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
         if self.dtype.subdtype is not None:
@@ -355,8 +353,7 @@ class Dataset:
 
     def _check_only_appended(self) -> None:
         """Refuse to append where regions were written: both would say where the dataset ends."""
-        shape = self._node.spec.shape
-        if shape and shape[0] is None and self._node.n_rows > self._n_appended:
+        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self._n_appended:
             raise BlockError(
                 f"{self.name}: regions of it were written up to row {self._node.n_rows}, so that nothing can be "
                 "appended; use either append or regions for a dataset of unknown length",
@@ -449,19 +446,4 @@ class Dataset:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
         block = self._store.stored(self._as_block(value))
         with self._lock:
-            if node.value is not None:
-                whole = node.value.copy()
-            elif node.spec.is_kept:
-                whole = np.zeros(shape, node.spec.dtype)
-            else:
-                whole = np.frombuffer(bytearray(node.value_bytes), node.spec.stored_dtype).reshape(shape)
-            try:
-                whole[region] = block
-            except (IndexError, ValueError) as error:
-                raise BlockError(
-                    f"{self.name}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
-                    f"of shape {shape}: {error}",
-                    block_shape=block.shape,
-                    region=region,
-                ) from error
-            self.session.engine.set_value(node, whole)
+            self.session.engine.set_value(node, node.with_part(region, block))

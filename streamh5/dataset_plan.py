@@ -24,7 +24,7 @@ from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.reference import Reference, RegionReference
 
-__all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset"]
+__all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
 
 LIBVERS = ("v108", "v110", "v200")
 
@@ -248,3 +248,22 @@ def check_new_path(path: str) -> str:
     if not names:
         raise PathError(f"{path!r} is the root group; name a dataset in it, for example '/x'", path=path)
     return join_path(names)
+
+
+def shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: str) -> Any:
+    """Shape of a dataset, from what was asked for and the data, which must agree.
+
+    Raises
+    ------
+    ShapeError
+        They do not.
+    """
+    if array is None:
+        return shape
+    inner = () if dtype is None else np.dtype(dtype).shape
+    outer = array.shape[: max(0, array.ndim - len(inner))]
+    if shape is not None and check_shape(shape, path=path) != outer:
+        raise ShapeError(
+            f"{path}: shape {shape} differs from the data's {outer}; leave shape out", shape=shape
+        )
+    return outer

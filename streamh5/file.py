@@ -6,17 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
-from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset
+from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset, shape_of
 from streamh5.destination import open_existing, open_local
-from streamh5.errors import PathError, ShapeError, SpecError
-from streamh5.format.link import ExternalLink, SoftLink
-from streamh5.plan.chunk_shape import check_shape
+from streamh5.errors import PathError, SpecError
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, find
+from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, as_link, find
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
 from streamh5.sinks.local_file import Sync, check_path
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 
     from streamh5.filters import FilterChain
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.tree import LinkedTarget
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
 
@@ -153,7 +148,7 @@ class Group:
         array = None if data is None else as_array(data, dtype, path)
         spec, chain = plan_dataset(
             path,
-            shape=_shape_of(shape, array, dtype, path),
+            shape=shape_of(shape, array, dtype, path),
             dtype=array.dtype if array is not None and dtype is None else dtype,
             chunks=chunks,
             maxshape=maxshape,
@@ -212,7 +207,7 @@ class Group:
         PathError
             The name is taken, or the link would make a cycle.
         """
-        target = _link_target(value)
+        target = value.node if isinstance(value, (Group, Dataset)) else as_link(value)
         if isinstance(value, (Group, Dataset)) and value.session is not self.session:
             raise PathError(
                 f"{value.name} belongs to another file; link it with streamh5.ExternalLink(filename, path)",
@@ -437,28 +432,3 @@ class File(Group):
 
     def __repr__(self) -> str:
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
-
-
-def _link_target(value: Any) -> LinkedTarget | None:
-    if isinstance(value, (Group, Dataset)):
-        return value.node
-    if isinstance(value, (SoftLink, ExternalLink)):
-        return value
-    kind = type(value).__name__  # h5py's links, without importing h5py
-    if kind == "SoftLink" and isinstance(getattr(value, "path", None), str):
-        return SoftLink(value.path)
-    if kind == "ExternalLink" and isinstance(getattr(value, "filename", None), str):
-        return ExternalLink(value.filename, value.path)
-    return None
-
-
-def _shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: str) -> Any:
-    if array is None:
-        return shape
-    inner = () if dtype is None else np.dtype(dtype).shape
-    outer = array.shape[: max(0, array.ndim - len(inner))]
-    if shape is not None and check_shape(shape, path=path) != outer:
-        raise ShapeError(
-            f"{path}: shape {shape} differs from the data's {outer}; leave shape out", shape=shape
-        )
-    return outer

@@ -128,9 +128,11 @@ class HeaderPlan:
             time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
         fill = None if spec.fillvalue is None else spec.fillvalue.tobytes()
         write_time = WriteTime.ON_ALLOCATION if spec.is_encoded else WriteTime.IF_SET
-        shape = dataset.shape
+        # Stored even where it repeats the shape, as the library does: chunks are numbered over the
+        # maximum, which must stay what it is when a reader shrinks the dataset.
+        maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
-            encode_dataspace(Dataspace(shape, None if spec.maxshape is None else spec.maxshape)),
+            encode_dataspace(Dataspace(dataset.shape, maxshape)),
             encode_datatype_message(spec.dtype),
             encode_fill_value(FillValue(time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),

@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from streamh5.errors import LimitError, PathError
+import numpy as np
+
+from streamh5.errors import BlockError, LimitError, PathError
 from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
 from streamh5.plan.object_path import join_path, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from streamh5.format.link import LinkTarget
     from streamh5.plan.attribute_spec import AttributeSpec
@@ -30,6 +30,7 @@ __all__ = [
     "Node",
     "Region",
     "StoredObject",
+    "as_link",
     "find",
     "make_parents",
     "put_attribute",
@@ -146,6 +147,33 @@ class DatasetNode:
         element = bytes(self.spec.element_nbytes) if fill is None else fill.tobytes()
         return element * (self.spec.value_nbytes // len(element))
 
+    def with_part(self, region: Any, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the data without chunks, with a region of it replaced.
+
+        Raises
+        ------
+        BlockError
+            The block does not fit the region, or the region the dataset.
+        """
+        if self.value is not None:
+            whole = self.value.copy()
+        elif self.spec.is_kept:
+            whole = np.zeros(self.shape or (), self.spec.dtype)
+        else:
+            whole = np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(
+                self.shape or ()
+            )
+        try:
+            whole[region] = block
+        except (IndexError, ValueError) as error:
+            raise BlockError(
+                f"{self.path}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
+                f"of shape {self.shape}: {error}",
+                block_shape=block.shape,
+                region=region,
+            ) from error
+        return whole
+
 
 Node: TypeAlias = GroupNode | DatasetNode
 LinkedTarget: TypeAlias = GroupNode | DatasetNode | StoredObject | SoftLink | ExternalLink
@@ -260,3 +288,16 @@ def walk(node: Node, seen: set[int] | None = None) -> Iterator[Node]:
             if isinstance(child, (GroupNode, DatasetNode)) and id(child) not in seen:
                 yield from walk(child, seen)
     yield node
+
+
+def as_link(value: object) -> SoftLink | ExternalLink | None:
+    """Return a soft or external link, ours or h5py's; None for any other value."""
+    if isinstance(value, (SoftLink, ExternalLink)):
+        return value
+    kind, path = type(value).__name__, getattr(value, "path", None)  # h5py's links, without importing h5py
+    filename = getattr(value, "filename", None)
+    if kind == "SoftLink" and isinstance(path, str):
+        return SoftLink(path)
+    if kind == "ExternalLink" and isinstance(path, str) and isinstance(filename, str):
+        return ExternalLink(filename, path)
+    return None
