@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.filters import Buffer, FilterChain
+    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.sources.conversion import Request
     from streamh5.sources.stored_chunks import ChunkReader
 
@@ -40,8 +42,10 @@ class SourceArray:
         What missing chunks read as; None for zero.
     read
         Gives the values of a region, as `dtype`.
+    chunks
+        Its chunks; None where it has none.
     unit
-        Shape of what its source reads at once; None where it has no chunks.
+        Shape of what its source reads at once; None for `chunks`.
     identity
         Identity of the source, for a resume.
     maxshape
@@ -53,9 +57,10 @@ class SourceArray:
     dtype: np.dtype[Any]
     fillvalue: Any
     read: Callable[[tuple[slice, ...]], Any]
-    unit: tuple[int, ...] | None
+    chunks: tuple[int, ...] | None
     identity: str
     maxshape: tuple[int | None, ...] | None = None
+    unit: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ class StoredAs:
     chunks, dtype
         Shape of a chunk, and the element type in it.
     chain
-        The filters that undo the stored bytes.
+        The filters of chunks that have to be encoded after all.
+    filters
+        Records of the filters that undo the stored bytes.
     reader, accept
         See `ChunkCopy`.
     what
@@ -77,6 +84,7 @@ class StoredAs:
     chunks: tuple[int, ...]
     dtype: np.dtype[Any]
     chain: FilterChain
+    filters: tuple[FilterRecord, ...]
     reader: ChunkReader
     accept: Callable[[Buffer], Buffer | None]
     what: str
@@ -119,16 +127,27 @@ def copied(source: SourceArray, stored: StoredAs, request: Request, *, track_ord
         track_order=track_order,
         libver=request.libver,
     )
-    spec = replace(spec, filters=stored.chain.records)
+    spec = replace(spec, filters=stored.filters)
     accept = _verifying(stored) if request.verify else stored.accept
-    copy = ChunkCopy(stored.reader, accept, source.read)
+    can_encode = stored.chain.records == stored.filters
+    decode = source.read if can_encode else partial(_damaged, source.path)
+    copy = ChunkCopy(stored.reader, accept, decode)
     block = block_shape(source.shape, stored.chunks, stored.dtype.itemsize)
     hollow = hollow_array(source.shape, block, stored.dtype)
     return ArrayTarget(Target(spec, stored.chain, hollow, source.identity, copy), stored.what)
 
 
-def encoded(source: SourceArray, request: Request, reason: str, *, track_order: bool) -> ArrayTarget:
+def encoded(
+    source: SourceArray,
+    request: Request,
+    reason: str,
+    *,
+    track_order: bool,
+    filters: dict[str, Any] | None = None,
+) -> ArrayTarget:
     """Plan an array that is decoded and encoded by dask's workers.
+
+    `filters` are those of the source, as keywords of `plan_dataset`; None for the default.
 
     Raises
     ------
@@ -138,13 +157,16 @@ def encoded(source: SourceArray, request: Request, reason: str, *, track_order: 
     shape, dtype = source.shape, source.dtype
     array = _lazy(source)
     chunks: Any = request.chunks_of(source.path, shape)
-    if chunks is None and source.unit is not None:
-        chunks = tuple(max(1, min(c, n) if n else c) for c, n in zip(source.unit, shape, strict=True))
+    if chunks is None and source.chunks is not None:
+        chunks = tuple(max(1, min(c, n) if n else c) for c, n in zip(source.chunks, shape, strict=True))
     if shape:
         blocks, chunks = block_layout(
             source.path, array, "auto" if chunks is None else chunks, source.maxshape
         )
         array = realigned(source.path, array, blocks)
+    if not shape:
+        filters = {}
+        request = replace(request, compression="keep")
     spec, chain = plan_dataset(
         source.path,
         shape=shape,
@@ -154,7 +176,7 @@ def encoded(source: SourceArray, request: Request, reason: str, *, track_order: 
         fillvalue=None if dtype.kind in "OUT" else source.fillvalue,
         track_order=track_order,
         libver=request.libver,
-        **(request.filters if shape else {}),
+        **(filters if filters is not None and request.keeps_filters else request.filters),
     )
     return ArrayTarget(Target(spec, chain, array, source.identity), reason)
 
@@ -162,7 +184,7 @@ def encoded(source: SourceArray, request: Request, reason: str, *, track_order: 
 def _lazy(source: SourceArray) -> da.Array:
     """Return the array as a dask array in blocks of whole units."""
     itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
-    unit = source.unit or (1,) * len(source.shape)
+    unit = source.unit or source.chunks or (1,) * len(source.shape)
     block = block_shape(source.shape, tuple(max(1, n) for n in unit), itemsize)
     dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
     return da.map_blocks(
@@ -179,9 +201,15 @@ def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None
     return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
 
 
+def _damaged(path: str, region: tuple[slice, ...]) -> Any:
+    raise SourceError(
+        f"{path}: the stored chunk of {region} does not decode to a whole chunk; it is damaged", path=path
+    )
+
+
 def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
     """Also undo the filters of what is accepted, as a reader of HDF5 will."""
-    decoder = chunk_decoder(stored.chain.records, 0, stored.chain.chunk_nbytes)
+    decoder = chunk_decoder(stored.filters, 0, stored.chain.chunk_nbytes)
     if decoder.unknown_filters:
         raise SourceError(
             f"filters {decoder.unknown_filters} cannot be undone here, so copied chunks cannot be verified; leave "

@@ -46,6 +46,9 @@ class ChunkReader(Protocol):
             ``(n, rank)`` coords of the chunks in the grid.
         """
 
+    def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
+        """``(n,)`` uint32: bit i set where a chunk skipped filter i; None where none did."""
+
 
 @dataclass(slots=True)
 class ChunkCopy:
@@ -87,7 +90,8 @@ class ChunkCopy:
         parts = []
         if kept:
             buffers = [data for data in accepted if data is not None]
-            parts.append(dataset.store_encoded(numbers[kept], buffers))
+            masks = self.reader.filter_masks(coords[kept])
+            parts.append(dataset.store_encoded(numbers[kept], buffers, masks))
         for i in refused:
             first = tuple(int(k) * c for k, c in zip(coords[i], grid.chunks, strict=True))
             region = tuple(

@@ -72,6 +72,9 @@ class _Plain:
     def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
         return self.values.whole([self.key(tuple(one)) for one in coords.tolist()])
 
+    def filter_masks(self, coords: NDArray[np.intp]) -> None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class _Sharded:
@@ -101,6 +104,9 @@ class _Sharded:
             for row, data in zip(rows.tolist(), self.values.parts(key, ranges), strict=True):
                 found[row] = data
         return found
+
+    def filter_masks(self, coords: NDArray[np.intp]) -> None:
+        return None
 
     def _index(self, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""

@@ -266,8 +266,10 @@ def _target(one: ZarrArray, request: Request, *, netcdf: bool = False) -> ArrayT
     if netcdf and dtype.kind == "b":
         dtype = np.dtype("i1")
         fill = None if fill is None else np.int8(fill)
-    unit = tuple(array.metadata.chunks if array.metadata.zarr_format == 2 else array.shards or array.chunks)
-    source = SourceArray(one.path, array.shape, dtype, fill, partial(_read, one, dtype), unit, one.identity)
+    read = partial(_read, one, dtype)
+    source = SourceArray(
+        one.path, array.shape, dtype, fill, read, array.chunks, one.identity, unit=array.shards
+    )
     try:
         stored = _stored_as(one, dtype, request, netcdf=netcdf)
     except NotCopiable as reason:
@@ -310,4 +312,5 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
     what = f"{', '.join(layout.codecs) or 'no codecs'}" + (" in shards" if layout.shards else "")
     stored_dtype = dtype if dtype.itemsize == 1 else layout.dtype
     reader = chunk_reader(one.array, layout)
-    return StoredAs(layout.chunks, stored_dtype, layout.chain, reader, layout.accept, what)
+    chain = layout.chain
+    return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
