@@ -193,4 +193,49 @@ def _nbytes(text: str) -> int:
     return nbytes
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage)
+def _references(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "references",
+        help="write references to the chunks of a file, for readers of zarr",
+        description="Write references to the chunks of any HDF5 file in kerchunk's form: with them xarray and zarr "
+        "read the file through fsspec as if it were a zarr store. No data is copied.",
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument(
+        "--output",
+        metavar="OUT",
+        help="a .json file or a .parquet directory (default: JSON to standard output)",
+    )
+    parser.add_argument("--format", choices=("json", "parquet"), help="default: as OUT ends")
+    parser.add_argument("--url", help="where readers will find FILE (default: its absolute path)")
+    parser.add_argument(
+        "--inline",
+        type=_nbytes,
+        default=0,
+        metavar="N",
+        help="put data of one chunk of up to N bytes into them",
+    )
+    parser.add_argument(
+        "--skip", action="store_true", help="leave out datasets that they cannot express, and say which"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+    def run(arguments: argparse.Namespace) -> int:
+        found = streamh5.read_references(arguments.file, url=arguments.url)
+        made = found.to_kerchunk(
+            arguments.output,
+            format=arguments.format,
+            inline=arguments.inline,
+            skip=arguments.skip,
+            overwrite=arguments.overwrite,
+        )
+        if made is not None:
+            print(json.dumps(made))
+        for problem in found.refused.values():
+            print(f"streamh5: left out: {problem}", file=sys.stderr)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage, _references)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import PathError, StateError
 from streamh5.format.link import ExternalLink, Link, SoftLink, encode_link
+from streamh5.format.data_layout import CompactLayout, encode_data_layout
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
 from streamh5.plan.attribute_heap import AttributeHeap
@@ -326,8 +327,9 @@ class Engine:
                 yield places.dense_attributes[node.path], header.encode_dense_attributes()
             encoded = header.encode(sizes[node.path])
             if isinstance(node, DatasetNode) and node.spec.is_compact and node.parts is None:
-                # bytes that are the same at another position would serve as well
-                node.data_address = places.headers[node.path] + encoded.find(node.value_bytes)
+                layout = encode_data_layout(CompactLayout(node.value_bytes)).body
+                end = encoded.find(layout) + len(layout)
+                node.data_address = places.headers[node.path] + end - node.spec.value_nbytes
             yield places.headers[node.path], encoded
         superblock = Superblock(
             end_of_file=self.end_of_file,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.plan.index_choice import choose_index
+from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, walk
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     import numpy as np
+    from virtualizarr.manifests import ManifestGroup
 
-    from streamh5.plan.tree import DatasetNode
+    from streamh5.plan.tree import Node
+    from streamh5.references.chunk_manifest import ChunkManifest
+    from streamh5.references.file_references import FileReferences
 
 __all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "summarize"]
 
@@ -69,12 +74,15 @@ class WriteSummary:
         Size of the file.
     seconds
         From opening to the published file, fsync included.
+    tree
+        What was written, the chunk map included; None where it was not kept.
     """
 
     path: str
     datasets: tuple[DatasetSummary, ...]
     file_nbytes: int
     seconds: float
+    tree: GroupNode | None = field(default=None, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -105,6 +113,51 @@ class WriteSummary:
     def nbytes_per_second(self) -> float:
         """Bytes of the arrays for each second."""
         return self.nbytes / self.seconds if self.seconds else math.inf
+
+    def references(self, *, url: str | None = None) -> FileReferences:
+        """Return references to the chunks of the file, made of the chunk map of the write.
+
+        Parameters
+        ----------
+        url
+            Where readers will find the file; its absolute path by default.
+        """
+        from streamh5.references.file_references import read_references, tree_references
+
+        if self.tree is None:
+            return read_references(self.path, url=url)
+        return tree_references(self.tree, self.path, url=url)
+
+    def manifest(self, *, url: str | None = None, skip: bool = False) -> dict[str, ChunkManifest]:
+        """Return where the chunks of each dataset lie, as numpy columns: `FileReferences.manifest`."""
+        return self.references(url=url).manifest(skip=skip)
+
+    def to_kerchunk(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        url: str | None = None,
+        format: str | None = None,
+        inline: int = 0,
+        skip: bool = False,
+        overwrite: bool = False,
+    ) -> dict[str, Any] | None:
+        """Write references in kerchunk's form, JSON or Parquet, or return them as a dictionary.
+
+        Parameters
+        ----------
+        path, format, inline, skip, overwrite
+            As for `FileReferences.to_kerchunk`.
+        url
+            Where readers will find the file; its absolute path by default.
+        """
+        return self.references(url=url).to_kerchunk(
+            path, format=format, inline=inline, skip=skip, overwrite=overwrite
+        )
+
+    def to_virtualizarr(self, *, url: str | None = None, skip: bool = False) -> ManifestGroup:
+        """Return the file as VirtualiZarr's `ManifestGroup`: `FileReferences.to_virtualizarr`."""
+        return self.references(url=url).to_virtualizarr(skip=skip)
 
     @property
     def _figures(self) -> str:
@@ -149,11 +202,20 @@ MAX_SHOWN = 20
 """Datasets that a summary names when it is printed."""
 
 
-def summarize(
-    path: str, datasets: Iterable[DatasetNode], *, file_nbytes: int, seconds: float
-) -> WriteSummary:
-    """Summarize a written file."""
-    return WriteSummary(path, tuple(map(_summarize, datasets)), file_nbytes, seconds)
+def summarize(path: str, root: GroupNode, *, file_nbytes: int, seconds: float) -> WriteSummary:
+    """Summarize a written file from its tree."""
+    nodes = list(walk(root))
+    datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode))
+    return WriteSummary(path, datasets, file_nbytes, seconds, None if _has_stored_objects(nodes) else root)
+
+
+def _has_stored_objects(nodes: list[Node]) -> bool:
+    """Whether a file was added to, so that the tree does not say all of it."""
+    return any(
+        node.stored_address is not None or any(isinstance(one, StoredObject) for one in node.links.values())
+        for node in nodes
+        if isinstance(node, GroupNode)
+    )
 
 
 def _summarize(node: DatasetNode) -> DatasetSummary:

@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "recovery": frozenset({"errors", "plan", "engine", "journal", "journal_facts"}),
     "salvage": frozenset({"errors", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
     | {"recovery"},
-    "summary": frozenset({"errors", "plan"}),
+    "references": frozenset({"errors", "format", "plan", "reader"}),
+    "summary": frozenset({"errors", "plan", "references"}),
     "verification": frozenset({"errors", "progress", "format", "reader", "summary"}),
     "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
@@ -63,7 +64,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
         {"errors", "format", "filters", "plan", "sinks", "destination", "existing_file", "dataset_plan"}
-        | {"summary", "session", "attributes", "dataset"}
+        | {"references", "summary", "session", "attributes", "dataset"}
     ),
     "sources": frozenset(
         {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
@@ -80,11 +81,11 @@ ANYWHERE = frozenset({"numpy"})
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
     "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
-    "numcodecs": frozenset({"format", "filters", "reader", "sources"}),  # sources: zarr's CRC-32C
+    "numcodecs": frozenset({"format", "filters", "reader", "references", "sources"}),  # sources: zarr's CRC-32C
     # session: its CRC-32, for the journal; sources: checksums of gzip, for zlib streams
     "isal": frozenset({"filters", "reader", "session", "sources"}),
     "deflate": frozenset({"filters"}),
-    "h5py": frozenset({"demo", "verification", "sources"}),  # reads what was written, never writes
+    "h5py": frozenset({"demo", "references", "verification", "sources"}),  # reads what was written, never writes
     "tqdm": frozenset({"progress", "demo"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters", "reader"}),
@@ -92,7 +93,9 @@ MAY_USE: dict[str, frozenset[str]] = {
     "hdf5plugin": frozenset({"filters", "verification"}),
     "ml_dtypes": frozenset({"format", "plan", "reader"}),
     "zarr": frozenset({"sources"}),
-    "xarray": frozenset({"sources"}),
+    "xarray": frozenset({"references", "sources"}),
+    "pyarrow": frozenset({"references"}),
+    "virtualizarr": frozenset({"references", "summary"}),
     "sparse": frozenset({"sources"}),
     "cupy": frozenset({"sources"}),
     "distributed": frozenset({"sources"}),

@@ -61,7 +61,7 @@ class ChunkManifest:
 
     def dense(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Offsets and lengths of all chunks of the grid, in its shape; both are 0 for a missing one."""
-        offsets, lengths = np.zeros((2, *self.grid), np.uint64)
-        offsets.ravel()[self.numbers] = self.offsets
-        lengths.ravel()[self.numbers] = self.lengths
+        offsets, lengths = np.zeros(self.grid, np.uint64), np.zeros(self.grid, np.uint64)
+        offsets.reshape(-1)[self.numbers] = self.offsets
+        lengths.reshape(-1)[self.numbers] = self.lengths
         return offsets, lengths

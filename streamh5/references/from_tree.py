@@ -21,7 +21,9 @@ def read_tree(root: GroupNode, path: str) -> StoredFile:
     nodes: list[Node] = [*walk(root)]
     file = StoredFile(path)
     for node in nodes:
-        attributes = {name: spec.value for name, spec in node.attributes.items()}
+        # as readers list them: by name, where the order of creation is not tracked
+        names = node.attributes if node.track_order else sorted(node.attributes)
+        attributes = {name: node.attributes[name].value for name in names}
         if isinstance(node, GroupNode):
             file.groups[node.path] = attributes
         else:

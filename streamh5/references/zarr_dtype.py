@@ -53,6 +53,12 @@ def _members(dtype: np.dtype[Any], path: str) -> list[list[Any]]:
     position = 0
     for name in dtype.names or ():
         member, offset = fields[name][:2]
+        if member.names is not None:
+            raise ReferencesError(
+                f"{path}: member {name!r} is a compound itself, which zarr 3 does not read",
+                path=path,
+                dtype=dtype,
+            )
         if offset != position:
             break
         members.append([name, zarr_dtype(member, path=path)])

@@ -51,6 +51,7 @@ def to_fixed_h5(
     resume_key: str | None = None,
     sync: Sync = "close",
     max_memory: int | None = None,
+    references: str | os.PathLike[str] | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
@@ -101,6 +102,9 @@ def to_fixed_h5(
     max_memory
         Bytes that the write may take beside the interpreter: as many workers run as fit it, each
         counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
+    references
+        Write kerchunk references, too: a ``.json`` file or a ``.parquet`` directory, from which readers of
+        zarr open the file (`WriteSummary.to_kerchunk`).
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
@@ -129,25 +133,7 @@ def to_fixed_h5(
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
     """
     arrays, attributes = _arguments(args, attrs)
-    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
-    if unknown:
-        raise SpecError(
-            f"unknown keywords {', '.join(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
-            f"{', '.join(sorted(COMPUTE_KEYWORDS))}",
-            unknown=sorted(unknown),
-        )
-    check_sync(sync)
-    for path_of_array, values in attributes.items():
-        for name, value in values.items():
-            attribute_spec(name, value, path=path_of_array)
-    if resume and not compute:
-        raise SpecError(
-            "resume=True needs compute=True: what is to be computed is known when the file is opened"
-        )
-    if mode not in (None, "w", "x", "a"):
-        raise SpecError(
-            f"mode must be 'w', 'x' or 'a', not {mode!r}; or leave it out, for overwrite=", mode=mode
-        )
+    _check_request(mode, sync, attributes, compute_kwargs, is_resumable=compute or not resume)
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
     targets = []
@@ -183,7 +169,8 @@ def to_fixed_h5(
         targets,
         prepare,
         mode=mode or ("w" if overwrite else "x"),
-        options={"track_order": track_order, "resume": resume, "sync": sync, "libver": libver},
+        options={"track_order": track_order, "resume": resume, "sync": sync, "libver": libver}
+        | {"references": references},
         progress=progress,
     )
     return write.compute(**compute_kwargs) if compute else write.delayed()
@@ -204,6 +191,35 @@ def array_to_fixed_h5(
         As for `streamh5.to_fixed_h5`.
     """
     return to_fixed_h5(path, name, self, **kwargs)
+
+
+def _check_request(
+    mode: Any,
+    sync: Any,
+    attributes: Mapping[str, Mapping[str, Any]],
+    compute_kwargs: Mapping[str, Any],
+    *,
+    is_resumable: bool,
+) -> None:
+    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
+    if unknown:
+        raise SpecError(
+            f"unknown keywords {', '.join(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
+            f"{', '.join(sorted(COMPUTE_KEYWORDS))}",
+            unknown=sorted(unknown),
+        )
+    check_sync(sync)
+    for path_of_array, values in attributes.items():
+        for name, value in values.items():
+            attribute_spec(name, value, path=path_of_array)
+    if not is_resumable:
+        raise SpecError(
+            "resume=True needs compute=True: what is to be computed is known when the file is opened"
+        )
+    if mode not in (None, "w", "x", "a"):
+        raise SpecError(
+            f"mode must be 'w', 'x' or 'a', not {mode!r}; or leave it out, for overwrite=", mode=mode
+        )
 
 
 def _arguments(
