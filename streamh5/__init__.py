@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 import dask.array as _da
 
 from streamh5 import errors
+from streamh5.convert import convert
 from streamh5.dataset import Dataset
 from streamh5.errors import StreamH5Error
 from streamh5.file import File, Group
@@ -52,6 +53,7 @@ __all__ = [
     "VerifyReport",
     "WriteSummary",
     "__version__",
+    "convert",
     "errors",
     "from_zarr",
     "inspect",

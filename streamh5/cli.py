@@ -13,12 +13,12 @@ import argparse
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dask.utils import parse_bytes
 
 import streamh5
-from streamh5.errors import StreamH5Error
+from streamh5.errors import ChunkShapeError, StreamH5Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -238,4 +238,86 @@ def _references(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage, _references)
+def _convert(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="write a zarr store, an HDF5 or netCDF file or a .npy file as one HDF5 file",
+        description="Write a zarr store (directory, zip file, URL), an HDF5 or netCDF-4 file, a netCDF classic file or "
+        "a .npy file as one HDF5 file; with names for all dimensions as netCDF-4. Stored chunks are copied as they are "
+        "where neither chunks nor compression change and HDF5 has the filters.",
+    )
+    parser.add_argument("source", metavar="IN")
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--name", help="path of the dataset (IN holds one array) or group (of zarr) in OUT")
+    parser.add_argument(
+        "--chunks",
+        action="append",
+        default=[],
+        metavar="N,N,... | auto | PATH=N,N,...",
+        help="chunk shape of all arrays of that many dimensions, or of the array PATH (may be repeated)",
+    )
+    parser.add_argument(
+        "--compression",
+        metavar="NAME[=LEVEL]",
+        default="keep",
+        help="gzip, zstd, lzf, ... or none (default: as in IN; gzip where HDF5 has no such filter)",
+    )
+    parser.add_argument("--no-copy", action="store_true", help="decode and encode every chunk")
+    parser.add_argument("--verify", action="store_true", help="decode every chunk that is copied, too")
+    parser.add_argument(
+        "--skip-unsupported", action="store_true", help="leave out what an HDF5 file of ours cannot hold"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--verbose", action="store_true", help="say of each array how it came over, and why")
+    parser.add_argument("--json", action="store_true", help="print all that as JSON")
+
+    def run(arguments: argparse.Namespace) -> int:
+        done = streamh5.convert(
+            arguments.source,
+            arguments.out,
+            arguments.name,
+            chunks=_chunks(arguments.chunks),
+            copy=False if arguments.no_copy else None,
+            verify=arguments.verify,
+            skip_unsupported=arguments.skip_unsupported,
+            overwrite=arguments.overwrite,
+            **_compression(arguments.compression),
+        )
+        if arguments.json:
+            print(json.dumps(done.facts(), indent=2))
+            return 0
+        _show(repr(done))
+        _show(done.explain() if arguments.verbose else "\n".join(done.notes))
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _chunks(texts: list[str]) -> Any:
+    """Chunks as `convert` takes them.
+
+    Raises
+    ------
+    ChunkShapeError
+        Neither ``auto`` nor numbers, or shapes with and without paths.
+    """
+    shapes: dict[str | None, Any] = {}
+    for text in texts:
+        path, _, shape = text.rpartition("=")
+        try:
+            shapes[path or None] = shape if shape == "auto" else tuple(map(int, shape.split(",")))
+        except ValueError:
+            raise ChunkShapeError(f"--chunks {text}: write 1,256,256, auto or /x=1,256,256") from None
+    if len(shapes) > 1 and None in shapes:
+        raise ChunkShapeError("--chunks: give one shape for all arrays, or PATH=N,N,... for each")
+    return shapes.get(None, shapes or None)
+
+
+def _compression(text: str) -> dict[str, Any]:
+    """Keywords of ``NAME[=LEVEL]``."""
+    name, _, level = text.partition("=")
+    options = {} if not level else {"compression_opts": int(level) if level.isdecimal() else level}
+    return {"compression": None if name == "none" else name, **options}
+
+
+COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage, _references, _convert)

@@ -70,6 +70,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
         | {"session", "attributes", "dataset", "file"}
     ),
+    "convert": frozenset({"errors", "sinks", "sources"}),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "cli": EVERYTHING,
@@ -90,7 +91,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters", "reader"}),
     "blosc2": frozenset({"filters"}),
-    "hdf5plugin": frozenset({"filters", "verification"}),
+    "hdf5plugin": frozenset({"filters", "verification", "sources"}),
     "ml_dtypes": frozenset({"format", "plan", "reader"}),
     "zarr": frozenset({"sources"}),
     "xarray": frozenset({"references", "sources"}),
