@@ -195,7 +195,10 @@ def decode_journal(log: bytes) -> Journal | None:
             if journal is None:
                 journal = _begin(kind, payload)
             elif kind == "V":
-                voids.append((journal.nbytes, np.frombuffer(payload, "<u8")))
+                addresses = np.frombuffer(payload, "<u8")
+                if not len(addresses):
+                    raise ValueError("it names no address")
+                voids.append((journal.nbytes, addresses))
             else:
                 _enter(journal, kind, payload)
         except JournalError:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import streamh5
-from streamh5.errors import JournalError, ResumeError, StreamH5Error
+from streamh5.errors import BlockError, JournalError, ResumeError, StreamH5Error
 from tests.faults import work
 from tests.faults.systems import Crash, copy_folder, crashing, installed
 from tests.faults.tally import tried
@@ -44,7 +44,7 @@ def resumed_right_or_refused(path: Path) -> bool:
     """Tell whether it was refused."""
     try:
         work.write(path)
-    except (JournalError, ResumeError):
+    except (BlockError, JournalError, ResumeError):
         assert not path.exists()
         return True
     work.check_complete(path)
@@ -252,6 +252,7 @@ def try_both(path: Path) -> None:
             claim(0, 4096),
             entry("N", {"dataset": 0, "n_rows": 2**61}),
         ],
+        "void of nothing": [entry("D", OPEN_ENDED), entry("F", FRONT), entry("V", b""), claim(0, 4096)],
         "JSON that is deep": [entry("D", OPEN_ENDED), entry("F", FRONT), entry("A", b"[" * 200_000)],
         "dtype of objects": [
             entry("D", {**OPEN_ENDED, "dtype": "|O"}),
