@@ -302,6 +302,8 @@ class Session:
     def submit(self, job: Job) -> None:
         """Run a job in the pool, within the memory budget."""
         self.check_open()
+        # the front region holds what is known now, whichever thread comes first to write
+        self.reserve(0)
         with self._lock:
             self.check_open()  # another thread may have closed the file meanwhile
             if self._pool is None:
