@@ -7,13 +7,15 @@ old end is ignored by readers and overwritten by the next addition.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamh5.errors import SinkError, StateError
+from streamh5.errors import DestinationBusyError, SinkError, StateError
 from streamh5.sinks.journal_file import open_locked
 from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, Sync
 from streamh5.sinks.vectored_write import write_vectored
@@ -64,6 +66,16 @@ class AppendFileSink:
         except OSError as error:
             self._unlock()
             raise SinkError(f"cannot add to {self.path}: {error.strerror}", path=str(self.path)) from error
+        try:
+            # as a reader's, which HDF5 takes too: others may read meanwhile, and none of them write
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            self._close()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise SinkError(f"cannot lock {self.path}: {error.strerror}", path=str(self.path)) from error
+            raise DestinationBusyError(
+                f"another program has {self.path} open for writing; close it there", path=str(self.path)
+            ) from error
 
     @property
     def name(self) -> str:
