@@ -31,8 +31,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import PathError, StateError
-from streamh5.format.link import ExternalLink, Link, SoftLink, encode_link
 from streamh5.format.data_layout import CompactLayout, encode_data_layout
+from streamh5.format.link import ExternalLink, Link, SoftLink, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
 from streamh5.plan.attribute_heap import AttributeHeap
