@@ -88,6 +88,7 @@ def to_netcdf(
     sync: Sync = "close",
     max_memory: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
+    references: str | os.PathLike[str] | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed | memoryview:
     """Write an xarray object as one netCDF-4 file, compressed on all cores.
@@ -125,7 +126,7 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False leaves chunks out that hold nothing but the fill value.
-    libver, resume, resume_key, sync, max_memory, progress
+    libver, resume, resume_key, sync, max_memory, progress, references
         As for `to_fixed_h5`.
     **compute_kwargs
         ``scheduler``, ``num_workers`` and the like for `dask.compute`.
@@ -165,7 +166,8 @@ def to_netcdf(
         targets,
         partial(create_groups, groups=groups, write_empty_chunks=write_empty_chunks),
         mode=mode,
-        options={"track_order": True, "resume": resume, "sync": sync, "libver": libver},
+        options={"track_order": True, "resume": resume, "sync": sync, "libver": libver}
+        | {"references": references},
         progress=progress,
     )
     if not compute:
