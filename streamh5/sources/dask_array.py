@@ -11,6 +11,7 @@ from dask.delayed import Delayed
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import PathError, SourceError, SpecError
+from streamh5.filters import wants_shuffle
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
 from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
@@ -73,7 +74,8 @@ def to_fixed_h5(
         largest extents, and the blocks are realigned. ``"auto"`` picks 1 to 8 MiB that divide the
         blocks. True is the default too.
     compression, compression_opts, shuffle, fletcher32
-        Filters, as in h5py. ``compression=None`` stores without compression (and without shuffle).
+        Filters, as in h5py. ``compression=None`` stores without compression. Shuffle is on unless given
+        where the compression wants it: not for blosc and bitshuffle, which shuffle themselves.
     fillvalue
         What pads the chunks at the edge; stands in for masked elements.
     write_empty_chunks
@@ -146,7 +148,7 @@ def to_fixed_h5(
             chunks=chunk_shape,
             compression=compression,
             compression_opts=compression_opts,
-            shuffle=compression is not None if shuffle is None else shuffle,
+            shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
             scaleoffset=scaleoffset,
             fletcher32=fletcher32,
             fillvalue=fillvalue,
