@@ -33,11 +33,18 @@ if TYPE_CHECKING:
 
     from streamh5.file import File
     from streamh5.sinks.local_file import Sync
+    from streamh5.sources.zarr_codecs import StoredLayout
 
 __all__ = ["from_zarr"]
 
 DIMENSION_LABELS = "DIMENSION_LABELS"
 """Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
+
+SMALL_NBYTES = 64 << 10
+"""Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
+
+FIRST_PLUGIN = 256
+"""Numbers from here on are filters that are not part of the HDF5 library."""
 
 
 def from_zarr(
@@ -82,7 +89,8 @@ def from_zarr(
         ``"keep"`` keeps the filters of chunks that are copied, and gives the others gzip behind shuffle.
         Anything else, None too, is as for `to_fixed_h5`, and every array is decoded and encoded.
     copy
-        False decodes every array; True refuses one that cannot be copied.
+        False decodes every array; True refuses one that cannot be copied. By default arrays of up to 64 KiB
+        are decoded, too, if their codec (blosc, zstd, ...) needs a plugin in readers.
     netcdf
         True refuses a group that cannot be netCDF-4, False writes plain HDF5 of any.
     verify
@@ -309,8 +317,15 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
         raise NotCopiable(
             f"chunks {layout.chunks} are larger than the dimensions {one.array.shape}, which netCDF refuses"
         )
+    if request.copy is None and one.array.nbytes <= SMALL_NBYTES and _needs_plugin(layout):
+        raise NotCopiable(f"a small array, and readers need a plugin for {', '.join(layout.codecs)}")
     what = f"{', '.join(layout.codecs) or 'no codecs'}" + (" in shards" if layout.shards else "")
     stored_dtype = dtype if dtype.itemsize == 1 else layout.dtype
     reader = chunk_reader(one.array, layout)
     chain = layout.chain
     return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
+
+
+def _needs_plugin(layout: StoredLayout) -> bool:
+    """Whether an HDF5 library of its own cannot undo the filters (``H5Z_FILTER_RESERVED``)."""
+    return any(one.filter_id >= FIRST_PLUGIN for one in layout.chain.filters)

@@ -125,12 +125,12 @@ def test_array_that_cannot_be_copied_is_decoded_or_refused(
 def test_order_f_of_one_dimension_is_copied(tmp_path: Path) -> None:
     data = field((21,))
     make(tmp_path / "x.zarr", data, (8,), zarr_format=2, order="F")
-    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5").arrays[0].is_copied
+    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True).arrays[0].is_copied
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
 
 @pytest.mark.parametrize("keywords", [{"zarr_format": 2}, {}, {"shards": (8, 9)}], ids=["v2", "v3", "shards"])
-@pytest.mark.parametrize("copy", [None, False], ids=["copied", "encoded"])
+@pytest.mark.parametrize("copy", [True, False], ids=["copied", "encoded"])
 def test_missing_chunks_stay_missing(keywords: dict[str, Any], copy: bool | None, tmp_path: Path) -> None:
     array = zarr.create_array(
         tmp_path / "x.zarr", shape=(16, 18), chunks=(4, 3), dtype="f8", fill_value=np.nan, **keywords
@@ -152,7 +152,7 @@ def test_missing_chunks_stay_missing(keywords: dict[str, Any], copy: bool | None
 def test_dtype_is_kept_with_every_value(dtype: Any, zarr_format: Any, tmp_path: Path) -> None:
     data = np.frombuffer(bytes(i % 2 for i in range(7 * np.dtype(dtype).itemsize)), dtype)
     make(tmp_path / "x.zarr", data, (3,), zarr_format=zarr_format)
-    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5").arrays[0].is_copied
+    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True).arrays[0].is_copied
     found = read_h5(tmp_path / "x.h5")
     assert found.dtype.newbyteorder("<") == data.dtype.newbyteorder("<")
     np.testing.assert_array_equal(found, data)
@@ -222,6 +222,15 @@ def test_name_is_where_the_array_or_group_goes(tmp_path: Path) -> None:
     assert read_h5(tmp_path / "array.h5", "/deep/x").tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("n_rows", [2048, 2049])
+def test_small_array_does_not_need_a_plugin_in_readers(n_rows: int, tmp_path: Path) -> None:
+    data = np.zeros((n_rows, 4), "f8")
+    make(tmp_path / "x.zarr", data, (64, 4), compressors=codecs.ZstdCodec())
+    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5")
+    assert done.arrays[0].is_copied is (n_rows > 2048)
+    assert filter_ids(tmp_path / "x.h5", "data") == ({32015} if n_rows > 2048 else {1, 2})
+
+
 @pytest.mark.parametrize("chunks", [(5, 30), "auto", {"/data": (5, 30)}], ids=str)
 def test_other_chunks_are_encoded(chunks: Any, tmp_path: Path) -> None:
     data = field((21, 34))
@@ -235,7 +244,7 @@ def test_other_chunks_are_encoded(chunks: Any, tmp_path: Path) -> None:
 
 def test_same_chunks_are_copied(tmp_path: Path) -> None:
     make(tmp_path / "x.zarr", field((21, 34)), (8, 9))
-    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5", chunks=(8, 9)).arrays[0].is_copied
+    assert convert(tmp_path / "x.zarr", tmp_path / "x.h5", chunks=(8, 9), copy=True).arrays[0].is_copied
 
 
 @pytest.mark.parametrize(
@@ -264,7 +273,7 @@ def test_zstd_frame_without_content_size_is_encoded_alone(tmp_path: Path) -> Non
     data = field((16, 9))
     make(tmp_path / "x.zarr", data, (8, 9), compressors=codecs.ZstdCodec())
     (tmp_path / "x.zarr/c/1/0").write_bytes(zstd_without_content_size(data[8:].tobytes()))
-    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5")
+    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True)
     assert (done.arrays[0].n_copied, done.arrays[0].n_encoded) == (1, 1)
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
@@ -284,7 +293,7 @@ def test_gzip_of_two_members_is_encoded_alone(tmp_path: Path) -> None:
 def test_lz4_block_that_is_not_smaller_is_encoded_alone(tmp_path: Path) -> None:
     data = np.frombuffer(np.random.default_rng(0).bytes(64), "u1")
     make(tmp_path / "x.zarr", data, (32,), zarr_format=2, **V2["lz4"])
-    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5")
+    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True)
     assert done.arrays[0].n_encoded == 2
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
@@ -299,7 +308,7 @@ def test_damaged_chunk_is_an_error_that_names_the_array(codec: str, damage: Any,
     chunk = tmp_path / "x.zarr/1.0"
     chunk.write_bytes(damage(chunk.read_bytes()))
     with pytest.raises(Exception, match=r".") as caught:  # zarr's own error, or its codec's
-        convert(tmp_path / "x.zarr", tmp_path / "x.h5")
+        convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True)
     assert any("/data" in note for note in caught.value.__notes__)
     assert traces(tmp_path) == ["x.zarr"]
 
@@ -319,7 +328,7 @@ def test_damaged_shard_index_is_an_error_that_names_the_shard(tmp_path: Path) ->
     shard = tmp_path / "x.zarr/c/1/0"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\0")
     with pytest.raises(SourceError, match=r"x\.zarr: the index of the shard c/1/0 is damaged"):
-        convert(tmp_path / "x.zarr", tmp_path / "x.h5")
+        convert(tmp_path / "x.zarr", tmp_path / "x.h5", copy=True)
 
 
 def test_interrupted_copy_is_resumed_without_copying_again(
@@ -334,9 +343,9 @@ def test_interrupted_copy_is_resumed_without_copying_again(
     good = lost.read_bytes()
     lost.write_bytes(b"")
     with pytest.raises(Exception, match=r"."):
-        convert(array, tmp_path / "x.h5", resume=True)
+        convert(array, tmp_path / "x.h5", copy=True, resume=True)
     lost.write_bytes(good)
-    done = convert(array, tmp_path / "x.h5", resume=True)
+    done = convert(array, tmp_path / "x.h5", copy=True, resume=True)
     assert done.arrays[0].n_copied < 8
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
@@ -358,7 +367,7 @@ def test_any_shape_chunks_and_codec_reads_equal(data: st.DataObject, tmp_path_fa
     array = make(folder / "x.zarr", np.zeros(shape, "<f4"), chunks, **keywords)
     part = tuple(slice(0, data.draw(st.integers(1, n))) for n in shape)
     array[part] = values[part]
-    convert(folder / "x.zarr", folder / "x.h5", copy=data.draw(st.sampled_from([None, False])))
+    convert(folder / "x.zarr", folder / "x.h5", copy=data.draw(st.booleans()))
     np.testing.assert_array_equal(read_h5(folder / "x.h5"), array[...])
 
 

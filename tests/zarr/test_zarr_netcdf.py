@@ -64,7 +64,8 @@ def test_dataset_of_xarray_is_identical_in_both(
     with xr.open_dataset(tmp_path / "x.nc", engine=engine) as found:
         xr.testing.assert_identical(found.load(), expected)
     copied = {one.path for one in done.arrays if one.is_copied}
-    assert copied == (set() if copy is False else {"/SST", "/COADSX", "/COADSY", "/time", "/flag", "/packed"})
+    small = {"/COADSX", "/COADSY", "/time", "/flag", "/packed"}  # with blosc in zarr 2
+    assert copied == (set() if copy is False else {"/SST"} | (small if zarr_format == 3 else set()))
     with h5py.File(tmp_path / "x.nc") as file:
         assert file["SST"].chunks == (5, 10, 50)
         assert [scale[0].name for scale in file["SST"].dims] == ["/TIME", "/COADSY", "/COADSX"]
