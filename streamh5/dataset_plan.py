@@ -77,7 +77,7 @@ def plan_dataset(
     if shape is None:
         if dtype is None:
             raise ShapeError(f"{path}: give a shape and a dtype, or data")
-        return DatasetSpec(path, None, element, track_order=track_order), FilterChain((), 0)
+        return DatasetSpec(path, None, element, track_order=track_order, libver=libver), FilterChain((), 0)
     extents = check_shape(shape, path=path, unknown_length=True)
     bounds = _check_maxshape(maxshape, extents, path)
     if alloc_time not in (None, "incr", "early"):

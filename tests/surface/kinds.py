@@ -1,0 +1,190 @@
+"""One file of each kind, for programs that check a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+
+import streamh5
+from streamh5 import Reference, RegionReference
+from tests.written import DTYPES, GZIP, values
+
+MAXSHAPES: dict[str, Any] = {
+    "fixed": None,
+    "bounded": (40, 50),
+    "array": (None, 9),
+    "array wide": (None, 50),
+    "tree": (None, None),
+    "tree second": (30, None),
+}
+RECORD = np.dtype(
+    {
+        "names": ["n", "text", "part", "vector"],
+        "formats": ["i2", h5py.string_dtype(), [("a", "f8"), ("b", "u1", (2, 2))], ("f4", 3)],
+        "offsets": [1, 8, 16, 40],
+        "itemsize": 64,
+    }
+)
+"""Nested, with array members and padding between and behind the members."""
+
+
+def records(n: int) -> Any:
+    found = np.zeros(n, RECORD)
+    for i in range(n):
+        found[i] = (i, f"row {i} ü", (i / 2, [[1, 2], [3, i]]), [i, -i, 0.5])
+    return found
+
+
+def sequences(n: int) -> Any:
+    found = np.empty(n, h5py.vlen_dtype("i4"))
+    for i in range(n):
+        found[i] = np.arange(i, dtype="i4")
+    return found
+
+
+TYPED: dict[str, Any] = {
+    "fixed text": np.array([b"ab", b"", b"cde"]),
+    "fixed utf-8": np.array(["ä".encode(), b"b"], h5py.string_dtype("utf-8", 5)),
+    "U": np.array(["a", "ä", ""]),
+    "StringDType": np.array(["a", "ä" * 50, ""], np.dtypes.StringDType()),
+    "objects": np.array(["one", "two", ""], object),
+    "ascii": np.array([b"one", b"two"], h5py.string_dtype("ascii")),
+    "sequences": sequences(5),
+    "opaque": np.array([b"\0\1\2", b"abc"], "V3"),
+    "records": records(6),
+    "plain records": np.zeros(5, np.dtype([("a", "i1"), ("b", ">f8"), ("c", "c8")], align=True)),
+    "enum": np.array([0, 2, 1], h5py.enum_dtype({"A": 0, "B": 1, "C": 2}, "u2")),
+    "bool": np.array([True, False]),
+    "dates": np.arange(5).astype("M8[ns]"),
+    "durations": np.arange(5).astype("m8[D]"),
+    "opaque dates": np.arange(5).astype("M8[s]").astype(h5py.opaque_dtype("M8[s]")),
+    "half": np.arange(5, dtype="f2"),
+    "long double": np.arange(5, dtype="g") / 3,
+    "long complex": np.arange(5, dtype="G") * 1j,
+    "complex": np.array([1 + 2j, -0.0]),
+}
+"""Values of each datatype beside the numbers, as h5py takes them too."""
+
+
+def _numbers(file: streamh5.File) -> None:
+    for dtype in DTYPES:
+        file.create_dataset(f"n/{dtype}", data=values(dtype, (9, 5)), chunks=(4, 2), **GZIP)
+        file.attrs[dtype] = values(dtype, (3,))
+
+
+def _types(file: streamh5.File) -> None:
+    for name, value in TYPED.items():
+        file[f"whole/{name}"] = value
+        file.create_dataset(f"chunked/{name}", data=value, chunks=(2,), compression="gzip")
+        file.attrs[name] = value
+        file.create_dataset(f"attributes/{name}", data=value[0]).attrs["value"] = value[:1]
+
+
+def _indexes(file: streamh5.File) -> None:
+    for name, maxshape in MAXSHAPES.items():
+        for n in (0, 1, 3, 200):
+            for label, filters in {"raw": {}, "gzip": GZIP}.items():
+                data = values("<i2", (n, 9))
+                file.create_dataset(
+                    f"{name}/{n}/{label}",
+                    data=data,
+                    chunks=(1, 4),
+                    maxshape=maxshape and (maxshape[0] and 900, *maxshape[1:]),
+                    **filters,
+                )
+    for n in (1, 200):
+        file.create_dataset(f"early/{n}", data=values("f4", (n, 9)), chunks=(1, 4), alloc_time="early")
+    file.create_dataset("paged", data=values("u1", (5000,)), chunks=(1,))
+    file.create_dataset("long", data=values("u1", (5000,)), chunks=(1,), maxshape=(None,), **GZIP)
+
+
+def _layouts(file: streamh5.File) -> None:
+    file["scalar"] = 5.0
+    file["text"] = "text"
+    file.create_dataset("null", dtype="f4")
+    file["compact"] = np.arange(500)
+    file["contiguous"] = np.arange(5000)
+    file.create_dataset("late", (5000,), "i4")
+    file["empty"] = np.zeros((0, 3))
+    file.create_dataset("sparse", (50, 50), chunks=(9, 9), fillvalue=np.nan, **GZIP)[9:18] = 1
+
+
+def _groups(file: streamh5.File) -> None:
+    for n in (256, 257, 3000):
+        for i in range(n):
+            file[f"{n}/link {i}"] = streamh5.SoftLink("/x")
+    file["x"] = np.arange(3)
+    file["g/hard"] = file["x"]
+    file["g/external"] = streamh5.ExternalLink("other.h5", "/y")
+    file["g/group"] = file.create_group("deep/er/group")
+
+
+def _attributes(file: streamh5.File) -> None:
+    for i in range(1000):
+        file.attrs[f"attribute {i}"] = i
+    group = file.create_group("large")
+    group.attrs["large"] = np.zeros(200_000)
+    for i in range(300):
+        group.attrs[f"text {i}"] = f"value {i}"
+    file.create_dataset("x", data=np.arange(9), chunks=(2,)).attrs["large"] = np.ones(100_000)
+    file.create_group("empty").attrs["null"] = h5py.Empty("f4")
+
+
+def _references(file: streamh5.File) -> None:
+    file["x"] = np.arange(20).reshape(4, 5)
+    file.attrs["one"] = Reference("/x")
+    file.attrs["lists"] = [[Reference("/x")], [Reference("/"), Reference("/x")]]
+    file.attrs["region"] = RegionReference("/x", np.s_[1:3, 2:4])
+    file["refs"] = np.array([Reference("/x"), Reference("/")] * 900, object)
+
+
+def _written(fill: Callable[[streamh5.File], None], path: Path, **keywords: Any) -> None:
+    with streamh5.File(path, **keywords) as file:
+        fill(file)
+
+
+def _added(fill: Callable[[streamh5.File], None], path: Path) -> None:
+    with streamh5.File(path) as file:
+        file.create_dataset("old/x", data=np.arange(30), chunks=(4,), **GZIP)
+        file.attrs["old"] = "text"
+    for name in ("first", "second"):
+        with streamh5.File(path, "a") as file:
+            file.create_group(name)
+            file.attrs[name] = name
+    with streamh5.File(path, "a") as file:
+        fill(file)
+
+
+FILLS = {
+    "numbers": _numbers,
+    "types": _types,
+    "indexes": _indexes,
+    "layouts": _layouts,
+    "groups": _groups,
+    "attributes": _attributes,
+    "references": _references,
+}
+WAYS: dict[str, Callable[[Callable[[streamh5.File], None], Path], None]] = {
+    "plain": _written,
+    "order": partial(_written, track_order=True),
+    "v108": partial(_written, libver="v108"),
+    "added": _added,
+}
+
+
+def _dask(path: Path) -> None:
+    lazy = da.from_array(values("<f4", (100, 70)), chunks=(30, 20))
+    streamh5.to_fixed_h5(path, {"/a": lazy, "/g/b": lazy[:7]}, attrs={"/a": {"units": "K"}})
+
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    **{f"{what}, {how}": partial(write, fill) for what, fill in FILLS.items() for how, write in WAYS.items()},
+    "dask": _dask,
+}
+"""Each writes its file."""

@@ -1,0 +1,174 @@
+"""libver="v108": HDF5 1.8 and readers of that time take the files; no other index than the v1 B-tree is in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+from tests.readers.judgements import assert_chunk_map
+from tests.surface import old_hdf5
+from tests.surface.kinds import KINDS, MAXSHAPES
+from tests.written import DTYPES, GZIP, assert_every_reader, columns, values
+
+V108 = [kind for kind in KINDS if kind.endswith("v108")]
+
+
+def datasets(path: Path) -> dict[str, Any]:
+    """Values by name, as h5py reads them; without objects, whose bytes are addresses, and null ones."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.shape is not None and not node.dtype.hasobject:
+            found[name] = np.asarray(node[()], node.dtype)
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+@pytest.mark.parametrize("kind", V108)
+def test_every_dataset_is_read_by_hdf5_1_8(kind: str, tmp_path: Path) -> None:
+    if old_hdf5.library() is None:
+        pytest.skip(f"reader missing: {old_hdf5.VARIABLE} names no HDF5 1.8")
+    path = tmp_path / "a.h5"
+    KINDS[kind](path)
+    for name, expected in datasets(path).items():
+        found = np.frombuffer(old_hdf5.read_elements(path, f"/{name}"), expected.dtype.base)
+        np.testing.assert_array_equal(found, expected.ravel(), err_msg=name)
+
+
+@pytest.mark.parametrize("maxshape", MAXSHAPES.values(), ids=MAXSHAPES)
+@pytest.mark.parametrize("filters", [{}, GZIP, {"fletcher32": True}], ids=["raw", "gzip", "fletcher32"])
+@pytest.mark.parametrize("n", [0, 1, 3, 64, 65, 5000])
+def test_chunks_of_each_number_are_found_in_the_old_index(
+    n: int, filters: dict[str, Any], maxshape: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    data = values("<i2", (n, 9))
+    if maxshape is not None:
+        maxshape = (maxshape[0] and 9000, maxshape[1])
+    with streamh5.File(path, libver="v108") as file:
+        file.create_dataset("x", data=data, chunks=(1, 9), maxshape=maxshape, **filters)
+    assert_every_reader(path, "/x", data)
+    if maxshape is None:
+        assert_chunk_map(path, "/x", columns(file, "/x"))
+    content = path.read_bytes()
+    assert content[8] == 2  # version of the superblock
+    for signature in (b"FAHD", b"EAHD", b"BTHD"):
+        assert signature not in content
+    if n:
+        assert content.count(b"TREE") >= 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dataset_is_read_by_pyfive(dtype: str, tmp_path: Path) -> None:
+    pyfive = pytest.importorskip("pyfive")
+    if np.dtype(dtype).kind == "b":
+        pytest.skip("pyfive shows h5py's bool as integers")
+    data = values(dtype, (30, 7))
+    with streamh5.File(tmp_path / "a.h5", libver="v108") as file:
+        file.create_dataset("g/x", data=data, chunks=(4, 3), **GZIP).attrs["units"] = "K"
+        file.create_dataset("g/y", data=data, chunks=(4, 3), maxshape=(None, 7))
+        file.create_dataset("z", data=data)
+    with pyfive.File(str(tmp_path / "a.h5")) as found:
+        for name in ("g/x", "g/y", "z"):
+            assert found[name][:].tobytes() == data.tobytes()
+        assert found["g/x"].attrs["units"] in ("K", b"K")
+
+
+JSFIVE = """
+const fs = require("fs");
+const hdf5 = require(process.argv[1]);
+const bytes = fs.readFileSync(process.argv[2]);
+const file = new hdf5.File(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length), "a.h5");
+const found = {};
+for (const name of process.argv.slice(3)) {
+  const node = file.get(name);
+  found[name] = {shape: node.shape, values: Array.from(node.value, Number)};
+}
+console.log(JSON.stringify(found));
+"""
+
+
+def jsfive() -> str:
+    """Return the folder of the npm package."""
+    folder = Path(os.environ.get("STREAMH5_NODE_MODULES") or Path(__file__).parents[2] / ".ci/node_modules")
+    if shutil.which("node") is None or not (folder / "jsfive").is_dir():
+        pytest.skip("reader missing: jsfive is not installed (npm install jsfive)")
+    return str((folder / "jsfive").resolve())
+
+
+@pytest.mark.parametrize("dtype", ["<i2", "<u4", "<f4", "<f8"])
+def test_dataset_is_read_by_jsfive(dtype: str, tmp_path: Path) -> None:
+    package = jsfive()
+    data = np.arange(210).astype(dtype).reshape(30, 7)
+    with streamh5.File(tmp_path / "a.h5", libver="v108") as file:
+        file.create_dataset("g/x", data=data, chunks=(4, 3), **GZIP)
+        file.create_dataset("g/y", data=data, chunks=(4, 3), maxshape=(None, 7))
+        file.create_dataset("z", data=data, chunks=(1, 1))
+    done = subprocess.run(
+        ["node", "-e", JSFIVE, package, str(tmp_path / "a.h5"), "g/x", "g/y", "z"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    for one in json.loads(done.stdout).values():
+        assert one["shape"] == [30, 7]
+        assert one["values"] == data.ravel().tolist()
+
+
+def test_null_dataset_and_text_are_in_an_old_file(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", libver="v108") as file:
+        file.create_dataset("null", dtype="f4")
+        file["text"] = "text"
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["null"].shape is None
+        assert found["text"].asstr()[()] == "text"
+
+
+def test_large_chunk_is_refused_for_old_readers(tmp_path: Path) -> None:
+    with (
+        streamh5.File(tmp_path / "a.h5", libver="v108") as file,
+        pytest.raises(errors.LimitError, match="4,294,967,296"),
+    ):
+        file.create_dataset("x", (2**20, 2**20), "u1", chunks=(2**16, 2**16))
+
+
+TOOLS = ("h5dump/h5dump", "h5ls/h5ls", "h5stat/h5stat", "misc/h5debug")
+STRICT = "STREAMH5_STRICT_HDF5_TOOLS"
+ARGUMENTS = {"h5dump": ["-o", os.devnull], "h5ls": ["-rv"], "h5stat": [], "h5debug": []}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_passes_the_strict_tools(kind: str, tmp_path: Path) -> None:
+    folder = os.environ.get(STRICT)
+    if not folder:
+        pytest.skip(
+            f"reader missing: {STRICT} names no tools of an HDF5 built with assertions and strict checks"
+        )
+    path = tmp_path / "a.h5"
+    KINDS[kind](path)
+    for tool in TOOLS:
+        program = Path(folder, tool)
+        done = subprocess.run(
+            [str(program), *ARGUMENTS[program.name], str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{tool}: {done.stderr[-2000:]}"
+        assert "rror" not in done.stderr, f"{tool}: {done.stderr[-2000:]}"
