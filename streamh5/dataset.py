@@ -387,8 +387,7 @@ class Dataset:
         """Chunks to leave out: empty, and not written before, where the earlier chunk would show again."""
         skipped = is_empty & ~self.are_stored(numbers)
         if skipped.any():
-            with self._lock:
-                self._skipped.append(numbers[skipped])
+            self._skipped.append(numbers[skipped])  # without the lock, which `append` holds while it waits
         return skipped
 
     def _flush(self) -> None:
