@@ -10,6 +10,7 @@ Exit status: 0 done, 1 the command found something wrong, 2 an error of ours or 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -193,6 +194,34 @@ def _nbytes(text: str) -> int:
     return nbytes
 
 
+def _filters(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "filters",
+        help="list the filters that can be written here, with their speed",
+        description="List every filter that streamh5 writes, and encode 4 MiB of noisy float32 data with each: speed "
+        "of one thread in 10^6 bytes a second, and raw over stored size. Exit status: 0.",
+    )
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    parser.add_argument("--no-speed", action="store_true", help="measure nothing")
+
+    def run(arguments: argparse.Namespace) -> int:
+        from streamh5.filters.available import available
+
+        found = available(measure=not arguments.no_speed)
+        if arguments.json:
+            _show(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
+            return 0
+        _show(f"{'number':>6}  {'name':<12}{'MB/s':>8}{'ratio':>8}  note")
+        for one in found:
+            speed = "-" if one.mb_per_s is None else f"{one.mb_per_s:,.0f}"
+            ratio = "-" if one.ratio is None else f"{one.ratio:.2f}"
+            note = one.note if one.is_writable else f"not here: {one.note}"
+            _show(f"{one.filter_id:>6}  {one.keyword:<12}{speed:>8}{ratio:>8}  {note}".rstrip())
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 def _references(commands: Commands) -> None:
     parser = commands.add_parser(
         "references",
@@ -320,4 +349,12 @@ def _compression(text: str) -> dict[str, Any]:
     return {"compression": None if name == "none" else name, **options}
 
 
-COMMANDS: tuple[Callable[[Commands], None], ...] = (_demo, _verify, _inspect, _salvage, _references, _convert)
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    _demo,
+    _verify,
+    _inspect,
+    _salvage,
+    _references,
+    _convert,
+    _filters,
+)

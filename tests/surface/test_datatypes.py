@@ -100,7 +100,8 @@ def test_dataset_and_attribute_of_each_type_are_what_h5py_writes(
         for name in ("whole", "chunked", "filtered"):
             changed[name][-1] = for_h5py[0]
         changed["growing"].resize(20, 0)
-        changed["g"].attrs["values"] = for_h5py[::-1].copy()
+        if kind != "StringDType":
+            changed["g"].attrs["values"] = for_h5py[::-1].copy()
     with h5py.File(ours) as found:
         for name in ("whole", "chunked", "filtered"):
             with h5py.File(theirs) as other:
