@@ -68,7 +68,7 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
                 path=str(path),
             ) from error
     if not isinstance(root, GroupNode):
-        raise SpecError(f"{path}: its root group is shared with another name; add to the file with h5py")
+        raise SpecError(f"{path}: its root object is no group; add to the file with h5py")
     return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
 
 
@@ -76,22 +76,32 @@ class _Walk:
     def __init__(self, file: FileBytes) -> None:
         self._file = file
         self._map = FileMap(file.nbytes)
-        self._seen: set[int] = set()
+        self._nodes: dict[int, GroupNode | StoredObject | None] = {}  # None while it is read
 
     def read(self, path: str, address: int) -> GroupNode | StoredObject:
-        """Object at `address`: a group with all that is in it, or just its place."""
+        """Object at `address`: a group with all that is in it, or just its place; once for all its names."""
+        if address not in self._nodes:
+            self._nodes[address] = None
+            self._nodes[address] = self._read(path, address)
+        node = self._nodes[address]
+        if node is None:
+            raise FormatError(f"{path} is a hard link to a group that it lies in")
+        return node
+
+    def _read(self, path: str, address: int) -> GroupNode | StoredObject:
         header = read_object_header(self._file, self._map, path, address)
         types = {stored.message.type_id for stored in header.messages}
-        if address in self._seen or MessageType.LINK_INFO not in types:
+        if MessageType.LINK_INFO not in types:
             return StoredObject(path, address)
-        self._seen.add(address)
         content = decode_object(header, DenseStorage(self._file, self._map, path))
-        if not isinstance(content, GroupMessages) or content.common.n_links > 1:
+        if not isinstance(content, GroupMessages):
             return StoredObject(path, address)
         if content.common.unchecked:
             raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
         order = sorted(content.links, key=lambda link: link.creation_order or 0)
-        group = GroupNode(path, bool(header.attribute_order), stored_address=address)
+        group = GroupNode(
+            path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=address
+        )
         for link in order:
             inner = f"{path.rstrip('/')}/{link.name}"
             target = link.target

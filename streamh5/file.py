@@ -248,7 +248,8 @@ class File(Group):
     mode
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds objects to one
         that streamh5 wrote, behind its end: it can be read at every moment, with the new objects
-        when the file is closed.
+        when the file is closed. A group that gets a new object or attribute moves: a reference to
+        it (no link, and no reference to a dataset) still leads to the group as it was.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     threads

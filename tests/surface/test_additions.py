@@ -428,3 +428,34 @@ def test_bytes_behind_the_end_of_an_early_dataset_are_the_fill_value(tmp_path: P
         assert (found["new"][:9] == 3).all()
         assert (found["new"][9:] == 0).all()
     assert_old(path)
+
+
+def test_group_of_two_names_gets_the_new_object_under_both(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path) as file:
+        file.create_group("g/inner")
+        file["g/inner/x"] = OLD
+        file["h/again"] = file["g/inner"]
+        file["untouched"] = file["g/inner"]
+    for number in range(3):
+        with streamh5.File(path, "a") as file:
+            file.create_dataset(f"h/again/new {number}", data=OLD)
+    with h5py.File(path, "r+") as found:
+        assert found["g/inner"] == found["h/again"] == found["untouched"]
+        assert list(found["g/inner"]) == ["new 0", "new 1", "new 2", "x"]
+        assert h5py.h5o.get_info(found["g/inner"].id).rc == 3
+        del found["g"]
+        del found["untouched"]
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["h/again/x"][()], OLD)
+    repacks(path)
+
+
+def test_file_with_a_cycle_of_hard_links_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        file.create_group("a/b")["c"] = file["a"]
+    before = path.read_bytes()
+    with pytest.raises(errors.SpecError, match="h5py"):
+        streamh5.File(path, "a")
+    assert path.read_bytes() == before
