@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+MAX_ORDERED_ATTRIBUTES = 65_535
+"""The attribute info message holds the next creation order in 16 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """An address range that was reserved before its content was known."""
@@ -254,7 +258,8 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
     Raises
     ------
     LimitError
-        The attributes of the object need more than 16 MiB, the limit of dense storage.
+        The attributes of the object need more than 16 MiB, the limit of dense storage; or there are
+        more than `MAX_ORDERED_ATTRIBUTES` and their order is tracked.
     """
     old = node.attributes.get(attribute.name)
     nbytes = node.attributes_nbytes + attribute.body_nbytes - (0 if old is None else old.body_nbytes)
@@ -265,6 +270,13 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
             path=node.path,
             name=attribute.name,
             nbytes=nbytes,
+        )
+    if old is None and node.track_order and len(node.attributes) == MAX_ORDERED_ATTRIBUTES:
+        raise LimitError(
+            f"{node.path} has {MAX_ORDERED_ATTRIBUTES:,} attributes, the most whose creation order HDF5 tracks; "
+            "leave track_order out",
+            path=node.path,
+            name=attribute.name,
         )
     node.attributes_nbytes = nbytes
     node.attributes[attribute.name] = attribute

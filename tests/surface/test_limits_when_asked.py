@@ -202,3 +202,16 @@ def test_lazy_array_is_not_computed_before_a_limit_is_found(tmp_path: Path) -> N
         streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", array, attrs=attrs)
     assert computed == []
     assert traces(tmp_path) == []
+
+
+def test_65536th_attribute_in_order_is_refused_when_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, track_order=True) as file:
+        for i in range(65_535):
+            file.attrs[f"a{i}"] = np.int8(1)
+        with pytest.raises(errors.LimitError, match="65,535 attributes"):
+            file.attrs["one more"] = 1
+        file.attrs["a7"] = np.int8(2)
+    with h5py.File(path) as found:
+        assert len(found.attrs) == 65_535
+        assert (found.attrs["a7"], found.attrs["a65534"]) == (2, 1)
