@@ -14,6 +14,7 @@ from streamh5.convert import convert
 from streamh5.dataset import Dataset
 from streamh5.errors import StreamH5Error
 from streamh5.file import File, Group
+from streamh5.format.datatype_from_dtype import native_complex_dtype
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.inspection import FileInspection, inspect
 from streamh5.plan.reference import Reference, RegionReference
@@ -57,6 +58,7 @@ __all__ = [
     "errors",
     "from_zarr",
     "inspect",
+    "native_complex_dtype",
     "read_references",
     "salvage",
     "to_fixed_h5",

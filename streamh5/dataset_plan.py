@@ -37,6 +37,9 @@ FILL_VALUE_FIELDS_NBYTES = 6
 MAX_CHUNKS = 2**32 - 1
 """A Fixed Array of that many is 32 GiB of index."""
 
+NATIVE_COMPLEX_VERSION = 5
+"""Version of a datatype message with the complex class in it."""
+
 AUTO = (None, True, "auto")
 
 _OBJECT_MARKS: dict[type, dict[str, type]] = {
@@ -90,6 +93,11 @@ def plan_dataset(
         raise FillValueError(f"{path}: a fill value for dtype {element} cannot be written; leave it out")
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)
+    if libver != "v200" and encode_datatype(element)[0] >> 4 == NATIVE_COMPLEX_VERSION:
+        raise DatatypeError(
+            f"{path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",
+            path=path,
+        )
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
     is_fixed = bounds is None and None not in extents
     if spec.is_kept:
@@ -228,7 +236,8 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         )
     if dtype is not None and np.dtype(dtype).subdtype is not None:
         return np.asarray(data, np.dtype(dtype).base)
-    array = np.asarray(data, dtype)
+    # a masked array stays one: what is masked must not become data unnoticed
+    array: np.ndarray[Any, Any] = (np.ma if np.ma.isMaskedArray(data) else np).asarray(data, dtype)
     if array.dtype == object and not array.dtype.metadata:
         for kind, marks in _OBJECT_MARKS.items():
             if all(isinstance(x, kind) for x in array.ravel()):

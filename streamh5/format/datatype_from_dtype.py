@@ -17,6 +17,7 @@ from streamh5.errors import DatatypeError
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype_class import (
     Array,
+    Complex,
     Compound,
     CompoundMember,
     DatatypeClass,
@@ -46,6 +47,32 @@ _HINTS = {
     "U": "; write it as UTF-8: h5py.string_dtype(), or h5py.string_dtype('utf-8', nbytes)",
     "O": "; say what the objects are: h5py.string_dtype() or h5py.vlen_dtype(...)",
 }
+
+
+NATIVE_COMPLEX = "streamh5_native_complex"
+"""Mark of a complex dtype that is to be the complex datatype of HDF5 2.0."""
+
+
+def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
+    """Return a dtype that is written as the complex datatype of HDF5 2.0, which older libraries do not open.
+
+    Without it, complex numbers are a compound of ``r`` and ``i``, as h5py writes them. Datasets with it need
+    ``libver="v200"``.
+
+    Parameters
+    ----------
+    dtype
+        A complex dtype.
+
+    Raises
+    ------
+    DatatypeError
+        Not a complex dtype.
+    """
+    element: np.dtype[Any] = np.dtype(dtype)
+    if element.kind != "c":
+        raise DatatypeError(f"{element} is not a complex dtype", dtype=element)
+    return np.dtype(element.str, metadata={NATIVE_COMPLEX: True})
 
 
 def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
@@ -149,6 +176,8 @@ def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
     if "ref" in metadata:
         is_region = metadata["ref"].__name__ == "RegionReference"
         return RegionReference() if is_region else ObjectReference()
+    if NATIVE_COMPLEX in metadata:
+        return Complex(_floating_point(np.dtype(f"{dtype.str[0]}f{dtype.itemsize // 2}"), path))
     if "enum" in metadata:
         base_record = _atomic(dtype, path)
         if not isinstance(base_record, FixedPoint):

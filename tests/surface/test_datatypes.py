@@ -253,3 +253,35 @@ def test_all_types_together_are_repacked(tmp_path: Path) -> None:
             file[kind] = value
             file.attrs[kind] = value
     repacks(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("dtype", ["<c8", ">c16", "<c16"])
+def test_native_complex_is_the_type_of_hdf5_2_where_it_is_asked_for(dtype: str, tmp_path: Path) -> None:
+    native = streamh5.native_complex_dtype(dtype)
+    data = np.array([1 + 2j, -0.0, 3j], native)
+    record = np.array([(1j, 2)], [("z", native), ("n", "i4")])
+    with streamh5.File(tmp_path / "a.h5", libver="v200") as file:
+        file["whole"] = data
+        file.create_dataset("chunked", data=data, chunks=(2,), compression="gzip", fillvalue=1j)
+        file["record"] = record
+        file.attrs["a"] = data
+        file["plain"] = data.astype(dtype)
+    streamh5.to_fixed_h5(tmp_path / "b.h5", "/whole", da.from_array(data, chunks=2), libver="v200")
+    for path in (tmp_path / "a.h5", tmp_path / "b.h5"):
+        with h5py.File(path) as found:
+            assert found["whole"].id.get_type().get_class() == h5py.h5t.COMPLEX
+            assert found["whole"].dtype == np.dtype(dtype)
+            assert found["whole"][()].tobytes() == data.tobytes()
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["chunked"][()].tobytes() == data.tobytes()
+        assert found["chunked"].fillvalue == 1j
+        assert found.attrs["a"].tobytes() == data.tobytes()
+        assert found["record"]["z"].tolist() == [1j]
+        assert found["plain"].id.get_type().get_class() == h5py.h5t.COMPOUND
+    for libver in ("v108", "v110"):
+        with streamh5.File(tmp_path / f"{libver}.h5", libver=libver) as file:
+            for value in (data, record):
+                with pytest.raises(errors.DatatypeError, match="v200"):
+                    file["x"] = value
+    with pytest.raises(errors.DatatypeError, match="float64"):
+        streamh5.native_complex_dtype("f8")

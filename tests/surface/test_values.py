@@ -179,3 +179,15 @@ def test_small_data_stands_in_the_header_only(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         file["x"] = np.frombuffer(marker, "u1")
     assert (tmp_path / "a.h5").read_bytes().count(marker) == 1
+
+
+def test_masked_data_is_refused_or_filled_but_not_unmasked(tmp_path: Path) -> None:
+    data = np.ma.masked_array([1, 2, 3], [False, True, False])
+    with streamh5.File(tmp_path / "a.h5") as file:
+        with pytest.raises(errors.BlockError, match="masked"):
+            file.create_dataset("x", data=data)
+        file.create_dataset("filled", data=data, fillvalue=-1)
+        file.create_dataset("plain", data=np.ma.masked_array([1, 2]))
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["filled"][()].tolist() == [1, -1, 3]
+        assert found["plain"][()].tolist() == [1, 2]
