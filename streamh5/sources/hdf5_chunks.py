@@ -78,6 +78,8 @@ def stored_as(source: SourceArray, dataset: Any, request: Request) -> StoredAs:
         raise NotCopiable("its elements lie outside its chunks")
     if dataset.file.userblock_size or dataset.file.driver not in ("sec2", "stdio"):
         raise NotCopiable("the file has a user block, or is not one file on disk")
+    if not hasattr(dataset.id, "chunk_iter"):
+        raise NotCopiable("this HDF5 library does not list chunks; 1.12.3 and later do")
     if not _is_stored_alike(dataset, source.dtype):
         raise NotCopiable(f"its datatype is stored in another way as {source.dtype}")
     filters = _records(dataset)

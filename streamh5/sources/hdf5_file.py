@@ -18,6 +18,7 @@ import numpy as np
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES, as_dtype, plan_dataset
 from streamh5.errors import FilterError, SourceError, SpecError
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.plan.parts import has_references
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
 from streamh5.sources.conversion import Conversion
 from streamh5.sources.dask_blocks import limit_workers
@@ -217,7 +218,7 @@ class _Plan:
                 yield spec
 
     def _add(self, file: h5py.File, path: str, dataset: Any, request: Request) -> None:
-        """Plan a dataset: its value is read now where it is small or kept in memory, else later."""
+        """Plan a dataset: of one value where it is small or holds references, otherwise a target."""
         from h5py import h5d, h5p
 
         plist = dataset.id.get_create_plist()
@@ -232,16 +233,12 @@ class _Plan:
             fill = dataset.fillvalue
         maxshape = None if dataset.maxshape == dataset.shape else dataset.maxshape
         is_whole = dataset.chunks is None and request.chunks_of(path, dataset.shape) is None
-        if "ref" in str(dtype.metadata or "") or (is_whole and _nbytes(dataset) <= MAX_WHOLE_NBYTES):
+        if has_references(dtype) or (is_whole and _nbytes(dataset) <= MAX_WHOLE_NBYTES):
             spec, chain = plan_dataset(
                 path, shape=dataset.shape, dtype=dtype, fillvalue=fill, track_order=order,
                 libver=request.libver, whole=True,
             )  # fmt: skip
-            values = np.zeros(dataset.shape, dataset.dtype)
-            if dataset.size:
-                dataset.read_direct(values) if dataset.shape else values.__setitem__((), dataset[()])
-            value = with_paths(values, file, self._contents.paths)
-            self._values[path] = Target(spec, chain, None, None), value  # type: ignore[arg-type]
+            self._values[path] = Target(spec, chain, None, None), dataset  # type: ignore[arg-type]
             return
         source = SourceArray(
             path,
@@ -274,9 +271,11 @@ class _Plan:
         for path, specs in self._attributes.items():
             for spec in specs:
                 file.session.engine.set_attribute(handles[path].node, spec)
-        for path, (_, value) in self._values.items():
-            if value is not None and value.size:
-                handles[path][()] = value
+        for path, (_, dataset) in self._values.items():
+            if dataset is not None and dataset.size:
+                values = np.empty(dataset.shape, dataset.dtype)
+                values[...] = _read(dataset, path, ())
+                handles[path][()] = with_paths(values, dataset.file, contents.paths)
 
 
 def _nbytes(dataset: Any) -> int:

@@ -126,12 +126,13 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) ->
 
 def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
     """Return an array that only says where its blocks lie; a block takes one element of memory."""
+    element = np.dtype((np.void, dtype.itemsize))  # a dtype of arrays would add dimensions
     return da.map_blocks(
         _hollow_block,
         chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
-        dtype=dtype,
-        meta=np.empty((0,) * len(shape), dtype),
-        element=dtype,
+        dtype=element,
+        meta=np.empty((0,) * len(shape), element),
+        element=element,
     )
 
 

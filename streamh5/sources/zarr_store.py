@@ -275,9 +275,9 @@ def _target(one: ZarrArray, request: Request, *, netcdf: bool = False) -> ArrayT
         dtype = np.dtype("i1")
         fill = None if fill is None else np.int8(fill)
     read = partial(_read, one, dtype)
-    source = SourceArray(
-        one.path, array.shape, dtype, fill, read, array.chunks, one.identity, unit=array.shards
-    )
+    is_regular = array.metadata.zarr_format == 2 or array.metadata.chunk_grid.to_dict()["name"] == "regular"
+    chunks, unit = (array.chunks, array.shards) if is_regular else (None, None)
+    source = SourceArray(one.path, array.shape, dtype, fill, read, chunks, one.identity, unit=unit)
     try:
         stored = _stored_as(one, dtype, request, netcdf=netcdf)
     except NotCopiable as reason:
