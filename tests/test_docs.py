@@ -19,7 +19,7 @@ from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, F
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-EXECUTED = ["quickstart.md", "file-layout.md"]
+EXECUTED = ["quickstart.md", "file-layout.md", "convert.md"]
 
 
 def load(name: str) -> Any:

@@ -82,11 +82,15 @@ ANYWHERE = frozenset({"numpy"})
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
     "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
-    "numcodecs": frozenset({"format", "filters", "reader", "references", "sources"}),  # sources: zarr's CRC-32C
+    "numcodecs": frozenset(
+        {"format", "filters", "reader", "references", "sources"}
+    ),  # sources: zarr's CRC-32C
     # session: its CRC-32, for the journal; sources: checksums of gzip, for zlib streams
     "isal": frozenset({"filters", "reader", "session", "sources"}),
     "deflate": frozenset({"filters"}),
-    "h5py": frozenset({"demo", "references", "verification", "sources"}),  # reads what was written, never writes
+    "h5py": frozenset(
+        {"demo", "references", "verification", "sources"}
+    ),  # reads what was written, never writes
     "tqdm": frozenset({"progress", "demo"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters", "reader"}),
