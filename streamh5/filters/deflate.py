@@ -6,7 +6,7 @@ chosen by measurement (``tests/benchmarks/deflate_levels.py``; table in ``docs/f
 * 0: stored blocks, by zlib.
 * 1 to 4: ISA-L (package ``isal``), about ten times as fast as zlib level 4. Its smallest fast block
   (``MEM_LEVEL_SMALL``) adapts to the planes of a shuffled chunk; files are 1 to 3 % larger than zlib
-  level 4's on measured fields.
+  level 4's on measured fields. In large chunks, noise is stored instead (`deflate_stretches`).
 * 5 to 9: the smaller of libdeflate (package ``deflate``) and of ISA-L with the shortest blocks.
   libdeflate wins on smooth data; short blocks win, by up to a quarter, where values are noise that
   no match describes (photon counts), and cost less than libdeflate does.
@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer
+from streamh5.filters.deflate_stretches import stretches_compressor
 from streamh5.filters.raw_chunk import RawChunk
 
 igzip_lib: Any
@@ -45,6 +46,8 @@ DEFAULT_LEVEL = 4
 # tests/benchmarks/deflate_levels.py
 _ISAL_SETTINGS = {1: (1, "MEM_LEVEL_LARGE"), 2: (1, "MEM_LEVEL_SMALL"), 3: (2, "MEM_LEVEL_SMALL"),
                   4: (2, "MEM_LEVEL_SMALL")}  # fmt: skip
+_Z_MEM_LEVELS = {"MEM_LEVEL_SMALL": 3, "MEM_LEVEL_LARGE": 7}
+"""``isal_zlib.compressobj``'s names for them."""
 _SHORT_BLOCKS = (1, "MEM_LEVEL_MIN")
 _LIBDEFLATE_LEVELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 8: 10, 9: 12}
 
@@ -132,7 +135,7 @@ def _compressor(level: int) -> Callable[[Buffer], Buffer]:
     if level == 0:
         return _zlib_at(0)
     if level <= 4 and igzip_lib is not None:
-        return _isal_at(*_ISAL_SETTINGS[level])
+        return _isal_and_stored_at(*_ISAL_SETTINGS[level])
     if libdeflate is None:
         return _zlib_at(level)
     if level <= 4 or igzip_lib is None:
@@ -148,6 +151,10 @@ def _zlib_at(level: int) -> Callable[[Buffer], Buffer]:
 def _isal_at(level: int, mem_level: str) -> Callable[[Buffer], Buffer]:
     compress, container, memory = igzip_lib.compress, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
     return lambda chunk: compress(chunk, level, container, memory)
+
+
+def _isal_and_stored_at(level: int, mem_level: str) -> Callable[[Buffer], Buffer]:
+    return stretches_compressor(level, getattr(igzip_lib, mem_level), _Z_MEM_LEVELS[mem_level])
 
 
 def _libdeflate_at(level: int) -> Callable[[Buffer], Buffer]:

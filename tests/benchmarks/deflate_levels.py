@@ -1,11 +1,12 @@
 """Speed and ratio of every deflate engine and level: what the tables of docs/filters.md come from.
 
-    python tests/benchmarks/deflate_levels.py [--levels | --shuffle] [--chunk-kib 4096 64 16] [NETCDF ...]
+    python tests/benchmarks/deflate_levels.py [--levels | --shuffle | --noise] [--chunk-kib 4096 64 16] [NETCDF ...]
 
 Each column is one kind of data, byte shuffled as streamh5 does by default; each cell is MB/s of one
 thread and the ratio. Without ``--levels`` rows are the engines' own settings, with it they are
 ``compression_opts`` 1 to 9 beside zlib. ``--shuffle`` prints instead, a kind of data a row, gzip level 4
-without and with shuffle, in chunks of 4 MiB. The float variables of the netCDF files given join the
+without and with shuffle, in chunks of 4 MiB; ``--noise`` the same with ISA-L alone and with noise stored
+(`streamh5.filters.deflate_stretches`). The float variables of the netCDF files given join the
 synthetic columns, one column a file; topography also comes as int16.
 """
 
@@ -95,9 +96,9 @@ def levels() -> Iterator[tuple[str, Encoder]]:
 
 
 def cell(encode: Encoder, chunks: list[Any]) -> str:
-    """Measure one encoder on one kind of data: best of two passes."""
+    """Measure one encoder on one kind of data: best of five passes."""
     seconds = []
-    for _ in range(2):
+    for _ in range(5):
         start = time.perf_counter()
         stored = sum(len(encode(chunk)) for chunk in chunks)
         seconds.append(time.perf_counter() - start)
@@ -121,17 +122,43 @@ def shuffle_on_or_off(data: dict[str, Array]) -> None:
         print(f"| {name} | {cells[0]} | {cells[1]} |", flush=True)
 
 
+def with_noise() -> Iterator[tuple[str, Array]]:
+    """Yield 4 MiB of numbers that were not rounded, for ``--noise``."""
+    rng = np.random.default_rng(2)
+    t = np.linspace(0, 60, 1 << 20)
+    yield "unrounded f4", (280 + 10 * np.sin(3 * t) + rng.normal(0, 0.02, t.size)).astype("f4")
+    half = t[::2]
+    yield "unrounded f8", 280 + 10 * np.sin(3 * half) + rng.normal(0, 0.02, half.size)
+    yield "normal f8", rng.normal(size=half.size)
+    yield "one row again and again f8", np.tile(rng.normal(size=1024), half.size // 1024)
+    yield "random u1", rng.integers(0, 256, 1 << 22).astype("u1")
+
+
+def noise_stored_or_not(data: dict[str, Array]) -> None:
+    """Print the first 4 MiB of shuffled data, compressed by ISA-L alone and with noise stored."""
+    print("| data | ISA-L | noise stored | x as fast |\n| --- | --- | --- | --- |")
+    plain = dict(engines())["isal 2 small"]
+    for name, values in data.items():
+        chunks = chunked(values[: (4 << 20) // values.itemsize], 4 << 20)
+        cells = [cell(encode, chunks) for encode in (plain, Deflate().encode)]
+        slow, fast = (float(text.partition(" ")[0]) for text in cells)
+        print(f"| {name} | {cells[0]} | {cells[1]} | {fast / slow:.2f} |", flush=True)
+
+
 def main() -> None:
     """Print one Markdown table a chunk size."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("netcdf", nargs="*", type=Path)
     parser.add_argument("--levels", action="store_true")
     parser.add_argument("--shuffle", action="store_true")
+    parser.add_argument("--noise", action="store_true")
     parser.add_argument("--chunk-kib", nargs="+", type=int, default=[4096, 64, 16])
     arguments = parser.parse_args()
     data = dict(itertools.chain(synthetic(), *map(real, arguments.netcdf)))
     if arguments.shuffle:
         return shuffle_on_or_off({**data, **dict(more_types())})
+    if arguments.noise:
+        return noise_stored_or_not({**dict(with_noise()), **data})
     for kib in arguments.chunk_kib:
         chunks = {name: chunked(values, kib * 1024) for name, values in data.items()}
         print(f"\n{kib} KiB chunks, MB/s / ratio\n")

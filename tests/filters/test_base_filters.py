@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from isal import igzip_lib
 
 import streamh5.filters.deflate as deflate_module
 from streamh5.errors import BlockError, FilterError
 from streamh5.filters import FilterChain, SlowCodecWarning, chain_from_keywords, deflate_engine
 from streamh5.filters.deflate import Deflate
+from streamh5.filters.deflate_stretches import MIN_CHUNK_NBYTES
 from streamh5.filters.shuffle import Shuffle
 
 DTYPES = ["u1", "<u2", ">i2", "<f4", "<f8", "<c16", "S3", "S5", "S12", "V7", "V24"]
@@ -142,6 +145,60 @@ def test_deflate_at_every_level_is_a_zlib_stream(level: int) -> None:
 def test_deflate_in_another_process_is_the_same_filter() -> None:
     chain = chain_from_keywords(dtype=np.dtype("f4"), chunk_nbytes=64, compression=7, shuffle=True)
     assert pickle.loads(pickle.dumps(chain)) == chain
+
+
+def stretches(*kinds: str, nbytes: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    """One chunk of equal stretches: noise, something to compress, or rows of noise that are all alike."""
+    rng = np.random.default_rng(seed)
+    edges = [nbytes * i // len(kinds) for i in range(len(kinds) + 1)]
+    make = {
+        "noise": lambda n: rng.integers(0, 256, n, np.uint8),
+        "text": lambda n: rng.integers(0, 9, n, np.uint8),
+        "rows": lambda n: np.resize(rng.integers(0, 256, 5000, np.uint8), n),
+    }
+    parts = [make[kind](stop - start) for kind, (start, stop) in zip(kinds, pairwise(edges), strict=True)]
+    return np.concatenate(parts)[np.newaxis]
+
+
+KINDS_OF_STRETCHES = [
+    ("noise", "text"),
+    ("text", "noise"),
+    ("noise", "text", "noise", "text"),
+    ("text", "noise", "text", "noise", "text", "text", "noise", "text"),
+    ("text", "noise", "rows", "noise"),
+]
+
+
+@pytest.mark.parametrize("nbytes", [MIN_CHUNK_NBYTES, MIN_CHUNK_NBYTES + 1, 3_000_017])
+@pytest.mark.parametrize("kinds", KINDS_OF_STRETCHES, ids="-".join)
+@pytest.mark.parametrize("level", [1, 2, 4])
+def test_noise_in_large_chunks_is_stored_and_read_by_h5py(
+    check: Check, kinds: tuple[str, ...], nbytes: int, level: int
+) -> None:
+    rows = stretches(*kinds, nbytes=nbytes)
+    encoded = check(rows, compression="gzip", compression_opts=level).encoded
+    assert encoded.filter_masks is None
+    stored = bytes(encoded.buffers[0])
+    edges = [nbytes * i // len(kinds) for i in range(len(kinds) + 1)]
+    for kind, start in zip(kinds, edges, strict=False):
+        # 1,000 bytes from the middle of a stretch stand in the file as they are where nothing compresses them
+        place = start + nbytes // len(kinds) // 2
+        middle = rows[0, place : place + 1000].tobytes()
+        whole_blocks = any(middle[i : i + 200] in stored for i in range(0, 1000, 200))
+        assert whole_blocks == (kind == "noise"), kind
+
+
+def test_rows_of_noise_that_are_alike_are_compressed(check: Check) -> None:
+    rows = stretches("rows", nbytes=1 << 21)
+    assert check(rows, compression="gzip").encoded.stored_nbytes[0] < rows.size // 2
+
+
+def test_storing_noise_costs_no_size() -> None:
+    t = np.linspace(0, 60, 1 << 19)
+    values = 280 + 10 * np.sin(3 * t) + np.random.default_rng(0).normal(0, 0.02, t.size)
+    shuffled = bytes(Shuffle(8).encode(values.view(np.uint8)))
+    alone = len(igzip_lib.compress(shuffled, 2, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_SMALL))
+    assert len(Deflate(4).encode(shuffled)) < 1.001 * alone
 
 
 @pytest.mark.parametrize("missing", [{"igzip_lib"}, {"libdeflate"}, {"igzip_lib", "libdeflate"}])

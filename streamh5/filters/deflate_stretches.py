@@ -1,0 +1,150 @@
+"""A zlib stream whose stretches of noise are stored blocks, and whose other stretches ISA-L compresses.
+
+The low bytes of measured numbers are often noise; behind shuffle they lie together. A compressor goes
+through noise as slowly as through anything else and gains nothing. Deflate has stored blocks for that
+(RFC 1951, 3.2.4), and a stream may change between the two wherever it likes. Samples of each eighth of a
+chunk, which behind shuffle is a plane, or several, or part of one, decide. Float64 that was not rounded is
+written nearly twice as fast for it, in files of the same size; where there is no noise the samples cost
+1 to 3 % (``tests/benchmarks/deflate_levels.py --noise``; table in ``docs/filters.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamh5.filters.base import Buffer
+
+__all__ = ["MIN_CHUNK_NBYTES", "stretches_compressor"]
+
+MIN_CHUNK_NBYTES = 1 << 20
+"""Smaller chunks are not looked at: the samples would cost more than they bring."""
+
+N_STRETCHES = 8
+N_SAMPLES = 4
+SAMPLE_NBYTES = 1024
+NOISE_ENTROPY_BITS = 7.8
+"""A byte of noise has at least that much (order 2 of Renyi, which is below Shannon's): a code table for it
+gains 2.5 % at most. The samples of a stretch tell it to 0.01."""
+N_ANCHORS = 4
+ANCHOR_NBYTES = 8
+WINDOW_NBYTES = 1 << 15
+"""How far back deflate finds a match."""
+MAX_STORED_BLOCK_NBYTES = 0xFFFF
+
+BLOCK_HEADER_NBYTES = 5
+
+ZLIB_HEADER = b"\x78\x01"
+FINAL_BLOCK = b"\x03\x00"
+"""An empty block with fixed codes: a final block, type 1, end of block."""
+
+Bytes1D = npt.NDArray[np.uint8]
+Run = tuple[bool, int, int]
+"""Is it noise, its first byte, its end."""
+
+
+def stretches_compressor(isal_level: int, mem_level: int, z_mem_level: int) -> Callable[[Buffer], Buffer]:
+    """Return a function that makes a zlib stream of a chunk, outside the GIL.
+
+    Parameters
+    ----------
+    isal_level
+        Level of ISA-L, 0 to 3.
+    mem_level
+        Its ``MEM_LEVEL_...``.
+    z_mem_level
+        The same as a number of ``isal_zlib.compressobj``, 1 to 9.
+    """
+    from isal import igzip_lib, isal_zlib
+
+    zlib_container, no_container = igzip_lib.COMP_ZLIB, igzip_lib.COMP_DEFLATE
+    compress: Callable[..., bytes] = igzip_lib.compress
+
+    def deflated(part: memoryview, *, is_last: bool) -> list[bytes]:
+        if is_last:
+            return [compress(part, isal_level, no_container, mem_level)]
+        deflate: Any = isal_zlib.compressobj(isal_level, wbits=-15, memLevel=z_mem_level)
+        return [deflate.compress(part), deflate.flush(isal_zlib.Z_FULL_FLUSH)]
+
+    def zlib_stream(chunk: Buffer) -> Buffer:
+        view = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8).data
+        runs = _runs(view) if view.nbytes >= MIN_CHUNK_NBYTES else []
+        if not any(noise for noise, _, _ in runs):
+            return compress(chunk, isal_level, zlib_container, mem_level)
+        pieces: list[bytes | Bytes1D] = [ZLIB_HEADER]
+        for noise, start, stop in runs:
+            part = view[start:stop]
+            pieces += [_stored(part)] if noise else deflated(part, is_last=stop == view.nbytes)
+        if runs[-1][0]:
+            pieces.append(FINAL_BLOCK)
+        pieces.append(isal_zlib.adler32(chunk).to_bytes(4, "big"))
+        return _joined(pieces)
+
+    return zlib_stream
+
+
+def _runs(view: memoryview) -> list[Run]:
+    """Stretches of a chunk, neighbours of one kind joined."""
+    edges = [view.nbytes * i // N_STRETCHES for i in range(N_STRETCHES + 1)]
+    kinds = [(_is_noise(view[start:stop]), start, stop) for start, stop in pairwise(edges)]
+    runs = []
+    for kind, group in groupby(kinds, key=lambda run: run[0]):
+        run = list(group)
+        runs.append((kind, run[0][1], run[-1][2]))
+    return runs
+
+
+def _is_noise(stretch: memoryview) -> bool:
+    step = len(stretch) // N_SAMPLES
+    places = [step * i + (step - SAMPLE_NBYTES) // 2 for i in range(N_SAMPLES)]
+    samples = np.frombuffer(b"".join([stretch[place : place + SAMPLE_NBYTES] for place in places]), np.uint8)
+    counts = np.bincount(samples)
+    pairs = len(samples) * (len(samples) - 1)
+    alike = int(counts @ counts) - len(samples)
+    return alike <= pairs * 2**-NOISE_ENTROPY_BITS and not _repeats(stretch)
+
+
+def _repeats(stretch: memoryview) -> bool:
+    """Whether what looks like noise comes again where deflate finds it: in rows that are all alike, say."""
+    for i in range(N_ANCHORS):
+        place = len(stretch) * (2 * i + 1) // (2 * N_ANCHORS)
+        window = bytes(stretch[place : place + WINDOW_NBYTES])
+        if window.find(window[:ANCHOR_NBYTES], 1) > 0:
+            return True
+    return False
+
+
+def _stored(part: memoryview) -> Bytes1D:
+    """Make stored blocks, none of them final."""
+    raw = np.frombuffer(part, np.uint8)
+    n_full, rest = divmod(len(raw), MAX_STORED_BLOCK_NBYTES)
+    width = BLOCK_HEADER_NBYTES + MAX_STORED_BLOCK_NBYTES
+    out = np.empty(n_full * width + (BLOCK_HEADER_NBYTES + rest if rest else 0), np.uint8)
+    full = out[: n_full * width].reshape(n_full, width)
+    full[:, :BLOCK_HEADER_NBYTES] = _block_header(MAX_STORED_BLOCK_NBYTES)
+    full[:, BLOCK_HEADER_NBYTES:] = raw[: n_full * MAX_STORED_BLOCK_NBYTES].reshape(n_full, -1)
+    if rest:
+        last = out[n_full * width :]
+        last[:BLOCK_HEADER_NBYTES] = _block_header(rest)
+        last[BLOCK_HEADER_NBYTES:] = raw[-rest:]
+    return out
+
+
+def _block_header(nbytes: int) -> Bytes1D:
+    """RFC 1951, 3.2.4: not final, type 0, then LEN and its complement."""
+    fields = bytes(1) + nbytes.to_bytes(2, "little") + (nbytes ^ 0xFFFF).to_bytes(2, "little")
+    return np.frombuffer(fields, np.uint8)
+
+
+def _joined(pieces: list[bytes | Bytes1D]) -> Bytes1D:
+    """One buffer; numpy copies outside the GIL, which ``bytes.join`` does not."""
+    out = np.empty(sum(map(len, pieces)), np.uint8)
+    end = 0
+    for piece in pieces:
+        out[end : end + len(piece)] = np.frombuffer(piece, np.uint8)
+        end += len(piece)
+    return out
