@@ -1,8 +1,8 @@
 """The codec calls: as an expert writes them by hand around h5py, and as the limits make them.
 
-Both make exactly the calls into C that streamh5's filters make at the same setting. Around them the
-expert has a strided numpy copy that splits and shuffles a block at once; the limits, which are to
-be as low as can be, have the fastest shuffle that we know and keep its memory.
+The limits make exactly the calls that streamh5's filters make at the same setting, with the fastest shuffle that
+we know, and keep its memory. The expert calls the same codec at the same setting behind a strided numpy copy that
+splits and shuffles a block at once; those who write chunk by chunk (`shuffle_and_deflate`) make the plain call.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Block = NDArray[Any]
     Encode = Callable[[Block, tuple[int, ...]], list[Any]]
 
-__all__ = ["ENCODE", "LIMIT", "chunk_origins"]
+__all__ = ["ENCODE", "LIMIT", "chunk_origins", "shuffle_and_deflate"]
 
 ZSTD_LEVEL = 3
 BLOSC_LEVEL = 5
@@ -64,9 +64,19 @@ def shuffled_chunks(block: Block, chunks: tuple[int, ...]) -> list[Any]:
     return list(np.ascontiguousarray(planes).reshape(n_chunks, -1))
 
 
-def encode_gzip(block: Block, chunks: tuple[int, ...], *, level: int) -> list[Any]:
-    compress = Deflate(level).encode
-    return [compress(chunk) for chunk in shuffled_chunks(block, chunks)]
+def encode_gzip(block: Block, chunks: tuple[int, ...], *, level: int, mem_level: str) -> list[Any]:
+    from isal import igzip_lib
+
+    options = level, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
+    return [igzip_lib.compress(chunk, *options) for chunk in shuffled_chunks(block, chunks)]
+
+
+def shuffle_and_deflate(chunk: Block) -> Any:
+    """One chunk, shuffled by numpy and compressed by ISA-L as its own documentation calls it."""
+    from isal import isal_zlib
+
+    planes = np.ascontiguousarray(np.ascontiguousarray(chunk).view("u1").reshape(-1, chunk.itemsize).T)
+    return isal_zlib.compress(planes, 1)
 
 
 def encode_zstd(block: Block, chunks: tuple[int, ...], *, shuffle: bool) -> list[Any]:
@@ -116,8 +126,8 @@ def _drop_shuffled(block: Block, chunks: tuple[int, ...], *, compress: Callable[
 
 ENCODE: dict[str, Encode] = {
     "none": raw_chunks,
-    "gzip": partial(encode_gzip, level=DEFAULT_LEVEL),
-    "gzip-1": partial(encode_gzip, level=1),
+    "gzip": partial(encode_gzip, level=2, mem_level="MEM_LEVEL_SMALL"),
+    "gzip-1": partial(encode_gzip, level=1, mem_level="MEM_LEVEL_LARGE"),
     "zstd": partial(encode_zstd, shuffle=False),
     "zstd+shuffle": partial(encode_zstd, shuffle=True),
     "blosc-lz4": encode_blosc,
