@@ -93,11 +93,6 @@ def plan_dataset(
         raise FillValueError(f"{path}: a fill value for dtype {element} cannot be written; leave it out")
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)
-    if libver != "v200" and encode_datatype(element)[0] >> 4 == NATIVE_COMPLEX_VERSION:
-        raise DatatypeError(
-            f"{path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",
-            path=path,
-        )
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
     is_fixed = bounds is None and None not in extents
     if spec.is_kept:
@@ -136,15 +131,23 @@ def plan_dataset(
 
 
 def _check_messages(spec: DatasetSpec) -> None:
-    """Refuse what does not fit the object header.
+    """Refuse what does not fit the object header, or what its readers do not open.
 
     Raises
     ------
     LimitError
         A datatype or a fill value that needs more than 65,535 bytes.
+    DatatypeError
+        Native complex numbers for readers older than HDF5 2.0.
     """
+    datatype = encode_datatype(spec.dtype)
+    if spec.libver != "v200" and datatype[0] >> 4 == NATIVE_COMPLEX_VERSION:
+        raise DatatypeError(
+            f"{spec.path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",
+            path=spec.path,
+        )
     fill_nbytes = 0 if spec.fillvalue is None else FILL_VALUE_FIELDS_NBYTES + spec.fillvalue.nbytes
-    for what, nbytes in (("datatype", len(encode_datatype(spec.dtype))), ("fill value", fill_nbytes)):
+    for what, nbytes in (("datatype", len(datatype)), ("fill value", fill_nbytes)):
         if nbytes > MAX_MESSAGE_NBYTES:
             raise LimitError(
                 f"{spec.path}: its {what} needs {nbytes:,} bytes; an HDF5 header holds {MAX_MESSAGE_NBYTES:,}",
