@@ -445,8 +445,10 @@ def test_end_twice_is_harmless(finish: str, tmp_path: Path) -> None:
 
 
 CTRL_C = """
-import sys, time
+import signal, sys, time
 import dask.array as da, numpy as np, streamh5
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 
 def slow(block, block_id=None):
     if block_id == (3,):

@@ -54,6 +54,8 @@ def test_writer_killed_many_times_leaves_old_file_and_is_resumed(tmp_path: Path,
 def start(code: str, path: Path) -> subprocess.Popen[str]:
     """Run code in a process of its own; `path` is its only argument."""
     program = "import sys, time, signal, os, numpy as np, dask.array as da, streamh5\npath = sys.argv[1]\n"
+    # jobs in the background of a shell, and their children, ignore Ctrl-C
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(
         [sys.executable, "-c", program + textwrap.dedent(code), str(path)],
         cwd=ROOT,
