@@ -1,0 +1,64 @@
+"""The README's table: the results on its first screen, taken from ``docs/benchmarks.json``."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks.figures import ratio_of, seconds_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["put_table"]
+
+BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
+OURS = "streamh5 gzip"
+COLUMNS = {"a": "4 MiB chunks", "b": "64 KiB chunks", "c": "16 KiB chunks"}
+ROWS = {
+    OURS: "**streamh5** (gzip)",
+    "to_hdf5 gzip-4": "`da.to_hdf5` (gzip-4)",
+    "xarray netcdf4 gzip-4": "`xarray.to_netcdf` (zlib-4)",
+    "zarr default": "zarr (zstd, its default)",
+    "zarr sharded default": "zarr, sharded",
+    "h5py direct chunks gzip": "h5py, direct chunks from threads, as an expert would",
+    "limit gzip": "*the compressor alone, on both cores*",
+}
+
+
+def _cells(work: dict[str, Any], name: str) -> tuple[str, str]:
+    timings = work["timings"].get(name)
+    if not timings:
+        return "", ""
+    rate = f"{median(t['nbytes'] / seconds_of(t, durable=False) for t in timings) / 1e6:.0f}"
+    if name == OURS:
+        return f"**{rate}**", ""
+    ratio = ratio_of(work, OURS, name, durable=False)
+    if ratio is None:
+        return rate, ""
+    if name.startswith("limit"):
+        return f"*{rate}*", f"*{ratio.median:.2f} x*"
+    return rate, f"{ratio.median:.{0 if ratio.median >= 5 else 1}f} x"
+
+
+def table_of(works: dict[str, Any]) -> str:
+    """Rates in MB/s, and how many times as fast streamh5 is, as a Markdown table."""
+    shown = [name for name in COLUMNS if name in works]
+    lines = [
+        "| | " + " | ".join(f"{COLUMNS[name]} |" for name in shown) + " |",
+        "|---|" + "---:|---:|" * len(shown),
+    ]
+    for name, title in ROWS.items():
+        cells = [cell for work in shown for cell in _cells(works[work], name)]
+        if any(cells):
+            lines.append("| " + " | ".join([title, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def put_table(works: dict[str, Any], page: Path) -> None:
+    """Put the table between the marks of `page`; what stands before and behind it there stays."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    old, _, after = rest.partition(END)
+    head, _, tail = old.strip().partition("\n|")
+    tail = tail.rpartition("|\n")[2]
+    page.write_text(f"{before}{BEGIN}\n{head.strip()}\n\n{table_of(works)}\n\n{tail.strip()}\n{END}{after}")
