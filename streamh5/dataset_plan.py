@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import (
+    BlockError,
     ChunkShapeError,
     DatatypeError,
     FillValueError,
@@ -19,6 +20,7 @@ from streamh5.errors import (
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
+from streamh5.plan.block_value import as_block
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
@@ -39,8 +41,6 @@ MAX_CHUNKS = 2**32 - 1
 
 NATIVE_COMPLEX_VERSION = 5
 """Version of a datatype message with the complex class in it."""
-
-AUTO = (None, True, "auto")
 
 _OBJECT_MARKS: dict[type, dict[str, type]] = {
     str: {"vlen": str},
@@ -94,19 +94,10 @@ def plan_dataset(
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
-    is_fixed = bounds is None and None not in extents
-    if spec.is_kept:
-        if not is_fixed or wants_filters or chunks not in AUTO or alloc_time is not None:
-            raise SpecError(
-                f"{path}: references are stored whole, as their addresses are known at the end; give a shape and data, "
-                "without chunks, filters, maxshape and alloc_time",
-                path=path,
-            )
-        return spec, FilterChain((), 0)
-    is_small = is_fixed and spec.value_nbytes <= MAX_WHOLE_NBYTES
-    if not extents or (whole and chunks is None and not wants_filters and is_small):
-        if not extents and chunks not in AUTO:
-            raise ChunkShapeError(f"{path} is a scalar, which has no chunks; leave chunks={chunks!r} out")
+    can_be_whole = not wants_filters and bounds is None and None not in extents
+    if spec.is_kept and alloc_time is not None:
+        can_be_whole = False
+    if _is_whole(spec, chunks, can_be_whole=can_be_whole, small_data=whole):
         return spec, FilterChain((), 0)
     spec = replace(spec, chunks=_chunks(chunks, spec))
     _check_grid(spec)
@@ -128,6 +119,36 @@ def plan_dataset(
             "fletcher32 and maxshape out, or alloc_time"
         )
     return replace(spec, filters=chain.records, is_early=is_early and 0 not in extents), chain
+
+
+def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool, small_data: bool) -> bool:
+    """Whether data is stored whole, without chunks: where it must be, and small data unless asked otherwise.
+
+    Raises
+    ------
+    SpecError
+        It must be, and something was asked for that needs chunks.
+    """
+    is_open = chunks is None or isinstance(chunks, bool) or (isinstance(chunks, str) and chunks == "auto")
+    if spec.is_kept and not (can_be_whole and is_open):
+        raise SpecError(
+            f"{spec.path}: references are stored whole, as their addresses are known at the end; give a shape and "
+            "data, without chunks, filters, maxshape and alloc_time",
+            path=spec.path,
+        )
+    if not spec.shape and not is_open:
+        raise ChunkShapeError(
+            f"{spec.path} is a scalar, which has no chunks; leave chunks={chunks!r} out", chunks=chunks
+        )
+    if chunks is False and spec.shape and not can_be_whole:
+        raise ChunkShapeError(
+            f"{spec.path}: chunks=False stores data in one piece, which has no filters and no room to grow; leave it "
+            "out, or compression, shuffle, fletcher32, scaleoffset and maxshape",
+            chunks=chunks,
+        )
+    if spec.is_kept or not spec.shape or chunks is False:
+        return True
+    return small_data and chunks is None and can_be_whole and spec.value_nbytes <= MAX_WHOLE_NBYTES
 
 
 def _check_messages(spec: DatasetSpec) -> None:
@@ -232,15 +253,22 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         A dask collection.
     DatatypeError
         A dtype that cannot be written.
+    BlockError
+        Not a regular array, or values that the dtype cannot hold.
     """
     if hasattr(data, "__dask_graph__"):
         raise SpecError(
             f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)"
         )
-    if dtype is not None and np.dtype(dtype).subdtype is not None:
-        return np.asarray(data, np.dtype(dtype).base)
-    # a masked array stays one: what is masked must not become data unnoticed
-    array: np.ndarray[Any, Any] = (np.ma if np.ma.isMaskedArray(data) else np).asarray(data, dtype)
+    element = None if dtype is None else as_dtype(dtype, path)
+    if np.ma.isMaskedArray(data):  # stays one: what is masked must not become data unnoticed
+        return np.ma.asarray(data)
+    if element is not None:
+        return as_block(data, element.base, path=path)
+    try:
+        array: np.ndarray[Any, Any] = np.asarray(data)
+    except ValueError as error:
+        raise BlockError(f"{path}: data is not a regular array: {error}", path=path) from error
     if array.dtype == object and not array.dtype.metadata:
         for kind, marks in _OBJECT_MARKS.items():
             if all(isinstance(x, kind) for x in array.ravel()):

@@ -109,10 +109,11 @@ class Group:
         dtype
             Anything numpy takes; the dtype of `data`, else float32, by default.
         data
-            Array-like to write at once.
+            Array-like to write at once; an `h5py.Empty` makes a null dataspace.
         chunks
             Chunk shape. True or ``"auto"`` pick one of 1 to 8 MiB; so does None, but data of up to
-            64 KiB without filters is then stored whole, without chunks.
+            64 KiB without filters is then stored whole, without chunks. False stores data of any size
+            whole; it is kept in memory until the file is closed.
         maxshape
             Extents up to which readers may resize the dataset later; None in it for unlimited, True
             for unlimited everywhere. By default the dimensions are fixed once the file is closed.
@@ -145,6 +146,8 @@ class Group:
         """
         self._file.session.check_open()
         path = self._absolute(name)
+        if data is not None and shape is None and getattr(data, "shape", ()) is None:  # h5py.Empty
+            dtype, data = data.dtype if dtype is None else dtype, None
         array = None if data is None else as_array(data, dtype, path)
         spec, chain = plan_dataset(
             path,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import DatatypeError
+from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype import Datatype, datatype_class
 from streamh5.format.datatype_class import (
@@ -147,9 +148,7 @@ def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
         raise _refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
     if not isinstance(base, np.dtype) or base.hasobject or array.dtype == base:
         return array
-    if len(array) and not np.can_cast(array.dtype, base, "same_kind"):
-        raise _refusal(f"a sequence of {array.dtype} where {base} is expected", path)
-    return array.astype(base)
+    return array.astype(base) if not len(array) else np.asarray(cast_elements(array, base, path=path))
 
 
 def _encode_variable_length(

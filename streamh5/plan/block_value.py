@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, DatatypeError
+from streamh5.format.cast import cast_elements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["as_arrays", "as_block"]
 
@@ -18,7 +22,8 @@ def as_block(
 
     Arrays of a GPU (with ``get``) are copied to the host, sparse arrays (with ``todense``) become
     dense. A masked array becomes a plain one when nothing in it is masked; masked elements become
-    the fill value when one was given for the dataset.
+    the fill value when one was given for the dataset. For sequences of variable length, the last
+    dimension of an array of numbers is the sequence, as in h5py.
 
     Parameters
     ----------
@@ -34,41 +39,31 @@ def as_block(
     Raises
     ------
     BlockError
-        Masked elements and no fill value, not a regular array, or a dtype whose values `dtype`
-        cannot hold (numpy's "same_kind" casting).
+        Masked elements and no fill value, not a regular array, or a value that `dtype` cannot hold
+        but for the rounding of floats.
     """
     if hasattr(value, "todense") and not isinstance(value, np.ndarray):
         value = value.todense()
     if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
         value = value.get()
-    if isinstance(value, np.ma.MaskedArray):
-        if not np.ma.is_masked(value):
-            value = value.data
-        elif fillvalue is not None:
-            value = value.filled(fillvalue.item())
-        else:
-            raise BlockError(
-                f"{path}: a block has {int(np.ma.getmaskarray(value).sum()):,} masked elements and the dataset no fill "
-                "value; pass fillvalue=..., or fill them first with dask.array.ma.filled",
-                path=path,
-            )
     try:
-        block = np.asarray(value)
-    except ValueError as error:
-        raise BlockError(f"{path}: a block is not a regular array: {error}", path=path) from error
-    if block.dtype == dtype:
-        return block
-    if not hasattr(value, "dtype") and _holds(block, dtype):
-        return block.astype(dtype)  # numbers and lists have no dtype of their own: their values count
-    if not np.can_cast(block.dtype, dtype, casting="same_kind"):
+        if isinstance(value, np.ma.MaskedArray):
+            return _unmasked(value, dtype, path, fillvalue)
+        block = _as_array(value, dtype)
+        if not hasattr(value, "dtype") and _holds(block, dtype):
+            return block.astype(dtype)  # numbers and lists have no dtype of their own: their values count
+        return np.asarray(cast_elements(block, dtype))
+    except DatatypeError as error:
         raise BlockError(
-            f"{path}: a block of dtype {block.dtype} cannot be stored as {dtype} without loss; "
-            f"convert it first, for example with .astype({str(dtype)!r})",
+            f"{path}: a block of dtype {getattr(value, 'dtype', type(value).__name__)} cannot be stored as {dtype} "
+            f"without loss: {error}; convert it first, for example with .astype({str(dtype)!r})",
             path=path,
-            block_dtype=block.dtype,
             dtype=dtype,
-        )
-    return block.astype(dtype)
+        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, BlockError):
+            raise
+        raise BlockError(f"{path}: a block is not a regular array of {dtype}: {error}", path=path) from error
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:
@@ -102,9 +97,61 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
     return elements.reshape(whole.shape[:n_outer])
 
 
+def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return an array-like as an array; Python's tuples become structured values, lists sequences."""
+    marks: Mapping[str, Any] = dtype.metadata or {}
+    vlen = marks.get("vlen")
+    if vlen is not None and vlen not in (str, bytes):
+        return _sequences(value)
+    if dtype.names is not None and not hasattr(value, "dtype"):
+        return np.asarray(value, dtype)
+    return np.asarray(value)
+
+
+def _sequences(value: Any) -> np.ndarray[Any, Any]:
+    """Return an object array of 1-d arrays; one of numbers has them along its last dimension."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        array = np.empty(len(value), object)
+        for i, one in enumerate(value):
+            array[i] = np.asarray(one)
+    if array.dtype == object or not array.ndim:
+        return array
+    sequences = np.empty(array.shape[:-1], object)
+    for index in np.ndindex(sequences.shape):
+        sequences[index] = array[index]
+    return sequences
+
+
+def _unmasked(
+    value: np.ma.MaskedArray[Any, Any],
+    dtype: np.dtype[Any],
+    path: str,
+    fillvalue: np.ndarray[Any, Any] | None,
+) -> np.ndarray[Any, Any]:
+    """Return a masked array without its mask."""
+    mask = np.ma.getmaskarray(value)
+    fields = np.ascontiguousarray(mask).view(bool).reshape(*mask.shape, -1)
+    is_masked = fields.any(axis=-1)
+    if not is_masked.any():
+        return np.asarray(cast_elements(value.data, dtype))
+    if fillvalue is None:
+        raise BlockError(
+            f"{path}: a block has {int(is_masked.sum()):,} masked elements and the dataset no fill value; pass "
+            "fillvalue=..., or fill them first with dask.array.ma.filled",
+            path=path,
+        )
+    if mask.dtype.names is not None:
+        return np.asarray(cast_elements(value.filled(fillvalue.item()), dtype))
+    block: np.ndarray[Any, Any] = np.full(value.shape, fillvalue, dtype)
+    block[~is_masked] = cast_elements(value.data[~is_masked], dtype)
+    return block
+
+
 def _holds(block: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
     """Whether `dtype` holds the values of a block of numbers exactly."""
-    if block.dtype.kind not in "biu" or dtype.kind not in "biufc":
+    if block.dtype.kind not in "biuf" or dtype.kind not in "biufc":
         return False
     with np.errstate(all="ignore"):
         return bool(np.array_equal(block.astype(dtype), block))

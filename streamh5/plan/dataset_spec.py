@@ -123,7 +123,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     facts = {"fillvalue": fillvalue, "dtype": dtype}
     hint = f"{path}: fill value {fillvalue!r} cannot be held by dtype {dtype}"
     try:
-        given = np.asarray(fillvalue)
+        given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)
         if given.ndim != 0:
             raise FillValueError(
                 f"{path}: the fill value must be a scalar, not an array of shape {given.shape}", **facts

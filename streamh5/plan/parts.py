@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import DatatypeError
+from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
@@ -130,9 +131,11 @@ def _reference(
 def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
     if value is None or (isinstance(value, int) and value == 0):  # an element that was never set
         value = []
-    items = np.asarray(value, None if dtype.hasobject else dtype)
+    items = np.asarray(value)
     if items.ndim != 1:
         raise DatatypeError(f"a sequence of shape {items.shape} where 1-d ones are expected", path=path)
+    if not dtype.hasobject:
+        items = cast_elements(items, dtype, path=path) if len(items) else items.astype(dtype)
     return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
 
 

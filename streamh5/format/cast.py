@@ -1,0 +1,94 @@
+"""Values of another dtype -> elements of the dtype of a dataset, when nothing but rounding happens to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streamh5.errors import DatatypeError
+
+
+def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: str = "") -> Any:
+    """Return `values` as `dtype`.
+
+    Integers become integers of any width that hold them, floats any floats that reach as far, text and
+    bytes longer ones, times other units that count them exactly, fields the fields of the same names.
+
+    Parameters
+    ----------
+    values
+        Array of any shape.
+    dtype
+        What is wanted, without dimensions of its own.
+    path
+        Name of the field that the values are, for messages.
+
+    Returns
+    -------
+    ndarray
+        `values` itself when it is of that dtype already.
+
+    Raises
+    ------
+    DatatypeError
+        A value would become another one.
+    """
+    if values.dtype == dtype:
+        return values
+    if dtype.names is not None and values.dtype.names is not None:
+        return _cast_fields(values, dtype, path)
+    are_integers = values.dtype.kind in "iu" and dtype.kind in "iu"
+    if not are_integers and not np.can_cast(values.dtype, dtype, "same_kind"):
+        raise _refusal(f"{values.dtype} where {dtype} is expected", path)
+    with np.errstate(all="ignore"):
+        result = values.astype(dtype)
+    # numpy calls a cast to a finer unit of time safe, whether or not the time can be counted in it
+    if values.size and (dtype.kind in "mM" or not np.can_cast(values.dtype, dtype, "safe")):
+        _check_kept(values, result, path)
+    return result
+
+
+def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> np.ndarray[Any, Any]:
+    """Cast field by field: numpy would go by their order and not by their names."""
+    if values.dtype.names != dtype.names:
+        raise _refusal(f"it has the fields {values.dtype.names}, the dataset {dtype.names}", path)
+    result = np.zeros(values.shape, dtype)
+    for name in dtype.names or ():
+        given, wanted = values.dtype[name], dtype[name]
+        inner = f"{path}.{name}" if path else name
+        if given.shape != wanted.shape:
+            raise _refusal(f"its arrays of shape {given.shape} are no arrays of shape {wanted.shape}", inner)
+        result[name] = cast_elements(values[name], wanted.base, path=inner)
+    return result
+
+
+def _check_kept(given: np.ndarray[Any, Any], result: np.ndarray[Any, Any], path: str) -> None:
+    """Refuse what an unsafe cast of the same kind has changed."""
+    from_kind, kind = given.dtype.kind, result.dtype.kind
+    if from_kind in "iu" and kind in "iu":
+        least, most, bounds = int(given.min()), int(given.max()), np.iinfo(result.dtype)
+        if least < bounds.min or most > bounds.max:
+            raise _refusal(
+                f"its values reach from {least} to {most}, those of {result.dtype} from {bounds.min} to {bounds.max}",
+                path,
+            )
+    elif from_kind in "iufc" and kind in "fc":
+        n_lost = int(np.count_nonzero(np.isfinite(given) & ~np.isfinite(result)))
+        if n_lost:
+            raise _refusal(f"{n_lost:,} of its values are too large for {result.dtype}", path)
+    elif kind == "S" and from_kind == "S":
+        if not (result == given).all():
+            raise _refusal(
+                f"its text of up to {given.dtype.itemsize} bytes does not fit {result.dtype}", path
+            )
+    elif kind == from_kind and kind in "mM":
+        back = result.astype(given.dtype)
+        if not ((back == given) | (np.isnat(back) & np.isnat(given))).all():
+            raise _refusal(f"{result.dtype} cannot count its times of {given.dtype}", path)
+    elif result.dtype.type is np.void and result.dtype.itemsize < given.dtype.itemsize:
+        raise _refusal(f"its {given.dtype.itemsize} bytes do not fit {result.dtype}", path)
+
+
+def _refusal(message: str, path: str) -> DatatypeError:
+    return DatatypeError(f"field {path!r}: {message}" if path else message, path=path)

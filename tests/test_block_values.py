@@ -1,0 +1,189 @@
+"""Blocks of another dtype than the dataset's: stored when no value changes, refused otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+
+POINT = np.dtype([("x", "i1"), ("y", [("z", "f4", (2,))])])
+WIDE_POINT = np.dtype([("x", "i8"), ("y", [("z", "f8", (2,))])])
+
+
+def wide_points(x: int, z: float = 0.5) -> Any:
+    values = np.zeros(4, WIDE_POINT)
+    values["x"] = x
+    values["y"]["z"] = z
+    return values
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block"),
+    [
+        ("i4", np.array([1, 2**31, 3, 4])),
+        ("i4", np.array([-(2**31) - 1, 0, 0, 0])),
+        ("u1", np.array([0, 256, 0, 0], "u2")),
+        ("u8", np.array([0, -1, 0, 0])),
+        ("i8", np.array([2**63, 0, 0, 0], "u8")),
+        (">i2", np.array([0, 32_768, 0, 0], ">i4")),
+        ("i4", [1, 2**31, 3, 4]),
+        ("i4", [1, 2.5, 3, 4]),
+        ("f4", np.array([1, 1e39, 3, 4])),
+        ("f2", np.array([1, 65_536, 3, 4])),
+        ("c8", np.array([1, 1e39j, 3, 4])),
+        ("S3", np.array([b"abc", b"abcd", b"", b""])),
+        ("S3", [b"abc", b"abcd", b"", b""]),
+        ("V3", np.zeros(4, "V4")),
+        ("M8[s]", np.array(["2000-01-01T00:00:00.5"] * 4, "M8[ms]")),
+        ("M8[ns]", np.array(["9999-01-01"] * 4, "M8[D]")),
+        ("m8[h]", np.array([30, 60, 60, 60], "m8[m]")),
+        (POINT, wide_points(128)),
+        (POINT, wide_points(1, 1e39)),
+        (POINT, np.zeros(4, [("y", "i1"), ("x", "f4")])),
+        (POINT, np.zeros(4, [("x", "i1"), ("y", [("z", "f4", (3,))])])),
+        (h5py.vlen_dtype("i2"), [[1], [40_000], [], []]),
+    ],
+    ids=str,
+)
+def test_value_that_the_dtype_cannot_hold_is_refused(dtype: Any, block: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        chunked = file.create_dataset("chunked", (4,), dtype, chunks=(2,))
+        whole = file.create_dataset("whole", (4,), dtype)
+        rows = file.create_dataset("rows", (None,), dtype, chunks=(2,))
+        for write in (
+            lambda: chunked.__setitem__(..., block),
+            lambda: whole.__setitem__(..., block),
+            lambda: rows.append(block),
+            lambda: file.create_dataset("data", data=block, dtype=dtype),
+        ):
+            with pytest.raises((errors.BlockError, errors.DatatypeError)):
+                write()
+        if dtype != h5py.vlen_dtype("i2"):  # sequences are looked at when they are stored
+            assert "data" not in file
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["chunked"].id.get_num_chunks() == 0
+        assert found["rows"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block"),
+    [
+        ("i4", np.array([-(2**31), 2**31 - 1, 0, 1])),
+        ("u8", np.array([0, 2**63 - 1, 1, 2])),
+        ("i8", np.array([0, 2**63 - 1, 1, 2], "u8")),
+        (">u2", np.array([0, 65_535, 1, 2])),
+        ("i4", [1.0, 2.0, 3.0, -4.0]),
+        ("f4", np.array([0.1, np.inf, np.nan, -1e38])),
+        ("S3", np.array([b"abc", b"ab", b"", b"c"], "S8")),
+        ("M8[s]", np.array(["2000-01-01", "NaT", "1970-01-01", "1000-01-01"], "M8[ms]")),
+        (POINT, wide_points(-128, 0.25)),
+        (POINT, [(1, ([0.5, 2.0],)), (2, ([1.0, 1.0],)), (3, ([0, 0],)), (-4, ([9, 9],))]),
+    ],
+    ids=str,
+)
+def test_value_that_the_dtype_holds_is_read_back(dtype: Any, block: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("chunked", (4,), dtype, chunks=(2,), compression="gzip")[...] = block
+        file.create_dataset("rows", (None,), dtype, chunks=(2,)).append(block)
+        if not isinstance(block, list):
+            file.create_dataset("data", data=block, dtype=dtype)
+    expected = np.array(block, dtype)
+    with h5py.File(tmp_path / "a.h5") as found:
+        for name in found:
+            values = found[name].astype(dtype)[...] if expected.dtype.kind == "M" else found[name][...]
+            np.testing.assert_array_equal(values, expected)
+
+
+def test_blocks_of_a_dask_array_that_are_wider_than_it_says(tmp_path: Path) -> None:
+    def widened(values: Any) -> Any:
+        return values.astype("i8") + 2**31
+
+    x = da.zeros((8,), chunks=(4,), dtype="i4")
+    lie = x.map_blocks(widened, dtype="i4", meta=np.empty(0, "i4"))
+    with pytest.raises(errors.BlockError, match="values reach from 2147483648"):
+        streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", lie)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sequences_are_given_as_h5py_takes_them(tmp_path: Path) -> None:
+    kind = h5py.vlen_dtype("i4")
+
+    def fill(file: Any, append: bool) -> None:
+        x = file.create_dataset("x", (5,), kind, chunks=(1,))
+        x[0] = [1, 2, 3]
+        x[1] = np.array([4, 5])
+        x[2:4] = [[6], [7, 8]]
+        file.create_dataset("same", (2,), kind, chunks=(2,))[...] = np.arange(6, dtype="i4").reshape(2, 3)
+        if append:
+            rows = file.create_dataset("rows", (None,), kind, chunks=(2,))
+            rows.append([1, 2])
+            rows.append([[3], [4, 5]])
+
+    with streamh5.File(tmp_path / "a.h5") as file:
+        fill(file, append=True)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        fill(file, append=False)
+    with h5py.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5") as theirs:
+        for name in ("x", "same"):
+            assert [part.tolist() for part in ours[name]] == [part.tolist() for part in theirs[name]]
+        assert [part.tolist() for part in ours["rows"]] == [[1, 2], [3], [4, 5]]
+
+
+def test_masked_records_become_the_fill_value_field_by_field(tmp_path: Path) -> None:
+    kind = np.dtype([("a", "i4"), ("b", "f8")])
+    data = np.ma.array(np.ones(4, kind), mask=[(0, 1), (0, 0), (1, 1), (0, 0)])
+    with streamh5.File(tmp_path / "a.h5") as file:
+        bare = file.create_dataset("bare", (4,), kind, chunks=(2,))
+        with pytest.raises(errors.BlockError, match="2 masked elements"):
+            bare[...] = data
+        bare[...] = np.ma.array(np.ones(4, kind))
+        file.create_dataset("x", (4,), kind, chunks=(2,), fillvalue=(7, 8.5))[...] = data
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][...].tolist() == [(1, 8.5), (1, 1.0), (7, 8.5), (1, 1.0)]
+        assert found["x"].fillvalue.tolist() == (7, 8.5)
+        assert found["bare"][...].tolist() == [(1, 1.0)] * 4
+
+
+def test_masked_values_of_another_dtype_become_the_fill_value(tmp_path: Path) -> None:
+    data = np.ma.array([1, 2**40, 3], mask=[0, 1, 0])  # what is masked need not fit
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", (3,), "u1", chunks=(2,), fillvalue=255)[...] = data
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][...].tolist() == [1, 255, 3]
+
+
+def test_ragged_data_is_refused(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for dtype in (None, "i4"):
+            with pytest.raises(errors.BlockError, match="not a regular array"):
+                file.create_dataset("x", data=[[1], [2, 3]], dtype=dtype)
+
+
+def test_empty_of_h5py_makes_a_null_dataspace(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", data=h5py.Empty("f4"))
+        file["y"] = h5py.Empty("S7")
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][()] == h5py.Empty("f4")
+        assert found["y"][()] == h5py.Empty("S7")
+
+
+def test_chunks_false_stores_data_in_one_piece(tmp_path: Path) -> None:
+    data = np.arange(50_000, dtype="i4")
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", data=data, chunks=False)
+        with pytest.raises(errors.ChunkShapeError, match="chunks=False stores data in one piece"):
+            file.create_dataset("y", (10,), "i4", chunks=False, compression="gzip")
+        with pytest.raises(errors.ChunkShapeError, match="chunks=False stores data in one piece"):
+            file.create_dataset("y", (None,), "i4", chunks=False)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].chunks is None
+        assert found["x"].id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+        np.testing.assert_array_equal(found["x"][...], data)
