@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -116,8 +117,9 @@ class Session:
         self._started = time.perf_counter()
         self._n_datasets = 0
         self._give_up = sink.suspend if keep else sink.abort
+        self._process = os.getpid()
         # a session that is dropped without close ends as one that failed
-        self._finalizer = weakref.finalize(self, self._give_up)
+        self._finalizer = weakref.finalize(self, _give_up_in, self._process, self._give_up)
         self._recovery = recovery
         if existing is not None:
             self.engine.extend_file(existing.root, existing.end_of_file)
@@ -147,10 +149,15 @@ class Session:
         Raises
         ------
         StateError
-            The file is closed, or was given up after an error.
+            The file is closed, or was given up after an error, or another process has it open.
         """
         if self._state != "open":
             raise StateError(f"{self.sink.name} is {self._state}; open a new File to write more")
+        if self._process != os.getpid():
+            raise StateError(
+                f"{self.sink.name} is written by process {self._process}, of which this one ({os.getpid()}) is a fork "
+                "without its threads; write there, or give each process a file of its own"
+            )
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
         """Add a group."""
@@ -328,6 +335,8 @@ class Session:
 
         A failure on the way gives the write up (`abort`) and is raised.
         """
+        if self.summary is None:
+            self.check_open()  # before the lock, which a thread may have held when the process was forked
         with self._lock:
             if self.summary is not None:
                 return self.summary
@@ -355,9 +364,15 @@ class Session:
             return self.summary
 
     def abort(self) -> None:
-        """Give the write up: nothing is published, the destination stays as it was."""
+        """Give the write up: nothing is published, the destination stays as it was.
+
+        In a fork of the process that writes, nothing happens: the write is the other's.
+        """
         if self._state == "open":
             self._state = "given up"
+            if self._process != os.getpid():
+                self._finalizer.detach()
+                return
             # the sink first: it waits for writes in progress and refuses later ones
             self._give_up()
             self._end()
@@ -384,3 +399,9 @@ class Session:
         raise StateError(
             f"the write to {self.sink.name} lives in this process; use the threaded or the synchronous scheduler"
         )
+
+
+def _give_up_in(process: int, give_up: Callable[[], None]) -> None:
+    """Give a write up, but not from a fork of the process that writes."""
+    if process == os.getpid():
+        give_up()
