@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from dask import config
 from dask.callbacks import Callback
+from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 import streamh5
@@ -94,7 +95,7 @@ def test_delayed_does_nothing_before_it_is_computed_and_shares_work_with_others(
     x = da.zeros((8,), chunks=(4,)).map_blocks(costly, dtype="f8", meta=np.empty(0))
     first = x.to_fixed_h5(tmp_path / "a.h5", "/x", compute=False)
     second = (x + 1).to_fixed_h5(tmp_path / "b.h5", "/x", compute=False)
-    assert type(first).__name__ == "Delayed"
+    assert isinstance(first, Delayed)
     assert (traces(tmp_path), calls) == ([], [])
     summaries = dask.base.compute(first, second)
     assert [summary.n_chunks for summary in summaries] == [2, 2]
@@ -127,11 +128,30 @@ def test_delayed_that_fails_leaves_nothing_and_can_be_computed_again(tmp_path: P
     write = x.to_fixed_h5(tmp_path / "a.h5", "/x", compute=False)
     with pytest.raises(ZeroDivisionError):
         write.compute(scheduler="synchronous")
+    assert traces(tmp_path) == []
     is_broken[0] = False
     summary = write.compute(scheduler="synchronous")
     assert summary.n_missing == 0
     assert traces(tmp_path) == ["a.h5"]
     np.testing.assert_array_equal(read(tmp_path / "a.h5"), np.ones(40))
+
+
+def test_delayed_keeps_what_it_was_asked_of_the_scheduler(tmp_path: Path) -> None:
+    threads = set()
+
+    def source(block: NDArray[Any]) -> NDArray[Any]:
+        threads.add(threading.current_thread().name)
+        return block
+
+    x = da.zeros((40,), chunks=(1,)).map_blocks(source, dtype="f8", meta=np.empty(0))
+    x.to_fixed_h5(tmp_path / "a.h5", "/x", compute=False, scheduler="synchronous").compute()
+    assert threads == {threading.current_thread().name}
+    threads.clear()
+    x.to_fixed_h5(tmp_path / "b.h5", "/x", compute=False, max_memory=(64 << 20) + 30).compute()
+    assert len(threads) == 1
+    with pytest.raises(SchedulerError, match="processes"):
+        x.to_fixed_h5(tmp_path / "c.h5", "/x", compute=False).compute(scheduler="processes")
+    assert traces(tmp_path) == ["a.h5", "b.h5"]
 
 
 def test_delayed_that_fails_and_is_dropped_leaves_nothing(tmp_path: Path) -> None:

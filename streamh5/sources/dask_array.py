@@ -175,7 +175,7 @@ def to_fixed_h5(
         | {"references": references},
         progress=progress,
     )
-    return write.compute(**compute_kwargs) if compute else write.delayed()
+    return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
 def array_to_fixed_h5(

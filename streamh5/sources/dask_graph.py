@@ -141,6 +141,17 @@ class Write:
                     error.add_note("what is written is kept: call again with resume=True to go on")
             raise
 
+    def run(self, compute_kwargs: dict[str, Any]) -> WriteSummary:
+        """Check the scheduler, then write the file.
+
+        Raises
+        ------
+        SchedulerError
+            See `check_scheduler`.
+        """
+        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in self._targets])
+        return self.compute(**compute_kwargs)
+
     def _collected(self) -> _Collected:
         """Return one task for each block of each array, which enters its records in the chunk table.
 
@@ -197,14 +208,35 @@ class Write:
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
 
-    def delayed(self) -> Delayed:
-        """Return the whole write as one task, with the arrays' own optimisation done."""
+    def anew(self) -> Write:
+        """Return the same write, not begun."""
+        return Write(
+            self._path,
+            self._targets,
+            self._prepare,
+            mode=self._mode,
+            options=self._options,
+            progress=self._show,
+        )
+
+    def delayed(self, **compute_kwargs: Any) -> Delayed:
+        """Return the whole write as one task, with the arrays' own optimisation done.
+
+        Parameters
+        ----------
+        **compute_kwargs
+            Defaults for its ``compute``.
+        """
         name = f"write-{self._token}"
         collected = self._collected()
         keys = collected.__dask_keys__()
         graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
-        return Delayed(name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}}))
+        delayed = _DelayedWrite(
+            name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}})
+        )
+        delayed.write, delayed.compute_kwargs = self, compute_kwargs
+        return delayed
 
     def open(self) -> File:
         """Return the file, which the first call opens."""
@@ -269,6 +301,23 @@ class Write:
         raise SchedulerError(
             f"the write to {self._name} lives in this process; compute it with scheduler='threads' or 'synchronous'"
         )
+
+
+class _DelayedWrite(Delayed):
+    """A write as one task. Its own ``compute`` also clears away what a run that fails has left.
+
+    In ``dask.compute`` together with others it is a graph like any: what a failed run has left goes with
+    this object then.
+    """
+
+    __slots__ = ("compute_kwargs", "write")
+
+    write: Write
+    compute_kwargs: dict[str, Any]
+
+    def compute(self, **kwargs: Any) -> WriteSummary:
+        """Write the file; the keywords are those of `dask.compute`."""
+        return self.write.anew().run({**self.compute_kwargs, **kwargs})
 
 
 class _Collected(DaskMethodsMixin):

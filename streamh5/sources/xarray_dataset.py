@@ -171,7 +171,7 @@ def to_netcdf(
         progress=progress,
     )
     if not compute:
-        return write.delayed()
+        return write.delayed(**compute_kwargs)
     summary = write.compute(**compute_kwargs)
     return memoryview(memory.image) if path is None else summary
 
