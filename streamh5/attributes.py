@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from streamh5.errors import AttributeValueError
 from streamh5.plan.attribute_spec import attribute_spec
+from streamh5.plan.block_value import as_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +54,41 @@ class Attributes(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._node.attributes)
+
+    def create(self, name: str, data: Any, shape: Any = None, dtype: Any = None) -> None:
+        """Set an attribute, as another shape or dtype than that of `data` (h5py's method of this name).
+
+        Parameters
+        ----------
+        name
+            Attribute name.
+        data
+            Its value.
+        shape
+            Shape of as many elements.
+        dtype
+            Anything numpy takes.
+
+        Raises
+        ------
+        AttributeValueError
+            The name or the value cannot be written, or is not of that shape or dtype.
+        """
+        value = data
+        try:
+            if dtype is not None and getattr(data, "shape", ()) is not None:
+                value = as_block(data, np.dtype(dtype), path=name)
+            if shape is not None:
+                value = np.reshape(value, shape)
+        except (TypeError, ValueError) as error:
+            raise AttributeValueError(
+                f"attribute {name!r} of {self._node.path}: {error}", name=name
+            ) from error
+        self[name] = value
+
+    def modify(self, name: str, value: Any) -> None:
+        """Set an attribute; ``attrs[name] = value`` does the same (h5py's method of this name)."""
+        self[name] = value
 
     def __repr__(self) -> str:
         return f"<attributes of {self._node.path}: {', '.join(self) or 'none'}>"

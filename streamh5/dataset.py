@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from streamh5.attributes import Attributes
+from streamh5.dataset_facts import DatasetFacts
 from streamh5.errors import BlockError
 from streamh5.pipeline import ChunkStore, Job
 from streamh5.plan.block_value import as_arrays, as_block
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from streamh5.plan.chunk_grid import Box
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.tree import DatasetNode
     from streamh5.session import Session
 
 __all__ = ["Dataset"]
 
 
-class Dataset:
+class Dataset(DatasetFacts):
     """A dataset that is being written; made by `create_dataset`.
 
     Thread-safe. Blocks are split, filtered and written by the threads of the file; a call copies
@@ -74,47 +73,9 @@ class Dataset:
         session.before_close(self._flush)
 
     @property
-    def node(self) -> DatasetNode:
-        """The dataset in the plan of the file."""
-        return self._node
-
-    @property
-    def name(self) -> str:
-        """Absolute path in the file."""
-        return self._node.path
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Shape as it is now; the leading extent grows where it was given as None."""
-        shape = self._node.shape
-        if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
-            return (max(shape[0], self._n_appended), *shape[1:])
-        return shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Element type."""
-        return self._node.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self._node.spec.shape or ())
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Chunk shape; None for a scalar or null dataset."""
-        return self._node.spec.chunks
-
-    @property
     def n_appended(self) -> int:
         """Rows that `append` has taken; after a resume, those that are safe: go on with the next."""
         return self._n_appended
-
-    @property
-    def attrs(self) -> Attributes:
-        """Attributes by name."""
-        return Attributes(self.session, self._node)
 
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
@@ -325,9 +286,6 @@ class Dataset:
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
         self.session.engine.record(self._node, records)
-
-    def __repr__(self) -> str:
-        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
         if self.dtype.subdtype is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,38 @@ from streamh5.existing_file import ExistingFile, read_existing
 from streamh5.journal import decode_journal
 from streamh5.recovery import Recovery
 from streamh5.sinks.append_file import AppendFileSink
-from streamh5.sinks.local_file import LocalFileSink, Sync
+from streamh5.sinks.local_file import LocalFileSink, Sync, check_path
 
 if TYPE_CHECKING:
-    import os
+    from streamh5.sinks.base import Sink
 
-__all__ = ["open_existing", "open_local"]
+__all__ = ["open_destination", "open_existing", "open_local"]
+
+
+def open_destination(
+    path: str | os.PathLike[str] | Sink, mode: str, *, resume: bool, sync: Sync, libver: str
+) -> tuple[Sink, Recovery | None, ExistingFile | None]:
+    """Open a destination as `File` takes it.
+
+    Raises
+    ------
+    SinkError
+        It cannot be written.
+    SpecError
+        No destination, no such mode, or an addition that is to be resumed; see also `open_existing`.
+    """
+    if mode not in ("w", "x", "a"):
+        hint = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
+        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(mode, '')}", mode=mode)
+    check_path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        return path, None, None
+    if mode != "a" or not os.path.lexists(path):
+        return *open_local(path, overwrite=mode == "w", resume=resume, sync=sync), None
+    if resume:
+        raise SpecError("an addition to a file (mode 'a') is not resumed: it is made whole or not at all")
+    sink, existing = open_existing(path, sync=sync, libver=libver)
+    return sink, None, existing
 
 
 def open_existing(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.attributes import Attributes
 from streamh5.dataset import Dataset
 from streamh5.dataset_plan import LIBVERS, as_array, plan_dataset, shape_of
-from streamh5.destination import open_existing, open_local
-from streamh5.errors import PathError, SpecError
+from streamh5.destination import open_destination
+from streamh5.errors import PathError, SpecError, StateError
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, as_link, find
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
-from streamh5.sinks.local_file import Sync, check_path
+from streamh5.sinks.local_file import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["File", "Group"]
 
 HEADER_SLACK = 512
-"""Bytes kept free behind each object header at the front of the file, for attributes and links that
-are set after the first data: about ten short attributes."""
+"""Bytes kept free behind each header at the front, for what is set later: about ten short attributes."""
 
 
-class Group:
-    """A group that is being written; made by `create_group`."""
+class Group(Mapping[str, "Group | Dataset"]):
+    """A group that is being written; made by `create_group`.
+
+    A mapping of what was created in this file; of links it has the names only.
+    """
 
     def __init__(self, file: File, node: GroupNode) -> None:
         self._file = file
@@ -51,6 +54,17 @@ class Group:
     def name(self) -> str:
         """Absolute path in the file."""
         return self._node.path
+
+    @property
+    def file(self) -> File:
+        """The file that it is in."""
+        return self._file
+
+    @property
+    def parent(self) -> Group:
+        """The group that it was created in; the root group is its own."""
+        node = find(self._file.session.engine.root, self.name.rpartition("/")[0] or "/")
+        return Group(self._file, node) if isinstance(node, GroupNode) else self._file
 
     @property
     def attrs(self) -> Attributes:
@@ -191,7 +205,7 @@ class Group:
         if isinstance(node, StoredObject):
             raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
-            raise KeyError(f"there is no object {path} in the file that is being written")
+            raise KeyError(f"there is no object {path} in the file that is being written, or it is a link")
         return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -221,14 +235,28 @@ class Group:
         else:
             self._file.session.link(self._absolute(name), target)
 
-    def __contains__(self, name: str) -> bool:
-        return find(self._file.session.engine.root, self._absolute(name)) is not None
+    def __delitem__(self, name: str) -> None:
+        raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
+
+    def __contains__(self, name: object) -> bool:
+        return (
+            isinstance(name, str) and find(self._file.session.engine.root, self._absolute(name)) is not None
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.links))
 
     def __len__(self) -> int:
         return len(self._node.links)
+
+    def __bool__(self) -> bool:
+        return self.session.is_open
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and other.node is self._node
+
+    def __hash__(self) -> int:
+        return id(self._node)
 
     def __repr__(self) -> str:
         return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
@@ -305,34 +333,18 @@ class File(Group):
             raise SpecError(
                 f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
             )
-        if mode not in ("w", "x", "a"):
-            hint = "; read files with h5py" if mode == "r" else ""
-            raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint}", mode=mode)
         self.track_order = track_order
-        self.libver = libver
         self.resume_key = resume_key
         self._references = ReferencesOutput(references, overwrite=mode != "x")
         self.datasets: dict[str, Dataset] = {}
-        check_path(path)
-        sink: Sink
-        recovery = existing = None
-        if mode == "a" and isinstance(path, (str, os.PathLike)) and os.path.lexists(path):
-            if resume:
-                raise SpecError(
-                    "an addition to a file (mode 'a') is not resumed: it is made whole or not at all"
-                )
-            sink, existing = open_existing(path, sync=sync, libver=libver)
-            self.libver = libver = existing.libver
-        elif isinstance(path, (str, os.PathLike)):
-            sink, recovery = open_local(path, overwrite=mode == "w", resume=resume, sync=sync)
-        else:
-            sink = path
+        sink, recovery, existing = open_destination(path, mode, resume=resume, sync=sync, libver=libver)
+        self.libver = libver if existing is None else existing.libver
         try:
             self.session = Session(
                 sink,
                 recovery=recovery,
                 keep=resume,
-                libver=libver,
+                libver=self.libver,
                 existing=existing,
                 track_order=track_order,
                 header_slack=header_slack,

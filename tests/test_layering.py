@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
     "existing_file": frozenset({"errors", "format", "plan", "reader"}),
     "destination": frozenset({"errors", "sinks", "journal", "recovery", "existing_file"}),
-    # The open file and the handles a person holds: four modules, one storey each.
+    # The open file and the handles a person holds: five modules, one storey each.
     "session": frozenset(
         {
             "errors",
@@ -60,7 +60,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "attributes": frozenset({"errors", "plan", "session"}),
-    "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "attributes"}),
+    "dataset_facts": frozenset({"errors", "plan", "session", "attributes"}),
+    "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "dataset_facts"}),
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
         {"errors", "format", "filters", "plan", "sinks", "destination", "existing_file", "dataset_plan"}

@@ -1,0 +1,94 @@
+"""The handles of a file that is being written, as somebody who knows h5py reaches for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+
+
+def fill(file: Any) -> None:
+    x = file.create_dataset("a/x", (10, 3), ">f4", chunks=(4, 3), compression="gzip", fillvalue=1.5)
+    x.attrs.create("pair", [1, 2], dtype="i2")
+    x.attrs.create("square", np.arange(4), shape=(2, 2))
+    x.attrs.create("one", 3)
+    x.attrs.modify("one", 4)
+    file.create_dataset("a/growing", (0, 4), "u1", chunks=(2, 2), maxshape=(None, 8), compression="lzf")
+    file.create_dataset("s", data=3)
+    file.create_dataset("null", data=h5py.Empty("f8"))
+    file.create_group("a/b")
+
+
+def test_handles_say_what_those_of_h5py_say(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5", "w") as theirs:
+        fill(ours)
+        fill(theirs)
+        for path in ("a/x", "a/growing", "s", "null"):
+            for name in ("name", "shape", "maxshape", "dtype", "ndim", "size", "chunks", "compression"):
+                said = getattr(ours[path], name)
+                assert said == getattr(theirs[path], name) or (path, name) == ("null", "maxshape"), (
+                    path,
+                    name,
+                )
+        for path in ("a/x", "a/growing", "s"):
+            assert ours[path].nbytes == theirs[path].nbytes
+            assert ours[path].fillvalue == theirs[path].fillvalue
+        assert len(ours["a/x"]) == len(theirs["a/x"])
+        with pytest.raises(TypeError, match="no length"):
+            len(ours["s"])
+        for group in ("/", "a", "a/b"):
+            assert list(ours[group]) == sorted(ours[group].keys(), key=list(ours[group]).index)
+            assert sorted(ours[group].keys()) == sorted(theirs[group].keys())
+            assert sorted(one.name for one in ours[group].values()) == [
+                one.name for one in theirs[group].values()
+            ]
+            assert {name: one.name for name, one in ours[group].items()} == {
+                name: one.name for name, one in theirs[group].items()
+            }
+            assert ours[group].parent.name == theirs[group].parent.name
+            assert ours[group].file is ours
+        assert ours.get("nothing") is None
+        assert ours.get("nothing", 3) == 3
+        assert ours["a/b"] == ours["/a"]["b"] == ours["a"].create_group("c").parent["b"]
+        assert len({ours["a/b"], ours["a/b"], ours["a"], ours["/"], ours}) == 3
+        assert 3 not in ours
+        assert all(map(bool, (ours, ours["a/b"], ours["a/growing"])))
+    assert not any(map(bool, (ours, ours["a/b"], ours["a/growing"])))
+    with h5py.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5") as theirs:
+        for name, value in theirs["a/x"].attrs.items():
+            np.testing.assert_array_equal(ours["a/x"].attrs[name], value)
+            assert ours["a/x"].attrs[name].dtype == value.dtype
+        assert ours["null"][()] == theirs["null"][()]
+
+
+def test_reading_and_deleting_say_what_to_do(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        fill(file)
+        x = file["a/x"]
+        for read in (lambda: x[0], lambda: x[...], lambda: list(x), lambda: np.asarray(x)):
+            with pytest.raises(errors.StateError, match="read it with h5py"):
+                read()
+        with pytest.raises(errors.StateError, match="/a/x stays"):
+            del file["a"]["x"]
+        file["link"] = streamh5.SoftLink("/a")
+        with pytest.raises(KeyError, match="/link"):
+            file["link"]
+
+
+@pytest.mark.parametrize(
+    ("data", "shape", "dtype"),
+    [([1, 300], None, "u1"), ([1.5], None, "i4"), ([1, 2], (3,), None), (3, None, "nonsense")],
+)
+def test_attribute_that_is_not_of_that_shape_or_dtype_is_refused(
+    data: Any, shape: Any, dtype: Any, tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        with pytest.raises(errors.AttributeValueError, match="attribute 'a' of /"):
+            file.attrs.create("a", data, shape, dtype)
+        assert len(file.attrs) == 0
