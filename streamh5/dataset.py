@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from streamh5.dataset_facts import DatasetFacts
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, LimitError
 from streamh5.pipeline import ChunkStore, Job
 from streamh5.plan.block_value import as_arrays, as_block
+from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.region import parse_region
 
 if TYPE_CHECKING:
@@ -301,12 +302,20 @@ class Dataset(DatasetFacts):
         return shape
 
     def _check_length(self, stop: int) -> None:
-        """Refuse rows past the length up to which the dataset may grow."""
+        """Refuse rows past the length up to which the dataset may grow, or more chunks than there can be."""
         bounds = self._node.spec.maxshape
         if bounds is not None and bounds[0] is not None and stop > bounds[0]:
             raise BlockError(
                 f"{self.name}: {stop:,} rows pass its maxshape {bounds}; give None or more there",
                 maxshape=bounds,
+            )
+        grid = self._store.grid
+        n_chunks = -(-stop // grid.chunks[0]) * grid.n_numbers_per_row
+        if n_chunks > MAX_CHUNKS:
+            raise LimitError(
+                f"{self.name}: {stop:,} rows of shape {grid.shape[1:]} in chunks {grid.chunks} make {n_chunks:,} "
+                f"chunks; {MAX_CHUNKS:,} are the most: use larger chunks",
+                n_chunks=n_chunks,
             )
 
     def _check_only_appended(self) -> None:

@@ -21,6 +21,7 @@ from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.plan.block_value import as_block
+from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
@@ -35,9 +36,6 @@ MAX_WHOLE_NBYTES = 64 << 10
 
 FILL_VALUE_FIELDS_NBYTES = 6
 """Version, flags and size, in front of the value in its message."""
-
-MAX_CHUNKS = 2**32 - 1
-"""A Fixed Array of that many is 32 GiB of index."""
 
 NATIVE_COMPLEX_VERSION = 5
 """Version of a datatype message with the complex class in it."""

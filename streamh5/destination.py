@@ -33,7 +33,7 @@ def open_destination(
     """
     if mode not in ("w", "x", "a"):
         hint = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
-        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(mode, '')}", mode=mode)
+        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(str(mode), '')}", mode=mode)
     check_path(path)
     if not isinstance(path, (str, os.PathLike)):
         return path, None, None

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Box", "ChunkGrid"]
+__all__ = ["MAX_CHUNKS", "Box", "ChunkGrid"]
+
+MAX_CHUNKS = 2**32 - 1
+"""A Fixed Array of that many is 32 GiB of index; an Extensible Array holds no more (32 bits)."""
 
 Box = tuple[tuple[int, int], ...]
 """Half-open ranges ``(start, stop)``, one a dimension."""

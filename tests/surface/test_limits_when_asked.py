@@ -134,6 +134,28 @@ def test_grid_of_2_32_chunks_is_refused(shape: tuple[int, ...], keywords: Any, t
         file.create_dataset("x", shape, "u1", **keywords)
 
 
+@pytest.mark.parametrize("maxshape", [None, (None, 2**16), (None, None)], ids=["fixed", "first", "both"])
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}], ids=["raw", "gzip"])
+def test_row_that_makes_2_32_chunks_is_refused(maxshape: Any, filters: Any, tmp_path: Path) -> None:
+    """The table of chunks would take 32 GiB, and the Extensible Array has numbers of 32 bits."""
+    keywords: Any = {"dtype": "u1", "chunks": (1, 1), "maxshape": maxshape, **filters}
+    with streamh5.File(tmp_path / "a.h5") as file:
+        x = file.create_dataset("x", (None, 2**16), **keywords)
+        for write in (
+            lambda: x.write_direct_chunk((2**16 - 1, 0), b"a"),
+            lambda: x.__setitem__((slice(2**16 - 1, 2**16), slice(0, 1)), 1),
+            lambda: x.__setitem__((slice(2**40, 2**40 + 1), slice(0, 1)), 1),
+            lambda: x.append(np.broadcast_to(np.uint8(0), (2**16, 2**16))),
+        ):
+            with pytest.raises(errors.LimitError, match="4,294,967,295 are the most"):
+                write()
+        x[2:3, 5:7] = 3
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].shape == (3, 2**16)
+        assert found["x"][2, 4:8].tolist() == [0, 3, 3, 0]
+        assert found["x"].id.get_num_chunks() == 2
+
+
 def test_extent_of_the_largest_size_with_few_chunks_is_read(tmp_path: Path) -> None:
     shape = (2**63 - 1, 3)
     with streamh5.File(tmp_path / "a.h5", libver="v200") as file:
