@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import BlockError
-from streamh5.format.elements import encode_elements
+from streamh5.format.elements import encode_elements, padding_of
 from streamh5.plan.chunk_table import MAX_STORED_NBYTES, RECORD, chunk_records
 
 if TYPE_CHECKING:
@@ -272,6 +272,7 @@ def chunk_rows(
     -------
     ndarray, ``(n_chunks, chunk_nbytes)`` uint8
         C-contiguous. A view of `block` where the chunks lie in it one after the other, else a copy.
+        Bytes that no field of a structured dtype covers are zero.
     """
     part = block[tuple(slice(a * c, b * c) for (a, b), c in zip(box, chunks, strict=True))]
     counts = tuple(b - a for a, b in box)
@@ -283,8 +284,13 @@ def chunk_rows(
         part = padded
     split = part.reshape([n for pair in zip(counts, chunks, strict=True) for n in pair])
     rank = len(chunks)
-    rows = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
-    return np.ascontiguousarray(rows).reshape(math.prod(counts), -1).view(np.uint8)
+    ordered = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+    rows = np.ascontiguousarray(ordered).reshape(math.prod(counts), -1).view(np.uint8)
+    padding = padding_of(block.dtype)
+    if padding is not None:
+        rows = rows.copy()
+        rows.reshape(-1, len(padding))[:, padding] = 0
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

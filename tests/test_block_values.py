@@ -187,3 +187,79 @@ def test_chunks_false_stores_data_in_one_piece(tmp_path: Path) -> None:
         assert found["x"].chunks is None
         assert found["x"].id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
         np.testing.assert_array_equal(found["x"][...], data)
+
+
+PADDED = np.dtype([("a", "i1"), ("b", "f8"), ("c", [("d", "i2"), ("e", "i4")], (2,))], align=True)
+
+
+def with_dirty_padding(values: Any) -> Any:
+    """Return an array of the same values with 0xAB between the fields."""
+    dirty = np.frombuffer(bytearray(b"\xab" * values.nbytes), values.dtype).reshape(values.shape)
+    for name in values.dtype.names:
+        if values.dtype[name].base.names is None:
+            dirty[name] = values[name]
+        else:
+            for inner in values.dtype[name].base.names:
+                dirty[name][inner] = values[name][inner]
+    return dirty
+
+
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}], ids=["raw", "gzip"])
+def test_bytes_between_fields_do_not_reach_the_file(filters: Any, tmp_path: Path) -> None:
+    values = np.zeros((101, 7), PADDED)
+    values["a"], values["b"], values["c"]["e"] = 1, 2.5, 3
+    dirty = with_dirty_padding(values)
+    assert b"\xab" in dirty.tobytes()
+
+    def write(path: Path, data: Any) -> bytes:
+        with streamh5.File(path, threads=1) as file:
+            file.create_dataset("edges", data=data, chunks=(10, 3), fillvalue=data[0, 0], **filters)
+            file.create_dataset("rows", (None, 7), PADDED, chunks=(10, 7), **filters).append(data)
+            file.create_dataset("whole", data=data, chunks=False)
+            file.create_dataset("small", data=data[0])
+            part = file.create_dataset("part", (9,), PADDED, fillvalue=data[0, 0])
+            part[2:4] = data[0, :2]
+            file.create_dataset("early", (9,), PADDED, chunks=(2,), fillvalue=data[0, 0], alloc_time="early")
+            file.attrs["a"] = data[0]
+        return path.read_bytes()
+
+    clean = write(tmp_path / "a.h5", values)
+    assert write(tmp_path / "b.h5", dirty) == clean
+    with h5py.File(tmp_path / "b.h5") as found:
+        for name in ("edges", "rows", "whole"):
+            np.testing.assert_array_equal(found[name][...], values)
+        for name in ("part", "early"):
+            np.testing.assert_array_equal(found[name][...], np.full(9, values[0, 0]))
+
+
+def test_chunks_of_padded_records_that_are_empty_are_left_out(tmp_path: Path) -> None:
+    fill = np.zeros((), PADDED)
+    fill["b"] = 1.5
+    data = with_dirty_padding(np.full(20, fill, PADDED))
+    data["a"][3] = 1
+    with streamh5.File(tmp_path / "a.h5") as file:
+        x = file.create_dataset("x", (20,), PADDED, chunks=(5,), fillvalue=fill, write_empty_chunks=False)
+        x[...] = data
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].id.get_num_chunks() == 1
+        np.testing.assert_array_equal(found["x"][...], data)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fillvalue"),
+    [
+        (PADDED, (1, 2)),
+        (np.dtype([("a", "i1")]), np.array((300,), [("a", "i4")])),
+        (np.dtype([("a", "i1")]), np.array((3,), [("b", "i1")])),
+        ("M8[s]", np.datetime64("2000-01-01T00:00:00.5")),
+    ],
+    ids=str,
+)
+def test_fill_value_that_records_or_times_cannot_hold_is_refused(
+    dtype: Any, fillvalue: Any, tmp_path: Path
+) -> None:
+    with (
+        streamh5.File(tmp_path / "a.h5") as file,
+        pytest.raises(errors.FillValueError, match="/x: fill value"),
+    ):
+        file.create_dataset("x", (4,), dtype, fillvalue=fillvalue)

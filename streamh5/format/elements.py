@@ -49,6 +49,24 @@ def needs_global_heap(datatype: Datatype) -> bool:
             return False
 
 
+def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
+    """Return which bytes of an element no field covers, ``(itemsize,) bool``; None where there are none.
+
+    numpy does not copy them: in a copy they are what was in memory before.
+    """
+    if dtype.subdtype is not None:
+        inner = padding_of(dtype.base)
+        return None if inner is None else np.tile(inner, math.prod(dtype.shape))
+    if dtype.names is None:
+        return None
+    padding = np.ones(dtype.itemsize, bool)
+    for name in dtype.names:
+        field, position = dtype.fields[name][:2]  # type: ignore[index]
+        inner = padding_of(field)
+        padding[position : position + field.itemsize] &= False if inner is None else inner
+    return padding if padding.any() else None
+
+
 def encode_elements(
     values: NDArray[Any], datatype: Datatype, *, place_objects: ObjectPlacer | None = None
 ) -> bytes:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import FillValueError
+from streamh5.format.cast import cast_elements
 from streamh5.format.datatype import sizeof_element
-from streamh5.format.elements import needs_global_heap
+from streamh5.format.elements import encode_elements, needs_global_heap
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.plan.chunk_grid import ChunkGrid
 from streamh5.plan.parts import has_references
@@ -131,7 +132,11 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
         if given.dtype.kind == "c" and dtype.kind in "biuf":
             raise FillValueError(f"{hint}: it is complex", **facts)
         with np.errstate(all="ignore"):
-            value = given.astype(dtype)
+            if dtype.names is not None and not needs_global_heap(dtype):
+                data = encode_elements(cast_elements(given, dtype), dtype)
+                return np.frombuffer(data, dtype).reshape(())
+            is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
+            value = cast_elements(given, dtype) if is_time else given.astype(dtype)
             exact = _holds(given, value)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, FillValueError):

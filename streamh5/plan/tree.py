@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from streamh5.errors import BlockError, LimitError, PathError
+from streamh5.format.elements import encode_elements
 from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
 from streamh5.plan.object_path import join_path, split_path
@@ -146,7 +147,8 @@ class DatasetNode:
     def value_bytes(self) -> bytes:
         """Data without chunks; the fill value where none was written."""
         if self.value is not None and not self.spec.is_kept:
-            return self.value.tobytes()
+            is_plain = self.value.dtype.names is None
+            return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
         fill = self.spec.fillvalue
         element = bytes(self.spec.element_nbytes) if fill is None else fill.tobytes()
         return element * (self.spec.value_nbytes // len(element))
