@@ -86,9 +86,7 @@ def plan_dataset(
             f"{path}: alloc_time must be 'incr' or 'early', not {alloc_time!r}", alloc_time=alloc_time
         )
     spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
-    fill = check_fillvalue(fillvalue, element, path=path)
-    if fill is not None and (spec.stored_dtype != element or spec.is_kept):
-        raise FillValueError(f"{path}: a fill value for dtype {element} cannot be written; leave it out")
+    fill = _check_fill(fillvalue, spec)
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
@@ -117,6 +115,18 @@ def plan_dataset(
             "fletcher32 and maxshape out, or alloc_time"
         )
     return replace(spec, filters=chain.records, is_early=is_early and 0 not in extents), chain
+
+
+def _check_fill(fillvalue: Any, spec: DatasetSpec) -> np.ndarray[Any, Any] | None:
+    """Return the fill value as an element; see `check_fillvalue`."""
+    if fillvalue is not None and (spec.stored_dtype != spec.dtype or spec.is_kept):
+        raise FillValueError(
+            f"{spec.path}: a fill value for text or sequences of variable length, arrays and references cannot be "
+            "written; leave it out, or use strings of fixed length (h5py.string_dtype('utf-8', length))",
+            fillvalue=fillvalue,
+            dtype=spec.dtype,
+        )
+    return check_fillvalue(fillvalue, spec.dtype, path=spec.path)
 
 
 def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool, small_data: bool) -> bool:

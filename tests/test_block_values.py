@@ -214,7 +214,9 @@ def test_bytes_between_fields_do_not_reach_the_file(filters: Any, tmp_path: Path
     def write(path: Path, data: Any) -> bytes:
         with streamh5.File(path, threads=1) as file:
             file.create_dataset("edges", data=data, chunks=(10, 3), fillvalue=data[0, 0], **filters)
+            file.session.wait()  # chunks are stored in the order in which threads have filtered them
             file.create_dataset("rows", (None, 7), PADDED, chunks=(10, 7), **filters).append(data)
+            file.session.wait()
             file.create_dataset("whole", data=data, chunks=False)
             file.create_dataset("small", data=data[0])
             part = file.create_dataset("part", (9,), PADDED, fillvalue=data[0, 0])
@@ -263,3 +265,35 @@ def test_fill_value_that_records_or_times_cannot_hold_is_refused(
         pytest.raises(errors.FillValueError, match="/x: fill value"),
     ):
         file.create_dataset("x", (4,), dtype, fillvalue=fillvalue)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        ["a", "ü"],
+        np.array(["a", "ü"]),
+        np.array(["a", "ü"], object),
+        np.array(["a", "ü"], np.dtypes.StringDType()),
+    ],
+    ids=lambda block: str(getattr(block, "dtype", "list")),
+)
+def test_text_is_encoded_for_strings_of_fixed_length(block: Any, tmp_path: Path) -> None:
+    kind = h5py.string_dtype("utf-8", 3)
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", (4,), kind, chunks=(2,), fillvalue="ß")[:2] = block
+        file.create_dataset("y", (2,), kind)[...] = block
+        file.create_dataset("z", (None,), kind, chunks=(2,)).append(block)
+        ascii_only = file.create_dataset("ascii", (2,), "S3", chunks=(2,))
+        with pytest.raises(errors.BlockError, match="beyond ASCII"):
+            ascii_only[...] = block
+        with pytest.raises(errors.BlockError, match="text of 4 bytes does not fit"):
+            ascii_only[...] = ["abcd", ""]
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].asstr()[...].tolist() == ["a", "ü", "ß", "ß"]
+        assert found["y"].asstr()[...].tolist() == found["z"].asstr()[...].tolist() == ["a", "ü"]
+        assert h5py.check_string_dtype(found["x"].dtype) == ("utf-8", 3)
+
+
+def test_fill_value_for_text_of_variable_length_is_refused(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(errors.FillValueError, match="fixed length"):
+        file.create_dataset("x", (4,), h5py.string_dtype(), fillvalue="a")

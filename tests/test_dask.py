@@ -24,7 +24,7 @@ from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 import streamh5
-from streamh5.errors import BlockError, SchedulerError
+from streamh5.errors import BlockError, DatatypeError, SchedulerError
 from tests.readers.judgements import assert_chunk_map
 from tests.written import assert_every_reader, columns, no_thread_left, traces, values
 
@@ -499,3 +499,16 @@ def test_compression_none_stores_chunks_as_they_are(tmp_path: Path) -> None:
         assert (file["x"].compression, file["x"].shuffle) == (None, False)
         assert file["x"].id.read_direct_chunk((4, 0)) == (0, data[4:8].tobytes())
     assert summary.stored_nbytes == 12 * 6 * 2
+
+
+def test_text_of_unknown_kind_is_written_as_the_error_says(tmp_path: Path) -> None:
+    texts = np.array(["a", "bé", "", "long " * 50], object)
+    x = da.from_array(texts, chunks=2)
+    with pytest.raises(DatatypeError, match=r"/x: a dask array of dtype object .*StringDType"):
+        x.to_fixed_h5(tmp_path / "a.h5", "/x")
+    x.astype(np.dtypes.StringDType()).to_fixed_h5(tmp_path / "a.h5", "/x")
+    marked = da.from_array(texts.astype(h5py.string_dtype()), chunks=2)
+    marked.to_fixed_h5(tmp_path / "b.h5", "/x")
+    for name in ("a", "b"):
+        with h5py.File(tmp_path / f"{name}.h5") as found:
+            assert found["x"].asstr()[...].tolist() == texts.tolist()

@@ -8,6 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.cast import cast_elements
+from streamh5.format.elements import encode_elements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,9 @@ def as_block(
 
     Arrays of a GPU (with ``get``) are copied to the host, sparse arrays (with ``todense``) become
     dense. A masked array becomes a plain one when nothing in it is masked; masked elements become
-    the fill value when one was given for the dataset. For sequences of variable length, the last
-    dimension of an array of numbers is the sequence, as in h5py.
+    the fill value when one was given for the dataset. Text is encoded for strings of fixed length.
+    For sequences of variable length, the last dimension of an array of numbers is the sequence, as
+    in h5py.
 
     Parameters
     ----------
@@ -50,6 +52,8 @@ def as_block(
         if isinstance(value, np.ma.MaskedArray):
             return _unmasked(value, dtype, path, fillvalue)
         block = _as_array(value, dtype)
+        if dtype.kind == "S" and block.dtype.kind in "UTO":
+            return np.frombuffer(encode_elements(block, dtype), dtype).reshape(block.shape)
         if not hasattr(value, "dtype") and _holds(block, dtype):
             return block.astype(dtype)  # numbers and lists have no dtype of their own: their values count
         return np.asarray(cast_elements(block, dtype))

@@ -122,6 +122,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     if fillvalue is None:
         return None
     facts = {"fillvalue": fillvalue, "dtype": dtype}
+    if isinstance(fillvalue, str) and dtype.kind == "S":
+        fillvalue = fillvalue.encode()
     hint = f"{path}: fill value {fillvalue!r} cannot be held by dtype {dtype}"
     try:
         given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)

@@ -10,7 +10,7 @@ import dask.array as da
 from dask.delayed import Delayed
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
-from streamh5.errors import PathError, SourceError, SpecError
+from streamh5.errors import DatatypeError, PathError, SourceError, SpecError
 from streamh5.filters import wants_shuffle
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
@@ -249,6 +249,7 @@ def _arguments(
                 "wrap other arrays with dask.array.from_array, or write them with streamh5.File",
                 path=path,
             )
+        _check_objects(path, array)
         if path in arrays:
             raise PathError(f"{path} is named twice", path=path)
         arrays[path] = array
@@ -264,3 +265,15 @@ def _arguments(
             names=list(by_name),
         )
     return arrays, attributes
+
+
+def _check_objects(path: str, array: da.Array) -> None:
+    """Refuse objects of which nobody has said what they are."""
+    if array.dtype == object and not array.dtype.metadata:
+        raise DatatypeError(
+            f"{path}: a dask array of dtype object does not say what the objects are; for text, convert it with "
+            ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
+            "h5py.vlen_dtype(...)",
+            path=path,
+            dtype=array.dtype,
+        )
