@@ -45,7 +45,11 @@ class IndexPlan(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its blocks."""
+        """Bytes of its blocks: none while no chunk is written, as in the library's own files."""
+
+    @property
+    def max_nbytes(self) -> int:
+        """Bytes of its blocks if every chunk were written."""
 
     def layout(self, address: int) -> data_layout.DataLayout:
         """Return the layout record of a dataset whose index blocks begin at `address`."""
@@ -79,12 +83,11 @@ def sizeof_data(dataset: DatasetNode) -> int:
 
 
 def max_sizeof_data(dataset: DatasetNode) -> int:
-    """Most bytes that `sizeof_data` may come to: for a B-tree, as if every chunk were written."""
+    """Most bytes that `sizeof_data` may come to: those of an index if every chunk were written."""
     spec = dataset.spec
     if spec.chunks is None:
         return 0 if spec.is_compact else spec.value_nbytes
-    plan = index_plan(dataset)
-    return plan.max_nbytes if isinstance(plan, (_V2BTree, _V1BTree)) else plan.nbytes
+    return index_plan(dataset).max_nbytes
 
 
 def encode_data(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes]]:
@@ -120,6 +123,7 @@ def _written(dataset: DatasetNode) -> tuple[NDArray[np.intp], Columns]:
 class _SingleChunk:
     dataset: DatasetNode
     nbytes: int = 0
+    max_nbytes: int = 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
         columns = self.dataset.table.first(1)
@@ -140,6 +144,7 @@ class _SingleChunk:
 class _Implicit:
     dataset: DatasetNode
     nbytes: int = 0
+    max_nbytes: int = 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
         region = self.dataset.chunk_region
@@ -163,19 +168,21 @@ class _FixedArray:
 
     @property
     def nbytes(self) -> int:
-        if not self.dataset.n_numbers:
-            return 0
-        return SIZEOF_FIXED_ARRAY_HEADER + self._array.sizeof_data_block
+        return self.max_nbytes if self.dataset.table.n_written else 0
+
+    @property
+    def max_nbytes(self) -> int:
+        return SIZEOF_FIXED_ARRAY_HEADER + self._array.sizeof_data_block if self.dataset.n_numbers else 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
         record = data_layout.FixedArray(
-            self._array.page_bits, address if self.dataset.n_numbers else UNDEFINED_ADDRESS
+            self._array.page_bits, address if self.dataset.table.n_written else UNDEFINED_ADDRESS
         )
         return _chunked(self.dataset, record)
 
     def encode(self, address: int) -> Iterator[tuple[int, bytes]]:
         array = self._array
-        if not array.n_elements:
+        if not self.dataset.table.n_written:
             return
         block = address + SIZEOF_FIXED_ARRAY_HEADER
         columns = self.dataset.table.first(array.n_elements)
@@ -196,17 +203,19 @@ class _ExtensibleArray:
 
     @property
     def nbytes(self) -> int:
-        if not self.dataset.n_numbers:
-            return 0
-        return SIZEOF_EXTENSIBLE_ARRAY_HEADER + self._array.sizeof_blocks
+        return self.max_nbytes if self.dataset.table.n_written else 0
+
+    @property
+    def max_nbytes(self) -> int:
+        return SIZEOF_EXTENSIBLE_ARRAY_HEADER + self._array.sizeof_blocks if self.dataset.n_numbers else 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
-        record = data_layout.ExtensibleArray(address if self.dataset.n_numbers else UNDEFINED_ADDRESS)
+        record = data_layout.ExtensibleArray(address if self.dataset.table.n_written else UNDEFINED_ADDRESS)
         return _chunked(self.dataset, record)
 
     def encode(self, address: int) -> Iterator[tuple[int, bytes]]:
         array = self._array
-        if not array.n_elements:
+        if not self.dataset.table.n_written:
             return
         block = address + SIZEOF_EXTENSIBLE_ARRAY_HEADER
         columns = self.dataset.table.first(array.n_elements)

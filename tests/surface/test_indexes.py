@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 
 import streamh5
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.plan.chunk_table import Columns
 from streamh5.plan.tree import DatasetNode, find
 from tests.readers import readers_for
-from tests.readers.hdf5_tools import index_type, repacks
+from tests.readers.hdf5_tools import index_address, index_type, repacks
 from tests.readers.judgements import assert_chunk_map, assert_survives_change
 from tests.readers.protocol import assert_reads
 from tests.written import GZIP, assert_every_reader, values
@@ -132,6 +133,24 @@ def test_dataset_is_read_by_all_then_resized_and_filled_by_h5py(
         with h5py.File(path) as found:
             cut = new[tuple(slice(n) for n in smaller)]
             np.testing.assert_array_equal(found["x"][()], grown(cut, shape))
+
+
+@pytest.mark.usefixtures("hdf5_tools")
+@FILTERS
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_index_is_allocated_with_the_first_chunk_as_by_the_library(
+    case: Case, filters: dict[str, Any], tmp_path: Path
+) -> None:
+    path, theirs = tmp_path / "a.h5", tmp_path / "theirs.h5"
+    with streamh5.File(path) as file:
+        file.create_dataset("x", case.shape, "i4", chunks=case.chunks, maxshape=case.maxshape, **filters)
+    with h5py.File(theirs, "w", libver=("v110", "v110")) as other:
+        maxshape = h5py_maxshape(case)
+        other.create_dataset("x", case.shape, "i4", chunks=case.chunks, maxshape=maxshape, **filters)
+    assert index_address(path, "/x") == index_address(theirs, "/x") == UNDEFINED_ADDRESS
+    assert_every_reader(path, "/x", np.zeros(case.shape, "i4"))
+    assert_survives_change(path, "/x", tmp_path)
+    repacks(path)
 
 
 def h5py_maxshape(case: Case) -> tuple[int | None, ...]:
