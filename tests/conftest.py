@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 
 from tests.readers import READERS, Reader
-from tests.readers.hdf5_tools import missing_tools
+from tests.readers.hdf5_tools import missing_strict_tools, missing_tools
 from tests.readers.plugins import plugin_folder
+from tests.surface import old_hdf5
 
 plugin_folder()
+
+
+def pytest_report_header() -> list[str]:
+    """Say which readers are missing: tests that ask every reader that is here do not skip for them."""
+    reasons = [
+        *(one.missing() for one in READERS),
+        missing_tools(),
+        missing_strict_tools(),
+        old_hdf5.missing(),
+    ]
+    return [f"reader missing: {reason}" for reason in reasons if reason] or ["readers: all are here"]
 
 
 @pytest.fixture(params=READERS, ids=lambda reader: reader.name.replace(" ", "-"))

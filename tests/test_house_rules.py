@@ -66,12 +66,13 @@ def test_package_asserts_no_input() -> None:
 
 @pytest.mark.parametrize("folder", ["streamh5", "tests", "docs", ".ci"])
 def test_text_leaves_nothing_for_later(folder: str) -> None:
+    brought = {"node_modules", "hdf5-1.8", "hdf5-strict"}  # by .ci/readers, and not ours
     word = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
     suffixes = {".py", ".md", ".mjs", ".sh", ""}
     found = [
         f"{path.relative_to(CHECKOUT)}:{number}"
         for path in sorted((CHECKOUT / folder).rglob("*"))
-        if path.is_file() and path.suffix in suffixes and "node_modules" not in path.parts
+        if path.is_file() and path.suffix in suffixes and brought.isdisjoint(path.parts)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if word.search(line)
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import select
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.readers.programs import brought
 from tests.readers.protocol import (
     BASE_FILTERS,
     TIMEOUT_SECONDS,
@@ -25,7 +25,6 @@ from tests.readers.protocol import (
 )
 
 SCRIPT = Path(__file__).with_name("h5wasm_read.mjs")
-NODE_MODULES = Path(__file__).parents[2] / ".ci" / "node_modules"
 INTEGER, FLOAT, STRING, COMPOUND, ENUM = 0, 1, 3, 6, 8
 SZIP = 4
 
@@ -44,8 +43,8 @@ class H5wasmReader:
 
     def missing(self) -> str | None:
         if shutil.which("node") is None:
-            return "node is not installed (apt-get install nodejs npm)"
-        return None if package_folder() else "h5wasm is not installed (npm ci --prefix .ci)"
+            return "node is not installed (apt-get install nodejs npm, then .ci/readers)"
+        return None if package_folder() else "h5wasm is not installed (.ci/readers)"
 
     def refuses(self, dtype: np.dtype[Any], filter_ids: frozenset[int] = frozenset()) -> str | None:
         unknown = sorted(filter_ids - BASE_FILTERS - {SZIP})
@@ -104,8 +103,7 @@ class H5wasmReader:
 @cache
 def package_folder() -> Path | None:
     """Return the folder of the npm package: below STREAMH5_NODE_MODULES or the checkout's .ci."""
-    named = os.environ.get("STREAMH5_NODE_MODULES")
-    folder = (Path(named) if named else NODE_MODULES) / "h5wasm"
+    folder = brought("STREAMH5_NODE_MODULES", "node_modules") / "h5wasm"
     return folder if folder.is_dir() else None
 
 

@@ -1,22 +1,38 @@
-"""Verdicts of Debian's hdf5-tools: h5repack, h5diff, h5ls, h5stat, h5debug."""
+"""Verdicts of hdf5-tools: h5repack, h5diff, h5ls, h5stat, h5debug.
+
+They are those on the path: Debian's; in tests of the fixture ``strict_tools`` those of an HDF5 built with its
+assertions and strict format checks.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 import h5py
 
-from tests.readers.programs import missing_program, run_program
+from tests.readers.programs import brought, missing_program, run_program
 from tests.readers.protocol import ReaderError
 
 TOOLS = ("h5dump", "h5repack", "h5diff", "h5ls", "h5stat", "h5debug")
+STRICT_TOOLS = brought("STREAMH5_STRICT_HDF5_TOOLS", "hdf5-strict").absolute()
 
 
 def missing_tools() -> str | None:
     """Tell which of the tools is not installed; None when all are."""
     return next((reason for reason in map(missing_program, TOOLS) if reason), None)
+
+
+def missing_strict_tools() -> str | None:
+    """Tell which of the tools of a strict HDF5 is not here; None when all are."""
+    missing = [tool for tool in TOOLS if not shutil.which(STRICT_TOOLS / tool)]
+    return (
+        f"HDF5 with strict checks: no {', '.join(missing)} in {STRICT_TOOLS} (.ci/readers)"
+        if missing
+        else None
+    )
 
 
 def differs(
@@ -36,14 +52,21 @@ def differs(
     return said or f"h5diff ended with status {done.returncode}"
 
 
-def repacks(path: Path) -> None:
+def repacks(path: Path, *options: str) -> None:
     """Let h5repack copy the file, reading and filtering everything anew; h5diff must find no difference.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        Of h5repack: ``-L`` lets the copy have what only HDF5 1.8 and newer know, such as large attributes.
 
     Raises ReaderError when either refuses the file or the copy differs.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy.h5")
-        run_program("h5repack", path, copy)
+        run_program("h5repack", *options, path, copy)
         difference = differs(path, copy)
     if difference is not None:
         raise ReaderError(f"h5diff finds {path} and its repacked copy different: {difference}")

@@ -10,6 +10,13 @@ from pathlib import Path
 from tests.readers.plugins import plugin_folder
 from tests.readers.protocol import TIMEOUT_SECONDS, ReaderError
 
+CI = Path(__file__).parents[2] / ".ci"
+
+
+def brought(variable: str, name: str) -> Path:
+    """Return where a reader is that .ci/readers brings: at the variable's path, or in the checkout."""
+    return Path(os.environ.get(variable) or CI / name)
+
 
 def missing_program(name: str) -> str | None:
     """Tell that a program of hdf5-tools is not installed; None when it is."""

@@ -10,6 +10,7 @@ from typing import Any
 import dask.array as da
 import h5py
 import numpy as np
+import pytest
 
 import streamh5
 from streamh5 import Reference, RegionReference
@@ -100,8 +101,52 @@ def _indexes(file: streamh5.File) -> None:
                 )
     for n in (1, 200):
         file.create_dataset(f"early/{n}", data=values("f4", (n, 9)), chunks=(1, 4), alloc_time="early")
-    file.create_dataset("paged", data=values("u1", (5000,)), chunks=(1,))
-    file.create_dataset("long", data=values("u1", (5000,)), chunks=(1,), maxshape=(None,), **GZIP)
+
+
+def _long_indexes(file: streamh5.File) -> None:
+    """Indexes with all their levels: pages, super blocks, trees of depth 2; whole, and with holes."""
+    shapes: dict[str, tuple[Any, int]] = {
+        "fixed": (None, 5000),  # 5 pages
+        "array": ((None,), 140_000),  # super block 13, from chunk 131,060 on, is the first with pages
+        "tree": ((None, None), 6000),  # depth 2 from 5,185 records on
+    }
+    for name, (maxshape, n) in shapes.items():
+        shape = (n,) if name != "tree" else (n, 1)
+        chunks = (1,) * len(shape)
+        whole: dict[str, Any] = {"chunks": chunks, "maxshape": maxshape, "fletcher32": True}
+        file.create_dataset(f"{name}/whole", data=values("u1", shape), **whole)
+        holes = file.create_dataset(f"{name}/holes", shape, "u1", chunks=chunks, maxshape=maxshape)
+        holes[:9] = 1
+        holes[n - 9 :] = 2
+
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "gzip": {"compression": "gzip", "compression_opts": 9},
+    "shuffle": {"shuffle": True},
+    "fletcher32": {"fletcher32": True},
+    "all three": {**GZIP, "fletcher32": True},
+    "szip nn": {"compression": "szip", "compression_opts": ("nn", 8)},
+    "szip ec": {"compression": "szip", "compression_opts": ("ec", 16)},
+    "scaleoffset": {"scaleoffset": 0},
+    "nbit": {"compression": "nbit"},
+}
+"""The filters of the library itself."""
+
+
+def _filters(file: streamh5.File) -> None:
+    even = (np.arange(50 * 40).reshape(50, 40) // 7 % 1000).astype("<i4")
+    noise = values("<i4", (50, 40))
+    for name, keywords in FILTERS.items():
+        for maxshape in (None, (None, 40), (None, None)):
+            file.create_dataset(
+                f"{name}/{maxshape}", data=even, chunks=(16, 13), maxshape=maxshape, **keywords
+            )
+    for name in ("gzip", "fletcher32", "all three"):
+        data = np.concatenate([even, noise, even])  # chunks of noise skip gzip
+        file.create_dataset(f"{name}/skipped", data=data, chunks=(25, 40), **FILTERS[name])
+    file.create_dataset(
+        "scaleoffset/decimals", data=np.round(even / 8, 2).astype("f4"), chunks=(16, 13), scaleoffset=2
+    )
 
 
 def _layouts(file: streamh5.File) -> None:
@@ -165,6 +210,8 @@ FILLS = {
     "numbers": _numbers,
     "types": _types,
     "indexes": _indexes,
+    "long indexes": _long_indexes,
+    "filters": _filters,
     "layouts": _layouts,
     "groups": _groups,
     "attributes": _attributes,
@@ -183,8 +230,32 @@ def _dask(path: Path) -> None:
     streamh5.to_fixed_h5(path, {"/a": lazy, "/g/b": lazy[:7]}, attrs={"/a": {"units": "K"}})
 
 
+def _netcdf(path: Path, **keywords: Any) -> None:
+    """Scales and their references, unlimited dimensions, text, characters, groups."""
+    xr = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    station = xr.Dataset({"height": ("station", [1.0, 2.0]), "name": ("station", ["a", "bü"])})
+    weather = xr.Dataset(
+        {
+            "t": (("time", "x", "bit"), values("f4", (4, 6, 3)), {"units": "K"}),
+            "flag": ("x", np.ones(6, "i2")),
+        },
+        coords={"time": [0.0, 1.0, 2.0, 4.0], "code": ("code", np.array([b"ab", b"cd"]))},
+        attrs={"title": "weather", "list": [1, 2, 3]},
+    )
+    streamh5.to_netcdf(
+        xr.DataTree.from_dict({"/": weather, "/stations": station}),
+        path,
+        unlimited_dims={"/": ["time"]},
+        encoding={"/": {"t": {"zlib": True, "chunksizes": (1, 4, 3)}}},
+        **keywords,
+    )
+
+
 KINDS: dict[str, Callable[[Path], None]] = {
     **{f"{what}, {how}": partial(write, fill) for what, fill in FILLS.items() for how, write in WAYS.items()},
     "dask": _dask,
+    "netCDF": _netcdf,
+    "netCDF, v108": partial(_netcdf, libver="v108"),
 }
 """Each writes its file."""

@@ -1,28 +1,30 @@
 """HDF5 1.8 as a reader: its shared library, called through ctypes.
 
-It is looked for in the environment: STREAMH5_HDF5_1_8 names a ``libhdf5.so.10`` (wheels of h5py 2.7 hold one).
+.ci/readers brings it, from a wheel of h5py 2.7. STREAMH5_HDF5_1_8 names another ``libhdf5.so.10``.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.readers.programs import brought
 from tests.readers.protocol import ReaderError
 
-VARIABLE = "STREAMH5_HDF5_1_8"
+LIBRARY = brought("STREAMH5_HDF5_1_8", "hdf5-1.8/libhdf5.so.10")
+
+
+def missing() -> str | None:
+    """Tell that the library is not here; None when it is."""
+    return None if LIBRARY.is_file() else f"HDF5 1.8 is not at {LIBRARY} (.ci/readers)"
 
 
 @cache
 def library() -> Any:
-    """Return the library; None where the variable is not set."""
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return None
-    found = ctypes.CDLL(name)
+    """Return the library."""
+    found = ctypes.CDLL(str(LIBRARY))
     for call in (
         "H5Fopen",
         "H5Oopen",
@@ -40,7 +42,7 @@ def library() -> Any:
     major, minor, release = (ctypes.c_uint() for _ in range(3))
     found.H5get_libversion(ctypes.byref(major), ctypes.byref(minor), ctypes.byref(release))
     if (major.value, minor.value) != (1, 8):
-        raise ReaderError(f"{name} is HDF5 {major.value}.{minor.value}, not 1.8")
+        raise ReaderError(f"{LIBRARY} is HDF5 {major.value}.{minor.value}, not 1.8")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import streamh5
 from streamh5 import errors
 from tests.readers.judgements import assert_chunk_map
+from tests.readers.programs import brought
 from tests.surface import old_hdf5
 from tests.surface.kinds import KINDS, MAXSHAPES
 from tests.written import DTYPES, GZIP, assert_every_reader, columns, values
@@ -38,13 +38,17 @@ def datasets(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", V108)
 def test_every_dataset_is_read_by_hdf5_1_8(kind: str, tmp_path: Path) -> None:
-    if old_hdf5.library() is None:
-        pytest.skip(f"reader missing: {old_hdf5.VARIABLE} names no HDF5 1.8")
+    reason = old_hdf5.missing()
+    if reason is not None:
+        pytest.skip(f"reader missing: {reason}")
     path = tmp_path / "a.h5"
     KINDS[kind](path)
     for name, expected in datasets(path).items():
         found = np.frombuffer(old_hdf5.read_elements(path, f"/{name}"), expected.dtype.base)
-        np.testing.assert_array_equal(found, expected.ravel(), err_msg=name)
+        if name == "scaleoffset/decimals":  # quotients, whose last bit is that of the build that reads them
+            np.testing.assert_allclose(found, expected.ravel(), rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(found, expected.ravel(), err_msg=name)
 
 
 @pytest.mark.parametrize("maxshape", MAXSHAPES.values(), ids=MAXSHAPES)
@@ -73,8 +77,6 @@ def test_chunks_of_each_number_are_found_in_the_old_index(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dataset_is_read_by_pyfive(dtype: str, tmp_path: Path) -> None:
     pyfive = pytest.importorskip("pyfive")
-    if np.dtype(dtype).kind == "b":
-        pytest.skip("pyfive shows h5py's bool as integers")
     data = values(dtype, (30, 7))
     with streamh5.File(tmp_path / "a.h5", libver="v108") as file:
         file.create_dataset("g/x", data=data, chunks=(4, 3), **GZIP).attrs["units"] = "K"
@@ -102,10 +104,10 @@ console.log(JSON.stringify(found));
 
 def jsfive() -> str:
     """Return the folder of the npm package."""
-    folder = Path(os.environ.get("STREAMH5_NODE_MODULES") or Path(__file__).parents[2] / ".ci/node_modules")
-    if shutil.which("node") is None or not (folder / "jsfive").is_dir():
-        pytest.skip("reader missing: jsfive is not installed (npm install jsfive)")
-    return str((folder / "jsfive").resolve())
+    folder = brought("STREAMH5_NODE_MODULES", "node_modules") / "jsfive"
+    if shutil.which("node") is None or not folder.is_dir():
+        pytest.skip(f"reader missing: node and jsfive in {folder.parent} (.ci/readers)")
+    return str(folder.resolve())
 
 
 @pytest.mark.parametrize("dtype", ["<i2", "<u4", "<f4", "<f8"])
@@ -144,31 +146,3 @@ def test_large_chunk_is_refused_for_old_readers(tmp_path: Path) -> None:
         pytest.raises(errors.LimitError, match="4,294,967,296"),
     ):
         file.create_dataset("x", (2**20, 2**20), "u1", chunks=(2**16, 2**16))
-
-
-TOOLS = ("h5dump/h5dump", "h5ls/h5ls", "h5stat/h5stat", "misc/h5debug")
-STRICT = "STREAMH5_STRICT_HDF5_TOOLS"
-ARGUMENTS = {"h5dump": ["-o", os.devnull], "h5ls": ["-rv"], "h5stat": [], "h5debug": []}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_passes_the_strict_tools(kind: str, tmp_path: Path) -> None:
-    folder = os.environ.get(STRICT)
-    if not folder:
-        pytest.skip(
-            f"reader missing: {STRICT} names no tools of an HDF5 built with assertions and strict checks"
-        )
-    path = tmp_path / "a.h5"
-    KINDS[kind](path)
-    for tool in TOOLS:
-        program = Path(folder, tool)
-        done = subprocess.run(
-            [str(program), *ARGUMENTS[program.name], str(path)],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=300,
-        )
-        assert done.returncode == 0, f"{tool}: {done.stderr[-2000:]}"
-        assert "rror" not in done.stderr, f"{tool}: {done.stderr[-2000:]}"
