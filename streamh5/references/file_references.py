@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from streamh5.errors import DestinationExistsError, ReferencesError, SinkError, SpecError
+from streamh5.errors import (
+    DestinationExistsError,
+    DestinationMissingError,
+    ReferencesError,
+    SinkError,
+    SpecError,
+)
 from streamh5.plan.object_path import split_path
 from streamh5.references.attributes import json_attributes
 from streamh5.references.dimensions import dimension_names, is_only_dimension
@@ -239,6 +245,8 @@ def check_destination(
         A format that is not known, or an ending that says none.
     DestinationExistsError
         Something is there already, and not to be replaced or no references.
+    DestinationMissingError
+        Its directory is not there.
     MissingCodecError
         Parquet without pyarrow.
     """
@@ -252,6 +260,11 @@ def check_destination(
         raise SpecError(f"references: {wrong} .json nor .parquet" if not format else f"references: {wrong}")
     if kind == "parquet":
         check_pyarrow()
+    if not target.absolute().parent.is_dir():
+        raise DestinationMissingError(
+            f"references: the directory {target.absolute().parent} does not exist; create it first",
+            path=str(target),
+        )
     if os.path.lexists(target):
         is_ours = target.is_file() if kind == "json" else (target / ".zmetadata").is_file()
         if not overwrite or not is_ours:

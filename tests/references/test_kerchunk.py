@@ -341,6 +341,15 @@ def test_what_references_cannot_express_is_refused_before_any_data(tmp_path: Pat
     x = da.from_delayed(delayed(pytest.fail)("computed"), shape=(4,), dtype="i4")
     with pytest.raises(ReferencesError, match="numcodecs has no codec for lzf"):
         streamh5.to_fixed_h5(tmp_path / "x.h5", "/x", x, compression="lzf", references=tmp_path / "x.json")
+    with pytest.raises(streamh5.errors.DestinationMissingError, match="nowhere does not exist"):
+        streamh5.to_fixed_h5(tmp_path / "x.h5", "/x", x, references=tmp_path / "nowhere" / "x.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_write_leaves_no_references(tmp_path: Path) -> None:
+    broken = da.ones(8, chunks=4).map_blocks(lambda block: block / "no", meta=np.empty(0))
+    with pytest.raises(TypeError):
+        streamh5.to_fixed_h5(tmp_path / "x.h5", "/x", broken, references=tmp_path / "x.json")
     assert list(tmp_path.iterdir()) == []
 
 
