@@ -84,6 +84,11 @@ def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], fro
         The attributes of the group.
     frozenset of str
         Names of the variables whose encoding was asked for.
+
+    Raises
+    ------
+    SpecError
+        xarray cannot encode a variable; the message names it.
     """
     from xarray import conventions
 
@@ -93,7 +98,10 @@ def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], fro
     explicit = frozenset(_variable_name(name) for name in node.encoding)
     for name, variable in variables.items():
         variables[name] = _streamed(variable, is_explicit=name in node.encoding)
-    encoded, attributes = _encoder().encode(variables, attributes)
+    try:
+        encoded, attributes = _encoder().encode(variables, attributes)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SpecError(f"variable {_culprit(node.path, variables)}: {error}") from error
     return {_variable_name(name): variable for name, variable in encoded.items()}, attributes, explicit
 
 
@@ -111,6 +119,16 @@ def _encoder() -> Any:
             return variable
 
     return Encoder()
+
+
+def _culprit(path: str, variables: Mapping[Any, xr.Variable]) -> str:
+    """Path of the variable that cannot be encoded."""
+    for name, variable in variables.items():
+        try:
+            _encoder().encode({name: variable}, {})
+        except (TypeError, ValueError, OverflowError):
+            return f"{path.rstrip('/')}/{_variable_name(name)}"
+    return f"of {path}"
 
 
 def _variable_name(name: Any) -> Any:
@@ -155,11 +173,15 @@ def _tree_nodes(
     tree: xr.DataTree, path: str, encoding: Any, unlimited: Any, write_inherited_coords: bool
 ) -> list[Node]:
     nodes = list(tree.subtree)
+    paths = [node.path for node in nodes]
     for what, given in (("encoding", encoding), ("unlimited_dims", unlimited)):
-        if not isinstance(given, Mapping) or given.keys() - {node.path for node in nodes}:
+        if not isinstance(given, Mapping):
+            raise SpecError(f"{what} of a DataTree is a dictionary by path of the group, not {given!r:.100}")
+        unknown = [str(path) for path in given if path not in paths]
+        if unknown:
             raise SpecError(
-                f"{what} of a DataTree is a dictionary by path of the group, of "
-                f"{', '.join(node.path for node in nodes)}; not {given!r:.200}"
+                f"unexpected {what} group {', '.join(unknown)}; the DataTree has {', '.join(paths)}",
+                groups=unknown,
             )
     start = len(split_path(tree.path))
     result = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 
 import streamh5
@@ -63,6 +64,11 @@ def refuse(tmp_path: Path, dataset: Any, error: type[Exception], match: str, **o
         ({"significant_digits": 3, "quantize_mode": "BitRound"}, SpecError, "/temp.*significant_digits"),
         ({"dtype": "c16"}, DatatypeError, "/temp.*complex128"),
         ({"dtype": "f2"}, DatatypeError, "/temp.*float16.*float32"),
+        ({"dtype": "longdouble"}, DatatypeError, "/temp.*float128.*float64"),
+        ({"dtype": "no such"}, SpecError, "/temp.*no such"),
+        ({"scale_factor": "x"}, SpecError, "/temp.*'str'"),
+        ({"_FillValue": "x"}, SpecError, "/temp.*'x'"),
+        ({"dtype": "i2", "_FillValue": 10**9}, SpecError, "/temp.*int16"),
         ("zlib", SpecError, "'temp'.*castable"),
     ],
 )
@@ -71,6 +77,13 @@ def test_encoding_that_cannot_be_honoured_is_refused(
 ) -> None:
     dataset = xr.Dataset({"other": ("k", [1]), "temp": (("y", "x"), lazy())})
     refuse(tmp_path, dataset, error, match, encoding={"temp": encoding})
+
+
+def test_encoding_of_an_unknown_group_is_refused(tmp_path: Path) -> None:
+    tree = xr.DataTree.from_dict({"/c": xr.Dataset({"a": ("x", [1])})})
+    refuse(tmp_path, tree, SpecError, "encoding group /d; .*/c", encoding={"/d": {}})
+    refuse(tmp_path, tree, SpecError, "unlimited_dims group /d; .*/c", unlimited_dims={"/d": ["x"]})
+    refuse(tmp_path, tree, SpecError, "dictionary by path", encoding=["a"])
 
 
 def test_encoding_of_an_unknown_variable_is_refused(tmp_path: Path) -> None:
@@ -167,6 +180,29 @@ def test_objects_that_are_no_strings_are_refused(values: list[Any], tmp_path: Pa
     refuse(tmp_path, dataset, ValueError, "'things'")
 
 
+@pytest.mark.parametrize(
+    ("variable", "encoding"),
+    [
+        (("x", ["a", "b"]), {"scale_factor": 2.0}),
+        (("x", np.array(["2000-01-01", "2000-01-02"], "M8[ns]")), {"units": "days since then"}),
+        (("x", pd.Categorical(["a", "b"])), {}),
+        (("x", pd.array([1, None], dtype="Int64")), {}),
+    ],
+    ids=["text", "units", "categories", "nullable"],
+)
+def test_what_xarray_cannot_encode_is_refused_with_its_name(
+    variable: Any, encoding: dict[str, Any], tmp_path: Path
+) -> None:
+    dataset = xr.Dataset({"fine": ("k", [1]), "things": variable})
+    refuse(tmp_path, dataset, SpecError, "variable /things", encoding={"things": encoding})
+
+
+def test_multi_index_is_refused_with_its_name(tmp_path: Path) -> None:
+    index = pd.MultiIndex.from_product([[1, 2], ["a", "b"]], names=["p", "q"])
+    dataset = xr.Dataset({"a": ("z", np.zeros(4))}, xr.Coordinates.from_pandas_multiindex(index, "z"))
+    refuse(tmp_path, dataset, NotImplementedError, "'z' is a MultiIndex.*reset_index")
+
+
 @pytest.mark.parametrize("fill", [1.5, 70_000, np.nan])
 def test_fill_value_that_the_dtype_cannot_hold_is_refused(fill: Any, tmp_path: Path) -> None:
     dataset = xr.Dataset({"temp": (("y", "x"), lazy(dtype="i2"), {"_FillValue": fill})})
@@ -188,7 +224,7 @@ def test_chunks_of_unknown_size_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"mode": "a"}, "mode.*append"),
+        ({"mode": "r+"}, "mode.*'a'"),
         ({"mode": "r"}, "mode"),
         ({"format": "NETCDF3_64BIT"}, "format"),
         ({"format": "NETCDF4_CLASSIC"}, "format"),
