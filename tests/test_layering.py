@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "sources": frozenset(
         {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
-        | {"session", "attributes", "dataset", "file"}
+        | {"existing_file", "session", "attributes", "dataset", "file"}
     ),
     "convert": frozenset({"errors", "sinks", "sources"}),
     "__init__": EVERYTHING,

@@ -223,9 +223,9 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         group, n_found = child, n_found + 1
     if n_found == len(names) - 1 and names[-1] in group.links:
         taken = group.links[names[-1]]
-        kinds = {GroupNode: "group", DatasetNode: "dataset", StoredObject: "object of the file"}
+        kinds = {GroupNode: "group", DatasetNode: "dataset", StoredObject: "stored object"}
         kind = kinds.get(type(taken), "link")
-        raise PathError(f"{join_path(names)} is a {kind} already; choose another name", path=path)
+        raise PathError(f"there is a {kind} {join_path(names)} already; choose another name", path=path)
     group.is_changed = True
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)

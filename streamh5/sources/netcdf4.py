@@ -234,7 +234,7 @@ def create_groups(file: File, groups: list[NetcdfGroup], *, write_empty_chunks: 
     Parameters
     ----------
     file
-        Tracks the creation order.
+        Tracks the creation order; one that is added to keeps its provenance.
     groups
         The root first, parents before their children.
     write_empty_chunks
@@ -244,9 +244,10 @@ def create_groups(file: File, groups: list[NetcdfGroup], *, write_empty_chunks: 
     scales: dict[str, tuple[Dataset, Dimension]] = {}
     created: list[tuple[Dataset, NetcdfVariable]] = []
     properties = text_attribute("_NCProperties", _properties().encode())
-    file.session.set_attribute(file.node, properties)
+    if properties.name not in file.node.attributes:
+        file.session.set_attribute(file.node, properties)
     for group in groups:
-        handle: Group = file if group.path == "/" else file.create_group(group.path)
+        handle: Group = file if group.path == "/" else file.require_group(group.path)
         for name, value in group.attributes.items():
             file.session.set_attribute(handle.node, netcdf_attribute(name, value, where=group.path))
         for dimension in group.dimensions.values():

@@ -7,6 +7,7 @@ xarray's own encoders turn times, masks, scales and strings into what netCDF sto
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,11 @@ from streamh5.sources.netcdf4 import (
     define_dimensions,
 )
 from streamh5.sources.netcdf4_attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
+from streamh5.sources.netcdf4_existing import ExistingNetcdf, read_existing_netcdf
 from streamh5.sources.netcdf_encoding import Storage, read_encoding, read_filters
 from streamh5.sources.xarray_encoding import Node, dataset_nodes, encode_node
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     import xarray as xr
@@ -105,6 +106,8 @@ def to_netcdf(
         The file to write; None returns its bytes.
     mode
         ``"w"`` replaces an existing file, when the new one is complete; ``"x"`` fails if there is one.
+        ``"a"`` adds to a netCDF-4 file of streamh5 or netCDF-C: groups, and variables whose dimensions are
+        new in their group. What is there stays as it is, and until the end readers see nothing else.
     format
         None or ``"NETCDF4"``.
     group
@@ -145,15 +148,20 @@ def to_netcdf(
         The destination.
     """
     _check_request(mode, format, engine, compute_kwargs)
-    if not compute and (resume or path is None):
-        what = "resume=True" if resume else "a file in memory (path=None)"
+    if not compute and (resume or path is None or mode == "a"):
+        what = "resume=True" if resume else "mode='a'" if mode == "a" else "a file in memory (path=None)"
         raise SpecError(f"{what} needs compute=True")
+    if path is None and mode == "a":
+        raise SpecError("mode='a' needs a path")
+    existing = ExistingNetcdf()
+    if path is not None and mode == "a" and os.path.lexists(path):
+        existing = read_existing_netcdf(path)
     nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
     default = read_filters(
         {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
         path="of to_netcdf",
     )
-    groups = _plan_groups(nodes, default, libver=libver, resume_key=resume_key)
+    groups = _plan_groups(nodes, default, existing, libver=existing.libver or libver, resume_key=resume_key)
     variables = [variable for one in groups for variable in one.variables.values()]
     targets = [variable.target for variable in variables if variable.value is None]
     if compute:
@@ -177,9 +185,8 @@ def to_netcdf(
 
 
 def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
-    if mode not in ("w", "x"):
-        hint = "; append with xarray's own to_netcdf" if mode in ("a", "r+") else ""
-        raise SpecError(f"mode must be 'w' or 'x', not {mode!r}{hint}", mode=mode)
+    if mode not in ("w", "x", "a"):
+        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}", mode=mode)
     if format is not None and (not isinstance(format, str) or format.upper() != "NETCDF4"):
         raise SpecError(f"format must be 'NETCDF4', not {format!r}: streamh5 writes no other", format=format)
     if engine is not None:
@@ -200,11 +207,11 @@ def _group_path(group: Any) -> str:
 
 
 def _plan_groups(
-    nodes: list[Node], default: Storage, *, libver: str, resume_key: str | None
+    nodes: list[Node], default: Storage, existing: ExistingNetcdf, *, libver: str, resume_key: str | None
 ) -> list[NetcdfGroup]:
     """Plan the groups of all nodes, parents first; those between that hold nothing included."""
     groups: dict[str, NetcdfGroup] = {"/": NetcdfGroup("/")}
-    n_dimensions = 0
+    n_dimensions = existing.n_dimensions
     for node in nodes:
         names = split_path(node.path)
         for i in range(1, len(names) + 1):
@@ -214,6 +221,7 @@ def _plan_groups(
         _plan_group(group, node, default, first=n_dimensions, libver=libver, resume_key=resume_key)
         n_dimensions += len(group.dimensions)
     check_members(list(groups.values()))
+    existing.check(list(groups.values()))
     return list(groups.values())
 
 
@@ -336,7 +344,8 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
             dtype=element,
         )
     if element != np.dtype("S1") and f"{element.kind}{element.itemsize}" not in NUMBERS:
-        hint = {"c": "split it into .real and .imag", "f": "encode it with dtype='float32'"}.get(element.kind)
+        real = "float32" if element.itemsize < 4 else "float64"
+        hint = {"c": "split it into .real and .imag", "f": f"encode it with dtype={real!r}"}.get(element.kind)
         raise DatatypeError(
             f"variable {path}: netCDF-4 has no type for dtype {element}; {hint or 'convert it to numbers or text'}",
             dtype=element,

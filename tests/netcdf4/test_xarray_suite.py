@@ -31,7 +31,9 @@ simple_datatree = fixtures.simple_datatree
 time_unit = fixtures.time_unit
 use_dask = fixtures.use_dask
 
-APPEND = "adds to an existing file (mode='a'); streamh5 writes whole files"
+APPEND = (
+    "changes variables of a file, or adds some along its dimensions; streamh5 adds groups and new dimensions"
+)
 ENUM = "writes a netCDF enumeration, which is a named datatype; streamh5 refuses it and says so"
 WORDS = "asks for xarray's own words or kind of error; streamh5 refuses the same input in its own"
 WHOLE = "asks for a file without data before the data are computed; streamh5's file appears complete"
@@ -42,15 +44,12 @@ NOT_APPLICABLE = {
     "*::test_append_overwrite_values": APPEND,
     "*::test_append_with_invalid_dim_raises": APPEND,
     "*::test_append_write": APPEND,
-    "TestXarray*::test_child_group_with_inconsistent_dimensions": APPEND,
-    "*::test_write_groups": APPEND,
     "TestTree*::test_compute_false": WHOLE,
     "*::test_encoding_enum__multiple_variable_with_enum": ENUM,
     "*::test_encoding_enum__no_fill_value": ENUM,
     "*::test_encoding_kwarg": WORDS,
     "*::test_invalid_dataarray_names_raise": WORDS,
     "*::test_to_memoryview_compute_false": WORDS,
-    "*::test_netcdf_encoding": WORDS,
     "*::test_roundtrip_complex": COMPLEX,
     "TestXarrayH5netcdf*::test_byte_attrs*": BYTES,
     "TestXarrayH5netcdf*::test_numpy_bool_": "writes invalid netCDF (invalid_netcdf=True); streamh5 does not",

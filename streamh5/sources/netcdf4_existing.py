@@ -1,0 +1,99 @@
+"""A netCDF-4 file that is added to: what of it the plan of new groups has to know.
+
+Objects that are there stay as they are, so what is added brings its own dimensions: the scale of one that
+is there would have to name its new users (REFERENCE_LIST).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamh5.errors import SpecError
+from streamh5.existing_file import read_existing
+from streamh5.plan.tree import GroupNode, find
+
+if TYPE_CHECKING:
+    import os
+
+    from streamh5.sources.netcdf4 import NetcdfGroup
+
+__all__ = ["ExistingNetcdf", "read_existing_netcdf"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingNetcdf:
+    """What is there already; nothing by default.
+
+    Parameters
+    ----------
+    name
+        The file, for messages.
+    root
+        Its groups.
+    n_dimensions
+        The first dimension id that is free.
+    libver
+        Oldest library that is to read the file; None where there is no file.
+    """
+
+    name: str = ""
+    root: GroupNode = field(default_factory=lambda: GroupNode("/"))
+    n_dimensions: int = 0
+    libver: str | None = None
+
+    def check(self, groups: list[NetcdfGroup]) -> None:
+        """Refuse groups, variables and dimensions whose names are taken.
+
+        Raises
+        ------
+        SpecError
+            One is; the message names it.
+        """
+        for group in groups:
+            node = find(self.root, group.path)
+            if node is not None and not isinstance(node, GroupNode):
+                self._refuse(f"group {group.path}: a dataset of that name", group.path)
+            taken = node.links if isinstance(node, GroupNode) else {}
+            for name, variable in group.variables.items():
+                if name in taken:
+                    self._refuse(f"variable {group.member(name)}: it", group.member(name))
+                for dimension in variable.dimensions:
+                    if dimension.name in group.dimensions and dimension.name in taken:
+                        what = f"variable {group.member(name)}: its dimension {dimension.name!r}"
+                        self._refuse(what, group.member(name))
+
+    def _refuse(self, what: str, path: str) -> None:
+        raise SpecError(
+            f"{what} is in {self.name} already, and what is there stays as it is: mode='a' adds groups, and "
+            "variables that bring their own dimensions. Write to another group (group=), or append with xarray's own "
+            "to_netcdf",
+            path=path,
+        )
+
+
+def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
+    """Read the groups and dimension ids of a netCDF-4 file.
+
+    Raises
+    ------
+    SpecError
+        Nothing can be added to it safely, or it is not netCDF-4.
+    """
+    import h5py
+
+    existing = read_existing(path)
+    numbers = [-1]
+
+    def visit(_name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and "_Netcdf4Dimid" in item.attrs:
+            numbers.append(int(item.attrs["_Netcdf4Dimid"]))
+
+    with h5py.File(path, "r") as file:
+        if "_NCProperties" not in file.attrs:
+            raise SpecError(
+                f"{path} is an HDF5 file, but no netCDF-4 file; add to it with streamh5.File(path, 'a')",
+                path=str(path),
+            )
+        file.visititems(visit)
+    return ExistingNetcdf(str(path), existing.root, max(numbers) + 1, existing.libver)
