@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,11 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except StreamH5Error as error:
-        print(f"streamh5: {error}", file=sys.stderr)
+        print(f"streamh5: {_with_options(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("streamh5: interrupted", file=sys.stderr)
         return 130
+
+
+def _with_options(message: str) -> str:
+    """Name options where a message names keywords."""
+    return re.sub(r"\b(overwrite|skip)=True\b( \(File: mode 'w'\))?", r"--\1", message)
 
 
 def _parser() -> argparse.ArgumentParser:

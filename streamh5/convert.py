@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SourceError, SpecError
-from streamh5.sources.conversion import KEEP, Conversion, Request
+from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.hdf5_file import from_hdf5
 from streamh5.sources.netcdf_classic import from_netcdf_classic
 from streamh5.sources.npy_file import from_npy
@@ -88,6 +88,7 @@ def convert(
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     request.check()
+    check_destination(source, path)
     common: dict[str, Any] = {
         "overwrite": overwrite,
         "sync": sync,

@@ -252,7 +252,7 @@ def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
         f"{dataset.n_missing:,}",
         format_nbytes(dataset.nbytes),
         format_nbytes(dataset.stored_nbytes),
-        f"{dataset.ratio:.2f}",
+        f"{dataset.ratio:.2f}" if dataset.stored_nbytes else "",
     )
 
 
@@ -265,7 +265,8 @@ def _facts(dataset: DatasetSummary) -> Iterable[str]:
         yield f"{dataset.n_missing:,} not stored (fill value)"
     if dataset.n_rewritten:
         yield f"{dataset.n_rewritten:,} written again"
-    yield f"ratio {dataset.ratio:.2f}"
+    if dataset.stored_nbytes:
+        yield f"ratio {dataset.ratio:.2f}"
 
 
 def format_nbytes(nbytes: float) -> str:

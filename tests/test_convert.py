@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import streamh5
 from streamh5 import cli
-from streamh5.errors import DestinationExistsError, FilterError, SourceError, SpecError
+from streamh5.errors import ChunkShapeError, DestinationExistsError, FilterError, SourceError, SpecError
 from tests.real_data import real_files
 from tests.written import assert_every_reader, filter_ids, traces, values
 
@@ -130,13 +130,13 @@ def test_chunks_that_skipped_filters_keep_their_masks(tmp_path: Path) -> None:
 
 def test_filter_that_streamh5_does_not_know_is_copied(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
-        x = file.create_dataset("x", (8,), "u1", chunks=(4,), compression=32026, allow_unknown_filter=True)
+        x = file.create_dataset("x", (8,), "u1", chunks=(4,), compression=32099, allow_unknown_filter=True)
         x.id.write_direct_chunk((0,), b"abc")
     done = convert(tmp_path / "in.h5", tmp_path / "out.h5")
-    assert done.arrays[0].reason == "filter 32026"
+    assert done.arrays[0].reason == "filter 32099"
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["x"].id.read_direct_chunk((0,)) == (0, b"abc")
-        assert file["x"].id.get_create_plist().get_filter(0)[0] == 32026
+        assert file["x"].id.get_create_plist().get_filter(0)[0] == 32099
 
 
 def test_damaged_chunk_that_is_verified_is_an_error_with_its_path(tmp_path: Path) -> None:
@@ -294,9 +294,45 @@ def test_request_that_does_not_fit_the_source_is_refused(tmp_path: Path) -> None
         convert(tmp_path / "x.h5", tmp_path / "y.h5", "/x")
     with pytest.raises(SpecError, match="is the source itself"):
         convert(tmp_path / "x.h5", tmp_path / "x.h5", overwrite=True)
+    with pytest.raises(SpecError, match="is the source itself"):
+        convert(tmp_path / "x.npy", tmp_path / "x.npy", overwrite=True)
     with pytest.raises(DestinationExistsError):
         convert(tmp_path / "x.npy", tmp_path / "x.h5")
     assert traces(tmp_path) == ["x.h5", "x.npy"]
+
+
+@pytest.mark.parametrize("kind", ["npy", "h5", "zarr", "nc"])
+def test_chunks_that_are_for_no_array_are_refused(kind: str, tmp_path: Path) -> None:
+    source = tmp_path / f"in.{kind}"
+    values = np.zeros((3, 4))
+    match kind:
+        case "npy":
+            np.save(source, values)
+        case "h5":
+            with h5py.File(source, "w") as file:
+                file["data"] = values
+        case "zarr":
+            pytest.importorskip("zarr").create_array(source, data=values)
+        case "nc":
+            xarray = pytest.importorskip("xarray")
+            xarray.Dataset({"data": (("y", "x"), values)}).to_netcdf(source, format="NETCDF3_CLASSIC")
+    with pytest.raises(ChunkShapeError, match=r"\(1, 2, 3\) have 3 dimensions, and no array has: .* 2"):
+        convert(source, tmp_path / "out.h5", chunks=(1, 2, 3))
+    with pytest.raises(ChunkShapeError, match=r"for /nothing, .* there are: /data"):
+        convert(source, tmp_path / "out.h5", chunks={"nothing": (1, 2), "data": (1, 2)})
+    assert not (tmp_path / "out.h5").exists()
+    done = convert(source, tmp_path / "out.h5", chunks=(1, 2), compression="gzip")
+    assert [one.path for one in done.arrays] == ["/data"]
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["data"].chunks == (1, 2)
+
+
+def test_cli_names_options_not_keywords(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    arguments = ["convert", str(tmp_path / "x.npy"), str(tmp_path / "x.h5")]
+    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 2
+    assert "x.h5 exists; pass --overwrite to replace it, or" in capsys.readouterr().err
 
 
 def test_cli_convert_says_how_every_array_came_over(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,12 @@ from streamh5.errors import ChunkShapeError, FilterError, SpecError
 if TYPE_CHECKING:
     from streamh5.summary import WriteSummary
 
-__all__ = ["ArrayConversion", "Conversion", "Request"]
+__all__ = ["ArrayConversion", "Conversion", "Request", "check_destination"]
 
 KEEP = "keep"
+
+MAX_NAMED = 10
+"""Arrays that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,39 @@ class Request:
         if self.copy and not self.keeps_filters:
             raise SpecError("copy=True keeps the filters of the source; leave compression out")
 
+    def check_arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+        """Refuse chunks that are for none of the arrays of the source.
+
+        Parameters
+        ----------
+        shapes
+            Of every array by its path; None for a null dataspace.
+
+        Raises
+        ------
+        ChunkShapeError
+            A path that is not there, or a shape of as many dimensions as no array has.
+        """
+        asked = self.chunks
+        if isinstance(asked, Mapping):
+            unknown = [path for path in map(check_new_path, asked) if path not in shapes]
+            if unknown:
+                known = ", ".join(list(shapes)[:MAX_NAMED]) + (", ..." if len(shapes) > MAX_NAMED else "")
+                raise ChunkShapeError(
+                    f"chunks are asked for {', '.join(unknown)}, and there is no such array; there are: "
+                    f"{known or 'none'}",
+                    chunks=asked,
+                )
+        elif asked is not None and asked != "auto" and shapes:
+            rank = len(asked) if isinstance(asked, (tuple, list)) else 1
+            ranks = {len(shape) for shape in shapes.values() if shape is not None}
+            if rank not in ranks:
+                raise ChunkShapeError(
+                    f"chunks {asked!r} have {rank} dimensions, and no array has: those here have "
+                    f"{', '.join(map(str, sorted(ranks)))}",
+                    chunks=asked,
+                )
+
     @property
     def keeps_filters(self) -> bool:
         """Whether no filters were asked for."""
@@ -111,6 +148,20 @@ class Request:
                 )
             return None
         return tuple(min(c, n) if n else c for c, n in zip(extents, shape, strict=True))
+
+
+def check_destination(source: object, path: str | os.PathLike[str]) -> None:
+    """Refuse to replace the source itself.
+
+    Raises
+    ------
+    SpecError
+        Both are one file.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return
+    if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
+        raise SpecError(f"{path} is the source itself; choose another name for the new file", path=str(path))
 
 
 @dataclass(frozen=True, slots=True)

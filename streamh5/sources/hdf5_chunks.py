@@ -10,6 +10,7 @@ import numpy as np
 
 from streamh5.errors import SourceError, StreamH5Error
 from streamh5.filters import FilterChain, chain_from_keywords
+from streamh5.filters.known import KNOWN_FILTERS
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import FixedLengthString
 from streamh5.format.filter_pipeline import FilterRecord
@@ -107,7 +108,7 @@ class _Whole:
 
 
 def _name(record: FilterRecord) -> str:
-    known = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
+    known = {one.filter_id: one.keyword for one in KNOWN_FILTERS}
     return known.get(record.filter_id, f"filter {record.filter_id}")
 
 

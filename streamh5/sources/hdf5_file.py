@@ -16,7 +16,7 @@ import dask.base
 import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES, as_dtype, plan_dataset
-from streamh5.errors import FilterError, SourceError, SpecError
+from streamh5.errors import FilterError, SourceError
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.parts import has_references
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
@@ -96,14 +96,13 @@ def from_hdf5(
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - with it the library finds its filters
 
-    if os.path.exists(path) and os.path.samefile(source, path):
-        raise SpecError(f"{path} is the source itself; choose another name for the new file", path=str(path))
     try:
         file = h5py.File(source, "r")
     except OSError as error:
         raise SourceError(f"{source}: h5py cannot open it: {error}", source=str(source)) from error
     with file:
         contents = _contents(file)
+        request.check_arrays({name: one.shape for name, one in contents.datasets.items()})
         plan = _Plan(file, contents, request)
         notes = [str(problem) for problem in contents.problems]
         if contents.problems and not skip_unsupported:

@@ -56,6 +56,7 @@ def from_netcdf_classic(
     if request.copy:
         raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")
     with _opened(source) as dataset:
+        request.check_arrays({f"/{name}": one.shape for name, one in dataset.variables.items()})
         filters = {key: value for key, value in request.filters.items() if key != "fletcher32"}
         encoding = {
             name: _encoding(f"/{name}", variable, request) for name, variable in dataset.variables.items()
@@ -74,7 +75,11 @@ def from_netcdf_classic(
     if not isinstance(summary, WriteSummary):
         raise SourceError(f"{source}: nothing was written")
     reason = "netCDF classic has no chunks"
-    arrays = tuple(ArrayConversion(one.path, False, reason) for one in summary.datasets)
+    arrays = tuple(
+        ArrayConversion(one.path, False, reason)
+        for one in summary.datasets
+        if one.path.lstrip("/") in encoding
+    )
     return Conversion(summary, arrays, "netCDF-4")
 
 

@@ -64,6 +64,7 @@ def from_npy(
     except (ValueError, OSError) as error:
         raise SourceError(f"{source}: numpy cannot map it: {error}", source=str(source)) from error
     name = check_new_path(name)
+    request.check_arrays({name: array.shape})
     dtype = np.dtype("U") if array.dtype.kind == "U" else array.dtype
     identity = dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns)
     one = SourceArray(name, array.shape, dtype, None, partial(_read, array), None, identity)

@@ -12,7 +12,7 @@ from streamh5.errors import DatatypeError, FilterError, SpecError
 from streamh5.plan.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sources.array_target import ArrayTarget, SourceArray, StoredAs, copied, encoded
-from streamh5.sources.conversion import KEEP, Conversion, Request
+from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Write
 from streamh5.sources.netcdf4 import (
@@ -117,7 +117,9 @@ def from_zarr(
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     request.check()
+    check_destination(source, path)
     tree = read_tree(source, name)
+    request.check_arrays({one.path: one.array.shape for one in tree.arrays})
     notes: list[str] = []
     plan = _netcdf_plan(tree, request, notes, netcdf)
     if plan is None:

@@ -41,4 +41,4 @@ def test_command_names_what_it_cannot_express(path: Path, capsys: pytest.Capture
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "/bad: numcodecs has no codec for lzf" in printed.err
-    assert "skip=True" in printed.err
+    assert "--skip leaves it out" in printed.err
