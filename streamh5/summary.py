@@ -161,8 +161,9 @@ class WriteSummary:
 
     @property
     def _figures(self) -> str:
+        ratio = f" (ratio {self.ratio:.2f})" if self.stored_nbytes else ""
         return (
-            f"{format_nbytes(self.nbytes)} stored as {format_nbytes(self.stored_nbytes)} (ratio {self.ratio:.2f}), "
+            f"{format_nbytes(self.nbytes)} stored as {format_nbytes(self.stored_nbytes)}{ratio}, "
             f"a file of {format_nbytes(self.file_nbytes)}, in {self.seconds:.2f} s, "
             f"{format_nbytes(self.nbytes_per_second)}/s"
         )

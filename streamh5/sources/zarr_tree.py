@@ -92,7 +92,7 @@ def read_tree(source: Any, path: str | None) -> ZarrTree:
     Raises
     ------
     MissingCodecError
-        zarr is not installed.
+        zarr is not installed, or what the protocol of a URL needs.
     SourceError
         There is no zarr array or group.
     """
@@ -131,6 +131,8 @@ def _open(source: Any) -> Any:
             source = _zip_store(os.fspath(source))
     try:
         return zarr.open(source, mode="r")
+    except ImportError as error:  # fsspec imports what a protocol needs when it is used
+        raise MissingCodecError(f"{source}: {error}", package=error.name or "fsspec") from error
     except (FileNotFoundError, ValueError, KeyError, TypeError, OSError) as error:
         raise SourceError(
             f"{source}: no zarr array or group can be opened there: {error}", source=str(source)

@@ -63,6 +63,14 @@ def test_v3_codec_of_hdf5_is_copied_and_read_equal(
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
 
+def test_store_without_chunks_has_no_ratio(tmp_path: Path) -> None:
+    source = zarr.create_array(tmp_path / "x.zarr", shape=(8, 8), chunks=(4, 4), dtype="f4", fill_value=3)
+    done = convert(source, tmp_path / "x.h5", copy=True)
+    assert "256 B stored as 0 B, a file" in str(done)
+    assert "nan" not in str(done) + done._repr_html_()
+    np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), np.full((8, 8), 3, "f4"))
+
+
 def test_copied_chunks_have_the_filters_of_the_store(tmp_path: Path) -> None:
     array = make(tmp_path / "x.zarr", field((16, 9)), (8, 9), zarr_format=2, **V2["shuffle, zlib"])
     convert(array, tmp_path / "x.h5")
@@ -421,6 +429,14 @@ def test_missing_source_is_refused(tmp_path: Path) -> None:
         convert(tmp_path / "text", tmp_path / "x.h5")
     with pytest.raises(SourceError, match="no zarr array or group"):
         convert(3, tmp_path / "x.h5")
+
+
+def test_package_of_a_protocol_that_is_missing_is_named(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.register_implementation("far", "no_such_package.Far", errtxt="far:// needs no_such_package")
+    with pytest.raises(MissingCodecError, match="far://x: far:// needs no_such_package"):
+        convert("far://x", tmp_path / "x.h5")
 
 
 def test_existing_destination_is_refused_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
