@@ -231,6 +231,45 @@ def test_netcdf_classic_file_becomes_netcdf4_bit_for_bit(source: Path, tmp_path:
         assert file.data_model == "NETCDF4"
 
 
+def test_netcdf_classic_characters_and_attributes_stay_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("xarray")
+    netcdf4 = pytest.importorskip("netCDF4")
+    with netcdf4.Dataset(tmp_path / "x.nc", "w", format="NETCDF3_CLASSIC") as file:
+        file.createDimension("t", None)
+        file.createDimension("letter", 4)
+        for name, dtype, dims, values in (
+            ("t", "f8", ("t",), [0, 1, 2]),
+            ("letter", "S1", ("letter",), list("wxyz")),
+            ("words", "S1", ("t", "letter"), [list("abcd"), list("ef g"), list("h\0\0\0")]),
+            ("single", "S1", (), "q"),
+            ("packed", "i2", ("t",), [1, 2, -3]),
+            ("bytes", "i1", ("t",), [1, 2, -1]),
+        ):
+            file.createVariable(name, dtype, dims)[...] = np.array(values, dtype)
+        file["t"].setncatts({"units": "days since 2000-01-01", "coordinates": "words"})
+        file["packed"].setncatts({"scale_factor": 0.5, "add_offset": 2.0, "missing_value": np.int16(-3)})
+        file["bytes"].setncatts({"_Unsigned": "true", "flag_values": np.array([1, 2], "i1")})
+        file["single"]._Encoding = "utf-8"
+    convert(tmp_path / "x.nc", tmp_path / "out.nc")
+    with netcdf4.Dataset(tmp_path / "x.nc") as expected, netcdf4.Dataset(tmp_path / "out.nc") as found:
+        assert {name: (len(one), one.isunlimited()) for name, one in found.dimensions.items()} == {
+            "t": (3, True),
+            "letter": (4, False),
+        }
+        assert set(found.variables) == set(expected.variables)
+        for name, theirs in expected.variables.items():
+            ours = found[name]
+            for one in (ours, theirs):
+                one.set_auto_maskandscale(False)
+                one.set_auto_chartostring(False)
+            assert (ours.dimensions, ours.dtype) == (theirs.dimensions, theirs.dtype)
+            assert ours[...].tobytes() == theirs[...].tobytes()
+            assert set(ours.ncattrs()) == set(theirs.ncattrs())
+            for key in theirs.ncattrs():
+                assert type(ours.getncattr(key)) is type(theirs.getncattr(key))
+                assert np.array_equal(ours.getncattr(key), theirs.getncattr(key))
+
+
 def test_netcdf_file_of_64_bit_data_becomes_netcdf4(tmp_path: Path) -> None:
     pytest.importorskip("xarray")
     netcdf4 = pytest.importorskip("netCDF4")

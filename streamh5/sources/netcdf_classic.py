@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.errors import FilterError, MissingCodecError, SourceError
 from streamh5.sources.conversion import ArrayConversion, Conversion
 from streamh5.sources.xarray_dataset import to_netcdf
+from streamh5.sources.xarray_encoding import EncodedDataset
 from streamh5.summary import WriteSummary
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def from_netcdf_classic(
             name: _encoding(f"/{name}", variable, request) for name, variable in dataset.variables.items()
         }
         summary = to_netcdf(
-            dataset,
+            EncodedDataset(dataset),
             path,
             "w" if overwrite else "x",
             encoding=encoding,
@@ -84,8 +85,8 @@ def from_netcdf_classic(
 
 
 def _encoding(path: str, variable: Any, request: Request) -> dict[str, Any]:
-    """How a variable is stored: with the attributes that it has, and no other (xarray adds NaN)."""
-    encoding: dict[str, Any] = {} if "_FillValue" in variable.attrs else {"_FillValue": None}
+    """How a variable is stored."""
+    encoding: dict[str, Any] = {}
     chunks = request.chunks_of(path, variable.shape)
     if isinstance(chunks, tuple):
         encoding["chunksizes"] = chunks

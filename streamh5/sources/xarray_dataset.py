@@ -33,7 +33,7 @@ from streamh5.sources.netcdf4 import (
 from streamh5.sources.netcdf4_attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
 from streamh5.sources.netcdf4_existing import ExistingNetcdf, read_existing_netcdf
 from streamh5.sources.netcdf_encoding import Storage, read_encoding, read_filters
-from streamh5.sources.xarray_encoding import Node, dataset_nodes, encode_node
+from streamh5.sources.xarray_encoding import EncodedDataset, Node, dataset_nodes, encode_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,7 +68,7 @@ COMPUTE_KEYWORDS = frozenset({"num_workers", "optimize_graph", "pool", "schedule
 
 
 def to_netcdf(
-    data: xr.Dataset | xr.DataArray | xr.DataTree,
+    data: xr.Dataset | xr.DataArray | xr.DataTree | EncodedDataset,
     path: str | os.PathLike[str] | None = None,
     mode: str = "w",
     format: str | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SourceError, SpecError
@@ -15,7 +15,7 @@ from streamh5.plan.object_path import join_path, split_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Node", "dataset_nodes", "encode_node"]
+__all__ = ["EncodedDataset", "Node", "dataset_nodes", "encode_node"]
 
 STREAMED_NBYTES = 16 << 20
 """Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
@@ -39,12 +39,22 @@ class Node:
         Encodings that were asked for, by variable.
     unlimited
         Names of unlimited dimensions.
+    is_encoded
+        Whether it is stored as it is.
     """
 
     path: str
     dataset: xr.Dataset
     encoding: Mapping[Any, Mapping[str, Any]]
     unlimited: tuple[str, ...]
+    is_encoded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDataset:
+    """A dataset as a file stores it, read with ``decode_cf=False``: xarray's encoders do not see it."""
+
+    dataset: xr.Dataset
 
 
 def dataset_nodes(
@@ -61,6 +71,8 @@ def dataset_nodes(
     """
     import xarray as xr
 
+    if isinstance(data, EncodedDataset):
+        return [replace(_node(path, data.dataset, encoding or {}, unlimited_dims), is_encoded=True)]
     if isinstance(data, xr.DataTree):
         return _tree_nodes(data, path, encoding or {}, unlimited_dims or {}, write_inherited_coords)
     if isinstance(data, xr.DataArray):
@@ -92,16 +104,24 @@ def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], fro
     """
     from xarray import conventions
 
-    variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
+    variables: dict[Any, xr.Variable]
+    if node.is_encoded:
+        variables = {name: one.copy(deep=False) for name, one in node.dataset.variables.items()}
+        attributes = dict(node.dataset.attrs)
+    else:
+        variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
     for name, given in node.encoding.items():
         variables[name].encoding = dict(given)
     explicit = frozenset(_variable_name(name) for name in node.encoding)
     for name, variable in variables.items():
         variables[name] = _streamed(variable, is_explicit=name in node.encoding)
+    if node.is_encoded:
+        return variables, attributes, explicit
     try:
         encoded, attributes = _encoder().encode(variables, attributes)
     except (TypeError, ValueError, OverflowError) as error:
-        raise SpecError(f"variable {_culprit(node.path, variables)}: {error}") from error
+        what = _culprit(node.path, variables)
+        raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
     return {_variable_name(name): variable for name, variable in encoded.items()}, attributes, explicit
 
 
