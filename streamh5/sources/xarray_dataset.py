@@ -33,7 +33,13 @@ from streamh5.sources.netcdf4 import (
 from streamh5.sources.netcdf4_attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
 from streamh5.sources.netcdf4_existing import ExistingNetcdf, read_existing_netcdf
 from streamh5.sources.netcdf_encoding import Storage, read_encoding, read_filters
-from streamh5.sources.xarray_encoding import EncodedDataset, Node, dataset_nodes, encode_node
+from streamh5.sources.xarray_encoding import (
+    EncodedDataset,
+    Node,
+    dataset_nodes,
+    encode_node,
+    streamed_nbytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -212,13 +218,15 @@ def _plan_groups(
     """Plan the groups of all nodes, parents first; those between that hold nothing included."""
     groups: dict[str, NetcdfGroup] = {"/": NetcdfGroup("/")}
     n_dimensions = existing.n_dimensions
+    max_nbytes = streamed_nbytes(nodes)
     for node in nodes:
         names = split_path(node.path)
         for i in range(1, len(names) + 1):
             path, parent = join_path(names[:i]), groups[join_path(names[: i - 1])]
             groups.setdefault(path, NetcdfGroup(path, parent))
         group = groups[node.path]
-        _plan_group(group, node, default, first=n_dimensions, libver=libver, resume_key=resume_key)
+        encoded = encode_node(node, max_nbytes)
+        _plan_group(group, node, encoded, default, first=n_dimensions, libver=libver, resume_key=resume_key)
         n_dimensions += len(group.dimensions)
     check_members(list(groups.values()))
     existing.check(list(groups.values()))
@@ -226,9 +234,16 @@ def _plan_groups(
 
 
 def _plan_group(
-    group: NetcdfGroup, node: Node, default: Storage, *, first: int, libver: str, resume_key: str | None
+    group: NetcdfGroup,
+    node: Node,
+    encoded: tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]],
+    default: Storage,
+    *,
+    first: int,
+    libver: str,
+    resume_key: str | None,
 ) -> None:
-    variables, attributes, explicit = encode_node(node)
+    variables, attributes, explicit = encoded
     for name, value in attributes.items():
         netcdf_attribute(name, value, where=group.path)
     group.attributes.update(attributes)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import SourceError, SpecError
 from streamh5.plan.chunk_shape import auto_chunks
 from streamh5.plan.object_path import join_path, split_path
@@ -15,11 +16,18 @@ from streamh5.plan.object_path import join_path, split_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["EncodedDataset", "Node", "dataset_nodes", "encode_node"]
+__all__ = ["EncodedDataset", "Node", "dataset_nodes", "encode_node", "streamed_nbytes"]
 
 STREAMED_NBYTES = 16 << 20
 """Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
 what is not loaded yet need not be, and the filters run on all cores."""
+
+HELD_NBYTES = 256 << 20
+"""Where smaller numbers take more than this together, they are cut, too: what is not cut is in memory from
+the plan of the file to its end."""
+
+NUMBER_KINDS = "biuf"
+"""What is cut: xarray encodes times and text by a look at all of them."""
 
 UNNAMED_VARIABLE = "__values__"
 """xarray's ``NONE_VAR_NAME``: stands for a variable whose name is None."""
@@ -85,8 +93,23 @@ def dataset_nodes(
     return [_node(path, data, encoding or {}, unlimited_dims)]
 
 
-def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
+def streamed_nbytes(nodes: list[Node]) -> int:
+    """Return the size over which numbers that are no dask array are cut into blocks."""
+    variables = [one for node in nodes for one in node.dataset.variables.values()]
+    sizes = [one.nbytes for one in variables if one.dtype.kind in NUMBER_KINDS and not one.chunks]
+    held = sum(nbytes for nbytes in sizes if nbytes <= STREAMED_NBYTES)
+    return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
+
+
+def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
     """Encode a dataset as xarray does for its own engines.
+
+    Parameters
+    ----------
+    node
+        The dataset.
+    max_nbytes
+        Larger numbers are cut into blocks (`streamed_nbytes`).
 
     Returns
     -------
@@ -114,7 +137,7 @@ def encode_node(node: Node) -> tuple[dict[str, xr.Variable], dict[str, Any], fro
         variables[name].encoding = dict(given)
     explicit = frozenset(_variable_name(name) for name in node.encoding)
     for name, variable in variables.items():
-        variables[name] = _streamed(variable, is_explicit=name in node.encoding)
+        variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
     if node.is_encoded:
         return variables, attributes, explicit
     try:
@@ -155,10 +178,11 @@ def _variable_name(name: Any) -> Any:
     return UNNAMED_VARIABLE if name is None else name
 
 
-def _streamed(variable: xr.Variable, *, is_explicit: bool) -> xr.Variable:
+def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> xr.Variable:
     """Cut large numbers into blocks of whole chunks, without loading them."""
     is_whole = is_explicit and variable.encoding.get("contiguous")
-    if variable.dtype.kind not in "iuf" or variable.nbytes <= STREAMED_NBYTES or is_whole or variable.chunks:
+    is_number = variable.dtype.kind in NUMBER_KINDS
+    if not is_number or variable.nbytes <= max_nbytes or is_whole or variable.chunks:
         return variable
     itemsize = variable.dtype.itemsize
     chunks = variable.encoding.get("chunksizes")

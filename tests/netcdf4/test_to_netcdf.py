@@ -223,6 +223,33 @@ def test_to_netcdf_lazy_variable_is_read_in_parts(tmp_path: Path, monkeypatch: p
         assert np.array_equal(file["a"], values)
 
 
+def test_to_netcdf_many_small_lazy_variables_are_not_in_memory_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
+
+    values = np.arange(20_000.0).reshape(200, 100)
+    expected = xr.Dataset({f"v{i}": (("y", "x"), values + i) for i in range(6)} | {"n": ("k", [1, 2])})
+    expected["flag"] = ("y", "x"), values > 70  # 20 kB
+    expected.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
+    read: list[str] = []
+    original = NetCDF4ArrayWrapper._getitem
+
+    def spy(self: Any, key: Any) -> Any:
+        read.append(self.variable_name)
+        return original(self, key)
+
+    monkeypatch.setattr(NetCDF4ArrayWrapper, "_getitem", spy)
+    for held, is_cut in ((960_000, True), (1 << 20, False)):
+        monkeypatch.setattr("streamh5.sources.xarray_encoding.HELD_NBYTES", held)
+        with xr.open_dataset(tmp_path / "in.nc", engine="netcdf4", cache=False) as lazy:
+            read.clear()
+            delayed = streamh5.to_netcdf(lazy, tmp_path / "out.nc", compute=False)
+            assert set(read) == ({"n", "flag"} if is_cut else set(expected.variables))
+            delayed.compute()
+        xr.testing.assert_identical(reread(tmp_path / "out.nc", "h5netcdf"), expected)
+
+
 def test_to_netcdf_compute_false_writes_when_computed(tmp_path: Path) -> None:
     expected = climate()
     delayed = expected.streamh5.to_netcdf(tmp_path / "a.nc", compute=False)
