@@ -84,10 +84,13 @@ def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
 
     existing = read_existing(path)
     numbers = [-1]
+    n_scales = 0  # netCDF-C counts those that have no number
 
     def visit(_name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset) and "_Netcdf4Dimid" in item.attrs:
-            numbers.append(int(item.attrs["_Netcdf4Dimid"]))
+        nonlocal n_scales
+        if isinstance(item, h5py.Dataset):
+            n_scales += item.is_scale
+            numbers.append(int(item.attrs.get("_Netcdf4Dimid", -1)))
 
     with h5py.File(path, "r") as file:
         if "_NCProperties" not in file.attrs:
@@ -96,4 +99,4 @@ def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
                 path=str(path),
             )
         file.visititems(visit)
-    return ExistingNetcdf(str(path), existing.root, max(numbers) + 1, existing.libver)
+    return ExistingNetcdf(str(path), existing.root, max(*numbers, n_scales - 1) + 1, existing.libver)

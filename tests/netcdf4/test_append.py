@@ -91,6 +91,19 @@ def test_netcdf_c_changes_a_file_that_was_added_to(path: Path, tmp_path: Path) -
     )
 
 
+def test_dimensions_without_ids_are_told_from_those_that_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write_netcdf4(root(), path)
+    with h5py.File(path, "r+") as file:  # as writers did before netCDF 4.1
+        for name in file:
+            for hidden in ("_Netcdf4Dimid", "_Netcdf4Coordinates"):
+                if hidden in file[name].attrs:
+                    del file[name].attrs[hidden]
+    model().streamh5.to_netcdf(path, mode="a", group="m")
+    xr.testing.assert_identical(reread(path, "netcdf4"), root())
+    xr.testing.assert_identical(reread(path, "netcdf4", group="m"), model().compute())
+
+
 def test_file_that_is_not_there_is_made(tmp_path: Path) -> None:
     model().streamh5.to_netcdf(tmp_path / "a.nc", mode="a")
     xr.testing.assert_identical(reread(tmp_path / "a.nc", "netcdf4"), model().compute())
