@@ -319,8 +319,9 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
         raise NotCopiable(
             f"chunks {layout.chunks} are larger than the dimensions {one.array.shape}, which netCDF refuses"
         )
-    if request.copy is None and one.array.nbytes <= SMALL_NBYTES and _needs_plugin(layout):
-        raise NotCopiable(f"a small array, and readers need a plugin for {', '.join(layout.codecs)}")
+    plugins = _plugins(layout)
+    if request.copy is None and one.array.nbytes <= SMALL_NBYTES and plugins:
+        raise NotCopiable(f"a small array, and readers need a plugin for {', '.join(plugins)}")
     what = f"{', '.join(layout.codecs) or 'no codecs'}" + (" in shards" if layout.shards else "")
     stored_dtype = dtype if dtype.itemsize == 1 else layout.dtype
     reader = chunk_reader(one.array, layout)
@@ -328,6 +329,7 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
     return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
 
 
-def _needs_plugin(layout: StoredLayout) -> bool:
-    """Whether an HDF5 library of its own cannot undo the filters (``H5Z_FILTER_RESERVED``)."""
-    return any(one.filter_id >= FIRST_PLUGIN for one in layout.chain.filters)
+def _plugins(layout: StoredLayout) -> list[str]:
+    """Codecs whose filters an HDF5 library of its own cannot undo (``H5Z_FILTER_RESERVED``)."""
+    pairs = zip(layout.codecs, layout.chain.filters, strict=False)  # a CRC-32C, at the end, is no filter
+    return [codec for codec, one in pairs if one.filter_id >= FIRST_PLUGIN]

@@ -272,10 +272,14 @@ def test_name_is_where_the_array_or_group_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_rows", [2048, 2049])
 def test_small_array_does_not_need_a_plugin_in_readers(n_rows: int, tmp_path: Path) -> None:
     data = np.zeros((n_rows, 4), "f8")
-    make(tmp_path / "x.zarr", data, (64, 4), compressors=codecs.ZstdCodec())
-    done = convert(tmp_path / "x.zarr", tmp_path / "x.h5")
-    assert done.arrays[0].is_copied is (n_rows > 2048)
-    assert filter_ids(tmp_path / "x.h5", "data") == ({32015} if n_rows > 2048 else {1, 2})
+    zlib_zstd = {"filters": [numcodecs.Zlib(1)], "compressors": numcodecs.Zstd(1)}
+    make(tmp_path / "x.zarr", data, (64, 4), zarr_format=2, **zlib_zstd)
+    (done,) = convert(tmp_path / "x.zarr", tmp_path / "x.h5").arrays
+    assert done.is_copied is (n_rows > 2048)
+    assert done.reason == (
+        "zlib, zstd" if n_rows > 2048 else "a small array, and readers need a plugin for zstd"
+    )
+    assert filter_ids(tmp_path / "x.h5", "data") == ({1, 32015} if n_rows > 2048 else {1, 2})
 
 
 @pytest.mark.parametrize("chunks", [(5, 30), "auto", {"/data": (5, 30)}], ids=str)
