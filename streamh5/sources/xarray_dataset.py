@@ -160,7 +160,7 @@ def to_netcdf(
     if path is None and mode == "a":
         raise SpecError("mode='a' needs a path")
     existing = ExistingNetcdf()
-    if path is not None and mode == "a" and os.path.lexists(path):
+    if mode == "a" and isinstance(path, (str, os.PathLike)) and os.path.lexists(path):
         existing = read_existing_netcdf(path)
     nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
     default = read_filters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def test_tree_is_added_beside_a_group(tmp_path: Path) -> None:
         (xr.Dataset({"c": ("q", [1])}), {"compute": False}, SpecError, "mode='a' needs compute=True"),
         (xr.Dataset({"c": ("q", [1])}), {"resume": True}, SpecError, "not resumed"),
         (xr.Dataset({"c": ("q", [1])}), {"path": None}, SpecError, "mode='a' needs a path"),
+        (xr.Dataset({"c": ("q", [1])}), {"path": io.BytesIO()}, SpecError, "must be a path"),
     ],
 )
 def test_addition_that_would_change_what_is_there_is_refused(
