@@ -139,6 +139,12 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     references = _references(name, value)
     if references is not None:
         return references
+    if isinstance(value, np.ma.MaskedArray):
+        n_masked = value.size - int(value.count())
+        if n_masked:
+            raise DatatypeError(
+                f"{n_masked} of its values are masked, which HDF5 has no sign for; fill them first"
+            )
     if isinstance(value, str):
         value = np.asarray(value, dtype=object)
     elif isinstance(value, bytes):
