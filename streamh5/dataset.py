@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import threading
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.region import parse_region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,20 @@ if TYPE_CHECKING:
     from streamh5.session import Session
 
 __all__ = ["Dataset"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatenate[Dataset, P], T]:
+    """Make a method one call that writes: see `Session.writing`."""
+
+    @wraps(method)
+    def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.session.writing():
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 class Dataset(DatasetFacts):
@@ -78,6 +92,7 @@ class Dataset(DatasetFacts):
         """Rows that `append` has taken; after a resume, those that are safe: go on with the next."""
         return self._n_appended
 
+    @_writing
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
 
@@ -97,7 +112,6 @@ class Dataset(DatasetFacts):
         StateError
             The file is closed.
         """
-        self.session.check_open()
         shape = self._chunked_shape("append to")
         block = self._as_block(rows)
         if block.ndim == len(shape) - 1:
@@ -122,6 +136,7 @@ class Dataset(DatasetFacts):
                 )
             self._append(self._store.stored(block))
 
+    @_writing
     def __setitem__(self, region: Any, value: Any) -> None:
         """Write a chunk-aligned region: ``d[20:40, 0:10] = block``.
 
@@ -140,7 +155,6 @@ class Dataset(DatasetFacts):
         StateError
             The file is closed.
         """
-        self.session.check_open()
         if self._node.spec.chunks is None:
             self._set_value(region, value)
             return
@@ -165,6 +179,7 @@ class Dataset(DatasetFacts):
             )
         self._submit(self._store, self._store.stored(whole), origin)
 
+    @_writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
         """Write one chunk that has been through the filters already (h5py's method of this name).
 
@@ -185,7 +200,6 @@ class Dataset(DatasetFacts):
         StateError
             The file is closed.
         """
-        self.session.check_open()
         shape = self._chunked_shape("write a chunk of")
         chunks, grid = self._store.grid.chunks, self._store.grid
         where = f"{self.name}: the chunk at {offsets}"
@@ -211,6 +225,7 @@ class Dataset(DatasetFacts):
             bound = (self._node.spec.maxshape or (None,))[0]
             self.session.engine.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
 
+    @_writing
     def store(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         """Store a block in the calling thread and return its records, which `record` enters.
 
@@ -224,9 +239,9 @@ class Dataset(DatasetFacts):
         origin
             Its first element.
         """
-        self.session.check_open()
         return self._store.store(self._as_block(block), origin)
 
+    @_writing
     def store_encoded(
         self,
         numbers: NDArray[np.uint64],
@@ -244,7 +259,6 @@ class Dataset(DatasetFacts):
         filter_masks
             ``(n,)`` uint32: bit i set where filter i was skipped; None for all zero.
         """
-        self.session.check_open()
         return self._store.store_encoded(numbers, buffers, filter_masks)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,9 @@ class Session:
         self._state = "open"
         self._lock = threading.RLock()
         self._begin_lock = threading.Lock()
+        self._calls = threading.Condition()
+        self._n_calls = 0
+        self._is_closing = False
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
         self._n_datasets = 0
@@ -158,6 +162,28 @@ class Session:
                 f"{self.sink.name} is written by process {self._process}, of which this one ({os.getpid()}) is a fork "
                 "without its threads; write there, or give each process a file of its own"
             )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let `close` wait for a call that writes: it is in the file as a whole, or refused.
+
+        Raises
+        ------
+        StateError
+            See `check_open`; or another thread is closing the file.
+        """
+        self.check_open()  # before the lock, which a thread may have held when the process was forked
+        with self._calls:
+            self.check_open()
+            if self._is_closing:
+                raise StateError(f"{self.sink.name} is being closed; open a new File to write more")
+            self._n_calls += 1
+        try:
+            yield
+        finally:
+            with self._calls:
+                self._n_calls -= 1
+                self._calls.notify_all()
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
         """Add a group."""
@@ -336,7 +362,8 @@ class Session:
         A failure on the way gives the write up (`abort`) and is raised.
         """
         if self.summary is None:
-            self.check_open()  # before the lock, which a thread may have held when the process was forked
+            self.check_open()  # as in `writing`
+            self._wait_for_calls()
         with self._lock:
             if self.summary is not None:
                 return self.summary
@@ -362,6 +389,15 @@ class Session:
             self._end()
             self.summary = replace(summary, seconds=time.perf_counter() - self._started)
             return self.summary
+
+    def _wait_for_calls(self) -> None:
+        try:
+            with self._calls:
+                self._is_closing = True
+                self._calls.wait_for(lambda: self._n_calls == 0)
+        except BaseException:
+            self.abort()
+            raise
 
     def abort(self) -> None:
         """Give the write up: nothing is published, the destination stays as it was.

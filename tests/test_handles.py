@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,35 @@ def test_attribute_that_is_not_of_that_shape_or_dtype_is_refused(
         with pytest.raises(errors.AttributeValueError, match="attribute 'a' of /"):
             file.attrs.create("a", data, shape, dtype)
         assert len(file.attrs) == 0
+
+
+def test_append_while_another_thread_closes_is_in_the_file_or_refused(tmp_path: Path) -> None:
+    row = np.random.default_rng(0).integers(1, 99, 1 << 13, "i4")
+    for i in range(5):
+        path = tmp_path / f"{i}.h5"
+        file = streamh5.File(path, threads=2, max_memory=1 << 17)
+        x = file.create_dataset("x", (None, len(row)), "i4", chunks=(1, len(row)), compression="gzip")
+        n_taken = [0] * 4
+        refusals = []
+
+        def append(thread: int, x: Any = x, n_taken: Any = n_taken, refusals: Any = refusals) -> None:
+            try:
+                while True:
+                    x.append(row)
+                    n_taken[thread] += 1
+            except errors.StateError as error:
+                refusals.append(str(error))
+
+        threads = [threading.Thread(target=append, args=(thread,)) for thread in range(len(n_taken))]
+        for thread in threads:
+            thread.start()
+        while min(n_taken) < 2:
+            time.sleep(0.001)
+        summary = file.close()
+        for thread in threads:
+            thread.join()
+        assert len(refusals) == len(threads)
+        assert summary.n_missing == 0
+        with h5py.File(path) as found:
+            assert len(found["x"]) == sum(n_taken)
+            assert (found["x"][...] == row).all()
