@@ -134,6 +134,11 @@ class Dataset(DatasetFacts):
                     n_rows=len(block),
                     shape=shape,
                 )
+            if self.chunks is None:  # data stored whole
+                value = self._node.with_part(slice(start, stop), self._store.stored(block))
+                self.session.engine.set_value(self._node, value)
+                self._n_appended = stop
+                return
             self._append(self._store.stored(block))
 
     @_writing
@@ -201,6 +206,10 @@ class Dataset(DatasetFacts):
             The file is closed.
         """
         shape = self._chunked_shape("write a chunk of")
+        if self.chunks is None:
+            raise BlockError(
+                f"{self.name} is stored whole and has no chunks; create it with chunks=True or a shape"
+            )
         chunks, grid = self._store.grid.chunks, self._store.grid
         where = f"{self.name}: the chunk at {offsets}"
         try:
@@ -324,6 +333,8 @@ class Dataset(DatasetFacts):
                 maxshape=bounds,
             )
         grid = self._store.grid
+        if not grid.chunks:
+            return
         n_chunks = -(-stop // grid.chunks[0]) * grid.n_numbers_per_row
         if n_chunks > MAX_CHUNKS:
             raise LimitError(

@@ -171,7 +171,7 @@ class DatasetNode:
             )
         try:
             whole[region] = block
-        except (IndexError, ValueError) as error:
+        except (IndexError, TypeError, ValueError) as error:
             raise BlockError(
                 f"{self.path}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
                 f"of shape {self.shape}: {error}",
