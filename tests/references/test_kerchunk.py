@@ -65,8 +65,6 @@ def test_references_of_every_index_are_read_by_zarr(name: str, libver: str, tmp_
     path = tmp_path / "x.h5"
     shape = INDEXES[name]["shape"]
     data = smooth(shape)
-    if libver == "v108" and name == "implicit":
-        pytest.skip("HDF5 1.8 has no Implicit index")
     with streamh5.File(path, "x", libver=libver) as file:
         file.create_dataset("g/x", data=data, **{k: v for k, v in INDEXES[name].items() if k != "shape"})
     assert file.summary is not None
