@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.readers import READERS, Reader
-from tests.readers.hdf5_tools import missing_strict_tools, missing_tools
+from tests.readers.hdf5_tools import missing_tools
 from tests.readers.plugins import plugin_folder
+from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
 from tests.surface import old_hdf5
 
 plugin_folder()
@@ -39,3 +42,12 @@ def hdf5_tools() -> None:
     reason = missing_tools()
     if reason is not None:
         pytest.skip(f"reader missing: {reason}")
+
+
+@pytest.fixture
+def strict_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the tools of the strict HDF5 before those of the distribution; skip the test where they are missing."""
+    reason = missing_strict_tools()
+    if reason is not None:
+        pytest.skip(f"reader missing: {reason}")
+    monkeypatch.setenv("PATH", f"{STRICT_TOOLS}{os.pathsep}{os.environ['PATH']}")

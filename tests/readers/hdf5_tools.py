@@ -1,38 +1,25 @@
 """Verdicts of hdf5-tools: h5repack, h5diff, h5ls, h5stat, h5debug.
 
-They are those on the path: Debian's; in tests of the fixture ``strict_tools`` those of an HDF5 built with its
-assertions and strict format checks.
+They are those on the path: Debian's; in tests of the fixture ``strict_tools`` those of `strict_tools`.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 import h5py
 
-from tests.readers.programs import brought, missing_program, run_program
+from tests.readers.programs import missing_program, run_program
 from tests.readers.protocol import ReaderError
 
 TOOLS = ("h5dump", "h5repack", "h5diff", "h5ls", "h5stat", "h5debug")
-STRICT_TOOLS = brought("STREAMH5_STRICT_HDF5_TOOLS", "hdf5-strict").absolute()
 
 
 def missing_tools() -> str | None:
     """Tell which of the tools is not installed; None when all are."""
     return next((reason for reason in map(missing_program, TOOLS) if reason), None)
-
-
-def missing_strict_tools() -> str | None:
-    """Tell which of the tools of a strict HDF5 is not here; None when all are."""
-    missing = [tool for tool in TOOLS if not shutil.which(STRICT_TOOLS / tool)]
-    return (
-        f"HDF5 with strict checks: no {', '.join(missing)} in {STRICT_TOOLS} (.ci/readers)"
-        if missing
-        else None
-    )
 
 
 def differs(

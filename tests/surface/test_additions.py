@@ -18,6 +18,7 @@ from streamh5.sinks.append_file import AppendFileSink
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import index_type, repacks
 from tests.readers.protocol import assert_reads
+from tests.readers.strict_tools import assert_passes_strict_tools
 from tests.written import GZIP, traces, values
 
 OLD = values("<i4", (40, 30))
@@ -460,3 +461,17 @@ def test_file_with_a_cycle_of_hard_links_is_refused_untouched(tmp_path: Path) ->
     with pytest.raises(errors.SpecError, match="h5py"):
         streamh5.File(path, "a")
     assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("strict_tools")
+@pytest.mark.parametrize("kind", ["v108", "v110", "rich", "deleted", "order"])
+def test_addition_to_a_file_of_h5py_passes_the_strict_tools(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    keywords, fill = H5PY_FILES[kind]
+    with h5py.File(path, "w", **keywords) as file:
+        fill(file)
+    assert_passes_strict_tools(path)
+    with streamh5.File(path, "a", track_order=bool(keywords.get("track_order"))) as file:
+        file.create_dataset("new/x", data=OLD, chunks=(7, 8), **GZIP).attrs["units"] = "K"
+        file.attrs["new"] = "text"
+    assert_passes_strict_tools(path)
