@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -230,6 +233,37 @@ def _dask(path: Path) -> None:
     streamh5.to_fixed_h5(path, {"/a": lazy, "/g/b": lazy[:7]}, attrs={"/a": {"units": "K"}})
 
 
+def in_parts(path: Path, *, complete: bool) -> None:
+    """Write; or write some of it and die, with what is there told to the journal."""
+    with streamh5.File(path, resume=True) as file:
+        file.attrs["title"] = "in parts"
+        for name, maxshape in {"fixed": None, "array": (None, 9), "tree": (None, None)}.items():
+            data = file.create_dataset(f"g/{name}", (400, 9), "i4", chunks=(1, 4), maxshape=maxshape, **GZIP)
+            data[:200] = values("i4", (200, 9))
+            if complete:
+                data[200:] = 1
+        if not complete:
+            file.checkpoint()
+            os._exit(0)
+
+
+def _interrupted(path: Path) -> None:
+    program = "import pathlib, sys; from tests.surface.kinds import in_parts; "
+    program += "in_parts(pathlib.Path(sys.argv[1]), complete=False)"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, check=True, timeout=120)
+
+
+def _resumed(path: Path) -> None:
+    _interrupted(path)
+    in_parts(path, complete=True)
+
+
+def _salvaged(path: Path) -> None:
+    _interrupted(path)
+    streamh5.salvage(f"{path}.partial", output=path)
+
+
 def _netcdf(path: Path, **keywords: Any) -> None:
     """Scales and their references, unlimited dimensions, text, characters, groups."""
     xr = pytest.importorskip("xarray")
@@ -255,6 +289,8 @@ def _netcdf(path: Path, **keywords: Any) -> None:
 KINDS: dict[str, Callable[[Path], None]] = {
     **{f"{what}, {how}": partial(write, fill) for what, fill in FILLS.items() for how, write in WAYS.items()},
     "dask": _dask,
+    "resumed": _resumed,
+    "salvaged": _salvaged,
     "netCDF": _netcdf,
     "netCDF, v108": partial(_netcdf, libver="v108"),
 }

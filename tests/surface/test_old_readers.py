@@ -129,7 +129,7 @@ const file = new hdf5.File(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset
 const found = {};
 for (const name of process.argv.slice(3)) {
   const node = file.get(name);
-  found[name] = {shape: node.shape, values: Array.from(node.value, Number)};
+  found[name] = {shape: node.shape, values: Array.from(node.value, Number), attributes: node.attrs};
 }
 console.log(JSON.stringify(found));
 """
@@ -148,7 +148,7 @@ def test_dataset_is_read_by_jsfive(dtype: str, tmp_path: Path) -> None:
     package = jsfive()
     data = np.arange(210).astype(dtype).reshape(30, 7)
     with streamh5.File(tmp_path / "a.h5", libver="v108") as file:
-        file.create_dataset("g/x", data=data, chunks=(4, 3), **GZIP)
+        file.create_dataset("g/x", data=data, chunks=(4, 3), **GZIP).attrs["units"] = "K"
         file.create_dataset("g/y", data=data, chunks=(4, 3), maxshape=(None, 7))
         file.create_dataset("z", data=data, chunks=(1, 1))
     done = subprocess.run(
@@ -159,7 +159,9 @@ def test_dataset_is_read_by_jsfive(dtype: str, tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    for one in json.loads(done.stdout).values():
+    found = json.loads(done.stdout)
+    assert found["g/x"]["attributes"] == {"units": "K"}
+    for one in found.values():
         assert one["shape"] == [30, 7]
         assert one["values"] == data.ravel().tolist()
 
