@@ -197,6 +197,19 @@ def test_any_dataset_of_h5py_reads_equal(data: st.DataObject, tmp_path_factory: 
     assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("maxshape", [(None, 7), (12, None), (None, None), (12, 9)], ids=str)
+def test_chunks_of_a_dataset_that_can_grow_come_to_their_places(
+    maxshape: Any, libver: str, tmp_path: Path
+) -> None:
+    expected = np.arange(1, 85, dtype="<i4").reshape(12, 7)
+    with h5py.File(tmp_path / "in.h5", "w", libver=libver) as file:
+        file.create_dataset("x", data=expected, chunks=(5, 2), maxshape=maxshape)
+    convert(tmp_path / "in.h5", tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        np.testing.assert_array_equal(file["x"][...], expected)
+
+
 def test_netcdf4_file_stays_one(tmp_path: Path) -> None:
     xr = pytest.importorskip("xarray")
     pytest.importorskip("netCDF4")

@@ -81,6 +81,12 @@ def stored_as(source: SourceArray, dataset: Any, request: Request) -> StoredAs:
         raise NotCopiable("the file has a user block, or is not one file on disk")
     if not hasattr(dataset.id, "chunk_iter"):
         raise NotCopiable("this HDF5 library does not list chunks; 1.12.3 and later do")
+    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
+    if len(unlimited) == 1 and unlimited != [0]:
+        # H5D__earray_idx_iterate_cb gives wrong coordinates there; of a B-tree h5py says nothing different
+        raise NotCopiable(
+            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
+        )
     if not _is_stored_alike(dataset, source.dtype):
         raise NotCopiable(f"its datatype is stored in another way as {source.dtype}")
     filters = _records(dataset)
