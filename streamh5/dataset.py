@@ -35,12 +35,15 @@ T = TypeVar("T")
 
 
 def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatenate[Dataset, P], T]:
-    """Make a method one call that writes: see `Session.writing`."""
+    """Make a method one call that writes: see `Session.begin_call`."""
 
     @wraps(method)
     def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.session.writing():
+        self.session.begin_call()
+        try:
             return method(self, *args, **kwargs)
+        finally:
+            self.session.end_call()
 
     return call
 
@@ -85,6 +88,9 @@ class Dataset(DatasetFacts):
             region_address=session.allocate(node).address if spec.is_early else None,
             skip_empty=None if write_empty_chunks else self._skip_empty,
         )
+        grid = spec.grid
+        n_rows_of_chunks = MAX_CHUNKS // max(1, grid.n_numbers_per_row) if grid.chunks else 2**64
+        self._max_rows = n_rows_of_chunks * (grid.chunks or (1,))[0]
         session.before_close(self._flush)
 
     @property
@@ -332,15 +338,11 @@ class Dataset(DatasetFacts):
                 f"{self.name}: {stop:,} rows pass its maxshape {bounds}; give None or more there",
                 maxshape=bounds,
             )
-        grid = self._store.grid
-        if not grid.chunks:
-            return
-        n_chunks = -(-stop // grid.chunks[0]) * grid.n_numbers_per_row
-        if n_chunks > MAX_CHUNKS:
+        if stop > self._max_rows:
             raise LimitError(
-                f"{self.name}: {stop:,} rows of shape {grid.shape[1:]} in chunks {grid.chunks} make {n_chunks:,} "
-                f"chunks; {MAX_CHUNKS:,} are the most: use larger chunks",
-                n_chunks=n_chunks,
+                f"{self.name}: {stop:,} rows in chunks {self.chunks} make more chunks than there can be: "
+                f"{MAX_CHUNKS:,} are the most; use larger chunks",
+                n_rows=stop,
             )
 
     def _check_only_appended(self) -> None:

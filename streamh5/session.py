@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import weakref
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +162,8 @@ class Session:
                 "without its threads; write there, or give each process a file of its own"
             )
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Let `close` wait for a call that writes: it is in the file as a whole, or refused.
+    def begin_call(self) -> None:
+        """Begin a call that writes: `close` waits for its `end_call`, and refuses those that come later.
 
         Raises
         ------
@@ -174,15 +172,16 @@ class Session:
         """
         self.check_open()  # before the lock, which a thread may have held when the process was forked
         with self._calls:
-            self.check_open()
             if self._is_closing:
+                self.check_open()
                 raise StateError(f"{self.sink.name} is being closed; open a new File to write more")
             self._n_calls += 1
-        try:
-            yield
-        finally:
-            with self._calls:
-                self._n_calls -= 1
+
+    def end_call(self) -> None:
+        """End a call that writes."""
+        with self._calls:
+            self._n_calls -= 1
+            if self._is_closing:
                 self._calls.notify_all()
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
@@ -362,7 +361,7 @@ class Session:
         A failure on the way gives the write up (`abort`) and is raised.
         """
         if self.summary is None:
-            self.check_open()  # as in `writing`
+            self.check_open()  # as in `begin_call`
             self._wait_for_calls()
         with self._lock:
             if self.summary is not None:

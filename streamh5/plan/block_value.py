@@ -52,6 +52,8 @@ def as_block(
         if isinstance(value, np.ma.MaskedArray):
             return _unmasked(value, dtype, path, fillvalue)
         block = _as_array(value, dtype)
+        if block.dtype == dtype:
+            return block
         if dtype.kind == "S" and block.dtype.kind in "UTO":
             return np.frombuffer(encode_elements(block, dtype), dtype).reshape(block.shape)
         if not hasattr(value, "dtype") and _holds(block, dtype):
