@@ -4,7 +4,7 @@ A command is a function that adds its parser and sets ``run``, which takes the p
 returns the exit status; it stands in `COMMANDS`. What it needs is imported when it runs.
 
 Exit status: 0 done, 1 the command found something wrong, 2 an error of ours or of the arguments,
-130 interrupted.
+130 interrupted, 141 nobody reads the output any more (as of a program that SIGPIPE ends).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import shutil
 import sys
@@ -41,9 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
     except StreamH5Error as error:
         print(f"streamh5: {_with_options(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_output()
+        print(f"streamh5: the output cannot be written: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("streamh5: interrupted", file=sys.stderr)
@@ -152,6 +164,13 @@ def _inspect(commands: Commands) -> None:
         return 0
 
     parser.set_defaults(run=run)
+
+
+def _drop_output() -> None:
+    """Let what is buffered go nowhere, so that the interpreter does not try to write it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _show(text: str) -> None:

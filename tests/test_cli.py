@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_module(*arguments: str, stdout: IO[bytes] | int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "streamh5", *arguments],
         check=False,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
     )
@@ -89,6 +91,35 @@ def test_cli_interrupt_is_one_line_and_status_130(
     with_command(monkeypatch, interrupt)
     assert cli.main(["act"]) == 130
     assert capsys.readouterr().err == "streamh5: interrupted\n"
+
+
+COMMANDS_ON_A_FILE = (["verify"], ["verify", "--json"], ["inspect"], ["inspect", "--json"], ["references"])
+
+
+@pytest.mark.parametrize("command", COMMANDS_ON_A_FILE, ids=" ".join)
+def test_cli_output_that_nobody_reads_ends_like_sigpipe_and_not_like_damage(
+    tmp_path: Path, command: list[str]
+) -> None:
+    path = tmp_path / "x.h5"
+    with streamh5.File(path) as file:
+        file["x"] = [1, 2]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        done = run_module(*command, str(path), stdout=output)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("command", COMMANDS_ON_A_FILE, ids=" ".join)
+def test_cli_output_without_room_is_one_line_and_status_2(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "x.h5"
+    with streamh5.File(path) as file:
+        file["x"] = [1, 2]
+    with open("/dev/full", "wb") as output:
+        done = run_module(*command, str(path), stdout=output)
+    assert done.returncode == 2
+    assert re.fullmatch(r"streamh5: the output cannot be written: .*\n", done.stderr)
 
 
 def test_cli_error_of_others_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
