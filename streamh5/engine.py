@@ -284,12 +284,14 @@ class Engine:
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
         """Indexes first, then what needs all addresses: heap, dense storage, headers."""
         places = Places()
-        nodes = []
+        nodes: list[Node] = []
+        moved: set[int] = set()
         for node in walk(self.root):
-            if isinstance(node, GroupNode) and node.stored_address is not None and not _has_changed(node):
+            if isinstance(node, GroupNode) and node.stored_address is not None and not _has_moved(node, moved):
                 places.headers[node.path] = node.stored_address
             else:
                 nodes.append(node)
+                moved.add(id(node))
         heap = AttributeHeap(_referring(nodes))
 
         def address_of(reference: Reference | RegionReference) -> int:
@@ -421,10 +423,8 @@ def _mark_changed(node: Node) -> None:
         node.is_changed = True
 
 
-def _has_changed(group: GroupNode) -> bool:
-    """Whether a stored group, or a group in it whose header moves, has to be written again."""
+def _has_moved(group: GroupNode, moved: set[int]) -> bool:
+    """Whether a stored group, or a group in it, which comes before it in a walk, has to be written again."""
     return group.is_changed or any(
-        child.stored_address is None or _has_changed(child)
-        for child in group.links.values()
-        if isinstance(child, GroupNode)
+        id(child) in moved for child in group.links.values() if isinstance(child, GroupNode)
     )

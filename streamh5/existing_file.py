@@ -7,7 +7,7 @@ that nothing is added to is not written again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import FormatError, SpecError
 from streamh5.format.link import HardLink
@@ -18,6 +18,7 @@ from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.tree import GroupNode, StoredObject, put_attribute, put_link
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_content import MAX_PATH_LENGTH
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import GroupMessages, decode_object
 from streamh5.reader.object_header import read_object_header
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import os
 
     from streamh5.format.attribute import Attribute
+    from streamh5.format.link import Link
 
 __all__ = ["ExistingFile", "read_existing"]
 
@@ -60,7 +62,7 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
                     f"the file must have {superblock.end_of_file:,} bytes, it has {file.nbytes:,}"
                 )
             file.limit(superblock.end_of_file)
-            root = _Walk(file).read("/", superblock.root_address)
+            root = _Walk(file).read(superblock.root_address)
         except FormatError as error:
             raise SpecError(
                 f"{path}: nothing can be added to this file without risk, because it is damaged or was not written by "
@@ -73,44 +75,61 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
 
 
 class _Walk:
+    """The walk over the groups of one file, without recursion."""
+
     def __init__(self, file: FileBytes) -> None:
         self._file = file
         self._map = FileMap(file.nbytes)
-        self._nodes: dict[int, GroupNode | StoredObject | None] = {}  # None while it is read
+        self._nodes: dict[int, GroupNode | StoredObject] = {}
+        self._open: set[int] = set()  # addresses of the groups that the walk is in
 
-    def read(self, path: str, address: int) -> GroupNode | StoredObject:
-        """Object at `address`: a group with all that is in it, or just its place; once for all its names."""
-        if address not in self._nodes:
-            self._nodes[address] = None
-            self._nodes[address] = self._read(path, address)
-        node = self._nodes[address]
-        if node is None:
-            raise FormatError(f"{path} is a hard link to a group that it lies in")
-        return node
+    def read(self, address: int) -> GroupNode | StoredObject:
+        """Root object at `address`, with all that is in it; what has several names is read once."""
+        root, links = self._read("/", address)
+        entered = [(root, address, iter(links))]
+        while entered:
+            group, group_address, rest = entered[-1]
+            for link in rest:
+                inner = f"{group.path.rstrip('/')}/{link.name}"
+                if not isinstance(link.target, HardLink):
+                    put_link(cast("GroupNode", group), link.name, link.target)
+                    continue
+                child = link.target.address
+                if child in self._open:
+                    raise FormatError(f"{inner} is a hard link to a group that it lies in")
+                is_new = child not in self._nodes
+                links = self._read(inner, child)[1] if is_new else []
+                put_link(cast("GroupNode", group), link.name, self._nodes[child])
+                if is_new:
+                    entered.append((self._nodes[child], child, iter(links)))
+                    break
+            else:
+                self._open.discard(group_address)
+                entered.pop()
+        return root
 
-    def _read(self, path: str, address: int) -> GroupNode | StoredObject:
+    def _read(self, path: str, address: int) -> tuple[GroupNode | StoredObject, list[Link]]:
+        """Object at `address`, and the links that it has to get, in their order."""
+        if len(path) > MAX_PATH_LENGTH:
+            raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {path[:40]}...")
         header = read_object_header(self._file, self._map, path, address)
         types = {stored.message.type_id for stored in header.messages}
+        self._nodes[address] = StoredObject(path, address)
         if MessageType.LINK_INFO not in types:
-            return StoredObject(path, address)
+            return self._nodes[address], []
         content = decode_object(header, DenseStorage(self._file, self._map, path))
         if not isinstance(content, GroupMessages):
-            return StoredObject(path, address)
+            return self._nodes[address], []
         if content.common.unchecked:
             raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
-        order = sorted(content.links, key=lambda link: link.creation_order or 0)
+        self._open.add(address)
         group = GroupNode(
             path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=address
         )
-        for link in order:
-            inner = f"{path.rstrip('/')}/{link.name}"
-            target = link.target
-            put_link(
-                group, link.name, self.read(inner, target.address) if isinstance(target, HardLink) else target
-            )
         for one in content.common.attributes:
             put_attribute(group, _stored_attribute(one))
-        return group
+        self._nodes[address] = group
+        return group, sorted(content.links, key=lambda link: link.creation_order or 0)
 
 
 def _stored_attribute(attribute: Attribute) -> AttributeSpec:

@@ -293,15 +293,24 @@ def _blank_target(target: LinkedTarget) -> LinkTarget:
     return target if isinstance(target, (SoftLink, ExternalLink)) else HardLink(0)
 
 
-def walk(node: Node, seen: set[int] | None = None) -> Iterator[Node]:
+def walk(node: Node) -> Iterator[Node]:
     """Every object from `node` on once, children before their group (referents before references)."""
-    seen = set() if seen is None else seen
-    seen.add(id(node))
-    if isinstance(node, GroupNode):
-        for child in node.links.values():
+    seen = {id(node)}
+    entered: list[tuple[Node, Iterator[LinkedTarget]]] = [(node, _targets(node))]
+    while entered:
+        inner, targets = entered[-1]
+        for child in targets:
             if isinstance(child, (GroupNode, DatasetNode)) and id(child) not in seen:
-                yield from walk(child, seen)
-    yield node
+                seen.add(id(child))
+                entered.append((child, _targets(child)))
+                break
+        else:
+            entered.pop()
+            yield inner
+
+
+def _targets(node: Node) -> Iterator[LinkedTarget]:
+    return iter(node.links.values() if isinstance(node, GroupNode) else ())
 
 
 def as_link(value: object) -> SoftLink | ExternalLink | None:

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap
     from streamh5.reader.file_bytes import FileBytes
 
-__all__ = ["FileContent", "Finding", "StoredDataset", "StoredGroup", "read_file_content"]
+__all__ = ["MAX_PATH_LENGTH", "FileContent", "Finding", "StoredDataset", "StoredGroup", "read_file_content"]
 
 MAX_FINDINGS = 1000
 """Findings that are kept; more are counted."""
 
-_MAX_PATH_LENGTH = 4096
+MAX_PATH_LENGTH = 4096
 """Groups below a longer path are not entered, so that paths take no more memory than the file."""
 
 _PIECE_NBYTES = 1 << 20
@@ -225,9 +225,9 @@ class _Walk:
                 continue
             self._n_links[link.target.address] += 1
             child = f"{path.rstrip('/')}/{link.name}"
-            if len(child) > _MAX_PATH_LENGTH:
+            if len(child) > MAX_PATH_LENGTH:
                 self._content.add_unchecked(
-                    path, address, f"objects with paths over {_MAX_PATH_LENGTH} characters"
+                    path, address, f"objects with paths over {MAX_PATH_LENGTH} characters"
                 )
             else:
                 targets.append((child, link.target.address))

@@ -475,3 +475,42 @@ def test_addition_to_a_file_of_h5py_passes_the_strict_tools(kind: str, tmp_path:
         file.create_dataset("new/x", data=OLD, chunks=(7, 8), **GZIP).attrs["units"] = "K"
         file.attrs["new"] = "text"
     assert_passes_strict_tools(path)
+
+
+def test_addition_to_groups_deep_in_groups_is_read(tmp_path: Path) -> None:
+    path, depth = tmp_path / "deep.h5", 1000
+    inner = "/".join("g" * depth)
+    with streamh5.File(path) as file:
+        file.create_dataset(f"{inner}/x", data=OLD)
+    with streamh5.File(path, "a") as file:
+        file["y"] = OLD
+        file[f"{inner}/z"] = OLD
+    assert streamh5.verify(path).ok
+    with h5py.File(path) as found:
+        for name in ("y", f"{inner}/x", f"{inner}/z"):
+            np.testing.assert_array_equal(found[name][...], OLD)
+
+
+def test_addition_to_groups_beyond_the_longest_path_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.h5"
+    with streamh5.File(path) as file:
+        file.create_group("/".join("g" * 3000))
+    before = path.read_bytes()
+    with pytest.raises(errors.SpecError, match="a path of more than"):
+        streamh5.File(path, "a")
+    assert path.read_bytes() == before
+
+
+def test_addition_to_groups_with_two_names_each_takes_no_time_for_each_way(tmp_path: Path) -> None:
+    path = tmp_path / "ways.h5"
+    with streamh5.File(path) as file:
+        group = file.create_group("g")
+        for _ in range(50):  # 2**50 ways from the root to the last one
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+    with streamh5.File(path, "a") as file:
+        file["y"] = OLD
+        file["/".join("g" + "a" * 50) + "/z"] = OLD
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["/".join("g" + "b" * 50) + "/z"][...], OLD)
