@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -169,6 +171,45 @@ def test_decompression_bomb_is_stopped() -> None:
         assert isinstance(found, VerifyReport)
         assert found.n_damaged_chunks == 1
         assert "more than" in found.damaged_chunks[0].problem
+
+
+BOMBS = {
+    "zstd": (32015, b"\x28\xb5\x2f\xfd\xe0" + (2**32 - 4).to_bytes(8, "little") + b"\x01\0\0"),
+    "lz4": (32004, (2**32 - 4).to_bytes(8, "big") + (2**31 - 1).to_bytes(4, "big") + b"\0\0\0\x05abcde"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_chunk_for_which_there_is_no_memory_is_our_error_and_not_damage(tmp_path: Path, name: str) -> None:
+    filter_id, stored = BOMBS[name]
+    filters = (FilterRecord(filter_id, name),)
+    chunks = (4, 2**30 - 1)
+    header = dataset(chunks, chunks, SingleChunk(0, len(stored)), filters=filters)
+    place = SingleChunk(SIZEOF_SUPERBLOCK + len(header), len(stored))
+    path = tmp_path / "bomb.h5"
+    path.write_bytes(one_dataset(dataset(chunks, chunks, place, filters=filters), stored))
+    limited = (
+        "import resource, sys\nfrom streamh5.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\nsys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "verify", "--no-h5py", str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "decode to 4,294,967,292, for which there is not enough memory" in done.stderr
+
+
+def test_shuffle_without_an_element_size_is_damage_as_for_hdf5() -> None:
+    filters = (FilterRecord(2, client_values=(0,)),)
+    header = dataset((10,), (10,), SingleChunk(0, 10), filters=filters)
+    header = dataset((10,), (10,), SingleChunk(SIZEOF_SUPERBLOCK + len(header), 10), filters=filters)
+    found = verified(one_dataset(header, bytes(10)))
+    assert isinstance(found, VerifyReport)
+    assert found.n_damaged_chunks == 1
 
 
 def test_chunks_that_are_all_the_same_bytes_are_reported_and_not_decoded(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class ChunkDecoder:
         FormatError
             A checksum or a stream is wrong, or the raw chunk has not the size that it must have.
         """
+        for record in self.shuffles:
+            _shuffled_nbytes(record)
         data = _undo(self.steps[:-1] if self.counts_last else self.steps, stored)
         nbytes = _inflated_nbytes(data, self.steps[-1][1]) if self.counts_last else len(data)
         self._check_size(nbytes)
@@ -127,7 +129,7 @@ def chunk_decoder(filters: tuple[FilterRecord, ...], filter_mask: int, chunk_nby
         if record.filter_id == FLETCHER32:
             most += _SIZEOF_FLETCHER32
         elif record.filter_id != SHUFFLE:
-            most = 2 * most + _PIECE_NBYTES  # no compressor lets data grow that much
+            most += most // 16 + _PIECE_NBYTES  # no compressor lets data grow that much
     unknown = tuple(record.filter_id for record in applied if record.filter_id not in _DECODERS)
     counts_last = bool(applied) and applied[0].filter_id == DEFLATE
     return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(shuffles), counts_last, unknown)
@@ -137,10 +139,10 @@ def _applied(filters: tuple[FilterRecord, ...], filter_mask: int) -> list[Filter
     return [record for i, record in enumerate(filters) if not filter_mask >> i & 1]
 
 
-def _inflate(data: Bytes, most: int, record: FilterRecord) -> bytes:
-    pieces: list[bytes] = []
-    _inflated_nbytes(data, most, pieces.append)
-    return b"".join(pieces)
+def _inflate(data: Bytes, most: int, record: FilterRecord) -> Bytes:
+    whole = bytearray()
+    _inflated_nbytes(data, most, whole.extend)
+    return memoryview(whole)
 
 
 def _inflated_nbytes(data: Bytes, most: int, keep: Callable[[bytes], object] | None = None) -> int:
@@ -171,10 +173,15 @@ def _inflated_nbytes(data: Bytes, most: int, keep: Callable[[bytes], object] | N
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 
 
-def _unshuffle(data: Bytes, most: int, record: FilterRecord) -> Bytes:
-    element_nbytes = record.client_values[0] if record.client_values else 0
-    if not element_nbytes:
+def _shuffled_nbytes(record: FilterRecord) -> int:
+    """Element size of the shuffle filter, without which HDF5 (``H5Z_filter_shuffle``) refuses a chunk."""
+    if not record.client_values or not record.client_values[0]:
         raise FormatError("the shuffle filter has no element size")
+    return record.client_values[0]
+
+
+def _unshuffle(data: Bytes, most: int, record: FilterRecord) -> Bytes:
+    element_nbytes = _shuffled_nbytes(record)
     n_elements = len(data) // element_nbytes
     whole = n_elements * element_nbytes
     planes = np.frombuffer(data[:whole], np.uint8).reshape(element_nbytes, n_elements)

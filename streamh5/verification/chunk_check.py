@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamh5.errors import FormatError
+from streamh5.errors import FormatError, UnreadableError
 from streamh5.reader.chunk_decoding import ChunkDecoder, chunk_decoder
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ __all__ = ["DamagedChunk", "check_chunks", "damaged_chunk", "n_threads"]
 
 _BATCH_NBYTES = 8 << 20
 """What one read brings, unless a single chunk is larger."""
+
+_MAX_PARALLEL_NBYTES = 128 << 20
+"""Raw bytes of the largest chunk that is decoded beside others; of larger ones there is one in memory."""
+
+_alone = threading.Lock()
 
 _MAX_GAP_NBYTES = 64 << 10
 """Unrelated bytes between two chunks that one read passes over."""
@@ -161,7 +168,15 @@ def _check_batch(
                 stored = raw[address - start : address - start + nbytes]
             else:
                 stored = memoryview(file.read(address, nbytes, "chunk"))
-            decoders[mask].check(stored)
+            decoder = decoders[mask]
+            with _alone if decoder.chunk_nbytes > _MAX_PARALLEL_NBYTES else nullcontext():
+                decoder.check(stored)
         except FormatError as error:
             damaged.append((row, str(error)))
+        except MemoryError:
+            raise UnreadableError(
+                f"chunk {chunks.coords(row)} at address {address:,}: its {nbytes:,} bytes decode to "
+                f"{decoders[mask].chunk_nbytes:,}, for which there is not enough memory; verify where there is more, "
+                "or without data"
+            ) from None
     return int(sizes.sum()), damaged
