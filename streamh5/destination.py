@@ -108,7 +108,7 @@ def open_local(
                     n_chunks=journal.n_claimed,
                 )
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
-            sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync))
+            sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync), is_synced=recovery.is_synced)
             return sink, recovery
         sink.restart()
     except BaseException:

@@ -147,6 +147,11 @@ class Recovery:
         """Chunks that are claimed and whose bytes are there."""
         return self._journal.n_claimed
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether the disk had confirmed the data before each claim of it."""
+        return all(session["sync"] == "batch" for session in self._journal.sessions)
+
     def entries(self, sync: str) -> bytes:
         """Entries with which the journal goes on: who writes now, and the claims that are void."""
         entries = encode_entry("S", {"sync": sync, "boot": boot_id()})

@@ -160,13 +160,16 @@ class LocalFileSink:
             with suppress(OSError):  # keep the permissions of the file that is replaced
                 self._system.fchmod(self._fd, stat.S_IMODE(self.path.stat().st_mode))
 
-    def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes) -> None:
-        """Cut the journal to its whole entries and the data to what they claim; go on with `entries`."""
+    def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes, *, is_synced: bool = False) -> None:
+        """Cut the journal to its whole entries and the data to what they claim; go on with `entries`.
+
+        `is_synced`: each part of the write had ``sync="batch"``, so that what is claimed is on the disk.
+        """
         with self._failing("it cannot be taken up"):
             self._journal.cut(log_nbytes)
             if nbytes < self.nbytes:
                 self._system.ftruncate(self._fd, nbytes)
-            if self.sync == "batch":
+            if self.sync == "batch" and is_synced:
                 self._journal.keep()
             self._journal.add(entries, 0)
             self._journal.flush()

@@ -16,7 +16,7 @@ import pytest
 
 import streamh5
 from streamh5.errors import BlockError, InterruptedWriteError, ResumeError, SinkError
-from tests.faults.systems import Calls, Crash, half, installed
+from tests.faults.systems import Calls, Crash, failing, half, installed
 from tests.faults.tally import tried
 
 Index = tuple[int, ...]
@@ -455,3 +455,28 @@ def test_chunk_half_rewritten_in_its_place_is_not_taken_for_stored(tmp_path: Pat
         x[0] = np.full(100, 2, "i4")
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["x"][...], np.repeat([[2], [1]], 100, axis=1))
+
+
+@pytest.mark.parametrize(("first", "is_kept"), [("close", False), ("none", False), ("batch", True)])
+def test_failed_fsync_takes_back_claims_of_an_earlier_part_that_was_not_synced(
+    tmp_path: Path, first: Any, is_kept: bool
+) -> None:
+    path = tmp_path / "out.h5"
+    spec: dict[str, Any] = {"shape": (4, 100), "dtype": "i4", "chunks": (1, 100)}
+    file = streamh5.File(path, resume=True, sync=first, threads=1)
+    file.create_dataset("x", **spec)[0:2] = np.ones((2, 100), "i4")
+    file.abort()
+    calls = failing(0, errno.EIO, names=("fsync",), is_lasting=True)
+    with installed(calls):
+        file = streamh5.File(path, resume=True, sync="batch", threads=1)
+        x = file.create_dataset("x", **spec)
+        x[2:4] = np.ones((2, 100), "i4")
+        with pytest.raises(SinkError, match="fsync"):
+            file.close()
+    calls.bury()
+    with streamh5.File(path, resume=True) as file:
+        x = file.create_dataset("x", **spec)
+        assert x.is_stored((0, 0), (2, 100)) == is_kept
+        x[0:4] = np.ones((4, 100), "i4")
+    with h5py.File(path) as read:
+        np.testing.assert_array_equal(read["x"][...], np.ones((4, 100)))
