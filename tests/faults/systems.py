@@ -33,7 +33,7 @@ class Calls:
         Called with the number of the call, its name and its arguments before it is done; may raise, or
         return a function to be called instead.
     after
-        Called with the number, the name and the arguments when it is done.
+        Called with the number, the name and the arguments when it is done, or has failed.
     """
 
     READS = frozenset({"pread"})
@@ -59,7 +59,12 @@ class Calls:
             number, self.n = self.n, self.n + 1
             self.names.append(name)
             instead = self._before(number, name, arguments) if self._before else None
-            result = (instead or real)(*arguments)
+            try:
+                result = (instead or real)(*arguments)
+            except OSError:
+                if self._after:
+                    self._after(number, name, arguments)
+                raise
             if name == "open":
                 self.fds.add(result)
             elif name == "close":
