@@ -287,7 +287,11 @@ class Engine:
         nodes: list[Node] = []
         moved: set[int] = set()
         for node in walk(self.root):
-            if isinstance(node, GroupNode) and node.stored_address is not None and not _has_moved(node, moved):
+            if (
+                isinstance(node, GroupNode)
+                and node.stored_address is not None
+                and not _has_moved(node, moved)
+            ):
                 places.headers[node.path] = node.stored_address
             else:
                 nodes.append(node)
