@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import streamh5
 from streamh5.errors import BlockError, JournalError, ResumeError, StreamH5Error
+from streamh5.journal import decode_journal
 from tests.faults import work
 from tests.faults.systems import Crash, copy_folder, crashing, installed
 from tests.faults.tally import tried
@@ -67,6 +68,24 @@ def test_journal_cut_anywhere_is_resumed_right(interrupted: Path, tmp_path: Path
 @pytest.mark.campaign
 def test_journal_cut_at_every_byte_is_resumed_right(interrupted: Path, tmp_path: Path) -> None:
     tried("journal cut at a byte", cut_everywhere(interrupted, tmp_path, 1))
+
+
+def test_what_follows_on_a_torn_tail_is_not_lost(interrupted: Path, tmp_path: Path) -> None:
+    journal = (interrupted / "out.h5.partial.journal").read_bytes()
+    path = damaged(interrupted, tmp_path / "torn", journal + journal[:7])
+    for _ in range(2):  # what the first adds, the second finds behind the tail that was cut off
+        calls = crashing(8, "after")
+        with installed(calls), pytest.raises(Crash):
+            work.write(path)
+        calls.bury()
+        now = Path(f"{path}.partial.journal").read_bytes()
+        assert sum(12 + len(payload) for _, payload in entries(now)) == len(now)
+        assert now.startswith(journal)
+        decoded = decode_journal(now)
+        assert decoded is not None
+        assert decoded.nbytes == len(now) > len(journal)
+    work.write(path)
+    work.check_complete(path)
 
 
 def flip_everywhere(interrupted: Path, tmp_path: Path, step: int, bits: tuple[int, ...]) -> int:
