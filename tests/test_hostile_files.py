@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +47,25 @@ from streamh5.verification.verify import Verification
 MAX_NBYTES = 16 << 20
 
 
-def verified(content: bytes) -> VerifyReport | FormatError:
-    """Verify `content`; more memory than a few MiB for these small files is a failure."""
+@contextmanager
+def bounded_memory(nbytes: int) -> Iterator[None]:
+    """More memory than a few MiB for these small files is a failure."""
     tracemalloc.start()
     try:
-        return Verification(FileBytes(content), "memory").run(with_h5py=False)
-    except FormatError as error:
-        return error
+        yield
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < MAX_NBYTES + 20 * len(content)
+        assert peak < MAX_NBYTES + 20 * nbytes
+
+
+def verified(content: bytes) -> VerifyReport | FormatError:
+    """Verify `content`, in bounded memory."""
+    with bounded_memory(len(content)):
+        try:
+            return Verification(FileBytes(content), "memory").run(with_h5py=False)
+        except FormatError as error:
+            return error
 
 
 def group(*links: tuple[str, int], extra: tuple[Message, ...] = ()) -> bytes:
@@ -255,31 +265,76 @@ def checksummed_blocks(content: bytes) -> list[tuple[int, int]]:
     return [(one.address, one.nbytes) for one in extents if one.kind is not Kind.HEAP]
 
 
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_random_changes_under_right_checksums_end_in_our_errors(
-    rich_file: bytes, data: st.DataObject
-) -> None:
-    blocks = checksummed_blocks(rich_file)
-    content = bytearray(rich_file)
+def changed_under_right_checksums(content: bytes, data: st.DataObject) -> bytes:
+    """Change blocks of metadata, so that what they claim is looked at."""
+    blocks = checksummed_blocks(content)
+    changed = bytearray(content)
     for address, nbytes in data.draw(st.lists(st.sampled_from(blocks), min_size=1, max_size=3)):
         position = address + data.draw(st.integers(0, nbytes - 5))
         new = data.draw(st.binary(min_size=1, max_size=8) | st.sampled_from([b"\xff" * 8, bytes(8)]))
-        content[position : position + len(new)] = new[: address + nbytes - position]
-        checksum = lookup3(content[address : address + nbytes - 4])
-        content[address + nbytes - 4 : address + nbytes] = checksum.to_bytes(4, "little")
-    verified(bytes(content))
+        changed[position : position + len(new)] = new[: address + nbytes - position]
+        checksum = lookup3(changed[address : address + nbytes - 4])
+        changed[address + nbytes - 4 : address + nbytes] = checksum.to_bytes(4, "little")
+    return bytes(changed)
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_random_changes_end_in_our_errors(rich_file: bytes, data: st.DataObject) -> None:
-    content = bytearray(rich_file)
+def changed_anywhere(content: bytes, data: st.DataObject) -> bytes:
+    """Change some bytes, and cut the end off."""
+    changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(content) - 1))
         new = data.draw(st.binary(min_size=1, max_size=300))
-        content[position : position + len(new)] = new
-    verified(bytes(content[: data.draw(st.integers(0, len(content)))]))
+        changed[position : position + len(new)] = new
+    return bytes(changed[: data.draw(st.integers(0, len(changed)))])
+
+
+CHANGES = pytest.mark.parametrize("change", [changed_under_right_checksums, changed_anywhere])
+Change = Callable[[bytes, st.DataObject], bytes]
+
+
+@CHANGES
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_random_changes_end_in_our_errors(rich_file: bytes, change: Change, data: st.DataObject) -> None:
+    verified(change(rich_file, data))
+
+
+@CHANGES
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_inspect_of_random_changes_ends_in_our_errors(
+    rich_file: bytes, tmp_path_factory: pytest.TempPathFactory, change: Change, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "inspected.h5"
+    path.write_bytes(change(rich_file, data))
+    with bounded_memory(path.stat().st_size):
+        try:
+            found = streamh5.inspect(path)
+        except FormatError:
+            return
+        repr(found)
+        json.dumps(found.to_dict())
+
+
+@CHANGES
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_addition_to_random_changes_is_refused_with_nothing_changed_or_made_behind_them(
+    rich_file: bytes, tmp_path_factory: pytest.TempPathFactory, change: Change, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "added-to.h5"
+    content = change(rich_file, data)
+    path.write_bytes(content)
+    with bounded_memory(len(content)):
+        try:
+            with streamh5.File(path, "a") as file:
+                file.create_dataset("an addition", data=np.arange(5))
+        except streamh5.StreamH5Error:
+            assert path.read_bytes() == content
+        else:
+            end_of_file = int.from_bytes(content[28:36], "little")
+            assert path.read_bytes()[SIZEOF_SUPERBLOCK:end_of_file] == content[SIZEOF_SUPERBLOCK:end_of_file]
+    assert [one.name for one in path.parent.glob("added-to*")] == [path.name]
 
 
 @settings(max_examples=200, deadline=None)
