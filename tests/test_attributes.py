@@ -308,7 +308,9 @@ def test_failed_creation_leaves_no_parent_group(tmp_path: Path) -> None:
         assert list(found) == ["x"]
 
 
-@pytest.mark.parametrize("value", [np.ma.array([1, 2], mask=[0, 1]), np.ma.masked], ids=["array", "masked"])
+@pytest.mark.parametrize(
+    "value", [np.ma.array([1, 2], mask=[False, True]), np.ma.masked], ids=["array", "masked"]
+)
 def test_masked_value_is_not_unmasked_unnoticed(value: Any, tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         with pytest.raises(AttributeValueError, match="1 of its values are masked"):

@@ -138,7 +138,9 @@ def test_sequences_are_given_as_h5py_takes_them(tmp_path: Path) -> None:
 
 def test_masked_records_become_the_fill_value_field_by_field(tmp_path: Path) -> None:
     kind = np.dtype([("a", "i4"), ("b", "f8")])
-    data = np.ma.array(np.ones(4, kind), mask=[(0, 1), (0, 0), (1, 1), (0, 0)])
+    data = np.ma.array(
+        np.ones(4, kind), mask=np.array([(0, 1), (0, 0), (1, 1), (0, 0)], [("a", "?"), ("b", "?")])
+    )
     with streamh5.File(tmp_path / "a.h5") as file:
         bare = file.create_dataset("bare", (4,), kind, chunks=(2,))
         with pytest.raises(errors.BlockError, match="2 masked elements"):
@@ -152,7 +154,7 @@ def test_masked_records_become_the_fill_value_field_by_field(tmp_path: Path) -> 
 
 
 def test_masked_values_of_another_dtype_become_the_fill_value(tmp_path: Path) -> None:
-    data = np.ma.array([1, 2**40, 3], mask=[0, 1, 0])  # what is masked need not fit
+    data = np.ma.array([1, 2**40, 3], mask=[False, True, False])  # what is masked need not fit
     with streamh5.File(tmp_path / "a.h5") as file:
         file.create_dataset("x", (3,), "u1", chunks=(2,), fillvalue=255)[...] = data
     with h5py.File(tmp_path / "a.h5") as found:

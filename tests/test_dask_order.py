@@ -58,7 +58,7 @@ def test_blocks_that_arrays_share_are_computed_once_and_not_held(tmp_path: Path)
         most_alive = max(most_alive, sum(one() is not None for one in tracked))
         return copy
 
-    shared = x.map_blocks(track, dtype="f4", meta=np.empty((0, 0, 0), "f4"))
+    shared = da.map_blocks(track, x, dtype="f4", meta=np.empty((0, 0, 0), "f4"))
 
     def plus(block: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
         return block + n

@@ -15,6 +15,11 @@ import streamh5
 from streamh5 import errors
 
 
+def new_file(path: Path) -> Any:
+    """Return a file whose items are used as h5py's are, without a look at their class."""
+    return streamh5.File(path)
+
+
 def fill(file: Any) -> None:
     x = file.create_dataset("a/x", (10, 3), ">f4", chunks=(4, 3), compression="gzip", fillvalue=1.5)
     x.attrs.create("pair", [1, 2], dtype="i2")
@@ -28,7 +33,7 @@ def fill(file: Any) -> None:
 
 
 def test_handles_say_what_those_of_h5py_say(tmp_path: Path) -> None:
-    with streamh5.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5", "w") as theirs:
+    with new_file(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5", "w") as theirs:
         fill(ours)
         fill(theirs)
         for path in ("a/x", "a/growing", "s", "null"):
@@ -70,7 +75,7 @@ def test_handles_say_what_those_of_h5py_say(tmp_path: Path) -> None:
 
 
 def test_reading_and_deleting_say_what_to_do(tmp_path: Path) -> None:
-    with streamh5.File(tmp_path / "a.h5") as file:
+    with new_file(tmp_path / "a.h5") as file:
         fill(file)
         x = file["a/x"]
         for read in (lambda: x[0], lambda: x[...], lambda: list(x), lambda: np.asarray(x)):
@@ -103,7 +108,7 @@ def test_append_while_another_thread_closes_is_in_the_file_or_refused(tmp_path: 
         file = streamh5.File(path, threads=2, max_memory=1 << 17)
         x = file.create_dataset("x", (None, len(row)), "i4", chunks=(1, len(row)), compression="gzip")
         n_taken = [0] * 4
-        refusals = []
+        refusals: list[str] = []
 
         def append(thread: int, x: Any = x, n_taken: Any = n_taken, refusals: Any = refusals) -> None:
             try:

@@ -17,6 +17,7 @@ import itertools
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import netCDF4
 import numpy as np
 from isal import igzip_lib
 
-from streamh5.filters import chain_from_keywords, deflate_engine
+from streamh5.filters import FilterChain, chain_from_keywords, deflate_engine
 from streamh5.filters.deflate import Deflate
 from streamh5.filters.shuffle import Shuffle
 
@@ -76,15 +77,12 @@ def chunked(values: Array, chunk_nbytes: int) -> list[bytes]:
 def engines() -> Iterator[tuple[str, Encoder]]:
     """Yield every engine and setting that could be chosen."""
     for level in (1, 4, 6, 9):
-        yield f"zlib {level}", lambda data, level=level: zlib.compress(data, level)
+        yield f"zlib {level}", partial(zlib.compress, level=level)
     for level, memory in itertools.product((0, 1, 2, 3), ("MIN", "SMALL", "LARGE")):
-        options = level, igzip_lib.COMP_ZLIB, getattr(igzip_lib, f"MEM_LEVEL_{memory}")
-        yield (
-            f"isal {level} {memory.lower()}",
-            lambda data, options=options: igzip_lib.compress(data, *options),
-        )
+        options = {"flag": igzip_lib.COMP_ZLIB, "mem_level": getattr(igzip_lib, f"MEM_LEVEL_{memory}")}
+        yield f"isal {level} {memory.lower()}", partial(igzip_lib.compress, level=level, **options)
     for level in range(1, 13):
-        yield f"libdeflate {level}", lambda data, level=level: deflate.zlib_compress(data, level)
+        yield f"libdeflate {level}", partial(deflate.zlib_compress, compresslevel=level)
 
 
 def levels() -> Iterator[tuple[str, Encoder]]:
@@ -92,7 +90,7 @@ def levels() -> Iterator[tuple[str, Encoder]]:
     for level in range(1, 10):
         yield f"**{level}** {deflate_engine(level)}", Deflate(level).encode
         if level in (1, 4, 6, 9):
-            yield f"zlib {level}", lambda data, level=level: zlib.compress(data, level)
+            yield f"zlib {level}", partial(zlib.compress, level=level)
 
 
 def cell(encode: Encoder, chunks: list[Any]) -> str:
@@ -106,6 +104,10 @@ def cell(encode: Encoder, chunks: list[Any]) -> str:
     return f"{nbytes / min(seconds) / 1e6:.0f} / {nbytes / stored:.3f}"
 
 
+def _first_of_batch(chain: FilterChain, rows: Array) -> Any:
+    return chain.encode_rows(rows).buffers[0]
+
+
 def shuffle_on_or_off(data: dict[str, Array]) -> None:
     """Print gzip level 4 of the first 4 MiB without and with shuffle."""
     print("| data | gzip | gzip and shuffle |\n| --- | --- | --- |")
@@ -116,9 +118,7 @@ def shuffle_on_or_off(data: dict[str, Array]) -> None:
             chain = chain_from_keywords(
                 dtype=values.dtype, chunk_nbytes=raw.size, compression="gzip", shuffle=shuffle
             )
-            cells.append(
-                cell(lambda rows, chain=chain: chain.encode_rows(rows).buffers[0], [raw[np.newaxis]])
-            )
+            cells.append(cell(partial(_first_of_batch, chain), [raw[np.newaxis]]))
         print(f"| {name} | {cells[0]} | {cells[1]} |", flush=True)
 
 

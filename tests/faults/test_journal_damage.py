@@ -322,10 +322,10 @@ NUMBERS = st.sampled_from([0, 1, 7, 4096, 4112, 8192, 2**31, 2**32, 2**60, 2**62
 @st.composite
 def journals(draw: st.DrawFn) -> list[bytes]:
     """Entries with good checksums and bad content."""
-    spec = dict(OPEN_ENDED)
+    spec: dict[str, Any] = dict(OPEN_ENDED)
     for key in draw(st.lists(st.sampled_from(sorted(spec)), max_size=2)):
         spec[key] = draw(JSON | NUMBERS | st.lists(NUMBERS, max_size=3))
-    front = dict(FRONT)
+    front: dict[str, Any] = dict(FRONT)
     for key in draw(st.lists(st.sampled_from(sorted(front)), max_size=1)):
         front[key] = draw(JSON)
     rest = [entry("D", spec), entry("F", front)]

@@ -244,7 +244,7 @@ def test_to_netcdf_many_small_lazy_variables_are_not_in_memory_together(
         monkeypatch.setattr("streamh5.sources.xarray_encoding.HELD_NBYTES", held)
         with xr.open_dataset(tmp_path / "in.nc", engine="netcdf4", cache=False) as lazy:
             read.clear()
-            delayed = streamh5.to_netcdf(lazy, tmp_path / "out.nc", compute=False)
+            delayed: Any = streamh5.to_netcdf(lazy, tmp_path / "out.nc", compute=False)
             assert set(read) == ({"n", "flag"} if is_cut else set(expected.variables))
             delayed.compute()
         xr.testing.assert_identical(reread(tmp_path / "out.nc", "h5netcdf"), expected)
@@ -254,7 +254,7 @@ def test_to_netcdf_compute_false_writes_when_computed(tmp_path: Path) -> None:
     expected = climate()
     delayed = expected.streamh5.to_netcdf(tmp_path / "a.nc", compute=False)
     assert not (tmp_path / "a.nc").exists()
-    (summary,) = dask.compute(delayed)
+    (summary,) = dask.base.compute(delayed)
     assert summary.path == str(tmp_path / "a.nc")
     xr.testing.assert_identical(reread(tmp_path / "a.nc", "h5netcdf"), expected.compute())
 
