@@ -220,13 +220,13 @@ def _chunked(
         )
         frame = messages.frame(path) if isinstance(messages, DatasetMessages) else None
         if frame is None or not isinstance(messages, DatasetMessages):
-            return _iterated(dataset, grid), None
+            return _iterated(dataset, grid)
         layout = messages.layout
         if isinstance(layout, ChunkedLayout) and frame.n_filters and not layout.filter_partial_edge_chunks:
             return NO_COLUMNS, "chunks at its edge are stored without filters (H5Pset_chunk_opts)"
         found = read_chunk_map(raw, FileMap(raw.nbytes), frame, layout)  # type: ignore[arg-type]
     except FormatError:
-        return _iterated(dataset, grid), None
+        return _iterated(dataset, grid)
     if found.impossible.any():
         return NO_COLUMNS, f"{int(np.count_nonzero(found.impossible)):,} chunks lie outside the file"
     numbers = found.numbers
@@ -236,8 +236,15 @@ def _chunked(
     return ChunkColumns(numbers, addresses, stored_nbytes, found.filter_masks), None
 
 
-def _iterated(dataset: h5py.Dataset, grid: tuple[int, ...]) -> ChunkColumns:
-    """Chunks as h5py iterates over them (H5Dchunk_iter)."""
+def _iterated(dataset: h5py.Dataset, grid: tuple[int, ...]) -> tuple[ChunkColumns, str | None]:
+    """Chunks as h5py iterates over them (H5Dchunk_iter), or why they cannot be referred to."""
+    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
+    if len(unlimited) == 1 and unlimited != [0]:
+        # H5D__earray_idx_iterate_cb gives wrong coordinates there
+        return (
+            NO_COLUMNS,
+            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited",
+        )
     rows: list[tuple[int, ...]] = []
 
     def add(chunk: Any) -> None:
@@ -245,8 +252,9 @@ def _iterated(dataset: h5py.Dataset, grid: tuple[int, ...]) -> ChunkColumns:
 
     dataset.id.chunk_iter(add)
     if not rows:
-        return NO_COLUMNS
+        return NO_COLUMNS, None
     table = np.array(rows, np.uint64)
     coords = table[:, : len(grid)].astype(np.int64) // np.array(dataset.chunks)
     numbers = np.ravel_multi_index(tuple(coords.T), grid).astype(np.int64)
-    return ChunkColumns(numbers, table[:, -2].copy(), table[:, -1].copy(), table[:, -3].astype(np.uint32))
+    columns = ChunkColumns(numbers, table[:, -2].copy(), table[:, -1].copy(), table[:, -3].astype(np.uint32))
+    return columns, None

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from streamh5.dataset import Dataset
-    from streamh5.file import File, Group
+    from streamh5.file import File
+    from streamh5.group import Group
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.sources.dask_graph import Target
 

@@ -55,6 +55,8 @@ class ExistingNetcdf:
             if node is not None and not isinstance(node, GroupNode):
                 self._refuse(f"group {group.path}: a dataset of that name", group.path)
             taken = node.links if isinstance(node, GroupNode) else {}
+            if isinstance(node, GroupNode):
+                self._check_shadows(group)
             for name, variable in group.variables.items():
                 if name in taken:
                     self._refuse(f"variable {group.member(name)}: it", group.member(name))
@@ -62,6 +64,16 @@ class ExistingNetcdf:
                     if dimension.name in group.dimensions and dimension.name in taken:
                         what = f"variable {group.member(name)}: its dimension {dimension.name!r}"
                         self._refuse(what, group.member(name))
+
+    def _check_shadows(self, group: NetcdfGroup) -> None:
+        """Refuse a dimension that hides one from variables which use it: readers look dimensions up by their names."""
+        above = group.path.rstrip("/")
+        while above:
+            above = above.rpartition("/")[0]
+            node = find(self.root, above or "/")
+            for name in group.dimensions:
+                if isinstance(node, GroupNode) and name in node.links:
+                    self._refuse(f"group {group.path}: a dimension {name!r} of group {node.path}", group.path)
 
     def _refuse(self, what: str, path: str) -> None:
         raise SpecError(
@@ -95,7 +107,14 @@ def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
     with h5py.File(path, "r") as file:
         if "_NCProperties" not in file.attrs:
             raise SpecError(
-                f"{path} is an HDF5 file, but no netCDF-4 file; add to it with streamh5.File(path, 'a')",
+                f"{path} is no netCDF-4 file with _NCProperties, but plain HDF5 or of a netCDF-C before 4.4.1; add to "
+                "it with streamh5.File(path, 'a'), or with xarray's own to_netcdf",
+                path=str(path),
+            )
+        if "_nc3_strict" in file.attrs:
+            raise SpecError(
+                f"{path} follows the classic model (NETCDF4_CLASSIC), to which groups and new types cannot be added; "
+                "append with xarray's own to_netcdf",
                 path=str(path),
             )
         file.visititems(visit)

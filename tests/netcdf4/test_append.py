@@ -167,3 +167,39 @@ def test_failed_addition_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     xr.testing.assert_identical(reread(tmp_path / "a.nc", "netcdf4"), root())
     with h5py.File(tmp_path / "a.nc") as file:
         assert "g" not in file
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_dimension_that_would_hide_one_in_use_is_refused(tmp_path: Path, n: int) -> None:
+    path = tmp_path / "a.nc"
+    tree = {"/": xr.Dataset({"k": ("t", [7.0, 8, 9])}), "/m/r": xr.Dataset({"a": ("t", [1.0, 2, 3])})}
+    xr.DataTree.from_dict(tree).streamh5.to_netcdf(path)
+    before = path.read_bytes()
+    hiding = xr.Dataset({"c": ("t", np.arange(n))})
+    for group in ("m", "m/r"):
+        with pytest.raises(SpecError, match="dimension 't' of group /"):
+            hiding.streamh5.to_netcdf(path, mode="a", group=group)
+    assert path.read_bytes() == before
+    hiding.streamh5.to_netcdf(path, mode="a", group="m/s")
+    for engine in ENGINES:
+        with xr.open_dataset(path, group="m/r", engine=engine) as found:
+            assert found["a"].values.tolist() == [1, 2, 3]
+
+
+def test_file_of_the_classic_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with netcdf4.Dataset(path, "w", format="NETCDF4_CLASSIC") as file:
+        file.createDimension("x", 3)
+        file.createVariable("v", "f4", ("x",))[:] = 1
+    before = path.read_bytes()
+    with pytest.raises(SpecError, match="classic model"):
+        model().streamh5.to_netcdf(path, mode="a", group="g")
+    assert path.read_bytes() == before
+
+
+def test_attributes_of_a_group_that_is_added_to_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    root().assign_attrs(kept="yes").streamh5.to_netcdf(path)
+    xr.Dataset({"b": ("z", [1.0])}, attrs={"title": "new"}).streamh5.to_netcdf(path, mode="a")
+    for engine in ENGINES:
+        assert reread(path, engine).attrs == {"title": "new", "kept": "yes"}
