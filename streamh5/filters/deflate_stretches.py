@@ -4,7 +4,7 @@ The low bytes of measured numbers are often noise; behind shuffle they lie toget
 through noise as slowly as through anything else and gains nothing. Deflate has stored blocks for that
 (RFC 1951, 3.2.4), and a stream may change between the two wherever it likes. Samples of each eighth of a
 chunk, which behind shuffle is a plane, or several, or part of one, decide. Float64 that was not rounded is
-written nearly twice as fast for it, in files of the same size; where there is no noise the samples cost
+written nearly twice as fast for it, in files of about the same size; where there is no noise the samples cost
 1 to 3 % (``tests/benchmarks/deflate_levels.py --noise``; table in ``docs/filters.md``).
 """
 
@@ -25,8 +25,10 @@ MIN_CHUNK_NBYTES = 1 << 20
 """Smaller chunks are not looked at: the samples would cost more than they bring."""
 
 N_STRETCHES = 8
-N_SAMPLES = 4
-SAMPLE_NBYTES = 1024
+N_SAMPLES = 16
+SAMPLE_NBYTES = 256
+GOLDEN_RATIO = 0.618034
+"""Where a sample begins in its part of a stretch: never in step with the rows of an image."""
 NOISE_ENTROPY_BITS = 7.8
 """A byte of noise has at least that much (order 2 of Renyi, which is below Shannon's): a code table for it
 gains 2.5 % at most. The samples of a stretch tell it to 0.01."""
@@ -71,8 +73,10 @@ def stretches_compressor(isal_level: int, mem_level: int, z_mem_level: int) -> C
         return [deflate.compress(part), deflate.flush(isal_zlib.Z_FULL_FLUSH)]
 
     def zlib_stream(chunk: Buffer) -> Buffer:
+        if len(chunk) < MIN_CHUNK_NBYTES:
+            return compress(chunk, isal_level, zlib_container, mem_level)
         view = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8).data
-        runs = _runs(view) if view.nbytes >= MIN_CHUNK_NBYTES else []
+        runs = _runs(view)
         if not any(noise for noise, _, _ in runs):
             return compress(chunk, isal_level, zlib_container, mem_level)
         pieces: list[bytes | Bytes1D] = [ZLIB_HEADER]
@@ -100,7 +104,8 @@ def _runs(view: memoryview) -> list[Run]:
 
 def _is_noise(stretch: memoryview) -> bool:
     step = len(stretch) // N_SAMPLES
-    places = [step * i + (step - SAMPLE_NBYTES) // 2 for i in range(N_SAMPLES)]
+    room = step - SAMPLE_NBYTES
+    places = [step * i + int(room * (GOLDEN_RATIO * i % 1)) for i in range(N_SAMPLES)]
     samples = np.frombuffer(b"".join([stretch[place : place + SAMPLE_NBYTES] for place in places]), np.uint8)
     counts = np.bincount(samples)
     pairs = len(samples) * (len(samples) - 1)

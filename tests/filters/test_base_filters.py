@@ -193,6 +193,15 @@ def test_rows_of_noise_that_are_alike_are_compressed(check: Check) -> None:
     assert check(rows, compression="gzip").encoded.stored_nbytes[0] < rows.size // 2
 
 
+@pytest.mark.parametrize("side", [2048, 4096, 4320])
+def test_image_with_noise_at_its_edges_only_is_compressed_as_well(side: int) -> None:
+    image = (1000 + np.random.default_rng(1).standard_normal((side, side))).astype("f4")
+    image[:, side // 5 : -side // 5] = 0
+    shuffled = bytes(Shuffle(4).encode(image.reshape(-1).view(np.uint8)))
+    alone = len(igzip_lib.compress(shuffled, 2, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_SMALL))
+    assert len(Deflate(4).encode(shuffled)) < 1.01 * alone
+
+
 def test_storing_noise_costs_no_size() -> None:
     t = np.linspace(0, 60, 1 << 19)
     values = 280 + 10 * np.sin(3 * t) + np.random.default_rng(0).normal(0, 0.02, t.size)
