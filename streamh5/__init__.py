@@ -13,9 +13,10 @@ from streamh5 import errors
 from streamh5.convert import convert
 from streamh5.dataset import Dataset
 from streamh5.errors import StreamH5Error
-from streamh5.file import File, Group
+from streamh5.file import File
 from streamh5.format.datatype_from_dtype import native_complex_dtype
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.group import Group
 from streamh5.inspection import FileInspection, inspect
 from streamh5.plan.reference import Reference, RegionReference
 from streamh5.references.chunk_manifest import ChunkManifest

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to the standard output ends with."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
@@ -39,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv
         Arguments without the program's name; those of the process by default.
     """
+    if sys.stdout is None:  # closed by the caller: the exit status still counts
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
@@ -52,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 141
     except OSError as error:
-        if error.filename is not None:
+        if error.errno not in NO_ROOM:
             raise
         _drop_output()
         print(f"streamh5: the output cannot be written: {error.strerror or error}", file=sys.stderr)

@@ -39,11 +39,12 @@ def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatena
 
     @wraps(method)
     def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self.session.begin_call()
+        is_outermost = self.session.begin_call()
         try:
             return method(self, *args, **kwargs)
         finally:
-            self.session.end_call()
+            if is_outermost:
+                self.session.end_call()
 
     return call
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from streamh5.attributes import Attributes
 from streamh5.errors import StateError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from streamh5.plan.tree import DatasetNode
     from streamh5.session import Session
 
@@ -79,7 +79,7 @@ class DatasetFacts:
     def fillvalue(self) -> Any:
         """What is read where nothing was written."""
         fill, dtype = self._node.spec.fillvalue, self._node.spec.stored_dtype
-        return dtype.type() if fill is None else fill[()]
+        return (np.zeros((), dtype) if fill is None else fill)[()]
 
     @property
     def compression(self) -> str | None:

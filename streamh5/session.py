@@ -114,7 +114,7 @@ class Session:
         self._lock = threading.RLock()
         self._begin_lock = threading.Lock()
         self._calls = threading.Condition()
-        self._n_calls = 0
+        self._callers: set[int] = set()
         self._is_closing = False
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
@@ -162,8 +162,11 @@ class Session:
                 "without its threads; write there, or give each process a file of its own"
             )
 
-    def begin_call(self) -> None:
+    def begin_call(self) -> bool:
         """Begin a call that writes: `close` waits for its `end_call`, and refuses those that come later.
+
+        Threads are counted, not calls: neither a Ctrl-C between a call and its end nor a signal handler that
+        closes the file makes `close` wait for ever. True when the thread has to call `end_call`.
 
         Raises
         ------
@@ -175,12 +178,14 @@ class Session:
             if self._is_closing:
                 self.check_open()
                 raise StateError(f"{self.sink.name} is being closed; open a new File to write more")
-            self._n_calls += 1
+            is_outermost = threading.get_ident() not in self._callers
+            self._callers.add(threading.get_ident())
+            return is_outermost
 
     def end_call(self) -> None:
         """End a call that writes."""
         with self._calls:
-            self._n_calls -= 1
+            self._callers.discard(threading.get_ident())
             if self._is_closing:
                 self._calls.notify_all()
 
@@ -390,10 +395,11 @@ class Session:
             return self.summary
 
     def _wait_for_calls(self) -> None:
+        """Wait for the calls of other threads."""
         try:
             with self._calls:
                 self._is_closing = True
-                self._calls.wait_for(lambda: self._n_calls == 0)
+                self._calls.wait_for(lambda: self._callers <= {threading.get_ident()})
         except BaseException:
             self.abort()
             raise

@@ -299,3 +299,30 @@ def test_text_is_encoded_for_strings_of_fixed_length(block: Any, tmp_path: Path)
 def test_fill_value_for_text_of_variable_length_is_refused(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(errors.FillValueError, match="fixed length"):
         file.create_dataset("x", (4,), h5py.string_dtype(), fillvalue="a")
+
+
+def test_empty_masked_block_is_a_block(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        x = file.create_dataset("x", (None, 3), "f8", chunks=(1, 3))
+        x.append(np.ma.zeros((0, 3)))
+        x.append(np.ma.zeros((1, 3)))
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("value", [np.array([123456]), np.array([True]), np.array([0.25])], ids=str)
+def test_numbers_are_no_text(value: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        x = file.create_dataset("x", (1,), "S2", chunks=(1,))
+        with pytest.raises(errors.BlockError, match="without loss"):
+            x[...] = value
+
+
+def test_bytes_between_the_fields_of_array_elements_are_zero(tmp_path: Path) -> None:
+    record = np.dtype([("a", "i1"), ("b", "f8")], align=True)
+    data = np.frombuffer(b"\xaa" * (6 * record.itemsize), record).reshape(2, 3)
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", (2,), np.dtype((record, (3,))), chunks=(2,))[...] = data
+    with h5py.File(tmp_path / "a.h5") as found:
+        _, stored = found["x"].id.read_direct_chunk((0,))
+    assert stored == (b"\xaa" + bytes(7) + b"\xaa" * 8) * 6

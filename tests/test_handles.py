@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -131,3 +133,59 @@ def test_append_while_another_thread_closes_is_in_the_file_or_refused(tmp_path: 
         with h5py.File(path) as found:
             assert len(found["x"]) == sum(n_taken)
             assert (found["x"][...] == row).all()
+
+
+def test_file_can_be_closed_after_an_interrupt_anywhere_in_an_append(tmp_path: Path) -> None:
+    code = """
+import random, signal, sys
+import numpy as np, streamh5
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+row = np.ones((1, 2), "f4")
+for i in range(150):
+    file = streamh5.File(f"{sys.argv[1]}/{i}.h5", sync="none")
+    x = file.create_dataset("x", (None, 2), "f4", chunks=(100_000, 2))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.002 * random.random())
+        while True:
+            x.append(row)
+    except KeyboardInterrupt:
+        pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    file.close()
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
+
+
+def test_file_can_be_closed_by_a_signal_handler_within_a_call(tmp_path: Path) -> None:
+    class Closing:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            file.close()
+            return np.ones((1, 2))
+
+    with streamh5.File(tmp_path / "a.h5") as file:
+        x = file.create_dataset("x", (None, 2), "f8", chunks=(1, 2))
+        x.append(np.zeros((1, 2)))
+        with pytest.raises(errors.StateError, match=r"closed|finished"):
+            x.append(Closing())
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][...].tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "S3", "M8[ns]", "V5", [("a", "i4"), ("b", "f8")]], ids=str)
+def test_fill_value_that_nobody_gave_is_zero_bytes(dtype: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        fill = file.create_dataset("x", (3,), dtype, chunks=(2,)).fillvalue
+    assert np.asarray(fill, dtype).tobytes() == bytes(np.dtype(dtype).itemsize)
+
+
+def test_items_and_values_leave_out_what_has_no_handle(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file["soft"] = streamh5.SoftLink("/nothing")
+        file.create_dataset("x", data=1)
+        assert list(file) == ["soft", "x"]
+        assert [(name, one.name) for name, one in file.items()] == [("x", "/x")]
+        assert [one.name for one in file.values()] == ["/x"]

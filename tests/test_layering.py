@@ -62,14 +62,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "attributes": frozenset({"errors", "plan", "session"}),
     "dataset_facts": frozenset({"errors", "plan", "session", "attributes"}),
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "dataset_facts"}),
+    "group": frozenset(
+        {"errors", "format", "filters", "plan", "dataset_plan", "session", "attributes", "dataset"}
+    ),
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
         {"errors", "format", "filters", "plan", "sinks", "destination", "existing_file", "dataset_plan"}
-        | {"references", "summary", "session", "attributes", "dataset"}
+        | {"references", "summary", "session", "attributes", "dataset", "group"}
     ),
     "sources": frozenset(
         {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
-        | {"existing_file", "session", "attributes", "dataset", "file"}
+        | {"existing_file", "session", "attributes", "dataset", "group", "file"}
     ),
     "convert": frozenset({"errors", "sinks", "sources"}),
     "__init__": EVERYTHING,

@@ -88,6 +88,8 @@ def _check_kept(given: np.ndarray[Any, Any], result: np.ndarray[Any, Any], path:
             raise _refusal(f"{result.dtype} cannot count its times of {given.dtype}", path)
     elif result.dtype.type is np.void and result.dtype.itemsize < given.dtype.itemsize:
         raise _refusal(f"its {given.dtype.itemsize} bytes do not fit {result.dtype}", path)
+    elif kind != from_kind:
+        raise _refusal(f"{given.dtype} where {result.dtype} is expected", path)
 
 
 def _refusal(message: str, path: str) -> DatatypeError:

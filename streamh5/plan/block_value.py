@@ -8,7 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.cast import cast_elements
-from streamh5.format.elements import encode_elements
+from streamh5.format.elements import encode_elements, padding_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,11 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
             path=path,
             block_shape=block.shape,
         ) from None
-    elements: np.ndarray[Any, Any] = np.frombuffer(whole.tobytes(), np.dtype((np.void, dtype.itemsize)))
+    data = np.frombuffer(bytearray(whole.tobytes()), np.uint8).reshape(-1, dtype.itemsize)
+    padding = padding_of(dtype)
+    if padding is not None:
+        data[:, padding] = 0
+    elements: np.ndarray[Any, Any] = data.view(np.dtype((np.void, dtype.itemsize)))
     return elements.reshape(whole.shape[:n_outer])
 
 
@@ -138,6 +142,8 @@ def _unmasked(
 ) -> np.ndarray[Any, Any]:
     """Return a masked array without its mask."""
     mask = np.ma.getmaskarray(value)
+    if not mask.size:
+        return np.asarray(cast_elements(value.data, dtype))
     fields = np.ascontiguousarray(mask).view(bool).reshape(*mask.shape, -1)
     is_masked = fields.any(axis=-1)
     if not is_masked.any():
