@@ -113,7 +113,8 @@ def to_netcdf(
     mode
         ``"w"`` replaces an existing file, when the new one is complete; ``"x"`` fails if there is one.
         ``"a"`` adds to a netCDF-4 file of streamh5 or netCDF-C: groups, and variables whose dimensions are
-        new in their group. What is there keeps its values, attributes are replaced, and until the end readers see nothing else.
+        new in their group. What is there keeps its values, attributes are replaced, and until the end
+        readers see nothing else.
     format
         None or ``"NETCDF4"``.
     group
