@@ -38,7 +38,8 @@ def _cells(work: dict[str, Any], name: str) -> tuple[str, str]:
         return rate, ""
     if name.startswith("limit"):
         return f"*{rate}*", f"*{ratio.median:.2f} x*"
-    return rate, f"{ratio.median:.{0 if ratio.median >= 5 else 1}f} x"
+    n_decimals = 0 if ratio.median >= 5 else 1 if ratio.median >= 2 else 2
+    return rate, f"{ratio.median:.{n_decimals}f} x"
 
 
 def table_of(works: dict[str, Any]) -> str:
