@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.benchmarks.machine import warm_page_cache
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -145,6 +147,7 @@ def run_case(case: str, folder: Path, n_frames: int, n_rounds: int) -> None:
         for name in list(CONTENDERS)[:: 1 if number % 2 else -1]:
             target = folder / "target"
             os.sync()
+            warm_page_cache(folder, nbytes)
             start = time.perf_counter()
             CONTENDERS[name](source, target)
             seconds[name].append(time.perf_counter() - start)
