@@ -18,7 +18,8 @@ from streamh5.errors import (
     SpecError,
 )
 from streamh5.filters import FilterChain, chain_from_keywords
-from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype import encode_datatype, sizeof_element
+from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.plan.block_value import as_block
 from streamh5.plan.chunk_grid import MAX_CHUNKS
@@ -66,6 +67,8 @@ def plan_dataset(
     alloc_time: str | None = None,
     libver: str = "v110",
     whole: bool = False,
+    datatype: EncodedDatatype | None = None,
+    raw_fillvalue: bytes | None = None,
 ) -> tuple[DatasetSpec, FilterChain]:
     """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`.
 
@@ -73,20 +76,29 @@ def plan_dataset(
     ----------
     whole
         Store small data without filters whole, when `chunks` is None.
+    datatype
+        Datatype message that is to be written as it is; `dtype` says what its elements are in memory, and has
+        to give them the same bytes: ``V8`` for any type of 8 bytes without pointers into the global heap.
+    raw_fillvalue
+        Fill value as the bytes of an element in the file, in place of `fillvalue`.
     """
     element = as_dtype(np.float32 if dtype is None else dtype, path)
+    _check_datatype(datatype, element, path)
     if shape is None:
         if dtype is None:
             raise ShapeError(f"{path}: give a shape and a dtype, or data")
-        return DatasetSpec(path, None, element, track_order=track_order, libver=libver), FilterChain((), 0)
+        spec = DatasetSpec(path, None, element, track_order=track_order, libver=libver, datatype=datatype)
+        return spec, FilterChain((), 0)
     extents = check_shape(shape, path=path, unknown_length=True)
     bounds = _check_maxshape(maxshape, extents, path)
     if alloc_time not in (None, "incr", "early"):
         raise SpecError(
             f"{path}: alloc_time must be 'incr' or 'early', not {alloc_time!r}", alloc_time=alloc_time
         )
-    spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
-    fill = _check_fill(fillvalue, spec)
+    spec = DatasetSpec(
+        *(path, extents, element), track_order=track_order, maxshape=bounds, libver=libver, datatype=datatype
+    )
+    fill = _check_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
@@ -129,6 +141,41 @@ def _check_fill(fillvalue: Any, spec: DatasetSpec) -> np.ndarray[Any, Any] | Non
     return check_fillvalue(fillvalue, spec.dtype, path=spec.path)
 
 
+def _check_datatype(datatype: EncodedDatatype | None, dtype: np.dtype[Any], path: str) -> None:
+    """Refuse elements of another size than their datatype message says.
+
+    Raises
+    ------
+    DatatypeError
+        They are.
+    """
+    if datatype is not None and datatype.nbytes != sizeof_element(dtype):
+        raise DatatypeError(
+            f"{path}: elements of dtype {dtype} take {sizeof_element(dtype):,} bytes in the file, the datatype message "
+            f"says {datatype.nbytes:,}; pass a dtype of that size, such as 'V{datatype.nbytes}'",
+            path=path,
+            dtype=dtype,
+        )
+
+
+def _as_element(data: bytes, spec: DatasetSpec) -> np.ndarray[Any, Any]:
+    """Return the bytes of a fill value as an element.
+
+    Raises
+    ------
+    FillValueError
+        They are not one element, or would be pointers into the global heap of another file.
+    """
+    if len(data) != spec.element_nbytes or spec.is_encoded or spec.is_kept:
+        raise FillValueError(
+            f"{spec.path}: {len(data):,} bytes are no fill value for elements of {spec.element_nbytes:,} bytes, of "
+            f"dtype {spec.dtype}",
+            fillvalue=data,
+            dtype=spec.dtype,
+        )
+    return np.frombuffer(data, spec.stored_dtype).reshape(())
+
+
 def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool, small_data: bool) -> bool:
     """Whether data is stored whole, without chunks: where it must be, and small data unless asked otherwise.
 
@@ -169,7 +216,7 @@ def _check_messages(spec: DatasetSpec) -> None:
     DatatypeError
         Native complex numbers for readers older than HDF5 2.0.
     """
-    datatype = encode_datatype(spec.dtype)
+    datatype = encode_datatype(spec.file_datatype)
     if spec.libver != "v200" and datatype[0] >> 4 == NATIVE_COMPLEX_VERSION:
         raise DatatypeError(
             f"{spec.path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.plan.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.plan.dataset_spec import DatasetSpec
 from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
 from streamh5.plan.reference import Reference, RegionReference
@@ -19,7 +22,16 @@ if TYPE_CHECKING:
 
     from streamh5.plan.tree import LinkedTarget
 
-__all__ = ["EmptyValue", "link_facts", "spec_facts", "spec_from_facts", "value_facts", "value_from_facts"]
+__all__ = [
+    "EmptyValue",
+    "attribute_facts",
+    "attribute_from_facts",
+    "link_facts",
+    "spec_facts",
+    "spec_from_facts",
+    "value_facts",
+    "value_from_facts",
+]
 
 
 def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
@@ -35,14 +47,15 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
         "maxshape": None if spec.maxshape is None else list(spec.maxshape),
         "early": spec.is_early,
         "libver": spec.libver,
+        "datatype": None if spec.datatype is None else spec.datatype.message.hex(),
     }
 
 
 def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     """Plan of a dataset from its D entry."""
     dtype = dtype_from_facts(facts["dtype"])
-    fill = facts["fillvalue"]
-    return DatasetSpec(
+    fill, datatype = facts["fillvalue"], facts.get("datatype")
+    spec = DatasetSpec(
         path=facts["path"],
         shape=None if facts["shape"] is None else tuple(facts["shape"]),
         dtype=dtype,
@@ -50,11 +63,42 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         filters=tuple(
             FilterRecord(i, name, flags, tuple(values)) for i, name, flags, values in facts["filters"]
         ),
-        fillvalue=None if fill is None else np.frombuffer(bytes.fromhex(fill), dtype)[0:1].reshape(()),
         track_order=facts["track_order"],
         maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
         is_early=facts["early"],
         libver=facts["libver"],
+        datatype=None if datatype is None else EncodedDatatype(bytes.fromhex(datatype)),
+    )
+    if fill is None:
+        return spec
+    return replace(spec, fillvalue=np.frombuffer(bytes.fromhex(fill), spec.stored_dtype, count=1).reshape(()))
+
+
+def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
+    """Describe an attribute of the object at `path` as JSON."""
+    datatype = encode_datatype(attribute.datatype).hex()
+    return {
+        "path": path,
+        "name": attribute.name,
+        "value": value_facts(attribute.value),
+        "datatype": datatype,
+    }
+
+
+def attribute_from_facts(facts: dict[str, Any]) -> AttributeSpec:
+    """Plan of an attribute from its A entry.
+
+    Raises
+    ------
+    AttributeValueError, DatatypeError
+        It is not one that can be written.
+    """
+    datatype = facts.get("datatype")
+    return attribute_spec(
+        facts["name"],
+        value_from_facts(facts["value"]),
+        path=facts["path"],
+        datatype=None if datatype is None else EncodedDatatype(bytes.fromhex(datatype)),
     )
 
 

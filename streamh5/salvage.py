@@ -41,7 +41,7 @@ from streamh5.journal import (
     decode_journal,
     encode_entry,
 )
-from streamh5.journal_facts import spec_from_facts, value_from_facts
+from streamh5.journal_facts import attribute_from_facts, spec_from_facts
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.chunk_shape import check_chunks, check_shape
 from streamh5.plan.tree import DatasetNode, GroupNode, find, walk
@@ -214,7 +214,7 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
         if not isinstance(node, (GroupNode, DatasetNode)):
             raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
         if facts["value"] is not None:
-            _set(engine, node, {name: value_from_facts(facts["value"])})
+            engine.set_attribute(node, attribute_from_facts(facts))
     return engine
 
 

@@ -25,7 +25,7 @@ from streamh5.journal import (
     encode_entry,
     encode_voids,
 )
-from streamh5.journal_facts import link_facts, spec_facts, value_facts
+from streamh5.journal_facts import attribute_facts, link_facts, spec_facts
 from streamh5.pipeline import Pool
 from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.recovery import boot_id, front_facts
@@ -237,7 +237,7 @@ class Session:
         """Set an attribute of an object."""
         self.check_open()
         self.engine.set_attribute(node, attribute)
-        self._log("A", {"path": node.path, "name": attribute.name, "value": value_facts(attribute.value)})
+        self._log("A", attribute_facts(node.path, attribute))
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""

@@ -19,6 +19,7 @@ from streamh5.format.datatype_class import (
     Complex,
     Compound,
     DatatypeClass,
+    EncodedDatatype,
     Enumeration,
     FixedLengthString,
     FixedPoint,
@@ -133,6 +134,8 @@ def encode_datatype(datatype: Datatype) -> bytes:
             return _encode_array(record)
         case Complex():
             return _encode_class(record, _Class.COMPLEX, _COMPLEX_HOMOGENEOUS, encode_datatype(record.base))
+        case EncodedDatatype():
+            return record.message
 
 
 def _version(record: DatatypeClass) -> int:
@@ -147,6 +150,8 @@ def _version(record: DatatypeClass) -> int:
             return 3
         case VariableLengthSequence():
             return _version(record.base)
+        case EncodedDatatype():
+            return record.message[0] >> 4
         case _:
             return 1
 

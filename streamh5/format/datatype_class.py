@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
+from streamh5.errors import DatatypeError
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, SIZEOF_VARIABLE_LENGTH_ELEMENT
 from streamh5.format.primitives import SIZEOF_ADDRESS
+
+_SIZEOF_CLASS = 8
+"""Bytes that every datatype message begins with: class and version, bit field, size of an element."""
 
 
 class StringPadding(IntEnum):
@@ -178,6 +182,33 @@ class Complex:
         return 2 * self.base.nbytes
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedDatatype:
+    """A datatype as another writer encoded it: bit fields, times, padded text, any version, kept byte for byte.
+
+    Parameters
+    ----------
+    message
+        Body of its datatype message.
+
+    Raises
+    ------
+    DatatypeError
+        Fewer bytes than every datatype has, or a size of 0.
+    """
+
+    message: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.message) < _SIZEOF_CLASS or not self.nbytes:
+            raise DatatypeError(f"{self.message[:40].hex(' ')} is not the body of a datatype message")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of an element."""
+        return int.from_bytes(self.message[4:_SIZEOF_CLASS], "little")
+
+
 DatatypeClass: TypeAlias = (
     FixedPoint
     | FloatingPoint
@@ -191,4 +222,5 @@ DatatypeClass: TypeAlias = (
     | VariableLengthSequence
     | Array
     | Complex
+    | EncodedDatatype
 )

@@ -10,7 +10,7 @@ import numpy as np
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
@@ -26,6 +26,7 @@ from streamh5.plan.reference import (
 
 if TYPE_CHECKING:
     from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.plan.reference import Resolve
 
 __all__ = ["AttributeSpec", "attribute_spec", "blank", "check_attribute_name"]
@@ -70,7 +71,9 @@ def blank(part: Reference | RegionReference | HeapObject) -> bytes:
     return bytes(sizeof_part(part))
 
 
-def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
+def attribute_spec(
+    name: str, value: Any, *, path: str, datatype: EncodedDatatype | None = None
+) -> AttributeSpec:
     """Plan an attribute the way h5py stores the same value.
 
     A str, or an array of str, becomes variable-length UTF-8; bytes a fixed-length string; numbers,
@@ -86,6 +89,9 @@ def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
         variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the shape None).
     path
         Object that carries the attribute, for messages.
+    datatype
+        Datatype message that is to be written as it is, in place of the one that the value makes, with elements of
+        the same size; any type without pointers into the global heap takes values of dtype ``V``.
 
     Raises
     ------
@@ -98,6 +104,8 @@ def attribute_spec(name: str, value: Any, *, path: str) -> AttributeSpec:
     try:
         spec = replace(_spec(name, value), value=value)
         encode_datatype(spec.datatype)
+        if datatype is not None:
+            spec = replace(spec, datatype=_replaced(spec, datatype))
     except UnicodeEncodeError as error:
         raise AttributeValueError(
             f"attribute {name!r} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
@@ -160,6 +168,16 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         return AttributeSpec(name, VariableLengthString(), array.shape, texts)
     encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
     return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
+
+
+def _replaced(spec: AttributeSpec, datatype: EncodedDatatype) -> EncodedDatatype:
+    nbytes = sizeof_element(spec.datatype)
+    if datatype.nbytes != nbytes:
+        raise DatatypeError(
+            f"its elements take {nbytes:,} bytes, the datatype message says {datatype.nbytes:,}; give values of that "
+            "size"
+        )
+    return datatype
 
 
 def _references(name: str, value: Any) -> AttributeSpec | None:

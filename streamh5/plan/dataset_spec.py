@@ -17,6 +17,8 @@ from streamh5.plan.chunk_grid import ChunkGrid
 from streamh5.plan.parts import has_references
 
 if TYPE_CHECKING:
+    from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.filter_pipeline import FilterRecord
 
 __all__ = ["DatasetSpec", "check_fillvalue"]
@@ -42,7 +44,7 @@ class DatasetSpec:
     filters
         Records of the filter pipeline message, in the order of writing.
     fillvalue
-        ``()`` array of `dtype` with a user-defined fill value; None for the default, zero.
+        ``()`` array of `dtype`, or of `stored_dtype`, with a user-defined fill value; None for the default, zero.
     track_order
         Track and index the creation order of attributes.
     maxshape
@@ -51,6 +53,8 @@ class DatasetSpec:
         Allocate all chunks at once, one after the other: the Implicit index.
     libver
         Oldest library that is to read it: ``"v108"``, ``"v110"`` or ``"v200"``.
+    datatype
+        Datatype message in place of the one that `dtype` makes, with elements of the same size.
     """
 
     path: str
@@ -63,6 +67,12 @@ class DatasetSpec:
     maxshape: tuple[int | None, ...] | None = None
     is_early: bool = False
     libver: str = "v110"
+    datatype: EncodedDatatype | None = None
+
+    @property
+    def file_datatype(self) -> Datatype:
+        """Element type that the header says."""
+        return self.dtype if self.datatype is None else self.datatype
 
     @property
     def element_nbytes(self) -> int:

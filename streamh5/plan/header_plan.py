@@ -133,7 +133,7 @@ class HeaderPlan:
         maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
             encode_dataspace(Dataspace(dataset.shape, maxshape)),
-            encode_datatype_message(spec.dtype),
+            encode_datatype_message(spec.file_datatype),
             encode_fill_value(FillValue(time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
             encode_data_layout(self._layout(dataset)),

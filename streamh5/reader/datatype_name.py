@@ -8,6 +8,7 @@ from streamh5.format.datatype_class import (
     Complex,
     Compound,
     DatatypeClass,
+    EncodedDatatype,
     Enumeration,
     FixedLengthString,
     FixedPoint,
@@ -63,6 +64,8 @@ def _name(datatype: DatatypeClass) -> str:
             return "object reference"
         case RegionReference():
             return "region reference"
+        case EncodedDatatype():
+            return f"datatype of {datatype.nbytes:,} bytes"
 
 
 def _float_name(datatype: FloatingPoint) -> str:
