@@ -19,10 +19,9 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dask.utils import parse_bytes
-
 import streamh5
-from streamh5.errors import ChunkShapeError, StreamH5Error
+from streamh5.errors import ChunkShapeError, SpecError, StreamH5Error
+from streamh5.memory_size import read_memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -218,12 +217,9 @@ def _salvage(commands: Commands) -> None:
 def _nbytes(text: str) -> int:
     """Bytes of ``512MiB``, ``2GB`` or ``4096``."""
     try:
-        nbytes = int(parse_bytes(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 512MiB, 2GB or 4096") from None
-    if nbytes < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 byte, not {text}")
-    return nbytes
+        return read_memory_size(text, "size") or 0
+    except SpecError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 512MiB, 2GB or 4096") from None
 
 
 def _filters(commands: Commands) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import SourceError, SpecError
+from streamh5.errors import SourceError, SourceMissingError, SpecError
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.hdf5_file import from_hdf5
 from streamh5.sources.netcdf_classic import from_netcdf_classic
@@ -16,6 +16,7 @@ from streamh5.sources.zarr_store import from_zarr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.memory_size import MemorySize
     from streamh5.sinks.local_file import Sync
 
 __all__ = ["convert"]
@@ -40,7 +41,7 @@ def convert(
     overwrite: bool = False,
     sync: Sync = "close",
     libver: str = "v110",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Write a zarr store, an HDF5 or netCDF file or a ``.npy`` file as one HDF5 file.
@@ -79,8 +80,10 @@ def convert(
 
     Raises
     ------
+    SourceMissingError
+        There is no such source.
     SourceError
-        There is no such source, it is of none of these kinds, or an object in it cannot be carried over.
+        It is of none of these kinds, or an object in it cannot be carried over.
     SpecError, DatatypeError, LimitError
         Something that cannot be written as asked; the message names the array.
     SinkError
@@ -115,14 +118,16 @@ def _kind(source: str | os.PathLike[str]) -> str:
 
     Raises
     ------
+    SourceMissingError
+        It is not there.
     SourceError
-        It is not there, or of no known kind.
+        It is of no known kind.
     """
     if "://" in os.fspath(source):
         return "zarr"
     where = Path(source)
     if not where.exists():
-        raise SourceError(f"{source}: there is no such file or directory", source=str(source))
+        raise SourceMissingError(f"{source}: there is no such file or directory", source=str(source))
     if where.is_dir():
         return "zarr"
     try:

@@ -14,6 +14,7 @@
     ├── LimitError           OverflowError     a limit of the file format
     ├── BlockError           ValueError        a block that does not fit where it is put
     ├── SourceError          ValueError        a source that cannot be streamed
+    │   ├── SourceMissingError FileNotFoundError   there is no such file or store
     │   ├── UnknownChunksError                 dask chunks of unknown (nan) size
     │   └── SchedulerError                     a dask scheduler that cannot write
     ├── StateError           RuntimeError      a call at the wrong time: after close, after a failure
@@ -28,6 +29,7 @@
     │   ├── JournalError                       a journal that cannot be trusted
     │   ├── ForeignStructureError              a structure that streamh5 does not write, so does not check
     │   └── UnreadableError  OSError           bytes that the operating system does not give
+    │       └── FileMissingError FileNotFoundError   there is no such file
     └── MissingCodecError    ImportError       a codec package that is not installed
 
 The message names the object, the numbers and what to do; the numbers are also in ``facts``.
@@ -45,6 +47,7 @@ __all__ = [
     "DestinationBusyError",
     "DestinationExistsError",
     "DestinationMissingError",
+    "FileMissingError",
     "FillValueError",
     "FilterError",
     "ForeignStructureError",
@@ -60,6 +63,7 @@ __all__ = [
     "ShapeError",
     "SinkError",
     "SourceError",
+    "SourceMissingError",
     "SpecError",
     "StateError",
     "StreamH5Error",
@@ -130,6 +134,10 @@ class SourceError(StreamH5Error, ValueError):
     """A source that cannot be streamed."""
 
 
+class SourceMissingError(SourceError, FileNotFoundError):
+    """There is no such file or store."""
+
+
 class UnknownChunksError(SourceError):
     """A dask array with chunks of unknown (nan) size."""
 
@@ -172,6 +180,10 @@ class ForeignStructureError(FormatError):
 
 class UnreadableError(FormatError, OSError):
     """Bytes that the operating system does not give: no such file, no permission, an I/O error."""
+
+
+class FileMissingError(UnreadableError, FileNotFoundError):
+    """There is no such file."""
 
 
 class InterruptedWriteError(SinkError, FileExistsError):

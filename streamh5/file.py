@@ -11,6 +11,7 @@ from streamh5.dataset_plan import LIBVERS
 from streamh5.destination import open_destination
 from streamh5.errors import SpecError
 from streamh5.group import Group
+from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
 from streamh5.sinks.local_file import Sync
@@ -50,7 +51,8 @@ class File(Group):
     threads
         Threads that run the filters; None for one each core.
     max_memory
-        Most raw bytes of blocks in flight; `append` and item assignment wait while it is used up.
+        Most raw bytes of blocks in flight, a number or text such as ``"1 GB"``; `append` and item
+        assignment wait while it is used up.
     resume
         Take up an interrupted write of the same name, or start a new one when there is none. The
         objects are created again as they were; `Dataset.n_appended` and `Dataset.is_stored` tell
@@ -85,7 +87,7 @@ class File(Group):
         *,
         track_order: bool = False,
         threads: int | None = None,
-        max_memory: int | None = None,
+        max_memory: MemorySize | None = None,
         header_slack: int = HEADER_SLACK,
         resume: bool = False,
         resume_key: str | None = None,
@@ -97,6 +99,7 @@ class File(Group):
             raise SpecError(
                 f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
             )
+        max_in_flight = read_memory_size(max_memory, "max_memory")
         self.track_order = track_order
         self.resume_key = resume_key
         self._references = ReferencesOutput(references, overwrite=mode != "x")
@@ -113,7 +116,7 @@ class File(Group):
                 track_order=track_order,
                 header_slack=header_slack,
                 n_threads=threads,
-                max_memory=max_memory,
+                max_memory=max_in_flight,
             )
         except BaseException:
             sink.suspend() if recovery else sink.abort()

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.engine import Engine
-from streamh5.errors import JournalError, SinkError, UnreadableError
+from streamh5.errors import FileMissingError, JournalError, SinkError, UnreadableError
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.journal import (
     NONSENSE,
@@ -120,8 +120,10 @@ def salvage(
 
     Raises
     ------
+    FileMissingError
+        There is no such file.
     UnreadableError
-        There is no partial file with a journal of that name.
+        It is not a partial file with its journal.
     DestinationBusyError
         The write is still going on.
     DestinationExistsError
@@ -132,6 +134,8 @@ def salvage(
         The file cannot be written; the write can be resumed as before.
     """
     path = Path(os.path.realpath(partial))
+    if not os.path.lexists(path):
+        raise FileMissingError(f"{path}: there is no such file", path=str(path))
     if path.suffix != PARTIAL_SUFFIX or not path.is_file() or not Path(f"{path}{JOURNAL_SUFFIX}").is_file():
         raise UnreadableError(
             f"{path} is not the partial file of an interrupted write: one is named OUT.h5{PARTIAL_SUFFIX} and has its "

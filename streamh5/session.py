@@ -99,10 +99,6 @@ class Session:
     ) -> None:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
-        if max_memory is not None and max_memory < 1:
-            raise SpecError(
-                f"max_memory must be a number of bytes, at least 1, not {max_memory}", max_memory=max_memory
-            )
         self.sink = sink
         self.engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
         self.summary: WriteSummary | None = None

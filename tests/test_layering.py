@@ -23,6 +23,7 @@ EVERYTHING = frozenset({"*"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "progress": frozenset(),
+    "memory_size": frozenset({"errors"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
@@ -67,14 +68,25 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
-        {"errors", "format", "filters", "plan", "sinks", "destination", "existing_file", "dataset_plan"}
-        | {"references", "summary", "session", "attributes", "dataset", "group"}
+        {"errors", "memory_size", "format", "filters", "plan", "sinks", "destination", "existing_file"}
+        | {"dataset_plan", "references", "summary", "session", "attributes", "dataset", "group"}
     ),
     "sources": frozenset(
-        {"errors", "progress", "format", "filters", "plan", "reader", "sinks", "summary", "dataset_plan"}
+        {
+            "errors",
+            "progress",
+            "memory_size",
+            "format",
+            "filters",
+            "plan",
+            "reader",
+            "sinks",
+            "summary",
+            "dataset_plan",
+        }
         | {"existing_file", "session", "attributes", "dataset", "group", "file"}
     ),
-    "convert": frozenset({"errors", "sinks", "sources"}),
+    "convert": frozenset({"errors", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "cli": EVERYTHING,
@@ -85,7 +97,7 @@ ANYWHERE = frozenset({"numpy"})
 
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
-    "dask": frozenset({"__init__", "sources", "session", "demo", "cli"}),  # session: the number of cores
+    "dask": frozenset({"__init__", "memory_size", "sources", "session", "demo", "cli"}),
     "numcodecs": frozenset(
         {"format", "filters", "reader", "references", "sources"}
     ),  # sources: zarr's CRC-32C

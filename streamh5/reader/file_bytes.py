@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from streamh5.errors import FormatError, UnreadableError
+from streamh5.errors import FileMissingError, FormatError, UnreadableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,8 +24,10 @@ class FileBytes:
 
     Raises
     ------
+    FileMissingError
+        The file does not exist.
     UnreadableError
-        The file does not exist, cannot be opened, or is no regular file.
+        The file cannot be opened, or is not a regular file.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
@@ -40,6 +42,8 @@ class FileBytes:
         try:
             self._descriptor = os.open(source, flags)
             status = os.fstat(self._descriptor)
+        except FileNotFoundError as error:
+            raise FileMissingError(f"{self.name}: {error.strerror}", errno=error.errno) from error
         except OSError as error:
             raise UnreadableError(f"{self.name}: {error.strerror}", errno=error.errno) from error
         except ValueError as error:  # a NUL in the path

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.file import File
+    from streamh5.memory_size import MemorySize
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
@@ -51,7 +52,7 @@ def to_fixed_h5(
     resume: bool = False,
     resume_key: str | None = None,
     sync: Sync = "close",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     references: str | os.PathLike[str] | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
@@ -102,8 +103,8 @@ def to_fixed_h5(
         ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
         more) or ``"none"``; see docs/reliability.md.
     max_memory
-        Bytes that the write may take beside the interpreter: as many workers run as fit it, each
-        counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
+        Bytes that the write may take beside the interpreter, a number or text such as ``"1 GB"``: as many
+        workers run as fit it, each counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
     references
         Write kerchunk references, too: a ``.json`` file or a ``.parquet`` directory, from which readers of
         zarr open the file (`WriteSummary.to_kerchunk`).

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dask.system import CPU_COUNT
 
 from streamh5.errors import SpecError, UnknownChunksError
+from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks
 from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
 
@@ -88,26 +89,29 @@ def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
     return array.rechunk(blocks)
 
 
-def limit_workers(compute_kwargs: dict[str, Any], targets: list[Target], max_memory: int) -> dict[str, Any]:
+def limit_workers(
+    compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize
+) -> dict[str, Any]:
     """Let as many workers run as fit the memory.
 
     Raises
     ------
     SpecError
-        Not even one does, or the caller chose workers as well.
+        Not even one does, the caller chose workers as well, or `max_memory` is not a size.
     """
+    limit = read_memory_size(max_memory, "max_memory") or 0
     if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
         raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
     if not targets:
         return compute_kwargs
     largest = max(math.prod(map(max, target.array.chunks)) * target.spec.element_nbytes for target in targets)
     each = BLOCKS_PER_WORKER * largest
-    n_workers = (max_memory - BASE_NBYTES) // each if each else CPU_COUNT
+    n_workers = (limit - BASE_NBYTES) // each if each else CPU_COUNT
     if n_workers < 1:
         raise SpecError(
-            f"max_memory={max_memory:,} bytes is too little for blocks of {largest:,} bytes, which take "
+            f"max_memory={limit:,} bytes is too little for blocks of {largest:,} bytes, which take "
             f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
-            max_memory=max_memory,
+            max_memory=limit,
             needed=BASE_NBYTES + each,
         )
     return {**compute_kwargs, "num_workers": min(n_workers, CPU_COUNT)}

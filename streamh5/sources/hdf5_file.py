@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import h5py
 
     from streamh5.file import File
+    from streamh5.memory_size import MemorySize
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
@@ -64,7 +65,7 @@ def from_hdf5(
     skip_unsupported: bool = False,
     overwrite: bool = False,
     sync: Sync = "close",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Write all that is in an HDF5 or netCDF-4 file as a new file.

@@ -15,6 +15,7 @@ from streamh5.summary import WriteSummary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.memory_size import MemorySize
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
@@ -31,7 +32,7 @@ def from_netcdf_classic(
     *,
     overwrite: bool = False,
     sync: Sync = "close",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Write a netCDF classic file as netCDF-4: nothing is decoded or scaled on the way.

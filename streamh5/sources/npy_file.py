@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.file import File
+    from streamh5.memory_size import MemorySize
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
@@ -34,7 +35,7 @@ def from_npy(
     *,
     overwrite: bool = False,
     sync: Sync = "close",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Write the array of a ``.npy`` file as one dataset, gzip behind shuffle by default.

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from dask.delayed import Delayed
 
+    from streamh5.memory_size import MemorySize
     from streamh5.sinks.local_file import Sync
     from streamh5.summary import WriteSummary
 
@@ -93,7 +94,7 @@ def to_netcdf(
     resume: bool = False,
     resume_key: str | None = None,
     sync: Sync = "close",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     references: str | os.PathLike[str] | None = None,
     **compute_kwargs: Any,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.file import File
+    from streamh5.memory_size import MemorySize
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.zarr_codecs import StoredLayout
 
@@ -64,7 +65,7 @@ def from_zarr(
     resume: bool = False,
     sync: Sync = "close",
     libver: str = "v110",
-    max_memory: int | None = None,
+    max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> Conversion:
     """Write a zarr array or group, of format 2 or 3, as one HDF5 file.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask.base
 import numpy as np
 
-from streamh5.errors import MissingCodecError, SourceError
+from streamh5.errors import MissingCodecError, SourceError, SourceMissingError
 from streamh5.plan.object_path import join_path, split_path
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _open(source: Any) -> Any:
         return source
     if isinstance(source, (str, os.PathLike)) and "://" not in os.fspath(source):
         if not os.path.exists(source):
-            raise SourceError(f"{source}: there is no such file or directory", source=str(source))
+            raise SourceMissingError(f"{source}: there is no such file or directory", source=str(source))
         if os.path.isfile(source):
             source = _zip_store(os.fspath(source))
     try:

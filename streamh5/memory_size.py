@@ -1,0 +1,51 @@
+"""Sizes of memory as people write them: ``"512MiB"``, ``"1 GB"``, or a number of bytes."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import TypeAlias
+
+from dask.utils import parse_bytes
+
+from streamh5.errors import SpecError
+
+__all__ = ["MemorySize", "read_memory_size"]
+
+MemorySize: TypeAlias = int | float | str
+
+
+def read_memory_size(size: MemorySize | None, name: str) -> int | None:
+    """Return a size in bytes, read as dask reads one; None stays None.
+
+    Parameters
+    ----------
+    size
+        A number of bytes, or text such as ``"512MiB"`` (1024) or ``"1 GB"`` (1000).
+    name
+        The argument, for the message.
+
+    Raises
+    ------
+    SpecError
+        Not a size, or less than one byte.
+    """
+    if size is None:
+        return None
+    is_number = isinstance(size, Real) and not isinstance(size, bool)
+    nbytes = 0
+    try:
+        if isinstance(size, str) and size.strip():  # dask reads blank text as 1
+            nbytes = int(parse_bytes(size))
+        elif is_number:
+            nbytes = int(size)
+    except (ValueError, OverflowError) as error:  # no such unit; infinity
+        raise SpecError(
+            f"{name}={size!r:.80} is not a size; give a number of bytes, or text such as '512MiB' or '1 GB'",
+            **{name: size},
+        ) from error
+    if nbytes < 1:
+        raise SpecError(
+            f"{name} must be a number of bytes, at least 1, or text such as '1 GB', not {size!r:.80}",
+            **{name: size},
+        )
+    return nbytes
