@@ -12,7 +12,7 @@ import numpy as np
 
 from streamh5.dataset_facts import DatasetFacts
 from streamh5.errors import BlockError, LimitError
-from streamh5.pipeline import ChunkStore, Job
+from streamh5.pipeline import ChunkStore, Job, place_objects
 from streamh5.plan.block_value import as_arrays, as_block
 from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.region import parse_region
@@ -85,7 +85,9 @@ class Dataset(DatasetFacts):
             reserve=session.reserve,
             write=session.sink.write,
             claim=partial(session.claim, number),
-            place_objects=session.place_objects if spec.is_encoded else None,
+            place_objects=partial(place_objects, reserve=session.reserve, write=session.sink.write)
+            if spec.is_encoded and not spec.has_parts
+            else None,
             region_address=session.allocate(node).address if spec.is_early else None,
             skip_empty=None if write_empty_chunks else self._skip_empty,
         )
@@ -142,8 +144,7 @@ class Dataset(DatasetFacts):
                     shape=shape,
                 )
             if self.chunks is None:  # data stored whole
-                value = self._node.with_part(slice(start, stop), self._store.stored(block))
-                self.session.engine.set_value(self._node, value)
+                self.session.set_value(self._number, self._node, slice(start, stop), block)
                 self._n_appended = stop
                 return
             self._append(self._store.stored(block))
@@ -239,7 +240,7 @@ class Dataset(DatasetFacts):
         self.session.run(Job(run, piece.nbytes, self, box))
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
-            self.session.engine.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
+            self.session.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
 
     @_writing
     def store(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
@@ -316,7 +317,7 @@ class Dataset(DatasetFacts):
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""
-        self.session.engine.record(self._node, records)
+        self.session.record(self._node, records)
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
         if self.dtype.subdtype is not None:
@@ -399,7 +400,7 @@ class Dataset(DatasetFacts):
             self._store.fill_places(self._node.grid.present_counts, self.are_stored)
 
     def _flush_rows(self) -> None:
-        self.session.engine.extend(self._node, self._n_appended)
+        self.session.extend(self._node, self._n_appended)
         n_pending = self._n_appended % self._store.grid.chunks[0]
         if self._pending is None or not n_pending:
             return
@@ -416,7 +417,7 @@ class Dataset(DatasetFacts):
         """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
         store.check(block, origin)
         if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self.session.engine.extend(self._node, origin[0] + len(block))
+            self.session.extend(self._node, origin[0] + len(block))
         for box in store.boxes(block):
             rows, absolute = store.rows(block, origin, box)
             job = self._job(store, rows, absolute)
@@ -435,9 +436,8 @@ class Dataset(DatasetFacts):
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a part of it; it is kept until the file is closed."""
-        node, shape = self._node, self._node.shape
-        if shape is None:
+        if self._node.shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
-        block = self._store.stored(self._as_block(value))
+        block = self._as_block(value)
         with self._lock:
-            self.session.engine.set_value(node, node.with_part(region, block))
+            self.session.set_value(self._number, self._node, region, block)

@@ -14,6 +14,7 @@ from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.local_file import LocalFileSink, Sync, check_path
 
 if TYPE_CHECKING:
+    from streamh5.journal import Journal
     from streamh5.sinks.base import Sink
 
 __all__ = ["open_destination", "open_existing", "open_local"]
@@ -99,14 +100,16 @@ def open_local(
             sink.is_published_as(name) for name in (str(sink.path), *journal.published)
         ):
             journal = None  # that write was complete: only its working name is left
-        if journal is not None and journal.n_claimed and sink.nbytes:
-            if not resume:
-                raise InterruptedWriteError(
-                    f"{sink.partial} holds {journal.n_claimed:,} chunks of an interrupted write; go on with it "
-                    f"(resume=True), save what is there (streamh5 salvage {sink.partial}), or drop it (overwrite=True)",
-                    path=str(sink.partial),
-                    n_chunks=journal.n_claimed,
-                )
+        if journal is not None and not journal.has_content(sink.nbytes):
+            journal = None
+        if journal is not None and not resume:
+            raise InterruptedWriteError(
+                f"{sink.partial} holds {_content(journal)} of an interrupted write; go on with it "
+                f"(resume=True), save what is there (streamh5 salvage {sink.partial}), or drop it (overwrite=True)",
+                path=str(sink.partial),
+                n_chunks=journal.n_claimed,
+            )
+        if journal is not None and (journal.n_claimed or journal.front is not None):
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
             sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync), is_synced=recovery.is_synced)
             return sink, recovery
@@ -115,3 +118,7 @@ def open_local(
         sink.suspend()
         raise
     return sink, None
+
+
+def _content(journal: Journal) -> str:
+    return f"{journal.n_claimed:,} chunks" if journal.n_claimed else f"{len(journal.values):,} values"

@@ -42,7 +42,7 @@ from streamh5.plan.chunk_table import ChunkTable
 from streamh5.plan.header_plan import HeaderPlan, Places
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.parts import encode_parts
-from streamh5.plan.reference import RegionReference, join_parts
+from streamh5.plan.reference import join_parts
 from streamh5.plan.tree import (
     DatasetNode,
     GroupNode,
@@ -54,6 +54,7 @@ from streamh5.plan.tree import (
     make_parents,
     put_attribute,
     put_link,
+    reference_target,
     take_attribute,
     walk,
 )
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Parts, Reference
+    from streamh5.plan.reference import Parts, Reference, RegionReference
 
 __all__ = ["Engine", "Front", "State"]
 
@@ -195,10 +196,15 @@ class Engine:
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
     def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
-        """Set data without chunks, as an array of the stored dtype, or with references in it."""
-        parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.is_kept else None
+        """Set data without chunks, as an array of the stored dtype, or of objects where it has parts."""
+        parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
         with self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = value, parts
+
+    def set_parts(self, dataset: DatasetNode, parts: Parts) -> None:
+        """Set data without chunks, with references and objects of variable length in between."""
+        with self._in(State.DEFINING, State.STREAMING):
+            dataset.value, dataset.parts = None, parts
 
     def link(self, path: str, target: LinkedTarget) -> None:
         """Add a name for an object of this file, or a soft or external link.
@@ -344,21 +350,16 @@ class Engine:
         )
         yield 0, encode_superblock(superblock)
 
+    def leads_somewhere(self, reference: Reference | RegionReference) -> bool:
+        """Whether what a reference names is there, as it is now."""
+        try:
+            reference_target(self.root, reference)
+        except PathError:
+            return False
+        return True
+
     def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
-        node = find(self.root, reference.path)
-        if node is None:
-            raise PathError(
-                f"a reference names {reference.path}, which was not created; create it before the file is closed",
-                path=reference.path,
-            )
-        if isinstance(reference, RegionReference) and isinstance(node, (GroupNode, DatasetNode)):
-            shape = node.shape if isinstance(node, DatasetNode) else None
-            for box in reference.boxes:
-                if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
-                    raise PathError(
-                        f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
-                        path=reference.path,
-                    )
+        node = reference_target(self.root, reference)
         return node.address if isinstance(node, StoredObject) else places.headers[node.path]
 
     def _adopt(self, node: Node) -> None:
@@ -416,10 +417,6 @@ def _referring(nodes: list[Node]) -> Iterator[Parts]:
             yield node.parts
         for attribute in node.attributes.values():
             yield attribute.data
-
-
-def _passes(part: slice, extent: int) -> bool:
-    return bool(part.stop > extent)
 
 
 def _mark_changed(node: Node) -> None:

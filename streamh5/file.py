@@ -121,7 +121,7 @@ class File(Group):
         except BaseException:
             sink.suspend() if recovery else sink.abort()
             raise
-        super().__init__(self, self.session.engine.root)
+        super().__init__(self, self.session.root)
 
     @property
     def filename(self) -> str:

@@ -49,7 +49,7 @@ class Group(Mapping[str, "Group | Dataset"]):
     @property
     def parent(self) -> Group:
         """The group that it was created in; the root group is its own."""
-        node = find(self._file.session.engine.root, self.name.rpartition("/")[0] or "/")
+        node = find(self._file.session.root, self.name.rpartition("/")[0] or "/")
         return Group(self._file, node) if isinstance(node, GroupNode) else self._file
 
     @property
@@ -181,13 +181,13 @@ class Group(Mapping[str, "Group | Dataset"]):
         PathError
             The name is a dataset's, or HDF5 cannot hold it.
         """
-        found = find(self._file.session.engine.root, self._absolute(name))
+        found = find(self._file.session.root, self._absolute(name))
         return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str) -> Group | Dataset:
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
-        node = find(self._file.session.engine.root, path)
+        node = find(self._file.session.root, path)
         if isinstance(node, StoredObject):
             raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
@@ -225,9 +225,7 @@ class Group(Mapping[str, "Group | Dataset"]):
         raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
 
     def __contains__(self, name: object) -> bool:
-        return (
-            isinstance(name, str) and find(self._file.session.engine.root, self._absolute(name)) is not None
-        )
+        return isinstance(name, str) and find(self._file.session.root, self._absolute(name)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.links))

@@ -10,7 +10,9 @@ kind  payload       what it says
 H     JSON          header: journal version, durability, boot of the machine, options of the file
 G     JSON          a group was created
 D     JSON          a dataset was created: its number, counted from 0, and what shapes its bytes
-A     JSON          an attribute was set, or removed
+A     JSON          an attribute was set (its datatype message, shape and parts), or removed
+E     JSON          elements of a dataset without chunks were set: from which one on, and their parts; null
+                    for parts where they were too large
 F     JSON          the front region was laid out: where headers and indexes will be
 L     JSON          a link was made: hard to another path, soft or external
 R     JSON          bytes up to an address are in use by something that is not a chunk of the stream
@@ -56,7 +58,7 @@ __all__ = [
     "encode_voids",
 ]
 
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 
 _HEAD = struct.Struct("<3sc I I")
 _MAGIC = b"SJE"
@@ -133,6 +135,8 @@ class Journal:
         Payloads of the L entries in their order.
     claims
         By number of the dataset; what V entries take back is left out.
+    values
+        Payloads of the E entries in their order, by number of the dataset.
     sessions
         Payloads of the H entry and of the S entries.
     published
@@ -152,10 +156,15 @@ class Journal:
     regions: dict[str, tuple[int, int]] = field(default_factory=dict)
     links: list[dict[str, Any]] = field(default_factory=list)
     claims: dict[int, Claims] = field(default_factory=dict)
+    values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     end: int = 0
+
+    def has_content(self, nbytes: int) -> bool:
+        """Whether something would be lost with it: a value, or chunks in a partial file of `nbytes`."""
+        return bool(nbytes if self.n_claimed else self.values)
 
     @property
     def n_claimed(self) -> int:
@@ -296,10 +305,9 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         _path(facts)
         journal.links.append(facts)
     elif kind == "N":
-        number = facts["dataset"]
-        if type(number) is not int or not 0 <= number < len(journal.datasets):
-            raise ValueError(f"rows of dataset {number}")
-        journal.claims.setdefault(number, Claims()).n_rows = _address(facts["n_rows"])
+        journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = _address(facts["n_rows"])
+    elif kind == "E":
+        journal.values.setdefault(_number(facts, journal), []).append(facts)
     elif kind == "S":
         journal.sessions.append(_session(facts))
     elif kind == "P":
@@ -312,6 +320,13 @@ def _path(facts: dict[str, Any]) -> str:
     if not isinstance(facts["path"], str):
         raise TypeError(f"path {facts['path']!r}")
     return facts["path"]
+
+
+def _number(facts: dict[str, Any], journal: Journal) -> int:
+    number = facts["dataset"]
+    if type(number) is not int or not 0 <= number < len(journal.datasets):
+        raise ValueError(f"dataset {number!r} of {len(journal.datasets)}")
+    return number
 
 
 def _address(value: Any) -> int:

@@ -17,6 +17,12 @@ import numpy as np
 
 from streamh5.errors import BlockError
 from streamh5.format.elements import encode_elements, padding_of
+from streamh5.format.global_heap import (
+    GlobalHeapCollection,
+    encode_global_heap_collection,
+    split_into_collections,
+)
+from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.plan.chunk_table import MAX_STORED_NBYTES, RECORD, chunk_records
 
 if TYPE_CHECKING:
@@ -26,10 +32,15 @@ if TYPE_CHECKING:
 
     from streamh5.filters import Buffer, FilterChain
     from streamh5.format.elements import ObjectPlacer
+    from streamh5.format.global_heap import (
+        GlobalHeapCollection,
+        encode_global_heap_collection,
+        split_into_collections,
+    )
     from streamh5.plan.chunk_grid import Box, ChunkGrid
-    from streamh5.plan.chunk_table import ChunkRecords
+from streamh5.plan.chunk_table import ChunkRecords
 
-__all__ = ["BATCH_NBYTES", "ChunkStore", "Job", "Pool", "chunk_rows"]
+__all__ = ["BATCH_NBYTES", "ChunkStore", "Job", "Pool", "chunk_rows", "place_objects"]
 
 BATCH_NBYTES = 4 << 20
 """Raw bytes that are split and filtered at once, then written with one call. Large enough that the
@@ -250,6 +261,21 @@ class ChunkStore:
                 f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
                 **facts,
             )
+
+
+def place_objects(
+    objects: Sequence[bytes], *, reserve: Callable[[int], int], write: Callable[[int, Sequence[Buffer]], None]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Write objects to global heap collections of their own; return the address and index of each."""
+    sizes = [len(data) for data in objects]
+    addresses, indices = np.zeros(len(objects), np.uint64), np.zeros(len(objects), np.uint32)
+    for part in split_into_collections(sizes, MAX_COLLECTION_NBYTES):
+        collection = encode_global_heap_collection(GlobalHeapCollection(tuple(objects[part])))
+        address = reserve(len(collection))
+        write(address, [collection])
+        addresses[part] = address
+        indices[part] = np.arange(1, part.stop - part.start + 1)
+    return addresses, indices
 
 
 def chunk_rows(

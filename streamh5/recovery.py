@@ -12,6 +12,7 @@ import numpy as np
 
 from streamh5.engine import Front
 from streamh5.errors import JournalError, ResumeError
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.journal import Claims, encode_entry, encode_voids
 from streamh5.journal_facts import spec_facts
 from streamh5.plan.tree import Region
@@ -117,10 +118,10 @@ class Recovery:
     def __init__(
         self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
     ) -> None:
-        if journal.front is None:
+        if journal.front is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
-        self._front = journal.front
+        self._front = journal.front or front_facts(Front({}, {}, None, SIZEOF_SUPERBLOCK))
         self._read = read
         self._name = name
         self._number = {facts["path"]: number for number, facts in enumerate(journal.datasets)}
@@ -140,7 +141,7 @@ class Recovery:
     @property
     def end(self) -> int:
         """First address behind everything that was ever claimed: no address is used twice."""
-        return self._journal.end
+        return max(self._journal.end, int(self._front["end"]))
 
     @property
     def n_claimed(self) -> int:

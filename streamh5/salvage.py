@@ -19,14 +19,14 @@ of each dataset with chunks
                              `MAX_ORIGINS` at most
 ``streamh5_appended_rows``   of an append stream: rows before the first gap
 of each dataset without
-``streamh5_missing_value``   True: its value is written when a file is closed, so it is not there
+``streamh5_missing_value``   True: its value was too large for the journal, so it is not there
 ===========================  ======================================================================
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,10 @@ from streamh5.journal import (
     encode_entry,
 )
 from streamh5.journal_facts import attribute_from_facts, spec_from_facts
-from streamh5.plan.attribute_spec import attribute_spec
+from streamh5.journal_values import assemble_value
+from streamh5.plan.attribute_spec import attribute_spec, blank
 from streamh5.plan.chunk_shape import check_chunks, check_shape
+from streamh5.plan.reference import HeapObject
 from streamh5.plan.tree import DatasetNode, GroupNode, find, walk
 from streamh5.recovery import MAX_SPARSE_CHUNKS, MAX_SPARSENESS, Recovery, stored_rows
 from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, LocalFileSink
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.reference import Part, Parts
 
 __all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
 
@@ -93,7 +96,7 @@ class SalvageSummary:
         lines = [f"{self.path}: what is there of the interrupted write of {self.interrupted}"]
         for one in self.datasets:
             if not one.has_value:
-                lines.append(f"  {one.path}: no value, it would have been written at close")
+                lines.append(f"  {one.path}: no value, it was too large for the journal")
             elif one.n_chunks:
                 rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
                 lines.append(
@@ -154,7 +157,7 @@ def salvage(
 
 def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     journal = decode_journal(sink.log)
-    if journal is None or not journal.n_claimed or not sink.nbytes:
+    if journal is None or not journal.has_content(sink.nbytes):
         raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
     for name in (str(sink.path), *journal.published):
         if sink.is_published_as(name):
@@ -163,15 +166,16 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
                 path=name,
             )
     recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
-    if not recovery.n_claimed:
+    if not (journal.n_claimed or journal.values):  # the bytes of every chunk are cut off
         raise JournalError(
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
         )
     try:
         engine = _rebuild(journal, recovery, sink.nbytes)
-        datasets = [
-            _mark(engine, recovery, node) for node in walk(engine.root) if isinstance(node, DatasetNode)
-        ]
+        nodes = [node for node in walk(engine.root) if isinstance(node, DatasetNode)]
+        n_rows = {node.path: recovery.salvage(node) for node in nodes if node.spec.chunks is not None}
+        without_value = _describe(engine, journal, recovery.numbers)
+        datasets = [_mark(engine, node, n_rows.get(node.path), without_value) for node in nodes]
     except JournalError:
         raise
     except (*NONSENSE, MemoryError) as error:
@@ -213,13 +217,44 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
             engine.create_group(path, track_order=bool(journal.groups[path]["track_order"]))
     for facts in journal.links:
         _link(engine, facts)
+    return engine
+
+
+def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
+    """Set attributes and data without chunks; return the paths of datasets whose data is not in the journal."""
     for (path, name), facts in journal.attributes.items():
         node = find(engine.root, path)
         if not isinstance(node, (GroupNode, DatasetNode)):
             raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
-        if facts["value"] is not None:
-            engine.set_attribute(node, attribute_from_facts(facts))
-    return engine
+        if facts["datatype"] is not None:
+            attribute = attribute_from_facts(facts)
+            engine.set_attribute(node, replace(attribute, data=_known(engine, attribute.data)))
+    without_value: set[str] = set()
+    for path, number in numbers.items():
+        pieces, node = journal.values.get(number), find(engine.root, path)
+        if pieces is None or not isinstance(node, DatasetNode) or node.spec.chunks is not None:
+            continue
+        value = assemble_value(node, pieces)
+        if value is None:
+            without_value.add(path)
+        elif isinstance(value, np.ndarray):
+            engine.set_value(node, value)
+        else:
+            engine.set_parts(node, _known(engine, value))
+    return without_value
+
+
+def _known(engine: Engine, parts: Parts) -> list[Part]:
+    """Parts in which references to what was not created, or not written that far, lead nowhere."""
+    known: list[Part] = []
+    for part in parts:
+        if isinstance(part, HeapObject):
+            known.append(HeapObject(part.n, _known(engine, part.parts)))
+        elif isinstance(part, bytes) or engine.leads_somewhere(part):
+            known.append(part)
+        else:
+            known.append(blank(part))
+    return known
 
 
 def _checked(spec: DatasetSpec) -> DatasetSpec:
@@ -247,14 +282,13 @@ def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
         engine.link(path, target)
 
 
-def _mark(engine: Engine, recovery: Recovery, node: DatasetNode) -> SalvagedDataset:
-    """Enter the chunks of a dataset, and say in its attributes what is missing."""
+def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:
+    """Say in the attributes of a dataset what is missing."""
     if node.spec.chunks is None:
-        has_value = node.spec.shape is None
+        has_value = node.path not in without_value
         if not has_value:
             _set(engine, node, {"streamh5_missing_value": True})
         return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
-    n_rows = recovery.salvage(node)
     is_there = _present(node)
     missing = np.argwhere(~is_there)
     attributes: dict[str, Any] = {

@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dask.system import CPU_COUNT
 
+from streamh5.calls import Calls
 from streamh5.engine import Engine
 from streamh5.errors import DestinationExistsError, SpecError, StateError
-from streamh5.format.global_heap import (
-    GlobalHeapCollection,
-    encode_global_heap_collection,
-    split_into_collections,
-)
 from streamh5.journal import (
     JOURNAL_VERSION,
     encode_claims,
@@ -26,8 +22,8 @@ from streamh5.journal import (
     encode_voids,
 )
 from streamh5.journal_facts import attribute_facts, link_facts, spec_facts
+from streamh5.journal_values import elements_facts
 from streamh5.pipeline import Pool
-from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.recovery import boot_id, front_facts
 from streamh5.summary import summarize
 
@@ -100,7 +96,7 @@ class Session:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
         self.sink = sink
-        self.engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
+        self._engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
         self.summary: WriteSummary | None = None
         self._n_threads = n_threads or CPU_COUNT
         self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
@@ -109,9 +105,7 @@ class Session:
         self._state = "open"
         self._lock = threading.RLock()
         self._begin_lock = threading.Lock()
-        self._calls = threading.Condition()
-        self._callers: set[int] = set()
-        self._is_closing = False
+        self._calls = Calls(sink.name)
         self._before_close: list[Callable[[], None]] = []
         self._started = time.perf_counter()
         self._n_datasets = 0
@@ -121,7 +115,7 @@ class Session:
         self._finalizer = weakref.finalize(self, _give_up_in, self._process, self._give_up)
         self._recovery = recovery
         if existing is not None:
-            self.engine.extend_file(existing.root, existing.end_of_file)
+            self._engine.extend_file(existing.root, existing.end_of_file)
             self._is_begun = True
         options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
         if recovery is None:
@@ -129,8 +123,13 @@ class Session:
             return
         recovery.check_options(options)
         self._n_datasets = len(recovery.numbers)
-        self.engine.resume(recovery.front, recovery.end)
+        self._engine.resume(recovery.front, recovery.end)
         self._is_begun = True
+
+    @property
+    def root(self) -> GroupNode:
+        """The root group; what is in it is changed by calls of this session only."""
+        return self._engine.root
 
     @property
     def is_open(self) -> bool:
@@ -159,36 +158,18 @@ class Session:
             )
 
     def begin_call(self) -> bool:
-        """Begin a call that writes: `close` waits for its `end_call`, and refuses those that come later.
-
-        Threads are counted, not calls: neither a Ctrl-C between a call and its end nor a signal handler that
-        closes the file makes `close` wait for ever. True when the thread has to call `end_call`.
-
-        Raises
-        ------
-        StateError
-            See `check_open`; or another thread is closing the file.
-        """
+        """Begin a call that writes: see `Calls.begin`."""
         self.check_open()  # before the lock, which a thread may have held when the process was forked
-        with self._calls:
-            if self._is_closing:
-                self.check_open()
-                raise StateError(f"{self.sink.name} is being closed; open a new File to write more")
-            is_outermost = threading.get_ident() not in self._callers
-            self._callers.add(threading.get_ident())
-            return is_outermost
+        return self._calls.begin(self.check_open)
 
     def end_call(self) -> None:
         """End a call that writes."""
-        with self._calls:
-            self._callers.discard(threading.get_ident())
-            if self._is_closing:
-                self._calls.notify_all()
+        self._calls.end()
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
         """Add a group."""
         self.check_open()
-        group = self.engine.create_group(path, track_order=track_order)
+        group = self._engine.create_group(path, track_order=track_order)
         self._log("G", {"path": group.path, "track_order": track_order})
         return group
 
@@ -219,7 +200,7 @@ class Session:
         self.check_open()
         with self._lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
-            node = self.engine.create_dataset(spec)
+            node = self._engine.create_dataset(spec)
             if self._recovery is not None and number is not None:
                 restored = self._recovery.restore(node)
                 if len(restored.lost):
@@ -232,50 +213,72 @@ class Session:
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object."""
         self.check_open()
-        self.engine.set_attribute(node, attribute)
-        self._log("A", attribute_facts(node.path, attribute))
+        self._engine.set_attribute(node, attribute)
+        if self.sink.keeps_journal:
+            self._log("A", attribute_facts(node.path, attribute))
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
         self.check_open()
-        self.engine.remove_attribute(node, name)
-        self._log("A", {"path": node.path, "name": name, "value": None})
+        self._engine.remove_attribute(node, name)
+        self._log("A", {"path": node.path, "name": name, "datatype": None})
+
+    def set_value(self, number: int, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
+        """Set data without chunks, or a region of it; the caller sees to it that one thread at a time does.
+
+        Parameters
+        ----------
+        number
+            Number of the dataset in the journal.
+        node
+            The dataset.
+        region
+            What numpy indexes with.
+        block
+            As it is stored, or as objects where the value has parts.
+
+        Raises
+        ------
+        BlockError
+            The block does not fit the region, or the region the dataset.
+        """
+        self.check_open()
+        value = node.with_part(region, block)
+        self._engine.set_value(node, value)
+        if self.sink.keeps_journal:
+            self._log("E", {"dataset": number, **elements_facts(node, region)})
+
+    def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
+        """Enter chunks that have been written in the table of their dataset."""
+        self._engine.record(dataset, records)
+
+    def extend(self, dataset: DatasetNode, n_rows: int) -> None:
+        """Let a dataset whose leading extent is open have at least `n_rows`."""
+        self._engine.extend(dataset, n_rows)
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address."""
         if not self._is_begun:
             with self._begin_lock:
                 if not self._is_begun:
-                    self.engine.begin()
-                    self._log("F", front_facts(self.engine.front))
+                    self._engine.begin()
+                    self._log("F", front_facts(self._engine.front))
                     self._is_begun = True
-        return self.engine.reserve(nbytes)
+        return self._engine.reserve(nbytes)
 
     def allocate(self, dataset: DatasetNode) -> Region:
         """Reserve all chunks of a dataset with an Implicit index, once."""
         self.reserve(0)
-        region = self.engine.allocate(dataset)
+        region = self._engine.allocate(dataset)
         self._log(
             "R", {"end": region.address + region.nbytes, "path": dataset.path, "address": region.address}
         )
         return region
 
-    def place_objects(self, objects: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-        """Write objects to global heap collections of their own; return the address and index of each."""
-        sizes = [len(data) for data in objects]
-        addresses, indices = np.zeros(len(objects), np.uint64), np.zeros(len(objects), np.uint32)
-        for part in split_into_collections(sizes, MAX_COLLECTION_NBYTES):
-            collection = encode_global_heap_collection(GlobalHeapCollection(tuple(objects[part])))
-            address = self.reserve(len(collection))
-            self.sink.write(address, [collection])
-            addresses[part] = address
-            indices[part] = np.arange(1, part.stop - part.start + 1)
-        return addresses, indices
-
     def link(self, path: str, target: LinkedTarget) -> None:
         """Add a name for an object, or a soft or external link."""
         self.check_open()
-        self.engine.link(path, target)
+        self._engine.link(path, target)
         self._log("L", {"path": path, **link_facts(target)})
 
     def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
@@ -304,7 +307,7 @@ class Session:
         self.check_open()
         self.wait()
         with self._lock:
-            self._write_metadata(self.engine.snapshot())
+            self._write_metadata(self._engine.snapshot())
             self.sink.snapshot(path)
 
     def _write_metadata(self, pieces: Iterator[tuple[int, bytes]]) -> None:
@@ -314,7 +317,7 @@ class Session:
         """
         for address, piece in pieces:
             if address == 0:
-                self._log("R", {"end": self.engine.end_of_file}, is_urgent=True)
+                self._log("R", {"end": self._engine.end_of_file}, is_urgent=True)
             self.sink.write(address, [piece])
 
     def check_resumed(self) -> None:
@@ -363,7 +366,11 @@ class Session:
         """
         if self.summary is None:
             self.check_open()  # as in `begin_call`
-            self._wait_for_calls()
+            try:
+                self._calls.wait_for_others()
+            except BaseException:
+                self.abort()
+                raise
         with self._lock:
             if self.summary is not None:
                 return self.summary
@@ -373,9 +380,9 @@ class Session:
                     call()
                 self.wait()
                 self.check_resumed()
-                self._write_metadata(self.engine.finish())
+                self._write_metadata(self._engine.finish())
                 summary = self._summarize()
-                self.sink.commit(self.engine.end_of_file)
+                self.sink.commit(self._engine.end_of_file)
             except DestinationExistsError as error:
                 # somebody made a file of that name meanwhile; the data is all there
                 self._give_up = self.sink.suspend
@@ -389,16 +396,6 @@ class Session:
             self._end()
             self.summary = replace(summary, seconds=time.perf_counter() - self._started)
             return self.summary
-
-    def _wait_for_calls(self) -> None:
-        """Wait for the calls of other threads."""
-        try:
-            with self._calls:
-                self._is_closing = True
-                self._calls.wait_for(lambda: self._callers <= {threading.get_ident()})
-        except BaseException:
-            self.abort()
-            raise
 
     def abort(self) -> None:
         """Give the write up: nothing is published, the destination stays as it was.
@@ -427,8 +424,8 @@ class Session:
     def _summarize(self) -> WriteSummary:
         return summarize(
             self.sink.name,
-            self.engine.root,
-            file_nbytes=self.engine.end_of_file,
+            self._engine.root,
+            file_nbytes=self._engine.end_of_file,
             seconds=time.perf_counter() - self._started,
         )
 

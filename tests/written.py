@@ -48,7 +48,7 @@ def values(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> NDArray[Any]:
 
 def columns(file: streamh5.File, path: str) -> Columns:
     """What streamh5 has tracked of the chunks of a dataset."""
-    node = find(file.session.engine.root, path)
+    node = find(file.session.root, path)
     assert isinstance(node, DatasetNode)
     return node.table.first(node.n_chunks)
 

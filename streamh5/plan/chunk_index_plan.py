@@ -79,7 +79,7 @@ def sizeof_data(dataset: DatasetNode) -> int:
     """Bytes that a dataset needs besides chunks and header: its index, or data stored contiguously."""
     if dataset.spec.chunks is not None:
         return index_plan(dataset).nbytes
-    return 0 if dataset.value is None or dataset.spec.is_compact else dataset.spec.value_nbytes
+    return 0 if not dataset.has_value or dataset.spec.is_compact else dataset.spec.value_nbytes
 
 
 def max_sizeof_data(dataset: DatasetNode) -> int:

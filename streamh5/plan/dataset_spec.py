@@ -90,6 +90,11 @@ class DatasetSpec:
         return needs_global_heap(self.dtype) and not self.is_kept
 
     @property
+    def has_parts(self) -> bool:
+        """Whether data without chunks is kept as objects until addresses are known."""
+        return self.chunks is None and (self.is_kept or self.is_encoded)
+
+    @property
     def stored_dtype(self) -> np.dtype[Any]:
         """Element type of stored blocks: `dtype`, or opaque bytes for arrays and for what is encoded."""
         is_opaque = self.is_encoded or self.dtype.subdtype is not None

@@ -148,7 +148,7 @@ class HeaderPlan:
             return ContiguousLayout(UNDEFINED_ADDRESS, 0)
         if spec.is_compact:
             return CompactLayout(join_parts(dataset.value_parts, self.resolve))
-        return ContiguousLayout(UNDEFINED_ADDRESS if dataset.value is None else address, spec.value_nbytes)
+        return ContiguousLayout(address if dataset.has_value else UNDEFINED_ADDRESS, spec.value_nbytes)
 
     @property
     def _has_dense_links(self) -> bool:

@@ -13,6 +13,7 @@ from streamh5.format.elements import encode_elements
 from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
 from streamh5.plan.object_path import join_path, split_path
+from streamh5.plan.reference import RegionReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from streamh5.plan.chunk_grid import ChunkGrid
     from streamh5.plan.chunk_table import ChunkTable
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Parts
+    from streamh5.plan.reference import Parts, Reference
 
 __all__ = [
     "DatasetNode",
@@ -36,6 +37,7 @@ __all__ = [
     "make_parents",
     "put_attribute",
     "put_link",
+    "reference_target",
     "take_attribute",
     "walk",
 ]
@@ -85,8 +87,8 @@ class GroupNode:
 class DatasetNode:
     """A dataset: its plan, where its chunks lie, its attributes.
 
-    ``value`` holds data without chunks, as it is stored, or as it was given where it has references;
-    ``parts`` are its bytes then; ``n_rows`` the leading extent where the spec
+    ``value`` holds data without chunks, as it is stored, or as it was given where it has references or
+    lies in the global heap; ``parts`` are its bytes then; ``n_rows`` the leading extent where the spec
     leaves it open; ``chunk_region`` the chunks of an Implicit index; ``data_address`` where data without
     chunks lies in the finished file, in the object header where it is compact.
     """
@@ -139,6 +141,11 @@ class DatasetNode:
         return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
 
     @property
+    def has_value(self) -> bool:
+        """Whether data without chunks was written."""
+        return self.value is not None or self.parts is not None
+
+    @property
     def value_parts(self) -> Parts:
         """Data without chunks, with references in between."""
         return (self.value_bytes,) if self.parts is None else self.parts
@@ -146,7 +153,7 @@ class DatasetNode:
     @property
     def value_bytes(self) -> bytes:
         """Data without chunks; the fill value where none was written."""
-        if self.value is not None and not self.spec.is_kept:
+        if self.value is not None and not self.spec.has_parts:
             is_plain = self.value.dtype.names is None
             return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
         fill = self.spec.fillvalue
@@ -163,14 +170,14 @@ class DatasetNode:
         """
         if self.value is not None:
             whole = self.value.copy()
-        elif self.spec.is_kept:
+        elif self.spec.has_parts:
             whole = np.zeros(self.shape or (), self.spec.dtype)
         else:
             whole = np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(
                 self.shape or ()
             )
         try:
-            whole[region] = block
+            whole[_of_elements(region) if whole.dtype.hasobject else region] = block
         except (IndexError, TypeError, ValueError) as error:
             raise BlockError(
                 f"{self.path}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
@@ -179,6 +186,13 @@ class DatasetNode:
                 region=region,
             ) from error
         return whole
+
+
+def _of_elements(region: Any) -> Any:
+    """Region that takes the elements of an array with objects, also where it is one element."""
+    keys = region if isinstance(region, tuple) else (region,)
+    is_open = any(key is Ellipsis or isinstance(key, (str, list)) for key in keys)
+    return region if is_open else (*keys, ...)
 
 
 Node: TypeAlias = GroupNode | DatasetNode
@@ -196,6 +210,35 @@ def find(root: GroupNode, path: str) -> Node | StoredObject | None:
             return None
         node = target
     return node
+
+
+def reference_target(root: GroupNode, reference: Reference | RegionReference) -> Node | StoredObject:
+    """Object that a reference names, as it is now.
+
+    Raises
+    ------
+    PathError
+        It was not created, or the region leaves it.
+    """
+    node = find(root, reference.path)
+    if node is None:
+        raise PathError(
+            f"a reference names {reference.path}, which was not created; create it before the file is closed",
+            path=reference.path,
+        )
+    if isinstance(reference, RegionReference) and isinstance(node, (GroupNode, DatasetNode)):
+        shape = node.shape if isinstance(node, DatasetNode) else None
+        for box in reference.boxes:
+            if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
+                raise PathError(
+                    f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
+                    path=reference.path,
+                )
+    return node
+
+
+def _passes(part: slice, extent: int) -> bool:
+    return bool(part.stop > extent)
 
 
 def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:

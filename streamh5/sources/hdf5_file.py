@@ -270,7 +270,7 @@ class _Plan:
                     file[path] = target
         for path, specs in self._attributes.items():
             for spec in specs:
-                file.session.engine.set_attribute(handles[path].node, spec)
+                file.session.set_attribute(handles[path].node, spec)
         for path, (_, dataset) in self._values.items():
             if dataset is not None and dataset.size:
                 values = np.empty(dataset.shape, dataset.dtype)

@@ -294,8 +294,7 @@ def _mark_scale(file: File, dataset: Dataset, dimension: Dimension, uses: list[t
     ):
         file.session.set_attribute(dataset.node, attribute)
     if uses:
-        # past the journal, which has no form for it: what is salvaged has no REFERENCE_LIST
-        file.session.engine.set_attribute(dataset.node, reference_list(uses))
+        file.session.set_attribute(dataset.node, reference_list(uses))
 
 
 def _describe(file: File, dataset: Dataset, variable: NetcdfVariable) -> None:
