@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.readers import READERS, Reader
 from tests.readers.hdf5_tools import missing_tools
@@ -13,6 +14,15 @@ from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
 from tests.surface import old_hdf5
 
 plugin_folder()
+
+# A slow or busy machine fails no test. In CI the examples are the same each time, as hypothesis has it.
+settings.register_profile(
+    "streamh5",
+    settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("streamh5")
 
 
 def pytest_report_header() -> list[str]:

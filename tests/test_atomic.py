@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from streamh5 import errors
 from streamh5.filters.deflate import Deflate
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.memory import MemorySink
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.written import GZIP, no_thread_left, traces
 
 OLD = b"the old file, whatever it was"
@@ -281,9 +281,8 @@ def test_error_of_the_first_block_is_raised_by_a_later_call(
     dataset = file.create_dataset("x", (None, 1000), "f8", chunks=(1, 1000), **GZIP)
 
     def append() -> None:
-        for _ in range(1000):
+        while True:
             dataset.append(np.zeros(1000))
-            time.sleep(0.001)
 
     with pytest.raises(ZeroDivisionError):
         append()
@@ -445,15 +444,22 @@ def test_end_twice_is_harmless(finish: str, tmp_path: Path) -> None:
 
 
 CTRL_C = """
-import signal, sys, time
+import signal, sys, threading, time
 import dask.array as da, numpy as np, streamh5
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
+interrupted = threading.Event()
+
+def interrupt(*arguments):
+    interrupted.set()
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, interrupt)
 
 def slow(block, block_id=None):
-    if block_id == (3,):
+    if block_id == (30,):
         print("working", flush=True)
-    time.sleep(0.02)
+    if block_id >= (30,):
+        time.sleep(3600) if threading.current_thread() is threading.main_thread() else interrupted.wait()
     return block
 
 def dask(path):
@@ -483,7 +489,7 @@ def test_ctrl_c_leaves_the_old_file_and_ends_the_process(how: str, old: Path) ->
     assert process.stdout.readline() == "working\n"
     assert "a.h5.partial" in traces(old.parent)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=DEADLOCK_SECONDS)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in said
     assert_untouched(old)

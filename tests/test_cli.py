@@ -13,6 +13,7 @@ import pytest
 
 import streamh5
 from streamh5 import cli
+from tests.deadlock import DEADLOCK_SECONDS
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +30,7 @@ def run_module(
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_SECONDS,
     )
 
 

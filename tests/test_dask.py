@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import streamh5
 from streamh5.errors import BlockError, DatatypeError, SchedulerError
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.readers.judgements import assert_chunk_map
 from tests.written import assert_every_reader, columns, no_thread_left, traces, values
 
@@ -241,7 +242,7 @@ def test_delayed_in_other_processes_is_refused_with_what_to_do(tmp_path: Path) -
         [sys.executable, str(script), str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLOCK_SECONDS,
         check=False,
         cwd=Path(__file__).parents[1],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},

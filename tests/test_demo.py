@@ -18,6 +18,7 @@ import pytest
 import streamh5
 from streamh5 import demo
 from streamh5.demo import chunk_index_name, run_demo, sea_surface
+from tests.deadlock import DEADLOCK_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def demo_process(*arguments: str, **environment: str) -> subprocess.CompletedPro
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_SECONDS,
         env={**os.environ, **environment},
     )
 

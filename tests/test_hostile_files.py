@@ -43,6 +43,7 @@ from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
 from streamh5.verification.report import VerifyReport
 from streamh5.verification.verify import Verification
+from tests.deadlock import DEADLOCK_SECONDS
 
 MAX_NBYTES = 16 << 20
 
@@ -207,7 +208,7 @@ def test_chunk_for_which_there_is_no_memory_is_our_error_and_not_damage(tmp_path
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_SECONDS,
     )
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "decode to 4,294,967,292, for which there is not enough memory" in done.stderr
@@ -293,14 +294,14 @@ Change = Callable[[bytes, st.DataObject], bytes]
 
 
 @CHANGES
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_random_changes_end_in_our_errors(rich_file: bytes, change: Change, data: st.DataObject) -> None:
     verified(change(rich_file, data))
 
 
 @CHANGES
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_inspect_of_random_changes_ends_in_our_errors(
     rich_file: bytes, tmp_path_factory: pytest.TempPathFactory, change: Change, data: st.DataObject
@@ -317,7 +318,7 @@ def test_inspect_of_random_changes_ends_in_our_errors(
 
 
 @CHANGES
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_addition_to_random_changes_is_refused_with_nothing_changed_or_made_behind_them(
     rich_file: bytes, tmp_path_factory: pytest.TempPathFactory, change: Change, data: st.DataObject
@@ -337,7 +338,7 @@ def test_addition_to_random_changes_is_refused_with_nothing_changed_or_made_behi
     assert [one.name for one in path.parent.glob("added-to*")] == [path.name]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400), st.booleans())
 def test_random_bytes_end_in_our_errors(content: bytes, has_superblock: bool) -> None:
     if has_superblock:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadlock import DEADLOCK_SECONDS
+
 PACKAGE = Path(__file__).parents[1] / "streamh5"
 
 EVERYTHING = frozenset({"*"})
@@ -222,7 +224,7 @@ def test_import_of_the_package_loads_no_optional_package() -> None:
         cwd=PACKAGE.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_SECONDS,
         check=True,
     )
     assert done.stdout.split() == []

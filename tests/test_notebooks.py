@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.deadlock import DEADLOCK_SECONDS
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
@@ -44,7 +46,7 @@ def test_notebook_executed_now_has_no_error_and_the_same_pictures(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=DEADLOCK_SECONDS, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()  # an error in a cell raises
     assert n_pictures(notebook) == expected
     warned = [o for cell in code_cells(notebook) for o in cell.outputs if o.get("name") == "stderr"]

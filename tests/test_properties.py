@@ -11,7 +11,7 @@ from typing import Any
 import dask.array as da
 import h5py
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamh5
@@ -19,7 +19,6 @@ from tests.readers.judgements import assert_chunk_map
 from tests.written import DTYPES, assert_every_reader, columns, values
 
 MAX_ELEMENTS = 20_000
-SETTINGS: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
 @st.composite
@@ -56,7 +55,7 @@ def cuts(draw: st.DrawFn, extent: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in pairwise(bounds))
 
 
-@settings(max_examples=120, **SETTINGS)
+@settings(max_examples=120)
 @given(st.data())
 def test_dask_array_of_any_blocks_and_chunks_reads_equal(data: st.DataObject) -> None:
     shape = data.draw(shapes())
@@ -76,7 +75,7 @@ def test_dask_array_of_any_blocks_and_chunks_reads_equal(data: st.DataObject) ->
             assert file["x"][()].tobytes() == array.tobytes()
 
 
-@settings(max_examples=25, **SETTINGS)
+@settings(max_examples=25)
 @given(st.data())
 def test_regions_in_any_order_read_equal_to_every_reader(data: st.DataObject) -> None:
     shape = data.draw(shapes())
@@ -104,7 +103,7 @@ def test_regions_in_any_order_read_equal_to_every_reader(data: st.DataObject) ->
         assert_chunk_map(path, "/g/x", columns(file, "/g/x"))
 
 
-@settings(max_examples=60, **SETTINGS)
+@settings(max_examples=60)
 @given(st.data())
 def test_appended_blocks_of_any_length_read_equal(data: st.DataObject) -> None:
     shape = data.draw(shapes(smallest=1))

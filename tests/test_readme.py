@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.deadlock import DEADLOCK_SECONDS
+
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 RUN = CHECKOUT / ".ci" / "run"
@@ -44,7 +46,7 @@ def printed_command(name: str) -> str:
 def test_command_of_the_readme_is_the_one_that_ci_reads(name: str) -> None:
     script = CHECKOUT / ".ci" / "readme_command.py"
     done = subprocess.run(
-        [sys.executable, script, name], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, script, name], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=True
     )
     assert done.stdout == printed_command(name) + "\n"
     assert done.stdout.strip() == COMMANDS[name]
@@ -53,7 +55,11 @@ def test_command_of_the_readme_is_the_one_that_ci_reads(name: str) -> None:
 def test_readme_command_of_an_unknown_name_fails() -> None:
     script = CHECKOUT / ".ci" / "readme_command.py"
     done = subprocess.run(
-        [sys.executable, script, "no such"], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, script, "no such"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
     )
     assert done.returncode != 0
     assert "no such" in done.stderr

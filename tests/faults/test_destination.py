@@ -16,6 +16,7 @@ import pytest
 import streamh5
 from streamh5.cli import main
 from streamh5.errors import DestinationExistsError, JournalError, SinkError, SpecError, UnreadableError
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.faults import work
 from tests.faults.systems import Calls, Crash, failing, installed
 from tests.faults.tally import tried
@@ -238,7 +239,7 @@ def test_threads_that_write_while_it_is_aborted_get_our_error(tmp_path: Path) ->
         thread.start()
     file.abort()
     for thread in threads:
-        thread.join(10)
+        thread.join(DEADLOCK_SECONDS)
     assert len(errors) == 3
     assert not list(tmp_path.iterdir())
 

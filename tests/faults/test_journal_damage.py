@@ -362,7 +362,7 @@ def fuzz(rest: list[bytes], tail: bytes, folder: Path, header: dict[str, Any]) -
     tried("journal fuzzed")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(rest=journals(), tail=st.binary(max_size=40))
 @example(rest=[entry("D", OPEN_ENDED), entry("F", FRONT), claim(0, 4096)], tail=b"")
 def test_fuzzed_journal_ends_in_our_errors(
@@ -372,7 +372,7 @@ def test_fuzzed_journal_ends_in_our_errors(
 
 
 @pytest.mark.campaign
-@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5000, suppress_health_check=list(HealthCheck))
 @given(rest=journals(), tail=st.binary(max_size=40))
 def test_long_fuzzed_journal_ends_in_our_errors(
     interrupted: Path, tmp_path: Path, rest: list[bytes], tail: bytes
@@ -380,7 +380,7 @@ def test_long_fuzzed_journal_ends_in_our_errors(
     fuzz(rest, tail, tmp_path, header_of(interrupted))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(content=st.binary(max_size=200))
 def test_random_bytes_as_journal_end_in_our_errors(tmp_path: Path, content: bytes) -> None:
     for one in tmp_path.iterdir():

@@ -20,6 +20,7 @@ import pytest
 
 import streamh5
 from streamh5.errors import DestinationBusyError, SinkError
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.faults import work
 from tests.faults.tally import tried
 
@@ -32,7 +33,7 @@ def run_kills(tmp_path: Path, n: int, seed: int, kind: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=DEADLOCK_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -53,9 +54,15 @@ def test_writer_killed_many_times_leaves_old_file_and_is_resumed(tmp_path: Path,
 
 def start(code: str, path: Path) -> subprocess.Popen[str]:
     """Run code in a process of its own; `path` is its only argument."""
-    program = "import sys, time, signal, os, numpy as np, dask.array as da, streamh5\npath = sys.argv[1]\n"
-    # jobs in the background of a shell, and their children, ignore Ctrl-C
-    program += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program = "import sys, time, signal, os, threading, numpy as np, dask.array as da, streamh5\npath = sys.argv[1]\n"
+    # set also because jobs in the background of a shell, and their children, ignore Ctrl-C
+    program += textwrap.dedent("""
+        interrupted = threading.Event()
+        def interrupt(*arguments):
+            interrupted.set()
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, interrupt)
+    """)
     return subprocess.Popen(
         [sys.executable, "-c", program + textwrap.dedent(code), str(path)],
         cwd=ROOT,
@@ -67,9 +74,10 @@ def start(code: str, path: Path) -> subprocess.Popen[str]:
 
 CTRL_C = {
     "dask": """
-        def slow(block):
+        def slow(block, block_id):
             os.write(1, b"block\\n")  # at once: threads
-            time.sleep(0.05)
+            if block_id[0] >= FIRST_THAT_WAITS:
+                interrupted.wait()
             return block + 1
         x = da.zeros((40, 10), chunks=(1, 10)).map_blocks(slow, dtype="f8", name="slow")
         streamh5.to_fixed_h5(path, "/x", x, resume=RESUME)
@@ -80,14 +88,16 @@ CTRL_C = {
             for i in range(x.n_appended, 40):
                 x.append(np.ones(10))
                 print("block", flush=True)
-                time.sleep(0.05)
+                if i >= FIRST_THAT_WAITS:
+                    time.sleep(3600)
     """,
     "close": """
         from streamh5.sinks.local_file import LocalFileSink
         commit = LocalFileSink.commit
         def slow_commit(self, nbytes):
             print("block", flush=True)
-            time.sleep(0.6)
+            if FIRST_THAT_WAITS < 40:
+                time.sleep(3600)
             commit(self, nbytes)
         LocalFileSink.commit = slow_commit
         with streamh5.File(path, "x", resume=RESUME) as file:
@@ -104,19 +114,19 @@ def test_ctrl_c_publishes_nothing_and_keeps_what_is_to_be_resumed(
 ) -> None:
     path = tmp_path / "out.h5"
     code = CTRL_C[where].replace("RESUME", str(resume))
-    process = start(code, path)
+    process = start(code.replace("FIRST_THAT_WAITS", "20"), path)
     assert process.stdout is not None
     for _ in range(1 if where == "close" else 8):
         assert process.stdout.readline() == "block\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=DEADLOCK_SECONDS)
     assert "KeyboardInterrupt" in errors
     assert not path.exists()
     assert sorted(one.name for one in tmp_path.iterdir()) == (
         ["out.h5.partial", "out.h5.partial.journal"] if resume else []
     )
-    process = start(code, path)
-    output, errors = process.communicate(timeout=60)
+    process = start(code.replace("FIRST_THAT_WAITS", "40"), path)
+    output, errors = process.communicate(timeout=DEADLOCK_SECONDS)
     assert process.returncode == 0, errors
     if resume and where != "close":
         assert output.count("block") < 40, "finished blocks are not computed again"
@@ -137,7 +147,7 @@ def test_signals_during_writes_do_no_harm(tmp_path: Path) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(len(caught))
     """
-    output, errors = start(code, tmp_path / "out.h5").communicate(timeout=120)
+    output, errors = start(code, tmp_path / "out.h5").communicate(timeout=DEADLOCK_SECONDS)
     assert int(output) > 10, errors
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["x"][:, ::1000], np.repeat(np.arange(100), 200).reshape(100, 200))
@@ -222,7 +232,7 @@ def test_read_only_folder_is_our_error_before_any_work(tmp_path: Path) -> None:
         except streamh5.errors.SinkError as error:
             print(error)
     """
-    output, errors = start(code, folder / "out.h5").communicate(timeout=60)
+    output, errors = start(code, folder / "out.h5").communicate(timeout=DEADLOCK_SECONDS)
     assert "no permission to write in" in output, errors
     assert not list(folder.iterdir())
     tried("folder without permission")
@@ -235,7 +245,7 @@ def test_second_writer_is_refused_and_the_lock_of_a_killed_one_is_free(tmp_path:
         x = file.create_dataset("x", (4, 10), "f8", chunks=(1, 10))
         x[0:2] = np.ones((2, 10))
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
     """
     process = start(code, path)
     assert process.stdout is not None
@@ -294,7 +304,7 @@ def test_checkpoints_are_read_by_another_process_while_writing_goes_on(tmp_path:
             reader.stdin.write(f"{snapshot}\n")
             reader.stdin.flush()
             assert reader.stdout.readline().split() == [str(2 * n + 2), str(6 * n * (n + 1) // 2)]
-    reader.communicate(timeout=10)
+    reader.communicate(timeout=DEADLOCK_SECONDS)
     assert not snapshot.exists()
     tried("checkpoint read by another process", 20)
 

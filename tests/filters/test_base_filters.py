@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from isal import igzip_lib
@@ -26,9 +26,7 @@ DTYPES = ["u1", "<u2", ">i2", "<f4", "<f8", "<c16", "S3", "S5", "S12", "V7", "V2
 
 Check = Callable[..., Any]
 
-relaxed = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=60)
 
 
 def filled(dtype: str, n_chunks: int, n_elements: int, *, seed: int = 0) -> np.ndarray[Any, Any]:

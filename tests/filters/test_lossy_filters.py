@@ -138,7 +138,7 @@ def test_scaleoffset_of_floats_is_written_like_h5py(dtype: str, fillvalue: Any, 
         check_like_h5py((values * scale + 0.0).astype(dtype), scaleoffset=digits, **keywords)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=hnp.arrays(
         st.sampled_from(["i1", "u1", "<i2", "<u2", ">i4", "<u8"]), st.integers(1, 40).map(lambda n: (n,))

@@ -12,7 +12,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,9 +24,7 @@ from streamh5.filters.raw_chunk import RawChunk
 
 Check = Callable[..., Any]
 
-relaxed = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=40)
 
 BLOSC = {
     f"blosc {name} {level} {shuffle}": hdf5plugin.Blosc(cname=name, clevel=level, shuffle=shuffle)

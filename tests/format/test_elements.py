@@ -10,7 +10,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis.extra import numpy as st_np
 
 from streamh5.errors import BlockError, DatatypeError
@@ -171,7 +171,7 @@ def _has_titles(dtype: np.dtype[Any]) -> bool:
     return any(len(field) == 3 or _has_titles(field[0]) for field in fields)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st_np.arrays(
         st_np.nested_dtypes(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import streamh5
+from tests.deadlock import DEADLOCK_SECONDS
 
 xr = pytest.importorskip("xarray")
 netcdf4 = pytest.importorskip("netCDF4")
@@ -27,7 +28,7 @@ def run(program: str, *arguments: Any) -> str:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is missing (Debian: {PACKAGES[program]})")
     command = [program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-TIMEOUT_SECONDS = 120.0
+from tests.deadlock import DEADLOCK_SECONDS
+
+TIMEOUT_SECONDS = float(DEADLOCK_SECONDS)
 """For every call of another program."""
 
 BASE_FILTERS = frozenset({1, 2, 3, 5, 6})

@@ -17,6 +17,7 @@ import pytest
 
 import streamh5
 from streamh5 import Reference, RegionReference
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.written import DTYPES, GZIP, values
 
 MAXSHAPES: dict[str, Any] = {
@@ -251,7 +252,7 @@ def _interrupted(path: Path) -> None:
     program = "import pathlib, sys; from tests.surface.kinds import in_parts; "
     program += "in_parts(pathlib.Path(sys.argv[1]), complete=False)"
     root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, check=True, timeout=DEADLOCK_SECONDS)
 
 
 def _resumed(path: Path) -> None:

@@ -12,7 +12,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import streamh5
 from streamh5 import errors
@@ -177,7 +177,7 @@ def compounds(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @given(dtype=compounds(st.recursive(atoms, compounds, max_leaves=6)), seed=st.integers(0, 9))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 def test_any_compound_is_what_h5py_writes(
     dtype: np.dtype[Any], seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -228,7 +228,7 @@ def view(path: Path) -> dict[str, Any]:
     track_order=st.booleans(),
     libver=st.sampled_from(["v108", "v110"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_tree_is_what_h5py_would_have_written(
     tree: Any, track_order: bool, libver: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

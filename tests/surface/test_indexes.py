@@ -346,7 +346,7 @@ def test_dataset_of_fixed_shape_that_h5py_shrinks_keeps_its_values(
 
 
 @given(draw=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_shape_and_maxshape_is_read_and_resized_as_h5pys_own(
     draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import streamh5
 from streamh5 import errors
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.readers.judgements import assert_chunk_map
 from tests.readers.programs import brought
 from tests.surface import old_hdf5
@@ -156,7 +157,7 @@ def test_dataset_is_read_by_jsfive(dtype: str, tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLOCK_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -135,7 +135,7 @@ def test_empty_text_and_records_are_left_out(tmp_path: Path) -> None:
 
 
 @given(draw=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_writes_read_as_the_last_of_each_chunk(
     draw: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -13,7 +13,7 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr import codecs
 from zarr.storage import MemoryStore, ZipStore
@@ -401,7 +401,7 @@ def test_interrupted_copy_is_resumed_without_copying_again(
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_shape_chunks_and_codec_reads_equal(data: st.DataObject, tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("any")
