@@ -18,6 +18,7 @@ from streamh5.format.datatype_from_dtype import native_complex_dtype
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.group import Group
 from streamh5.inspection import FileInspection, inspect
+from streamh5.named_datatype import Datatype
 from streamh5.plan.reference import Reference, RegionReference
 from streamh5.references.chunk_manifest import ChunkManifest
 from streamh5.references.file_references import FileReferences, read_references
@@ -40,6 +41,7 @@ __all__ = [
     "Conversion",
     "Dataset",
     "DatasetSummary",
+    "Datatype",
     "ExternalLink",
     "File",
     "FileInspection",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import AttributeValueError
+from streamh5.errors import AttributeValueError, DatatypeError
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.block_value import as_block
+from streamh5.plan.tree import DatatypeNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,27 @@ if TYPE_CHECKING:
     from streamh5.plan.tree import Node
     from streamh5.session import Session
 
-__all__ = ["Attributes"]
+__all__ = ["Attributes", "named_type"]
+
+
+def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | None:
+    """Return the named datatype that is given as `dtype` of an object or attribute; None for any other dtype.
+
+    Raises
+    ------
+    DatatypeError
+        One of another file.
+    """
+    node = getattr(dtype, "node", None)
+    if not isinstance(node, DatatypeNode):
+        return None
+    if dtype.session is not session:
+        raise DatatypeError(
+            f"{path}: {node.path} is a named datatype of another file; pass its .dtype, or name it in this file too",
+            path=path,
+            dtype=node.dtype,
+        )
+    return node
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -67,24 +88,35 @@ class Attributes(MutableMapping[str, Any]):
         shape
             Shape of as many elements.
         dtype
-            Anything numpy takes.
+            Anything numpy takes, or a named `Datatype` of the same file.
 
         Raises
         ------
         AttributeValueError
             The name or the value cannot be written, or is not of that shape or dtype.
         """
+        self._session.check_open()
+        named = named_type(dtype, self._session, path=self._node.path)
         value = data
         try:
             if dtype is not None and getattr(data, "shape", ()) is not None:
-                value = as_block(data, np.dtype(dtype), path=name)
+                element = np.dtype(dtype)
+                # a view has its marks, which h5py's dtypes have beside what compares equal
+                value = as_block(data, element, path=name).view(element)
             if shape is not None:
                 value = np.reshape(value, shape)
         except (TypeError, ValueError) as error:
             raise AttributeValueError(
                 f"attribute {name!r} of {self._node.path}: {error}", name=name
             ) from error
-        self[name] = value
+        spec = attribute_spec(
+            name,
+            value,
+            path=self._node.path,
+            datatype=None if named is None else named.datatype,
+            type_path=None if named is None else named.path,
+        )
+        self._session.set_attribute(self._node, spec)
 
     def modify(self, name: str, value: Any) -> None:
         """Set an attribute; ``attrs[name] = value`` does the same (h5py's method of this name)."""

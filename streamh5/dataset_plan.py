@@ -69,6 +69,7 @@ def plan_dataset(
     whole: bool = False,
     datatype: EncodedDatatype | None = None,
     raw_fillvalue: bytes | None = None,
+    type_path: str | None = None,
 ) -> tuple[DatasetSpec, FilterChain]:
     """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`.
 
@@ -81,23 +82,24 @@ def plan_dataset(
         to give them the same bytes: ``V8`` for any type of 8 bytes without pointers into the global heap.
     raw_fillvalue
         Fill value as the bytes of an element in the file, in place of `fillvalue`.
+    type_path
+        Path of the named datatype that its type is; `dtype` and `datatype` are those of it.
     """
     element = as_dtype(np.float32 if dtype is None else dtype, path)
     _check_datatype(datatype, element, path)
     if shape is None:
         if dtype is None:
             raise ShapeError(f"{path}: give a shape and a dtype, or data")
-        spec = DatasetSpec(path, None, element, track_order=track_order, libver=libver, datatype=datatype)
-        return spec, FilterChain((), 0)
+        spec = DatasetSpec(path, None, element, track_order=track_order, libver=libver)
+        return replace(spec, datatype=datatype, type_path=type_path), FilterChain((), 0)
     extents = check_shape(shape, path=path, unknown_length=True)
     bounds = _check_maxshape(maxshape, extents, path)
     if alloc_time not in (None, "incr", "early"):
         raise SpecError(
             f"{path}: alloc_time must be 'incr' or 'early', not {alloc_time!r}", alloc_time=alloc_time
         )
-    spec = DatasetSpec(
-        *(path, extents, element), track_order=track_order, maxshape=bounds, libver=libver, datatype=datatype
-    )
+    spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
+    spec = replace(spec, datatype=datatype, type_path=type_path)
     fill = _check_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
     spec = replace(spec, fillvalue=fill)
     _check_messages(spec)

@@ -40,11 +40,12 @@ from streamh5.plan.attribute_spec import blank
 from streamh5.plan.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.plan.chunk_table import ChunkTable
 from streamh5.plan.header_plan import HeaderPlan, Places
-from streamh5.plan.object_path import join_path, split_path
+from streamh5.plan.object_path import split_path
 from streamh5.plan.parts import encode_parts
-from streamh5.plan.reference import join_parts
+from streamh5.plan.reference import Reference, join_parts
 from streamh5.plan.tree import (
     DatasetNode,
+    DatatypeNode,
     GroupNode,
     LinkedTarget,
     Node,
@@ -52,6 +53,7 @@ from streamh5.plan.tree import (
     StoredObject,
     find,
     make_parents,
+    moved_groups,
     put_attribute,
     put_link,
     reference_target,
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Parts, Reference, RegionReference
+    from streamh5.plan.reference import Parts, RegionReference
 
 __all__ = ["Engine", "Front", "State"]
 
@@ -141,6 +143,19 @@ class Engine:
             self._adopt(group)
             return group
 
+    def create_datatype(self, datatype: DatatypeNode) -> None:
+        """Add a named datatype, with its parent groups where missing.
+
+        Raises
+        ------
+        PathError
+            The path is taken or leads through a dataset.
+        """
+        with self._in(State.DEFINING, State.STREAMING):
+            parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
+            put_link(parent, name, datatype)
+            self._adopt(datatype)
+
     def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
         """Add a dataset, with its parent groups where missing.
 
@@ -156,17 +171,21 @@ class Engine:
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
             put_link(parent, name, dataset)
             self._adopt(dataset)
+            self._share(spec.type_path, 1)
             return dataset
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object; one of the same name is replaced."""
         with self._in(State.DEFINING, State.STREAMING):
+            old = node.attributes.get(attribute.name)
             put_attribute(node, attribute)
+            self._share_again(old, attribute)
             _mark_changed(node)
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
         with self._in(State.DEFINING, State.STREAMING):
+            self._share_again(node.attributes[name], None)
             take_attribute(node, name)
             _mark_changed(node)
 
@@ -212,18 +231,14 @@ class Engine:
         Raises
         ------
         PathError
-            The name is taken, or a hard link would make a group contain itself.
+            The name is taken.
         """
         with self._in(State.DEFINING, State.STREAMING):
-            if isinstance(target, GroupNode) and self._is_inside(path, target):
-                raise PathError(
-                    f"{path}: a hard link to {target.path} would make a cycle; use a soft link", path=path
-                )
             if isinstance(target, (SoftLink, ExternalLink)):
                 encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
             put_link(parent, name, target)
-            if isinstance(target, (GroupNode, DatasetNode)):
+            if isinstance(target, Node):
                 target.n_links += 1
 
     def allocate(self, dataset: DatasetNode) -> Region:
@@ -233,12 +248,6 @@ class Engine:
                 self.begin()
                 dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
             return dataset.chunk_region
-
-    def _is_inside(self, path: str, group: GroupNode) -> bool:
-        """Whether `path` leads through `group`, or through a group that it holds."""
-        names = split_path(path)
-        parents = {id(find(self.root, join_path(names[:i]))) for i in range(len(names))}
-        return any(id(node) in parents for node in walk(group))
 
     def resume(self, front: Front, end: int) -> None:
         """Go on with a file whose front region was laid out before.
@@ -291,17 +300,12 @@ class Engine:
         """Indexes first, then what needs all addresses: heap, dense storage, headers."""
         places = Places()
         nodes: list[Node] = []
-        moved: set[int] = set()
+        moved = moved_groups(self.root)
         for node in walk(self.root):
-            if (
-                isinstance(node, GroupNode)
-                and node.stored_address is not None
-                and not _has_moved(node, moved)
-            ):
+            if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
                 places.headers[node.path] = node.stored_address
             else:
                 nodes.append(node)
-                moved.add(id(node))
         heap = AttributeHeap(_referring(nodes))
 
         def address_of(reference: Reference | RegionReference) -> int:
@@ -361,6 +365,17 @@ class Engine:
     def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
         node = reference_target(self.root, reference)
         return node.address if isinstance(node, StoredObject) else places.headers[node.path]
+
+    def _share(self, type_path: str | None, n: int) -> None:
+        """Count users of a named datatype: each dataset and attribute whose type it is."""
+        node = None if type_path is None else find(self.root, type_path)
+        if isinstance(node, DatatypeNode):
+            node.n_users += n
+
+    def _share_again(self, old: AttributeSpec | None, new: AttributeSpec | None) -> None:
+        for attribute, n in ((old, -1), (new, 1)):
+            if attribute is not None and isinstance(attribute.committed, Reference):
+                self._share(attribute.committed.path, n)
 
     def _adopt(self, node: Node) -> None:
         """Give an object the places that an earlier front region has for it."""
@@ -422,10 +437,3 @@ def _referring(nodes: list[Node]) -> Iterator[Parts]:
 def _mark_changed(node: Node) -> None:
     if isinstance(node, GroupNode):
         node.is_changed = True
-
-
-def _has_moved(group: GroupNode, moved: set[int]) -> bool:
-    """Whether a stored group, or a group in it, which comes before it in a walk, has to be written again."""
-    return group.is_changed or any(
-        id(child) in moved for child in group.links.values() if isinstance(child, GroupNode)
-    )

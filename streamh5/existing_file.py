@@ -81,30 +81,26 @@ class _Walk:
         self._file = file
         self._map = FileMap(file.nbytes)
         self._nodes: dict[int, GroupNode | StoredObject] = {}
-        self._open: set[int] = set()  # addresses of the groups that the walk is in
 
     def read(self, address: int) -> GroupNode | StoredObject:
         """Root object at `address`, with all that is in it; what has several names is read once."""
         root, links = self._read("/", address)
-        entered = [(root, address, iter(links))]
+        entered = [(root, iter(links))]
         while entered:
-            group, group_address, rest = entered[-1]
+            group, rest = entered[-1]
             for link in rest:
                 inner = f"{group.path.rstrip('/')}/{link.name}"
                 if not isinstance(link.target, HardLink):
                     put_link(cast("GroupNode", group), link.name, link.target)
                     continue
                 child = link.target.address
-                if child in self._open:
-                    raise FormatError(f"{inner} is a hard link to a group that it lies in")
                 is_new = child not in self._nodes
                 links = self._read(inner, child)[1] if is_new else []
                 put_link(cast("GroupNode", group), link.name, self._nodes[child])
                 if is_new:
-                    entered.append((self._nodes[child], child, iter(links)))
+                    entered.append((self._nodes[child], iter(links)))
                     break
             else:
-                self._open.discard(group_address)
                 entered.pop()
         return root
 
@@ -122,7 +118,6 @@ class _Walk:
             return self._nodes[address], []
         if content.common.unchecked:
             raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
-        self._open.add(address)
         group = GroupNode(
             path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=address
         )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from streamh5.attributes import Attributes
+import numpy as np
+
+from streamh5.attributes import Attributes, named_type
 from streamh5.dataset import Dataset
-from streamh5.dataset_plan import as_array, plan_dataset, shape_of
+from streamh5.dataset_plan import as_array, as_dtype, check_new_path, plan_dataset, shape_of
 from streamh5.errors import PathError, StateError
+from streamh5.named_datatype import Datatype
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, as_link, find
+from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
 from streamh5.session import Session
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Group"]
 
 
-class Group(Mapping[str, "Group | Dataset"]):
+class Group(Mapping[str, "Group | Dataset | Datatype"]):
     """A group that is being written; made by `create_group`.
 
     A mapping of what was created in this file. Names of soft and external links, and of objects that were in the
@@ -107,7 +110,8 @@ class Group(Mapping[str, "Group | Dataset"]):
             Tuple of ints. The leading extent may be None: it is what was written at close. ``()``
             makes a scalar; without `shape` and `data` the dataset has a null dataspace.
         dtype
-            Anything numpy takes; the dtype of `data`, else float32, by default.
+            Anything numpy takes, or a named `Datatype` of this file; the dtype of `data`, else float32, by
+            default.
         data
             Array-like to write at once; an `h5py.Empty` makes a null dataspace.
         chunks
@@ -146,6 +150,8 @@ class Group(Mapping[str, "Group | Dataset"]):
         """
         self._file.session.check_open()
         path = self._absolute(name)
+        named = named_type(dtype, self.session, path=path)
+        dtype = dtype if named is None else named.dtype
         if data is not None and shape is None and getattr(data, "shape", ()) is None:  # h5py.Empty
             dtype, data = data.dtype if dtype is None else dtype, None
         array = None if data is None else as_array(data, dtype, path)
@@ -165,6 +171,8 @@ class Group(Mapping[str, "Group | Dataset"]):
             alloc_time=alloc_time,
             libver=self._file.libver,
             whole=True,
+            datatype=None if named is None else named.datatype,
+            type_path=None if named is None else named.path,
         )
         dataset: Dataset = self._file.add_dataset(
             spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
@@ -184,7 +192,7 @@ class Group(Mapping[str, "Group | Dataset"]):
         found = find(self._file.session.root, self._absolute(name))
         return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
-    def __getitem__(self, name: str) -> Group | Dataset:
+    def __getitem__(self, name: str) -> Group | Dataset | Datatype:
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
         node = find(self._file.session.root, path)
@@ -192,6 +200,8 @@ class Group(Mapping[str, "Group | Dataset"]):
             raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
             raise KeyError(f"there is no object {path} in the file that is being written, or it is a link")
+        if isinstance(node, DatatypeNode):
+            return Datatype(self.session, node)
         return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -202,16 +212,25 @@ class Group(Mapping[str, "Group | Dataset"]):
         name
             Path, from this group or, with a leading ``/``, from the root.
         value
-            A `Group` or `Dataset` of this file (a hard link), an `h5py.SoftLink`, an
-            `h5py.ExternalLink`, or an array-like, which becomes a dataset.
+            A `Group`, `Dataset` or `Datatype` of this file (a hard link), an `h5py.SoftLink`, an
+            `h5py.ExternalLink`, a `numpy.dtype`, which becomes a named `Datatype`, or an array-like, which becomes a
+            dataset.
 
         Raises
         ------
         PathError
-            The name is taken, or the link would make a cycle.
+            The name is taken.
+        DatatypeError
+            A dtype that cannot be written.
         """
-        target = value.node if isinstance(value, (Group, Dataset)) else as_link(value)
-        if isinstance(value, (Group, Dataset)) and value.session is not self.session:
+        if isinstance(value, np.dtype):
+            path = check_new_path(self._absolute(name))
+            element = as_dtype(value, path)
+            self.session.create_datatype(DatatypeNode(path, element, track_order=self._file.track_order))
+            return
+        is_handle = isinstance(value, (Group, Dataset, Datatype))
+        target = value.node if is_handle else as_link(value)
+        if is_handle and value.session is not self.session:
             raise PathError(
                 f"{value.name} belongs to another file; link it with streamh5.ExternalLink(filename, path)",
                 path=value.name,
@@ -233,14 +252,11 @@ class Group(Mapping[str, "Group | Dataset"]):
     def __len__(self) -> int:
         return len(self._node.links)
 
-    def items(self) -> ItemsView[str, Group | Dataset]:
+    def items(self) -> ItemsView[str, Group | Dataset | Datatype]:
         """Return names and handles."""
-        nodes = (GroupNode, DatasetNode)
-        return {
-            name: self[name] for name, node in self._node.links.items() if isinstance(node, nodes)
-        }.items()
+        return {name: self[name] for name, node in self._node.links.items() if isinstance(node, Node)}.items()
 
-    def values(self) -> ValuesView[Group | Dataset]:
+    def values(self) -> ValuesView[Group | Dataset | Datatype]:
         """Return handles."""
         return dict(self.items()).values()
 

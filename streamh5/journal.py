@@ -9,6 +9,7 @@ kind  payload       what it says
 ====  ============  ===================================================================================
 H     JSON          header: journal version, durability, boot of the machine, options of the file
 G     JSON          a group was created
+T     JSON          a named datatype was created
 D     JSON          a dataset was created: its number, counted from 0, and what shapes its bytes
 A     JSON          an attribute was set (its datatype message, shape and parts), or removed
 E     JSON          elements of a dataset without chunks were set: from which one on, and their parts; null
@@ -121,18 +122,17 @@ class Journal:
     ----------
     header
         Payload of its H entry.
-    groups, datasets
-        Payloads of the G entries by path, and of the D entries in their order.
-    created
-        Paths of groups and datasets in the order of their creation.
+    datasets
+        Payloads of the D entries in their order.
+    made
+        Kinds and payloads of the G, T, D and L entries by path, the first of each, in their order: a path may lead
+        through a link that was made before.
     attributes
         Payloads of the last A entry for each path and name.
     front
         Payload of the F entry; None when no data was written.
     regions
         First address and end of the chunks of datasets with an Implicit index, by path.
-    links
-        Payloads of the L entries in their order.
     claims
         By number of the dataset; what V entries take back is left out.
     values
@@ -149,15 +149,13 @@ class Journal:
 
     header: dict[str, Any]
     nbytes: int = 0
-    groups: dict[str, dict[str, Any]] = field(default_factory=dict)
     datasets: list[dict[str, Any]] = field(default_factory=list)
     attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     front: dict[str, Any] | None = None
     regions: dict[str, tuple[int, int]] = field(default_factory=dict)
-    links: list[dict[str, Any]] = field(default_factory=list)
     claims: dict[int, Claims] = field(default_factory=dict)
     values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    created: list[str] = field(default_factory=list)
+    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     published: list[str] = field(default_factory=list)
     end: int = 0
@@ -281,15 +279,15 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         _enter_claims(journal, payload)
         return
     facts = json.loads(payload)
-    if kind == "G":
-        journal.groups[_path(facts)] = facts
-        journal.created.append(facts["path"])
-    elif kind == "D":
+    if kind in ("G", "T", "D", "L"):
+        is_new = journal.made.setdefault(_path(facts), (kind, facts))[1] is facts
+        if kind == "D" and not is_new:
+            raise ValueError(f"a second object {facts['path']}")
+    if kind == "D":
         # claims go by number: an entry that is missing or there twice must not shift them
         if facts["number"] != len(journal.datasets):
             raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
         journal.datasets.append(facts)
-        journal.created.append(_path(facts))
     elif kind == "A":
         journal.attributes[_path(facts), facts["name"]] = facts
     elif kind == "F":
@@ -301,9 +299,6 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         journal.end = max(journal.end, end)
         if "path" in facts:
             journal.regions[facts["path"]] = (_address(facts["address"]), end)
-    elif kind == "L":
-        _path(facts)
-        journal.links.append(facts)
     elif kind == "N":
         journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = _address(facts["n_rows"])
     elif kind == "E":
@@ -312,7 +307,7 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         journal.sessions.append(_session(facts))
     elif kind == "P":
         journal.published.append(_path(facts))
-    else:
+    elif kind not in ("G", "T", "L"):
         raise JournalError(f"the journal has an entry of unknown kind {kind!r}")
 
 

@@ -21,6 +21,7 @@ from streamh5.plan.attribute_spec import AttributeSpec, check_attribute_name
 from streamh5.plan.dataset_spec import DatasetSpec
 from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
 from streamh5.plan.reference import HeapObject, Reference, RegionReference, sizeof_parts
+from streamh5.plan.tree import DatatypeNode
 
 if TYPE_CHECKING:
     from streamh5.plan.reference import Part, Parts
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "attribute_facts",
     "attribute_from_facts",
+    "datatype_facts",
+    "datatype_from_facts",
     "link_facts",
     "parts_facts",
     "parts_from_facts",
@@ -50,14 +53,15 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
         "maxshape": None if spec.maxshape is None else list(spec.maxshape),
         "early": spec.is_early,
         "libver": spec.libver,
-        "datatype": None if spec.datatype is None else spec.datatype.message.hex(),
+        "datatype": _hex(spec.datatype),
+        "type": spec.type_path,
     }
 
 
 def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     """Plan of a dataset from its D entry."""
     dtype = dtype_from_facts(facts["dtype"])
-    fill, datatype = facts["fillvalue"], facts.get("datatype")
+    fill = facts["fillvalue"]
     spec = DatasetSpec(
         path=facts["path"],
         shape=None if facts["shape"] is None else tuple(facts["shape"]),
@@ -70,11 +74,37 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
         is_early=facts["early"],
         libver=facts["libver"],
-        datatype=None if datatype is None else EncodedDatatype(bytes.fromhex(datatype)),
+        datatype=_encoded(facts),
+        type_path=facts.get("type"),
     )
     if fill is None:
         return spec
     return replace(spec, fillvalue=np.frombuffer(bytes.fromhex(fill), spec.stored_dtype, count=1).reshape(()))
+
+
+def datatype_facts(node: DatatypeNode) -> dict[str, Any]:
+    """Describe a named datatype as JSON."""
+    return {
+        "path": node.path,
+        "dtype": dtype_facts(node.dtype),
+        "datatype": _hex(node.datatype),
+        "track_order": node.track_order,
+    }
+
+
+def datatype_from_facts(facts: dict[str, Any]) -> DatatypeNode:
+    """Named datatype from its T entry."""
+    dtype = dtype_from_facts(facts["dtype"])
+    return DatatypeNode(facts["path"], dtype, _encoded(facts), bool(facts["track_order"]))
+
+
+def _hex(datatype: EncodedDatatype | None) -> str | None:
+    return None if datatype is None else datatype.message.hex()
+
+
+def _encoded(facts: dict[str, Any]) -> EncodedDatatype | None:
+    message = facts.get("datatype")
+    return None if message is None else EncodedDatatype(bytes.fromhex(message))
 
 
 def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
@@ -83,6 +113,7 @@ def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
         "path": path,
         "name": attribute.name,
         "datatype": encode_datatype(attribute.datatype).hex(),
+        "type": attribute.committed.path if isinstance(attribute.committed, Reference) else None,
         "shape": None if attribute.shape is None else list(attribute.shape),
         "parts": parts_facts(attribute.data),
     }
@@ -103,7 +134,9 @@ def attribute_from_facts(facts: dict[str, Any]) -> AttributeSpec:
     n = 0 if shape is None else math.prod(shape)
     if sizeof_parts(parts) != n * datatype.nbytes:
         raise ValueError(f"attribute {facts['name']!r} of {facts['path']} has {sizeof_parts(parts):,} bytes")
-    return AttributeSpec(facts["name"], datatype, shape, parts)
+    type_path = facts.get("type")
+    committed = None if type_path is None else Reference(type_path)
+    return AttributeSpec(facts["name"], datatype, shape, parts, committed=committed)
 
 
 def parts_facts(parts: Parts) -> list[Any]:

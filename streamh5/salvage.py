@@ -41,12 +41,12 @@ from streamh5.journal import (
     decode_journal,
     encode_entry,
 )
-from streamh5.journal_facts import attribute_from_facts, spec_from_facts
+from streamh5.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
 from streamh5.journal_values import assemble_value
 from streamh5.plan.attribute_spec import attribute_spec, blank
 from streamh5.plan.chunk_shape import check_chunks, check_shape
 from streamh5.plan.reference import HeapObject
-from streamh5.plan.tree import DatasetNode, GroupNode, find, walk
+from streamh5.plan.tree import DatasetNode, Node, find, walk
 from streamh5.recovery import MAX_SPARSE_CHUNKS, MAX_SPARSENESS, Recovery, stored_rows
 from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, LocalFileSink
 
@@ -201,22 +201,17 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
     options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
     engine = Engine(**options)
     engine.resume(recovery.front, recovery.end)
-    numbers = recovery.numbers
-    for path in journal.created:
-        if path in numbers:
-            spec = _checked(spec_from_facts(journal.datasets[numbers[path]]))
-            n_claimed = journal.n_claimed
-            # an index lies in the file, eight bytes a chunk or more, or is not larger than this
-            n_most = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * n_claimed + nbytes // 8
-            if spec.chunks is not None and (spec.grid.n_numbers or 0) > n_most:
-                raise JournalError(
-                    f"{path} has {spec.grid.n_numbers:,} chunks, {n_claimed:,} of which are claimed"
-                )
-            engine.create_dataset(spec)
-        elif find(engine.root, path) is None:
-            engine.create_group(path, track_order=bool(journal.groups[path]["track_order"]))
-    for facts in journal.links:
-        _link(engine, facts)
+    for kind, facts in journal.made.values():
+        if kind == "L":
+            _link(engine, facts)
+        elif kind == "D":
+            engine.create_dataset(_checked(spec_from_facts(facts), journal.n_claimed, nbytes))
+        elif find(engine.root, facts["path"]) is not None:
+            continue  # made with an object in it before
+        elif kind == "T":
+            engine.create_datatype(datatype_from_facts(facts))
+        else:
+            engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
     return engine
 
 
@@ -224,7 +219,7 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
     """Set attributes and data without chunks; return the paths of datasets whose data is not in the journal."""
     for (path, name), facts in journal.attributes.items():
         node = find(engine.root, path)
-        if not isinstance(node, (GroupNode, DatasetNode)):
+        if not isinstance(node, Node):
             raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
         if facts["datatype"] is not None:
             attribute = attribute_from_facts(facts)
@@ -257,13 +252,20 @@ def _known(engine: Engine, parts: Parts) -> list[Part]:
     return known
 
 
-def _checked(spec: DatasetSpec) -> DatasetSpec:
+def _checked(spec: DatasetSpec, n_claimed: int, nbytes: int) -> DatasetSpec:
     """Refuse a plan that no dataset has."""
     if spec.shape is not None:
         check_shape(spec.shape, path=spec.path, unknown_length=True)
-    if spec.chunks is not None:
-        bounds = spec.shape if spec.maxshape is None else spec.maxshape
-        check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
+    if spec.chunks is None:
+        return spec
+    bounds = spec.shape if spec.maxshape is None else spec.maxshape
+    check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
+    # an index lies in the file, eight bytes a chunk or more, or is not larger than this
+    n_most = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * n_claimed + nbytes // 8
+    if (spec.grid.n_numbers or 0) > n_most:
+        raise JournalError(
+            f"{spec.path} has {spec.grid.n_numbers:,} chunks, {n_claimed:,} of which are claimed"
+        )
     return spec
 
 
@@ -277,7 +279,7 @@ def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
         engine.link(path, ExternalLink(*facts["external"]))
     else:
         target = find(engine.root, facts["hard"])
-        if not isinstance(target, (GroupNode, DatasetNode)):
+        if not isinstance(target, Node):
             raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
         engine.link(path, target)
 
@@ -328,6 +330,6 @@ def _ranges(coords: NDArray[np.intp], node: DatasetNode) -> NDArray[np.int64]:
     return ranges.astype(np.int64)
 
 
-def _set(engine: Engine, node: GroupNode | DatasetNode, attributes: Mapping[str, Any]) -> None:
+def _set(engine: Engine, node: Node, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         engine.set_attribute(node, attribute_spec(name, value, path=node.path))

@@ -15,13 +15,8 @@ from dask.system import CPU_COUNT
 from streamh5.calls import Calls
 from streamh5.engine import Engine
 from streamh5.errors import DestinationExistsError, SpecError, StateError
-from streamh5.journal import (
-    JOURNAL_VERSION,
-    encode_claims,
-    encode_entry,
-    encode_voids,
-)
-from streamh5.journal_facts import attribute_facts, link_facts, spec_facts
+from streamh5.journal import JOURNAL_VERSION, encode_claims, encode_entry, encode_voids
+from streamh5.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
 from streamh5.journal_values import elements_facts
 from streamh5.pipeline import Pool
 from streamh5.recovery import boot_id, front_facts
@@ -39,7 +34,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.tree import DatasetNode, GroupNode, LinkedTarget, Node, Region
+    from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, LinkedTarget, Node, Region
     from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
@@ -172,6 +167,12 @@ class Session:
         group = self._engine.create_group(path, track_order=track_order)
         self._log("G", {"path": group.path, "track_order": track_order})
         return group
+
+    def create_datatype(self, datatype: DatatypeNode) -> None:
+        """Add a named datatype."""
+        self.check_open()
+        self._engine.create_datatype(datatype)
+        self._log("T", datatype_facts(datatype))
 
     def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int, int]:
         """Add a dataset; one of an interrupted write with the chunks that it has.

@@ -67,10 +67,21 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "attributes": frozenset({"errors", "plan", "session"}),
+    "named_datatype": frozenset({"plan", "session", "attributes"}),
     "dataset_facts": frozenset({"errors", "plan", "session", "attributes"}),
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "dataset_facts"}),
     "group": frozenset(
-        {"errors", "format", "filters", "plan", "dataset_plan", "session", "attributes", "dataset"}
+        {
+            "errors",
+            "format",
+            "filters",
+            "plan",
+            "dataset_plan",
+            "session",
+            "attributes",
+            "named_datatype",
+            "dataset",
+        }
     ),
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.

@@ -10,6 +10,9 @@ from streamh5.format.dataspace import Dataspace, encode_dataspace
 from streamh5.format.datatype import Datatype, encode_datatype
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
+from streamh5.format.shared_message import encode_shared_datatype
+
+_DATATYPE_IS_SHARED = 0x01
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,15 @@ class Attribute:
         Of the value.
     data
         The elements in C order as the datatype stores them; empty for a null dataspace.
+    committed_address
+        Where the object header of `datatype` lies, which is then only pointed to; None for a type of its own.
     """
 
     name: str
     datatype: Datatype
     dataspace: Dataspace
     data: bytes
+    committed_address: int | None = None
 
 
 def encode_attribute(attribute: Attribute) -> Message:
@@ -63,12 +69,16 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
             f"attribute name {attribute.name!r} is empty or contains NUL", name=attribute.name
         )
     name = attribute.name.encode() + b"\0"
-    datatype = encode_datatype(attribute.datatype)
+    is_committed = attribute.committed_address is not None
+    if attribute.committed_address is None:
+        datatype = encode_datatype(attribute.datatype)
+    else:
+        datatype = encode_shared_datatype(attribute.committed_address)
     dataspace = encode_dataspace(attribute.dataspace).body
     return b"".join(
         (
             uint(3, 1, "attribute version"),
-            uint(0, 1, "flags"),
+            uint(_DATATYPE_IS_SHARED if is_committed else 0, 1, "flags"),
             uint(len(name), 2, "attribute name size"),
             uint(len(datatype), 2, "attribute datatype size"),
             uint(len(dataspace), 2, "attribute dataspace size"),

@@ -86,6 +86,12 @@ def encode_datatype_message(datatype: Datatype) -> Message:
     return Message(MessageType.DATATYPE, encode_datatype(datatype), MessageFlag.CONSTANT)
 
 
+def encode_committed_datatype_message(datatype: Datatype) -> Message:
+    """Encode the datatype message of a committed datatype (``H5T__commit``)."""
+    flags = MessageFlag.CONSTANT | MessageFlag.DO_NOT_SHARE
+    return Message(MessageType.DATATYPE, encode_datatype(datatype), flags)
+
+
 def encode_datatype(datatype: Datatype) -> bytes:
     """Return the body of a datatype message, as attributes hold it too.
 

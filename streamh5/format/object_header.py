@@ -32,6 +32,7 @@ class MessageFlag(IntFlag):
     """Header message flags."""
 
     CONSTANT = 0x01
+    SHARED = 0x02
     DO_NOT_SHARE = 0x04
 
 

@@ -48,6 +48,9 @@ class AttributeSpec:
         Bytes of the elements, with references and what lies in the heap in between.
     value
         The value as it was given.
+    committed
+        The committed datatype that `datatype` is: a reference to it, or the address of one in a file that is added
+        to, as 8 bytes; None for a type of its own.
     """
 
     name: str
@@ -55,10 +58,15 @@ class AttributeSpec:
     shape: tuple[int, ...] | None
     data: Parts = ()
     value: Any = None
+    committed: bytes | Reference | None = None
 
     def attribute(self, resolve: Resolve) -> Attribute:
         """Return the attribute record; `resolve` gives the bytes of what has an address."""
-        return Attribute(self.name, self.datatype, Dataspace(self.shape), join_parts(self.data, resolve))
+        address = None
+        if self.committed is not None:
+            address = int.from_bytes(join_parts((self.committed,), resolve), "little")
+        data = join_parts(self.data, resolve)
+        return Attribute(self.name, self.datatype, Dataspace(self.shape), data, address)
 
     @property
     def body_nbytes(self) -> int:
@@ -72,7 +80,12 @@ def blank(part: Reference | RegionReference | HeapObject) -> bytes:
 
 
 def attribute_spec(
-    name: str, value: Any, *, path: str, datatype: EncodedDatatype | None = None
+    name: str,
+    value: Any,
+    *,
+    path: str,
+    datatype: EncodedDatatype | None = None,
+    type_path: str | None = None,
 ) -> AttributeSpec:
     """Plan an attribute the way h5py stores the same value.
 
@@ -92,6 +105,8 @@ def attribute_spec(
     datatype
         Datatype message that is to be written as it is, in place of the one that the value makes, with elements of
         the same size; any type without pointers into the global heap takes values of dtype ``V``.
+    type_path
+        Path of the named datatype that the attribute's type is.
 
     Raises
     ------
@@ -102,7 +117,8 @@ def attribute_spec(
     """
     check_attribute_name(name, path=path)
     try:
-        spec = replace(_spec(name, value), value=value)
+        committed = None if type_path is None else Reference(type_path)
+        spec = replace(_spec(name, value), value=value, committed=committed)
         encode_datatype(spec.datatype)
         if datatype is not None:
             spec = replace(spec, datatype=_replaced(spec, datatype))

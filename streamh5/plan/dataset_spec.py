@@ -55,6 +55,8 @@ class DatasetSpec:
         Oldest library that is to read it: ``"v108"``, ``"v110"`` or ``"v200"``.
     datatype
         Datatype message in place of the one that `dtype` makes, with elements of the same size.
+    type_path
+        Path of the named datatype that its type is, which its header points to; None for a type of its own.
     """
 
     path: str
@@ -68,6 +70,7 @@ class DatasetSpec:
     is_early: bool = False
     libver: str = "v110"
     datatype: EncodedDatatype | None = None
+    type_path: str | None = None
 
     @property
     def file_datatype(self) -> Datatype:

@@ -14,7 +14,7 @@ from streamh5.format.data_layout import (
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, encode_dataspace
-from streamh5.format.datatype import encode_datatype_message
+from streamh5.format.datatype import encode_committed_datatype_message, encode_datatype_message
 from streamh5.format.dense_storage import (
     dense_attribute_info,
     dense_attribute_storage,
@@ -31,14 +31,16 @@ from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import Message, encode_object_header, sizeof_object_header
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
+from streamh5.format.shared_message import encode_shared_datatype_message
 from streamh5.plan.chunk_index_plan import index_plan
-from streamh5.plan.reference import join_parts
-from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject
+from streamh5.plan.reference import Reference, join_parts
+from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject
 
 if TYPE_CHECKING:
     from streamh5.format.link import LinkTarget
+    from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.reference import Resolve
-    from streamh5.plan.tree import LinkedTarget, Node
+    from streamh5.plan.tree import LinkedTarget
 
 __all__ = ["HeaderPlan", "Places"]
 
@@ -107,8 +109,17 @@ class HeaderPlan:
 
     def _messages(self) -> list[Message]:
         node = self.node
-        own = self._dataset_messages(node) if isinstance(node, DatasetNode) else self._group_messages(node)
-        count = [encode_reference_count(node.n_links)] if node.n_links > 1 else []
+        n_references = node.n_links
+        match node:
+            case DatasetNode():
+                own = self._dataset_messages(node)
+            case DatatypeNode():
+                datatype = node.dtype if node.datatype is None else node.datatype
+                own = [encode_committed_datatype_message(datatype)]
+                n_references += node.n_users  # H5O__shared_link_adj
+            case GroupNode():
+                own = self._group_messages(node)
+        count = [encode_reference_count(n_references)] if n_references > 1 else []
         return [*own, *self._attribute_messages(), *count]
 
     def _group_messages(self, group: GroupNode) -> list[Message]:
@@ -133,11 +144,18 @@ class HeaderPlan:
         maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
             encode_dataspace(Dataspace(dataset.shape, maxshape)),
-            encode_datatype_message(spec.file_datatype),
+            self._datatype_message(spec),
             encode_fill_value(FillValue(time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
             encode_data_layout(self._layout(dataset)),
         ]
+
+    def _datatype_message(self, spec: DatasetSpec) -> Message:
+        if spec.type_path is None:
+            return encode_datatype_message(spec.file_datatype)
+        return encode_shared_datatype_message(
+            int.from_bytes(self.resolve(Reference(spec.type_path)), "little")
+        )
 
     def _layout(self, dataset: DatasetNode) -> DataLayout:
         spec = dataset.spec
@@ -170,7 +188,7 @@ class HeaderPlan:
     def _link_target(self, target: LinkedTarget) -> LinkTarget:
         if isinstance(target, StoredObject):
             return HardLink(target.address)
-        if isinstance(target, (GroupNode, DatasetNode)):
+        if isinstance(target, Node):
             return HardLink(self.places.headers.get(target.path, 0))
         return target
 

@@ -18,6 +18,7 @@ from streamh5.plan.reference import RegionReference
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.link import LinkTarget
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_grid import ChunkGrid
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DatasetNode",
+    "DatatypeNode",
     "GroupNode",
     "LinkedTarget",
     "Node",
@@ -35,6 +37,7 @@ __all__ = [
     "as_link",
     "find",
     "make_parents",
+    "moved_groups",
     "put_attribute",
     "put_link",
     "reference_target",
@@ -81,6 +84,25 @@ class GroupNode:
     links_nbytes: int = 0
     stored_address: int | None = None
     is_changed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class DatatypeNode:
+    """A named datatype: what elements of `dtype` are in the file, its attributes, and how many share it.
+
+    ``datatype`` is its message where that is another one than `dtype` makes. Each dataset and each attribute of
+    this type counts in ``n_users``.
+    """
+
+    path: str
+    dtype: np.dtype[Any]
+    datatype: EncodedDatatype | None = None
+    track_order: bool = False
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+    n_links: int = 1
+    n_users: int = 0
+    attributes_nbytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -195,8 +217,8 @@ def _of_elements(region: Any) -> Any:
     return region if is_open else (*keys, ...)
 
 
-Node: TypeAlias = GroupNode | DatasetNode
-LinkedTarget: TypeAlias = GroupNode | DatasetNode | StoredObject | SoftLink | ExternalLink
+Node: TypeAlias = GroupNode | DatasetNode | DatatypeNode
+LinkedTarget: TypeAlias = Node | StoredObject | SoftLink | ExternalLink
 
 
 def find(root: GroupNode, path: str) -> Node | StoredObject | None:
@@ -226,7 +248,7 @@ def reference_target(root: GroupNode, reference: Reference | RegionReference) ->
             f"a reference names {reference.path}, which was not created; create it before the file is closed",
             path=reference.path,
         )
-    if isinstance(reference, RegionReference) and isinstance(node, (GroupNode, DatasetNode)):
+    if isinstance(reference, RegionReference) and isinstance(node, Node):
         shape = node.shape if isinstance(node, DatasetNode) else None
         for box in reference.boxes:
             if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
@@ -266,7 +288,12 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         group, n_found = child, n_found + 1
     if n_found == len(names) - 1 and names[-1] in group.links:
         taken = group.links[names[-1]]
-        kinds = {GroupNode: "group", DatasetNode: "dataset", StoredObject: "stored object"}
+        kinds: dict[type, str] = {
+            GroupNode: "group",
+            DatasetNode: "dataset",
+            DatatypeNode: "named datatype",
+            StoredObject: "stored object",
+        }
         kind = kinds.get(type(taken), "link")
         raise PathError(f"there is a {kind} {join_path(names)} already; choose another name", path=path)
     group.is_changed = True
@@ -343,13 +370,37 @@ def walk(node: Node) -> Iterator[Node]:
     while entered:
         inner, targets = entered[-1]
         for child in targets:
-            if isinstance(child, (GroupNode, DatasetNode)) and id(child) not in seen:
+            if isinstance(child, Node) and id(child) not in seen:
                 seen.add(id(child))
                 entered.append((child, _targets(child)))
                 break
         else:
             entered.pop()
             yield inner
+
+
+def moved_groups(root: GroupNode) -> set[int]:
+    """Identities of the groups that have to be written, because something in them is new or moves.
+
+    A group that a file has already stays where it is unless it is changed, or names one that moves, in cycles of
+    hard links as well.
+    """
+    holders: dict[int, list[GroupNode]] = {}
+    moved: set[int] = set()
+    waiting: list[GroupNode] = []
+    for group in walk(root):
+        if isinstance(group, GroupNode):
+            if group.stored_address is None or group.is_changed:
+                waiting.append(group)
+            for child in group.links.values():
+                if isinstance(child, GroupNode):
+                    holders.setdefault(id(child), []).append(group)
+    while waiting:
+        group = waiting.pop()
+        if id(group) not in moved:
+            moved.add(id(group))
+            waiting += holders.get(id(group), [])
+    return moved
 
 
 def _targets(node: Node) -> Iterator[LinkedTarget]:

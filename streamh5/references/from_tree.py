@@ -26,7 +26,7 @@ def read_tree(root: GroupNode, path: str) -> StoredFile:
         attributes = {name: node.attributes[name].value for name in names}
         if isinstance(node, GroupNode):
             file.groups[node.path] = attributes
-        else:
+        elif isinstance(node, DatasetNode):
             file.arrays.append(_array(node, attributes))
     return file
 

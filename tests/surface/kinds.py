@@ -193,6 +193,24 @@ def _references(file: streamh5.File) -> None:
     file["refs"] = np.array([Reference("/x"), Reference("/")] * 900, object)
 
 
+def _named_datatypes(file: streamh5.File) -> None:
+    for name in ("records", "enum", "sequences", "bool"):
+        file[f"types/{name}"] = TYPED[name].dtype
+        kind = file[f"types/{name}"]
+        for chunks in (None, (2,)):
+            file.create_dataset(f"{name}/{chunks}", data=TYPED[name], dtype=kind, chunks=chunks)
+        file[name].attrs.create("value", TYPED[name][1:3], dtype=kind)
+        kind.attrs["note"] = "named"
+    file["again"] = file["types/enum"]
+
+
+def _cycles(file: streamh5.File) -> None:
+    file.create_group("a/b")
+    file["a/b/above"] = file["a"]
+    file["a/root"] = file["/"]
+    file["a/b/above/x"] = np.arange(3)
+
+
 def _written(fill: Callable[[streamh5.File], None], path: Path, **keywords: Any) -> None:
     with streamh5.File(path, **keywords) as file:
         fill(file)
@@ -220,6 +238,8 @@ FILLS = {
     "groups": _groups,
     "attributes": _attributes,
     "references": _references,
+    "named datatypes": _named_datatypes,
+    "cycles": _cycles,
 }
 WAYS: dict[str, Callable[[Callable[[streamh5.File], None], Path], None]] = {
     "plain": _written,

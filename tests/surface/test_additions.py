@@ -452,15 +452,31 @@ def test_group_of_two_names_gets_the_new_object_under_both(tmp_path: Path) -> No
     repacks(path)
 
 
-def test_file_with_a_cycle_of_hard_links_is_refused_untouched(tmp_path: Path) -> None:
+def test_addition_to_a_file_with_cycles_of_hard_links_is_seen_through_each_of_them(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
-        file.create_group("a/b")
+        file.create_group("a/b/d")
         file["a/b/c"] = file["a"]
-    before = path.read_bytes()
-    with pytest.raises(errors.SpecError, match="h5py"):
-        streamh5.File(path, "a")
-    assert path.read_bytes() == before
+        file["a/b/d/root"] = file["/"]
+        file["beside/of"] = file["a/b/d"]
+        file.create_group("beside/alone")["x"] = OLD
+    for number, name in enumerate(["a/b", "beside/of/root/a", "beside"]):
+        with streamh5.File(path, "a") as file:
+            file[f"{name}/new {number}"] = OLD
+    with h5py.File(path) as found:
+        assert found["a/b/d/root"] == found["/"] == found["beside/of/root/a/b/d/root"]
+        assert found["a/b/c"] == found["a"]
+        for name in (
+            "a/b/new 0",
+            "beside/of/root/a/b/new 0",
+            "a/b/c/new 1",
+            "beside/new 2",
+            "beside/alone/x",
+        ):
+            np.testing.assert_array_equal(found[name][()], OLD)
+        for name, rc in {"/": 1, "a": 2, "a/b/d": 2, "beside": 1}.items():
+            assert h5py.h5o.get_info(found[name].id).rc == rc + (name == "/"), name
+    repacks(path)
 
 
 @pytest.mark.usefixtures("strict_tools")
