@@ -32,12 +32,12 @@ class Filter(Protocol):
         """Whether a chunk may be stored without this filter (H5Z_FLAG_OPTIONAL)."""
 
     @property
-    def reduces(self) -> bool:
-        """Whether the filter is there to make chunks smaller: then one that it grows skips it."""
-
-    @property
     def client_values(self) -> tuple[int, ...]:
-        """Client data values as the filter's ``set_local`` leaves them in a file, uint32 each."""
+        """Client data values that the file holds, uint32 each: all that any reader asks for.
+
+        They are those that the filter's ``set_local`` writes, and where the user left some out, the defaults:
+        netCDF-C's zstd and jHDF's bitshuffle do not read a chunk whose pipeline leaves it to them.
+        """
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Encode one chunk.

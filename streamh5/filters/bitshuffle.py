@@ -14,6 +14,7 @@ from streamh5.filters.base import Buffer
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.lz4 import lz4_block
 from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.zstd import DEFAULT_LEVEL as DEFAULT_ZSTD_LEVEL
 from streamh5.filters.zstd import Zstd
 
 __all__ = ["Bitshuffle"]
@@ -52,7 +53,8 @@ class Bitshuffle:
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Bitshuffle:
         """Set the filter up as ``bshuf_h5_set_local`` does: versions and element size go in front."""
-        return cls((*_VERSIONS, chunk.dtype.itemsize, *values))
+        defaults = (0, _NO_CODEC) if len(values) < 2 or values[1] != _ZSTD else (0, _ZSTD, DEFAULT_ZSTD_LEVEL)
+        return cls((*_VERSIONS, chunk.dtype.itemsize, *values, *defaults[len(values) :]))
 
     def __post_init__(self) -> None:
         if len(self.client_values) > 6 or self.codec not in (_NO_CODEC, _LZ4, _ZSTD):
@@ -71,11 +73,6 @@ class Bitshuffle:
         codec_package("imagecodecs", "bitshuffle")
 
     @property
-    def reduces(self) -> bool:
-        """Whether there is a codec behind the shuffle."""
-        return self.codec != _NO_CODEC
-
-    @property
     def element_nbytes(self) -> int:
         """Size of one element."""
         return self.client_values[2]
@@ -83,13 +80,14 @@ class Bitshuffle:
     @property
     def block_elements(self) -> int:
         """Elements a block, the library's choice unless given."""
-        given = self.client_values[3] if len(self.client_values) > 3 else 0
-        return given or max(_BLOCK_NBYTES // self.element_nbytes // _GROUP * _GROUP, _MIN_ELEMENTS)
+        return self.client_values[3] or max(
+            _BLOCK_NBYTES // self.element_nbytes // _GROUP * _GROUP, _MIN_ELEMENTS
+        )
 
     @property
     def codec(self) -> int:
         """0 none, 2 LZ4, 3 Zstandard."""
-        return self.client_values[4] if len(self.client_values) > 4 else _NO_CODEC
+        return self.client_values[4]
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Shuffle one chunk and, with a codec, compress it block by block."""

@@ -20,6 +20,8 @@ _CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 _WRITABLE = tuple(_blosc.list_compressors())
 # FILTER_BLOSC_VERSION and BLOSC_VERSION_FORMAT, which blosc_set_local writes first.
 _VERSIONS = (2, 2)
+# Level, shuffle and codec that blosc_filter uses where the file has none: 5, bytes, BloscLZ.
+_DEFAULTS = (5, 1, 0)
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
 
@@ -42,7 +44,6 @@ class Blosc:
     filter_id: ClassVar[int] = 32001
     name: ClassVar[str] = "blosc"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Blosc:
@@ -50,18 +51,18 @@ class Blosc:
         chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
         type_nbytes = chunk.dtype.base.itemsize
         local = (*_VERSIONS, type_nbytes if type_nbytes <= _MAX_TYPE_NBYTES else 1, chunk.nbytes)
-        return cls(local + values[4:])
+        return cls(local + values[4:] + _DEFAULTS[max(0, len(values) - 4) :])
 
     def __post_init__(self) -> None:
+        if len(self.client_values) != 7:
+            raise FilterError(
+                f"blosc takes at most 7 client values, not {len(self.client_values)}",
+                values=self.client_values,
+            )
         if not (self.level in range(10) and self.shuffle in range(3) and self.codec_number in range(6)):
             raise FilterError(
                 f"blosc takes a level from 0 to 9, a shuffle from 0 to 2 and a codec from 0 to 5,"
                 f" not {self.client_values[4:]}",
-                values=self.client_values,
-            )
-        if len(self.client_values) > 7:
-            raise FilterError(
-                f"blosc takes at most 7 client values, not {len(self.client_values)}",
                 values=self.client_values,
             )
         codec = _CODECS[self.codec_number]
@@ -72,21 +73,18 @@ class Blosc:
 
     @property
     def level(self) -> int:
-        """Compression level, 5 unless given."""
-        return self._value(4, 5)
+        """Compression level."""
+        return self.client_values[4]
 
     @property
     def shuffle(self) -> int:
-        """0 none, 1 bytes (the default), 2 bits."""
-        return self._value(5, 1)
+        """0 none, 1 bytes, 2 bits."""
+        return self.client_values[5]
 
     @property
     def codec_number(self) -> int:
-        """Number of the codec in blosc.h, 0 (BloscLZ) unless given."""
-        return self._value(6, 0)
-
-    def _value(self, index: int, default: int) -> int:
-        return self.client_values[index] if len(self.client_values) > index else default
+        """Number of the codec in blosc.h."""
+        return self.client_values[6]
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Compress one chunk into one container."""

@@ -53,7 +53,6 @@ class Blosc2:
     filter_id: ClassVar[int] = 32026
     name: ClassVar[str] = "blosc2"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Blosc2:

@@ -29,10 +29,9 @@ class Bzip2:
     filter_id: ClassVar[int] = 307
     name: ClassVar[str] = "bzip2"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if len(self.client_values) > 1 or self.block_size not in range(1, 10):
+        if len(self.client_values) != 1 or self.block_size not in range(1, 10):
             raise FilterError(
                 f"bzip2 takes one block size from 1 to 9, not {self.client_values}", values=self.client_values
             )
@@ -40,12 +39,12 @@ class Bzip2:
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Bzip2:
         """Set the filter up from the client values that the user gave."""
-        return cls(values)
+        return cls(values or (9,))
 
     @property
     def block_size(self) -> int:
-        """Block size in 100 kB, 9 unless given."""
-        return self.client_values[0] if self.client_values else 9
+        """Block size in 100 kB."""
+        return self.client_values[0]
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Compress one chunk."""

@@ -17,6 +17,7 @@ from streamh5.errors import BlockError
 from streamh5.filters.base import Buffer, Filter
 from streamh5.filters.shuffle import Shuffle, shuffle_rows
 from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
 __all__ = ["EncodedRows", "FilterChain"]
 
@@ -98,9 +99,10 @@ class FilterChain:
 
         Notes
         -----
-        A filter that is optional, is there to reduce, and did not make a chunk smaller is skipped for
-        that chunk: the bytes before it are kept and its bit in the filter mask is set, which is how
-        ``H5Z_pipeline`` records an optional filter that failed.
+        A chunk goes through every filter, also where that makes it a little larger: gzip, zstd and all others
+        can hold what does not compress, and many readers do not look at the filter mask. Only what would be
+        more than HDF5 can record (4 GiB - 1 bytes) skips an optional filter, as ``H5Z_pipeline`` lets it: its
+        bit in the mask is set and the bytes before it are kept.
         """
         if rows.ndim != 2 or rows.shape[1] != self.chunk_nbytes or not rows.flags.c_contiguous:
             raise BlockError(
@@ -134,9 +136,9 @@ class FilterChain:
                 continue
             encode = one.encode
             encoded = [encode(chunk) for chunk in chunks]
-            if one.optional and one.reduces:
-                for i, (chunk, smaller) in enumerate(zip(chunks, encoded, strict=True)):
-                    if len(smaller) >= len(chunk):
+            if one.optional and max(map(len, encoded)) > MAX_CHUNK_NBYTES:
+                for i, (chunk, larger) in enumerate(zip(chunks, encoded, strict=True)):
+                    if len(larger) > MAX_CHUNK_NBYTES:
                         encoded[i] = chunk
                         filter_masks[i] |= 1 << index
             chunks = encoded

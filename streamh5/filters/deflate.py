@@ -71,7 +71,6 @@ class Deflate:
     filter_id: ClassVar[int] = 1
     name: ClassVar[str] = "deflate"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.level not in range(10):
@@ -87,7 +86,7 @@ class Deflate:
         """Set the filter up from the client values that the user gave."""
         if len(values) > 1:
             raise FilterError(f"gzip takes one level, not {values}", values=values)
-        return cls(*values)
+        return cls(*values)  # without a level the default one, which the file then names
 
     def __reduce__(self) -> tuple[type[Deflate], tuple[int]]:
         # A worker process chooses its own engine.

@@ -24,7 +24,6 @@ class Fletcher32:
     name: ClassVar[str] = "fletcher32"
     # H5Pset_fletcher32 adds it with H5Z_FLAG_MANDATORY.
     optional: ClassVar[bool] = False
-    reduces: ClassVar[bool] = False
     client_values: ClassVar[tuple[int, ...]] = ()
 
     def encode(self, chunk: Buffer) -> Buffer:

@@ -44,10 +44,9 @@ class Lz4:
         "HDF5 lz4 filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md"
     )
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if len(self.client_values) > 1 or self.block_nbytes > _MAX_BLOCK_NBYTES:
+        if len(self.client_values) != 1 or self.block_nbytes > _MAX_BLOCK_NBYTES:
             raise FilterError(
                 f"lz4 takes one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {self.client_values}",
                 values=self.client_values,
@@ -56,12 +55,12 @@ class Lz4:
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Lz4:
         """Set the filter up from the client values that the user gave."""
-        return cls(values)
+        return cls(values or (0,))
 
     @property
     def block_nbytes(self) -> int:
-        """Raw bytes a block."""
-        return (self.client_values[0] if self.client_values else 0) or _DEFAULT_BLOCK_NBYTES
+        """Raw bytes a block; 0 stands for the plugin's own size."""
+        return self.client_values[0] or _DEFAULT_BLOCK_NBYTES
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Compress one chunk block by block."""

@@ -30,7 +30,6 @@ class Lzf:
     filter_id: ClassVar[int] = 32000
     name: ClassVar[str] = "lzf"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         codec_package("imagecodecs", "lzf")

@@ -33,7 +33,6 @@ class Nbit:
     filter_id: ClassVar[int] = 5
     name: ClassVar[str] = "nbit"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = False
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Nbit:

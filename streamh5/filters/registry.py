@@ -28,8 +28,12 @@ __all__ = ["chain_from_keywords"]
 
 _COMPRESSIONS = tuple(known for known in KNOWN_FILTERS if known.is_compression)
 _BY_KEYWORD = {known.keyword: known for known in _COMPRESSIONS}
+_ALIASES = {"zlib": "gzip"}
+"""netCDF4-python's and zarr's word for the same stream."""
 _BY_NUMBER = {known.filter_id: known for known in _COMPRESSIONS}
 
+# Bitshuffle and Zstandard: a level of Zstandard below 0 is stored as its two's complement, as netCDF-C does.
+_TAKE_NEGATIVE_LEVELS = (32008, 32015)
 # h5py's DEFAULT_SZIP and its words for the masks.
 _DEFAULT_SZIP = ("nn", 8)
 _SZIP_METHODS = {"ec": ENTROPY_CODING, "nn": NEAREST_NEIGHBOR}
@@ -56,7 +60,7 @@ def chain_from_keywords(
     chunk_nbytes
         Raw size of one chunk in bytes.
     compression
-        "gzip", "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
+        "gzip" (also "zlib"), "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
         gzip (h5py's old form); the registered number of a filter; or a filter object such as
         hdf5plugin's, as it is or through ``**``.
     compression_opts
@@ -131,6 +135,8 @@ def wants_shuffle(compression: Any) -> bool:
     """
     if isinstance(compression, Mapping):
         compression = compression.get("compression")
+    if isinstance(compression, str):
+        compression = _ALIASES.get(compression, compression)
     number = _as_number(compression)
     if compression is True or (number is not None and number in range(10)):
         return compression is not None
@@ -164,6 +170,7 @@ def _compression_filter(compression: Any, options: Any, chunk: RawChunk) -> Filt
 
 
 def _from_name(name: str, options: Any, chunk: RawChunk) -> Filter:
+    name = _ALIASES.get(name, name)
     known = _BY_KEYWORD.get(name)
     if known is None:
         raise FilterError(f"compression {name!r} cannot be written; known are {_known()}", compression=name)
@@ -210,15 +217,16 @@ def _client_values(filter_id: int, options: Any) -> tuple[int, ...]:
     try:
         values = (number,) if number is not None else tuple(map(operator.index, options or ()))
     except TypeError:
-        values = (-1,)
-    if not all(0 <= value < 1 << 32 for value in values):
+        values = (-1 << 32,)
+    lowest = -1 << 31 if filter_id in _TAKE_NEGATIVE_LEVELS else 0
+    if not all(lowest <= value < 1 << 32 for value in values):
         raise FilterError(
             f"compression_opts of filter number {filter_id} must be unsigned 32-bit integers,"
             f" not {options!r}",
             filter_id=filter_id,
             compression_opts=options,
         )
-    return values
+    return tuple(value % (1 << 32) for value in values)
 
 
 def _unpack(filter_object: Mapping[str, Any]) -> tuple[int, Any]:

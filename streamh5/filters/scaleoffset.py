@@ -44,7 +44,6 @@ class ScaleOffset:
     filter_id: ClassVar[int] = 6
     name: ClassVar[str] = "scaleoffset"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = False
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> ScaleOffset:

@@ -31,7 +31,6 @@ class Shuffle:
     filter_id: ClassVar[int] = 2
     name: ClassVar[str] = "shuffle"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = False
 
     @property
     def client_values(self) -> tuple[int, ...]:

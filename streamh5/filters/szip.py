@@ -35,7 +35,6 @@ class Szip:
     filter_id: ClassVar[int] = 4
     name: ClassVar[str] = "szip"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         codec_package("imagecodecs", "szip")

@@ -48,7 +48,6 @@ class Zfp:
     filter_id: ClassVar[int] = 32013
     name: ClassVar[str] = "H5Z-ZFP-1.1.1 (ZFP-1.0.1)"
     optional: ClassVar[bool] = True
-    reduces: ClassVar[bool] = True
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Zfp:

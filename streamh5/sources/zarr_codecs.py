@@ -39,7 +39,7 @@ from streamh5.filters.fletcher32 import Fletcher32
 from streamh5.filters.lz4 import Lz4
 from streamh5.filters.raw_chunk import RawChunk
 from streamh5.filters.shuffle import Shuffle
-from streamh5.filters.zstd import Zstd
+from streamh5.filters.zstd import DEFAULT_LEVEL, Zstd
 
 if TYPE_CHECKING:
     from streamh5.filters import Buffer, Filter
@@ -243,11 +243,11 @@ def _filter(name: str, config: Config, raw: RawChunk) -> Filter:
                 level = config.get("level", 1)
                 return Deflate(level if level in range(10) else 6)
             case "zstd":
-                return Zstd((min(max(config.get("level", 3) or 3, 1), 22),))
+                return Zstd.from_level(config.get("level", DEFAULT_LEVEL))
             case "bz2":
                 return Bzip2((config.get("level", 1),))
             case "lz4":
-                return Lz4(())
+                return Lz4()
             case "blosc":
                 shuffle = _BLOSC_SHUFFLES.get(config["shuffle"], 2 if raw.dtype.itemsize == 1 else 1)
                 codec = _BLOSC_CODECS.index(config["cname"])

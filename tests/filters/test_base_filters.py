@@ -111,26 +111,33 @@ def test_fletcher32_of_any_bytes_is_accepted_by_h5py(check: Check, data: bytes) 
     check(np.frombuffer(data, np.uint8)[np.newaxis], fletcher32=True)
 
 
-def test_deflate_of_noise_is_skipped_with_its_mask_bit(check: Check) -> None:
-    rows = np.random.default_rng(1).integers(0, 256, (4, 4096), np.uint8).view("<u4")
-    rows[2] = 5
-    judged = check(rows, compression="gzip", shuffle=True, fletcher32=True)
-    masks = judged.encoded.filter_masks
-    assert masks is not None
-    assert masks.tolist() == [2, 2, 0, 2]
-    assert judged.encoded.stored_nbytes.tolist()[::3] == [4100, 4100]
-
-
-def test_deflate_that_always_shrinks_has_no_masks(check: Check) -> None:
-    assert check(np.zeros((4, 4096), "u1"), compression="gzip").encoded.filter_masks is None
+@pytest.mark.parametrize("level", range(10))
+@pytest.mark.parametrize("n_elements", [1, 3, 1024, 300_000])
+def test_deflate_of_noise_is_never_skipped_and_grows_by_stored_blocks(
+    check: Check, level: int, n_elements: int
+) -> None:
+    rows = np.random.default_rng(1).integers(0, 1 << 32, (3, n_elements), "<u4")
+    judged = check(rows, compression="gzip", compression_opts=level, shuffle=True)
+    assert judged.encoded.filter_masks is None
+    for row, stored in zip(rows, judged.encoded.buffers, strict=True):
+        assert zlib.decompress(bytes(stored)) == bytes(Shuffle(4).encode(row.view(np.uint8)))
+        assert len(stored) <= row.nbytes * 1.0002 + 16
 
 
 @pytest.mark.parametrize("nbytes", [10, 11, 12])
 def test_deflate_around_its_break_even_size_is_read_by_h5py(check: Check, nbytes: int) -> None:
-    judged = check(np.zeros((1, nbytes), np.uint8), compression="gzip")
-    assert judged.encoded.stored_nbytes[0] <= nbytes
-    if judged.encoded.filter_masks is not None:
-        assert judged.encoded.stored_nbytes[0] == nbytes
+    assert check(np.zeros((1, nbytes), np.uint8), compression="gzip").encoded.filter_masks is None
+
+
+def test_chunk_that_outgrows_what_hdf5_records_skips_the_filter(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamh5.filters.chain.MAX_CHUNK_NBYTES", 4096)
+    rows = np.random.default_rng(1).integers(0, 256, (3, 4096), np.uint8)
+    rows[1] = 7
+    masks = check(rows, compression="gzip", shuffle=True).encoded.filter_masks
+    assert masks is not None
+    assert masks.tolist() == [2, 0, 2]
 
 
 @pytest.mark.parametrize("level", range(10))

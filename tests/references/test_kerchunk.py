@@ -16,6 +16,7 @@ from dask.delayed import delayed
 
 import streamh5
 from streamh5.errors import ReferencesError
+from streamh5.filters.shuffle import Shuffle
 from tests.references.opened import chunks, kerchunk_references, metadata, open_with_zarr
 from tests.written import DTYPES, values, write
 
@@ -187,13 +188,32 @@ def test_packed_compounds_are_read_by_zarr_and_others_are_refused(tmp_path: Path
     assert open_with_zarr(found.to_kerchunk(skip=True), "packed").tobytes() == data.tobytes()
 
 
+@pytest.mark.parametrize("compression", ["gzip", "bzip2", "blosc", "zstd"])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("n_columns", [1, 1000, 300_000])
+def test_noise_that_does_not_compress_is_read_by_zarr(
+    compression: str, shuffle: bool, n_columns: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.h5"
+    data = np.random.default_rng(1).integers(0, 1 << 32, (4, n_columns), "<u4")
+    with streamh5.File(path, "x") as file:
+        file.create_dataset("x", data=data, chunks=(1, n_columns), compression=compression, shuffle=shuffle)
+    assert file.summary is not None
+    references = assert_same_references(file.summary, path)
+    np.testing.assert_array_equal(open_with_zarr({"version": 1, "refs": references}, "x"), data)
+    if compression != "bzip2":  # kerchunk does not know it
+        theirs = kerchunk_references(path)
+        np.testing.assert_array_equal(open_with_zarr(theirs, "x"), data)
+
+
 @pytest.mark.parametrize("where", ["write", "file"])
 def test_chunks_that_skipped_a_filter_are_refused_with_their_number(where: str, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     data = smooth((40, 1000), "<u1")
-    data[:10] = np.frombuffer(np.random.default_rng(1).bytes(10_000), "u1").reshape(10, 1000)
     with streamh5.File(path, "x") as file:
-        file.create_dataset("g/x", data=data, chunks=(5, 1000), compression="gzip")
+        dataset = file.create_dataset("g/x", data=data, chunks=(5, 1000), compression="gzip")
+        for first in (0, 5):
+            dataset.write_direct_chunk((first, 0), data[first : first + 5].tobytes(), filter_mask=1)
     with h5py.File(path, "r") as read:
         masks = [read["g/x"].id.get_chunk_info(i).filter_mask for i in range(8)]
     assert masks == [1, 1, 0, 0, 0, 0, 0, 0]
@@ -211,7 +231,11 @@ def test_filter_that_every_chunk_skipped_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     data = np.frombuffer(np.random.default_rng(1).bytes(8000), "<u2").reshape(4, 1000)
     with streamh5.File(path, "x") as file:
-        file.create_dataset("x", data=data, chunks=(1, 1000), compression="gzip", shuffle=True)
+        dataset = file.create_dataset(
+            "x", data.shape, "<u2", chunks=(1, 1000), compression="gzip", shuffle=True
+        )
+        for i, row in enumerate(data):
+            dataset.write_direct_chunk((i, 0), bytes(Shuffle(2).encode(row.view(np.uint8))), filter_mask=2)
     assert file.summary is not None
     references = assert_same_references(file.summary, path)
     assert metadata(references)["x/.zarray"]["filters"] == [{"id": "shuffle", "elementsize": 2}]

@@ -93,7 +93,7 @@ def test_filter_of_hdf5plugin_is_written_as_h5py_writes_it(kind: str, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LOSSLESS if kind not in ("scaleoffset", "szip")])
-def test_noise_is_kept_whatever_filter_is_skipped(kind: str, tmp_path: Path) -> None:
+def test_noise_is_kept_by_filters_that_are_never_skipped(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     data = np.concatenate(
         [values("<i4", (64, 32), seed=5), sample((64, 32)), values("<i4", (64, 32), seed=6)]
@@ -105,11 +105,8 @@ def test_noise_is_kept_whatever_filter_is_skipped(kind: str, tmp_path: Path) -> 
     with h5py.File(path) as found:
         for i in range(found["x"].id.get_num_chunks()):
             info = found["x"].id.get_chunk_info(i)
-            assert info.size <= 64 * 16 * 4 * 1.02 + 200
-    if kind in ("gzip", "bzip2"):
-        masks = columns(file, "/x").filter_masks
-        assert masks is not None
-        assert masks.tolist() == [1, 1, 0, 0, 1, 1]
+            assert info.size <= 64 * 16 * 4 * 1.05 + 600
+            assert info.filter_mask == 0
 
 
 @pytest.mark.parametrize(
