@@ -156,9 +156,12 @@ def define_dimensions(
     variables: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]],
     *,
     unlimited: Iterable[str] = (),
+    declared: Mapping[str, int] | None = None,
     first: int,
 ) -> None:
     """Define the dimensions of `variables` in `group`, but for those that a parent has in the same length.
+
+    A variable may have one dimension several times, as a covariance matrix has.
 
     Parameters
     ----------
@@ -167,36 +170,32 @@ def define_dimensions(
     variables
         Names and lengths of the dimensions of each variable, by its name.
     unlimited
-        Names of unlimited dimensions; they come first.
+        Names of unlimited dimensions; they come first where no order is declared.
+    declared
+        Lengths of all dimensions by name, in their order, those that no variable uses included.
     first
         Number of the first dimension.
 
     Raises
     ------
     ShapeError
-        A dimension has two lengths, or occurs twice in a variable.
+        A dimension has two lengths.
     PathError
         A name that netCDF forbids.
     """
-    lengths: dict[str, int] = {}
+    lengths = dict(declared or {})
     for name, (dims, shape) in variables.items():
         netcdf_name(name, "variable", group.path)
-        if len(set(dims)) != len(dims):
-            raise ShapeError(
-                f"variable {group.member(name)} has a dimension twice: {dims}; rename one of them, netCDF readers "
-                "cannot tell them apart",
-                dims=dims,
-            )
         for dim, length in zip(dims, shape, strict=True):
             netcdf_name(dim, f"dimension of variable {name!r}", group.path)
             if lengths.setdefault(dim, length) != length:
                 raise ShapeError(
                     f"variable {group.member(name)}: dimension {dim!r} has the length {length:,} here and "
-                    f"{lengths[dim]:,} in another variable; rename one of them",
+                    f"{lengths[dim]:,} elsewhere; rename one of them",
                     dimension=dim,
                 )
     first_ones = [name for name in unlimited if name in lengths]
-    for name in dict.fromkeys([*first_ones, *lengths]):
+    for name in dict.fromkeys([*(declared or first_ones), *lengths]):
         inherited = group.parent.find(name) if group.parent is not None else None
         is_unlimited = name in first_ones
         if inherited is not None and inherited.length == lengths[name] and not is_unlimited:

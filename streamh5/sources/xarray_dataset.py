@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from streamh5.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
+from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
 from streamh5.plan.attribute_spec import AttributeSpec
-from streamh5.plan.chunk_shape import auto_chunks
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.memory import MemorySink
-from streamh5.sources.dask_blocks import block_layout, limit_workers, realigned
+from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Target, Write, check_scheduler
 from streamh5.sources.netcdf4 import (
     NetcdfGroup,
@@ -32,9 +31,9 @@ from streamh5.sources.netcdf4 import (
 )
 from streamh5.sources.netcdf4_attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
 from streamh5.sources.netcdf4_existing import ExistingNetcdf, read_existing_netcdf
+from streamh5.sources.netcdf4_storage import default_fill, plan_target
 from streamh5.sources.netcdf_encoding import Storage, read_encoding, read_filters
 from streamh5.sources.xarray_encoding import (
-    EncodedDataset,
     Node,
     dataset_nodes,
     encode_node,
@@ -53,29 +52,11 @@ if TYPE_CHECKING:
 
 __all__ = ["to_netcdf"]
 
-DEFAULT_FILLVALUES: dict[str, Any] = {
-    "S1": b"\0",
-    "i1": -127,
-    "u1": 255,
-    "i2": -32767,
-    "u2": 65535,
-    "i4": -2147483647,
-    "u4": 4294967295,
-    "i8": -9223372036854775806,
-    "u8": 18446744073709551614,
-    "f4": 9.9692099683868690e36,
-    "f8": 9.9692099683868690e36,
-}
-"""``NC_FILL_CHAR`` ... ``NC_FILL_DOUBLE`` of netcdf.h: what was never written reads as."""
-
-MIN_RECORDS = 512
-"""Chunk extent of a short coordinate along an unlimited dimension, so that it can grow (4 KiB of float64)."""
-
 COMPUTE_KEYWORDS = frozenset({"num_workers", "optimize_graph", "pool", "scheduler", "traverse"})
 
 
 def to_netcdf(
-    data: xr.Dataset | xr.DataArray | xr.DataTree | EncodedDataset,
+    data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: str | os.PathLike[str] | None = None,
     mode: str = "w",
     format: str | None = None,
@@ -315,9 +296,9 @@ def _plan_variable(
     array, dtype = _typed(variable, path, storage)
     is_text = dtype.kind == "U"
     if fill is None and not is_text:
-        fill = DEFAULT_FILLVALUES[f"{dtype.kind}{dtype.itemsize}"]
+        fill = default_fill(dtype)
     maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
-    target = _plan_target(
+    target = plan_target(
         path, array, dtype, storage, maxshape, None if is_text else fill, libver=libver, resume_key=resume_key
     )
     specs = [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
@@ -369,61 +350,6 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
         )
     wanted = element.newbyteorder(storage.byteorder)  # type: ignore[arg-type]
     return data if element == wanted else data.astype(wanted), wanted
-
-
-def _plan_target(
-    path: str,
-    array: Any,
-    dtype: np.dtype[Any],
-    storage: Storage,
-    maxshape: tuple[int | None, ...],
-    fillvalue: Any,
-    *,
-    libver: str,
-    resume_key: str | None,
-) -> Target:
-    is_streamed = isinstance(array, da.Array)
-    if storage.contiguous and is_streamed and array.ndim:
-        raise SpecError(
-            f"variable {path}: contiguous=True is for data in memory, and this is a dask array; leave contiguous "
-            "out, or load the variable first",
-            path=path,
-        )
-    chunks: Any = storage.chunks if array.ndim else None
-    if is_streamed:
-        blocks, chunks = block_layout(path, array, "auto" if chunks is None else chunks, maxshape)
-        array = realigned(path, array, blocks)
-    elif array.ndim and chunks is None and (storage.has_filters or None in maxshape):
-        chunks = _record_chunks(array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
-    has_chunks = chunks is not None
-    spec, chain = plan_dataset(
-        path,
-        shape=array.shape,
-        dtype=dtype,
-        chunks=chunks,
-        maxshape=maxshape if None in maxshape else None,
-        compression=storage.compression if has_chunks else None,
-        compression_opts=storage.compression_opts if has_chunks else None,
-        shuffle=storage.shuffle if has_chunks else None,
-        fletcher32=storage.fletcher32 if has_chunks else None,
-        fillvalue=fillvalue,
-        track_order=True,
-        libver=libver,
-        whole=True,
-    )
-    if not has_chunks:
-        spec = replace(spec, chunks=None)
-    source = array.name if is_streamed and resume_key is None else resume_key
-    return Target(spec, chain, array, source)
-
-
-def _record_chunks(
-    shape: tuple[int, ...], maxshape: tuple[int | None, ...], itemsize: int
-) -> tuple[int, ...]:
-    """Chunk shape of data in memory: all of it, within `auto_chunks`; room to grow for a short vector."""
-    if len(shape) == 1 and maxshape[0] is None:
-        shape = (max(shape[0], MIN_RECORDS),)
-    return auto_chunks(shape, itemsize)
 
 
 def _fill_attribute(fill: Any, target: Target, path: str) -> AttributeSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
@@ -16,7 +16,7 @@ from streamh5.plan.object_path import join_path, split_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["EncodedDataset", "Node", "dataset_nodes", "encode_node", "streamed_nbytes"]
+__all__ = ["Node", "dataset_nodes", "encode_node", "streamed_nbytes"]
 
 STREAMED_NBYTES = 16 << 20
 """Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
@@ -47,22 +47,12 @@ class Node:
         Encodings that were asked for, by variable.
     unlimited
         Names of unlimited dimensions.
-    is_encoded
-        Whether it is stored as it is.
     """
 
     path: str
     dataset: xr.Dataset
     encoding: Mapping[Any, Mapping[str, Any]]
     unlimited: tuple[str, ...]
-    is_encoded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedDataset:
-    """A dataset as a file stores it, read with ``decode_cf=False``: xarray's encoders do not see it."""
-
-    dataset: xr.Dataset
 
 
 def dataset_nodes(
@@ -79,8 +69,6 @@ def dataset_nodes(
     """
     import xarray as xr
 
-    if isinstance(data, EncodedDataset):
-        return [replace(_node(path, data.dataset, encoding or {}, unlimited_dims), is_encoded=True)]
     if isinstance(data, xr.DataTree):
         return _tree_nodes(data, path, encoding or {}, unlimited_dims or {}, write_inherited_coords)
     if isinstance(data, xr.DataArray):
@@ -128,18 +116,12 @@ def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], di
     from xarray import conventions
 
     variables: dict[Any, xr.Variable]
-    if node.is_encoded:
-        variables = {name: one.copy(deep=False) for name, one in node.dataset.variables.items()}
-        attributes = dict(node.dataset.attrs)
-    else:
-        variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
+    variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
     for name, given in node.encoding.items():
         variables[name].encoding = dict(given)
     explicit = frozenset(_variable_name(name) for name in node.encoding)
     for name, variable in variables.items():
         variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
-    if node.is_encoded:
-        return variables, attributes, explicit
     try:
         encoded, attributes = _encoder().encode(variables, attributes)
     except (TypeError, ValueError, OverflowError) as error:
@@ -197,7 +179,8 @@ def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> x
         room = max(1, STREAMED_NBYTES // (math.prod(block) * itemsize))
         needed = -(-variable.shape[axis] // block[axis])
         block[axis] *= min(room, needed)
-    return variable.chunk(dict(zip(variable.dims, block, strict=True)))
+    # where a dimension occurs twice, the smaller block counts: the first, as blocks grow from the last axis on
+    return variable.chunk(dict(reversed(list(zip(variable.dims, block, strict=True)))))
 
 
 def _array_dataset(array: xr.DataArray) -> xr.Dataset:

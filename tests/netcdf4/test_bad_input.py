@@ -159,12 +159,6 @@ def test_dimension_of_two_lengths_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path, dataset, ShapeError, "/word.*'string2'.*2.*4")
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
-def test_dimension_twice_in_a_variable_is_refused(tmp_path: Path) -> None:
-    dataset = xr.Dataset({"temp": (("x", "x"), da.zeros((6, 6), chunks=3))})
-    refuse(tmp_path, dataset, ShapeError, "/temp.*twice")
-
-
 def test_dimension_with_the_name_of_a_group_is_refused(tmp_path: Path) -> None:
     tree = xr.DataTree.from_dict({"/": xr.Dataset({"a": ("x", [1, 2])}), "/x": xr.Dataset({"b": 1})})
     refuse(tmp_path, tree, PathError, "/x is a group")

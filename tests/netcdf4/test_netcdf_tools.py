@@ -197,3 +197,36 @@ def test_creation_order_is_tracked_everywhere(path: Path) -> None:
         assert file["/"].id.get_create_plist().get_link_creation_order() == tracked
         for name in file:
             assert file[name].id.get_create_plist().get_attr_creation_order() == tracked
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+@pytest.mark.parametrize("n", [3, 1500], ids=["whole", "in blocks"])
+def test_variable_with_a_dimension_twice_is_that_of_netcdf_c(n: int, tmp_path: Path) -> None:
+    values = np.arange(n * n, dtype="f8").reshape(n, n)
+    dataset = xr.Dataset(
+        {
+            "cov": (("n", "n"), values),
+            "deep": (("n", "m", "n"), np.ones((n, 2, n), "i1")),
+            "m": (("m", "m"), np.eye(2)),
+        },
+        coords={"n": np.arange(n)},
+    )
+    (tmp_path / "theirs").mkdir()
+    dataset.to_netcdf(tmp_path / "theirs" / "a.nc", engine="netcdf4")
+    dataset.streamh5.to_netcdf(tmp_path / "a.nc")
+    assert run("ncdump", tmp_path / "a.nc") == run("ncdump", tmp_path / "theirs" / "a.nc")
+    for engine in ("netcdf4", "h5netcdf"):
+        with (
+            xr.open_dataset(tmp_path / "a.nc", engine=engine) as found,
+            xr.open_dataset(tmp_path / "theirs" / "a.nc", engine=engine) as expected,
+        ):
+            xr.testing.assert_identical(found.load(), expected.load())
+    with h5py.File(tmp_path / "a.nc") as ours, h5py.File(tmp_path / "theirs" / "a.nc") as theirs:
+        for name in ("cov", "deep", "m"):
+            coordinates = "_Netcdf4Coordinates"
+            assert ours[name].attrs[coordinates].tolist() == theirs[name].attrs[coordinates].tolist()
+        uses = [
+            [(file[ref].name, axis) for ref, axis in file["n"].attrs["REFERENCE_LIST"]]
+            for file in (ours, theirs)
+        ]
+        assert sorted(uses[0]) == sorted(uses[1])

@@ -114,14 +114,12 @@ def named(folder: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arrays", "error", "reason"),
     [
-        ({"x": ((4,), "f4", ("a",)), "y": ((4,), "f4", None)}, SpecError, "/y: its dimensions .* no names"),
-        ({"x": ((4,), "c8", ("a",))}, DatatypeError, "/x: netCDF-4 has no type for dtype complex64"),
         (
             {"x": ((4,), "f4", ("a",)), "y": ((5,), "f4", ("a",))},
             ShapeError,
             "/y: dimension 'a' has the length 5",
         ),
-        ({"x": ((4, 4), "f4", ("a", "a"))}, ShapeError, "/x has a dimension twice"),
+        ({"x": ((4, 5), "f4", ("a", "a"))}, ShapeError, "/x: dimension 'a' has the length 5 here and 4"),
         ({"x ": ((4,), "f4", ("a",))}, PathError, "netCDF forbids the name 'x '"),
     ],
 )
@@ -153,3 +151,71 @@ def test_single_array_with_netcdf_becomes_a_variable(tmp_path: Path) -> None:
     with xr.open_dataset(tmp_path / "x.nc", group="group", engine="h5netcdf") as found:
         assert found.x.dims == ("a",)
         assert (found.x == 3).all()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_square_variable_and_fixed_bytes_stay_netcdf(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "x.zarr")
+    words = np.array([b"abc", b"d", b""], "S3")
+    for name, data, dims in (
+        ("n", np.arange(3.0), ("n",)),
+        ("cov", np.eye(3), ("n", "n")),
+        ("words", words, ("n",)),
+        ("table", np.tile(words, (4, 1)), ("m", "n")),
+        ("half", np.array([0.5, 1, np.nan], "f2"), ("n",)),
+    ):
+        root.create_array(name, data=data, chunks=(2,) * data.ndim, dimension_names=dims)
+    root["n"].attrs.update({"matrix": [[1, 2], [3, 4]], "units": "m"})
+    done = streamh5.from_zarr(tmp_path / "x.zarr", tmp_path / "x.nc", netcdf=True, progress=False)
+    assert (done.format, done.notes) == ("netCDF-4", ())
+    for engine in ("netcdf4", "h5netcdf"):
+        with xr.open_dataset(tmp_path / "x.nc", engine=engine) as found:
+            assert found.cov.dims == ("n", "n")
+            assert np.array_equal(found.cov.variable.values, np.eye(3))
+            assert found.words.dtype == words.dtype
+            assert np.array_equal(found.words, words)
+            assert np.array_equal(found.table, np.tile(words, (4, 1)))
+            assert found.half.values.tobytes() == np.array([0.5, 1, np.nan], "f4").tobytes()
+            assert found.n.attrs == {"matrix": "[[1, 2], [3, 4]]", "units": "m"}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "reason"),
+    [
+        ({"y": ((3, 5), "f4", None)}, SpecError, "/y: not all of its dimensions"),
+        ({"y": ((3, 5), "f4", ("n", None))}, SpecError, "/y: not all of its dimensions"),
+        ({"y": ((3,), "c8", ("n",))}, DatatypeError, "/y: netCDF-4 has no type for dtype complex64"),
+        ({"y": ((3,), "M8[s]", ("n",))}, DatatypeError, "/y: netCDF-4 has no type for dtype datetime64"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:WARNING. variable 'y' has unsupported datatype")
+def test_array_that_netcdf_has_no_form_for_leaves_the_others_their_dimensions(
+    arrays: dict[str, Any], error: type[Exception], reason: str, tmp_path: Path
+) -> None:
+    netcdf4 = pytest.importorskip("netCDF4")
+    source = named(tmp_path, x=((3,), "f4", ("n",)), n=((3,), "f8", ("n",)), **arrays)
+    done = streamh5.from_zarr(source, tmp_path / "x.nc", progress=False)
+    assert done.format == "netCDF-4"
+    (note,) = done.notes
+    assert note.startswith("/y: ")
+    with netcdf4.Dataset(tmp_path / "x.nc") as file:
+        assert file["x"].dimensions == ("n",)
+        assert len(file.dimensions["n"]) == 3
+    with h5py.File(tmp_path / "x.nc") as file:
+        assert [scale[0].shape for scale in file["y"].dims] == [(n,) for n in file["y"].shape]
+    with pytest.raises(error, match=reason):
+        streamh5.from_zarr(source, tmp_path / "y.nc", netcdf=True, progress=False)
+
+
+@pytest.mark.parametrize("fill", [1e9, -1.5])
+def test_fill_value_that_the_dtype_cannot_hold_stays_an_attribute(fill: Any, tmp_path: Path) -> None:
+    netcdf4 = pytest.importorskip("netCDF4")
+    root = zarr.create_group(tmp_path / "x.zarr")
+    one = root.create_array("i", data=np.arange(3, dtype="i2"), dimension_names=("n",))
+    one.attrs["_FillValue"] = fill
+    done = streamh5.from_zarr(tmp_path / "x.zarr", tmp_path / "x.nc", progress=False)
+    assert [note.partition(" is ")[0] for note in done.notes] == [f"/i: its _FillValue {fill!r}"]
+    with netcdf4.Dataset(tmp_path / "x.nc") as file:
+        file.set_auto_mask(False)
+        assert file["i"].getncattr("_FillValue") == fill
+        assert file["i"][:].tolist() == [0, 1, 2]
