@@ -128,7 +128,7 @@ class Journal:
         Kinds and payloads of the G, T, D and L entries by path, the first of each, in their order: a path may lead
         through a link that was made before.
     attributes
-        Payloads of the last A entry for each path and name.
+        Payloads of the last A entry for each path and name that is there, in the order of creation.
     front
         Payload of the F entry; None when no data was written.
     regions
@@ -288,6 +288,8 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         if facts["number"] != len(journal.datasets):
             raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
         journal.datasets.append(facts)
+    elif kind == "A" and facts["datatype"] is None:
+        journal.attributes.pop((_path(facts), facts["name"]), None)
     elif kind == "A":
         journal.attributes[_path(facts), facts["name"]] = facts
     elif kind == "F":

@@ -221,9 +221,8 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
         node = find(engine.root, path)
         if not isinstance(node, Node):
             raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
-        if facts["datatype"] is not None:
-            attribute = attribute_from_facts(facts)
-            engine.set_attribute(node, replace(attribute, data=_known(engine, attribute.data)))
+        attribute = attribute_from_facts(facts)
+        engine.set_attribute(node, replace(attribute, data=_known(engine, attribute.data)))
     without_value: set[str] = set()
     for path, number in numbers.items():
         pieces, node = journal.values.get(number), find(engine.root, path)
