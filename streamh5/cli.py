@@ -10,7 +10,6 @@ Exit status: 0 done, 1 the command found something wrong, 2 an error of ours or 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
 import json
 import os
@@ -133,6 +132,7 @@ def _verify(commands: Commands) -> None:
     parser.add_argument(
         "--no-h5py", action="store_true", help="do not show the file to h5py: for hostile files"
     )
+    _add_safe(parser)
     parser.add_argument("--jobs", type=_n_jobs, metavar="N", help="threads (default: one a processor)")
 
     def run(arguments: argparse.Namespace) -> int:
@@ -143,6 +143,7 @@ def _verify(commands: Commands) -> None:
             data=not arguments.no_data,
             jobs=arguments.jobs,
             with_h5py=not arguments.no_h5py,
+            safe=arguments.safe,
         )
         _show(json.dumps(report.to_dict(), indent=2) if arguments.json else repr(report))
         if report.damaged:
@@ -170,6 +171,14 @@ def _inspect(commands: Commands) -> None:
         return 0
 
     parser.set_defaults(run=run)
+
+
+def _add_safe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--safe",
+        action="store_true",
+        help="let the HDF5 library read in a child process: for files that are not trusted",
+    )
 
 
 def _drop_output() -> None:
@@ -208,7 +217,7 @@ def _salvage(commands: Commands) -> None:
 
     def run(arguments: argparse.Namespace) -> int:
         summary = streamh5.salvage(arguments.partial, output=arguments.output)
-        print(json.dumps(summary.facts()) if arguments.json else summary)
+        print(json.dumps(summary.to_dict()) if arguments.json else summary)
         return 0
 
     parser.set_defaults(run=run)
@@ -237,7 +246,7 @@ def _filters(commands: Commands) -> None:
 
         found = available(measure=not arguments.no_speed)
         if arguments.json:
-            _show(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
+            _show(json.dumps([one.to_dict() for one in found], indent=2))
             return 0
         _show(f"{'number':>6}  {'name':<12}{'MB/s':>8}{'ratio':>8}  note")
         for one in found:
@@ -276,9 +285,14 @@ def _references(commands: Commands) -> None:
         "--skip", action="store_true", help="leave out datasets that they cannot express, and say which"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    _add_safe(parser)
 
     def run(arguments: argparse.Namespace) -> int:
-        found = streamh5.read_references(arguments.file, url=arguments.url)
+        if arguments.output is None and arguments.format == "parquet":
+            raise SpecError(
+                "references --format parquet writes a directory of files; name it: --output OUT.parquet"
+            )
+        found = streamh5.read_references(arguments.file, url=arguments.url, safe=arguments.safe)
         made = found.to_kerchunk(
             arguments.output,
             format=arguments.format,
@@ -325,6 +339,7 @@ def _convert(commands: Commands) -> None:
         "--skip-unsupported", action="store_true", help="leave out what an HDF5 file of ours cannot hold"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    _add_safe(parser)
     parser.add_argument("--verbose", action="store_true", help="say of each array how it came over, and why")
     parser.add_argument("--json", action="store_true", help="print all that as JSON")
 
@@ -338,10 +353,11 @@ def _convert(commands: Commands) -> None:
             verify=arguments.verify,
             skip_unsupported=arguments.skip_unsupported,
             overwrite=arguments.overwrite,
+            safe=arguments.safe,
             **_compression(arguments.compression),
         )
         if arguments.json:
-            print(json.dumps(done.facts(), indent=2))
+            print(json.dumps(done.to_dict(), indent=2))
             return 0
         _show(repr(done))
         _show(done.explain() if arguments.verbose else "\n".join(done.notes))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamh5.child_process import call_in_child
 from streamh5.errors import SourceError, SourceMissingError, SpecError
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.hdf5_file import from_hdf5
@@ -43,6 +45,7 @@ def convert(
     libver: str = "v110",
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
+    safe: bool = False,
 ) -> Conversion:
     """Write a zarr store, an HDF5 or netCDF file or a ``.npy`` file as one HDF5 file.
 
@@ -73,6 +76,8 @@ def convert(
         Leave out objects of an HDF5 file that cannot be carried over; the notes name them.
     overwrite, sync, libver, max_memory, progress
         As for `to_fixed_h5`.
+    safe
+        Convert in a child process: for sources that are not trusted, as the HDF5 library may end by them.
 
     Returns
     -------
@@ -84,11 +89,15 @@ def convert(
         There is no such source.
     SourceError
         It is of none of these kinds, or an object in it cannot be carried over.
+        With `safe` also: the child process has ended. It leaves what any interrupted write leaves.
     SpecError, DatatypeError, LimitError
         Something that cannot be written as asked; the message names the array.
     SinkError
         The destination.
     """
+    asked = {**locals()}
+    if asked.pop("safe"):
+        return _in_child(**asked)
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     request.check()
     check_destination(source, path)
@@ -111,6 +120,25 @@ def convert(
     if kind == "netcdf":
         return from_netcdf_classic(source, path, request, **common)
     return from_hdf5(source, path, request, skip_unsupported=skip_unsupported, **common)
+
+
+def _in_child(source: object, **asked: Any) -> Conversion:
+    def died(how: str) -> SourceError:
+        return SourceError(
+            f"{source}: the conversion ended by {how} in a child process: the source is damaged, made to harm, or "
+            "needs more memory than there is",
+            source=str(source),
+            signal=how,
+        )
+
+    done: Conversion = call_in_child(_convert, source, died=died, **asked)
+    return done
+
+
+def _convert(source: Any, **asked: Any) -> Conversion:
+    """Convert and return what can be sent to another process: not the tree of the file."""
+    done = convert(source, **asked)
+    return replace(done, summary=replace(done.summary, tree=None))
 
 
 def _kind(source: str | os.PathLike[str]) -> str:

@@ -97,6 +97,10 @@ class DatasetInspection:
         """Bytes of the array for each stored byte; None where nothing is stored."""
         return self.nbytes / self.stored_nbytes if self.stored_nbytes else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class GroupInspection:
@@ -106,6 +110,10 @@ class GroupInspection:
     header_address: int
     n_links: int
     n_attributes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

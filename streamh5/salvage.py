@@ -78,6 +78,10 @@ class SalvagedDataset:
     n_rows: int | None
     has_value: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class SalvageSummary:
@@ -88,8 +92,8 @@ class SalvageSummary:
     file_nbytes: int
     datasets: tuple[SalvagedDataset, ...]
 
-    def facts(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:

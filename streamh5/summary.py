@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.plan.index_choice import choose_index
@@ -58,6 +58,10 @@ class DatasetSummary:
     def ratio(self) -> float:
         """Bytes of the array for each stored byte; nan when nothing is stored."""
         return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self) | {"dtype": str(self.dtype)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,17 @@ class WriteSummary:
     def nbytes_per_second(self) -> float:
         """Bytes of the arrays for each second."""
         return self.nbytes / self.seconds if self.seconds else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the tree as dicts, lists and numbers, for JSON."""
+        return {
+            "path": self.path,
+            "nbytes": self.nbytes,
+            "stored_nbytes": self.stored_nbytes,
+            "file_nbytes": self.file_nbytes,
+            "seconds": self.seconds,
+            "datasets": [dataset.to_dict() for dataset in self.datasets],
+        }
 
     def references(self, *, url: str | None = None) -> FileReferences:
         """Return references to the chunks of the file, made of the chunk map of the write.

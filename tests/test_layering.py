@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "progress": frozenset(),
     "memory_size": frozenset({"errors"}),
+    "child_process": frozenset({"errors"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
@@ -40,9 +41,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "recovery": frozenset({"errors", "format", "plan", "engine", "journal", "journal_facts"}),
     "salvage": frozenset({"errors", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
     | {"recovery", "journal_values"},
-    "references": frozenset({"errors", "format", "plan", "reader"}),
+    "references": frozenset({"errors", "child_process", "format", "plan", "reader"}),
     "summary": frozenset({"errors", "plan", "references"}),
-    "verification": frozenset({"errors", "progress", "format", "reader", "summary"}),
+    "verification": frozenset({"errors", "progress", "child_process", "format", "reader", "summary"}),
     "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
     "existing_file": frozenset({"errors", "format", "plan", "reader"}),
@@ -103,7 +104,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
         | {"existing_file", "session", "attributes", "dataset", "group", "file"}
     ),
-    "convert": frozenset({"errors", "memory_size", "sinks", "sources"}),
+    "convert": frozenset({"errors", "child_process", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "cli": EVERYTHING,

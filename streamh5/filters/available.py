@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,10 @@ class AvailableFilter:
     note: str = ""
     mb_per_s: float | None = None
     ratio: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
 
 
 def available(*, measure: bool = False) -> list[AvailableFilter]:

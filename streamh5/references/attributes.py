@@ -11,7 +11,7 @@ from streamh5.plan.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HIDDEN", "json_attributes", "text"]
+__all__ = ["HIDDEN", "OF_REFERENCES", "is_reference", "json_attributes", "text"]
 
 HIDDEN = frozenset(
     {
@@ -28,6 +28,9 @@ HIDDEN = frozenset(
 )
 """What readers of HDF5 need, not people; ``_FillValue`` is zarr's ``fill_value``."""
 
+OF_REFERENCES = frozenset({"DIMENSION_LIST", "REFERENCE_LIST"})
+"""Those of them that hold references to objects."""
+
 
 def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Turn attributes into JSON values; those that refer to objects of the file are left out.
@@ -37,7 +40,7 @@ def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {}
     for name, value in attributes.items():
-        if name not in HIDDEN and not _is_reference(value):
+        if name not in HIDDEN and not is_reference(value):
             found[name] = _json_value(value)
     return found
 
@@ -49,18 +52,35 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _is_reference(value: Any) -> bool:
+def is_reference(value: Any) -> bool:
+    """Whether a value refers to objects of the file, or has members that do."""
     if isinstance(value, (list, tuple)) and value:
-        return _is_reference(value[0])
-    metadata = getattr(getattr(value, "dtype", None), "metadata", None) or {}
+        return is_reference(value[0])
     names = ("Reference", "RegionReference")
-    return isinstance(value, Reference) or type(value).__name__ in names or "ref" in metadata
+    return (
+        isinstance(value, Reference)
+        or type(value).__name__ in names
+        or _refers(getattr(value, "dtype", None))
+    )
+
+
+def _refers(dtype: Any) -> bool:
+    if not isinstance(dtype, np.dtype):
+        return False
+    if dtype.names is not None:
+        return any(_refers(dtype[name]) for name in dtype.names)
+    metadata: Mapping[str, Any] = dtype.metadata or {}
+    return (
+        "ref" in metadata
+        or _refers(metadata.get("vlen"))
+        or (dtype.subdtype is not None and _refers(dtype.base))
+    )
 
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, (str, bytes)):
         return text(value)
-    if getattr(value, "shape", ()) is None:  # h5py.Empty, a null dataspace
+    if getattr(value, "shape", ()) is None:  # a null dataspace
         return ""
     array = np.asarray(value)
     if array.dtype.kind == "S":

@@ -43,6 +43,16 @@ class ChunkManifest:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
+        return {
+            "url": self.url,
+            "grid": list(self.grid),
+            "numbers": self.numbers.tolist(),
+            "offsets": self.offsets.tolist(),
+            "lengths": self.lengths.tolist(),
+        }
+
     @property
     def n_missing(self) -> int:
         """Chunks of the grid that are not stored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,9 +45,10 @@ def dimension_names(arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]
         key=lambda array: (array.path.count("/"), array.path),
     )
     numbers = {
-        int(np.ravel(array.attributes["_Netcdf4Dimid"])[0]): array.name
+        number: array.name
         for array in arrays
-        if "_Netcdf4Dimid" in array.attributes and _is_scale(array)
+        if _is_scale(array)
+        for number in _integers(array.attributes.get("_Netcdf4Dimid"))[:1]
     }
     phony: dict[tuple[str, int, int], str] = {}
     return {array.path: _names(array, numbers, phony) for array in arrays}
@@ -61,13 +62,14 @@ def _names(
         if len(shape) == 1:
             return (array.name,)
         # a coordinate variable of several dimensions: netCDF-C names them by their numbers
-        coordinates = np.ravel(array.attributes.get("_Netcdf4Coordinates", ())).astype(int).tolist()
+        coordinates = _integers(array.attributes.get("_Netcdf4Coordinates"))
         if len(coordinates) == len(shape) and all(number in numbers for number in coordinates):
             return tuple(numbers[number] for number in coordinates)
     names = []
     n_alike: dict[int, int] = defaultdict(int)
     group = array.path.rpartition("/")[0]
-    for scale, length in zip(array.scales or (None,) * len(shape), shape, strict=True):
+    scales = array.scales if len(array.scales) == len(shape) else (None,) * len(shape)
+    for scale, length in zip(scales, shape, strict=True):
         if scale is not None:
             names.append(scale.rpartition("/")[2])
             continue
@@ -79,3 +81,9 @@ def _names(
 
 def _is_scale(array: StoredArray) -> bool:
     return text(array.attributes.get("CLASS")) == "DIMENSION_SCALE"
+
+
+def _integers(value: Any) -> list[int]:
+    """Numbers of an attribute that holds integers; none for any other."""
+    numbers = np.ravel(value) if isinstance(value, (int, np.integer, np.ndarray)) else np.zeros(0, int)
+    return numbers.tolist() if numbers.dtype.kind in "iu" else []

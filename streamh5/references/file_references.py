@@ -19,11 +19,12 @@ from streamh5.errors import (
 )
 from streamh5.plan.object_path import split_path
 from streamh5.references.attributes import json_attributes
-from streamh5.references.dimensions import dimension_names, is_only_dimension
-from streamh5.references.from_file import read_file, read_text
+from streamh5.references.dimensions import dimension_names, is_only_dimension, variable_path
+from streamh5.references.from_file import read_file
 from streamh5.references.from_tree import read_tree
 from streamh5.references.kerchunk import kerchunk_dict, kerchunk_json
 from streamh5.references.kerchunk_parquet import RECORD_SIZE, check_pyarrow, write_parquet
+from streamh5.references.texts import read_texts
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
 
@@ -69,21 +70,37 @@ class FileReferences:
         self._arrays: list[ZarrArray] = []
         self._path = file.path
         names = dimension_names(file.arrays)
+        taken = set(file.groups)
         for array in sorted(file.arrays, key=lambda one: _depth(one.path)):
             if is_only_dimension(array):
                 continue
             try:
+                if variable_path(array.path) in taken:
+                    raise ReferencesError(f"{array.path}: another object has this path for zarr already")
                 self._arrays.append(zarr_array(array, names.get(array.path, ()), self.url, self._read_text))
+                taken.add(variable_path(array.path))
             except ReferencesError as error:
                 self.refused[array.path] = str(error)
 
     def _read_text(self, dataset: str) -> np.ndarray[Any, Any]:
-        return read_text(self._path, dataset)
+        return read_texts(self._path, dataset)
 
     def __repr__(self) -> str:
         n_chunks = sum(len(array.manifest) for array in self._arrays)
         refused = f", {len(self.refused)} refused" if self.refused else ""
         return f"<streamh5.FileReferences {self.url!r}: {len(self._arrays)} arrays, {n_chunks:,} chunks{refused}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what there are references to as dicts, lists and numbers, for JSON.
+
+        The references themselves are what `to_kerchunk` returns.
+        """
+        return {
+            "url": self.url,
+            "groups": list(self._groups),
+            "arrays": [array.to_dict() for array in self._arrays],
+            "refused": dict(self.refused),
+        }
 
     def manifest(self, *, skip: bool = False) -> dict[str, ChunkManifest]:
         """Return where the chunks of each array lie, as numpy columns, by path.
@@ -115,7 +132,7 @@ class FileReferences:
         Parameters
         ----------
         path
-            A JSON file, or a directory of Parquet files; None returns a dictionary.
+            A JSON file, or a directory of Parquet files; None returns a dictionary, which only JSON has.
         format
             ``"json"`` or ``"parquet"``; by default as `path` ends.
         inline
@@ -133,13 +150,15 @@ class FileReferences:
         ReferencesError
             A dataset that cannot be referred to; the message names it.
         SpecError
-            A format that is not known.
+            A format that is not known, or Parquet without `path`.
         SinkError
             `path` exists, or cannot be written.
         MissingCodecError
             Parquet without pyarrow.
         """
         if path is None:
+            if format not in (None, "json"):
+                raise SpecError(f"references: format={format!r} is written to files; give a path (--output)")
             return kerchunk_dict(self._groups, self._inlined(inline, skip))
         target = Path(path)
         kind = check_destination(target, format=format, overwrite=overwrite)
@@ -198,7 +217,9 @@ class FileReferences:
             return [_with_content(array, file, inline) for array in arrays]
 
 
-def read_references(path: str | os.PathLike[str], *, url: str | None = None) -> FileReferences:
+def read_references(
+    path: str | os.PathLike[str], *, url: str | None = None, safe: bool = False
+) -> FileReferences:
     """Make references to the chunks of a file, whoever wrote it.
 
     Parameters
@@ -207,13 +228,15 @@ def read_references(path: str | os.PathLike[str], *, url: str | None = None) -> 
         The file.
     url
         Where readers will find it; its absolute path by default.
+    safe
+        Let the HDF5 library read in a child process: for files that are not trusted.
 
     Raises
     ------
     UnreadableError
-        There is no such file, or it is no HDF5 file.
+        There is no such file, it is not an HDF5 file, or it is damaged; the message names the object.
     """
-    return FileReferences(read_file(path), url)
+    return FileReferences(read_file(path, safe=safe), url)
 
 
 def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> FileReferences:

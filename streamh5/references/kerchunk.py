@@ -39,11 +39,21 @@ def metadata_entries(
     return found
 
 
-def consolidated(entries: dict[str, dict[str, Any]], group: str) -> dict[str, Any]:
-    """Return ``.zmetadata`` of a group: all of zarr's metadata in it."""
-    prefix = _key(group, "")
-    inside = {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
-    return {"zarr_consolidated_format": 1, "metadata": inside}
+def consolidated(
+    entries: dict[str, dict[str, Any]], groups: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each group with its ``.zmetadata``: all of zarr's metadata in it."""
+    inside: dict[str, dict[str, Any]] = {group: {} for group in groups}
+    for key, value in entries.items():
+        parent = "/" + key.rpartition("/")[0]
+        while True:
+            if parent in inside:
+                inside[parent][key[len(parent.strip("/")) :].lstrip("/")] = value
+            if parent == "/":
+                break
+            parent = parent.rpartition("/")[0] or "/"
+    for group, metadata in inside.items():
+        yield group, {"zarr_consolidated_format": 1, "metadata": metadata}
 
 
 def kerchunk_dict(groups: dict[str, dict[str, Any]], arrays: list[ZarrArray]) -> dict[str, Any]:
@@ -88,8 +98,8 @@ def _metadata_texts(
     entries = metadata_entries(groups, arrays)
     for key, value in entries.items():
         yield key, json.dumps(value, ensure_ascii=False)
-    for path in groups:
-        yield _key(path, ".zmetadata"), json.dumps(consolidated(entries, path), ensure_ascii=False)
+    for path, metadata in consolidated(entries, groups):
+        yield _key(path, ".zmetadata"), json.dumps(metadata, ensure_ascii=False)
 
 
 def _key(path: str, name: str, *, is_template: bool = False) -> str:

@@ -47,7 +47,8 @@ def write_parquet(
     folder: Path, groups: dict[str, dict[str, Any]], arrays: list[ZarrArray], *, record_size: int
 ) -> None:
     """Write the references into a directory that exists and is empty."""
-    metadata = {**consolidated(metadata_entries(groups, arrays), "/"), "record_size": record_size}
+    _, inside = next(consolidated(metadata_entries(groups, arrays), ["/"]))
+    metadata = {**inside, "record_size": record_size}
     (folder / ".zmetadata").write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
     for array in arrays:
         below = folder / array.path.strip("/")
@@ -65,7 +66,10 @@ def _write_content(folder: Path, content: bytes) -> None:
 
 
 def _write_chunks(folder: Path, array: ZarrArray, record_size: int) -> None:
-    """Write the rows of all chunks of the grid, missing ones included, a record at a time."""
+    """Write the rows of all chunks of the grid, missing ones included, a record at a time.
+
+    A record without any chunk is left out, all but the first: fsspec takes its chunks for missing.
+    """
     import pyarrow as pa
 
     manifest = array.manifest
@@ -74,7 +78,9 @@ def _write_chunks(folder: Path, array: ZarrArray, record_size: int) -> None:
     numbers, offsets, lengths = (
         column[order] for column in (manifest.numbers, manifest.offsets, manifest.lengths)
     )
-    for record, first in enumerate(range(0, n_chunks, record_size)):
+    records = np.unique(numbers // record_size).tolist()
+    for record in records if 0 in records or not n_chunks else [0, *records]:
+        first = record * record_size
         n_rows = min(record_size, n_chunks - first)
         part = slice(*np.searchsorted(numbers, (first, first + n_rows)).tolist())
         rows = numbers[part] - first

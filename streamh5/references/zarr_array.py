@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numcodecs.vlen import VLenUTF8
 
 from streamh5.errors import ReferencesError
 from streamh5.references.attributes import json_attributes
@@ -14,7 +13,8 @@ from streamh5.references.chunk_manifest import ChunkManifest
 from streamh5.references.codecs import numcodecs_filters
 from streamh5.references.dimensions import variable_path
 from streamh5.references.stored_file import ChunkColumns
-from streamh5.references.zarr_dtype import encode_fill_value, is_text, zarr_dtype
+from streamh5.references.texts import encode_texts, is_text, too_many_texts
+from streamh5.references.zarr_dtype import encode_fill_value, zarr_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from streamh5.references.stored_file import StoredArray
 
 __all__ = ["ZarrArray", "check_elements", "zarr_array"]
-
-MAX_TEXT_ELEMENTS = 1 << 20
-"""Strings of variable length that are put into the references; more belong into a file of their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +58,19 @@ class ZarrArray:
     fillvalue: np.ndarray[Any, Any] | None
     mask: np.ndarray[Any, Any] | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what it is as values for JSON, without its chunks."""
+        return {
+            "path": self.path,
+            "shape": self.metadata["shape"],
+            "chunks": self.metadata["chunks"],
+            "dtype": self.metadata["dtype"],
+            "dimensions": list(self.dimensions),
+            "n_chunks": len(self.manifest) if self.content is None else 1,
+            "n_missing": self.manifest.n_missing if self.content is None else 0,
+            "stored_nbytes": int(self.manifest.lengths.sum()) if self.content is None else len(self.content),
+        }
+
 
 def zarr_array(
     array: StoredArray,
@@ -79,7 +89,7 @@ def zarr_array(
     url
         Where readers find the file.
     read_text
-        Reads a dataset of strings by its path.
+        Reads a dataset of strings by its path, where `array` does not have them.
 
     Raises
     ------
@@ -92,7 +102,8 @@ def zarr_array(
     check_elements(array.dtype, array.filters, path=array.path)
     content, chunks = array.content, array.chunks or array.shape
     if is_text(array.dtype):
-        content, chunks = _encode_text(array, read_text), array.shape
+        content = _texts(array, read_text) if content is None else content
+        chunks = array.shape
         dtype: Any = "|O"
         filters: list[dict[str, Any]] = [{"id": "vlen-utf8"}]
     else:
@@ -196,21 +207,14 @@ def _fill_value(
     return encode_fill_value(mask)
 
 
-def _encode_text(array: StoredArray, read_text: Callable[[str], np.ndarray[Any, Any]]) -> bytes:
+def _texts(array: StoredArray, read_text: Callable[[str], np.ndarray[Any, Any]]) -> bytes:
     """Strings as numcodecs stores them: their elements in the file refer to its global heap."""
-    n_elements = int(np.prod(array.shape or (), dtype=np.int64))
-    if n_elements > MAX_TEXT_ELEMENTS:
-        raise ReferencesError(
-            f"{array.path}: {n_elements:,} strings of variable length, which lie in HDF5's heap; up to "
-            f"{MAX_TEXT_ELEMENTS:,} are put into the references: store strings of fixed length instead",
-            path=array.path,
-            n_elements=n_elements,
-        )
+    problem = too_many_texts(array.shape)
+    if problem is not None:
+        raise ReferencesError(f"{array.path}: {problem}", path=array.path)
     try:
-        texts = read_text(array.path)
-        encoded: bytes = bytes(VLenUTF8().encode(np.ascontiguousarray(texts, object).reshape(-1)))
+        return encode_texts(read_text(array.path))
     except (OSError, UnicodeDecodeError, TypeError) as error:
         raise ReferencesError(
             f"{array.path}: its strings cannot be read from the file: {error}", path=array.path
         ) from error
-    return encoded

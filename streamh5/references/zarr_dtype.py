@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from streamh5.errors import ReferencesError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["encode_fill_value", "is_text", "zarr_dtype"]
-
-
-def is_text(dtype: np.dtype[Any]) -> bool:
-    """Whether elements are strings of variable length."""
-    metadata: Mapping[str, Any] = dtype.metadata or {}
-    return dtype.kind == "O" and metadata.get("vlen") in (str, bytes)
+__all__ = ["encode_fill_value", "zarr_dtype"]
 
 
 def zarr_dtype(dtype: np.dtype[Any], *, path: str) -> str | list[list[Any]]:

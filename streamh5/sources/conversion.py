@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.dataset_plan import check_new_path
@@ -186,6 +186,10 @@ class ArrayConversion:
     n_copied: int = 0
     n_encoded: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
     def __str__(self) -> str:
         if not self.is_copied:
             return f"{self.path}: decoded and encoded: {self.reason}"
@@ -214,8 +218,8 @@ class Conversion:
     format: str = "HDF5"
     notes: tuple[str, ...] = ()
 
-    def facts(self) -> dict[str, Any]:
-        """Return the same for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
         datasets = {dataset.path: dataset for dataset in self.summary.datasets}
         return {
             "path": self.summary.path,
@@ -227,11 +231,7 @@ class Conversion:
             "notes": list(self.notes),
             "arrays": [
                 {
-                    "path": array.path,
-                    "is_copied": array.is_copied,
-                    "reason": array.reason,
-                    "n_copied": array.n_copied,
-                    "n_encoded": array.n_encoded,
+                    **array.to_dict(),
                     "n_missing": datasets[array.path].n_missing,
                     "nbytes": datasets[array.path].nbytes,
                     "stored_nbytes": datasets[array.path].stored_nbytes,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FormatError, SpecError
+from streamh5.child_process import call_in_child
+from streamh5.errors import FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.progress import Progress
@@ -43,6 +44,7 @@ def verify(
     jobs: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     with_h5py: bool = True,
+    safe: bool = False,
 ) -> VerifyReport:
     """Check a file: superblock, object headers, chunk indexes, checksums, and every chunk.
 
@@ -68,6 +70,8 @@ def verify(
     with_h5py
         Compare the chunk maps with those that h5py sees, and let it decode what streamh5 cannot. It is
         asked only if no structure is damaged. False for hostile files: libhdf5 is not made for them.
+    safe
+        Check in a child process, so that a file by which libhdf5 ends is an error: `UnreadableError`.
 
     Returns
     -------
@@ -84,10 +88,27 @@ def verify(
     """
     if jobs is not None and jobs < 1:
         raise SpecError(f"jobs must be at least 1, not {jobs}", jobs=jobs)
+    if safe:
+        return _verify_in_child(os.fsdecode(path), progress, data=data, jobs=jobs, with_h5py=with_h5py)
     with FileBytes(path) as file:
         return Verification(file, os.fspath(path)).run(
             data=data, jobs=n_threads(jobs), progress=progress, with_h5py=with_h5py
         )
+
+
+def _verify_in_child(
+    path: str, progress: bool | Callable[[int, int], object] | None, **asked: Any
+) -> VerifyReport:
+    def died(how: str) -> UnreadableError:
+        return UnreadableError(
+            f"{path}: the HDF5 library ended by {how} while it read the file, in which streamh5 has found no damage; "
+            "leave it out: with_h5py=False (--no-h5py)",
+            path=path,
+            signal=how,
+        )
+
+    report: VerifyReport = call_in_child(verify, path, died=died, progress=progress, **asked)
+    return report
 
 
 class Verification:

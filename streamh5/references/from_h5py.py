@@ -1,0 +1,279 @@
+"""Objects of an HDF5 file as h5py sees them.
+
+libhdf5 trusts the file. Nothing is called here that walks over a chunk index without need (``H5Oget_info`` does:
+it adds up the sizes of all metadata); where the file itself is not trusted, this runs in a child process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import FormatError, UnreadableError
+from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.reader.dense_storage import DenseStorage
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_map import FileMap
+from streamh5.reader.object_content import DatasetMessages, decode_object
+from streamh5.reader.object_header import read_object_header
+from streamh5.references.attributes import OF_REFERENCES, is_reference
+from streamh5.references.chunk_columns import NO_COLUMNS, chunk_columns, in_grid, one_chunk
+from streamh5.references.stored_file import ChunkColumns, StoredArray, StoredFile
+from streamh5.references.texts import encode_texts, is_text, too_many_texts
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["read_with_h5py"]
+
+MAX_HEADER_NBYTES = 64 << 10
+"""Bytes of an object header in which compact data is searched for."""
+
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
+"""What h5py raises for a file that is damaged, or that it does not know."""
+
+
+@contextmanager
+def _naming(path: str, what: str) -> Iterator[None]:
+    """Make errors of h5py ours."""
+    try:
+        yield
+    except FormatError:
+        raise
+    except HDF5_ERRORS as error:
+        raise UnreadableError(f"{what}: h5py cannot read it: {error}", path=path) from error
+
+
+def read_with_h5py(path: str) -> StoredFile:
+    """Describe a file; its data is not read, but for strings of variable length.
+
+    An object with several names is taken under the first; links that are not hard ones are not followed.
+
+    Raises
+    ------
+    UnreadableError
+        h5py cannot read the file, or an object in it, which the message names.
+    """
+    import h5py
+
+    found = StoredFile(path)
+    with _naming(path, path), FileBytes(path) as raw, h5py.File(path, "r") as file:
+        _read_objects(file, raw, found)
+    return found
+
+
+def _read_objects(file: h5py.File, raw: FileBytes, found: StoredFile) -> None:
+    import h5py
+
+    seen: set[int] = set()
+    pending: list[tuple[str, Any, bytes]] = [("/", file["/"], b".")]
+    while pending:
+        path, parent, name = pending.pop()
+        with _naming(found.path, path):
+            # H5Oget_info would walk over the index of the dataset
+            address = h5py.h5g.get_objinfo(parent.id, name).objno[0]
+            if address in seen:
+                continue
+            seen.add(address)
+            thing = parent if name == b"." else parent[name]
+            if isinstance(thing, h5py.Dataset):
+                found.arrays.append(_array(thing, path, address, raw))
+            elif isinstance(thing, h5py.Group):
+                found.groups[path] = _attributes(thing)
+                pending += reversed(_children(thing, path))
+
+
+def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
+    """Paths of what hard links of a group lead to."""
+    from h5py import h5l
+
+    names: list[bytes] = []
+    group.id.links.iterate(names.append)
+    hard = [name for name in names if group.id.links.get_info(name).type == h5l.TYPE_HARD]
+    return [(f"{path.rstrip('/')}/{name.decode('utf-8', 'replace')}", group, name) for name in hard]
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """Attributes; one whose type h5py cannot read is left out."""
+    found = {}
+    for name in thing.attrs:
+        text = name if isinstance(name, str) else name.decode("utf-8", "replace")
+        if text in OF_REFERENCES:
+            continue
+        with suppress(OSError, TypeError, ValueError):
+            value = thing.attrs[name]
+            if not is_reference(value):
+                found[text] = "" if getattr(value, "shape", ()) is None else value  # h5py.Empty
+    return found
+
+
+def _array(dataset: h5py.Dataset, path: str, address: int, raw: FileBytes) -> StoredArray:
+    import h5py
+
+    properties = dataset.id.get_create_plist()
+    layout = properties.get_layout()
+    problem = _problem(dataset, layout)
+    columns, content = NO_COLUMNS, None
+    if is_text(dataset.dtype):
+        problem = problem or too_many_texts(dataset.shape)
+        if problem is None and dataset.shape is not None:
+            try:
+                content = encode_texts(dataset.asstr()[()])
+            except UnicodeError as error:
+                problem = f"its strings are not UTF-8: {error}"
+    elif problem is None and dataset.shape is not None:
+        if layout == h5py.h5d.COMPACT:
+            columns, content = _compact(dataset, address, raw)
+        elif layout == h5py.h5d.CONTIGUOUS:
+            columns = _contiguous(dataset)
+        else:
+            columns, problem = _chunked(dataset, path, address, raw)
+    fillvalue = None
+    if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and dataset.dtype.kind != "O":
+        fillvalue = np.array(dataset.fillvalue, dataset.dtype)
+    return StoredArray(
+        path=path,
+        shape=dataset.shape,
+        dtype=dataset.dtype,
+        chunks=dataset.chunks,
+        filters=tuple(_record(*properties.get_filter(i)) for i in range(properties.get_nfilters())),
+        fillvalue=fillvalue,
+        attributes=_attributes(dataset),
+        scales=_scales(dataset),
+        columns=columns,
+        content=content,
+        problem=problem,
+    )
+
+
+def _record(filter_id: int, flags: int, values: tuple[int, ...], name: bytes) -> FilterRecord:
+    return FilterRecord(filter_id, name.decode("ascii", "replace"), flags, values)
+
+
+def _problem(dataset: h5py.Dataset, layout: int) -> str | None:
+    import h5py
+
+    if layout == h5py.h5d.VIRTUAL:
+        return "a virtual dataset, whose data is in other datasets; make references to those"
+    if dataset.external:
+        return "its data is in external files"
+    if dataset.dtype.kind != "O" and not _is_stored_as(dataset.id.get_type(), dataset.dtype):
+        return f"its elements are not stored the way numpy has them as {dataset.dtype}"
+    return None
+
+
+def _is_stored_as(stored: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether the bytes of an element in the file are those that it has as `dtype`."""
+    import h5py
+
+    if stored.get_size() != dtype.itemsize:
+        return False
+    match stored.get_class():
+        case h5py.h5t.COMPOUND if dtype.names is not None:
+            fields: Any = dtype.fields
+            return all(
+                _is_stored_as(stored.get_member_type(i), dtype[i])
+                and stored.get_member_offset(i) == fields[dtype.names[i]][1]
+                for i in range(stored.get_nmembers())
+            )
+        case h5py.h5t.STRING:
+            return bool(stored.is_variable_str() or stored.get_strpad() != h5py.h5t.STR_SPACEPAD)
+        case h5py.h5t.BITFIELD:  # of all its bits; h5py does not tell the precision
+            order = "LE" if stored.get_order() == h5py.h5t.ORDER_LE else "BE"
+            return bool(stored.equal(getattr(h5py.h5t, f"STD_B{8 * dtype.itemsize}{order}")))
+        case h5py.h5t.INTEGER | h5py.h5t.FLOAT | h5py.h5t.COMPOUND:
+            return bool(h5py.h5t.py_create(dtype) == stored)
+        case h5py.h5t.ENUM:
+            return _is_stored_as(stored.get_super(), np.dtype(dtype.str if dtype.kind != "b" else "i1"))
+    return True
+
+
+def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
+    import h5py
+
+    if "DIMENSION_LIST" not in dataset.attrs:
+        return ()
+    scales: list[str | None] = []
+    for references in np.ravel(dataset.attrs["DIMENSION_LIST"]):
+        name = None
+        with suppress(TypeError, ValueError, IndexError, RuntimeError):  # no reference, or a dangling one
+            # the last of several, as netCDF-C and h5netcdf
+            name = h5py.h5r.get_name(references[-1], dataset.file.id)
+        scales.append(None if name is None else name.decode("utf-8", "replace"))
+    return tuple(scales)
+
+
+def _contiguous(dataset: h5py.Dataset) -> ChunkColumns:
+    address = dataset.id.get_offset()
+    if address is None or dataset.dtype.kind == "O":
+        return NO_COLUMNS
+    return one_chunk(address, dataset.id.get_storage_size())
+
+
+def _compact(dataset: h5py.Dataset, address: int, raw: FileBytes) -> tuple[ChunkColumns, bytes | None]:
+    """Find data in the object header; its bytes where it is not there (in a continuation)."""
+    content = b"" if dataset.dtype.kind == "O" else np.asarray(dataset[()]).tobytes()
+    if not content:
+        return NO_COLUMNS, None
+    n_there = min(MAX_HEADER_NBYTES + len(content), raw.nbytes - address)
+    header = raw.read(address, n_there, "object header")
+    # data layout message, version 3 or 4: its class, the size, the data
+    begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
+    position = max(header.find(begin + content) for begin in begins)
+    if position < 0:
+        return NO_COLUMNS, content
+    return one_chunk(address + position + len(begins[0]), len(content)), None
+
+
+def _chunked(
+    dataset: h5py.Dataset, path: str, address: int, raw: FileBytes
+) -> tuple[ChunkColumns, str | None]:
+    """Chunks of a dataset, or why they cannot be referred to."""
+    try:
+        messages = decode_object(
+            read_object_header(raw, FileMap(raw.nbytes), path, address),
+            DenseStorage(raw, FileMap(raw.nbytes), path),
+        )
+        if isinstance(messages, DatasetMessages):
+            return chunk_columns(raw, FileMap(raw.nbytes), path, messages)
+    except FormatError:
+        pass
+    return _iterated(dataset, is_old=raw.read(address, 4, "object header") != b"OHDR")
+
+
+def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> tuple[ChunkColumns, str | None]:
+    """Chunks as h5py iterates over them (H5Dchunk_iter), or why they cannot be referred to.
+
+    An object header of version 1 is that of a library whose only index is the v1 B-tree.
+    """
+    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
+    if len(unlimited) == 1 and unlimited != [0] and not is_old:
+        # H5D__earray_idx_iterate_cb gives wrong coordinates there
+        return (
+            NO_COLUMNS,
+            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited",
+        )
+    rows: list[tuple[int, ...]] = []
+
+    def add(chunk: Any) -> None:
+        rows.append((*chunk.chunk_offset, chunk.filter_mask, chunk.byte_offset, chunk.size))
+
+    dataset.id.chunk_iter(add)
+    if not rows:
+        return NO_COLUMNS, None
+    table = np.array(rows, np.uint64)
+    coords = table[:, :-3].astype(np.int64) // np.array(dataset.chunks)
+    return in_grid(
+        dataset.shape,
+        dataset.chunks,
+        coords.T,
+        ChunkColumns(
+            np.zeros(len(rows), np.int64),
+            table[:, -2].copy(),
+            table[:, -1].copy(),
+            table[:, -3].astype(np.uint32),
+        ),
+    )
