@@ -27,6 +27,7 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 import streamh5
+from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.sinks.local_file import check_destination
 from streamh5.summary import format_nbytes
 
@@ -269,7 +270,7 @@ def chunk_index_name(dataset: h5py.Dataset) -> str:
 
     h5py has no method for this call; it is made in the library that h5py has loaded.
     """
-    names = ("version 1 B-tree", "Single Chunk", "Implicit", "Fixed Array", "Extensible Array", "B-tree 2")
+    names = [kind.value for kind in ChunkIndexKind]
     call = ctypes.CDLL(h5py.h5d.__file__).H5Dget_chunk_index_type
     call.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_int)]
     number = ctypes.c_int(-1)

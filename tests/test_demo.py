@@ -197,11 +197,11 @@ def test_sea_surface_is_lazy_and_the_same_every_time() -> None:
 @pytest.mark.parametrize(
     ("libver", "kwargs", "name"),
     [
-        ("earliest", {"chunks": (2, 2)}, "version 1 B-tree"),
+        ("earliest", {"chunks": (2, 2)}, "v1 B-tree"),
         ("v110", {"chunks": (4, 4)}, "Single Chunk"),
         ("v110", {"chunks": (2, 2)}, "Fixed Array"),
         ("v110", {"chunks": (2, 2), "maxshape": (None, 4)}, "Extensible Array"),
-        ("v110", {"chunks": (2, 2), "maxshape": (None, None)}, "B-tree 2"),
+        ("v110", {"chunks": (2, 2), "maxshape": (None, None)}, "v2 B-tree"),
     ],
 )
 def test_chunk_index_name_of_files_of_libhdf5_is_right(

@@ -23,11 +23,12 @@ from streamh5.format.chunk_index.fixed_array import (
     encode_fixed_array_data_block,
     encode_fixed_array_header,
 )
+from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
 from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, V2BTree, encode_v2_btree_header
-from streamh5.plan.index_choice import ChunkIndex, choose_index
+from streamh5.plan.index_choice import choose_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,17 +62,17 @@ class IndexPlan(Protocol):
 def index_plan(dataset: DatasetNode) -> IndexPlan:
     """Plan the index of a dataset that has chunks, as it is now."""
     match choose_index(dataset.spec, dataset.n_numbers):
-        case ChunkIndex.SINGLE_CHUNK:
+        case ChunkIndexKind.SINGLE_CHUNK:
             return _SingleChunk(dataset)
-        case ChunkIndex.IMPLICIT:
+        case ChunkIndexKind.IMPLICIT:
             return _Implicit(dataset)
-        case ChunkIndex.FIXED_ARRAY:
+        case ChunkIndexKind.FIXED_ARRAY:
             return _FixedArray(dataset)
-        case ChunkIndex.EXTENSIBLE_ARRAY:
+        case ChunkIndexKind.EXTENSIBLE_ARRAY:
             return _ExtensibleArray(dataset)
-        case ChunkIndex.V2_BTREE:
+        case ChunkIndexKind.V2_BTREE:
             return _V2BTree(dataset)
-        case ChunkIndex.V1_BTREE:
+        case ChunkIndexKind.V1_BTREE:
             return _V1BTree(dataset)
 
 

@@ -21,27 +21,17 @@ fixed                                         Fixed Array       one look-up, wha
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
+
+from streamh5.format.chunk_index.kind import ChunkIndexKind
 
 if TYPE_CHECKING:
     from streamh5.plan.dataset_spec import DatasetSpec
 
-__all__ = ["ChunkIndex", "choose_index"]
+__all__ = ["choose_index"]
 
 
-class ChunkIndex(Enum):
-    """A chunk index of the data layout message."""
-
-    V1_BTREE = "v1 B-tree"
-    SINGLE_CHUNK = "Single Chunk"
-    IMPLICIT = "Implicit"
-    FIXED_ARRAY = "Fixed Array"
-    EXTENSIBLE_ARRAY = "Extensible Array"
-    V2_BTREE = "v2 B-tree"
-
-
-def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndex:
+def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndexKind:
     """Index for a dataset with chunks.
 
     Parameters
@@ -53,9 +43,9 @@ def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndex:
     """
     unlimited = [axis for axis, extent in enumerate(spec.maxshape or ()) if extent is None]
     if spec.libver == "v108":
-        return ChunkIndex.V1_BTREE
+        return ChunkIndexKind.V1_BTREE
     if unlimited:
-        return ChunkIndex.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndex.V2_BTREE
+        return ChunkIndexKind.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndexKind.V2_BTREE
     if spec.is_early:
-        return ChunkIndex.IMPLICIT
-    return ChunkIndex.SINGLE_CHUNK if n_numbers == 1 else ChunkIndex.FIXED_ARRAY
+        return ChunkIndexKind.IMPLICIT
+    return ChunkIndexKind.SINGLE_CHUNK if n_numbers == 1 else ChunkIndexKind.FIXED_ARRAY

@@ -8,6 +8,7 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -31,18 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["index_name", "read_chunk_map"]
 
-_NAMES = {
-    SingleChunk: "Single Chunk",
-    Implicit: "Implicit",
-    FixedArray: "Fixed Array",
-    ExtensibleArray: "Extensible Array",
-    V2BTree: "version 2 B-tree",
+_KINDS = {
+    SingleChunk: ChunkIndexKind.SINGLE_CHUNK,
+    Implicit: ChunkIndexKind.IMPLICIT,
+    FixedArray: ChunkIndexKind.FIXED_ARRAY,
+    ExtensibleArray: ChunkIndexKind.EXTENSIBLE_ARRAY,
+    V2BTree: ChunkIndexKind.V2_BTREE,
 }
 
 
 def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
-    """Name the index of a chunked layout as the specification does."""
-    return "version 1 B-tree" if isinstance(layout, ChunkedLayoutV3) else _NAMES[type(layout.index)]
+    """Name the index of a chunked layout."""
+    kind = ChunkIndexKind.V1_BTREE if isinstance(layout, ChunkedLayoutV3) else _KINDS[type(layout.index)]
+    return kind.value
 
 
 def read_chunk_map(
