@@ -88,7 +88,7 @@ def test_named_datatypes_are_what_h5py_writes(tmp_path: Path) -> None:
     dumped = subprocess.run(
         ["h5dump", "-H", tmp_path / "a.h5"], check=True, capture_output=True, text=True
     ).stdout
-    assert 'DATATYPE "record" H5T_COMPOUND' in dumped
+    assert 'DATATYPE "enum" H5T_ENUM' in dumped
     assert 'DATATYPE  "/types/enum"' in dumped
     assert "Type" in h5ls(tmp_path / "a.h5", "types")
 
