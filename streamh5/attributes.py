@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import AttributeValueError, DatatypeError
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.block_value import as_block
 from streamh5.plan.tree import DatatypeNode
@@ -86,7 +87,7 @@ class Attributes(MutableMapping[str, Any]):
         data
             Its value.
         shape
-            Shape of as many elements.
+            Shape of as many elements; with the dimensions of an array dtype at its end.
         dtype
             Anything numpy takes, or a named `Datatype` of the same file.
 
@@ -98,9 +99,10 @@ class Attributes(MutableMapping[str, Any]):
         self._session.check_open()
         named = named_type(dtype, self._session, path=self._node.path)
         value = data
+        inner: tuple[int, ...] = ()
         try:
             if dtype is not None and getattr(data, "shape", ()) is not None:
-                element = np.dtype(dtype)
+                element, inner = innermost(np.dtype(dtype))
                 # a view has its marks, which h5py's dtypes have beside what compares equal
                 value = as_block(data, element, path=name).view(element)
             if shape is not None:
@@ -113,6 +115,7 @@ class Attributes(MutableMapping[str, Any]):
             name,
             value,
             path=self._node.path,
+            dtype=np.dtype(dtype) if inner else None,
             datatype=None if named is None else named.datatype,
             type_path=None if named is None else named.path,
         )

@@ -20,6 +20,7 @@ from streamh5.errors import (
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.plan.block_value import as_block
 from streamh5.plan.chunk_grid import MAX_CHUNKS
@@ -321,7 +322,7 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     if np.ma.isMaskedArray(data):  # stays one: what is masked must not become data unnoticed
         return np.ma.asarray(data)
     if element is not None:
-        return as_block(data, element.base, path=path)
+        return as_block(data, innermost(element)[0], path=path)
     try:
         array: np.ndarray[Any, Any] = np.asarray(data)
     except ValueError as error:
@@ -357,7 +358,7 @@ def shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: s
     """
     if array is None:
         return shape
-    inner = () if dtype is None else np.dtype(dtype).shape
+    inner = () if dtype is None else innermost(np.dtype(dtype))[1]
     outer = array.shape[: max(0, array.ndim - len(inner))]
     if shape is not None and check_shape(shape, path=path) != outer:
         raise ShapeError(

@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "summary",
         }
     ),
-    "attributes": frozenset({"errors", "plan", "session"}),
+    "attributes": frozenset({"errors", "format", "plan", "session"}),
     "named_datatype": frozenset({"plan", "session", "attributes"}),
     "dataset_facts": frozenset({"errors", "plan", "session", "attributes"}),
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "dataset_facts"}),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import DatatypeError
+from streamh5.format.datatype_from_dtype import innermost
 
 
 def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: str = "") -> Any:
@@ -55,11 +56,12 @@ def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) 
         raise _refusal(f"it has the fields {values.dtype.names}, the dataset {dtype.names}", path)
     result = np.zeros(values.shape, dtype)
     for name in dtype.names or ():
-        given, wanted = values.dtype[name], dtype[name]
+        _, shape = innermost(values.dtype[name])
+        base, wanted = innermost(dtype[name])
         inner = f"{path}.{name}" if path else name
-        if given.shape != wanted.shape:
-            raise _refusal(f"its arrays of shape {given.shape} are no arrays of shape {wanted.shape}", inner)
-        result[name] = cast_elements(values[name], wanted.base, path=inner)
+        if shape != wanted:
+            raise _refusal(f"its arrays of shape {shape} are no arrays of shape {wanted}", inner)
+        result[name] = cast_elements(values[name], base, path=inner)
     return result
 
 

@@ -75,6 +75,18 @@ def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
     return np.dtype(element.str, metadata={NATIVE_COMPLEX: True})
 
 
+def innermost(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return the element type of arrays, and of arrays of arrays, and the shape of all of them together.
+
+    numpy makes one dimension after the other of them, as soon as an array has such a dtype or such a field.
+    """
+    shape: tuple[int, ...] = ()
+    while dtype.subdtype is not None:
+        dtype, inner = dtype.subdtype
+        shape += inner
+    return dtype, shape
+
+
 def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
     """Return the record of the HDF5 datatype that holds elements of `dtype`.
 

@@ -26,6 +26,7 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.global_heap import (
     SIZEOF_GLOBAL_HEAP_ID,
     SIZEOF_VARIABLE_LENGTH_ELEMENT,
@@ -216,7 +217,7 @@ def _text(value: object, path: str) -> bytes:
 def _without_array(datatype: Datatype) -> tuple[Datatype, tuple[int, ...]]:
     """Return the innermost element type of an array type, and the shape of the array."""
     if isinstance(datatype, np.dtype):
-        return datatype.base, datatype.shape
+        return innermost(datatype)
     if isinstance(datatype, Array):
         base, shape = _without_array(datatype.base)
         return base, (*datatype.shape, *shape)

@@ -13,6 +13,7 @@ from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
 from streamh5.plan.parts import encode_parts, text_object
 from streamh5.plan.reference import (
@@ -84,6 +85,7 @@ def attribute_spec(
     value: Any,
     *,
     path: str,
+    dtype: np.dtype[Any] | None = None,
     datatype: EncodedDatatype | None = None,
     type_path: str | None = None,
 ) -> AttributeSpec:
@@ -102,6 +104,8 @@ def attribute_spec(
         variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the shape None).
     path
         Object that carries the attribute, for messages.
+    dtype
+        Array dtype, such as ``np.dtype(("f4", (3,)))``, whose elements the last dimensions of the value are.
     datatype
         Datatype message that is to be written as it is, in place of the one that the value makes, with elements of
         the same size; any type without pointers into the global heap takes values of dtype ``V``.
@@ -118,7 +122,8 @@ def attribute_spec(
     check_attribute_name(name, path=path)
     try:
         committed = None if type_path is None else Reference(type_path)
-        spec = replace(_spec(name, value), value=value, committed=committed)
+        made = _spec(name, value) if dtype is None else _of_arrays(name, np.asarray(value), dtype)
+        spec = replace(made, value=value, committed=committed)
         encode_datatype(spec.datatype)
         if datatype is not None:
             spec = replace(spec, datatype=_replaced(spec, datatype))
@@ -184,6 +189,14 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         return AttributeSpec(name, VariableLengthString(), array.shape, texts)
     encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
     return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
+
+
+def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> AttributeSpec:
+    base, shape = innermost(dtype)
+    n_outer = values.ndim - len(shape)
+    if n_outer < 0 or values.shape[n_outer:] != shape or values.dtype != base:
+        raise DatatypeError(f"{values.dtype} of shape {values.shape} are no elements of dtype {dtype}")
+    return AttributeSpec(name, dtype, values.shape[:n_outer], encode_parts(values, dtype))
 
 
 def _replaced(spec: AttributeSpec, datatype: EncodedDatatype) -> EncodedDatatype:

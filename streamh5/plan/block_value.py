@@ -8,6 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.cast import cast_elements
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.elements import encode_elements, padding_of
 
 if TYPE_CHECKING:
@@ -87,15 +88,23 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
     Raises
     ------
     BlockError
-        Other dimensions; see also `as_block`.
+        Other dimensions, or elements with pointers into the global heap; see also `as_block`.
     """
-    block = as_block(value, dtype.base, path=path)
-    n_outer = max(0, block.ndim - len(dtype.shape))
+    base, shape = innermost(dtype)
+    if base.hasobject:
+        raise BlockError(
+            f"{path}: arrays of text, sequences or references as elements cannot be written; give the dataset the "
+            f"shape {shape} behind its own, and the dtype {base}",
+            path=path,
+            dtype=dtype,
+        )
+    block = as_block(value, base, path=path)
+    n_outer = max(0, block.ndim - len(shape))
     try:
-        whole = np.broadcast_to(block, (*block.shape[:n_outer], *dtype.shape))
+        whole = np.broadcast_to(block, (*block.shape[:n_outer], *shape))
     except ValueError:
         raise BlockError(
-            f"{path}: a block of shape {block.shape} does not end in the shape {dtype.shape} of an element",
+            f"{path}: a block of shape {block.shape} does not end in the shape {shape} of an element",
             path=path,
             block_shape=block.shape,
         ) from None

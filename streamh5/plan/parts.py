@@ -22,6 +22,7 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.elements import encode_elements, needs_global_heap
 from streamh5.plan.reference import HeapObject, Part, Parts, Reference, RegionReference, sizeof_part
 
@@ -92,7 +93,7 @@ def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: 
 
 def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:
     """Return the parts of each element."""
-    base = dtype.base
+    base, _ = innermost(dtype)
     flat = np.ascontiguousarray(values).reshape(-1)
     record = datatype_class(base)
     if not needs_global_heap(base) and not has_references(base):

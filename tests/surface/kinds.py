@@ -46,6 +46,39 @@ def records(n: int) -> Any:
     return found
 
 
+NESTED = np.dtype(
+    [
+        ("y", np.dtype((np.dtype((">f4", (3,))), (2,)))),
+        (
+            "z",
+            np.dtype(
+                (
+                    np.dtype((np.dtype([("a", "i1"), ("b", h5py.enum_dtype({"p": -1}, "i2"), (2,))]), (2,))),
+                    (1, 2),
+                )
+            ),
+        ),
+        ("flag", "?", (3,)),
+        ("c", "c8", (2,)),
+    ]
+)
+"""Arrays of arrays, also of records, enumerations, bools and complex numbers."""
+NESTED_TEXT = np.dtype([("t", np.dtype((np.dtype((h5py.string_dtype(), (2,))), (2,)))), ("n", "i1")])
+
+
+def nested(dtype: Any, n: int) -> Any:
+    found = np.zeros(n, dtype)
+    for name in dtype.names:
+        column = found[name]
+        if column.dtype.hasobject:
+            column[...] = np.array([f"text {i}" for i in range(column.size)], object).reshape(column.shape)
+        elif column.dtype.names:
+            column["a"] = np.arange(column["a"].size).reshape(column["a"].shape)
+        else:
+            column[...] = np.arange(column.size).reshape(column.shape) % 5
+    return found
+
+
 def sequences(n: int) -> Any:
     found = np.empty(n, h5py.vlen_dtype("i4"))
     for i in range(n):
@@ -63,6 +96,8 @@ TYPED: dict[str, Any] = {
     "sequences": sequences(5),
     "opaque": np.array([b"\0\1\2", b"abc"], "V3"),
     "records": records(6),
+    "arrays of arrays": nested(NESTED, 4),
+    "arrays of arrays of text": nested(NESTED_TEXT, 4),
     "plain records": np.zeros(5, np.dtype([("a", "i1"), ("b", ">f8"), ("c", "c8")], align=True)),
     "enum": np.array([0, 2, 1], h5py.enum_dtype({"A": 0, "B": 1, "C": 2}, "u2")),
     "bool": np.array([True, False]),

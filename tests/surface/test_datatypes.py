@@ -285,3 +285,49 @@ def test_native_complex_is_the_type_of_hdf5_2_where_it_is_asked_for(dtype: str, 
                     file["x"] = value
     with pytest.raises(errors.DatatypeError, match="float64"):
         streamh5.native_complex_dtype("f8")
+
+
+ARRAYS: dict[str, Any] = {
+    "array": np.dtype((">f4", (3,))),
+    "array of arrays": np.dtype((np.dtype(("f4", (3,))), (2,))),
+    "records": np.dtype((np.dtype([("z", "f4", (3,)), ("n", "i1")]), (2, 2))),
+    "enumeration": np.dtype((h5py.enum_dtype({"a": 1}, ">u2"), (2,))),
+    "bool": np.dtype(("?", (2,))),
+    "complex": np.dtype(("c16", (2,))),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_array_dtype_of_a_whole_dataset_or_attribute_is_what_h5py_writes(kind: str, tmp_path: Path) -> None:
+    dtype = ARRAYS[kind]
+    flat = np.zeros(3, dtype)
+    flat[...] = 1
+    with streamh5.File(tmp_path / "a.h5") as file, h5py.File(tmp_path / "b.h5", "w") as other:
+        for one in (file, other):
+            for name, chunks in {"whole": None, "chunked": (2,)}.items():
+                dataset = one.create_dataset(name, (3,), dtype, chunks=chunks)
+                if (
+                    kind != "array of arrays" or one is file
+                ):  # h5py makes the type, but writes no values of it
+                    dataset[...] = flat
+            if kind != "enumeration" or one is file:  # h5py takes none there
+                one.attrs.create("a", flat, flat.shape if dtype.subdtype[0].subdtype is None else None, dtype)
+            one["named"] = dtype
+    with h5py.File(tmp_path / "a.h5") as found, h5py.File(tmp_path / "b.h5") as other:
+        assert found["named"].id == other["named"].id
+        for name in ("whole", "chunked"):
+            assert found[name].id.get_type() == other[name].id.get_type()
+            assert found[name].shape == other[name].shape == (3,)
+            assert found[name][()].tobytes() == flat.tobytes()
+        assert h5py.h5a.open(found.id, b"a").get_type() == found["named"].id
+        assert found.attrs["a"].tobytes() == flat.tobytes()
+        if "a" in other.attrs:
+            assert h5py.h5a.open(other.id, b"a").get_type() == found["named"].id
+    repacks(tmp_path / "a.h5")
+
+
+def test_text_in_arrays_as_elements_is_refused_with_another_way(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        dataset = file.create_dataset("x", (3,), np.dtype((h5py.string_dtype(), (2,))), chunks=(2,))
+        with pytest.raises(errors.BlockError, match=r"/x: arrays of text.*shape \(2,\)"):
+            dataset[...] = "a"
