@@ -26,6 +26,12 @@ class DatasetFacts:
     session: Session
     _node: DatasetNode
     _n_appended: int
+    _number: int
+
+    @property
+    def number(self) -> int:
+        """The number of the dataset in the journal."""
+        return self._number
 
     @property
     def node(self) -> DatasetNode:

@@ -156,6 +156,8 @@ def _part_facts(part: Part) -> Any:
     match part:
         case Reference():
             return {"to": part.path}
+        case RegionReference(path, bytes(selection)):
+            return {"to": path, "selection": b64encode(selection).decode()}
         case RegionReference():
             return {"to": part.path, "boxes": [[[s.start, s.stop] for s in box] for box in part.boxes]}
         case HeapObject():
@@ -172,6 +174,8 @@ def _part(facts: Any) -> Part:
         if type(n) is not int or not 0 <= n < 2**32:
             raise ValueError(f"an object of {n!r} elements")
         return HeapObject(n, parts_from_facts(parts))
+    if "selection" in facts:
+        return RegionReference(facts["to"], b64decode(facts["selection"], validate=True))
     if "boxes" in facts:
         return RegionReference(facts["to"], [tuple(slice(*one) for one in box) for box in facts["boxes"]])
     return Reference(facts["to"])

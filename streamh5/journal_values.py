@@ -34,7 +34,7 @@ def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
     first, stop = _range(node.shape or (), region)
     nbytes = node.spec.element_nbytes
     parts: Parts
-    if not node.spec.has_parts:
+    if not node.spec.has_parts and node.parts is None:
         parts = (node.value_bytes[first * nbytes : stop * nbytes],)
     elif (first, stop) == (0, math.prod(node.shape or ())) or node.value is None:
         parts = node.value_parts
@@ -91,7 +91,7 @@ def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[A
             elements.append((first, found))
     if elements is None or (len(elements) > 1 and node.spec.value_nbytes > MAX_VALUE_NBYTES):
         return None
-    if node.spec.has_parts:
+    if node.spec.has_parts or any(not isinstance(part, bytes) for _, parts in elements for part in parts):
         return _joined_parts(elements, n, nbytes)
     stored = bytearray(node.value_bytes)
     for first, parts in elements:

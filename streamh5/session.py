@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.plan.reference import Parts
     from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, LinkedTarget, Node, Region
     from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
@@ -248,6 +249,13 @@ class Session:
         self._engine.set_value(node, value)
         if self.sink.keeps_journal:
             self._log("E", {"dataset": number, **elements_facts(node, region)})
+
+    def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
+        """Set data without chunks as it stands in the file, with objects and references in between."""
+        self.check_open()
+        self._engine.set_parts(node, parts)
+        if self.sink.keeps_journal:
+            self._log("E", {"dataset": number, **elements_facts(node, ...)})
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Enter chunks that have been written in the table of their dataset."""

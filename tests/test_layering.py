@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "memory_size",
             "format",
             "filters",
+            "pipeline",
             "plan",
             "reader",
             "sinks",

@@ -102,7 +102,7 @@ class AttributeHeap:
             objects = tuple(
                 join_parts(one.parts, resolve)
                 if isinstance(one, HeapObject)
-                else encode_region_reference_object(address_of(one), one.boxes)
+                else _encode_region(one, address_of(one))
                 for one in self._objects[part]
             )
             yield address, encode_global_heap_collection(GlobalHeapCollection(objects))
@@ -120,4 +120,10 @@ class AttributeHeap:
 def _nbytes(one: HeapObject | RegionReference) -> int:
     if isinstance(one, HeapObject):
         return sizeof_parts(one.parts)
-    return len(encode_region_reference_object(0, one.boxes))
+    return len(_encode_region(one, 0))
+
+
+def _encode_region(one: RegionReference, address: int) -> bytes:
+    if isinstance(one.region, bytes):
+        return address.to_bytes(SIZEOF_REFERENCE, "little") + one.region
+    return encode_region_reference_object(address, one.boxes)

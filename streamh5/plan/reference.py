@@ -67,7 +67,8 @@ class RegionReference:
         The dataset, which may be created later, before the file is closed.
     region
         A box, as a tuple of slices and ints with a start and a stop from 0 on, such as
-        ``np.s_[0:3, 5:9]``; or a list of boxes.
+        ``np.s_[0:3, 5:9]``; or a list of boxes; or, as ``bytes``, a selection as a file stores it, which is
+        not looked into.
 
     Raises
     ------
@@ -86,7 +87,9 @@ class RegionReference:
 
     @property
     def boxes(self) -> tuple[tuple[slice, ...], ...]:
-        """The region as boxes of slices."""
+        """The region as boxes of slices; none where it is given as it is stored."""
+        if isinstance(self.region, bytes):
+            return ()
         given = self.region if isinstance(self.region, list) else [self.region]
         boxes = tuple(
             tuple(self._slice(key) for key in (box if isinstance(box, tuple) else (box,))) for box in given

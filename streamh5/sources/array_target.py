@@ -15,12 +15,21 @@ from streamh5.reader.chunk_decoding import chunk_decoder
 from streamh5.sources.conversion import ArrayConversion
 from streamh5.sources.dask_blocks import block_layout, realigned
 from streamh5.sources.dask_graph import Target
-from streamh5.sources.stored_chunks import ChunkCopy, block_shape, hollow_array
+from streamh5.sources.stored_chunks import (
+    ChunkCopy,
+    ListedChunks,
+    block_shape,
+    hollow_array,
+    listed_array,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from streamh5.filters import Buffer, FilterChain
+    from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.sources.conversion import Request
     from streamh5.sources.stored_chunks import ChunkReader
@@ -50,6 +59,11 @@ class SourceArray:
         Identity of the source, for a resume.
     maxshape
         Extents up to which the dataset may grow; None for `shape`.
+    datatype, raw_fillvalue
+        Datatype message and fill value of an HDF5 file, as bytes that stay as they are; `fillvalue` is None then.
+    needed
+        Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
+        where all do.
     """
 
     path: str
@@ -61,6 +75,9 @@ class SourceArray:
     identity: str
     maxshape: tuple[int | None, ...] | None = None
     unit: tuple[int, ...] | None = None
+    datatype: EncodedDatatype | None = None
+    raw_fillvalue: bytes | None = None
+    needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,8 @@ class StoredAs:
         See `ChunkCopy`.
     what
         What is copied, in words.
+    listed
+        ``(n, rank)`` coords of the chunks that there are; None where `reader` is asked for each.
     """
 
     chunks: tuple[int, ...]
@@ -88,6 +107,7 @@ class StoredAs:
     reader: ChunkReader
     accept: Callable[[Buffer], Buffer | None]
     what: str
+    listed: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +146,19 @@ def copied(source: SourceArray, stored: StoredAs, request: Request, *, track_ord
         fillvalue=source.fillvalue,
         track_order=track_order,
         libver=request.libver,
+        datatype=source.datatype,
+        raw_fillvalue=source.raw_fillvalue,
     )
     spec = replace(spec, filters=stored.filters)
     accept = _verifying(stored) if request.verify else stored.accept
     can_encode = stored.chain.records == stored.filters
     decode = source.read if can_encode else partial(_damaged, source.path)
-    copy = ChunkCopy(stored.reader, accept, decode)
-    block = block_shape(source.shape, stored.chunks, stored.dtype.itemsize)
-    hollow = hollow_array(source.shape, block, stored.dtype)
+    copy = ChunkCopy(stored.reader, accept, decode, stored.listed)
+    if stored.listed is None:
+        block = block_shape(source.shape, stored.chunks, stored.dtype.itemsize)
+        hollow = hollow_array(source.shape, block, stored.dtype)
+    else:
+        hollow = listed_array(len(stored.listed), stored.chunks, stored.dtype)
     return ArrayTarget(Target(spec, stored.chain, hollow, source.identity, copy), stored.what)
 
 
@@ -158,7 +183,7 @@ def encoded(
     array = _lazy(source)
     chunks: Any = request.chunks_of(source.path, shape)
     if chunks is None and source.chunks is not None:
-        chunks = tuple(max(1, min(c, n) if n else c) for c, n in zip(source.chunks, shape, strict=True))
+        chunks = _within(source.chunks, source.maxshape or shape)
     if shape:
         blocks, chunks = block_layout(
             source.path, array, "auto" if chunks is None else chunks, source.maxshape
@@ -176,9 +201,21 @@ def encoded(
         fillvalue=None if dtype.kind in "OUT" else source.fillvalue,
         track_order=track_order,
         libver=request.libver,
+        datatype=source.datatype,
+        raw_fillvalue=source.raw_fillvalue,
         **(filters if filters is not None and request.keeps_filters else request.filters),
     )
-    return ArrayTarget(Target(spec, chain, array, source.identity), reason)
+    needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
+    if needed is None:
+        return ArrayTarget(Target(spec, chain, array, source.identity), reason)
+    hollow = listed_array(len(needed), spec.chunks or (), dtype)
+    copy = ListedChunks(needed, source.read)
+    return ArrayTarget(Target(spec, chain, hollow, source.identity, copy), reason)
+
+
+def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Chunks that are no larger than what the dataset may become."""
+    return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
 
 
 def _lazy(source: SourceArray) -> da.Array:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import SourceError, StreamH5Error
+from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.filters.known import KNOWN_FILTERS
-from streamh5.format.datatype import datatype_class
-from streamh5.format.datatype_class import FixedLengthString
+from streamh5.format.data_layout import ChunkedLayout
 from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.file_map import FileMap
 from streamh5.sources.array_target import StoredAs
+from streamh5.sources.hdf5_errors import reading
 from streamh5.sources.zarr_codecs import NotCopiable
 
 if TYPE_CHECKING:
@@ -25,40 +29,227 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer
     from streamh5.sources.array_target import SourceArray
     from streamh5.sources.conversion import Request
+    from streamh5.sources.hdf5_bytes import SourceBytes
+    from streamh5.sources.hdf5_dataset import SourceDataset
 
-__all__ = ["source_filters", "stored_as"]
+__all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
 
 _DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
 
+MAX_LISTED = 50_000_000
+"""Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
 
-@dataclass(frozen=True, slots=True)
-class _Chunks:
-    """Chunks by their coords: ``(n_chunks,)`` addresses (0 for none), sizes, and masks.
 
-    Read from the file itself, past the HDF5 library and its lock.
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkList:
+    """The chunks that a dataset has, one row each, in row-major order of their coords.
+
+    Attributes
+    ----------
+    coords
+        ``(n, rank) intp``.
+    addresses, sizes
+        ``(n,) int64``, in the file.
+    masks
+        ``(n,) uint32``: bit i set where a chunk skipped filter i.
+    is_edge_raw
+        Whether chunks that pass the shape are stored without filters (`H5Pset_chunk_opts`).
+    is_certain
+        False where the library may tell wrong coords.
     """
 
-    filename: str
-    counts: tuple[int, ...]
-    addresses: NDArray[np.uint64]
-    sizes: NDArray[np.uint64]
+    coords: NDArray[np.intp]
+    addresses: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     masks: NDArray[np.uint32]
+    is_edge_raw: bool = False
+    is_certain: bool = True
+
+    def sorted(self) -> ChunkList:
+        """Return the same in row-major order."""
+        order = np.lexsort(self.coords.T[::-1])
+        columns = (self.coords, self.addresses, self.sizes, self.masks)
+        return ChunkList(*(column[order] for column in columns), self.is_edge_raw, self.is_certain)
+
+
+def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:
+    """Find the chunks of a dataset: from its index as this package reads it, otherwise from the library.
+
+    Raises
+    ------
+    SourceError
+        The index is damaged.
+    """
+    if stored is not None:
+        try:
+            return _from_index(dataset, stored)
+        except FormatError:
+            pass
+    return _from_library(dataset)
+
+
+def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
+    layout = stored.chunked_layout(dataset.address)
+    is_edge_raw = isinstance(layout, ChunkedLayout) and not layout.filter_partial_edge_chunks
+    if isinstance(layout, ChunkedLayout):
+        layout = replace(layout, filter_partial_edge_chunks=True)
+    frame = ChunkFrame(
+        dataset.path,
+        dataset.shape or (),
+        dataset.maxshape,
+        layout.chunks,
+        layout.element_nbytes,
+        len(dataset.filters),
+        layout.version if isinstance(layout, ChunkedLayout) else 3,
+    )
+    found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame, layout)
+    is_edge_raw = is_edge_raw and bool(dataset.filters)
+    is_wrong = found.impossible
+    if is_edge_raw:
+        is_wrong = (found.addresses < 0) | (found.addresses + found.stored_nbytes > stored.file.nbytes)
+    if is_wrong.any():
+        raise FormatError(f"{int(is_wrong.sum())} chunks lie outside the file, or have sizes that cannot be")
+    coords = np.stack(np.unravel_index(found.numbers, found.grid), axis=1) if len(found) else None
+    if coords is None:
+        coords = np.zeros((0, len(layout.chunks)), np.intp)
+    chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, is_edge_raw)
+    return _inside(chunks, dataset).sorted()
+
+
+def _from_library(dataset: SourceDataset) -> ChunkList:
+    entries: list[tuple[tuple[int, ...], int, int, int]] = []
+    with reading(f"the chunk index of {dataset.path}", dataset.path):
+        if math.prod(dataset.shape or ()) and dataset.id.get_num_chunks():
+            dataset.id.chunk_iter(
+                lambda one: entries.append((one.chunk_offset, one.byte_offset, one.size, one.filter_mask))
+            )
+    rank = len(dataset.chunks or ())
+    offsets = np.array([entry[0] for entry in entries], np.intp).reshape(len(entries), rank)
+    table = np.array([entry[1:] for entry in entries], np.int64).reshape(len(entries), 3)
+    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
+    # H5D__earray_idx_iterate_cb gives wrong coordinates there; of a B-tree h5py says nothing different
+    is_certain = len(unlimited) != 1 or unlimited == [0]
+    chunks = ChunkList(
+        offsets // np.array(dataset.chunks or (), np.intp),
+        table[:, 0],
+        table[:, 1],
+        table[:, 2].astype(np.uint32),
+        is_certain=is_certain,
+    )
+    return _inside(chunks, dataset).sorted()
+
+
+def _inside(chunks: ChunkList, dataset: SourceDataset) -> ChunkList:
+    """Leave chunks outside the shape out: they are left from when it was larger."""
+    counts = [-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True)]
+    inside = (chunks.coords < np.array(counts)).all(axis=1)
+    if inside.all():
+        return chunks
+    return ChunkList(
+        chunks.coords[inside],
+        chunks.addresses[inside],
+        chunks.sizes[inside],
+        chunks.masks[inside],
+        chunks.is_edge_raw,
+        chunks.is_certain,
+    )
+
+
+def needed_chunks(
+    boxes: NDArray[np.intp], shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> NDArray[np.intp] | None:
+    """Return which chunks overlap boxes that hold data; None for all, or where that takes too long to tell.
+
+    Parameters
+    ----------
+    boxes
+        ``(n, 2, rank)``: start and stop of each.
+    shape, chunks
+        Of the dataset.
+
+    Returns
+    -------
+    ndarray, ``(n, rank) intp``
+        In row-major order.
+    """
+    counts = np.array([-(-n // c) for n, c in zip(shape, chunks, strict=True)], np.intp)
+    n_all = math.prod(counts.tolist())
+    if not len(boxes) or not n_all:
+        return np.zeros((0, len(shape)), np.intp)
+    size = np.array(chunks, np.intp)
+    starts = boxes[:, 0] // size
+    spans = np.minimum(-(-boxes[:, 1] // size), counts) - starts
+    most = spans.max(axis=0)
+    if (
+        math.prod(most.tolist()) >= n_all
+        or math.prod(most.tolist()) * len(boxes) > MAX_LISTED
+        or n_all >= 2**62
+    ):
+        return None
+    found: NDArray[np.int64] = np.zeros(0, np.int64)
+    for offset in np.ndindex(*most.tolist()):
+        inside = (np.array(offset) < spans).all(axis=1)
+        numbers = np.ravel_multi_index(tuple((starts[inside] + offset).T), tuple(counts))
+        found = np.union1d(found, numbers)
+    if len(found) == n_all:
+        return None
+    return np.stack(np.unravel_index(found, tuple(counts)), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads listed chunks from the file itself, past the HDF5 library and its lock."""
+
+    filename: str
+    base: int
+    counts: tuple[int, ...]
+    numbers: NDArray[np.int64]
+    chunks: ChunkList
+    is_edge: NDArray[np.bool_]
+    chain: FilterChain | None
 
     def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
-        rows = np.ravel_multi_index(tuple(coords.T), self.counts)
-        places = zip(self.addresses[rows].tolist(), self.sizes[rows].tolist(), strict=True)
+        rows = self._rows(coords)
+        places = zip(self.chunks.addresses[rows].tolist(), self.chunks.sizes[rows].tolist(), strict=True)
         with open(self.filename, "rb", buffering=0) as file:
             fd = file.fileno()
-            return [os.pread(fd, size, address) if address else None for address, size in places]
+            stored: list[Buffer | None] = [_pread(fd, size, self.base + address) for address, size in places]
+        for i in np.flatnonzero(self.is_edge[rows]).tolist():
+            stored[i] = self._filtered(stored[i], int(rows[i]))
+        return stored
 
     def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
-        if not self.masks.any():
-            return None
-        masks: NDArray[np.uint32] = self.masks[np.ravel_multi_index(tuple(coords.T), self.counts)]
-        return masks
+        masks: NDArray[np.uint32] = self.chunks.masks[self._rows(coords)]
+        return masks if masks.any() else None
+
+    def _rows(self, coords: NDArray[np.intp]) -> NDArray[np.intp]:
+        numbers = np.ravel_multi_index(tuple(coords.T), self.counts)
+        return np.searchsorted(self.numbers, numbers)
+
+    def _filtered(self, data: Any, row: int) -> Buffer | None:
+        """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
+        if self.chain is None or len(data) != self.chain.chunk_nbytes:
+            return data  # type: ignore[no-any-return]
+        encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
+        self.chunks.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
+        return encoded.buffers[0]
 
 
-def stored_as(source: SourceArray, dataset: Any, request: Request) -> StoredAs:
+def _pread(fd: int, nbytes: int, address: int) -> bytes:
+    """Read a chunk; less than all of it only where the file ends."""
+    parts = []
+    while nbytes:
+        part = os.pread(fd, nbytes, address)
+        if not part:
+            return b""
+        parts.append(part)
+        address, nbytes = address + len(part), nbytes - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def stored_as(
+    source: SourceArray, dataset: SourceDataset, chunks: ChunkList | None, request: Request
+) -> StoredAs:
     """Decide how the chunks of a dataset can be copied.
 
     Raises
@@ -70,33 +261,43 @@ def stored_as(source: SourceArray, dataset: Any, request: Request) -> StoredAs:
         raise NotCopiable("copy=False was asked for")
     if not request.keeps_filters:
         raise NotCopiable(f"compression={request.compression!r} was asked for")
-    if dataset.chunks is None:
+    if dataset.chunks is None or chunks is None:
         raise NotCopiable("it has no chunks")
-    chunks = request.chunks_of(source.path, source.shape)
-    if chunks is not None and chunks != dataset.chunks:
-        raise NotCopiable(f"chunks {chunks} were asked for, those stored are {dataset.chunks}")
-    if source.dtype.hasobject:
+    asked = request.chunks_of(source.path, source.shape)
+    if asked is not None and asked != dataset.chunks:
+        raise NotCopiable(f"chunks {asked} were asked for, those stored are {dataset.chunks}")
+    if dataset.kind.has_pointers:
         raise NotCopiable("its elements lie outside its chunks")
-    if dataset.file.userblock_size or dataset.file.driver not in ("sec2", "stdio"):
-        raise NotCopiable("the file has a user block, or is not one file on disk")
-    if not hasattr(dataset.id, "chunk_iter"):
-        raise NotCopiable("this HDF5 library does not list chunks; 1.12.3 and later do")
-    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
-    if len(unlimited) == 1 and unlimited != [0]:
-        # H5D__earray_idx_iterate_cb gives wrong coordinates there; of a B-tree h5py says nothing different
+    if not dataset.is_one_file:
+        raise NotCopiable("the file is not one file on disk")
+    if not chunks.is_certain:
         raise NotCopiable(
             "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
         )
-    if not _is_stored_alike(dataset, source.dtype):
-        raise NotCopiable(f"its datatype is stored in another way as {source.dtype}")
-    filters = _records(dataset)
-    nbytes = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
+    filters = dataset.filters
     what = ", ".join(_name(record) for record in filters) or "no filters"
-    reader = _chunk_map(dataset)
-    if request.verify and reader.masks.any():
+    if request.verify and chunks.masks.any():
         raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
+    nbytes = math.prod(dataset.chunks) * dataset.kind.nbytes
+    reader = _reader(dataset, chunks, _same_chain(dataset))
     chain = FilterChain((), nbytes)
-    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, _Whole(source.path), what)
+    accept = _Whole(source.path)
+    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, accept, what, chunks.coords)
+
+
+def _reader(dataset: SourceDataset, chunks: ChunkList, chain: FilterChain | None) -> _Reader:
+    counts = tuple(-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True))
+    is_edge = np.zeros(len(chunks.coords), bool)
+    masks = chunks.masks.copy()
+    if chunks.is_edge_raw:
+        ends = (chunks.coords + 1) * np.array(dataset.chunks)
+        is_edge = (ends > np.array(dataset.shape)).any(axis=1)
+        if chain is None:
+            masks[is_edge] = (1 << len(dataset.filters)) - 1
+    numbers = np.ravel_multi_index(tuple(chunks.coords.T), counts) if len(chunks.coords) else np.zeros(0, int)
+    return _Reader(
+        dataset.filename, dataset.base, counts, numbers, replace(chunks, masks=masks), is_edge, chain
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +319,8 @@ def _name(record: FilterRecord) -> str:
     return known.get(record.filter_id, f"filter {record.filter_id}")
 
 
-def _is_stored_alike(dataset: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether the bytes of an element are those that `dtype` has in a file of ours."""
-    from h5py import h5t
-
-    ours = datatype_class(dtype)
-    kind = dataset.id.get_type()
-    if isinstance(ours, FixedLengthString):
-        return bool(kind.get_size() == ours.nbytes)
-    if isinstance(kind, h5t.TypeBitfieldID):
-        return False
-    return bool(kind.get_size() == dtype.itemsize and kind.equal(h5t.py_create(dataset.dtype, logical=True)))
-
-
-def _records(dataset: Any) -> tuple[FilterRecord, ...]:
-    plist = dataset.id.get_create_plist()
+def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
+    """Return the filters of a dataset, from its creation property list of h5py."""
     found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
     return tuple(
         FilterRecord(number, name.decode("utf-8", "replace"), flags, tuple(values))
@@ -140,30 +328,9 @@ def _records(dataset: Any) -> tuple[FilterRecord, ...]:
     )
 
 
-def _chunk_map(dataset: Any) -> _Chunks:
-    counts = tuple(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
-    n_stored = dataset.id.get_num_chunks() if dataset.size else 0
-    entries: list[tuple[tuple[int, ...], int, int, int]] = []
-    if n_stored:
-        dataset.id.chunk_iter(
-            lambda one: entries.append((one.chunk_offset, one.byte_offset, one.size, one.filter_mask))
-        )
-    n_chunks = int(np.prod(counts))
-    addresses, sizes = np.zeros(n_chunks, np.uint64), np.zeros(n_chunks, np.uint64)
-    masks = np.zeros(n_chunks, np.uint32)
-    if entries:
-        offsets = np.array([entry[0] for entry in entries], np.intp).reshape(len(entries), -1)
-        coords = offsets // np.array(dataset.chunks)
-        is_inside = (coords < np.array(counts)).all(axis=1)
-        rows = np.ravel_multi_index(tuple(coords[is_inside].T), counts)
-        table = np.array([entry[1:] for entry in entries], np.uint64)[is_inside]
-        addresses[rows], sizes[rows], masks[rows] = table.T
-    return _Chunks(os.fspath(dataset.file.filename), counts, addresses, sizes, masks)
-
-
-def source_filters(dataset: Any) -> dict[str, Any] | None:
+def source_filters(dataset: SourceDataset) -> dict[str, Any] | None:
     """Return the filters of a dataset as keywords of `plan_dataset`; None where ours cannot be the same."""
-    found = {record.filter_id: record.client_values for record in _records(dataset)}
+    found = {record.filter_id: record.client_values for record in dataset.filters}
     keywords: dict[str, Any] = {"shuffle": _SHUFFLE in found, "fletcher32": _FLETCHER32 in found}
     compressions = [number for number in found if number not in (_SHUFFLE, _FLETCHER32)]
     if len(compressions) > 1:
@@ -172,14 +339,30 @@ def source_filters(dataset: Any) -> dict[str, Any] | None:
         values = found[number]
         keywords |= (
             {"compression": "gzip", "compression_opts": values[0]}
-            if number == _DEFLATE
+            if number == _DEFLATE and values
             else {"compression": number, "compression_opts": values}
         )
-    nbytes = int(np.prod(dataset.chunks or (1,))) * dataset.dtype.itemsize
+    return keywords if _chain(dataset, keywords) is not None else None
+
+
+def _chain(dataset: SourceDataset, keywords: dict[str, Any]) -> FilterChain | None:
+    chunks = dataset.chunks or (1,)
     try:
-        chain_from_keywords(
-            dtype=dataset.dtype, chunk_nbytes=nbytes, chunks=dataset.chunks or (1,), **keywords
+        return chain_from_keywords(
+            dtype=dataset.dtype,
+            chunk_nbytes=math.prod(chunks) * dataset.kind.nbytes,
+            chunks=chunks,
+            **keywords,
         )
     except StreamH5Error:
         return None
-    return keywords
+
+
+def _same_chain(dataset: SourceDataset) -> FilterChain | None:
+    """Return a chain that does what the filters of a dataset do, None where ours is not the same."""
+    keywords = source_filters(dataset)
+    chain = None if keywords is None else _chain(dataset, keywords)
+    if chain is None:
+        return None
+    ours = [(one.filter_id, one.client_values) for one in chain.records]
+    return chain if ours == [(one.filter_id, one.client_values) for one in dataset.filters] else None

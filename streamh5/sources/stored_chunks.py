@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from streamh5.dataset import Dataset
     from streamh5.filters import Buffer
+    from streamh5.plan.chunk_grid import ChunkGrid
     from streamh5.plan.chunk_table import ChunkRecords
 
     Accept = Callable[[Buffer], Buffer | None]
 
-__all__ = ["ChunkCopy", "ChunkReader", "block_shape", "hollow_array"]
+__all__ = ["ChunkCopy", "ChunkReader", "ListedChunks", "block_shape", "hollow_array", "listed_array"]
 
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
@@ -62,6 +63,9 @@ class ChunkCopy:
         Gives the bytes to store for those that were read, or None where they cannot be taken over.
     decode
         Gives the values of a region of the array: for chunks that are not accepted.
+    listed
+        ``(n, rank)`` coords of the only chunks that there are, of which a block is a stretch (see `listed_array`);
+        None where a block is a part of the array.
     n_copied, n_encoded
         Chunks that were copied, and those that had to be decoded and encoded.
     """
@@ -69,6 +73,7 @@ class ChunkCopy:
     reader: ChunkReader
     accept: Accept
     decode: Callable[[tuple[slice, ...]], Any]
+    listed: NDArray[np.intp] | None = None
     n_copied: int = 0
     n_encoded: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,10 +81,16 @@ class ChunkCopy:
     def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
         """Copy the chunks of a block; those that an interrupted write has stored stay as they are."""
         grid = dataset.node.spec.grid
-        ranges = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, grid.chunks, strict=True))
-        numbers = grid.numbers(ranges)
-        axes = [np.arange(start, stop) for start, stop in ranges]
-        coords = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        if self.listed is not None:
+            coords = listed_coords(self.listed, grid, origin, shape)
+            numbers = numbers_of(coords, grid)
+        else:
+            ranges = tuple(
+                (o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, grid.chunks, strict=True)
+            )
+            numbers = grid.numbers(ranges)
+            axes = [np.arange(start, stop) for start, stop in ranges]
+            coords = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
         is_new = ~dataset.are_stored(numbers)
         if not is_new.all():
             numbers, coords = numbers[is_new], coords[is_new]
@@ -93,16 +104,73 @@ class ChunkCopy:
             masks = self.reader.filter_masks(coords[kept])
             parts.append(dataset.store_encoded(numbers[kept], buffers, masks))
         for i in refused:
-            first = tuple(int(k) * c for k, c in zip(coords[i], grid.chunks, strict=True))
-            region = tuple(
-                slice(o, o + c if n is None else min(o + c, n))
-                for o, c, n in zip(first, grid.chunks, grid.shape, strict=True)
-            )
-            parts.append(dataset.store(self.decode(region), first))
+            region = chunk_region(coords[i], grid)
+            parts.append(dataset.store(self.decode(region), tuple(part.start for part in region)))
         with self._lock:
             self.n_copied += len(kept)
             self.n_encoded += len(refused)
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChunks:
+    """Encodes some chunks of an array and leaves the others out; called by the tasks of a write.
+
+    Parameters
+    ----------
+    coords
+        ``(n, rank)`` coords of the chunks, of which a block is a stretch (see `listed_array`).
+    read
+        Gives the values of a region of the array.
+    """
+
+    coords: NDArray[np.intp]
+    read: Callable[[tuple[slice, ...]], Any]
+
+    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
+        """Read and store the chunks of a block."""
+        grid = dataset.node.spec.grid
+        parts = []
+        for coords in listed_coords(self.coords, grid, origin, shape):
+            region = chunk_region(coords, grid)
+            parts.append(dataset.store(self.read(region), tuple(part.start for part in region)))
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+
+def chunk_region(coords: NDArray[np.intp], grid: ChunkGrid) -> tuple[slice, ...]:
+    """Region of a chunk, cut where the array ends."""
+    starts = [int(k) * c for k, c in zip(coords, grid.chunks, strict=True)]
+    return tuple(
+        slice(o, o + c if n is None else min(o + c, n))
+        for o, c, n in zip(starts, grid.chunks, grid.shape, strict=True)
+    )
+
+
+def numbers_of(coords: NDArray[np.intp], grid: ChunkGrid) -> NDArray[np.uint64]:
+    """Numbers of chunks, ``(n,)``, from their coords."""
+    numbers = np.zeros(len(coords), np.uint64)
+    for axis, count in enumerate(grid.counts):
+        numbers = numbers * np.uint64(count) + coords[:, axis].astype(np.uint64)
+    return numbers
+
+
+def listed_coords(
+    listed: NDArray[np.intp], grid: ChunkGrid, origin: tuple[int, ...], shape: tuple[int, ...]
+) -> NDArray[np.intp]:
+    """Coords of the chunks of a block of a `listed_array`."""
+    n_elements = math.prod(grid.chunks)
+    return listed[origin[0] // n_elements : (origin[0] + shape[0]) // n_elements]
+
+
+def listed_array(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
+    """Return an array that only says which of `n_chunks` listed chunks a block is about.
+
+    It has one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
+    grid takes as few tasks.
+    """
+    n_elements = math.prod(chunks)
+    block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
+    return hollow_array((n_chunks * n_elements,), block, dtype)
 
 
 def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -1,0 +1,263 @@
+"""One dataset of an HDF5 file: what it is, and its elements as they stand."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import FormatError, SourceError
+from streamh5.format.object_header import MessageType
+from streamh5.sources.hdf5_attributes import tracks_attributes
+from streamh5.sources.hdf5_chunks import filter_records
+from streamh5.sources.hdf5_datatype import Plain, stored_type
+from streamh5.sources.hdf5_elements import Referents, read_region, stored_elements, to_parts
+
+if TYPE_CHECKING:
+    from streamh5.format.elements import ObjectPlacer
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.plan.reference import Parts
+    from streamh5.sources.hdf5_bytes import SourceBytes
+    from streamh5.sources.hdf5_datatype import StoredType
+
+__all__ = ["RegionReader", "SourceDataset", "read_dataset"]
+
+_SHOWN_KINDS = "iufc"
+"""Kinds of dtypes that stand for elements in a summary; others are opaque bytes."""
+
+_ONE_FILE_DRIVERS = ("sec2", "stdio")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDataset:
+    """A dataset of a source.
+
+    Attributes
+    ----------
+    id
+        `h5py.h5d.DatasetID`.
+    path, address
+        Its name, and where its header is.
+    kind
+        Its datatype.
+    dtype
+        What its elements are to numpy: numbers, or opaque bytes of their size in the file.
+    shape, maxshape
+        None, and ``()``, for a null dataspace.
+    chunks
+        None where it has none.
+    layout
+        ``"compact"``, ``"contiguous"``, ``"chunked"``, ``"virtual"`` or ``"external"``.
+    is_allocated
+        Whether a contiguous dataset has storage.
+    filters
+        Records of its filters.
+    fillvalue
+        Bytes of the user's fill value; None for the default.
+    track_order
+        Whether the creation order of attributes is tracked.
+    filename, base, is_one_file
+        Its file, the bytes of the user block, and whether it is one file on disk.
+    """
+
+    id: Any
+    path: str
+    address: int
+    kind: StoredType
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None
+    maxshape: tuple[int | None, ...]
+    chunks: tuple[int, ...] | None
+    layout: str
+    is_allocated: bool
+    filters: tuple[FilterRecord, ...]
+    fillvalue: bytes | None
+    track_order: bool
+    filename: str
+    base: int
+    is_one_file: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return math.prod(self.shape or ()) * self.kind.nbytes if self.shape is not None else 0
+
+    @property
+    def whole(self) -> tuple[slice, ...]:
+        """The region of all elements."""
+        return tuple(slice(0, n) for n in self.shape or ())
+
+
+def read_dataset(
+    dataset: Any, path: str, address: int, file: Any, stored: SourceBytes | None
+) -> SourceDataset:
+    """Find out what a dataset is.
+
+    Parameters
+    ----------
+    dataset
+        `h5py.h5d.DatasetID`.
+    path, address
+        Its name, and where its header is.
+    file
+        The `h5py.File`.
+    stored
+        The bytes of the file, where it is one.
+
+    Raises
+    ------
+    SourceError
+        A datatype that streamh5 does not write.
+    """
+    from h5py import h5d, h5s
+
+    plist = dataset.get_create_plist()
+    kind = stored_type(dataset.get_type())
+    space = dataset.get_space()
+    is_null = space.get_simple_extent_type() == h5s.NULL
+    shape = None if is_null else tuple(space.get_simple_extent_dims())
+    most = () if is_null else space.get_simple_extent_dims(True)
+    layouts = {
+        h5d.COMPACT: "compact",
+        h5d.CONTIGUOUS: "contiguous",
+        h5d.CHUNKED: "chunked",
+        h5d.VIRTUAL: "virtual",
+    }
+    layout = layouts[plist.get_layout()]
+    is_allocated = True
+    if layout == "contiguous":
+        if plist.get_external_count():
+            layout = "external"
+        elif not is_null and math.prod(shape or ()):
+            is_allocated = dataset.get_offset() is not None
+    return SourceDataset(
+        dataset,
+        path,
+        address,
+        kind,
+        _dtype(dataset, kind),
+        shape,
+        tuple(None if n == h5s.UNLIMITED else n for n in most),
+        tuple(plist.get_chunk()) if layout == "chunked" else None,
+        layout,
+        is_allocated,
+        filter_records(plist) if layout == "chunked" else (),
+        _fillvalue(dataset, plist, kind, address, stored),
+        tracks_attributes(plist),
+        file.filename,
+        file.userblock_size,
+        stored is not None,
+    )
+
+
+def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
+    opaque = np.dtype((np.void, kind.nbytes))
+    if not isinstance(kind.element, Plain):
+        return opaque
+    try:
+        dtype: np.dtype[Any] = np.dtype(dataset.dtype.str)
+    except (TypeError, ValueError, KeyError):  # a datatype that h5py has no dtype for
+        return opaque
+    return dtype if dtype.kind in _SHOWN_KINDS and dtype.itemsize == kind.nbytes else opaque
+
+
+def _fillvalue(
+    dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None
+) -> bytes | None:
+    """Bytes of the fill value in the header; what h5py makes of it where the header is not read."""
+    from h5py import h5d
+
+    if plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return None
+    if stored is not None:
+        try:
+            body = stored.messages(address).get(MessageType.FILL_VALUE, b"")
+        except FormatError:
+            body = b""
+        if len(body) >= kind.nbytes:
+            return body[-kind.nbytes :]
+    dtype = dataset.dtype
+    value = np.zeros((), dtype)
+    plist.get_fill_value(value)
+    if dtype.hasobject or dtype.itemsize != kind.nbytes:
+        raise SourceError("a fill value that is not read")
+    return value.tobytes()
+
+
+@dataclass(slots=True)
+class RegionReader:
+    """Reads regions of a dataset as the new file is to hold them. Thread-safe.
+
+    Parameters
+    ----------
+    dataset
+        What is read.
+    skips
+        Whether a region that cannot be read is left out: it becomes the fill value, and is counted.
+    place
+        Stores objects in the global heap of the new file; set before the first block.
+    n_skipped
+        Regions that could not be read.
+    problem
+        Why the first of them could not.
+    """
+
+    dataset: SourceDataset
+    skips: bool = False
+    place: ObjectPlacer | None = None
+    n_skipped: int = 0
+    problem: SourceError | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Return the elements of a region, of the dtype of the dataset."""
+        kind, dtype = self.dataset.kind, self.dataset.dtype
+        try:
+            memory = self._memory(region)
+        except SourceError as error:
+            if not self.skips:
+                raise
+            with self._lock:
+                self.n_skipped += 1
+                self.problem = self.problem or error
+            element = np.frombuffer(self.dataset.fillvalue or bytes(dtype.itemsize), dtype)
+            return np.broadcast_to(element[0], tuple(part.stop - part.start for part in region))
+        if isinstance(kind.element, Plain):
+            return memory.view(dtype)
+        parts = to_parts(memory.tobytes(), kind.element, _no_referents())
+        if self.place is None:
+            raise SourceError(f"{self.dataset.path} is read before there is a place for its objects")
+        return np.frombuffer(stored_elements(parts, self.place), dtype).reshape(memory.shape)
+
+    def parts(self, referents: Referents) -> Parts:
+        """Return all elements with heap objects and references in between."""
+        memory = self._memory(self.dataset.whole)
+        return to_parts(memory.tobytes(), self.dataset.kind.element, referents)
+
+    def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        path = self.dataset.path
+        try:
+            return read_region(self.dataset.id, region, self.dataset.kind.element)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"{path}: HDF5 cannot read it: {_short(error)}; a chunk is damaged, or a filter plugin is missing "
+                "(pip install hdf5plugin)",
+                path=path,
+            ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _no_referents() -> Referents:
+    return Referents({}, _no_heap)
+
+
+def _no_heap(address: int, index: int) -> bytes:
+    raise FormatError(f"object {index} of the heap at {address:,} is not read")

@@ -1,0 +1,294 @@
+"""From what is in an HDF5 file to what is written: targets of a write, values, links and attributes."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.base
+import numpy as np
+
+from streamh5.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
+from streamh5.errors import ChunkShapeError, FilterError, SourceError, StreamH5Error
+from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.pipeline import place_objects
+from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
+from streamh5.sources.dask_graph import Target
+from streamh5.sources.hdf5_attributes import read_attributes
+from streamh5.sources.hdf5_chunks import ChunkList, find_chunks, needed_chunks, source_filters, stored_as
+from streamh5.sources.hdf5_contents import HardLinkTo
+from streamh5.sources.hdf5_dataset import RegionReader, read_dataset
+from streamh5.sources.hdf5_elements import Referents
+from streamh5.sources.hdf5_errors import reading
+from streamh5.sources.hdf5_virtual import virtual_parts
+from streamh5.sources.zarr_codecs import NotCopiable
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+    from streamh5.file import File
+    from streamh5.plan.attribute_spec import AttributeSpec
+    from streamh5.sources.conversion import Request
+    from streamh5.sources.hdf5_bytes import SourceBytes
+    from streamh5.sources.hdf5_contents import Contents
+    from streamh5.sources.hdf5_dataset import SourceDataset
+
+__all__ = ["FilePlan"]
+
+_FLETCHER32 = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A dataset that is written as one value; without a reader, one that holds none."""
+
+    target: Target
+    reader: RegionReader | None
+
+
+class FilePlan:
+    """What a file becomes.
+
+    Parameters
+    ----------
+    file, stored
+        The source, and its bytes where it is one file on disk.
+    contents
+        What is in it.
+    request
+        How arrays are to be stored.
+    skips
+        Whether what cannot be read is left out.
+
+    Attributes
+    ----------
+    targets
+        Datasets that are written block by block.
+    problems
+        What cannot be carried over.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        stored: SourceBytes | None,
+        contents: Contents,
+        request: Request,
+        *,
+        skips: bool,
+    ) -> None:
+        self.targets: list[ArrayTarget] = []
+        self.problems = contents.problems
+        self._file, self._stored, self._contents = file, stored, contents
+        self._request, self._skips = request, skips
+        self._notes: list[str] = []
+        self._wholes: dict[str, _Whole] = {}
+        self._readers: list[RegionReader] = []
+        addresses = {path: address for address, path in contents.paths.items()}
+        self._check_request(contents)
+        for path, dataset in list(contents.datasets.items()):
+            try:
+                with reading(path, path):
+                    self._add(read_dataset(dataset.id, path, addresses[path], file, stored))
+            except (FilterError, ChunkShapeError):
+                raise
+            except StreamH5Error as error:
+                problem = SourceError(f"{path} cannot be carried over: {error}", path=path)
+                problem.__cause__ = error
+                contents.drop(path, problem)
+                del contents.paths[addresses[path]]
+        heap = _no_heap if stored is None else stored.heap_object
+        self._referents = Referents(contents.paths, heap)
+        self._attributes = {path: self._read_attributes(path) for path in contents.paths.values()}
+        self.is_netcdf = any(one.name == "_NCProperties" for one in self._attributes.get("/", ()))
+
+    def prepare(self, file: File) -> None:
+        """Create everything but the chunks."""
+        contents = self._contents
+        handles: dict[str, Any] = {"/": file}
+        planned = {one.target.spec.path: one.target for one in self.targets}
+        planned |= {path: whole.target for path, whole in self._wholes.items()}
+        for path, entry in contents.entries.items():
+            if path == "/":
+                continue
+            if path in contents.groups:
+                handles[path] = file.create_group(path, track_order=contents.groups[path])
+            elif path in planned:
+                handles[path] = planned[path].create(file)
+            elif isinstance(entry, HardLinkTo):
+                if entry.path in handles:
+                    file[path] = handles[entry.path]
+            elif entry is not None:
+                file[path] = entry
+        for path, specs in self._attributes.items():
+            for spec in specs:
+                file.session.set_attribute(handles[path].node, spec)
+        for reader in self._readers:
+            reader.place = partial(place_objects, reserve=file.session.reserve, write=file.session.sink.write)
+        for path, whole in self._wholes.items():
+            if whole.reader is not None:
+                self._set_value(file, handles[path], whole.reader)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what there is to say of what was carried over, and what was not."""
+        notes = [str(problem) for problem in self.problems] + self._notes
+        for reader in self._readers:
+            if reader.n_skipped:
+                notes.append(
+                    f"{reader.dataset.path}: {reader.n_skipped} blocks could not be read, and read as the fill value: "
+                    f"{reader.problem}"
+                )
+        if self._referents.n_dangling:
+            notes.append(
+                f"{self._referents.n_dangling} references lead to objects that are not there; they are null"
+            )
+        return tuple(notes)
+
+    def _check_request(self, contents: Contents) -> None:
+        shapes = {}
+        for path, dataset in contents.datasets.items():
+            try:
+                with reading(path, path):
+                    shapes[path] = dataset.shape
+            except SourceError:
+                continue  # it is a problem of its own
+        self._request.check_arrays(shapes)
+
+    def _read_attributes(self, path: str) -> list[AttributeSpec]:
+        from h5py import h5o
+
+        try:
+            with reading(path, path):
+                dataset = self._contents.datasets.get(path)
+                obj = (
+                    dataset.id
+                    if dataset is not None
+                    else h5o.open(self._file.id, path.encode("utf-8", "surrogateescape"))
+                )
+        except SourceError as problem:
+            self.problems.append(problem)
+            return []
+        return read_attributes(obj, path, self._referents, self.problems.append)
+
+    def _add(self, dataset: SourceDataset) -> None:
+        """Plan a dataset: of one value where it is small or holds references, otherwise a target."""
+        path, request = dataset.path, self._request
+        reader = RegionReader(dataset, self._skips)
+        common: dict[str, Any] = {
+            "dtype": dataset.dtype,
+            "datatype": EncodedDatatype(dataset.kind.message),
+            "track_order": dataset.track_order,
+            "libver": request.libver,
+        }
+        if dataset.shape is None:
+            spec, chain = plan_dataset(path, shape=None, **common)
+            self._wholes[path] = _Whole(Target(spec, chain, None, None), None)  # type: ignore[arg-type]
+            return
+        is_empty = not dataset.is_allocated
+        is_asked = dataset.shape and request.chunks_of(path, dataset.shape) is not None
+        is_small = dataset.chunks is None and not is_asked and dataset.nbytes <= MAX_WHOLE_NBYTES
+        is_small = is_small and dataset.layout != "virtual"
+        if dataset.kind.has_references or is_small or (is_empty and not is_asked):
+            if dataset.chunks is not None:
+                self._notes.append(f"{path} holds references: it is stored whole, without chunks")
+            spec, chain = plan_dataset(
+                path, shape=dataset.shape, raw_fillvalue=dataset.fillvalue, chunks=False, **common
+            )
+            whole = _Whole(Target(spec, chain, None, None), None if is_empty else reader)  # type: ignore[arg-type]
+            self._wholes[path] = whole
+            return
+        self._readers.append(reader)
+        self.targets.append(self._target(dataset, reader))
+
+    def _target(self, dataset: SourceDataset, reader: RegionReader) -> ArrayTarget:
+        path, request = dataset.path, self._request
+        shape = dataset.shape or ()
+        chunks = None if dataset.chunks is None else find_chunks(dataset, self._stored)
+        boxes = self._boxes(dataset, chunks)
+        source = SourceArray(
+            path,
+            shape,
+            dataset.dtype,
+            None,
+            reader,
+            dataset.chunks,
+            dask.base.tokenize(
+                os.path.realpath(dataset.filename), os.stat(dataset.filename).st_mtime_ns, path
+            ),
+            None if dataset.maxshape == shape else dataset.maxshape,
+            datatype=EncodedDatatype(dataset.kind.message),
+            raw_fillvalue=dataset.fillvalue,
+            needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
+        )
+        order = dataset.track_order
+        try:
+            return copied(source, stored_as(source, dataset, chunks, request), request, track_order=order)
+        except NotCopiable as reason:
+            if request.copy:
+                raise FilterError(
+                    f"{path}: its chunks cannot be copied: {reason}; leave copy=True out to have them decoded "
+                    "and encoded",
+                    path=path,
+                ) from reason
+            filters = source_filters(dataset)
+            if filters is None and request.keeps_filters:
+                names = ", ".join(record.name or str(record.filter_id) for record in dataset.filters)
+                self._notes.append(
+                    f"{path}: its filters ({names}) cannot be applied here; gzip takes their place"
+                )
+            if request.fletcher32 is None and any(one.filter_id == _FLETCHER32 for one in dataset.filters):
+                if request.compression is None:
+                    self._notes.append(f"{path}: its checksums (fletcher32) go with its filters; fletcher32=True keeps them")
+                else:
+                    request = replace(request, fletcher32=True)
+            return encoded(source, request, str(reason), track_order=order, filters=filters)
+
+    def _boxes(self, dataset: SourceDataset, chunks: ChunkList | None) -> NDArray[np.intp] | None:
+        """Parts of a dataset that hold data, ``(n, 2, rank)``; None for all of it.
+
+        Raises
+        ------
+        SourceError
+            Sources of a virtual dataset are missing, and not to be left out.
+        """
+        shape = dataset.shape or ()
+        if chunks is not None and chunks.is_certain:
+            size = np.array(dataset.chunks)
+            starts = chunks.coords * size
+            return np.stack([starts, np.minimum(starts + size, np.array(shape))], axis=1)
+        if dataset.layout != "virtual":
+            return np.zeros((0, 2, len(shape)), np.intp) if not dataset.is_allocated else None
+        parts = virtual_parts(dataset.id, dataset.id.get_create_plist(), self._file)
+        if parts.missing:
+            names = ", ".join(parts.missing[:3]) + (", ..." if len(parts.missing) > 3 else "")
+            text = f"{len(parts.missing)} sources of the virtual dataset are missing: {names}"
+            if not self._skips:
+                raise SourceError(text, path=dataset.path)
+            self._notes.append(
+                f"{dataset.path}: {text}; their parts are not stored and read as the fill value"
+            )
+        return parts.boxes
+
+    def _set_value(self, file: File, handle: Any, reader: RegionReader) -> None:
+        """Write a dataset as one value."""
+        if not math.prod(reader.dataset.shape or ()):
+            return
+        try:
+            if reader.dataset.kind.has_pointers:
+                file.session.set_parts(handle.number, handle.node, reader.parts(self._referents))
+            else:
+                handle[()] = reader(reader.dataset.whole)
+        except SourceError as error:
+            if not self._skips:
+                raise
+            self.problems.append(error)
+
+
+def _no_heap(address: int, index: int) -> bytes:
+    raise SourceError(
+        f"object {index} of the heap at {address:,} is not read: the file is not one file on disk"
+    )
