@@ -65,11 +65,15 @@ class ChunkList:
     is_edge_raw: bool = False
     is_certain: bool = True
 
-    def sorted(self) -> ChunkList:
-        """Return the same in row-major order."""
-        order = np.lexsort(self.coords.T[::-1])
-        columns = (self.coords, self.addresses, self.sizes, self.masks)
-        return ChunkList(*(column[order] for column in columns), self.is_edge_raw, self.is_certain)
+    def take(self, rows: NDArray[Any]) -> ChunkList:
+        """Return some of the rows."""
+        return replace(
+            self,
+            coords=self.coords[rows],
+            addresses=self.addresses[rows],
+            sizes=self.sizes[rows],
+            masks=self.masks[rows],
+        )
 
 
 def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:
@@ -113,7 +117,7 @@ def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     if coords is None:
         coords = np.zeros((0, len(layout.chunks)), np.intp)
     chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, is_edge_raw)
-    return _inside(chunks, dataset).sorted()
+    return _inside(chunks, dataset)
 
 
 def _from_library(dataset: SourceDataset) -> ChunkList:
@@ -136,23 +140,14 @@ def _from_library(dataset: SourceDataset) -> ChunkList:
         table[:, 2].astype(np.uint32),
         is_certain=is_certain,
     )
-    return _inside(chunks, dataset).sorted()
+    return _inside(chunks, dataset)
 
 
 def _inside(chunks: ChunkList, dataset: SourceDataset) -> ChunkList:
-    """Leave chunks outside the shape out: they are left from when it was larger."""
+    """Sort the chunks, and leave out those outside the shape: they are left from when it was larger."""
     counts = [-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True)]
-    inside = (chunks.coords < np.array(counts)).all(axis=1)
-    if inside.all():
-        return chunks
-    return ChunkList(
-        chunks.coords[inside],
-        chunks.addresses[inside],
-        chunks.sizes[inside],
-        chunks.masks[inside],
-        chunks.is_edge_raw,
-        chunks.is_certain,
-    )
+    rows = np.flatnonzero((chunks.coords < np.array(counts)).all(axis=1))
+    return chunks.take(rows[np.lexsort(chunks.coords[rows].T[::-1])])
 
 
 def needed_chunks(
@@ -229,7 +224,7 @@ class _Reader:
     def _filtered(self, data: Any, row: int) -> Buffer | None:
         """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
         if self.chain is None or len(data) != self.chain.chunk_nbytes:
-            return data  # type: ignore[no-any-return]
+            return data
         encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
         self.chunks.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
         return encoded.buffers[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,16 @@ import dask.base
 import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
-from streamh5.errors import ChunkShapeError, FilterError, SourceError, StreamH5Error
+from streamh5.errors import (
+    BlockError,
+    ChunkShapeError,
+    DatatypeError,
+    FilterError,
+    LimitError,
+    SourceError,
+    SpecError,
+    StreamH5Error,
+)
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.pipeline import place_objects
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
@@ -27,6 +37,8 @@ from streamh5.sources.hdf5_virtual import virtual_parts
 from streamh5.sources.zarr_codecs import NotCopiable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import h5py
     from numpy.typing import NDArray
 
@@ -34,7 +46,7 @@ if TYPE_CHECKING:
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.sources.conversion import Request
     from streamh5.sources.hdf5_bytes import SourceBytes
-    from streamh5.sources.hdf5_contents import Contents
+    from streamh5.sources.hdf5_contents import Contents, Entry
     from streamh5.sources.hdf5_dataset import SourceDataset
 
 __all__ = ["FilePlan"]
@@ -113,25 +125,45 @@ class FilePlan:
         planned = {one.target.spec.path: one.target for one in self.targets}
         planned |= {path: whole.target for path, whole in self._wholes.items()}
         for path, entry in contents.entries.items():
-            if path == "/":
-                continue
-            if path in contents.groups:
-                handles[path] = file.create_group(path, track_order=contents.groups[path])
-            elif path in planned:
-                handles[path] = planned[path].create(file)
-            elif isinstance(entry, HardLinkTo):
-                if entry.path in handles:
-                    file[path] = handles[entry.path]
-            elif entry is not None:
-                file[path] = entry
+            if path != "/":
+                with self._leaving_out(path):
+                    self._create(file, path, entry, planned, handles)
         for path, specs in self._attributes.items():
             for spec in specs:
-                file.session.set_attribute(handles[path].node, spec)
+                with self._leaving_out(path):
+                    file.session.set_attribute(handles[path].node, spec)
         for reader in self._readers:
             reader.place = partial(place_objects, reserve=file.session.reserve, write=file.session.sink.write)
         for path, whole in self._wholes.items():
-            if whole.reader is not None:
-                self._set_value(file, handles[path], whole.reader)
+            if whole.reader is not None and path in handles:
+                with self._leaving_out(path):
+                    self._set_value(file, handles[path], whole.reader)
+
+    def _create(
+        self, file: File, path: str, entry: Entry, planned: dict[str, Target], handles: dict[str, Any]
+    ) -> None:
+        """Create a group, a dataset or a link."""
+        if path in self._contents.groups:
+            handles[path] = file.create_group(path, track_order=self._contents.groups[path])
+        elif path in planned:
+            handles[path] = planned[path].create(file)
+        elif isinstance(entry, HardLinkTo):
+            if entry.path in handles:
+                file[path] = handles[entry.path]
+        elif entry is not None:
+            file[path] = entry
+
+    @contextmanager
+    def _leaving_out(self, path: str) -> Iterator[None]:
+        """Leave out what cannot be written, where that is asked for; otherwise the error names the object."""
+        try:
+            yield
+        except (SpecError, LimitError, DatatypeError, BlockError, SourceError, UnicodeError) as error:
+            text = str(error) if path in str(error) else f"{path}: {error}"
+            problem = SourceError(text, path=path)
+            if not self._skips:
+                raise problem from error
+            self.problems.append(problem)
 
     def notes(self) -> tuple[str, ...]:
         """Return what there is to say of what was carried over, and what was not."""
@@ -242,19 +274,15 @@ class FilePlan:
                 )
             if request.fletcher32 is None and any(one.filter_id == _FLETCHER32 for one in dataset.filters):
                 if request.compression is None:
-                    self._notes.append(f"{path}: its checksums (fletcher32) go with its filters; fletcher32=True keeps them")
+                    self._notes.append(
+                        f"{path}: its checksums go with the filters; fletcher32=True keeps them"
+                    )
                 else:
                     request = replace(request, fletcher32=True)
             return encoded(source, request, str(reason), track_order=order, filters=filters)
 
     def _boxes(self, dataset: SourceDataset, chunks: ChunkList | None) -> NDArray[np.intp] | None:
-        """Parts of a dataset that hold data, ``(n, 2, rank)``; None for all of it.
-
-        Raises
-        ------
-        SourceError
-            Sources of a virtual dataset are missing, and not to be left out.
-        """
+        """Parts of a dataset that hold data, ``(n, 2, rank)``; None for all of it."""
         shape = dataset.shape or ()
         if chunks is not None and chunks.is_certain:
             size = np.array(dataset.chunks)
@@ -277,15 +305,10 @@ class FilePlan:
         """Write a dataset as one value."""
         if not math.prod(reader.dataset.shape or ()):
             return
-        try:
-            if reader.dataset.kind.has_pointers:
-                file.session.set_parts(handle.number, handle.node, reader.parts(self._referents))
-            else:
-                handle[()] = reader(reader.dataset.whole)
-        except SourceError as error:
-            if not self._skips:
-                raise
-            self.problems.append(error)
+        if reader.dataset.kind.has_pointers:
+            file.session.set_parts(handle.number, handle.node, reader.parts(self._referents))
+        else:
+            handle[()] = reader(reader.dataset.whole)
 
 
 def _no_heap(address: int, index: int) -> bytes:
