@@ -25,6 +25,7 @@ superblock last: a file that was interrupted has no reachable object.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -115,6 +116,7 @@ class Engine:
         self._header_slack = header_slack
         self._libver = libver
         self._cursor = AddressCursor()
+        self._n_users: Counter[str] = Counter()
         self._front = Front({}, {}, None, 0)
         self._lock = threading.RLock()
 
@@ -154,6 +156,7 @@ class Engine:
         with self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
             put_link(parent, name, datatype)
+            datatype.n_users = self._n_users[datatype.path]  # those that were created before it
             self._adopt(datatype)
 
     def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
@@ -368,9 +371,12 @@ class Engine:
 
     def _share(self, type_path: str | None, n: int) -> None:
         """Count users of a named datatype: each dataset and attribute whose type it is."""
-        node = None if type_path is None else find(self.root, type_path)
+        if type_path is None:
+            return
+        self._n_users[type_path] += n
+        node = find(self.root, type_path)
         if isinstance(node, DatatypeNode):
-            node.n_users += n
+            node.n_users = self._n_users[type_path]
 
     def _share_again(self, old: AttributeSpec | None, new: AttributeSpec | None) -> None:
         for attribute, n in ((old, -1), (new, 1)):

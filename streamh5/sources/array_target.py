@@ -61,6 +61,8 @@ class SourceArray:
         Extents up to which the dataset may grow; None for `shape`.
     datatype, raw_fillvalue
         Datatype message and fill value of an HDF5 file, as bytes that stay as they are; `fillvalue` is None then.
+    type_path
+        Path of the named datatype that its type is.
     needed
         Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
         where all do.
@@ -77,6 +79,7 @@ class SourceArray:
     unit: tuple[int, ...] | None = None
     datatype: EncodedDatatype | None = None
     raw_fillvalue: bytes | None = None
+    type_path: str | None = None
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
 
@@ -148,6 +151,7 @@ def copied(source: SourceArray, stored: StoredAs, request: Request, *, track_ord
         libver=request.libver,
         datatype=source.datatype,
         raw_fillvalue=source.raw_fillvalue,
+        type_path=source.type_path,
     )
     spec = replace(spec, filters=stored.filters)
     accept = _verifying(stored) if request.verify else stored.accept
@@ -203,6 +207,7 @@ def encoded(
         libver=request.libver,
         datatype=source.datatype,
         raw_fillvalue=source.raw_fillvalue,
+        type_path=source.type_path,
         **(filters if filters is not None and request.keeps_filters else request.filters),
     )
     needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None

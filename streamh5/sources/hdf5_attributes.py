@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.errors import SourceError
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.plan.attribute_spec import AttributeSpec
+from streamh5.plan.reference import Reference
 from streamh5.sources.hdf5_datatype import stored_type
 from streamh5.sources.hdf5_elements import read_attribute, to_parts
 from streamh5.sources.hdf5_errors import reading
@@ -72,7 +73,10 @@ def _spec(name: str, attribute: Any, referents: Referents) -> AttributeSpec:
 
     kind = stored_type(attribute.get_type())
     datatype = EncodedDatatype(kind.message)
+    type_path = referents.type_path(kind.address)
+    committed = None if type_path is None else Reference(type_path)
     if attribute.get_space().get_simple_extent_type() == h5s.NULL:
-        return AttributeSpec(name, datatype, None)
+        return AttributeSpec(name, datatype, None, committed=committed)
     memory = read_attribute(attribute, kind.element)
-    return AttributeSpec(name, datatype, attribute.shape, to_parts(memory, kind.element, referents))
+    parts = to_parts(memory, kind.element, referents)
+    return AttributeSpec(name, datatype, attribute.shape, parts, committed=committed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamh5.errors import SourceError
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.sources.hdf5_datatype import object_address
 from streamh5.sources.hdf5_errors import reading
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Contents:
         Whether the creation order of links is tracked, by path.
     datasets
         Open datasets of h5py by path.
+    datatypes
+        Open named datatypes of h5py by path.
     paths
         Paths of all objects by their addresses.
     problems
@@ -54,6 +57,7 @@ class Contents:
     entries: dict[str, Entry] = field(default_factory=dict)
     groups: dict[str, bool] = field(default_factory=dict)
     datasets: dict[str, Any] = field(default_factory=dict)
+    datatypes: dict[str, Any] = field(default_factory=dict)
     paths: dict[int, str] = field(default_factory=dict)
     problems: list[SourceError] = field(default_factory=list)
 
@@ -61,6 +65,7 @@ class Contents:
         """Leave an object out, because of a problem."""
         self.problems.append(problem)
         self.datasets.pop(path, None)
+        self.datatypes.pop(path, None)
         self.entries.pop(path, None)
 
 
@@ -77,8 +82,7 @@ def read_contents(file: h5py.File) -> Contents:
     contents = Contents()
     with reading("the root group", "/"):
         root = h5g.open(file.id, b"/")
-        address = h5g.get_objinfo(root, b".").objno
-        contents.paths[address[0] if isinstance(address, tuple) else address] = "/"
+        contents.paths[object_address(root)] = "/"
     entered = [(root, "/", _links(root, "/", contents))]
     while entered:
         group, path, links = entered[-1]
@@ -150,10 +154,13 @@ def _enter_link(group: Any, name: bytes, link_type: int, address: int, path: str
 
 def _enter_object(found: Any, address: int, path: str, contents: Contents) -> None:
     import h5py
-    from h5py import h5d
+    from h5py import h5d, h5t
 
-    if not isinstance(found, h5d.DatasetID):
-        raise SourceError(f"{path} is a named datatype, which streamh5 does not write", path=path)
     contents.paths[address] = path
     contents.entries[path] = None
-    contents.datasets[path] = h5py.Dataset(found)
+    if isinstance(found, h5d.DatasetID):
+        contents.datasets[path] = h5py.Dataset(found)
+    elif isinstance(found, h5t.TypeID):
+        contents.datatypes[path] = found
+    else:
+        raise SourceError(f"{path} is neither group nor dataset nor named datatype", path=path)

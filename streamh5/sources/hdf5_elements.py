@@ -59,6 +59,10 @@ class Referents:
     heap_object: Callable[[int, int], bytes]
     n_dangling: int = field(default=0)
 
+    def type_path(self, address: int | None) -> str | None:
+        """Path of a named datatype; None for a type of its own, or of one that is not carried over."""
+        return None if address is None else self.paths.get(address)
+
     def object(self, stored: bytes) -> Part:
         """Return an object reference of the new file; to nothing where its object is not there."""
         return self._path(int.from_bytes(stored, "little"), Reference) or bytes(len(stored))

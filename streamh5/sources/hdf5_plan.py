@@ -25,12 +25,14 @@ from streamh5.errors import (
 )
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.pipeline import place_objects
+from streamh5.plan.tree import DatatypeNode
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
 from streamh5.sources.dask_graph import Target
-from streamh5.sources.hdf5_attributes import read_attributes
+from streamh5.sources.hdf5_attributes import read_attributes, tracks_attributes
 from streamh5.sources.hdf5_chunks import ChunkList, find_chunks, needed_chunks, source_filters, stored_as
 from streamh5.sources.hdf5_contents import HardLinkTo
 from streamh5.sources.hdf5_dataset import RegionReader, read_dataset
+from streamh5.sources.hdf5_datatype import stored_type
 from streamh5.sources.hdf5_elements import Referents
 from streamh5.sources.hdf5_errors import reading
 from streamh5.sources.hdf5_virtual import virtual_parts
@@ -99,8 +101,17 @@ class FilePlan:
         self._request, self._skips = request, skips
         self._notes: list[str] = []
         self._wholes: dict[str, _Whole] = {}
+        self._datatypes: dict[str, DatatypeNode] = {}
         self._readers: list[RegionReader] = []
+        heap = _no_heap if stored is None else stored.heap_object
+        self._referents = Referents(contents.paths, heap)
         addresses = {path: address for address, path in contents.paths.items()}
+        for path, datatype in list(contents.datatypes.items()):
+            try:
+                with reading(path, path):
+                    self._add_datatype(path, datatype)
+            except StreamH5Error as error:
+                self._drop(path, addresses[path], error)
         self._check_request(contents)
         for path, dataset in list(contents.datasets.items()):
             try:
@@ -109,12 +120,7 @@ class FilePlan:
             except (FilterError, ChunkShapeError):
                 raise
             except StreamH5Error as error:
-                problem = SourceError(f"{path} cannot be carried over: {error}", path=path)
-                problem.__cause__ = error
-                contents.drop(path, problem)
-                del contents.paths[addresses[path]]
-        heap = _no_heap if stored is None else stored.heap_object
-        self._referents = Referents(contents.paths, heap)
+                self._drop(path, addresses[path], error)
         self._attributes = {path: self._read_attributes(path) for path in contents.paths.values()}
         self.is_netcdf = any(one.name == "_NCProperties" for one in self._attributes.get("/", ()))
 
@@ -147,6 +153,9 @@ class FilePlan:
             handles[path] = file.create_group(path, track_order=self._contents.groups[path])
         elif path in planned:
             handles[path] = planned[path].create(file)
+        elif path in self._datatypes:
+            file.session.create_datatype(self._datatypes[path])
+            handles[path] = file[path]
         elif isinstance(entry, HardLinkTo):
             if entry.path in handles:
                 file[path] = handles[entry.path]
@@ -180,6 +189,20 @@ class FilePlan:
             )
         return tuple(notes)
 
+    def _drop(self, path: str, address: int, error: StreamH5Error) -> None:
+        """Leave an object out: references to it lead nowhere."""
+        problem = SourceError(f"{path} cannot be carried over: {error}", path=path)
+        problem.__cause__ = error
+        self._contents.drop(path, problem)
+        del self._contents.paths[address]
+
+    def _add_datatype(self, path: str, datatype: Any) -> None:
+        """Plan a named datatype."""
+        kind = stored_type(datatype)
+        opaque = np.dtype((np.void, kind.nbytes))
+        order = tracks_attributes(datatype.get_create_plist())
+        self._datatypes[path] = DatatypeNode(path, opaque, EncodedDatatype(kind.message), order)
+
     def _check_request(self, contents: Contents) -> None:
         shapes = {}
         for path, dataset in contents.datasets.items():
@@ -196,11 +219,9 @@ class FilePlan:
         try:
             with reading(path, path):
                 dataset = self._contents.datasets.get(path)
-                obj = (
-                    dataset.id
-                    if dataset is not None
-                    else h5o.open(self._file.id, path.encode("utf-8", "surrogateescape"))
-                )
+                obj = self._contents.datatypes.get(path) if dataset is None else dataset.id
+                if obj is None:
+                    obj = h5o.open(self._file.id, path.encode("utf-8", "surrogateescape"))
         except SourceError as problem:
             self.problems.append(problem)
             return []
@@ -213,6 +234,7 @@ class FilePlan:
         common: dict[str, Any] = {
             "dtype": dataset.dtype,
             "datatype": EncodedDatatype(dataset.kind.message),
+            "type_path": self._referents.type_path(dataset.kind.address),
             "track_order": dataset.track_order,
             "libver": request.libver,
         }
@@ -254,6 +276,7 @@ class FilePlan:
             None if dataset.maxshape == shape else dataset.maxshape,
             datatype=EncodedDatatype(dataset.kind.message),
             raw_fillvalue=dataset.fillvalue,
+            type_path=self._referents.type_path(dataset.kind.address),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
         order = dataset.track_order
@@ -293,11 +316,9 @@ class FilePlan:
         parts = virtual_parts(dataset.id, dataset.id.get_create_plist(), self._file)
         if parts.missing:
             names = ", ".join(parts.missing[:3]) + (", ..." if len(parts.missing) > 3 else "")
-            text = f"{len(parts.missing)} sources of the virtual dataset are missing: {names}"
-            if not self._skips:
-                raise SourceError(text, path=dataset.path)
             self._notes.append(
-                f"{dataset.path}: {text}; their parts are not stored and read as the fill value"
+                f"{dataset.path}: {len(parts.missing)} sources of the virtual dataset are not there ({names}); they "
+                "are not stored, and read as the fill value"
             )
         return parts.boxes
 
