@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.child_process import call_in_child
 from streamh5.errors import SourceError, SourceMissingError, SpecError
+from streamh5.paths import LocalPath, local_path
+from streamh5.sinks.destination_path import is_path
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.hdf5_file import from_hdf5
 from streamh5.sources.netcdf_classic import from_netcdf_classic
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.memory_size import MemorySize
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
 
 __all__ = ["convert"]
@@ -28,8 +30,8 @@ _MAX_USER_BLOCK = 1 << 20
 
 
 def convert(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    source: LocalPath,
+    path: Destination,
     name: str | None = None,
     *,
     chunks: Any = None,
@@ -95,6 +97,7 @@ def convert(
     SinkError
         The destination.
     """
+    source = local_path(source)
     asked = {**locals()}
     if asked.pop("safe"):
         return _in_child(**asked)
@@ -122,12 +125,15 @@ def convert(
     return from_hdf5(source, path, request, skip_unsupported=skip_unsupported, **common)
 
 
-def _in_child(source: object, **asked: Any) -> Conversion:
+def _in_child(source: str, **asked: Any) -> Conversion:
+    if not is_path(asked["path"]):
+        raise SpecError("safe=True writes in a child process, so to a path, not to a file object")
+
     def died(how: str) -> SourceError:
         return SourceError(
             f"{source}: the conversion ended by {how} in a child process: the source is damaged, made to harm, or "
             "needs more memory than there is",
-            source=str(source),
+            source=source,
             signal=how,
         )
 
@@ -141,7 +147,7 @@ def _convert(source: Any, **asked: Any) -> Conversion:
     return replace(done, summary=replace(done.summary, tree=None))
 
 
-def _kind(source: str | os.PathLike[str]) -> str:
+def _kind(source: str) -> str:
     """Say what a source is, from its first bytes.
 
     Raises
@@ -151,7 +157,7 @@ def _kind(source: str | os.PathLike[str]) -> str:
     SourceError
         It is of no known kind.
     """
-    if "://" in os.fspath(source):
+    if "://" in source:
         return "zarr"
     where = Path(source)
     if not where.exists():

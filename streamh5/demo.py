@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 import streamh5
 from streamh5.format.chunk_index.kind import ChunkIndexKind
-from streamh5.sinks.local_file import check_destination
+from streamh5.paths import LocalPath, local_path
+from streamh5.sinks.destination_path import check_destination
 from streamh5.summary import format_nbytes
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _window(field: Frame, row: int, column: int) -> Frame:
 
 
 def run_demo(
-    out: str | os.PathLike[str] | None = None,
+    out: LocalPath | None = None,
     *,
     size_nbytes: int = 2 << 30,
     memory_nbytes: int = 256 << 20,
@@ -144,7 +145,7 @@ def run_demo(
         `out` cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="streamh5-demo-") if out is None else nullcontext() as folder:
-        path = Path(folder, "demo.h5") if folder is not None else Path(out or "")
+        path = Path(folder, "demo.h5") if folder is not None else Path(local_path(out or ""))
         check_destination(path, overwrite=overwrite)
         screen = _Screen()
         screen.title(f"streamh5 {streamh5.__version__} demo")

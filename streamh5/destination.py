@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import InterruptedWriteError, SpecError
 from streamh5.existing_file import ExistingFile, read_existing
 from streamh5.journal import decode_journal
 from streamh5.recovery import Recovery
 from streamh5.sinks.append_file import AppendFileSink
-from streamh5.sinks.local_file import LocalFileSink, Sync, check_path
+from streamh5.sinks.destination_path import check_path, destination_exists, destination_name, is_path
+from streamh5.sinks.file_object import FileObjectSink, check_file_object
+from streamh5.sinks.local_file import LocalFileSink, Sync
 
 if TYPE_CHECKING:
+    from typing import IO
+
     from streamh5.journal import Journal
+    from streamh5.paths import LocalPath
     from streamh5.sinks.base import Sink
+    from streamh5.sinks.destination_path import Destination
 
 __all__ = ["open_destination", "open_existing", "open_local"]
 
 
 def open_destination(
-    path: str | os.PathLike[str] | Sink, mode: str, *, resume: bool, sync: Sync, libver: str
+    path: Destination, mode: str, *, resume: bool, sync: Sync, libver: str
 ) -> tuple[Sink, Recovery | None, ExistingFile | None]:
     """Open a destination as `File` takes it.
 
@@ -36,9 +41,9 @@ def open_destination(
         hint = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
         raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(str(mode), '')}", mode=mode)
     check_path(path)
-    if not isinstance(path, (str, os.PathLike)):
-        return path, None, None
-    if mode != "a" or not os.path.lexists(path):
+    if not is_path(path):
+        return open_object(path, mode, resume=resume), None, None
+    if mode != "a" or not destination_exists(path):
         return *open_local(path, overwrite=mode == "w", resume=resume, sync=sync), None
     if resume:
         raise SpecError("an addition to a file (mode 'a') is not resumed: it is made whole or not at all")
@@ -46,9 +51,32 @@ def open_destination(
     return sink, None, existing
 
 
-def open_existing(
-    path: str | os.PathLike[str], *, sync: Sync, libver: str
-) -> tuple[AppendFileSink, ExistingFile]:
+def open_object(destination: Destination, mode: str, *, resume: bool) -> Sink:
+    """Open a destination that has no path: a `Sink`, which is there already, or a file object.
+
+    Raises
+    ------
+    SpecError
+        A file object that cannot be written, or is to be added to or resumed.
+    DestinationExistsError
+        It holds something that is not to be replaced.
+    """
+    if hasattr(destination, "commit"):
+        return cast("Sink", destination)
+    file = cast("IO[bytes]", destination)
+    if resume:
+        raise SpecError(
+            f"{destination_name(file)} is a file object, whose write cannot be resumed; write to a path for that"
+        )
+    if mode == "a" and check_file_object(file, overwrite=True):
+        raise SpecError(
+            f"{destination_name(file)} is a file object, and mode 'a' adds to files that have a path; write it "
+            "to a path first"
+        )
+    return FileObjectSink(file, overwrite=mode == "w")
+
+
+def open_existing(path: LocalPath, *, sync: Sync, libver: str) -> tuple[AppendFileSink, ExistingFile]:
     """Open a file that is added to, and read its groups.
 
     It stays a file for the readers that it was for, unless newer ones are asked for: ``"v110"`` is the
@@ -64,12 +92,13 @@ def open_existing(
     sink = AppendFileSink(path, sync=sync)
     try:
         existing = read_existing(sink.path)
+        sink.check_name()  # what was read is what is open, and locked
         if existing.libver == "v110" and libver == "v200":
             existing = replace(existing, libver=libver)
         if libver not in ("v110", existing.libver):
             raise SpecError(
-                f"{path} was written with libver={existing.libver!r}, so libver={libver!r} cannot hold for all of it; "
-                "leave libver out, or write a new file",
+                f"{sink.path} was written with libver={existing.libver!r}, so libver={libver!r} cannot hold for all of "
+                "it; leave libver out, or write a new file",
                 libver=libver,
             )
     except BaseException:
@@ -80,7 +109,7 @@ def open_existing(
 
 
 def open_local(
-    path: str | os.PathLike[str], *, overwrite: bool, resume: bool, sync: Sync
+    path: LocalPath, *, overwrite: bool, resume: bool, sync: Sync
 ) -> tuple[LocalFileSink, Recovery | None]:
     """Open a local destination, and what an interrupted write has left there when it is resumed.
 
@@ -95,7 +124,7 @@ def open_local(
     """
     sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
     try:
-        journal = None if overwrite and not resume else decode_journal(sink.log)
+        journal = None if overwrite and not resume else decode_journal(sink.read_log())
         if journal is not None and any(
             sink.is_published_as(name) for name in (str(sink.path), *journal.published)
         ):
@@ -111,7 +140,9 @@ def open_local(
             )
         if journal is not None and (journal.n_claimed or journal.front is not None):
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
-            sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sync), is_synced=recovery.is_synced)
+            entries = recovery.entries(sync, sink.journal_facts)
+            sink.check_content(journal.inode, recovery.is_intact)
+            sink.resume_at(journal.nbytes, recovery.end, entries, is_synced=recovery.is_synced)
             return sink, recovery
         sink.restart()
     except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,11 @@ from streamh5.destination import open_destination
 from streamh5.errors import SpecError
 from streamh5.group import Group
 from streamh5.memory_size import MemorySize, read_memory_size
+from streamh5.paths import LocalPath, local_path
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
 from streamh5.sinks.local_file import Sync
+from streamh5.sinks.working_names import snapshot_path
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from streamh5.filters import FilterChain
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.sinks.base import Sink
+    from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
 __all__ = ["File"]
@@ -40,7 +41,8 @@ class File(Group):
     Parameters
     ----------
     path
-        The destination, or a `Sink`.
+        The destination: a path, a binary file object that is writable and seekable (`io.BytesIO`; what it
+        holds is replaced at once, so after a failure it is empty), or a `Sink`.
     mode
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds objects to one
         that streamh5 wrote, behind its end: it can be read at every moment, with the new objects
@@ -82,7 +84,7 @@ class File(Group):
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Sink,
+        path: Destination,
         mode: str = "x",
         *,
         track_order: bool = False,
@@ -93,7 +95,7 @@ class File(Group):
         resume_key: str | None = None,
         sync: Sync = "close",
         libver: str = "v110",
-        references: str | os.PathLike[str] | None = None,
+        references: LocalPath | None = None,
     ) -> None:
         if libver not in LIBVERS:
             raise SpecError(
@@ -175,7 +177,7 @@ class File(Group):
         """
         self.session.abort()
 
-    def checkpoint(self, path: str | os.PathLike[str] | None = None) -> Path:
+    def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing goes on.
 
         The snapshot is a second name of the file being written, with an index and headers of its
@@ -198,7 +200,7 @@ class File(Group):
         StateError
             The file is closed.
         """
-        snapshot = Path(f"{self.filename}.snapshot" if path is None else path)
+        snapshot = snapshot_path(Path(self.filename)) if path is None else Path(local_path(path))
         self.session.checkpoint(snapshot)
         return snapshot
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from streamh5.format.data_layout import (
     SingleChunk,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.paths import LocalPath, local_path
 from streamh5.reader.chunk_index.read_index import index_name
 from streamh5.reader.datatype_name import datatype_name
 from streamh5.reader.file_bytes import FileBytes
@@ -186,7 +186,7 @@ class FileInspection:
                 yield from textwrap.wrap(line, width, subsequent_indent="    ")
 
 
-def inspect(path: str | os.PathLike[str]) -> FileInspection:
+def inspect(path: LocalPath) -> FileInspection:
     """Read what a file holds and where it lies, without reading its data.
 
     Parameters
@@ -206,10 +206,11 @@ def inspect(path: str | os.PathLike[str]) -> FileInspection:
     UnreadableError
         The file does not exist or cannot be read.
     """
-    with FileBytes(path) as file:
+    name = local_path(path)
+    with FileBytes(name) as file:
         content = read_file_content(file)
     return FileInspection(
-        path=os.fspath(path),
+        path=name,
         file_nbytes=content.file_nbytes,
         superblock_version=content.superblock.version,
         groups=tuple(

@@ -7,7 +7,8 @@ The journal lies beside the partial file. It is a sequence of entries::
 ====  ============  ===================================================================================
 kind  payload       what it says
 ====  ============  ===================================================================================
-H     JSON          header: journal version, durability, boot of the machine, options of the file
+H     JSON          header: journal version, durability, boot of the machine, name of the destination,
+                    inode of the partial file, options of the file
 G     JSON          a group was created
 T     JSON          a named datatype was created
 D     JSON          a dataset was created: its number, counted from 0, and what shapes its bytes
@@ -20,7 +21,7 @@ R     JSON          bytes up to an address are in use by something that is not a
 N     JSON          rows of an open-ended or appended dataset at the end of its stream
 C     binary        chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes
 V     binary        void: the chunks claimed so far at these n addresses (8 each) are not to be used
-S     JSON          the write was taken up: durability and boot of the machine from here on
+S     JSON          the write was taken up: durability, boot of the machine and inode from here on
 P     JSON          the file is about to get another name than the destination's (salvage)
 ====  ============  ===================================================================================
 
@@ -165,6 +166,18 @@ class Journal:
         return bool(nbytes if self.n_claimed else self.values)
 
     @property
+    def inode(self) -> int | None:
+        """Inode of the partial file when it was last written; None where the journal does not say."""
+        inode: int | None = self.sessions[-1]["inode"]
+        return inode
+
+    @property
+    def name(self) -> str | None:
+        """Name of the destination in its directory; None where the journal does not say."""
+        name = self.header.get("name")
+        return name if isinstance(name, str) and "/" not in name and name not in ("", ".", "..") else None
+
+    @property
     def n_claimed(self) -> int:
         """Chunks claimed, those written again counted each time."""
         return sum(len(records) for claims in self.claims.values() for records in claims.records)
@@ -271,7 +284,12 @@ def _begin(kind: str, payload: bytes) -> Journal:
 
 
 def _session(facts: dict[str, Any]) -> dict[str, Any]:
-    return {"sync": facts["sync"], "boot": facts["boot"]}
+    inode = facts.get("inode")
+    return {
+        "sync": facts["sync"],
+        "boot": facts["boot"],
+        "inode": None if inode is None else _address(inode),
+    }
 
 
 def _enter(journal: Journal, kind: str, payload: bytes) -> None:

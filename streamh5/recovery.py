@@ -153,9 +153,20 @@ class Recovery:
         """Whether the disk had confirmed the data before each claim of it."""
         return all(session["sync"] == "batch" for session in self._journal.sessions)
 
-    def entries(self, sync: str) -> bytes:
+    def is_intact(self) -> bool:
+        """Whether every chunk that is claimed, and whose bytes are there, has its checksum."""
+        all_claims = [claims for claims in self._journal.claims.values() if claims.records]
+        if not all_claims:
+            return True
+        records = np.concatenate([one for claims in all_claims for one in claims.records])
+        checksums = np.concatenate([one for claims in all_claims for one in claims.checksums])
+        # a chunk that was written again in its place has the checksum of its last claim
+        last = len(records) - 1 - np.unique(records["address"][::-1], return_index=True)[1]
+        return bool(self._intact(records[last], checksums[last]).all())
+
+    def entries(self, sync: str, facts: dict[str, Any]) -> bytes:
         """Entries with which the journal goes on: who writes now, and the claims that are void."""
-        entries = encode_entry("S", {"sync": sync, "boot": boot_id()})
+        entries = encode_entry("S", {"sync": sync, "boot": boot_id(), **facts})
         return entries + encode_voids(self._lost) if len(self._lost) else entries
 
     @property

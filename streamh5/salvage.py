@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,13 +47,17 @@ from streamh5.plan.chunk_shape import check_chunks, check_shape
 from streamh5.plan.reference import HeapObject
 from streamh5.plan.tree import DatasetNode, Node, find, walk
 from streamh5.recovery import MAX_SPARSE_CHUNKS, MAX_SPARSENESS, Recovery, stored_rows
-from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, LocalFileSink
+from streamh5.sinks.destination_path import real_path
+from streamh5.sinks.local_file import LocalFileSink
+from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from streamh5.paths import LocalPath
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.reference import Part, Parts
 
@@ -109,15 +112,14 @@ class SalvageSummary:
         return "\n".join(lines)
 
 
-def salvage(
-    partial: str | os.PathLike[str], *, output: str | os.PathLike[str] | None = None
-) -> SalvageSummary:
+def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
     """Publish what an interrupted write has left as a valid HDF5 file, without copying data.
 
     Parameters
     ----------
     partial
-        Its partial file, ``OUT.h5.partial``, with the journal beside it. It becomes the new file.
+        Its partial file, ``OUT.h5.partial``, with the journal beside it. It becomes the new file. (Of a
+        destination with a very long name, ``OUT.h5`` is a shorter one: docs/reliability.md.)
     output
         Name of the file, in the same file system; ``OUT.salvaged.h5`` by default.
 
@@ -140,36 +142,43 @@ def salvage(
     SinkError
         The file cannot be written; the write can be resumed as before.
     """
-    path = Path(os.path.realpath(partial))
+    path = real_path(partial)
     if not os.path.lexists(path):
-        raise FileMissingError(f"{path}: there is no such file", path=str(path))
-    if path.suffix != PARTIAL_SUFFIX or not path.is_file() or not Path(f"{path}{JOURNAL_SUFFIX}").is_file():
-        raise UnreadableError(
-            f"{path} is not the partial file of an interrupted write: one is named OUT.h5{PARTIAL_SUFFIX} and has its "
-            f"journal OUT.h5{PARTIAL_SUFFIX}{JOURNAL_SUFFIX} beside it",
+        raise FileMissingError(
+            f"{path}: there is no such file, so it is not the partial file of an interrupted write",
             path=str(path),
         )
     destination = path.with_suffix("")
-    target = destination.with_suffix(f".salvaged{destination.suffix}") if output is None else Path(output)
+    is_partial = path.suffix == PARTIAL_SUFFIX and partial_path(destination) == path
+    if not is_partial or not path.is_file() or not journal_path(path).is_file():
+        raise UnreadableError(
+            f"{path} is not the partial file of an interrupted write: one is named OUT.h5.partial and has its "
+            "journal OUT.h5.partial.journal beside it",
+            path=str(path),
+        )
+    target: LocalPath = (
+        destination.with_suffix(f".salvaged{destination.suffix}") if output is None else output
+    )
     sink = LocalFileSink(destination, overwrite=False, publish_as=target)
     try:
-        return _publish(sink, Path(os.path.realpath(target)))
+        return _publish(sink, real_path(target))
     except BaseException:
         sink.suspend()
         raise
 
 
 def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
-    journal = decode_journal(sink.log)
+    journal = decode_journal(sink.read_log())
     if journal is None or not journal.has_content(sink.nbytes):
         raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
-    for name in (str(sink.path), *journal.published):
+    destination = sink.destination(journal.name)
+    for name in (str(destination), *journal.published):
         if sink.is_published_as(name):
             raise SinkError(
                 f"{sink.partial} is the finished file {name} under its working name; remove that name and the journal",
                 path=name,
             )
-    recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
+    recovery = Recovery(journal, sink.read, str(destination), nbytes=sink.nbytes)
     if not (journal.n_claimed or journal.values):  # the bytes of every chunk are cut off
         raise JournalError(
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
@@ -183,13 +192,15 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     except JournalError:
         raise
     except (*NONSENSE, MemoryError) as error:
-        raise JournalError(f"the journal of {sink.name} makes no sense: {error}") from error
-    summary = SalvageSummary(str(target), sink.name, 0, tuple(datasets))
+        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
+    summary = SalvageSummary(str(target), str(destination), 0, tuple(datasets))
     n_chunks = sum(one.n_chunks for one in datasets)
     n_there = n_chunks - sum(one.n_missing for one in datasets)
-    sentence = f"interrupted write of {sink.path.name}: {n_there} of {n_chunks} chunks are there"
+    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
     _set(engine, engine.root, {"streamh5_salvaged": sentence})
-    sink.resume_at(journal.nbytes, recovery.end, recovery.entries(sink.sync))
+    entries = recovery.entries(sink.sync, sink.journal_facts)
+    sink.check_content(journal.inode, recovery.is_intact)
+    sink.resume_at(journal.nbytes, recovery.end, entries)
     for address, piece in engine.finish():
         if address == 0:
             # a snapshot shares the superblock: what it names stays when the write is resumed after all

@@ -11,12 +11,12 @@ from streamh5.plan.index_choice import choose_index
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, walk
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
     import numpy as np
     from virtualizarr.manifests import ManifestGroup
 
+    from streamh5.paths import LocalPath
     from streamh5.plan.tree import Node
     from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences
@@ -149,7 +149,7 @@ class WriteSummary:
 
     def to_kerchunk(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: LocalPath | None = None,
         *,
         url: str | None = None,
         format: str | None = None,

@@ -24,14 +24,15 @@ EVERYTHING = frozenset({"*"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    "paths": frozenset({"errors"}),
     "progress": frozenset(),
     "memory_size": frozenset({"errors"}),
     "child_process": frozenset({"errors"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
-    "reader": frozenset({"errors", "format"}),
-    "sinks": frozenset({"errors"}),
+    "reader": frozenset({"errors", "paths", "format"}),
+    "sinks": frozenset({"errors", "paths"}),
     "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
     "calls": frozenset({"errors"}),
@@ -39,15 +40,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "journal_facts": frozenset({"format", "plan"}),
     "journal_values": frozenset({"plan", "journal_facts"}),
     "recovery": frozenset({"errors", "format", "plan", "engine", "journal", "journal_facts"}),
-    "salvage": frozenset({"errors", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
+    "salvage": frozenset({"errors", "paths", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
     | {"recovery", "journal_values"},
-    "references": frozenset({"errors", "child_process", "format", "plan", "reader"}),
-    "summary": frozenset({"errors", "plan", "references"}),
-    "verification": frozenset({"errors", "progress", "child_process", "format", "reader", "summary"}),
-    "inspection": frozenset({"errors", "format", "filters", "reader", "summary"}),
+    "references": frozenset({"errors", "paths", "sinks", "child_process", "format", "plan", "reader"}),
+    "summary": frozenset({"errors", "paths", "plan", "references"}),
+    "verification": frozenset(
+        {"errors", "paths", "progress", "child_process", "format", "reader", "summary"}
+    ),
+    "inspection": frozenset({"errors", "paths", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
-    "existing_file": frozenset({"errors", "format", "plan", "reader"}),
-    "destination": frozenset({"errors", "sinks", "journal", "recovery", "existing_file"}),
+    "existing_file": frozenset({"errors", "paths", "format", "plan", "reader"}),
+    "destination": frozenset({"errors", "paths", "sinks", "journal", "recovery", "existing_file"}),
     # The open file and the handles a person holds: five modules, one storey each.
     "session": frozenset(
         {
@@ -86,26 +89,24 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "file": frozenset(
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
-        {"errors", "memory_size", "format", "filters", "plan", "sinks", "destination", "existing_file"}
-        | {"dataset_plan", "references", "summary", "session", "attributes", "dataset", "group"}
+        {"errors", "paths", "memory_size", "format", "filters", "plan", "sinks", "destination"}
+        | {
+            "existing_file",
+            "dataset_plan",
+            "references",
+            "summary",
+            "session",
+            "attributes",
+            "dataset",
+            "group",
+        }
     ),
     "sources": frozenset(
-        {
-            "errors",
-            "progress",
-            "memory_size",
-            "format",
-            "filters",
-            "pipeline",
-            "plan",
-            "reader",
-            "sinks",
-            "summary",
-            "dataset_plan",
-        }
-        | {"existing_file", "session", "attributes", "dataset", "group", "file"}
+        {"errors", "paths", "progress", "memory_size", "format", "filters", "pipeline", "plan", "reader"}
+        | {"sinks", "summary", "dataset_plan", "existing_file", "session", "attributes", "dataset"}
+        | {"group", "file"}
     ),
-    "convert": frozenset({"errors", "child_process", "memory_size", "sinks", "sources"}),
+    "convert": frozenset({"errors", "paths", "child_process", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,
     "demo": EVERYTHING,
     "cli": EVERYTHING,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,9 +13,9 @@ from streamh5.errors import (
     DestinationExistsError,
     DestinationMissingError,
     ReferencesError,
-    SinkError,
     SpecError,
 )
+from streamh5.paths import LocalPath, local_path
 from streamh5.plan.object_path import split_path
 from streamh5.references.attributes import json_attributes
 from streamh5.references.dimensions import dimension_names, is_only_dimension, variable_path
@@ -24,13 +23,13 @@ from streamh5.references.from_file import read_file
 from streamh5.references.from_tree import read_tree
 from streamh5.references.kerchunk import kerchunk_dict, kerchunk_json
 from streamh5.references.kerchunk_parquet import RECORD_SIZE, check_pyarrow, write_parquet
+from streamh5.references.publication import is_references, publish_references
 from streamh5.references.texts import read_texts
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
+from streamh5.sinks.destination_path import check_path, real_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from virtualizarr.manifests import ManifestGroup
 
     from streamh5.plan.tree import GroupNode
@@ -119,7 +118,7 @@ class FileReferences:
 
     def to_kerchunk(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: LocalPath | None = None,
         *,
         format: str | None = None,
         inline: int = 0,
@@ -160,21 +159,20 @@ class FileReferences:
             if format not in (None, "json"):
                 raise SpecError(f"references: format={format!r} is written to files; give a path (--output)")
             return kerchunk_dict(self._groups, self._inlined(inline, skip))
-        target = Path(path)
-        kind = check_destination(target, format=format, overwrite=overwrite)
+        kind = check_destination(path, format=format, overwrite=overwrite)
         if record_size < 1:
             raise SpecError(f"record_size must be at least 1, not {record_size}", record_size=record_size)
         arrays = self._inlined(inline, skip)
 
-        def write(partial: Path) -> None:
+        def write(new: Path) -> None:
             if kind == "parquet":
-                partial.mkdir()
-                write_parquet(partial, self._groups, arrays, record_size=record_size)
+                new.mkdir()
+                write_parquet(new, self._groups, arrays, record_size=record_size)
             else:
-                with partial.open("wb") as file:
+                with new.open("xb") as file:
                     file.writelines(kerchunk_json(self._groups, arrays))
 
-        _publish(target, write)
+        publish_references(real_path(path), kind, write, overwrite=overwrite)
         return None
 
     def to_virtualizarr(self, *, skip: bool = False) -> ManifestGroup:
@@ -217,9 +215,7 @@ class FileReferences:
             return [_with_content(array, file, inline) for array in arrays]
 
 
-def read_references(
-    path: str | os.PathLike[str], *, url: str | None = None, safe: bool = False
-) -> FileReferences:
+def read_references(path: LocalPath, *, url: str | None = None, safe: bool = False) -> FileReferences:
     """Make references to the chunks of a file, whoever wrote it.
 
     Parameters
@@ -236,7 +232,7 @@ def read_references(
     UnreadableError
         There is no such file, it is not an HDF5 file, or it is damaged; the message names the object.
     """
-    return FileReferences(read_file(path, safe=safe), url)
+    return FileReferences(read_file(local_path(path), safe=safe), url)
 
 
 def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> FileReferences:
@@ -257,15 +253,13 @@ def _depth(path: str) -> tuple[int, str]:
     return len(split_path(path)), path
 
 
-def check_destination(
-    path: str | os.PathLike[str], *, format: str | None = None, overwrite: bool = False
-) -> str:
+def check_destination(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
     """Return the format of references at `path`, and refuse what cannot be written there.
 
     Raises
     ------
     SpecError
-        A format that is not known, or an ending that says none.
+        A format that is not known, an ending that says none, or a URL.
     DestinationExistsError
         Something is there already, and not to be replaced or no references.
     DestinationMissingError
@@ -273,9 +267,10 @@ def check_destination(
     MissingCodecError
         Parquet without pyarrow.
     """
-    target = Path(path)
-    endings = {".json": "json", ".parquet": "parquet", ".parq": "parquet"}
-    kind = format or endings.get(target.suffix)
+    check_path(path)
+    target = real_path(path)
+    suffix = Path(local_path(path)).suffix
+    kind = format or {".json": "json", ".parquet": "parquet", ".parq": "parquet"}.get(suffix)
     if kind not in FORMATS:
         wrong = (
             f"format must be 'json' or 'parquet', not {format!r}" if format else f"{target} ends in neither"
@@ -283,42 +278,16 @@ def check_destination(
         raise SpecError(f"references: {wrong} .json nor .parquet" if not format else f"references: {wrong}")
     if kind == "parquet":
         check_pyarrow()
-    if not target.absolute().parent.is_dir():
+    if not target.parent.is_dir():
         raise DestinationMissingError(
-            f"references: the directory {target.absolute().parent} does not exist; create it first",
+            f"references: the directory {target.parent} does not exist; create it first",
             path=str(target),
         )
-    if os.path.lexists(target):
-        is_ours = target.is_file() if kind == "json" else (target / ".zmetadata").is_file()
-        if not overwrite or not is_ours:
-            hint = (
-                "pass overwrite=True to replace it"
-                if is_ours
-                else "it is not what would be replaced: remove it"
-            )
-            raise DestinationExistsError(f"references: {target} exists; {hint}", path=str(target))
+    if os.path.lexists(target) and not (overwrite and is_references(target, kind)):
+        hint = (
+            "pass overwrite=True to replace it"
+            if is_references(target, kind)
+            else "it is not what would be replaced: remove it"
+        )
+        raise DestinationExistsError(f"references: {target} exists; {hint}", path=str(target))
     return kind
-
-
-def _publish(target: Path, write: Callable[[Path], None]) -> None:
-    """Write beside `target`, then give it the name."""
-    partial = target.with_name(target.name + ".partial")
-    try:
-        _remove(partial)
-        write(partial)
-        if target.is_dir():
-            _remove(target)
-        partial.replace(target)
-    except OSError as error:
-        raise SinkError(
-            f"references: {target} cannot be written: {error.strerror}", path=str(target)
-        ) from error
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from streamh5.references.file_references import check_destination
 from streamh5.references.zarr_array import check_elements
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
+    from streamh5.paths import LocalPath
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.references.file_references import FileReferences
 
@@ -34,7 +34,7 @@ class ReferencesOutput:
         See `check_destination`.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
+    def __init__(self, path: LocalPath | None, *, overwrite: bool) -> None:
         if path is not None:
             check_destination(path, overwrite=overwrite)
         self._path = path

@@ -10,22 +10,30 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError, SinkError, StateError
+from streamh5.sinks.destination_path import real_path
+from streamh5.sinks.gate import Gate
+from streamh5.sinks.inode_lock import lock_inode
 from streamh5.sinks.journal_file import open_locked
-from streamh5.sinks.local_file import JOURNAL_SUFFIX, PARTIAL_SUFFIX, Sync
+from streamh5.sinks.named_file import leads_to, open_own, refuse_irregular, remove, stat_of
+from streamh5.sinks.replaced_file import NEW_FILE_MODE
 from streamh5.sinks.vectored_write import write_vectored
+from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from streamh5.paths import LocalPath
     from streamh5.sinks.base import Buffer
+    from streamh5.sinks.local_file import Sync
 
 __all__ = ["AppendFileSink"]
+
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class AppendFileSink:
@@ -34,71 +42,80 @@ class AppendFileSink:
     Parameters
     ----------
     path
-        The file.
-    end_of_file
-        Its end as its superblock says; nothing before it is written but the superblock.
+        The file. A symbolic link is followed.
     sync
         ``"none"`` leaves fsync out.
+    system
+        The system calls, by their names in `os`; for tests of faults.
+
+    Attributes
+    ----------
+    end_of_file
+        Its end as its superblock says; nothing before it is written but the superblock.
 
     Raises
     ------
     DestinationBusyError
-        Another writer is at work on it.
+        Another writer is at work on it, by this name or another one of it.
     SinkError
-        It cannot be opened for writing.
+        It is not a regular file, or cannot be opened for writing.
     """
 
     keeps_journal = False
 
-    def __init__(self, path: str | os.PathLike[str], *, sync: Sync = "close") -> None:
-        self.path = Path(os.path.realpath(path))
+    def __init__(self, path: LocalPath, *, sync: Sync = "close", system: Any = os) -> None:
+        self.path = real_path(path)
         self.sync = sync
         self.end_of_file: int | None = None
+        self._system = system
         # the lock of a writer that replaces the file: one of both may be at work
-        self._lock_path = Path(f"{self.path}{PARTIAL_SUFFIX}{JOURNAL_SUFFIX}")
+        self._lock_path = journal_path(partial_path(self.path))
         self._superblock = b""
-        self._state = "open"
-        self._n_writing = 0
-        self._idle = threading.Condition()
-        self._lock_fd = open_locked(self._lock_path, self.path, self._open, os)
-        try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            self._unlock()
-            raise SinkError(f"cannot add to {self.path}: {error.strerror}", path=str(self.path)) from error
-        try:
-            # as a reader's, which HDF5 takes too: others may read meanwhile, and none of them write
-            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            self._close()
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise SinkError(f"cannot lock {self.path}: {error.strerror}", path=str(self.path)) from error
-            raise DestinationBusyError(
-                f"another program has {self.path} open for writing; close it there", path=str(self.path)
-            ) from error
+        self._is_switched = False
+        self._gate = Gate(str(self.path))
+        with self._failing("opening it failed"):
+            self._lock_fd, _ = open_locked(self._lock_path, self.path, self._open_lock, system)
+            try:
+                self._fd = self._open()
+            except BaseException:
+                self._unlock()
+                raise
 
     @property
     def name(self) -> str:
         """What a message calls the destination."""
         return str(self.path)
 
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """Nothing: there is no journal."""
+        return {}
+
+    def check_name(self) -> None:
+        """Refuse to go on when the name leads to another file by now.
+
+        Raises
+        ------
+        SinkError
+            Another program has replaced or removed it.
+        """
+        if not leads_to(self.path, self._fd):
+            raise SinkError(
+                f"cannot add to {self.path}: another program has replaced or removed it meanwhile, so the addition "
+                "would be lost; nothing was added, add to the present file again",
+                path=str(self.path),
+            )
+
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers` at `address`, behind the old end; the superblock is kept for `commit`."""
-        with self._idle:
-            if self._state != "open":
-                raise StateError(f"{self.path} is {self._state}; nothing more can be written to it")
-            self._n_writing += 1
-        try:
+        with self._gate.writing():
             if address == 0:
                 self._superblock = b"".join(bytes(buffer) for buffer in buffers)
             elif self.end_of_file is None or address < self.end_of_file:
                 raise StateError(f"{self.path}: byte {address:,} belongs to the file that is added to")
             else:
-                write_vectored(os, self._fd, address, buffers)
-        finally:
-            with self._idle:
-                self._n_writing -= 1
-                self._idle.notify_all()
+                with self._failing(f"writing at byte {address:,} failed"):
+                    write_vectored(self._system, self._fd, address, buffers)
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Keep no journal: what was there is safe, and the addition is made again."""
@@ -109,16 +126,14 @@ class AppendFileSink:
 
     def commit(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
-        self._leave("being committed")
-        try:
-            os.ftruncate(self._fd, nbytes)
+        with self._gate.committing(), self._failing("the addition could not be completed"):
+            self._system.ftruncate(self._fd, nbytes)
             self._fsync()
-            write_vectored(os, self._fd, 0, [self._superblock])
+            self.check_name()
+            self._is_switched = True
+            write_vectored(self._system, self._fd, 0, [self._superblock])
             self._fsync()
-        except BaseException:
-            self._state = "failed"
-            raise
-        self._state = "committed"
+            self.check_name()
         self._close()
 
     def suspend(self) -> None:
@@ -127,42 +142,70 @@ class AppendFileSink:
 
     def abort(self) -> None:
         """Cut the new bytes off."""
-        with self._idle:
-            if self._state in ("committed", "aborted"):
-                return
-            # after a failure in commit the superblock may be the new one: leave the bytes that it names
-            is_failed = self._state == "failed"
-            self._state = "aborted"
-            self._idle.wait_for(lambda: self._n_writing == 0)
-        if self.end_of_file is not None and not is_failed:
+        if self._gate.end("aborted") is None:
+            return
+        # once the superblock may be the new one, the bytes that it names stay
+        if self.end_of_file is not None and not self._is_switched:
             with suppress(OSError):
-                os.ftruncate(self._fd, self.end_of_file)
+                self._system.ftruncate(self._fd, self.end_of_file)
         self._close()
 
-    def _leave(self, state: str) -> None:
-        with self._idle:
-            if self._state != "open":
-                raise StateError(f"{self.path} is {self._state}; it cannot be committed")
-            self._state = state
-            self._idle.wait_for(lambda: self._n_writing == 0)
+    def _open(self) -> int:
+        status = stat_of(self.path)
+        if status is not None:
+            refuse_irregular(self.path, status)
+        fd: int = self._system.open(self.path, _FLAGS)
+        try:
+            refuse_irregular(self.path, os.fstat(fd))
+            if not lock_inode(fd, is_exclusive=True):
+                raise DestinationBusyError(
+                    f"another writer is at work on {self.path}, maybe by another name of that file; wait for it",
+                    path=str(self.path),
+                )
+            try:
+                # as a reader's, which HDF5 takes too: others may read meanwhile, and none of them write
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                raise DestinationBusyError(
+                    f"another program has {self.path} open for writing; close it there", path=str(self.path)
+                ) from error
+        except BaseException:
+            with suppress(OSError):
+                self._system.close(fd)
+            raise
+        return fd
 
     def _fsync(self) -> None:
         if self.sync != "none":
-            os.fsync(self._fd)
+            self._system.fsync(self._fd)
 
-    def _open(self, path: Path) -> int:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise SinkError(f"cannot add to {self.path}: {error.strerror}", path=str(self.path)) from error
+    def _open_lock(self, path: Path) -> tuple[int, bool]:
+        return open_own(path, NEW_FILE_MODE, self._system)
 
     def _unlock(self) -> None:
+        if os.fstat(self._lock_fd).st_size == 0:  # not the journal of an interrupted write
+            with suppress(OSError):
+                remove(self._lock_path, self._lock_fd, self._system)
         with suppress(OSError):
-            if os.fstat(self._lock_fd).st_size == 0:  # not the journal of an interrupted write
-                self._lock_path.unlink()
-        os.close(self._lock_fd)
+            self._system.close(self._lock_fd)
 
     def _close(self) -> None:
         with suppress(OSError):
-            os.close(self._fd)
+            self._system.close(self._fd)
         self._unlock()
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        """Say which file it was that an operation failed on."""
+        try:
+            yield
+        except SinkError:
+            raise
+        except OSError as error:
+            failure = SinkError(
+                f"cannot add to {self.path}: {what}: {error.strerror or error}", path=str(self.path)
+            )
+            failure.errno = error.errno
+            raise failure from error

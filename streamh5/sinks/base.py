@@ -16,7 +16,7 @@ touch the published file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,10 @@ class Sink(Protocol):
     @property
     def keeps_journal(self) -> bool:
         """Whether `append_log` keeps what it gets."""
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """What the journal says of its files; empty where there is none."""
 
     @property
     def sync(self) -> str:

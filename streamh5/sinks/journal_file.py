@@ -5,19 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError
+from streamh5.sinks.named_file import create_file, leads_to, remove
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile", "open_locked"]
+__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile", "lock_journal", "open_locked"]
 
 BATCH_SECONDS = 2.0
 BATCH_NBYTES = 512 << 20
@@ -70,10 +72,36 @@ class JournalFile:
 
     def cut(self, nbytes: int) -> None:
         """Cut the file; nothing behind the cut comes back, not even after a power cut."""
-        if nbytes < self.nbytes:
+        if nbytes < os.fstat(self.fd).st_size:
             self._system.ftruncate(self.fd, nbytes)
             self._system.fsync(self.fd)
-            self.nbytes = nbytes
+        self.nbytes = nbytes
+
+    def copy(self, path: Path, destination: Path, nbytes: int, mode: int) -> JournalFile:
+        """Put a copy of the first `nbytes` in the place of this file, open and locked.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; this file is still there then.
+        """
+        content = self.read()[:nbytes] if nbytes else b""
+        temporary = path.with_name(f".{secrets.token_hex(8)}.streamh5")
+        fd = create_file(temporary, mode, self._system)
+        try:
+            lock_journal(fd, path, destination)  # before anybody can find it
+            write_vectored(self._system, fd, 0, [content])
+            self._system.fsync(fd)
+            self._system.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                remove(temporary, fd, self._system)
+            with suppress(OSError):
+                self._system.close(fd)
+            raise
+        copy = JournalFile(fd, self._system)
+        copy.nbytes = nbytes
+        return copy
 
     def keep(self) -> None:
         """Take what is there for synced: a failed fsync is not to cut it off."""
@@ -143,8 +171,10 @@ class JournalFile:
             self._safe_nbytes = self.nbytes
 
 
-def open_locked(path: Path, destination: Path, open_file: Callable[[Path], int], system: Any) -> int:
-    """Open the journal and lock it; again when its last owner removed it in between.
+def open_locked(
+    path: Path, destination: Path, open_file: Callable[[Path], tuple[int, bool]], system: Any
+) -> tuple[int, bool]:
+    """Open the journal and lock it, again when its last owner removed it in between; tell whether it is new.
 
     The lock goes with the last process that has the file open. On a file system without locks the
     write goes on unguarded (docs/reliability.md).
@@ -154,7 +184,7 @@ def open_locked(path: Path, destination: Path, open_file: Callable[[Path], int],
     path, destination
         The journal, and the file whose writer it keeps alone.
     open_file
-        Opens the journal, which it makes where there is none.
+        Opens the journal, which it makes where there is none, and tells whether it did.
     system
         The system calls, by their names in `os`.
 
@@ -164,23 +194,27 @@ def open_locked(path: Path, destination: Path, open_file: Callable[[Path], int],
         Another writer has it.
     """
     while True:
-        fd = open_file(path)
+        fd, is_new = open_file(path)
         try:
-            _lock(fd, path, destination)
-            is_here = os.path.samestat(os.stat(path), os.fstat(fd))
-        except FileNotFoundError:
-            is_here = False
+            lock_journal(fd, path, destination)
         except BaseException:
             with suppress(OSError):
                 system.close(fd)
             raise
-        if is_here:
-            return fd
+        if leads_to(path, fd):
+            return fd, is_new
         with suppress(OSError):
             system.close(fd)
 
 
-def _lock(fd: int, path: Path, destination: Path) -> None:
+def lock_journal(fd: int, path: Path, destination: Path) -> None:
+    """Lock an open journal until it is closed.
+
+    Raises
+    ------
+    DestinationBusyError
+        Another writer has it.
+    """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -18,43 +18,37 @@ one. A lock on the journal (``flock``, which dies with its process) keeps a seco
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import threading
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from streamh5.errors import (
-    DestinationExistsError,
-    DestinationMissingError,
-    SinkError,
-    SpecError,
-    StateError,
-)
+from streamh5.errors import DestinationBusyError, SinkError, SpecError
+from streamh5.sinks.destination_path import check_destination, exists_error, real_path
+from streamh5.sinks.gate import Gate
+from streamh5.sinks.inode_lock import lock_inode
 from streamh5.sinks.journal_file import JournalFile, open_locked
+from streamh5.sinks.named_file import (
+    create_file,
+    has_other_names,
+    leads_to,
+    open_own,
+    refuse_irregular,
+    remove,
+    stat_of,
+    sync_names,
+)
+from streamh5.sinks.replaced_file import ReplacedFile
 from streamh5.sinks.vectored_write import write_vectored
+from streamh5.sinks.working_names import journal_path, partial_path, snapshot_path, temporary_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from streamh5.paths import LocalPath
     from streamh5.sinks.base import Buffer
 
-__all__ = [
-    "JOURNAL_SUFFIX",
-    "PARTIAL_SUFFIX",
-    "SYNC_MODES",
-    "LocalFileSink",
-    "Sync",
-    "check_destination",
-    "check_path",
-    "check_sync",
-]
-
-PARTIAL_SUFFIX = ".partial"
-JOURNAL_SUFFIX = ".journal"
-SNAPSHOT_SUFFIX = ".snapshot"
+__all__ = ["SYNC_MODES", "LocalFileSink", "Sync", "check_sync"]
 
 Sync = Literal["close", "batch", "none"]
 SYNC_MODES: tuple[Sync, ...] = ("close", "batch", "none")
@@ -78,9 +72,8 @@ class LocalFileSink:
 
     Attributes
     ----------
-    log
-        Journal of an interrupted write that is there; empty when there is none. Call `restart` to
-        drop it or `resume_at` to go on with it, before anything is written.
+    partial, journal
+        The working names.
 
     Raises
     ------
@@ -91,39 +84,62 @@ class LocalFileSink:
     DestinationBusyError
         Another writer is at work.
     SinkError
-        It is a directory, or its directory cannot be written.
+        It is not a regular file, its directory cannot be written, or its working name is taken by a file
+        of somebody else.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: LocalPath,
         *,
         overwrite: bool,
         sync: Sync = "close",
-        publish_as: str | os.PathLike[str] | None = None,
+        publish_as: LocalPath | None = None,
         system: Any = os,
     ) -> None:
         check_sync(sync)
         check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
-        self.path = Path(os.path.realpath(path))
-        self._target = self.path if publish_as is None else Path(os.path.realpath(publish_as))
-        self.partial = self.path.with_name(self.path.name + PARTIAL_SUFFIX)
-        self.journal = self.partial.with_name(self.partial.name + JOURNAL_SUFFIX)
+        self.path = real_path(path)
+        self._target = self.path if publish_as is None else real_path(publish_as)
+        self.partial = partial_path(self.path)
+        self.journal = journal_path(self.partial)
         self.sync = sync
         self._overwrite = overwrite
         self._system = system
-        self._state = "open"
-        self._n_writing = 0
-        self._idle = threading.Condition()
-        self._snapshots = {self.path.with_name(self.path.name + SNAPSHOT_SUFFIX)}
+        self._gate = Gate(str(self.path))
+        self._snapshots = {snapshot_path(self.path)}
         self._has_synced_names = False
-        journal_fd = open_locked(self.journal, self.path, self._open, system)
-        self._journal = JournalFile(journal_fd, system)
+        with self._failing("the file that is to be replaced cannot be looked at"):
+            self._replaced = ReplacedFile(self._target, system)
         try:
-            with self._failing(f"{self.journal} cannot be read"):
-                self.log = self._journal.read()
-            self._fd = self._open(self.partial)
+            self._open()
         except BaseException:
+            self._replaced.close()
+            raise
+
+    def _open(self) -> None:
+        """Open and lock the journal, then open the partial file."""
+        journal_fd, is_new_write = open_locked(self.journal, self.path, self._open_own, self._system)
+        self._journal = JournalFile(journal_fd, self._system)
+        try:
+            self._fd, self._is_new = self._open_own(self.partial)
+            try:
+                if is_new_write and self.nbytes and not has_other_names(self._fd):
+                    raise SinkError(
+                        f"cannot write {self.path}: {self.partial} is in the way, a file without a journal, so not "
+                        "of an interrupted write; remove or rename it",
+                        path=str(self.partial),
+                    )
+                if not lock_inode(self._fd, is_exclusive=False):
+                    raise self._busy()
+            except BaseException:
+                with suppress(OSError):
+                    self._system.close(self._fd)
+                raise
+        except BaseException:
+            if is_new_write:
+                with suppress(OSError):
+                    remove(self.journal, journal_fd, self._system)
             with suppress(OSError):
                 self._system.close(journal_fd)
             raise
@@ -136,29 +152,69 @@ class LocalFileSink:
         return str(self.path)
 
     @property
+    def journal_facts(self) -> dict[str, Any]:
+        """Which files the journal is about: the name of the destination, the inode of the partial file."""
+        return {"name": self.path.name, "inode": os.fstat(self._fd).st_ino}
+
+    @property
     def nbytes(self) -> int:
         """Size of the partial file."""
         return os.fstat(self._fd).st_size
 
-    def is_published_as(self, path: str | os.PathLike[str]) -> bool:
+    def read_log(self) -> bytes:
+        """Read the journal that an interrupted write has left; empty where there is none.
+
+        Call `restart` to drop it or `resume_at` to go on with it, before anything is written.
+        """
+        with self._failing(f"{self.journal} cannot be read"):
+            return self._journal.read()
+
+    def is_published_as(self, path: str | Path) -> bool:
         """Whether the partial file has the name `path` too: a crash came between link and unlink."""
-        try:
-            return os.path.samestat(os.stat(path), os.fstat(self._fd))
-        except (OSError, ValueError):
-            return False
+        return leads_to(path, self._fd)
+
+    def destination(self, name: str | None) -> Path:
+        """Return the destination that a journal says it has, when its working names are these."""
+        path = self.path if name is None else self.path.with_name(name)
+        return path if partial_path(path) == self.partial else self.path
 
     def restart(self) -> None:
         """Drop what an interrupted write has left, but not what readers see of it under other names."""
         with self._failing("what an interrupted write has left cannot be removed"):
-            self._journal.cut(0)
-            if self.nbytes:
-                self._system.unlink(self.partial)
-                old, self._fd = self._fd, self._open(self.partial)
+            self._cut_journal(0)
+            if not self._is_new:
+                self._tidy()
+                remove(self.partial, self._fd, self._system)
+                new = create_file(self.partial, self._replaced.creation_mode, self._system)
+                old, self._fd = self._fd, new
                 self._system.close(old)
-        self.log = b""
-        if self.path.exists():
-            with suppress(OSError):  # keep the permissions of the file that is replaced
-                self._system.fchmod(self._fd, stat.S_IMODE(self.path.stat().st_mode))
+                lock_inode(self._fd, is_exclusive=False)
+            self._hand_on()
+
+    def check_content(self, inode: int | None, is_intact: Callable[[], bool]) -> None:
+        """Refuse to write to a file that other names lead to, unless it is the one of the journal.
+
+        A snapshot is such a name, and so is the destination after a crash within `commit`.
+
+        Parameters
+        ----------
+        inode
+            Of the partial file when the journal was last written; None if it does not say.
+        is_intact
+            Tells whether the file holds what the journal claims: it may be a copy.
+
+        Raises
+        ------
+        SinkError
+            It is a file of somebody else.
+        """
+        is_same = inode == os.fstat(self._fd).st_ino
+        if has_other_names(self._fd) and not is_same and not is_intact():
+            raise SinkError(
+                f"cannot write {self.path}: {self.partial} is not the file of its journal, and has other names (hard "
+                "links) whose content would change; copy it to a file of its own of this name, then resume",
+                path=str(self.partial),
+            )
 
     def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes, *, is_synced: bool = False) -> None:
         """Cut the journal to its whole entries and the data to what they claim; go on with `entries`.
@@ -166,14 +222,15 @@ class LocalFileSink:
         `is_synced`: each part of the write had ``sync="batch"``, so that what is claimed is on the disk.
         """
         with self._failing("it cannot be taken up"):
-            self._journal.cut(log_nbytes)
+            self._check_name()
+            self._cut_journal(log_nbytes)
             if nbytes < self.nbytes:
                 self._system.ftruncate(self._fd, nbytes)
+            self._hand_on()
             if self.sync == "batch" and is_synced:
                 self._journal.keep()
             self._journal.add(entries, 0)
             self._journal.flush()
-        self.log = b""
 
     def read(self, address: int, nbytes: int) -> bytes:
         """Read back bytes of an interrupted write; fewer at the end of the file."""
@@ -182,123 +239,96 @@ class LocalFileSink:
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""
-        with self._writing() as fd:
+        with self._gate.writing():
             try:
-                write_vectored(self._system, fd, address, buffers)
+                write_vectored(self._system, self._fd, address, buffers)
             except OSError as error:
                 raise self._failed(f"writing at byte {address:,} failed", error) from error
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal; the `nbytes` of data that they claim have been written before."""
-        with self._writing():
+        with self._gate.writing():
             is_due = self._journal.add(entries, nbytes)
             if self.sync != "batch" or is_due or is_urgent:
                 self._flush_log(is_patient=self.sync != "batch" or is_urgent)
 
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock names."""
-        with self._writing():
-            if os.path.realpath(path) in map(str, (self.path, self.partial, self.journal, self._target)):
+        with self._gate.writing():
+            snapshot = real_path(path)
+            if snapshot in (self.path, self.partial, self.journal, self._target):
                 raise SpecError(f"a snapshot cannot have the name {path}, which the write itself uses")
             self._flush_log()
             if self.sync != "none":
                 self._sync_data()
-            temporary = _temporary(path)  # may be left from a crash
             with self._failing(f"the snapshot {path} needs a file system with hard links"):
-                with suppress(FileNotFoundError):
-                    self._system.unlink(temporary)
-                self._system.link(self.partial, temporary)
-                self._system.replace(temporary, path)
-                with suppress(FileNotFoundError):  # rename does nothing between two names of one file
-                    self._system.unlink(temporary)
-            self._snapshots.add(path)
+                self._name_snapshot(snapshot)
+            self._snapshots.add(snapshot)
 
     def commit(self, nbytes: int) -> None:
         """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
-        self._leave("being committed")
-        try:
+        with self._gate.committing(), self._failing("it could not be published"):
             self._system.ftruncate(self._fd, nbytes)
+            self._replaced.finish(self._fd)
             if self.sync != "none":
                 self._sync_data()
             self._publish()
             if self.sync != "none":
-                self._fsync_directory()
-        except OSError as error:
-            self._state = "failed"
-            raise self._failed("it could not be published", error) from error
-        except BaseException:
-            self._state = "failed"
-            raise
-        self._state = "committed"
-        with suppress(OSError):
-            self._system.unlink(self.journal)
-        for snapshot in filter(self.is_published_as, self._snapshots):
-            with suppress(OSError):
-                self._system.unlink(snapshot)
+                sync_names(self._target.parent, self._system)
+        self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._tidy()
         self._close()
 
     def suspend(self) -> None:
         """Stop, and keep what is written, to be resumed."""
-        if self._end("suspended"):
+        if self._gate.end("suspended"):
             with suppress(OSError):
                 self._flush_log()
             self._close()
 
     def abort(self) -> None:
         """Remove what was written; the destination stays as it was."""
-        if self._end("aborted"):
-            # unlink before close: the lock is held until nobody can find the files
-            for path in (self.partial, self.journal):
-                with suppress(OSError):
-                    self._system.unlink(path)
+        if self._gate.end("aborted"):
+            # removed before they are closed: the lock is held until nobody can find the files
+            self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
             self._tidy()
             self._close()
 
     def _tidy(self) -> None:
         """Remove what a crash within `snapshot` can have left."""
-        for temporary in map(_temporary, self._snapshots):
+        self._remove(*((temporary_path(one), self._fd) for one in self._snapshots))
+
+    def _remove(self, *files: tuple[Path, int]) -> None:
+        for path, fd in files:
             with suppress(OSError):
-                self._system.unlink(temporary)
-
-    def _end(self, state: str) -> bool:
-        with self._idle:
-            if self._state in ("committed", "aborted", "suspended"):
-                return False
-            self._state = state
-            self._idle.wait_for(lambda: self._n_writing == 0)
-        return True
-
-    def _leave(self, state: str) -> None:
-        with self._idle:
-            if self._state != "open":
-                raise StateError(f"{self.path} is {self._state}; it cannot be committed")
-            self._state = state
-            self._idle.wait_for(lambda: self._n_writing == 0)
-
-    @contextmanager
-    def _writing(self) -> Iterator[int]:
-        with self._idle:
-            if self._state != "open":
-                raise StateError(f"{self.path} is {self._state}; nothing more can be written to it")
-            self._n_writing += 1
-        try:
-            yield self._fd
-        finally:
-            with self._idle:
-                self._n_writing -= 1
-                self._idle.notify_all()
+                remove(path, fd, self._system)
 
     def _close(self) -> None:
         for fd in (self._fd, self._journal.fd):
             with suppress(OSError):
                 self._system.close(fd)
+        self._replaced.close()
 
-    def _open(self, path: Path) -> int:
+    def _open_own(self, path: Path) -> tuple[int, bool]:
         try:
-            return cast("int", self._system.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            return open_own(path, self._replaced.creation_mode, self._system)
         except OSError as error:
             raise self._failed(f"{path} cannot be created", error) from error
+
+    def _hand_on(self) -> None:
+        for fd in (self._fd, self._journal.fd):  # the journal tells of the data: attributes, names
+            self._replaced.hand_on(fd)
+
+    def _cut_journal(self, nbytes: int) -> None:
+        """Cut the journal; one that has other names is replaced by a copy, because those are not ours."""
+        old = self._journal
+        if not has_other_names(old.fd):
+            old.cut(nbytes)
+            return
+        if not leads_to(self.journal, old.fd):
+            raise self._taken(self.journal)
+        self._journal = old.copy(self.journal, self.path, nbytes, self._replaced.creation_mode)
+        self._system.close(old.fd)
 
     def _flush_log(self, *, is_patient: bool = True) -> None:
         """Write the entries that wait; with ``sync="batch"`` data first, and each synced."""
@@ -307,44 +337,71 @@ class LocalFileSink:
             with self._failing("the journal could not be written"):
                 self._journal.flush(self._sync_data if is_batch else None, is_patient=is_patient)
                 if is_batch and not self._has_synced_names:  # the files are new: their names have to last too
-                    self._fsync_directory()
+                    sync_names(self._target.parent, self._system)
                     self._has_synced_names = True
         finally:
-            if self._journal.is_taken_back and self._state == "open":
-                self._state = "failed"
+            if self._journal.is_taken_back:
+                self._gate.fail()
 
     def _sync_data(self) -> None:
         try:
             self._system.fsync(self._fd)
         except OSError as error:
             self._journal.take_back()
-            self._state = "failed"
+            self._gate.fail()
             raise self._failed("the disk did not take the data (fsync)", error) from error
 
-    def _publish(self) -> None:
-        if self._overwrite:
-            self._system.replace(self.partial, self._target)
-            return
-        try:
-            self._system.link(self.partial, self._target)  # unlike rename, link fails when the name exists
-        except FileExistsError:
-            raise _exists(self._target) from None
-        except OSError:  # no hard links here
-            if self._target.exists():
-                raise _exists(self._target) from None
-            self._system.replace(self.partial, self._target)
-        else:
-            self._system.unlink(self.partial)
+    def _name_snapshot(self, snapshot: Path) -> None:
+        temporary = temporary_path(snapshot)  # may be left from a crash
+        for name in (temporary, snapshot):
+            status = stat_of(name)
+            if status is not None:
+                refuse_irregular(name, status)
+        with suppress(FileNotFoundError):
+            self._system.unlink(temporary)
+        self._check_name()
+        self._system.link(self.partial, temporary)
+        if not leads_to(temporary, self._fd):
+            raise self._taken(self.partial)
+        self._system.replace(temporary, snapshot)
+        with suppress(FileNotFoundError):  # rename does nothing between two names of one file
+            self._system.unlink(temporary)
+        if not leads_to(snapshot, self._fd):
+            raise self._taken(snapshot)
 
-    def _fsync_directory(self) -> None:
-        fd = self._system.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    def _publish(self) -> None:
+        self._check_name()
+        if self._overwrite:
+            status = stat_of(self._target)
+            if status is not None:
+                refuse_irregular(self._target, status)
+            self._system.replace(self.partial, self._target)
+        elif not self._link():
+            if stat_of(self._target) is not None:
+                raise exists_error(self._target)
+            self._system.replace(self.partial, self._target)
+        if not leads_to(self._target, self._fd):
+            raise self._taken(self._target)
+        self._remove((self.partial, self._fd))
+
+    def _link(self) -> bool:
+        """Give the file its name, which fails when there is one, unlike rename; False without hard links."""
         try:
-            self._system.fsync(fd)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do that
-                raise
-        finally:
-            self._system.close(fd)
+            self._system.link(self.partial, self._target)
+        except FileExistsError:
+            raise exists_error(self._target) from None
+        except OSError:
+            return False
+        if not leads_to(self._target, self._fd):  # another file was given the working name in between
+            linked = stat_of(self._target)
+            partial = stat_of(self.partial)
+            if linked is not None and partial is not None and os.path.samestat(linked, partial):
+                self._system.unlink(self._target)
+        return True
+
+    def _check_name(self) -> None:
+        if not leads_to(self.partial, self._fd):
+            raise self._taken(self.partial)
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:
@@ -365,9 +422,18 @@ class LocalFileSink:
         failure.errno = error.errno
         return failure
 
+    def _taken(self, path: Path) -> SinkError:
+        return SinkError(
+            f"cannot write {self.path}: another program has removed {path} or put another file there meanwhile, so it "
+            "is not what was written; keep two programs from using one name, and write again",
+            path=str(path),
+        )
 
-def _temporary(snapshot: Path) -> Path:
-    return snapshot.with_name(f".{snapshot.name}.streamh5")
+    def _busy(self) -> DestinationBusyError:
+        return DestinationBusyError(
+            f"another writer is adding to {self.partial}; wait for it or choose another name",
+            path=str(self.path),
+        )
 
 
 def check_sync(sync: str) -> None:
@@ -380,47 +446,3 @@ def check_sync(sync: str) -> None:
     """
     if sync not in SYNC_MODES:
         raise SpecError(f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync)
-
-
-def check_path(path: object) -> None:
-    """Refuse what is neither a path nor a `Sink`.
-
-    Raises
-    ------
-    SpecError
-        Another type, or a NUL character in a path.
-    """
-    is_path = isinstance(path, (str, os.PathLike))
-    if not is_path and not hasattr(path, "commit"):
-        raise SpecError(f"a destination must be a path (str or PathLike) or a Sink, not {path!r:.80}")
-    if is_path and "\0" in str(path):
-        raise SpecError(f"the path {path!r:.80} contains a NUL character, which no file name may")
-
-
-def check_destination(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Refuse a destination that cannot be written, before any work.
-
-    Raises
-    ------
-    SinkError
-        See `LocalFileSink`.
-    """
-    path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
-        raise DestinationMissingError(
-            f"cannot write {path}: the directory {path.parent} does not exist; create it first",
-            path=str(path),
-        )
-    if path.is_dir():
-        raise SinkError(f"cannot write {path}: it is a directory; name a file in it", path=str(path))
-    if path.exists() and not overwrite:
-        raise _exists(path)
-    if not os.access(path.parent, os.W_OK):
-        raise SinkError(f"cannot write {path}: no permission to write in {path.parent}", path=str(path))
-
-
-def _exists(path: Path) -> DestinationExistsError:
-    return DestinationExistsError(
-        f"{path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
-        path=str(path),
-    )

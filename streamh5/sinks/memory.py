@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.errors import StateError
 
@@ -27,6 +27,11 @@ class MemorySink:
         self.image = bytearray()
         self._open = True
         self._lock = threading.Lock()
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """Nothing: there is no journal."""
+        return {}
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""

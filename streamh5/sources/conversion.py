@@ -6,12 +6,15 @@ import html
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from streamh5.dataset_plan import check_new_path
 from streamh5.errors import ChunkShapeError, FilterError, SpecError
+from streamh5.paths import local_path
+from streamh5.sinks.destination_path import check_path, destination_name, is_path
 
 if TYPE_CHECKING:
+    from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
 __all__ = ["ArrayConversion", "Conversion", "Request", "check_destination"]
@@ -150,7 +153,7 @@ class Request:
         return tuple(min(c, n) if n else c for c, n in zip(extents, shape, strict=True))
 
 
-def check_destination(source: object, path: str | os.PathLike[str]) -> None:
+def check_destination(source: object, path: Destination) -> None:
     """Refuse to replace the source itself.
 
     Raises
@@ -158,10 +161,17 @@ def check_destination(source: object, path: str | os.PathLike[str]) -> None:
     SpecError
         Both are one file.
     """
-    if not isinstance(source, (str, os.PathLike)):
+    check_path(path)
+    if not is_path(source):
         return
-    if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
-        raise SpecError(f"{path} is the source itself; choose another name for the new file", path=str(path))
+    name = destination_name(path)
+    try:
+        there = os.stat(local_path(path)) if is_path(path) else os.fstat(cast("IO[bytes]", path).fileno())
+        is_source = os.path.samestat(os.stat(local_path(source)), there)
+    except (AttributeError, OSError, ValueError):  # one is not there, or not a file of the system
+        return
+    if is_source:
+        raise SpecError(f"{name} is the source itself; choose another name for the new file", path=name)
 
 
 @dataclass(frozen=True, slots=True)

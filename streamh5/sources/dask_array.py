@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from streamh5.file import File
     from streamh5.memory_size import MemorySize
+    from streamh5.paths import LocalPath
+    from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
@@ -33,7 +34,7 @@ COMPUTE_KEYWORDS = frozenset(
 
 
 def to_fixed_h5(
-    path: str | os.PathLike[str],
+    path: Destination,
     *args: Any,
     chunks: Any = None,
     compression: Any = "gzip",
@@ -53,7 +54,7 @@ def to_fixed_h5(
     resume_key: str | None = None,
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
-    references: str | os.PathLike[str] | None = None,
+    references: LocalPath | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
@@ -179,9 +180,7 @@ def to_fixed_h5(
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
-def array_to_fixed_h5(
-    self: da.Array, path: str | os.PathLike[str], name: str, **kwargs: Any
-) -> WriteSummary | Delayed:
+def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
     """Write this array into one HDF5 file: `streamh5.to_fixed_h5` with this array.
 
     Parameters

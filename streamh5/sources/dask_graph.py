@@ -12,13 +12,12 @@ table. A worker takes up its next block when it has stored this one: that is the
 from __future__ import annotations
 
 import math
-import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask.array as da
 import dask.base
@@ -34,16 +33,23 @@ from streamh5.errors import BlockError, SchedulerError, StateError
 from streamh5.file import File
 from streamh5.plan.chunk_table import RECORD
 from streamh5.progress import Progress
-from streamh5.sinks.local_file import check_destination, check_path
+from streamh5.sinks.destination_path import (
+    Destination,
+    check_destination,
+    check_path,
+    destination_name,
+    is_path,
+)
+from streamh5.sinks.file_object import check_file_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import IO
 
     from streamh5.dataset import Dataset
     from streamh5.filters import FilterChain
     from streamh5.plan.chunk_table import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
 
 __all__ = ["Target", "Write", "check_scheduler"]
@@ -96,7 +102,7 @@ class Write:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Sink,
+        path: Destination,
         targets: list[Target],
         prepare: Callable[[File], None],
         *,
@@ -106,7 +112,7 @@ class Write:
     ) -> None:
         check_path(path)
         self._path = path
-        self._name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path.name
+        self._name = destination_name(path)
         self._targets = targets
         self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
         self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
@@ -119,8 +125,10 @@ class Write:
         self._lock = threading.Lock()
         self._file: File | None = None
         self._progress: Progress | None = None
-        if isinstance(path, (str, os.PathLike)):
+        if is_path(path):
             check_destination(path, overwrite=mode != "x")
+        elif not hasattr(path, "commit"):
+            check_file_object(cast("IO[bytes]", path), overwrite=mode != "x")
 
     def compute(self, **compute_kwargs: Any) -> WriteSummary:
         """Write the file; `compute_kwargs` are those of `dask.compute`.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
@@ -35,7 +36,7 @@ _ONE_FILE_DRIVERS = ("sec2", "stdio")
 
 def from_hdf5(
     source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    path: Destination,
     request: Request,
     *,
     skip_unsupported: bool = False,

@@ -6,15 +6,16 @@ is there would have to name its new users (REFERENCE_LIST).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamh5.errors import SpecError
+from streamh5.errors import SinkError, SpecError
 from streamh5.existing_file import read_existing
 from streamh5.plan.tree import GroupNode, find
 
 if TYPE_CHECKING:
-    import os
+    from pathlib import Path
 
     from streamh5.sources.netcdf4 import NetcdfGroup
 
@@ -28,7 +29,9 @@ class ExistingNetcdf:
     Parameters
     ----------
     name
-        The file, for messages.
+        The file.
+    status
+        Its status before it was read; None where there is no file.
     root
         Its groups.
     n_dimensions
@@ -38,9 +41,27 @@ class ExistingNetcdf:
     """
 
     name: str = ""
+    status: os.stat_result | None = None
     root: GroupNode = field(default_factory=lambda: GroupNode("/"))
     n_dimensions: int = 0
     libver: str | None = None
+
+    def check_unchanged(self) -> None:
+        """Refuse to add to another file than the one that was read, once it is open and locked.
+
+        Raises
+        ------
+        SinkError
+            Another program has changed or replaced it in between.
+        """
+        if self.status is None:
+            return
+        now = os.stat(self.name)
+        if not os.path.samestat(now, self.status) or now.st_mtime_ns != self.status.st_mtime_ns:
+            raise SinkError(
+                f"cannot add to {self.name}: another program has changed it in between; nothing was added, call again",
+                path=self.name,
+            )
 
     def check(self, groups: list[NetcdfGroup]) -> None:
         """Refuse groups, variables and dimensions whose names are taken.
@@ -84,7 +105,7 @@ class ExistingNetcdf:
         )
 
 
-def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
+def read_existing_netcdf(path: Path) -> ExistingNetcdf:
     """Read the groups and dimension ids of a netCDF-4 file.
 
     Raises
@@ -94,6 +115,7 @@ def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
     """
     import h5py
 
+    status = os.stat(path)
     existing = read_existing(path)
     numbers = [-1]
     n_scales = 0  # netCDF-C counts those that have no number
@@ -118,4 +140,4 @@ def read_existing_netcdf(path: str | os.PathLike[str]) -> ExistingNetcdf:
                 path=str(path),
             )
         file.visititems(visit)
-    return ExistingNetcdf(str(path), existing.root, max(*numbers, n_scales - 1) + 1, existing.libver)
+    return ExistingNetcdf(str(path), status, existing.root, max(*numbers, n_scales - 1) + 1, existing.libver)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.memory_size import MemorySize
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.classic_header import ClassicHeader, ClassicVariable
     from streamh5.sources.conversion import Request
@@ -43,7 +44,7 @@ FILL_VALUE = "_FillValue"
 
 def from_netcdf_classic(
     source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    path: Destination,
     request: Request,
     *,
     overwrite: bool = False,

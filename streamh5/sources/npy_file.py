@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from streamh5.file import File
     from streamh5.memory_size import MemorySize
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
@@ -29,7 +30,7 @@ __all__ = ["from_npy"]
 
 def from_npy(
     source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
+    path: Destination,
     name: str,
     request: Request,
     *,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from streamh5.sources.xarray_dataset import to_netcdf
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
     from dask.delayed import Delayed
 
+    from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
 __all__ = ["StreamH5Accessor", "register_accessors"]
@@ -33,7 +33,7 @@ class StreamH5Accessor:
 
     def to_netcdf(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: Destination | None = None,
         mode: str = "w",
         format: str | None = None,
         group: str | None = None,

@@ -7,9 +7,7 @@ xarray's own encoders turn times, masks, scales and strings into what netCDF sto
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -19,6 +17,7 @@ from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
+from streamh5.sinks.destination_path import check_destination, destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Target, Write, check_scheduler
@@ -46,7 +45,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from dask.delayed import Delayed
 
+    from streamh5.file import File
     from streamh5.memory_size import MemorySize
+    from streamh5.paths import LocalPath
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
     from streamh5.summary import WriteSummary
 
@@ -57,7 +59,7 @@ COMPUTE_KEYWORDS = frozenset({"num_workers", "optimize_graph", "pool", "schedule
 
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
-    path: str | os.PathLike[str] | None = None,
+    path: Destination | None = None,
     mode: str = "w",
     format: str | None = None,
     group: str | None = None,
@@ -77,7 +79,7 @@ def to_netcdf(
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
-    references: str | os.PathLike[str] | None = None,
+    references: LocalPath | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed | memoryview:
     """Write an xarray object as one netCDF-4 file, compressed on all cores.
@@ -143,8 +145,10 @@ def to_netcdf(
     if path is None and mode == "a":
         raise SpecError("mode='a' needs a path")
     existing = ExistingNetcdf()
-    if mode == "a" and isinstance(path, (str, os.PathLike)) and os.path.lexists(path):
-        existing = read_existing_netcdf(path)
+    if mode == "a" and path is not None and is_path(path):
+        check_destination(path, overwrite=True)
+        if destination_exists(path):
+            existing = read_existing_netcdf(real_path(path))
     nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
     default = read_filters(
         {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
@@ -157,11 +161,16 @@ def to_netcdf(
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
     if max_memory is not None:
         compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+
+    def prepare(file: File) -> None:
+        existing.check_unchanged()
+        create_groups(file, groups=groups, write_empty_chunks=write_empty_chunks)
+
     memory = MemorySink()
     write = Write(
         memory if path is None else path,
         targets,
-        partial(create_groups, groups=groups, write_empty_chunks=write_empty_chunks),
+        prepare,
         mode=mode,
         options={"track_order": True, "resume": resume, "sync": sync, "libver": libver}
         | {"references": references},

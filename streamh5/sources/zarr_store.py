@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import DatatypeError, SpecError
+from streamh5.paths import local_path
 from streamh5.plan.attribute_spec import AttributeSpec, attribute_spec
+from streamh5.sinks.destination_path import is_path
 from streamh5.sources.array_target import ArrayTarget
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
 from streamh5.sources.dask_blocks import limit_workers
@@ -22,11 +24,11 @@ from streamh5.sources.zarr_target import plan_array
 from streamh5.sources.zarr_tree import ZarrTree, json_attributes, read_tree
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from streamh5.file import File
     from streamh5.memory_size import MemorySize
+    from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
 
 __all__ = ["from_zarr"]
@@ -37,7 +39,7 @@ DIMENSION_LABELS = "DIMENSION_LABELS"
 
 def from_zarr(
     source: Any,
-    path: str | os.PathLike[str],
+    path: Destination,
     name: str | None = None,
     *,
     chunks: Any = None,
@@ -105,6 +107,7 @@ def from_zarr(
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     request.check()
+    source = local_path(source) if is_path(source) else source
     check_destination(source, path)
     tree = read_tree(source, name)
     request.check_arrays({one.path: one.array.shape for one in tree.arrays})

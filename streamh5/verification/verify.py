@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from streamh5.child_process import call_in_child
 from streamh5.errors import FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.paths import LocalPath, local_path
 from streamh5.progress import Progress
 from streamh5.reader.chunk_decoding import chunk_decoder, is_checksummed
 from streamh5.reader.file_bytes import FileBytes
@@ -38,7 +38,7 @@ _MAX_DAMAGED_CHUNKS = 100
 
 
 def verify(
-    path: str | os.PathLike[str],
+    path: LocalPath,
     *,
     data: bool = True,
     jobs: int | None = None,
@@ -88,10 +88,11 @@ def verify(
     """
     if jobs is not None and jobs < 1:
         raise SpecError(f"jobs must be at least 1, not {jobs}", jobs=jobs)
+    name = local_path(path)
     if safe:
-        return _verify_in_child(os.fsdecode(path), progress, data=data, jobs=jobs, with_h5py=with_h5py)
-    with FileBytes(path) as file:
-        return Verification(file, os.fspath(path)).run(
+        return _verify_in_child(name, progress, data=data, jobs=jobs, with_h5py=with_h5py)
+    with FileBytes(name) as file:
+        return Verification(file, name).run(
             data=data, jobs=n_threads(jobs), progress=progress, with_h5py=with_h5py
         )
 

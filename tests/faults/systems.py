@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.local_file import LocalFileSink
 
 WRITES = ("pwrite", "pwritev")
@@ -143,9 +144,14 @@ def short(most: int) -> Calls:
 
 @contextmanager
 def installed(system: Any) -> Iterator[None]:
-    """Let every `LocalFileSink` that is opened meanwhile use `system`."""
+    """Let every file that is opened for writing meanwhile use `system`."""
     sink = partial(LocalFileSink, system=system)
-    with patch("streamh5.destination.LocalFileSink", sink), patch("streamh5.salvage.LocalFileSink", sink):
+    addition = partial(AppendFileSink, system=system)
+    with (
+        patch("streamh5.destination.LocalFileSink", sink),
+        patch("streamh5.salvage.LocalFileSink", sink),
+        patch("streamh5.destination.AppendFileSink", addition),
+    ):
         yield
 
 

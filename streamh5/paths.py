@@ -1,0 +1,44 @@
+"""Paths as people give them: text, bytes, `os.PathLike`, ``file://`` URLs."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from streamh5.errors import SpecError
+
+__all__ = ["LocalPath", "is_url", "local_path"]
+
+LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
+
+# also chained (simplecache::s3://...), and as pathlib leaves it (s3:/...)
+_URL = re.compile(r"(?P<root>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*:)(?P<slashes>//?)")
+
+
+def local_path(path: LocalPath) -> str:
+    """Return a path as text; a ``file://`` URL is the path that it names.
+
+    Raises
+    ------
+    SpecError
+        A ``file://`` URL of another machine.
+    """
+    name = os.fsdecode(path)
+    url = _FILE_URL.fullmatch(name)
+    if url is None:
+        return name
+    if url["host"] not in (None, "", "localhost"):
+        raise SpecError(
+            f"{name:.200}: a file on the machine {url['host']!r}; write file:///path for one here"
+        )
+    return unquote(url["path"], errors="surrogateescape")
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is a URL; ``s3:/x`` is none where there is a directory ``s3:``."""
+    url = _URL.match(path)
+    return url is not None and (url["slashes"] == "//" or not os.path.isdir(url["root"]))

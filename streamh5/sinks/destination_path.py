@@ -1,0 +1,118 @@
+"""What a destination may be, and what is refused of one before any work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, TypeAlias, TypeGuard
+
+from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
+from streamh5.paths import LocalPath, is_url, local_path
+from streamh5.sinks.base import Sink
+from streamh5.sinks.named_file import refuse_irregular, stat_of
+
+__all__ = [
+    "Destination",
+    "check_destination",
+    "check_path",
+    "destination_exists",
+    "destination_name",
+    "exists_error",
+    "is_path",
+    "real_path",
+]
+
+
+Destination: TypeAlias = LocalPath | Sink | IO[bytes]
+"""Where a file is written: a path, a sink, or a binary file object."""
+
+
+def is_path(destination: object) -> TypeGuard[LocalPath]:
+    """Tell whether a destination is a path, not a `Sink` or a file object."""
+    return isinstance(destination, (str, bytes, os.PathLike))
+
+
+def destination_name(destination: Destination) -> str:
+    """Return what a message calls a destination."""
+    if is_path(destination):
+        return local_path(destination)
+    name = getattr(destination, "name", None)
+    return name if isinstance(name, str) else f"<{type(destination).__name__}>"
+
+
+def check_path(destination: object) -> None:
+    """Refuse what is neither a local path nor a `Sink` nor a file object.
+
+    Raises
+    ------
+    SpecError
+        Another type, a URL, or a NUL character in a path.
+    """
+    if not is_path(destination):
+        if hasattr(destination, "commit") or hasattr(destination, "write"):
+            return
+        raise SpecError(
+            f"a destination must be a path (str, bytes or PathLike), a binary file object or a Sink, not "
+            f"{destination!r:.80}"
+        )
+    name = local_path(destination)
+    if "\0" in name:
+        raise SpecError(f"the path {name!r:.80} contains a NUL character, which no file name may")
+    if is_url(name):
+        raise SpecError(
+            f"{name:.200} is a URL, and only local paths and binary file objects are destinations yet: write to a "
+            "local file, then upload it"
+        )
+
+
+def real_path(path: LocalPath) -> Path:
+    """Return the absolute path of a destination, with symbolic links followed."""
+    return Path(os.path.realpath(local_path(path)))
+
+
+def destination_exists(path: LocalPath) -> bool:
+    """Tell whether there is something at a destination; a link that leads nowhere leads to a new file."""
+    return stat_of(real_path(path)) is not None
+
+
+def check_destination(path: LocalPath, *, overwrite: bool) -> None:
+    """Refuse a destination that cannot be written, before any work.
+
+    Raises
+    ------
+    SpecError
+        See `check_path`.
+    DestinationExistsError
+        The destination exists and `overwrite` is False.
+    DestinationMissingError
+        Its directory does not exist.
+    SinkError
+        It is not a regular file, or its directory cannot be written.
+    """
+    check_path(path)
+    real = real_path(path)
+    try:
+        if not real.parent.is_dir():
+            raise DestinationMissingError(
+                f"cannot write {real}: the directory {real.parent} does not exist; create it first",
+                path=str(real),
+            )
+        status = stat_of(real)
+    except SinkError:
+        raise
+    except OSError as error:
+        raise SinkError(f"cannot write {real}: {error.strerror}", path=str(real)) from error
+    if status is not None:
+        refuse_irregular(real, status)
+        if not overwrite:
+            raise exists_error(real)
+    if not os.access(real.parent, os.W_OK):
+        raise SinkError(f"cannot write {real}: no permission to write in {real.parent}", path=str(real))
+
+
+def exists_error(path: Path) -> DestinationExistsError:
+    """Return the error for a destination that exists and is not to be replaced."""
+    return DestinationExistsError(
+        f"{path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
+        path=str(path),
+    )

@@ -1,0 +1,134 @@
+"""What a new file takes over from the file that it replaces: permissions, owner, ACL, extended attributes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from streamh5.errors import DestinationBusyError
+from streamh5.sinks.inode_lock import lock_inode
+from streamh5.sinks.named_file import refuse_irregular, stat_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["NEW_FILE_MODE", "ReplacedFile"]
+
+NEW_FILE_MODE = 0o666
+"""Permissions of a file that replaces none, before the umask."""
+
+ACL = "system.posix_acl_access"
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class ReplacedFile:
+    """The file of the destination's name, if there is one, held open until the new file has replaced it.
+
+    Parameters
+    ----------
+    path
+        The destination, links followed.
+    system
+        The system calls, by their names in `os`.
+
+    Raises
+    ------
+    DestinationBusyError
+        Another writer is adding to the file, maybe by another name of it.
+    SinkError
+        It is not a regular file.
+    OSError
+        It cannot be looked at.
+    """
+
+    def __init__(self, path: Path, system: Any) -> None:
+        self._system = system
+        self._fd = -1
+        self._status = stat_of(path)
+        if self._status is None:
+            return
+        refuse_irregular(path, self._status)
+        try:
+            self._fd = system.open(path, _FLAGS)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
+                raise
+            return  # what lies in it need not be readable, and it may just have been replaced
+        try:
+            self._status = os.fstat(self._fd)
+            refuse_irregular(path, self._status)
+            if not lock_inode(self._fd, is_exclusive=False):
+                raise DestinationBusyError(
+                    f"another writer is adding to {path}; wait for it or choose another name", path=str(path)
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def creation_mode(self) -> int:
+        """Permissions with which working files are created: no more than their owner's until `hand_on`."""
+        return NEW_FILE_MODE if self._status is None else 0o600
+
+    def hand_on(self, fd: int) -> None:
+        """Give a working file owner, group, ACL, extended attributes and permissions, where permitted.
+
+        Its owner can read and write it in any case, so that an interrupted write can be resumed. A group
+        that cannot be kept gets the rights of all others: nobody sees what could not be seen before.
+        """
+        if self._status is None:
+            return
+        old, new = self._status, os.fstat(fd)
+        has_group = old.st_gid == new.st_gid or self._chown(fd, -1, old.st_gid)
+        if old.st_uid != new.st_uid:
+            self._chown(fd, old.st_uid, -1)
+        self._hand_on_attributes(fd, with_acl=has_group)
+        mode = self.mode
+        if not has_group:
+            mode = (mode & 0o707) | (mode & 0o007) << 3
+        self._chmod(fd, mode | 0o600)
+
+    def finish(self, fd: int) -> None:
+        """Take the rights that only an unfinished file needs from its owner."""
+        if self._status is not None and self.mode & 0o600 != 0o600:
+            self._chmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & (self.mode | 0o177))
+
+    @property
+    def mode(self) -> int:
+        """Permissions of the file; setuid, setgid and sticky bits are not handed on."""
+        return NEW_FILE_MODE if self._status is None else stat.S_IMODE(self._status.st_mode) & 0o777
+
+    def close(self) -> None:
+        """Let go of the file, and of the lock on it."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._system.close(self._fd)
+            self._fd = -1
+
+    def _chown(self, fd: int, uid: int, gid: int) -> bool:
+        try:
+            self._system.fchown(fd, uid, gid)
+        except OSError:
+            return False
+        return True
+
+    def _chmod(self, fd: int, mode: int) -> None:
+        with suppress(OSError):
+            self._system.fchmod(fd, mode)
+
+    def _hand_on_attributes(self, fd: int, *, with_acl: bool) -> None:
+        """Copy the ACL and what users have set; names of the system and of security tools stay behind."""
+        if self._fd < 0 or not hasattr(os, "listxattr"):
+            return
+        with suppress(OSError):
+            names = self._system.listxattr(self._fd)
+            if ACL not in names and ACL in self._system.listxattr(fd):  # the directory's default ACL
+                self._system.removexattr(fd, ACL)
+            for name in names:
+                if name.startswith("user.") or (name == ACL and with_acl):
+                    with suppress(OSError):
+                        self._system.setxattr(fd, name, self._system.getxattr(self._fd, name))
