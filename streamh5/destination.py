@@ -140,7 +140,7 @@ def open_local(
             )
         if journal is not None and (journal.n_claimed or journal.front is not None):
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
-            entries = recovery.entries(sync, sink.journal_facts)
+            entries = recovery.entries(sink.journal_facts)
             sink.check_content(journal.inode, recovery.is_intact)
             sink.resume_at(journal.nbytes, recovery.end, entries, is_synced=recovery.is_synced)
             return sink, recovery

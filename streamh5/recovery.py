@@ -164,9 +164,9 @@ class Recovery:
         last = len(records) - 1 - np.unique(records["address"][::-1], return_index=True)[1]
         return bool(self._intact(records[last], checksums[last]).all())
 
-    def entries(self, sync: str, facts: dict[str, Any]) -> bytes:
+    def entries(self, facts: dict[str, Any]) -> bytes:
         """Entries with which the journal goes on: who writes now, and the claims that are void."""
-        entries = encode_entry("S", {"sync": sync, "boot": boot_id(), **facts})
+        entries = encode_entry("S", {"boot": boot_id(), **facts})
         return entries + encode_voids(self._lost) if len(self._lost) else entries
 
     @property

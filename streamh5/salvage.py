@@ -198,7 +198,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     n_there = n_chunks - sum(one.n_missing for one in datasets)
     sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
     _set(engine, engine.root, {"streamh5_salvaged": sentence})
-    entries = recovery.entries(sink.sync, sink.journal_facts)
+    entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
     sink.resume_at(journal.nbytes, recovery.end, entries)
     for address, piece in engine.finish():

@@ -115,8 +115,7 @@ class Session:
             self._is_begun = True
         options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
         if recovery is None:
-            facts = {"boot": boot_id(), "sync": sink.sync, **sink.journal_facts, **options}
-            self._log("H", {"journal": JOURNAL_VERSION, **facts})
+            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink.journal_facts, **options})
             return
         recovery.check_options(options)
         self._n_datasets = len(recovery.numbers)

@@ -153,8 +153,8 @@ class LocalFileSink:
 
     @property
     def journal_facts(self) -> dict[str, Any]:
-        """Which files the journal is about: the name of the destination, the inode of the partial file."""
-        return {"name": self.path.name, "inode": os.fstat(self._fd).st_ino}
+        """Durability, name of the destination, inode of the partial file."""
+        return {"sync": self.sync, "name": self.path.name, "inode": os.fstat(self._fd).st_ino}
 
     @property
     def nbytes(self) -> int:
