@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import AttributeValueError, DatatypeError
+from streamh5.format.character_set import decode_text
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.block_value import as_block
@@ -53,8 +54,8 @@ class Attributes(MutableMapping[str, Any]):
         self._session = session
         self._node = node
 
-    def __getitem__(self, name: str) -> Any:
-        attribute = self._node.attributes[name]
+    def __getitem__(self, name: str | bytes) -> Any:
+        attribute = self._node.attributes[decode_text(name)]
         if attribute.value is None:
             raise KeyError(
                 f"attribute {name!r} of {self._node.path} was in the file before; read it with h5py"
@@ -62,14 +63,15 @@ class Attributes(MutableMapping[str, Any]):
         return attribute.value
 
     def __contains__(self, name: object) -> bool:
-        return name in self._node.attributes
+        return isinstance(name, (str, bytes)) and decode_text(name) in self._node.attributes
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str | bytes, value: Any) -> None:
         self._session.check_open()
+        name = decode_text(name)
         self._session.set_attribute(self._node, attribute_spec(name, value, path=self._node.path))
 
-    def __delitem__(self, name: str) -> None:
-        self._session.remove_attribute(self._node, name)
+    def __delitem__(self, name: str | bytes) -> None:
+        self._session.remove_attribute(self._node, decode_text(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.attributes))
@@ -77,7 +79,7 @@ class Attributes(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._node.attributes)
 
-    def create(self, name: str, data: Any, shape: Any = None, dtype: Any = None) -> None:
+    def create(self, name: str | bytes, data: Any, shape: Any = None, dtype: Any = None) -> None:
         """Set an attribute, as another shape or dtype than that of `data` (h5py's method of this name).
 
         Parameters
@@ -97,6 +99,7 @@ class Attributes(MutableMapping[str, Any]):
             The name or the value cannot be written, or is not of that shape or dtype.
         """
         self._session.check_open()
+        name = decode_text(name)
         named = named_type(dtype, self._session, path=self._node.path)
         value = data
         inner: tuple[int, ...] = ()
@@ -121,7 +124,7 @@ class Attributes(MutableMapping[str, Any]):
         )
         self._session.set_attribute(self._node, spec)
 
-    def modify(self, name: str, value: Any) -> None:
+    def modify(self, name: str | bytes, value: Any) -> None:
         """Set an attribute; ``attrs[name] = value`` does the same (h5py's method of this name)."""
         self[name] = value
 

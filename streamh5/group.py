@@ -11,6 +11,7 @@ from streamh5.attributes import Attributes, named_type
 from streamh5.dataset import Dataset
 from streamh5.dataset_plan import as_array, as_dtype, check_new_path, plan_dataset, shape_of
 from streamh5.errors import PathError, StateError
+from streamh5.format.character_set import decode_text
 from streamh5.named_datatype import Datatype
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
@@ -60,7 +61,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         """Attributes by name."""
         return Attributes(self._file.session, self._node)
 
-    def create_group(self, name: str, track_order: bool | None = None) -> Group:
+    def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
         """Create a group, with its parents where missing.
 
         Parameters
@@ -83,7 +84,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
 
     def create_dataset(
         self,
-        name: str,
+        name: str | bytes,
         shape: Any = None,
         dtype: Any = None,
         data: Any = None,
@@ -181,7 +182,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             dataset[...] = array
         return dataset
 
-    def require_group(self, name: str) -> Group:
+    def require_group(self, name: str | bytes) -> Group:
         """Return the group `name`, made where it is missing.
 
         Raises
@@ -192,7 +193,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         found = find(self._file.session.root, self._absolute(name))
         return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
-    def __getitem__(self, name: str) -> Group | Dataset | Datatype:
+    def __getitem__(self, name: str | bytes) -> Group | Dataset | Datatype:
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
         node = find(self._file.session.root, path)
@@ -204,7 +205,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             return Datatype(self.session, node)
         return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str | bytes, value: Any) -> None:
         """Link an object under `name`, or write data there, as h5py does.
 
         Parameters
@@ -240,11 +241,13 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         else:
             self._file.session.link(self._absolute(name), target)
 
-    def __delitem__(self, name: str) -> None:
+    def __delitem__(self, name: str | bytes) -> None:
         raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and find(self._file.session.root, self._absolute(name)) is not None
+        return (
+            isinstance(name, (str, bytes)) and find(self._file.session.root, self._absolute(name)) is not None
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.links))
@@ -272,6 +275,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
     def __repr__(self) -> str:
         return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
 
-    def _absolute(self, name: str) -> str:
+    def _absolute(self, name: str | bytes) -> str:
         names = split_path(name)
+        name = decode_text(name)
         return join_path(names if name.startswith("/") else (*split_path(self.name), *names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamh5.errors import AttributeValueError, LimitError
-from streamh5.format.character_set import character_set
+from streamh5.format.character_set import character_set, encode_text
 from streamh5.format.dataspace import Dataspace, encode_dataspace
 from streamh5.format.datatype import Datatype, encode_datatype
 from streamh5.format.object_header import Message, MessageType
@@ -68,7 +68,7 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
         raise AttributeValueError(
             f"attribute name {attribute.name!r} is empty or contains NUL", name=attribute.name
         )
-    name = attribute.name.encode() + b"\0"
+    name = encode_text(attribute.name) + b"\0"
     is_committed = attribute.committed_address is not None
     if attribute.committed_address is None:
         datatype = encode_datatype(attribute.datatype)

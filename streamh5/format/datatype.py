@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from streamh5.errors import DatatypeError, LimitError
+from streamh5.format.character_set import encode_text
 from streamh5.format.datatype_class import (
     Array,
     Complex,
@@ -190,11 +191,11 @@ def _encode_floating_point(record: FloatingPoint) -> bytes:
 
 
 def _encode_opaque(record: Opaque) -> bytes:
-    tag = record.tag.encode()
+    tag = encode_text(record.tag)
     tag += bytes(-len(tag) % 8)
     if len(tag) > _MAX_TAG_NBYTES:
         raise LimitError(
-            f"an opaque tag of {len(record.tag.encode())} bytes; HDF5 allows {_MAX_TAG_NBYTES}",
+            f"an opaque tag of {len(encode_text(record.tag))} bytes; HDF5 allows {_MAX_TAG_NBYTES}",
             tag=record.tag,
             limit=_MAX_TAG_NBYTES,
         )
@@ -252,4 +253,9 @@ def _encode_array(record: Array) -> bytes:
 def _encode_name(name: str) -> bytes:
     if not name or "\0" in name:
         raise DatatypeError(f"member name {name!r} is empty or contains NUL", name=name)
-    return name.encode() + b"\0"
+    try:
+        return encode_text(name) + b"\0"
+    except UnicodeEncodeError as error:
+        raise DatatypeError(
+            f"member name {name!r:.80} cannot be encoded as UTF-8: {error.reason}", name=name
+        ) from error

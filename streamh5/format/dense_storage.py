@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamh5.errors import AttributeValueError, PathError
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.attribute_info import AttributeInfo
+from streamh5.format.character_set import encode_text
 from streamh5.format.checksum import lookup3
 from streamh5.format.fractal_heap import (
     SIZEOF_FRACTAL_HEAP_HEADER,
@@ -235,7 +236,7 @@ def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.uint8]
 
 def _name_order(names: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:
     """Return the hashes of names, and their positions sorted by hash, then bytes of the name."""
-    encoded = [name.encode() for name in names]
+    encoded = [encode_text(name) for name in names]
     hashes = [lookup3(name) for name in encoded]
     by_name = sorted(range(len(names)), key=lambda i: (hashes[i], encoded[i]))
     return np.array(hashes, np.uint32), by_name

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamh5.errors import DatatypeError
 from streamh5.format.cast import cast_elements
-from streamh5.format.character_set import CharacterSet
+from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype import Datatype, datatype_class
 from streamh5.format.datatype_class import (
     Array,
@@ -198,15 +198,17 @@ def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path:
 
 
 def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes]:
-    texts = [_text(value, path) for value in values.tolist()]
-    if charset == CharacterSet.ASCII and not all(text.isascii() for text in texts):
+    given = values.tolist()
+    texts = [_text(value, path) for value in given]
+    # bytes are what they are, as in h5py: Latin-1 in older files
+    if charset == CharacterSet.ASCII and not all(isinstance(v, bytes) or v.isascii() for v in given):
         raise _refusal("text beyond ASCII in an ASCII string type; use UTF-8", path)
     return texts
 
 
 def _text(value: object, path: str) -> bytes:
     if isinstance(value, str):
-        value = value.encode()
+        value = encode_text(value)
     if not isinstance(value, bytes):
         raise _refusal(f"{value!r} where text is expected", path)
     if b"\0" in value:

@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 from typing import TypeAlias
 
 from streamh5.errors import LimitError, PathError
-from streamh5.format.character_set import CharacterSet, character_set
+from streamh5.format.character_set import CharacterSet, character_set, encode_text
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, encoded_length, uint
 
@@ -33,7 +33,7 @@ class HardLink:
 
 @dataclass(frozen=True, slots=True)
 class SoftLink:
-    """Whatever `path` names in this file."""
+    """Whatever `path` names in this file; bytes of it that are not UTF-8 as `surrogateescape`."""
 
     path: str
 
@@ -56,7 +56,7 @@ class Link:
     Parameters
     ----------
     name
-        One component of a path. Characters beyond ASCII make it UTF-8.
+        One component of a path. Characters beyond ASCII make it UTF-8; see `character_set`.
     target
         What it names.
     creation_order
@@ -95,7 +95,7 @@ def encode_link(link: Link) -> Message:
 def encode_link_body(link: Link) -> bytes:
     """Return the body of a link message, which is also what dense storage keeps in its heap."""
     _check_name(link.name)
-    name = link.name.encode()
+    name = encode_text(link.name)
     charset = character_set(link.name)
     width = min(code for code in _WIDTH_CODES if code >= encoded_length(len(name)))
     link_type, value = _encode_target(link.target)
@@ -145,4 +145,9 @@ def _encode_target(target: LinkTarget) -> tuple[_Type, bytes]:
 def _encode_text(text: str) -> bytes:
     if not text or "\0" in text:
         raise PathError(f"link target {text!r} is empty or contains NUL", target=text)
-    return text.encode()
+    try:
+        return encode_text(text)
+    except UnicodeEncodeError as error:
+        raise PathError(
+            f"link target {text!r:.80} cannot be encoded as UTF-8: {error.reason}", target=text
+        ) from error

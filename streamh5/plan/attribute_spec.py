@@ -9,6 +9,7 @@ import numpy as np
 
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError
 from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
@@ -153,7 +154,7 @@ def check_attribute_name(name: Any, *, path: str) -> None:
         Not a str, empty, longer than 65,534 bytes, a NUL character, or text without UTF-8 encoding.
     """
     try:
-        is_good = isinstance(name, str) and "\0" not in name and 0 < len(name.encode("utf-8")) < 65_535
+        is_good = isinstance(name, str) and "\0" not in name and 0 < len(encode_text(name)) < 65_535
     except UnicodeEncodeError:
         is_good = False
     if not is_good:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamh5.errors import LimitError, PathError
+from streamh5.format.character_set import decode_text, encode_text
 
 __all__ = ["MAX_LINK_NAME_NBYTES", "check_link_name", "join_path", "split_path"]
 
@@ -10,7 +11,7 @@ MAX_LINK_NAME_NBYTES = 65_535 - 21
 """A link message has 65,535 bytes, of which a hard link with creation order needs 21."""
 
 
-def split_path(path: str) -> tuple[str, ...]:
+def split_path(path: str | bytes) -> tuple[str, ...]:
     """Split a path into link names, as the library's ``H5G_traverse`` does.
 
     A leading ``/`` may be left out (paths are relative to the root group) and repeated slashes
@@ -20,7 +21,7 @@ def split_path(path: str) -> tuple[str, ...]:
     Parameters
     ----------
     path
-        Absolute or relative path of an object; ``"/"`` is the root group.
+        Absolute or relative path of an object; ``"/"`` is the root group. Bytes need not be UTF-8.
 
     Returns
     -------
@@ -30,8 +31,9 @@ def split_path(path: str) -> tuple[str, ...]:
     Raises
     ------
     PathError
-        Not a str, empty, a dotted component, a NUL character or a lone surrogate.
+        Not a str, empty, a dotted component, a NUL character or a lone surrogate that stands for no byte.
     """
+    path = decode_text(path)
     if not isinstance(path, str):
         raise PathError(f"a path must be a str such as '/run1/x', not {type(path).__name__}: {path!r}")
     if not path:
@@ -59,7 +61,7 @@ def check_link_name(name: str, *, path: str) -> None:
     if "\0" in name:
         raise PathError(f"path {path!r} contains a NUL character, which ends a name in HDF5", path=path)
     try:
-        nbytes = len(name.encode("utf-8"))
+        nbytes = len(encode_text(name))
     except UnicodeEncodeError as error:
         raise PathError(f"path {path!r} cannot be encoded as UTF-8: {error.reason}", path=path) from error
     if nbytes > MAX_LINK_NAME_NBYTES:

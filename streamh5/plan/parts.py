@@ -12,7 +12,7 @@ import numpy as np
 
 from streamh5.errors import DatatypeError
 from streamh5.format.cast import cast_elements
-from streamh5.format.character_set import CharacterSet
+from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
     Array,
@@ -79,14 +79,14 @@ def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: 
         Text that has no UTF-8 encoding.
     """
     where = f"field {path!r}: " if path else ""
-    encoded = value.encode("utf-8") if isinstance(value, str) else value
+    encoded = encode_text(value) if isinstance(value, str) else value
     if not isinstance(encoded, bytes):
         raise DatatypeError(
             f"{where}a value of type {type(value).__name__} where text is expected; give str or bytes"
         )
     if b"\0" in encoded:
         raise DatatypeError(f"{where}text {encoded!r:.80} has NUL, which ends an HDF5 string")
-    if charset == CharacterSet.ASCII and not encoded.isascii():
+    if charset == CharacterSet.ASCII and isinstance(value, str) and not value.isascii():
         raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
     return HeapObject(len(encoded), (encoded,))
 

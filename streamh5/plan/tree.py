@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from streamh5.errors import BlockError, LimitError, PathError
+from streamh5.format.character_set import decode_text
 from streamh5.format.elements import encode_elements
 from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
@@ -413,8 +414,8 @@ def as_link(value: object) -> SoftLink | ExternalLink | None:
         return value
     kind, path = type(value).__name__, getattr(value, "path", None)  # h5py's links, without importing h5py
     filename = getattr(value, "filename", None)
-    if kind == "SoftLink" and isinstance(path, str):
-        return SoftLink(path)
-    if kind == "ExternalLink" and isinstance(path, str) and isinstance(filename, str):
-        return ExternalLink(filename, path)
+    if kind == "SoftLink" and isinstance(path, (str, bytes)):
+        return SoftLink(decode_text(path))
+    if kind == "ExternalLink" and isinstance(path, (str, bytes)) and isinstance(filename, (str, bytes)):
+        return ExternalLink(decode_text(filename), decode_text(path))
     return None
