@@ -108,6 +108,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "convert": frozenset({"errors", "paths", "child_process", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,
+    "sample_data": frozenset(),  # for the notebooks
     "demo": EVERYTHING,
     "cli": EVERYTHING,
     "__main__": EVERYTHING,

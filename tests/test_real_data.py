@@ -8,6 +8,7 @@ import netCDF4
 import numpy as np
 import pytest
 
+from streamh5.sample_data import north_atlantic
 from tests.real_data import CHECKOUT, FULL, SAMPLE, real_arrays, real_files
 
 DATA = CHECKOUT / "tests" / "data"
@@ -21,6 +22,14 @@ def test_sample_is_small_and_holds_land_and_sea() -> None:
     missing = arrays["coads_sample/SST"] < -1e33
     assert 0.05 < missing.mean() < 0.5
     assert arrays["etopo20_sample/ROSE"].min() < 0 < arrays["etopo20_sample/ROSE"].max()
+
+
+def test_sample_that_comes_with_the_package_is_the_same(tmp_path: Path) -> None:
+    temperature, latitude, longitude = north_atlantic()
+    with netCDF4.Dataset(DATA / "coads_sample.nc") as file:
+        np.testing.assert_array_equal(temperature, file["SST"][...].filled(np.nan))
+        np.testing.assert_array_equal(latitude, file["COADSY"][...])
+        np.testing.assert_array_equal(longitude, file["COADSX"][...])
 
 
 def test_sample_equals_its_place_in_the_full_files() -> None:
