@@ -20,6 +20,7 @@ from streamh5.format.data_layout import (
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.paths import LocalPath, local_path
 from streamh5.reader.chunk_index.read_index import index_name
+from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.datatype_name import datatype_name
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
@@ -242,6 +243,10 @@ def _inspect_dataset(dataset: StoredDataset) -> DatasetInspection:
         case ContiguousLayout():
             if layout.address != UNDEFINED_ADDRESS:
                 stored_nbytes, data = layout.nbytes, (layout.address, layout.address + layout.nbytes)
+            elif messages.external_files:
+                storage = "external files"
+        case VirtualLayout():
+            storage = "virtual"
         case _:
             chunks, storage = layout.chunks, index_name(layout)
             index_address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address

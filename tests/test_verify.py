@@ -236,9 +236,9 @@ def test_verify_of_a_string_in_the_heap_says_that_nothing_protects_it(tmp_path: 
     seen = [
         is_reported(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :]) for at in range(start, text + 11)
     ]
-    # The string: a flipped high bit is no UTF-8. The object's reference count is for writers only.
-    reference_count = (16 + 2, 16 + 3)
-    assert [at for at, is_seen in enumerate(seen) if not is_seen] == list(reference_count)
+    # The string may be any bytes. The object's reference count is for writers only.
+    unprotected = [16 + 2, 16 + 3, *range(text - start, text + 11 - start)]
+    assert [at for at, is_seen in enumerate(seen) if not is_seen] == unprotected
 
 
 @pytest.mark.parametrize("libver", [("v110", "v110"), ("v110", "v114"), "latest"])
@@ -318,12 +318,11 @@ def test_verify_of_a_file_changed_by_h5py_is_ok(tmp_path: Path) -> None:
     assert report.n_attributes == 1 + 1 + 1 + 20
 
 
-def test_verify_of_a_file_changed_in_the_old_format_is_not_checked_but_not_damaged(tmp_path: Path) -> None:
+def test_verify_of_a_file_changed_in_the_old_format_is_ok(tmp_path: Path) -> None:
     path = protected_file(tmp_path / "good.h5")
     change(path)
     report = streamh5.verify(path)
-    assert (report.ok, report.damaged, report.complete) == (False, False, False), report
-    assert "version 1" in report.unchecked[0].problem
+    assert report.ok, report
 
 
 def test_verify_of_a_filter_unknown_here_asks_h5py_or_is_not_ok(tmp_path: Path) -> None:
@@ -418,13 +417,6 @@ def test_verify_progress_counts_all_stored_bytes(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         stored = sum(file[name].id.get_storage_size() for name in ("a/gzip", "sum", "one"))
     assert seen[-1] == (stored, stored)
-
-
-def test_verify_of_an_old_superblock_says_which(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "old.h5", "w") as file:
-        file["x"] = 1
-    with pytest.raises(FormatError, match="superblock: version 0"):
-        streamh5.verify(tmp_path / "old.h5")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no", bytes(5000)])

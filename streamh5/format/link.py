@@ -46,7 +46,15 @@ class ExternalLink:
     path: str
 
 
-LinkTarget: TypeAlias = HardLink | SoftLink | ExternalLink
+@dataclass(frozen=True, slots=True)
+class UserDefinedLink:
+    """Whatever a program that has registered the class `link_type` (65 to 255) makes of `value`."""
+
+    link_type: int
+    value: bytes
+
+
+LinkTarget: TypeAlias = HardLink | SoftLink | ExternalLink | UserDefinedLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _encode_target(target: LinkTarget) -> tuple[_Type, bytes]:
+def _encode_target(target: LinkTarget) -> tuple[int, bytes]:
     match target:
         case HardLink(object_address):
             return _Type.HARD, address(object_address, "object header address")
@@ -140,6 +148,8 @@ def _encode_target(target: LinkTarget) -> tuple[_Type, bytes]:
         case ExternalLink(filename, path):
             value = b"\0" + _encode_text(filename) + b"\0" + _encode_text(path) + b"\0"
             return _Type.EXTERNAL, uint(len(value), 2, "length of external value") + value
+        case UserDefinedLink(link_type, value):
+            return link_type, uint(len(value), 2, "length of user-defined data") + value
 
 
 def _encode_text(text: str) -> bytes:

@@ -1,8 +1,10 @@
-"""Data layout message, versions 3 to 5, from bytes (specification IV.A.2.i)."""
+"""Data layout and external file list messages from bytes (specification IV.A.2.h and i)."""
 
 from __future__ import annotations
 
-from streamh5.errors import ForeignStructureError
+from dataclasses import dataclass
+from typing import TypeAlias
+
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -17,43 +19,127 @@ from streamh5.format.data_layout import (
     V2BTree,
 )
 from streamh5.format.primitives import MAX_RANK, encoded_length
-from streamh5.reader.fields import Fields
+from streamh5.reader.fields import ENCODING, Encoding, Fields
 
-__all__ = ["decode_data_layout"]
+__all__ = [
+    "UNSTATED_NBYTES",
+    "ExternalFileList",
+    "ExternalSlot",
+    "StoredLayout",
+    "VirtualLayout",
+    "decode_data_layout",
+    "decode_external_file_list",
+]
 
 _COMPACT, _CONTIGUOUS, _CHUNKED, _VIRTUAL = range(4)
 _SINGLE_CHUNK = 1
 _DONT_FILTER_PARTIAL_EDGE_CHUNKS = 0x01
 _SINGLE_INDEX_WITH_FILTER = 0x02
+_VERSIONS = (1, 2, 3, 4, 5)
+
+UNSTATED_NBYTES = -1
+"""Size of contiguous data in versions 1 and 2, which do not say it."""
 
 
-def decode_data_layout(body: bytes) -> DataLayout:
-    """Decode a data layout message.
+@dataclass(frozen=True, slots=True)
+class VirtualLayout:
+    """Raw data in other datasets: `index` of a global heap collection is the list of mappings, if there is any."""
+
+    collection_address: int
+    index: int
+
+
+StoredLayout: TypeAlias = DataLayout | VirtualLayout
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalSlot:
+    """A part of the data: where its file's name is in the local heap, where it begins there, and its size."""
+
+    name_offset: int
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFileList:
+    """The files that hold contiguous data one after the other, with their names in a local heap."""
+
+    heap_address: int
+    slots: tuple[ExternalSlot, ...]
+
+
+def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> StoredLayout:
+    """Decode a data layout message of version 1 to 5.
 
     Raises
     ------
     FormatError
         A field is wrong.
-    ForeignStructureError
-        A virtual dataset, or a version before 3.
     """
-    fields = Fields(body, "data layout message")
-    version, layout_class = fields.uint(1, "version"), fields.uint(1, "layout class")
-    if version in (1, 2) or layout_class == _VIRTUAL:
-        raise ForeignStructureError(f"data layout message: version {version}, class {layout_class}")
-    if not 3 <= version <= 5 or layout_class > _VIRTUAL:
+    fields = Fields(body, "data layout message", encoding)
+    version = fields.version(*_VERSIONS)
+    layout: StoredLayout
+    if version < 3:
+        layout = _decode_old(fields)
+        fields.end()
+        return layout
+    layout_class = fields.uint(1, "layout class")
+    if layout_class > _VIRTUAL or (layout_class == _VIRTUAL and version < 4):
         raise fields.error(f"version {version} and class {layout_class} are not known")
-    layout: DataLayout
     if layout_class == _COMPACT:
         layout = CompactLayout(fields.take(fields.uint(2, "compact data size"), "compact data"))
     elif layout_class == _CONTIGUOUS:
         layout = ContiguousLayout(fields.address("address"), fields.length("size"))
+    elif layout_class == _VIRTUAL:
+        layout = VirtualLayout(fields.address("global heap address"), fields.uint(4, "global heap index"))
     elif version == 3:
         layout = _decode_chunked_v3(fields)
     else:
         layout = _decode_chunked(fields, version)
     fields.end()
     return layout
+
+
+def decode_external_file_list(body: bytes, encoding: Encoding = ENCODING) -> ExternalFileList:
+    """Decode an external file list message.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "external data files message", encoding)
+    fields.expect(1, 1, "version")
+    fields.take(3, "reserved bytes")
+    n_allocated, n_used = fields.uint(2, "allocated slots"), fields.uint(2, "used slots")
+    if n_used > n_allocated:
+        raise fields.error(f"{n_used} of {n_allocated} slots are used")
+    heap_address = fields.address("heap address")
+    slots = tuple(
+        ExternalSlot(fields.length("name offset"), fields.length("offset"), fields.length("data size"))
+        for _ in range(n_used)
+    )
+    return ExternalFileList(heap_address, slots)
+
+
+def _decode_old(fields: Fields) -> StoredLayout:
+    """Decode what follows the version in versions 1 and 2."""
+    n_dims = fields.uint(1, "dimensionality")
+    layout_class = fields.uint(1, "layout class")
+    if not 1 <= n_dims <= MAX_RANK + 1 or layout_class > _CHUNKED:
+        raise fields.error(f"dimensionality {n_dims} and class {layout_class} are not known")
+    fields.take(5, "reserved bytes")
+    address = fields.address("data address") if layout_class != _COMPACT else 0
+    dims = tuple(fields.uint(4, "dimension size") for _ in range(n_dims))
+    if layout_class == _COMPACT:
+        return CompactLayout(fields.take(fields.uint(4, "compact data size"), "compact data"))
+    if layout_class == _CONTIGUOUS:
+        return ContiguousLayout(address, UNSTATED_NBYTES)
+    if n_dims < 2:
+        raise fields.error("chunks without dimensions")
+    _check_dims(fields, dims)
+    return ChunkedLayoutV3(dims[:-1], dims[-1], address)
 
 
 def _decode_chunked_v3(fields: Fields) -> ChunkedLayoutV3:

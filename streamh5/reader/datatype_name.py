@@ -24,6 +24,17 @@ __all__ = ["datatype_name"]
 
 _MAX_LENGTH = 200
 _ENCODINGS = {CharacterSet.ASCII: "ASCII", CharacterSet.UTF8: "UTF-8"}
+_CLASS_NAMES = {
+    0: "integer",
+    1: "float",
+    2: "time",
+    4: "bit field",
+    5: "opaque",
+    7: "reference",
+    8: "enumeration",
+    9: "sequence",
+    11: "complex",
+}
 _IEEE_BITS = {(16, 10), (32, 23), (64, 52), (128, 112)}
 
 
@@ -65,7 +76,7 @@ def _name(datatype: DatatypeClass) -> str:
         case RegionReference():
             return "region reference"
         case EncodedDatatype():
-            return f"datatype of {datatype.nbytes:,} bytes"
+            return f"{_CLASS_NAMES.get(datatype.message[0] & 15, 'datatype')} of {datatype.nbytes:,} bytes"
 
 
 def _float_name(datatype: FloatingPoint) -> str:

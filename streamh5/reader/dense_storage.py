@@ -1,35 +1,61 @@
-"""Links and attributes in dense storage: their messages in a fractal heap, found through B-trees."""
+"""What an object stores outside of its header: links and attributes in dense storage, old groups, shared messages.
+
+Dense storage keeps messages in a fractal heap, where B-trees find them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.errors import FormatError
 from streamh5.format.checksum import lookup3
+from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import RecordType
 from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
 from streamh5.reader.link import decode_link
+from streamh5.reader.local_heap import LocalHeap
+from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.symbol_table import decode_symbol_table, read_symbol_table
 from streamh5.reader.v2_btree import V2BTreeReader, decode_uints
 
 if TYPE_CHECKING:
-    from streamh5.format.attribute import Attribute
+    import numpy as np
+    from numpy.typing import NDArray
+
     from streamh5.format.attribute_info import AttributeInfo
     from streamh5.format.link import Link
     from streamh5.format.link_info import LinkInfo
+    from streamh5.reader.attribute import StoredAttribute
+    from streamh5.reader.data_layout import ExternalFileList
+    from streamh5.reader.fields import Encoding
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
-__all__ = ["DenseStorage"]
+__all__ = ["DenseStorage", "ExternalFile"]
 
 _LINK_ID_NBYTES = 7
 _ATTRIBUTE_ID_NBYTES = 8
+_SHARED = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFile:
+    """A part of the data of a dataset: `nbytes` bytes from `offset` on in the file `name`.
+
+    ``nbytes`` is `UNLIMITED` for the last that takes all the rest.
+    """
+
+    name: str
+    offset: int
+    nbytes: int
 
 
 class DenseStorage:
-    """The dense storage of one object.
+    """What one object stores outside of its header.
 
     Parameters
     ----------
@@ -37,12 +63,17 @@ class DenseStorage:
         The file, and the map in which blocks are entered.
     owner
         Path of the object.
+    shared
+        Shared messages of the file.
     """
 
-    def __init__(self, file: FileBytes, file_map: FileMap, owner: str) -> None:
+    def __init__(
+        self, file: FileBytes, file_map: FileMap, owner: str, shared: SharedMessages | None = None
+    ) -> None:
         self._file = file
         self._map = file_map
         self._owner = owner
+        self.shared = SharedMessages(file, file_map) if shared is None else shared
         self._trees = V2BTreeReader(file, file_map, Kind.HEAP, owner)
 
     def links(self, info: LinkInfo) -> list[Link]:
@@ -57,36 +88,32 @@ class DenseStorage:
             return []
         heap = self._heap(info, _LINK_ID_NBYTES)
         records = self._trees.read(info.name_index_address, RecordType.LINK_NAME, 4 + _LINK_ID_NBYTES)
-        links = [decode_link(heap.object(record.tobytes())) for record in records[:, 4:]]
+        encoding = self.encoding
+        links = [decode_link(heap.object(record.tobytes()), encoding) for record in records[:, 4:]]
         _check_hashes([link.name for link in links], decode_uints(records[:, :4]).tolist())
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
             ordered = self._trees.read(
                 info.creation_order_index_address, RecordType.LINK_CREATION_ORDER, 8 + _LINK_ID_NBYTES
             )
-            orders = {decode_link(heap.object(record[8:].tobytes())).creation_order for record in ordered}
-            _check_orders(orders, set(decode_uints(ordered[:, :8]).tolist()), len(ordered), len(links))
+            for record in ordered:
+                decode_link(heap.object(record[8:].tobytes()), encoding)
+            _check_orders({link.creation_order for link in links}, ordered[:, :8])
         return links
 
-    def attributes(self, info: AttributeInfo) -> list[Attribute]:
+    def attributes(self, info: AttributeInfo) -> list[StoredAttribute]:
         """Read the attributes of an object.
 
         Raises
         ------
         FormatError
             A structure is damaged, or a name has another hash than its record.
-        ForeignStructureError
-            A shared attribute.
         """
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
         heap = self._heap(info, _ATTRIBUTE_ID_NBYTES)
         record_nbytes = _ATTRIBUTE_ID_NBYTES + 1 + 4 + 4
         records = self._trees.read(info.name_index_address, RecordType.ATTRIBUTE_NAME, record_nbytes)
-        if records[:, _ATTRIBUTE_ID_NBYTES].any():
-            raise ForeignStructureError("shared attributes in dense storage")
-        attributes = [
-            decode_attribute(heap.object(record.tobytes())) for record in records[:, :_ATTRIBUTE_ID_NBYTES]
-        ]
+        attributes = [self._attribute(heap, record) for record in records]
         _check_hashes([one.name for one in attributes], decode_uints(records[:, -4:]).tolist())
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
             ordered = self._trees.read(
@@ -94,10 +121,49 @@ class DenseStorage:
                 RecordType.ATTRIBUTE_CREATION_ORDER,
                 _ATTRIBUTE_ID_NBYTES + 1 + 4,
             )
-            by_name = set(decode_uints(records[:, -8:-4]).tolist())
-            by_order = set(decode_uints(ordered[:, -4:]).tolist())
-            _check_orders(by_name, by_order, len(ordered), len(attributes))
+            _check_orders(set(decode_uints(records[:, -8:-4]).tolist()), ordered[:, -4:])
         return attributes
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the file encodes its fields."""
+        return self._file.encoding
+
+    def symbol_table(self, body: bytes) -> list[Link]:
+        """Read the links of an old group.
+
+        Raises
+        ------
+        FormatError
+            A structure is damaged.
+        """
+        btree_address, heap_address = decode_symbol_table(body, replace(self.encoding, padded=True))
+        return read_symbol_table(self._file, self._map, self._owner, btree_address, heap_address)
+
+    def external_files(self, files: ExternalFileList) -> tuple[ExternalFile, ...]:
+        """Name the external files of a dataset.
+
+        Raises
+        ------
+        FormatError
+            The heap of their names is damaged.
+        """
+        heap = LocalHeap(self._file, self._map, self._owner, files.heap_address)
+        return tuple(
+            ExternalFile(heap.text(slot.name_offset), slot.offset, slot.nbytes) for slot in files.slots
+        )
+
+    def resolve(self, message_type: int, reference: bytes) -> bytes:
+        """Return the body of the message that a shared message refers to."""
+        return self.shared.body(message_type, reference, self._owner)
+
+    def _attribute(self, heap: FractalHeapReader, record: NDArray[np.uint8]) -> StoredAttribute:
+        heap_id = record[:_ATTRIBUTE_ID_NBYTES].tobytes()
+        if record[_ATTRIBUTE_ID_NBYTES] & _SHARED:
+            body = self.shared.in_heap(MessageType.ATTRIBUTE, heap_id)
+        else:
+            body = heap.object(heap_id)
+        return decode_attribute(body, self.encoding, self.resolve)
 
     def _heap(self, info: LinkInfo | AttributeInfo, id_nbytes: int) -> FractalHeapReader:
         heap = FractalHeapReader(self._file, self._map, self._owner, info.fractal_heap_address)
@@ -110,12 +176,14 @@ class DenseStorage:
 
 def _check_hashes(names: list[str], hashes: list[int]) -> None:
     for name, stored in zip(names, hashes, strict=True):
-        if lookup3(name.encode()) != stored:
+        if lookup3(name.encode(errors="surrogateescape")) != stored:
             raise FormatError(f"dense storage: the record of {name[:40]!r} has another hash than the name")
 
 
-def _check_orders(stored: set[int] | set[int | None], indexed: set[int], n_indexed: int, n_all: int) -> None:
-    if stored != indexed or n_indexed != n_all:
+def _check_orders(orders: set[int] | set[int | None], indexed: NDArray[np.uint8]) -> None:
+    """Check that every name is in the index of creation order, which may keep those of deleted names."""
+    missing = orders - set(decode_uints(indexed).tolist())
+    if missing:
         raise FormatError(
-            f"dense storage: {n_all:,} names, {n_indexed:,} in creation order, which do not go together"
+            f"dense storage: {len(missing):,} of {len(orders):,} names are not in creation order"
         )

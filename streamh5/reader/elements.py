@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError
-from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype_class import (
     Array,
     Compound,
@@ -69,15 +68,14 @@ def check_elements(
     Raises
     ------
     FormatError
-        A heap object is missing, has another length, or is no UTF-8 where the type says so.
+        A heap object is missing, or has another length.
     """
     none = np.empty(0, np.uint64)
     match datatype:
         case VariableLengthString():
-            is_utf8 = datatype.charset == CharacterSet.UTF8
-            _check_variable_length(elements, 1, heap, owner, is_utf8=is_utf8)
+            _check_variable_length(elements, 1, heap, owner)
         case VariableLengthSequence():
-            _check_variable_length(elements, datatype.base.nbytes, heap, owner, is_utf8=False)
+            _check_variable_length(elements, datatype.base.nbytes, heap, owner)
         case RegionReference():
             for address, index in np.unique(_records(elements, _HEAP_ID)).tolist():
                 if address not in (0, UNDEFINED_ADDRESS):
@@ -111,10 +109,10 @@ def _records(elements: NDArray[np.uint8], dtype: np.dtype[np.void]) -> NDArray[n
 
 
 def _check_variable_length(
-    elements: NDArray[np.uint8], base_nbytes: int, heap: GlobalHeap, owner: str, *, is_utf8: bool
+    elements: NDArray[np.uint8], base_nbytes: int, heap: GlobalHeap, owner: str
 ) -> None:
     for length, address, index in np.unique(_records(elements, _VARIABLE_LENGTH)).tolist():
-        if address in (0, UNDEFINED_ADDRESS) and length == 0:
+        if length == 0:
             continue
         found = heap.find(address, index, owner)
         if found.nbytes != length * base_nbytes:
@@ -123,8 +121,4 @@ def _check_variable_length(
                 f"element says {length * base_nbytes:,}",
                 address=address,
                 index=index,
-            )
-        if is_utf8 and not found.is_utf8:
-            raise FormatError(
-                f"heap object {index} of the collection at address {address:,} is not UTF-8", address=address
             )

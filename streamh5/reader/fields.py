@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
-from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH
+from dataclasses import dataclass
 
-__all__ = ["Fields", "check_checksum"]
+from streamh5.errors import FormatError
+from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
+from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
+
+__all__ = ["ENCODING", "Encoding", "Fields", "check_checksum"]
+
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a file encodes its fields.
+
+    Attributes
+    ----------
+    sizeof_address, sizeof_length
+        The superblock's size of offsets and size of lengths.
+    group_leaf_k, group_internal_k, chunk_k
+        Half of the most entries of a symbol table node, and of version 1 B-tree nodes of groups and of chunks.
+    padded
+        Bytes without a meaning may follow the last field of a message, as in object headers of version 1.
+    """
+
+    sizeof_address: int = SIZEOF_ADDRESS
+    sizeof_length: int = SIZEOF_LENGTH
+    group_leaf_k: int = 4
+    group_internal_k: int = 16
+    chunk_k: int = 32
+    padded: bool = False
+
+
+ENCODING = Encoding()
+"""The encoding of every file that streamh5 writes."""
 
 
 class Fields:
@@ -18,12 +48,15 @@ class Fields:
         The bytes of the structure.
     structure
         Its noun in the specification, for errors.
+    encoding
+        Of the file.
     """
 
-    __slots__ = ("_data", "position", "structure")
+    __slots__ = ("_data", "encoding", "position", "structure")
 
-    def __init__(self, data: bytes, structure: str) -> None:
+    def __init__(self, data: bytes, structure: str, encoding: Encoding = ENCODING) -> None:
         self._data = data
+        self.encoding = encoding
         self.position = 0
         self.structure = structure
 
@@ -50,39 +83,50 @@ class Fields:
         self.position += nbytes
         return self._data[self.position - nbytes : self.position]
 
+    def skip_to(self, position: int, field: str) -> None:
+        """Go to another place in the structure.
+
+        Raises
+        ------
+        FormatError
+            It is behind the end.
+        """
+        if position > len(self._data):
+            raise self.error(f"{field} is {position:,}, but there are only {len(self._data):,} bytes")
+        self.position = position
+
+    def since(self, position: int) -> bytes:
+        """Return the bytes from `position` up to here once more."""
+        return self._data[position : self.position]
+
     def uint(self, nbytes: int, field: str) -> int:
         """Read a little-endian unsigned integer."""
         return int.from_bytes(self.take(nbytes, field), "little")
 
     def address(self, field: str) -> int:
-        """Read a file address."""
-        return self.uint(SIZEOF_ADDRESS, field)
+        """Read a file address; the undefined one of any width is `UNDEFINED_ADDRESS`."""
+        width = self.encoding.sizeof_address
+        value = self.uint(width, field)
+        return UNDEFINED_ADDRESS if value == 256**width - 1 else value
 
     def length(self, field: str) -> int:
         """Read a length, size or count."""
-        return self.uint(SIZEOF_LENGTH, field)
+        return self.uint(self.encoding.sizeof_length, field)
 
     def text(self, nbytes: int, field: str) -> str:
-        """Read UTF-8 text.
+        """Read UTF-8 text; bytes that are not become surrogates, as in h5py (``surrogateescape``)."""
+        return self.take(nbytes, field).decode(errors="surrogateescape")
 
-        Raises
-        ------
-        FormatError
-            The bytes are no UTF-8.
-        """
-        raw = self.take(nbytes, field)
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise self.error(f"{field} {raw[:40]!r} is not UTF-8") from None
-
-    def terminated_text(self, field: str) -> str:
-        """Read UTF-8 text up to its NUL."""
+    def terminated_text(self, field: str, *, padded: bool = False) -> str:
+        """Read text up to its NUL, and up to a multiple of 8 bytes if it is padded to one."""
         end = self._data.find(b"\0", self.position)
         if end < 0:
             raise self.error(f"{field} has no NUL at its end")
-        text = self.text(end - self.position, field)
+        start = self.position
+        text = self.text(end - start, field)
         self.position += 1
+        if padded:
+            self.take(-(self.position - start) % _ALIGNMENT, f"padding of {field}")
         return text
 
     def expect(self, value: int, nbytes: int, field: str) -> None:
@@ -97,21 +141,18 @@ class Fields:
         if found != value:
             raise self.error(f"{field} is {found:,}, where {value:,} must be")
 
-    def expect_version(self, version: int, *, older: tuple[int, ...] = ()) -> None:
+    def version(self, *known: int) -> int:
         """Read the version of the structure.
 
         Raises
         ------
-        ForeignStructureError
-            One of the `older` versions, which streamh5 does not write.
         FormatError
-            Any other one.
+            It is none of the `known` ones.
         """
         found = self.uint(1, "version")
-        if found in older:
-            raise ForeignStructureError(f"{self.structure}: version {found}, streamh5 writes {version}")
-        if found != version:
-            raise self.error(f"version is {found}, where {version} must be")
+        if found not in known:
+            raise self.error(f"version is {found}, where {' or '.join(map(str, known))} must be")
+        return found
 
     def expect_signature(self, signature: bytes) -> None:
         """Read the signature of the structure."""
@@ -125,9 +166,9 @@ class Fields:
         Raises
         ------
         FormatError
-            Bytes are left.
+            Bytes are left, and the encoding has no padding.
         """
-        if self.n_left:
+        if self.n_left and not self.encoding.padded:
             raise self.error(f"{self.n_left:,} bytes are left behind its last field")
 
     def error(self, problem: str) -> FormatError:

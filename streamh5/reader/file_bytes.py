@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FileMissingError, FormatError, UnreadableError
+from streamh5.reader.fields import ENCODING, Encoding
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,6 +17,19 @@ __all__ = ["FileBytes"]
 
 class FileBytes:
     """A file that is read by address. Thread-safe.
+
+    Addresses are those that stand in the file: relative to `base_address`, which is not 0 behind a user block.
+
+    Attributes
+    ----------
+    name
+        Of the file, for messages.
+    nbytes
+        Bytes from `base_address` to the end.
+    base_address
+        Position in the file that has address 0.
+    encoding
+        How the file encodes addresses and lengths.
 
     Parameters
     ----------
@@ -34,6 +48,8 @@ class FileBytes:
         self.name = "the content" if isinstance(source, bytes) else os.fspath(source)
         self._content = source if isinstance(source, bytes) else None
         self._descriptor = -1
+        self.base_address = 0
+        self.encoding: Encoding = ENCODING
         if isinstance(source, bytes):
             self.nbytes = len(source)
             return
@@ -67,6 +83,11 @@ class FileBytes:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def begin_at(self, base_address: int) -> None:
+        """Let addresses count from `base_address` on."""
+        self.nbytes += self.base_address - base_address
+        self.base_address = base_address
+
     def limit(self, nbytes: int) -> None:
         """Let the file end after `nbytes` bytes, if it is longer."""
         self.nbytes = min(self.nbytes, nbytes)
@@ -99,6 +120,7 @@ class FileBytes:
             The operating system cannot read them.
         """
         self.check_range(address, nbytes, structure)
+        address += self.base_address
         if self._content is not None:
             return self._content[address : address + nbytes]
         parts: list[bytes] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,19 +11,25 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
-from streamh5.format.datatype import datatype_class
 from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock
 from streamh5.reader.chunk_decoding import chunk_decoder
 from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.elements import check_elements, has_references
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
-from streamh5.reader.object_content import DatasetMessages, GroupMessages, decode_object
-from streamh5.reader.object_header import read_object_header
-from streamh5.reader.superblock import decode_superblock, find_superblock
+from streamh5.reader.object_content import (
+    DatasetMessages,
+    DatatypeMessages,
+    GroupMessages,
+    decode_object,
+)
+from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.superblock import StoredSuperblock, read_superblock
+from streamh5.reader.superblock_extension import read_superblock_extension
+from streamh5.reader.virtual_mapping import check_virtual_mappings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +38,15 @@ if TYPE_CHECKING:
     from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap
     from streamh5.reader.file_bytes import FileBytes
 
-__all__ = ["MAX_PATH_LENGTH", "FileContent", "Finding", "StoredDataset", "StoredGroup", "read_file_content"]
+__all__ = [
+    "MAX_PATH_LENGTH",
+    "FileContent",
+    "Finding",
+    "StoredDataset",
+    "StoredDatatype",
+    "StoredGroup",
+    "read_file_content",
+]
 
 MAX_FINDINGS = 1000
 """Findings that are kept; more are counted."""
@@ -66,6 +79,15 @@ class StoredGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDatatype:
+    """A named datatype of the file."""
+
+    path: str
+    address: int
+    messages: DatatypeMessages
+
+
+@dataclass(frozen=True, slots=True)
 class StoredDataset:
     """A dataset of the file; without chunks, or with a damaged index, `frame` and `chunk_map` are None."""
 
@@ -80,34 +102,40 @@ class StoredDataset:
         """Chunks of the current shape that were never written."""
         if self.frame is None or self.chunk_map is None:
             return 0
-        return max(0, math.prod(self.frame.grid) - len(self.chunk_map))
+        return max(0, math.prod(self.frame.grid) - int(np.count_nonzero(self.chunk_map.within)))
 
 
 @dataclass(slots=True)
 class FileContent:
     """What the walk has found.
 
+    All addresses are those that stand in the file: `superblock.base_address` has to be added to get a position.
+
     Attributes
     ----------
     superblock
         Of the file.
     file_nbytes
-        Size of the file; what is behind the superblock's end of file is in no extent.
+        Size of the file, user block included; what is behind the superblock's end of file is in no extent.
     file_map
         Extents of everything that was reached.
-    groups, datasets
-        In the order in which they were reached.
+    groups, datasets, datatypes
+        In the order in which they were reached, each once, under the first path that leads to it.
+    paths
+        First path of every object by the address of its header, to which hard links and references point.
     n_damages, damages
         How many damaged structures, and the first of them.
-    unchecked
-        Structures that streamh5 does not write.
+    n_unchecked, unchecked
+        How many structures the reader does not know, and the first of them.
     """
 
-    superblock: Superblock
+    superblock: StoredSuperblock
     file_nbytes: int
     file_map: FileMap
     groups: list[StoredGroup] = field(default_factory=list)
     datasets: list[StoredDataset] = field(default_factory=list)
+    datatypes: list[StoredDatatype] = field(default_factory=list)
+    paths: dict[int, str] = field(default_factory=dict)
     n_damages: int = 0
     damages: list[Finding] = field(default_factory=list)
     n_unchecked: int = 0
@@ -130,89 +158,94 @@ class FileContent:
 
 
 def read_file_content(file: FileBytes) -> FileContent:
-    """Walk over a file.
+    """Walk over a file of any origin.
 
-    Time and memory are bounded by a multiple of the size of the file.
+    Time and memory are bounded by a multiple of the size of the file. Afterwards `file` is read by the addresses
+    that stand in it.
 
     Raises
     ------
     FormatError
         There is no superblock, or it is damaged: nothing can be found without it.
     ForeignStructureError
-        A superblock of another version, or behind a user block.
+        A superblock of another version, or a file whose objects are not where their addresses say (a part of a
+        family, a metadata cache image).
     """
-    address = find_superblock(file)
-    if address:
-        raise ForeignStructureError(f"superblock: behind a user block of {address:,} bytes", address=address)
-    superblock = decode_superblock(file.read(0, min(SIZEOF_SUPERBLOCK, file.nbytes), "superblock"))
     file_nbytes = file.nbytes
+    superblock = read_superblock(file)
+    there = file.nbytes
     file.limit(superblock.end_of_file)
     content = FileContent(superblock, file_nbytes, FileMap(file.nbytes))
-    if superblock.base_address:
-        raise ForeignStructureError(f"superblock: base address {superblock.base_address:,}, where 0 must be")
-    if superblock.end_of_file > file_nbytes:
-        problem = (
-            f"superblock: the file must have {superblock.end_of_file:,} bytes, but it has {file_nbytes:,}"
-        )
+    if superblock.end_of_file > there:
+        problem = f"superblock: the file must have {superblock.end_of_file:,} bytes, but it has {there:,}"
         content.add("/", 0, FormatError(problem))
-    content.file_map.claim(Kind.SUPERBLOCK, "/", 0, SIZEOF_SUPERBLOCK)
-    if superblock.extension_address != UNDEFINED_ADDRESS:
-        content.add_unchecked("/", superblock.extension_address, "superblock extension")
-    _Walk(file, content).run()
+    content.file_map.claim(Kind.SUPERBLOCK, "/", 0, min(superblock.nbytes, file.nbytes))
+    if superblock.is_open_for_writing:
+        content.add_unchecked(
+            "/", 0, "superblock: marked as open for writing, so that the file may be changing"
+        )
+    shared = SharedMessages(file, content.file_map)
+    try:
+        for problem in read_superblock_extension(file, content.file_map, superblock, shared):
+            content.add_unchecked("/", superblock.extension_address, problem)
+    except ForeignStructureError:
+        raise
+    except FormatError as error:
+        content.add("/", superblock.extension_address, error)
+    _Walk(file, content, shared).run()
     return content
 
 
 class _Walk:
     """The walk over the objects of one file, without recursion."""
 
-    def __init__(self, file: FileBytes, content: FileContent) -> None:
+    def __init__(self, file: FileBytes, content: FileContent, shared: SharedMessages) -> None:
         self._file = file
         self._content = content
         self._map = content.file_map
         self._heap = GlobalHeap(file, content.file_map)
-        self._paths: dict[int, str] = {}
-        self._n_links: Counter[int] = Counter()
-        self._stated_links: dict[int, int] = {}
+        self._shared = shared
         self._referenced: dict[int, str] = {}
 
     def run(self) -> None:
         pending = [("/", self._content.superblock.root_address)]
-        self._n_links[self._content.superblock.root_address] = 1
+        paths = self._content.paths
         while pending:
             path, address = pending.pop()
-            if address in self._paths:
+            if address in paths:
                 continue
-            self._paths[address] = path
+            paths[address] = path
             try:
                 pending += reversed(self._visit(path, address))
             except FormatError as error:
                 self._content.add(path, address, error)
-        self._check_links()
         for address, path in self._referenced.items():
-            if address not in self._paths and not self._content.n_unchecked:
-                problem = f"an object reference points to address {address:,}, where no object is"
-                self._content.add(path, address, FormatError(problem))
+            if address not in paths:
+                problem = f"an object reference points to address {address:,}, where no path leads to"
+                self._content.add_unchecked(path, address, problem)
 
     def _visit(self, path: str, address: int) -> list[tuple[str, int]]:
         """Read the object at `address` and return those that it links to."""
-        header = read_object_header(self._file, self._map, path, address)
-        messages = decode_object(header, DenseStorage(self._file, self._map, path))
-        self._stated_links[address] = messages.common.n_links
+        header = self._shared.header(path, address)
+        messages = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))
         for problem in messages.common.unchecked:
             self._content.add_unchecked(path, address, problem)
         for attribute in messages.common.attributes:
-            datatype = datatype_class(attribute.datatype)
-            if has_references(datatype):
-                elements = np.frombuffer(attribute.data, np.uint8).reshape(-1, datatype.nbytes)
+            if has_references(attribute.datatype):
+                elements = np.frombuffer(attribute.data, np.uint8).reshape(-1, attribute.datatype.nbytes)
                 try:
-                    self._check_elements(path, elements, datatype)
+                    self._check_elements(path, elements, attribute.datatype)
                 except FormatError as error:
                     self._content.add(path, address, FormatError(f"attribute {attribute.name!r}: {error}"))
-        if isinstance(messages, DatasetMessages):
-            self._visit_dataset(path, address, messages)
-            return []
-        self._content.groups.append(StoredGroup(path, address, messages))
-        return self._targets(path, address, messages)
+        match messages:
+            case DatasetMessages():
+                self._visit_dataset(path, address, messages)
+            case DatatypeMessages():
+                self._content.datatypes.append(StoredDatatype(path, address, messages))
+            case GroupMessages():
+                self._content.groups.append(StoredGroup(path, address, messages))
+                return self._targets(path, address, messages)
+        return []
 
     def _check_elements(self, path: str, elements: NDArray[np.uint8], datatype: DatatypeClass) -> None:
         for address in check_elements(elements, datatype, self._heap, path).tolist():
@@ -223,7 +256,6 @@ class _Walk:
         for link in messages.links:
             if not isinstance(link.target, HardLink):
                 continue
-            self._n_links[link.target.address] += 1
             child = f"{path.rstrip('/')}/{link.name}"
             if len(child) > MAX_PATH_LENGTH:
                 self._content.add_unchecked(
@@ -248,6 +280,8 @@ class _Walk:
                     self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
                     if has_references(messages.datatype):
                         self._check_contiguous(path, layout, messages.datatype)
+                case VirtualLayout() as layout if layout.collection_address != UNDEFINED_ADDRESS:
+                    check_virtual_mappings(self._heap.content(layout.collection_address, layout.index, path))
                 case CompactLayout() as layout if has_references(messages.datatype):
                     elements = np.frombuffer(layout.data, np.uint8).reshape(-1, messages.datatype.nbytes)
                     self._check_elements(path, elements, messages.datatype)
@@ -308,13 +342,3 @@ class _Walk:
             self._check_elements(path, raw.reshape(-1, datatype.nbytes), datatype)
         except FormatError as error:
             self._content.add(path, address, FormatError(f"chunk {coords}: {error}"))
-
-    def _check_links(self) -> None:
-        """Compare the hard links to each object with what it says, if all groups could be read."""
-        if self._content.n_damages or self._content.n_unchecked:
-            return
-        for address, stated in self._stated_links.items():
-            n_links = self._n_links[address]
-            if stated != n_links:
-                problem = f"object header: reference count is {stated:,}, but {n_links:,} links lead here"
-                self._content.add(self._paths[address], address, FormatError(problem))

@@ -1,4 +1,4 @@
-"""Fractal heap from bytes (specification III.G): managed and tiny objects, blocks of any arrangement."""
+"""Fractal heap from bytes (specification III.G): managed, huge and tiny objects, blocks of any arrangement."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
-from streamh5.format.fractal_heap import SIZEOF_FRACTAL_HEAP_HEADER
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, encoded_length
+from streamh5.format.primitives import UNDEFINED_ADDRESS, encoded_length
 from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
+from streamh5.reader.v2_btree import V2BTreeReader, decode_uints
 
 if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
@@ -22,7 +22,9 @@ __all__ = ["FractalHeapReader"]
 _CHECKSUM_DIRECT_BLOCKS = 0x02
 _KNOWN_FLAGS = 0x03
 _MANAGED, _HUGE, _TINY = range(3)
-_MAX_TABLE_WIDTH = 1 << 16
+_HUGE_OBJECT_RECORD = 1
+_LONGEST_ID_OF_SHORT_TINY_OBJECTS = 18
+_SIZEOF_FIXED_PART = 4 + 1 + 2 + 2 + 1 + 4 + 2 + 2 + 2 + 2 + SIZEOF_CHECKSUM
 _MAX_HEAP_BITS = 64
 
 
@@ -40,6 +42,7 @@ class _Header:
     heap_bits: int
     root_address: int
     n_root_rows: int
+    huge_address: int
 
     @property
     def sizeof_offset(self) -> int:
@@ -90,6 +93,7 @@ class FractalHeapReader:
         self._owner = owner
         self._header = self._read_header(address)
         self._blocks: dict[int, bytes] = {}
+        self._huge: dict[int, tuple[int, int]] | None = None
         header = self._header
         if header.root_address != UNDEFINED_ADDRESS:
             if header.n_root_rows:
@@ -110,17 +114,18 @@ class FractalHeapReader:
         ------
         FormatError
             There is no such object.
-        ForeignStructureError
-            A huge object, which stands outside the heap.
         """
         structure = "fractal heap ID"
         fields = Fields(heap_id, structure)
         flags = fields.uint(1, "version and type")
         kind = flags >> 4
-        if kind == _TINY and self._header.id_nbytes <= 18:
-            return fields.take((flags & 0x0F) + 1, "tiny object")
-        if kind in (_HUGE, _TINY):
-            raise ForeignStructureError("a huge object of a fractal heap")
+        if kind == _TINY:
+            nbytes = flags & 0x0F
+            if self._header.id_nbytes > _LONGEST_ID_OF_SHORT_TINY_OBJECTS:
+                nbytes = nbytes << 8 | fields.uint(1, "extended length")
+            return fields.take(nbytes + 1, "tiny object")
+        if kind == _HUGE:
+            return self._huge_object(fields)
         if kind != _MANAGED:
             raise fields.error(f"version and type are {flags:#04x}")
         offset = fields.uint(self._header.sizeof_offset, "offset")
@@ -128,26 +133,63 @@ class FractalHeapReader:
         at = bisect_right(self._offsets, offset) - 1
         block = self._blocks[self._offsets[at]] if at >= 0 else b""
         position = offset - self._offsets[at] if at >= 0 else 0
-        prefix = 5 + SIZEOF_ADDRESS + self._header.sizeof_offset
+        prefix = 5 + self._file.encoding.sizeof_address + self._header.sizeof_offset
         if position < prefix or not nbytes or position + nbytes > len(block):
             raise fields.error(f"{nbytes:,} bytes at offset {offset:,} are in no block of the heap")
         return block[position : position + nbytes]
 
+    def _huge_object(self, fields: Fields) -> bytes:
+        """Return an object that stands outside of the heap, by the rest of its heap ID."""
+        encoding = self._file.encoding
+        if encoding.sizeof_address + encoding.sizeof_length < self._header.id_nbytes:
+            address, nbytes = fields.address("address"), fields.length("length")
+        else:
+            width = min(encoding.sizeof_length, self._header.id_nbytes - 1)
+            number = fields.uint(width, "B-tree key")
+            if self._huge is None:
+                self._huge = self._read_huge_objects()
+            if number not in self._huge:
+                raise fields.error(f"the heap has no huge object {number:,}")
+            address, nbytes = self._huge[number]
+        structure = "huge object of a fractal heap"
+        self._file.check_range(address, nbytes, structure)
+        self._map.claim(Kind.HEAP, self._owner, address, nbytes)
+        return self._file.read(address, nbytes, structure)
+
+    def _read_huge_objects(self) -> dict[int, tuple[int, int]]:
+        """Return address and size of each huge object by its number."""
+        encoding = self._file.encoding
+        widths = (encoding.sizeof_address, encoding.sizeof_length, encoding.sizeof_length)
+        trees = V2BTreeReader(self._file, self._map, Kind.HEAP, self._owner)
+        records = trees.read(self._header.huge_address, _HUGE_OBJECT_RECORD, sum(widths))
+        starts = (0, widths[0], widths[0] + widths[1])
+        columns = [
+            decode_uints(records[:, start : start + width]).tolist()
+            for start, width in zip(starts, widths, strict=True)
+        ]
+        return {number: (address, nbytes) for address, nbytes, number in zip(*columns, strict=True)}
+
     def _read_header(self, address: int) -> _Header:
         structure = "fractal heap header"
-        self._file.check_range(address, SIZEOF_FRACTAL_HEAP_HEADER, structure)
-        fields = Fields(self._file.read(address, SIZEOF_FRACTAL_HEAP_HEADER, structure), structure)
-        block = self._file.read(address, SIZEOF_FRACTAL_HEAP_HEADER, structure)
+        encoding = self._file.encoding
+        n_header = _SIZEOF_FIXED_PART + 12 * encoding.sizeof_length + 3 * encoding.sizeof_address
+        self._file.check_range(address, n_header, structure)
+        block = self._file.read(address, n_header, structure)
+        fields = Fields(block, structure, encoding)
         fields.expect_signature(b"FRHP")
         fields.expect(0, 1, "version")
         id_nbytes = fields.uint(2, "heap ID length")
         if fields.uint(2, "I/O filters' encoded length"):
             raise ForeignStructureError("a fractal heap with filters")
-        self._map.claim(Kind.HEAP, self._owner, address, SIZEOF_FRACTAL_HEAP_HEADER)
+        self._map.claim(Kind.HEAP, self._owner, address, n_header)
         check_checksum(block, structure)
         flags = fields.uint(1, "flags")
         max_object_nbytes = fields.uint(4, "maximum size of managed objects")
-        fields.take(12 * 8, "statistics")
+        fields.length("next huge object ID")
+        huge_address = fields.address("v2 B-tree address of huge objects")
+        fields.length("amount of free space")
+        fields.address("address of managed block free space manager")
+        fields.take(8 * encoding.sizeof_length, "statistics")
         width = fields.uint(2, "table width")
         start_nbytes, max_direct_nbytes = (
             fields.length("starting block size"),
@@ -169,7 +211,7 @@ class FractalHeapReader:
         checksums = bool(flags & _CHECKSUM_DIRECT_BLOCKS)
         return _Header(
             address, id_nbytes, checksums, max_object_nbytes, width, start_nbytes, max_direct_nbytes,
-            heap_bits, root_address, n_root_rows,
+            heap_bits, root_address, n_root_rows, huge_address,
         )  # fmt: skip
 
     def _read_indirect_blocks(self, root_address: int, n_root_rows: int) -> None:
@@ -192,17 +234,18 @@ class FractalHeapReader:
         structure = "fractal heap indirect block"
         header = self._header
         n_children = n_rows * header.width
-        nbytes = 5 + SIZEOF_ADDRESS + header.sizeof_offset + n_children * SIZEOF_ADDRESS + SIZEOF_CHECKSUM
+        sizeof_address = self._file.encoding.sizeof_address
+        nbytes = 5 + (1 + n_children) * sizeof_address + header.sizeof_offset + SIZEOF_CHECKSUM
         if n_rows < 1 or n_rows > header.heap_bits:
             raise FormatError(f"{structure}: {n_rows} rows")
         self._file.check_range(address, nbytes, structure)
         self._map.claim(Kind.HEAP, self._owner, address, nbytes)
         block = self._file.read(address, nbytes, structure)
-        fields = Fields(block, structure)
+        fields = Fields(block, structure, self._file.encoding)
         fields.expect_signature(b"FHIB")
         check_checksum(block, structure)
         fields.expect(0, 1, "version")
-        fields.expect(header.address, 8, "heap header address")
+        fields.expect(header.address, sizeof_address, "heap header address")
         fields.expect(offset, header.sizeof_offset, "block offset")
         return [fields.address("child block address") for _ in range(n_children)]
 
@@ -211,15 +254,16 @@ class FractalHeapReader:
         self._file.check_range(address, nbytes, structure)
         self._map.claim(Kind.HEAP, self._owner, address, nbytes)
         block = self._file.read(address, nbytes, structure)
-        fields = Fields(block, structure)
+        fields = Fields(block, structure, self._file.encoding)
+        sizeof_address = self._file.encoding.sizeof_address
         fields.expect_signature(b"FHDB")
         if self._header.checksums:
-            start = 5 + SIZEOF_ADDRESS + self._header.sizeof_offset
+            start = 5 + sizeof_address + self._header.sizeof_offset
             stop = start + SIZEOF_CHECKSUM
             computed = lookup3(block[:start] + bytes(SIZEOF_CHECKSUM) + block[stop:])
             if computed != int.from_bytes(block[start:stop], "little"):
                 raise fields.error(f"its checksum is wrong, its bytes have {computed:#010x}")
         fields.expect(0, 1, "version")
-        fields.expect(self._header.address, 8, "heap header address")
+        fields.expect(self._header.address, sizeof_address, "heap header address")
         fields.expect(offset, self._header.sizeof_offset, "block offset")
         self._blocks[offset] = block

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
-from streamh5.format.global_heap import MIN_COLLECTION_NBYTES
-from streamh5.reader.fields import Fields
+from streamh5.reader.fields import ENCODING, Encoding, Fields
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _SIZEOF_OBJECT_HEADER = 16
 _ALIGNMENT = 8
 
 
-def decode_global_heap_collection(block: bytes) -> dict[int, bytes]:
+def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -> dict[int, bytes]:
     """Decode a whole collection: its objects by index.
 
     Raises
@@ -34,23 +33,26 @@ def decode_global_heap_collection(block: bytes) -> dict[int, bytes]:
     FormatError
         A field is wrong, or the objects do not tile the collection.
     """
-    fields = Fields(block, _STRUCTURE)
+    fields = Fields(block, _STRUCTURE, encoding)
+    sizeof_gap = _SIZEOF_OBJECT_HEADER - 8 - encoding.sizeof_length
     fields.expect_signature(b"GCOL")
     fields.expect(1, 1, "version")
     fields.expect(0, 3, "reserved bytes")
-    fields.expect(len(block), 8, "collection size")
+    fields.expect(len(block), encoding.sizeof_length, "collection size")
+    fields.take(sizeof_gap, "padding of the header")
     objects: dict[int, bytes] = {}
     while fields.n_left >= _SIZEOF_OBJECT_HEADER:
         index = fields.uint(2, "object index")
         fields.uint(2, "reference count")
         fields.expect(0, 4, "reserved bytes of an object")
         nbytes = fields.length("object size")
+        fields.take(sizeof_gap, "padding of the object header")
         if index == 0:  # free space, which counts its own header
-            if nbytes != fields.n_left + _SIZEOF_OBJECT_HEADER:
-                raise fields.error(
-                    f"free space of {nbytes:,} bytes, where {fields.n_left + _SIZEOF_OBJECT_HEADER:,} are left"
-                )
-            return objects
+            n_left = fields.n_left + _SIZEOF_OBJECT_HEADER
+            if not _SIZEOF_OBJECT_HEADER <= nbytes <= n_left:
+                raise fields.error(f"free space of {nbytes:,} bytes, where {n_left:,} are left")
+            fields.take(nbytes - _SIZEOF_OBJECT_HEADER, "free space")
+            continue
         if index in objects:
             raise fields.error(f"two objects have index {index}")
         objects[index] = fields.take(nbytes, f"object {index}")
@@ -62,10 +64,9 @@ def decode_global_heap_collection(block: bytes) -> dict[int, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class HeapObject:
-    """What is remembered of an object: its size, and whether it is UTF-8."""
+    """What is remembered of an object: its size."""
 
     nbytes: int
-    is_utf8: bool
 
 
 class GlobalHeap:
@@ -106,27 +107,33 @@ class GlobalHeap:
             )
         return objects[index]
 
+    def content(self, collection_address: int, index: int, owner: str) -> bytes:
+        """Read one object.
+
+        Raises
+        ------
+        FormatError
+            The collection is damaged or has no such object.
+        """
+        self.find(collection_address, index, owner)
+        return decode_global_heap_collection(self._block(collection_address), self._file.encoding)[index]
+
     def _read(self, address: int, owner: str) -> dict[int, HeapObject]:
-        prefix = Fields(self._file.read(address, _SIZEOF_COLLECTION_HEADER, _STRUCTURE), _STRUCTURE)
+        nbytes = self._sizeof_collection(address)
+        self._map.claim(Kind.HEAP, owner, address, nbytes)
+        found = decode_global_heap_collection(self._block(address), self._file.encoding)
+        return {index: HeapObject(len(content)) for index, content in found.items()}
+
+    def _block(self, address: int) -> bytes:
+        return self._file.read(address, self._sizeof_collection(address), _STRUCTURE)
+
+    def _sizeof_collection(self, address: int) -> int:
+        start = self._file.read(address, _SIZEOF_COLLECTION_HEADER, _STRUCTURE)
+        prefix = Fields(start, _STRUCTURE, self._file.encoding)
         prefix.expect_signature(b"GCOL")
         prefix.take(4, "version")
         nbytes = prefix.length("collection size")
-        if nbytes < MIN_COLLECTION_NBYTES:
-            raise prefix.error(
-                f"collection size is {nbytes:,}; HDF5 takes at least {MIN_COLLECTION_NBYTES:,}"
-            )
+        if nbytes < _SIZEOF_COLLECTION_HEADER:
+            raise prefix.error(f"collection size is {nbytes:,}")
         self._file.check_range(address, nbytes, _STRUCTURE)
-        self._map.claim(Kind.HEAP, owner, address, nbytes)
-        block = self._file.read(address, nbytes, _STRUCTURE)
-        return {
-            index: HeapObject(len(content), _is_utf8(content))
-            for index, content in decode_global_heap_collection(block).items()
-        }
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return nbytes

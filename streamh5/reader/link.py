@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streamh5.errors import ForeignStructureError
-from streamh5.format.link import ExternalLink, HardLink, Link, LinkTarget, SoftLink
+from streamh5.format.link import ExternalLink, HardLink, Link, LinkTarget, SoftLink, UserDefinedLink
 from streamh5.format.link_info import LinkInfo
-from streamh5.reader.fields import Fields
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_group_info", "decode_link", "decode_link_info"]
 
@@ -13,22 +13,20 @@ _WIDTH = 0x03
 _CREATION_ORDER = 0x04
 _TYPE = 0x08
 _CHARACTER_SET = 0x10
-_HARD, _SOFT, _EXTERNAL, _FIRST_USER_DEFINED = 0, 1, 64, 64
+_HARD, _SOFT, _EXTERNAL = 0, 1, 64
 
 _TRACKED, _INDEXED = 0x01, 0x02
 
 
-def decode_link(body: bytes) -> Link:
+def decode_link(body: bytes, encoding: Encoding = ENCODING) -> Link:
     """Decode a link message.
 
     Raises
     ------
     FormatError
         A field is wrong.
-    ForeignStructureError
-        A link of a type that a user has defined.
     """
-    fields = Fields(body, "link message")
+    fields = Fields(body, "link message", encoding)
     fields.expect(1, 1, "version")
     flags = fields.uint(1, "flags")
     if flags > (_WIDTH | _CREATION_ORDER | _TYPE | _CHARACTER_SET):
@@ -54,11 +52,11 @@ def _decode_target(fields: Fields, link_type: int) -> LinkTarget:
         if not path or "\0" in path:
             raise fields.error(f"soft link value {path[:40]!r} is empty or contains NUL")
         return SoftLink(path)
-    if link_type != _EXTERNAL:
-        if link_type < _FIRST_USER_DEFINED:
-            raise fields.error(f"link type {link_type} is not known")
-        raise ForeignStructureError(f"link message: type {link_type}, defined by a user")
-    nbytes = fields.uint(2, "length of external value")
+    if link_type < _EXTERNAL:
+        raise fields.error(f"link type {link_type} is not known")
+    nbytes = fields.uint(2, "length of link value")
+    if link_type > _EXTERNAL:
+        return UserDefinedLink(link_type, fields.take(nbytes, "user-defined data"))
     stop = fields.position + nbytes
     fields.expect(0, 1, "version and flags of the external value")
     target = ExternalLink(fields.terminated_text("file name"), fields.terminated_text("object path"))
@@ -67,34 +65,27 @@ def _decode_target(fields: Fields, link_type: int) -> LinkTarget:
     return target
 
 
-def decode_link_info(body: bytes) -> LinkInfo:
+def decode_link_info(body: bytes, encoding: Encoding = ENCODING) -> LinkInfo:
     """Decode a link info message.
 
     Raises
     ------
     FormatError
         A field is wrong.
-    ForeignStructureError
-        Creation order that is tracked but not indexed.
     """
-    fields = Fields(body, "link info message")
+    fields = Fields(body, "link info message", encoding)
     fields.expect(0, 1, "version")
     flags = fields.uint(1, "flags")
     if flags > (_TRACKED | _INDEXED):
         raise fields.error(f"flags are {flags:#04x}, with reserved bits")
     max_creation_index = fields.uint(8, "maximum creation index") if flags & _TRACKED else None
     heap, names = fields.address("fractal heap address"), fields.address("name B-tree address")
-    if flags not in (0, _TRACKED | _INDEXED):
-        raise ForeignStructureError("link info message: creation order is tracked or indexed, but not both")
-    if not flags:
-        fields.end()
-        return LinkInfo(None, heap, names)
-    info = LinkInfo(max_creation_index, heap, names, fields.address("creation order B-tree address"))
+    orders = fields.address("creation order B-tree address") if flags & _INDEXED else UNDEFINED_ADDRESS
     fields.end()
-    return info
+    return LinkInfo(max_creation_index, heap, names, orders)
 
 
-def decode_group_info(body: bytes) -> None:
+def decode_group_info(body: bytes, encoding: Encoding = ENCODING) -> None:
     """Check a group info message, whose numbers only matter to writers.
 
     Raises
@@ -102,7 +93,7 @@ def decode_group_info(body: bytes) -> None:
     FormatError
         A field is wrong.
     """
-    fields = Fields(body, "group info message")
+    fields = Fields(body, "group info message", encoding)
     fields.expect(0, 1, "version")
     flags = fields.uint(1, "flags")
     if flags > 3:

@@ -1,36 +1,47 @@
-"""Groups and datasets: what the messages of an object header say together."""
+"""Groups, datasets and named datatypes: what the messages of an object header say together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.attribute import Attribute
 from streamh5.format.attribute_info import AttributeInfo
-from streamh5.format.data_layout import (
-    ChunkedLayout,
-    ChunkedLayoutV3,
-    CompactLayout,
-    ContiguousLayout,
-    DataLayout,
-)
+from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype_class import DatatypeClass
-from streamh5.format.fill_value import FillValue
+from streamh5.format.fill_value import AllocationTime, FillValue
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import Link
 from streamh5.format.link_info import LinkInfo
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.attribute import decode_attribute, decode_attribute_info, decode_reference_count
+from streamh5.reader.annotation import (
+    decode_comment,
+    decode_modification_time,
+    decode_old_modification_time,
+)
+from streamh5.reader.attribute import (
+    StoredAttribute,
+    decode_attribute,
+    decode_attribute_info,
+    decode_reference_count,
+)
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame
-from streamh5.reader.data_layout import decode_data_layout
+from streamh5.reader.data_layout import (
+    UNSTATED_NBYTES,
+    StoredLayout,
+    VirtualLayout,
+    decode_data_layout,
+    decode_external_file_list,
+)
 from streamh5.reader.dataspace import decode_dataspace
-from streamh5.reader.datatype import decode_datatype
-from streamh5.reader.fill_value import decode_fill_value
+from streamh5.reader.datatype import decode_datatype_message
+from streamh5.reader.dense_storage import ExternalFile
+from streamh5.reader.fields import Encoding
+from streamh5.reader.fill_value import decode_fill_value, decode_old_fill_value
 from streamh5.reader.filter_pipeline import decode_filter_pipeline
 from streamh5.reader.link import decode_group_info, decode_link, decode_link_info
 
@@ -39,26 +50,30 @@ if TYPE_CHECKING:
     from streamh5.reader.dense_storage import DenseStorage
     from streamh5.reader.object_header import ObjectHeader
 
-__all__ = ["DatasetMessages", "GroupMessages", "ObjectMessages", "decode_object"]
+__all__ = ["DatasetMessages", "DatatypeMessages", "GroupMessages", "ObjectMessages", "decode_object"]
 
 _SHARED = 0x02
+_OLD_FILL_VALUE, _EXTERNAL_FILES, _COMMENT, _OLD_MODIFICATION_TIME = 0x04, 0x07, 0x0D, 0x0E
+_SYMBOL_TABLE, _MODIFICATION_TIME = 0x11, 0x12
 
-_DECODERS: dict[int, Callable[[bytes], Any]] = {
+_DECODERS: dict[int, Callable[[bytes, Encoding], Any]] = {
     MessageType.DATASPACE: decode_dataspace,
     MessageType.LINK_INFO: decode_link_info,
-    MessageType.DATATYPE: decode_datatype,
+    MessageType.DATATYPE: decode_datatype_message,
+    _OLD_FILL_VALUE: decode_old_fill_value,
     MessageType.FILL_VALUE: decode_fill_value,
     MessageType.LINK: decode_link,
+    _EXTERNAL_FILES: decode_external_file_list,
     MessageType.DATA_LAYOUT: decode_data_layout,
     MessageType.GROUP_INFO: decode_group_info,
     MessageType.FILTER_PIPELINE: decode_filter_pipeline,
-    MessageType.ATTRIBUTE: decode_attribute,
+    _COMMENT: decode_comment,
+    _OLD_MODIFICATION_TIME: decode_old_modification_time,
+    _SYMBOL_TABLE: lambda body, encoding: body,
+    _MODIFICATION_TIME: decode_modification_time,
     MessageType.ATTRIBUTE_INFO: decode_attribute_info,
     MessageType.REFERENCE_COUNT: decode_reference_count,
 }
-_REPEATED = frozenset({MessageType.LINK, MessageType.ATTRIBUTE})
-_WITHOUT_EFFECT = frozenset({0x04, 0x0D, 0x0E, 0x12})
-"""The old fill value, which stands beside the new one; a comment; times of modification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +85,65 @@ class ObjectMessages:
     attributes
         In the order in which they stand.
     n_links
-        Hard links to the object, as it says itself.
+        Hard links to the object, as it says itself; uses of a named datatype count as links.
     unchecked
-        What it has that streamh5 does not write.
+        What it has that the reader does not know.
+    comment
+        For people; None without.
     """
 
-    attributes: tuple[Attribute, ...]
+    attributes: tuple[StoredAttribute, ...]
     n_links: int
     unchecked: tuple[str, ...]
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMessages:
-    """A group: its links."""
+    """A group: its links, hard ones and others, with the targets that they have."""
 
     common: ObjectMessages
     links: tuple[Link, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class DatatypeMessages:
+    """A named datatype: its record, and the body of its message byte for byte."""
+
+    common: ObjectMessages
+    datatype: DatatypeClass
+    datatype_body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetMessages:
-    """A dataset; its messages agree with each other."""
+    """A dataset; its messages agree with each other.
+
+    Attributes
+    ----------
+    common
+        What every object has.
+    dataspace, datatype, layout
+        Of its elements. The address of contiguous data is undefined where nothing is stored, or where it is in
+        external files.
+    fill_value
+        None without a message; the value itself is None for zeros and where it is undefined.
+    filters
+        In the order of writing.
+    datatype_body
+        Body of the datatype message, byte for byte; of the named datatype where it has one.
+    external_files
+        That hold the data, one after the other.
+    """
 
     common: ObjectMessages
     dataspace: Dataspace
     datatype: DatatypeClass
-    layout: DataLayout
+    layout: StoredLayout
     fill_value: FillValue | None
     filters: tuple[FilterRecord, ...]
+    datatype_body: bytes = b""
+    external_files: tuple[ExternalFile, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -110,63 +156,87 @@ class DatasetMessages:
         layout, shape = self.layout, self.dataspace.shape
         if not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)) or shape is None:
             return None
-        version = layout.version if isinstance(layout, ChunkedLayout) else 3
-        maxshape = self.dataspace.maxshape or shape
+        version, filters_edges = 3, True
+        if isinstance(layout, ChunkedLayout):
+            version, filters_edges = layout.version, layout.filter_partial_edge_chunks
         return ChunkFrame(
-            path, shape, maxshape, layout.chunks, layout.element_nbytes, len(self.filters), version
+            path,
+            shape,
+            self.dataspace.maxshape or shape,
+            layout.chunks,
+            layout.element_nbytes,
+            len(self.filters),
+            version,
+            filters_edges,
         )
 
 
-def decode_object(header: ObjectHeader, dense: DenseStorage) -> GroupMessages | DatasetMessages:
-    """Decode the messages of a group or dataset, read its dense storage, and check that all go together.
+def decode_object(
+    header: ObjectHeader, dense: DenseStorage
+) -> GroupMessages | DatasetMessages | DatatypeMessages:
+    """Decode the messages of an object, read what is stored outside of its header, and check that all go together.
 
     Raises
     ------
     FormatError
         A message is damaged, missing, there twice, or contradicts another.
     ForeignStructureError
-        An object that is neither group nor dataset, or whose structure streamh5 does not write.
+        An object that is neither group nor dataset nor datatype, or has a structure that is not known.
     """
     found: dict[int, Any] = {}
-    lists: dict[int, list[Any]] = {message_type: [] for message_type in _REPEATED}
+    links: list[Link] = []
+    attributes: list[StoredAttribute] = []
     unchecked: list[str] = []
     for stored in header.messages:
         message_type = stored.message.type_id
-        if message_type in _WITHOUT_EFFECT:
-            continue
         try:
-            value = _decode_message(stored.message)
+            value = _decode_message(stored.message, header, dense)
         except ForeignStructureError as error:
-            if message_type in _DECODERS and message_type != MessageType.ATTRIBUTE:
+            if message_type in _DECODERS:
                 raise
             unchecked.append(str(error))
             continue
-        if message_type in _REPEATED:
-            lists[message_type].append(value)
+        if message_type == MessageType.LINK:
+            links.append(value)
+        elif message_type == MessageType.ATTRIBUTE:
+            attributes.append(value)
         elif message_type in found:
             raise FormatError(f"object header: two messages of type {message_type:#04x}")
         else:
             found[message_type] = value
-    common = _common(found, lists[MessageType.ATTRIBUTE], unchecked, dense)
+    common = _common(found, attributes, unchecked, header, dense)
     if MessageType.DATA_LAYOUT in found:
-        return _dataset(found, common)
-    if MessageType.LINK_INFO in found:
-        return _group(found[MessageType.LINK_INFO], lists[MessageType.LINK], common, dense)
+        return _dataset(found, common, dense)
+    if MessageType.LINK_INFO in found or _SYMBOL_TABLE in found:
+        return _group(found, links, common, dense)
+    if MessageType.DATATYPE in found:
+        return DatatypeMessages(common, *found[MessageType.DATATYPE])
     types = ", ".join(f"{message_type:#04x}" for message_type in found)
-    raise ForeignStructureError(f"an object that is neither group nor dataset: messages {types or 'none'}")
+    raise ForeignStructureError(
+        f"an object that is no group, dataset or datatype: messages {types or 'none'}"
+    )
 
 
-def _decode_message(message: Message) -> Any:
-    if message.flags & _SHARED:
-        raise ForeignStructureError(f"a shared message of type {message.type_id:#04x}")
-    decode = _DECODERS.get(message.type_id)
+def _decode_message(message: Message, header: ObjectHeader, dense: DenseStorage) -> Any:
+    body, type_id = message.body, message.type_id
+    is_shared = bool(message.flags & _SHARED)
+    if is_shared:
+        body = dense.resolve(type_id, body)
+    encoding = replace(dense.encoding, padded=header.version == 1 or is_shared)
+    if type_id == MessageType.ATTRIBUTE:
+        return decode_attribute(body, encoding, dense.resolve)
+    decode = _DECODERS.get(type_id)
     if decode is None:
-        raise ForeignStructureError(f"a message of type {message.type_id:#04x}")
-    return decode(message.body)
+        raise ForeignStructureError(f"a message of type {type_id:#04x}")
+    return decode(body, encoding)
 
 
 def _common(
-    found: dict[int, Any], attributes: list[Attribute], unchecked: list[str], dense: DenseStorage
+    found: dict[int, Any],
+    attributes: list[StoredAttribute],
+    unchecked: list[str],
+    header: ObjectHeader,
+    dense: DenseStorage,
 ) -> ObjectMessages:
     info: AttributeInfo | None = found.get(MessageType.ATTRIBUTE_INFO)
     if info is not None:
@@ -176,33 +246,46 @@ def _common(
             unchecked.append(str(error))
     if len({attribute.name for attribute in attributes}) < len(attributes):
         raise FormatError("object header: two attributes of one name")
-    if attributes and info is None:
-        raise FormatError(f"object header: {len(attributes)} attributes, but no attribute info message")
-    n_links = found.get(MessageType.REFERENCE_COUNT, 1)
-    return ObjectMessages(tuple(attributes), n_links, tuple(unchecked))
+    n_links = found.get(MessageType.REFERENCE_COUNT, 1) if header.n_links is None else header.n_links
+    return ObjectMessages(tuple(attributes), n_links, tuple(unchecked), found.get(_COMMENT))
 
 
-def _group(info: LinkInfo, links: list[Link], common: ObjectMessages, dense: DenseStorage) -> GroupMessages:
-    links += dense.links(info)
+def _group(
+    found: dict[int, Any], links: list[Link], common: ObjectMessages, dense: DenseStorage
+) -> GroupMessages:
+    info: LinkInfo | None = found.get(MessageType.LINK_INFO)
+    if _SYMBOL_TABLE in found:
+        links += dense.symbol_table(found[_SYMBOL_TABLE])
+    if info is not None:
+        links += dense.links(info)
+        if any((link.creation_order is None) != (info.max_creation_index is None) for link in links):
+            raise FormatError("object header: the links of a group disagree whether their order is tracked")
     if len({link.name for link in links}) < len(links):
         raise FormatError("object header: two links of one name")
-    if any((link.creation_order is None) != (info.max_creation_index is None) for link in links):
-        raise FormatError("object header: the links of a group disagree whether their order is tracked")
     return GroupMessages(common, tuple(links))
 
 
-def _dataset(found: dict[int, Any], common: ObjectMessages) -> DatasetMessages:
+def _dataset(found: dict[int, Any], common: ObjectMessages, dense: DenseStorage) -> DatasetMessages:
     for message_type in (MessageType.DATASPACE, MessageType.DATATYPE):
         if message_type not in found:
             raise FormatError(f"object header: a dataset without message of type {message_type:#04x}")
+    datatype, datatype_body = found[MessageType.DATATYPE]
+    fill_value: FillValue | None = found.get(MessageType.FILL_VALUE)
+    if fill_value is None and _OLD_FILL_VALUE in found:
+        fill_value = FillValue(AllocationTime.LATE, found[_OLD_FILL_VALUE] or None)
     dataset = DatasetMessages(
         common,
         found[MessageType.DATASPACE],
-        found[MessageType.DATATYPE],
+        datatype,
         found[MessageType.DATA_LAYOUT],
-        found.get(MessageType.FILL_VALUE),
+        fill_value,
         found.get(MessageType.FILTER_PIPELINE, ()),
+        datatype_body,
+        dense.external_files(found[_EXTERNAL_FILES]) if _EXTERNAL_FILES in found else (),
     )
+    layout = dataset.layout
+    if isinstance(layout, ContiguousLayout) and layout.nbytes == UNSTATED_NBYTES:
+        dataset = replace(dataset, layout=replace(layout, nbytes=dataset.nbytes))
     _check_dataset(dataset)
     return dataset
 
@@ -226,12 +309,11 @@ def _check_dataset(dataset: DatasetMessages) -> None:
                 raise FormatError(
                     f"data layout message: {layout.nbytes:,} contiguous bytes, the shape needs {dataset.nbytes:,}"
                 )
+        case VirtualLayout():
+            pass
         case _:
             if len(layout.chunks) != len(shape or ()) or layout.element_nbytes != element_nbytes:
                 raise FormatError(
                     f"data layout message: chunks {layout.chunks} of {layout.element_nbytes}-byte elements for "
                     f"shape {shape} of {element_nbytes}-byte elements"
                 )
-            return
-    if dataset.filters:
-        raise FormatError("filter pipeline message: filters of a dataset without chunks")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
-from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, RecordType, V2BTree
+from streamh5.format.primitives import UNDEFINED_ADDRESS, encoded_length
 from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
@@ -24,6 +24,29 @@ __all__ = ["V2BTreeReader", "decode_uints"]
 _SIZEOF_NODE_PREFIX = 4 + 1 + 1
 _MAX_DEPTH = 32
 _SPLIT_AND_MERGE = 100
+_SIZEOF_FIXED_PART = 4 + 1 + 1 + 4 + 2 + 2 + 1 + 1 + 2 + SIZEOF_CHECKSUM
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """What the nodes of one tree depend on."""
+
+    record_type: int
+    record_nbytes: int
+    node_size: int
+    sizeof_address: int
+
+    def pointer_widths(self, height: int) -> tuple[int, int]:
+        """Return the widths of a child's number of records and total number, above the leaves (H5B2__hdr_init)."""
+        space = self.node_size - _SIZEOF_NODE_PREFIX - SIZEOF_CHECKSUM
+        total = space // self.record_nbytes
+        count_width, total_width = encoded_length(total), 0
+        for _ in range(1, height):
+            pointer = self.sizeof_address + count_width + total_width
+            n_records = (space - pointer) // (self.record_nbytes + pointer)
+            total = (n_records + 1) * total + n_records
+            total_width = encoded_length(total)
+        return count_width, total_width
 
 
 class V2BTreeReader:
@@ -44,7 +67,7 @@ class V2BTreeReader:
         self._owner = owner
 
     def read(
-        self, address: int, record_type: RecordType, record_nbytes: int, node_size: int | None = None
+        self, address: int, record_type: int, record_nbytes: int, node_size: int | None = None
     ) -> NDArray[np.uint8]:
         """Read all records of the tree whose header is at `address`.
 
@@ -68,7 +91,9 @@ class V2BTreeReader:
             A field or a checksum is wrong, or counts do not agree.
         """
         structure = "version 2 B-tree header"
-        fields = self._block(address, SIZEOF_V2_BTREE_HEADER, SIZEOF_V2_BTREE_HEADER, b"BTHD", structure)
+        encoding = self._file.encoding
+        n_header = _SIZEOF_FIXED_PART + encoding.sizeof_address + encoding.sizeof_length
+        fields = self._block(address, n_header, n_header, b"BTHD", structure)
         fields.expect(record_type, 1, "type")
         found_node_size = fields.uint(4, "node size")
         fields.expect(record_nbytes, 2, "record size")
@@ -88,7 +113,7 @@ class V2BTreeReader:
             if n_total or n_root or depth:
                 raise fields.error(f"{n_total:,} records, but no root node")
             return np.zeros((0, record_nbytes), np.uint8)
-        tree = V2BTree(record_type, record_nbytes, n_total, found_node_size)
+        tree = _Tree(record_type, record_nbytes, found_node_size, encoding.sizeof_address)
         parts: list[NDArray[np.uint8]] = []
         level = [(root_address, n_root)]
         for height in range(depth, -1, -1):
@@ -99,13 +124,14 @@ class V2BTreeReader:
         return records
 
     def _read_node(
-        self, tree: V2BTree, height: int, address: int, n_records: int, parts: list[NDArray[np.uint8]]
+        self, tree: _Tree, height: int, address: int, n_records: int, parts: list[NDArray[np.uint8]]
     ) -> list[tuple[int, int]]:
         """Add the records of a node to `parts` and return address and number of records of its children."""
         is_leaf = height == 0
         structure = "version 2 B-tree leaf" if is_leaf else "version 2 B-tree internal node"
-        count_width, total_width = (0, 0) if is_leaf else (tree.n_records_width, tree.total_width(height))
-        pointer_nbytes = 0 if is_leaf else SIZEOF_ADDRESS + count_width + total_width
+        count_width, total_width = (0, 0) if is_leaf else tree.pointer_widths(height)
+        sizeof_address = tree.sizeof_address
+        pointer_nbytes = 0 if is_leaf else sizeof_address + count_width + total_width
         records_nbytes = n_records * tree.record_nbytes
         n_pointer_bytes = 0 if is_leaf else (n_records + 1) * pointer_nbytes
         n_used = _SIZEOF_NODE_PREFIX + records_nbytes + n_pointer_bytes + SIZEOF_CHECKSUM
@@ -121,15 +147,15 @@ class V2BTreeReader:
             return []
         raw = np.frombuffer(fields.take(n_pointer_bytes, "child pointers"), np.uint8)
         pointers = raw.reshape(n_records + 1, pointer_nbytes)
-        addresses = decode_uints(pointers[:, :SIZEOF_ADDRESS])
-        counts = decode_uints(pointers[:, SIZEOF_ADDRESS : SIZEOF_ADDRESS + count_width])
+        addresses = decode_uints(pointers[:, :sizeof_address])
+        counts = decode_uints(pointers[:, sizeof_address : sizeof_address + count_width])
         return list(zip(addresses.tolist(), counts.tolist(), strict=True))
 
     def _block(self, address: int, nbytes: int, n_checked: int, signature: bytes, structure: str) -> Fields:
         self._file.check_range(address, nbytes, structure)
         self._map.claim(self._kind, self._owner, address, nbytes)
         block = self._file.read(address, n_checked, structure)
-        fields = Fields(block, structure)
+        fields = Fields(block, structure, self._file.encoding)
         fields.expect_signature(signature)
         check_checksum(block, structure)
         fields.expect(0, 1, "version")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.child_process import call_in_child
-from streamh5.errors import FormatError, SpecError, UnreadableError
+from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.paths import LocalPath, local_path
@@ -198,7 +198,7 @@ class Verification:
         """Let h5py look at the file, if it is one that h5py can be trusted with."""
         from streamh5.verification.h5py_view import H5pyView, h5py_version
 
-        if self._content.n_damages or self._n_damaged:
+        if self._content.n_damages or self._n_damaged or self._content.superblock.is_open_for_writing:
             return
         try:
             self._view = H5pyView(self._path)
@@ -248,7 +248,11 @@ class Verification:
             self._n_undecoded += len(rows)
             progress.add(int(_chunk_map(dataset).stored_nbytes[rows].sum()))
             return
-        self._count(dataset, len(rows), _decode_each(view, dataset, rows, progress))
+        try:
+            self._count(dataset, len(rows), _decode_each(view, dataset, rows, progress))
+        except ForeignStructureError:
+            self._n_decoded -= len(rows)
+            self._n_undecoded += len(rows)
 
     def _report(self, *, checked_data: bool) -> VerifyReport:
         content = self._content
@@ -304,6 +308,8 @@ def _decode_each(
     for row in rows.tolist():
         try:
             view.decode(dataset.path, chunks.origin(row))
+        except ForeignStructureError:
+            raise
         except FormatError as error:
             yield row, str(error)
         progress.add(int(chunks.stored_nbytes[row]))

@@ -155,7 +155,9 @@ def test_attribute_comes_back(name: str, dtype: str, shape: tuple[int, ...] | No
     record = datatype_class(np.dtype(dtype))
     attribute = Attribute(name, record, Dataspace(shape), bytes(range(200))[:16] * n_elements)
     attribute = Attribute(name, record, Dataspace(shape), attribute.data[: n_elements * record.nbytes])
-    assert decode_attribute(encode_attribute(attribute).body) == attribute
+    found = decode_attribute(encode_attribute(attribute).body)
+    assert (found.name, found.datatype, found.dataspace) == (name, record, attribute.dataspace)
+    assert (found.data, found.datatype_body) == (attribute.data, encode_datatype(record))
 
 
 INDEXES = (

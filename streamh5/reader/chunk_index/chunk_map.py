@@ -39,6 +39,8 @@ class ChunkFrame:
         Filters of its pipeline.
     layout_version
         Of the data layout message.
+    filters_edges
+        Whether chunks that reach over the shape go through the filters as all others do.
     """
 
     owner: str
@@ -48,6 +50,7 @@ class ChunkFrame:
     element_nbytes: int
     n_filters: int
     layout_version: int
+    filters_edges: bool = True
 
     @property
     def chunk_nbytes(self) -> int:
@@ -82,6 +85,11 @@ class ChunkFrame:
         return n_chunks
 
     @property
+    def has_outside(self) -> bool:
+        """Whether an index can hold chunks outside of the current shape."""
+        return self.max_grid != self.grid
+
+    @property
     def stored_nbytes_width(self) -> int | None:
         """Width of the stored size in an index, None without filters."""
         return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.n_filters else None
@@ -100,7 +108,10 @@ class ChunkMap:
     numbers, addresses, stored_nbytes
         ``int64``.
     filter_masks
-        ``uint32``; bit i set: filter i was skipped.
+        ``uint32``; bit i set: filter i was skipped. Chunks at the edge that the layout leaves without filters have
+        the bits of all filters set, whatever the index says.
+    within
+        ``bool``: the chunk is inside the current shape; others were allocated in advance, or are left over.
     impossible
         ``bool``: the chunk lies outside the file, has a size that cannot be, or has skipped a filter that
         does not exist.
@@ -112,6 +123,7 @@ class ChunkMap:
     addresses: NDArray[np.int64]
     stored_nbytes: NDArray[np.int64]
     filter_masks: NDArray[np.uint32]
+    within: NDArray[np.bool_]
     impossible: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -164,10 +176,15 @@ def chunk_map(
         numbers = written
     elif not all_written:
         numbers = numbers[written]
+    within, at_edge = _places(frame, numbers)
+    if not frame.filters_edges:
+        masks = np.where(at_edge, np.uint32((1 << frame.n_filters) - 1), masks)
     limit = np.uint64(file_nbytes)
     impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
     if not frame.n_filters:
         impossible |= stored != min(frame.chunk_nbytes, _MAX_INT)
+    elif not frame.filters_edges:
+        impossible |= at_edge & (stored != min(frame.chunk_nbytes, _MAX_INT))
     if frame.n_filters < MAX_FILTERS:
         impossible |= masks >> np.uint32(frame.n_filters) != 0
     return ChunkMap(
@@ -177,8 +194,25 @@ def chunk_map(
         addresses.view(np.int64),
         stored.view(np.int64),
         masks,
+        within,
         impossible,
     )
+
+
+def _places(frame: ChunkFrame, numbers: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say of every chunk whether it is inside the current shape, and whether it reaches over it."""
+    within = np.ones(len(numbers), np.bool_)
+    at_edge = np.zeros(len(numbers), np.bool_)
+    if not frame.has_outside and frame.filters_edges:
+        return within, at_edge
+    rest = numbers
+    for axis in reversed(range(len(frame.shape))):
+        coords = rest % frame.max_grid[axis]
+        rest = rest // frame.max_grid[axis]
+        within &= coords < frame.grid[axis]
+        if not frame.filters_edges:
+            at_edge |= coords >= frame.shape[axis] // frame.chunks[axis]
+    return within, at_edge
 
 
 def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure: str) -> NDArray[np.int64]:

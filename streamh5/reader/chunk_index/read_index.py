@@ -18,7 +18,7 @@ from streamh5.format.data_layout import (
     SingleChunk,
     V2BTree,
 )
-from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
 from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
@@ -57,15 +57,17 @@ def read_chunk_map(
     FormatError
         The index is damaged.
     ForeignStructureError
-        An index that is not read.
+        An index of HDF5 1.10 in a file whose addresses or lengths are not of 8 bytes.
     """
     address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
     if address == UNDEFINED_ADDRESS:
         return chunk_map(frame, None, missing(filtered=frame.n_filters > 0), file_nbytes=file.nbytes)
     if isinstance(layout, ChunkedLayoutV3):
         return read_v1_btree(file, file_map, frame, layout)
-    if not layout.filter_partial_edge_chunks and frame.n_filters:
-        raise ForeignStructureError("partial edge chunks are stored without filters")
+    if file.encoding.sizeof_address != SIZEOF_ADDRESS or file.encoding.sizeof_length != SIZEOF_LENGTH:
+        raise ForeignStructureError(
+            f"{index_name(layout)} index in a file with addresses of {file.encoding.sizeof_address} bytes"
+        )
     match layout.index:
         case SingleChunk():
             return _read_single_chunk(file, frame, layout.index)

@@ -10,9 +10,9 @@ import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import ChunkColumns
-from streamh5.format.chunk_index.v1_btree import MAX_CHILDREN, V1BTree
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map, grid_numbers
+from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.fields import Fields
 from streamh5.reader.file_map import Kind
 
@@ -32,7 +32,10 @@ _STRUCTURE = "version 1 B-tree node"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Node:
-    """A node: ``(n_children,)`` keys and addresses of children, the key that ends it, and its neighbours."""
+    """A node: ``(n_children,)`` keys and addresses of children, the key that ends it, and its neighbours.
+
+    `has_rest` says whether there is anything behind the last key.
+    """
 
     level: int
     left: int
@@ -40,6 +43,7 @@ class _Node:
     keys: NDArray[np.void]
     last_offset: NDArray[np.uint64]
     children: NDArray[np.uint64]
+    has_rest: bool
 
 
 def read_v1_btree(file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout: ChunkedLayoutV3) -> ChunkMap:
@@ -56,19 +60,20 @@ def read_v1_btree(file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout:
     level: int | None = None
     while True:
         nodes = [_read_node(file, file_map, frame, address, level) for address in addresses]
+        if not len(nodes[0].keys):
+            return chunk_map(frame, None, missing(filtered=True), file_nbytes=file.nbytes)
         _check_neighbours(nodes, addresses)
         keys = np.concatenate([node.keys for node in nodes])
-        firsts = np.array([node.keys["offset"][0] for node in nodes])
-        if above is not None and not np.array_equal(firsts, above["offset"]):
-            raise FormatError(f"{_STRUCTURE}: the first key of a node is another one than above it")
+        if above is not None:
+            _check_below(nodes, above)
         children = np.concatenate([node.children for node in nodes])
         if nodes[0].level == 0:
             break
         level, above, addresses = nodes[0].level - 1, keys, children.tolist()
     offsets = keys["offset"].astype(np.uint64)
     sizes = np.array((*frame.chunks, frame.element_nbytes), np.uint64)
-    if (offsets % sizes).any() or offsets[:, -1].any():
-        raise FormatError(f"{_STRUCTURE}: the offset of a chunk is no multiple of the chunk shape")
+    if offsets[:, -1].any():
+        raise FormatError(f"{_STRUCTURE}: the offset of a chunk is inside of an element")
     if not children.all():
         raise FormatError(f"{_STRUCTURE}: a chunk at address 0, where the superblock is")
     scaled = list((offsets[:, :-1] // sizes[:-1]).T)
@@ -82,10 +87,15 @@ def read_v1_btree(file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout:
 def _read_node(
     file: FileBytes, file_map: FileMap, frame: ChunkFrame, address: int, level: int | None
 ) -> _Node:
-    nbytes = V1BTree(1, frame.chunks, frame.element_nbytes).node_size
+    encoding = file.encoding
+    n_most = 2 * encoding.chunk_k
+    key = [("nbytes", "<u4"), ("filter_mask", "<u4"), ("offset", "<u8", (len(frame.chunks) + 1,))]
+    sizeof_key = np.dtype(key).itemsize
+    sizeof_prefix = 4 + 1 + 1 + 2 + 2 * encoding.sizeof_address
+    nbytes = sizeof_prefix + n_most * (sizeof_key + encoding.sizeof_address) + sizeof_key
     file.check_range(address, nbytes, _STRUCTURE)
     file_map.claim(Kind.INDEX, frame.owner, address, nbytes)
-    fields = Fields(file.read(address, nbytes, _STRUCTURE), _STRUCTURE)
+    fields = Fields(file.read(address, nbytes, _STRUCTURE), _STRUCTURE, encoding)
     fields.expect_signature(b"TREE")
     fields.expect(_CHUNK_NODE_TYPE, 1, "node type")
     found_level = fields.uint(1, "node level")
@@ -93,17 +103,28 @@ def _read_node(
     left, right = fields.address("left sibling"), fields.address("right sibling")
     if found_level != (found_level if level is None else level) or found_level > _MAX_LEVEL:
         raise fields.error(f"node level is {found_level}, where {level} must be")
-    if not 1 <= n_children <= MAX_CHILDREN:
-        raise fields.error(f"{n_children} entries are used, where 1 to {MAX_CHILDREN} can be")
-    key = [("nbytes", "<u4"), ("filter_mask", "<u4"), ("offset", "<u8", (len(frame.chunks) + 1,))]
-    entry = np.dtype([("key", key), ("child", "<u8")])
+    # Of a tree whose last chunk was removed an empty root is left (H5B__remove_helper).
+    if not (0 if level is None and found_level == 0 else 1) <= n_children <= n_most:
+        raise fields.error(f"{n_children} entries are used, where 1 to {n_most} can be")
+    if not n_children and any(fields.take(fields.n_left, "unused entries")[sizeof_key:]):
+        raise fields.error("no entries are used, but there are some")
+    if not n_children:
+        nothing = np.zeros(0, np.dtype(key))
+        return _Node(
+            found_level, left, right, nothing, np.zeros(0, np.uint64), np.zeros(0, np.uint64), has_rest=False
+        )
+    entry = np.dtype([("key", key), ("child", f"<u{encoding.sizeof_address}")])
     entries = np.frombuffer(fields.take(n_children * entry.itemsize, "entries"), entry)
-    last_key = np.frombuffer(fields.take(np.dtype(key).itemsize, "last key"), key)
+    last_key = np.frombuffer(fields.take(sizeof_key, "last key"), key)
     last_offset = last_key["offset"][0].astype(np.uint64)
     sizes = np.array((*frame.chunks, frame.element_nbytes), np.uint64)
-    if (last_offset % sizes).any() or tuple(last_offset) <= tuple(entries["key"]["offset"][-1]):
-        raise fields.error("its last key is no multiple of the chunk shape, or not behind the others")
-    return _Node(found_level, left, right, entries["key"], last_offset, entries["child"].astype(np.uint64))
+    if (last_offset % sizes).any() or (entries["key"]["offset"] % sizes).any():
+        raise fields.error("the offset of a key is no multiple of the chunk shape")
+    if tuple(last_offset) <= tuple(entries["key"]["offset"][-1]):
+        raise fields.error("its last key is not behind the others")
+    children = entries["child"].astype(np.uint64)
+    has_rest = any(fields.take(fields.n_left, "unused entries"))
+    return _Node(found_level, left, right, entries["key"], last_offset, children, has_rest)
 
 
 def _check_neighbours(nodes: list[_Node], addresses: list[int]) -> None:
@@ -116,8 +137,18 @@ def _check_neighbours(nodes: list[_Node], addresses: list[int]) -> None:
                 f"{_STRUCTURE}: its siblings are {node.left:,} and {node.right:,}, not {left:,} and {right:,}"
             )
     for node, following in pairwise(nodes):
-        if tuple(node.last_offset) != tuple(following.keys["offset"][0]):
-            raise FormatError(f"{_STRUCTURE}: its last key is not the first of the next node")
-    # H5D__btree_new_node: one more than the last chunk along all dimensions, that of the element included.
-    if not nodes[-1].last_offset[-1]:
-        raise FormatError(f"{_STRUCTURE}: the last key of the level is the key of a chunk")
+        if tuple(node.last_offset) > tuple(following.keys["offset"][0]):
+            raise FormatError(f"{_STRUCTURE}: its last key is behind the first of the next node")
+    # The last key is no chunk's (H5D__btree_new_node), unless chunks were removed, and then nothing is behind it.
+    if nodes[-1].has_rest and not nodes[-1].last_offset[-1]:
+        raise FormatError(f"{_STRUCTURE}: chunks stand behind those that are used")
+
+
+def _check_below(nodes: list[_Node], above: NDArray[np.void]) -> None:
+    """Check that a search from above comes to the chunks of every node (H5B_find)."""
+    for node, key in zip(nodes, above["offset"], strict=True):
+        if tuple(key) > tuple(node.keys["offset"][0]):
+            raise FormatError(f"{_STRUCTURE}: the first key of a node is before the key above it")
+    for node, key in zip(nodes, above["offset"][1:], strict=False):
+        if tuple(key) <= tuple(node.keys["offset"][-1]):
+            raise FormatError(f"{_STRUCTURE}: the last key of a node is behind the key above it")

@@ -1,0 +1,49 @@
+"""Messages for people: comments and times of modification, from bytes (specification IV.A.2.n, o and s)."""
+
+from __future__ import annotations
+
+from streamh5.reader.fields import ENCODING, Encoding, Fields
+
+__all__ = ["decode_comment", "decode_modification_time", "decode_old_modification_time"]
+
+
+def decode_comment(body: bytes, encoding: Encoding = ENCODING) -> str:
+    """Decode an object comment message.
+
+    Raises
+    ------
+    FormatError
+        It has no end.
+    """
+    return Fields(body, "object comment message", encoding).terminated_text("comment")
+
+
+def decode_modification_time(body: bytes, encoding: Encoding = ENCODING) -> int:
+    """Decode an object modification time message: seconds since 1970.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "object modification time message", encoding)
+    fields.expect(1, 1, "version")
+    fields.take(3, "reserved bytes")
+    seconds = fields.uint(4, "seconds after UNIX epoch")
+    fields.end()
+    return seconds
+
+
+def decode_old_modification_time(body: bytes, encoding: Encoding = ENCODING) -> str:
+    """Decode the modification time message of HDF5 before 1.6: ``YYYYMMDDhhmmss``.
+
+    Raises
+    ------
+    FormatError
+        It is too short, or holds something else than digits.
+    """
+    fields = Fields(body, "old object modification time message", encoding)
+    text = fields.text(14, "time")
+    if not (text.isascii() and text.isdigit()):
+        raise fields.error(f"the time is {text!r}")
+    return text

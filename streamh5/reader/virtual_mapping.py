@@ -1,0 +1,21 @@
+"""The mappings of a virtual dataset from bytes (specification VII.B)."""
+
+from __future__ import annotations
+
+from streamh5.reader.fields import Fields, check_checksum
+
+__all__ = ["check_virtual_mappings"]
+
+_STRUCTURE = "virtual dataset global heap block"
+
+
+def check_virtual_mappings(block: bytes) -> None:
+    """Check the global heap object that lists the mappings of a virtual dataset.
+
+    Raises
+    ------
+    FormatError
+        Its version or its checksum is wrong.
+    """
+    Fields(block, _STRUCTURE).version(0, 1)
+    check_checksum(block, _STRUCTURE)
