@@ -32,12 +32,15 @@
     │       └── FileMissingError FileNotFoundError   there is no such file
     └── MissingCodecError    ImportError       a codec package that is not installed
 
-The message names the object, the numbers and what to do; the numbers are also in ``facts``.
+The message names the object, the numbers and what to do, in `MAX_MESSAGE` characters at most; the numbers are
+also in ``facts``, in full.
 An error that the user's own code raises (a dask task, an iterator) passes through unchanged, with
 a note that says which chunk was being written.
 """
 
 from __future__ import annotations
+
+import reprlib
 
 __all__ = [
     "AttributeValueError",
@@ -69,7 +72,50 @@ __all__ = [
     "StreamH5Error",
     "UnknownChunksError",
     "UnreadableError",
+    "shown",
 ]
+
+MAX_MESSAGE = 300
+"""Characters of a message: what is longer loses its middle, so that object and advice stay."""
+
+MAX_SHOWN = 100
+"""Characters of one value within a message."""
+
+
+class _Repr(reprlib.Repr):
+    """What is long is shown by its first members, at no more cost than these take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxtuple = self.maxlist = self.maxarray = self.maxdict = self.maxset = 5
+        self.maxlevel = 3
+        self.maxstring = self.maxlong = self.maxother = MAX_SHOWN
+
+
+_REPR = _Repr()
+
+
+def shown(value: object, limit: int = MAX_SHOWN, *, quoted: bool = True) -> str:
+    """Return a value for a message: a shape, chunks, a name, a list of names, an array.
+
+    Parameters
+    ----------
+    value
+        Anything; of a long sequence the first members are shown.
+    limit
+        Characters at most.
+    quoted
+        False shows text as it is, without quotes.
+    """
+    is_text = isinstance(value, str) and not quoted
+    return _without_middle(str(value) if is_text else _REPR.repr(value), limit)
+
+
+def _without_middle(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    n_head = 3 * limit // 5
+    return f"{text[:n_head]} ... {text[n_head + 5 - limit :]}"
 
 
 class StreamH5Error(Exception):
@@ -78,7 +124,8 @@ class StreamH5Error(Exception):
     Parameters
     ----------
     message
-        Object, numbers and what to do, in one sentence or two.
+        Object, numbers and what to do, in one sentence or two. Values of any length go through `shown`; a
+        message that is longer than `MAX_MESSAGE` all the same loses its middle.
     **facts
         The same numbers for programs, kept in ``facts``.
     """
@@ -86,7 +133,7 @@ class StreamH5Error(Exception):
     facts: dict[str, object]
 
     def __init__(self, message: str, **facts: object) -> None:
-        super().__init__(message)
+        super().__init__(_without_middle(message, MAX_MESSAGE))
         self.facts = facts
 
 

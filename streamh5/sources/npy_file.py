@@ -10,11 +10,12 @@ import dask.base
 import numpy as np
 
 from streamh5.dataset_plan import check_new_path
-from streamh5.errors import FilterError, SourceError
+from streamh5.errors import FilterError
 from streamh5.sources.array_target import SourceArray, encoded
 from streamh5.sources.conversion import Conversion
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Write
+from streamh5.sources.foreign_errors import foreign_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,10 +62,8 @@ def from_npy(
     """
     if request.copy:
         raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")
-    try:
+    with foreign_errors(f"{source}: numpy cannot map it", source=str(source)):
         array = np.load(source, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{source}: numpy cannot map it: {error}", source=str(source)) from error
     name = check_new_path(name)
     request.check_arrays({name: array.shape})
     dtype = np.dtype("U") if array.dtype.kind == "U" else array.dtype

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from streamh5.errors import SourceError
+from streamh5.sources.foreign_errors import foreign_errors
 from streamh5.sources.zarr_codecs import crc32c
 
 if TYPE_CHECKING:
@@ -138,23 +139,28 @@ class _Files:
         return [self._read(key) for key in keys]
 
     def _read(self, key: str) -> Buffer | None:
-        try:
-            with open(f"{self.folder}/{key}", "rb", buffering=0) as file:
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
+        with foreign_errors(f"{self.folder}: the chunk {key} cannot be read", key=key):
+            try:
+                with open(f"{self.folder}/{key}", "rb", buffering=0) as file:
+                    return file.read()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
 
     def parts(self, key: str, ranges: Sequence[Range]) -> Sequence[Buffer | None]:
-        try:
-            file = open(f"{self.folder}/{key}", "rb", buffering=0)  # noqa: SIM115 - closed below
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return [None] * len(ranges)
-        with file:
-            end = os.fstat(file.fileno()).st_size
-            return [
-                os.pread(file.fileno(), nbytes, start if start >= 0 else max(0, end + start))
-                for start, nbytes in ranges
-            ]
+        with foreign_errors(f"{self.folder}: the shard {key} cannot be read", key=key):
+            try:
+                file = open(f"{self.folder}/{key}", "rb", buffering=0)  # noqa: SIM115 - closed below
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return [None] * len(ranges)
+            with file:
+                return [_part(file.fileno(), *one) for one in ranges]
+
+
+def _part(file: int, start: int, nbytes: int) -> bytes:
+    """Read a range of a file; what a damaged index places behind its end is empty."""
+    end = os.fstat(file).st_size
+    first = min(start, end) if start >= 0 else max(0, end + start)
+    return os.pread(file, min(nbytes, end - first), first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,8 @@ class _StoreValues:
         from zarr.core.sync import sync
 
         async def get(key: str, byte_range: Any) -> Any:
-            return await self.store.get(key, buffer_prototype, byte_range)
+            with foreign_errors(f"{self.store}: the chunk {key} cannot be read", key=key):
+                return await self.store.get(key, buffer_prototype, byte_range)
 
         found = sync(concurrent_map(requests, get, zarr.config.get("async.concurrency")))
         return [None if value is None else value.as_numpy_array() for value in found]

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamh5.errors import FilterError
 from streamh5.sources.array_target import ArrayTarget, SourceArray, StoredAs, copied, encoded
+from streamh5.sources.foreign_errors import foreign_errors
 from streamh5.sources.zarr_chunks import chunk_reader
 from streamh5.sources.zarr_codecs import NotCopiable, stored_layout
 
@@ -57,6 +58,11 @@ def plan_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -> Arr
     SpecError, DatatypeError, LimitError
         See `plan_dataset`.
     """
+    with foreign_errors(f"{one.path}: the metadata of the zarr array cannot be used", path=one.path):
+        return _plan(one, request, netcdf=netcdf)
+
+
+def _plan(one: ZarrArray, request: Request, *, netcdf: bool) -> ArrayTarget:
     source = _source(one, netcdf=netcdf)
     try:
         stored = _stored_as(one, source.dtype, request, netcdf=netcdf)

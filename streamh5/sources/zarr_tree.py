@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import struct
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dask.base
 import numpy as np
 
-from streamh5.errors import MissingCodecError, SourceError, SourceMissingError
+from streamh5.errors import MissingCodecError, SourceError, SourceMissingError, shown
 from streamh5.plan.object_path import join_path, split_path
+from streamh5.sources.foreign_errors import describe, foreign_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +60,40 @@ class ZarrArray:
         return str(dask.base.tokenize(str(self.array.store_path), json.dumps(self.metadata, default=str)))
 
     def read(self, region: tuple[slice, ...]) -> Any:
-        """Return the values of a region."""
-        return np.asarray(self.array[region])
+        """Return the values of a region.
+
+        Raises
+        ------
+        SourceError
+            A chunk cannot be read or decoded; the message names it.
+        """
+        try:
+            return np.asarray(self.array[region])
+        except Exception as error:
+            coords = self._culprit(region)
+            where = f"chunk {coords}" if coords is not None else f"the region {shown(region)}"
+            raise SourceError(
+                f"{self.path}: {where} of the zarr array cannot be decoded: {describe(error)}",
+                path=self.path,
+                coords=coords,
+            ) from error
+
+    def _culprit(self, region: tuple[slice, ...]) -> tuple[int, ...] | None:
+        """Return the first chunk of a region that cannot be read by itself."""
+        array = self.array
+        if array.metadata.zarr_format == 3 and array.metadata.chunk_grid.to_dict()["name"] != "regular":
+            return None
+        unit = array.shards or array.chunks
+        if 0 in unit:
+            return None
+        ranges = [range(one.start // n, -(-one.stop // n)) for one, n in zip(region, unit, strict=True)]
+        for coords in itertools.product(*ranges):
+            part = tuple(slice(i * n, (i + 1) * n) for i, n in zip(coords, unit, strict=True))
+            try:
+                array[part]
+            except Exception:  # noqa: BLE001 - what it raises is known already
+                return coords
+        return None
 
     def mask_value(self) -> Any:
         """Return what xarray takes for ``_FillValue``: zarr's fill value in zarr 2, an attribute in zarr 3."""
@@ -98,18 +132,33 @@ def read_tree(source: Any, path: str | None) -> ZarrTree:
     """
     node = _open(source)
     name = str(node.store_path)
-    if not hasattr(node, "members"):
-        return ZarrTree(name, (_array(path or "/data", node),), {}, True)
-    names = split_path(path or "/")
-    groups: dict[str, dict[str, Any]] = {join_path(names): dict(node.attrs.asdict())}
-    arrays = []
-    for member_path, member in sorted(node.members(max_depth=None), key=lambda pair: pair[0]):
-        full = join_path((*names, *split_path(member_path)))
-        if hasattr(member, "members"):
-            groups[full] = dict(member.attrs.asdict())
-        else:
-            arrays.append(_array(full, member))
-    return ZarrTree(name, tuple(arrays), groups, False)
+    with foreign_errors(f"{name}: the zarr store cannot be listed", source=name):
+        if not hasattr(node, "members"):
+            return ZarrTree(name, (_array(path or "/data", node),), {}, True)
+        root = split_path(path or "/")
+        groups: dict[str, dict[str, Any]] = {}
+        arrays = []
+        waiting = [(root, node)]
+        while waiting:  # no recursion: groups may be nested hundreds deep
+            names, node = waiting.pop()
+            if hasattr(node, "members"):
+                groups[join_path(names)] = dict(node.attrs.asdict())
+                waiting += [((*names, _member_name(key, node)), member) for key, member in node.members()]
+            else:
+                arrays.append(_array(join_path(names), node))
+    arrays.sort(key=lambda one: one.path)
+    return ZarrTree(name, tuple(arrays), dict(sorted(groups.items())), False)
+
+
+def _member_name(key: str, group: Any) -> str:
+    """Return the name of a member, which a store that names its keys wrongly leaves empty."""
+    if key in ("", ".", "..") or "/" in key:
+        raise SourceError(
+            f"{shown(str(group.store_path), quoted=False)}: a member of the group has the name {shown(key)}; "
+            "keys of a zarr store are relative paths",
+            name=key,
+        )
+    return key
 
 
 def _open(source: Any) -> Any:
@@ -133,9 +182,9 @@ def _open(source: Any) -> Any:
         return zarr.open(source, mode="r")
     except ImportError as error:  # fsspec imports what a protocol needs when it is used
         raise MissingCodecError(f"{source}: {error}", package=error.name or "fsspec") from error
-    except (FileNotFoundError, ValueError, KeyError, TypeError, OSError) as error:
+    except Exception as error:
         raise SourceError(
-            f"{source}: no zarr array or group can be opened there: {error}", source=str(source)
+            f"{source}: no zarr array or group can be opened there: {describe(error)}", source=str(source)
         ) from error
 
 
@@ -144,9 +193,20 @@ def _zip_store(path: str) -> Any:
 
     from zarr.storage import ZipStore
 
-    if not zipfile.is_zipfile(path):
-        raise SourceError(f"{path} is neither a directory nor a zip file of a zarr store", source=path)
-    return ZipStore(path, mode="r")
+    with foreign_errors(f"{path} cannot be read as a zip file of a zarr store", source=path):
+        if not zipfile.is_zipfile(path):
+            raise SourceError(f"{path} is neither a directory nor a zip file of a zarr store", source=path)
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+        for name in names:
+            if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.rstrip("/").split("/")):
+                raise SourceError(
+                    f"{path}: the zip file has an entry {shown(name)}; keys of a zarr store are relative paths: "
+                    "pack it again from within its folder",
+                    source=path,
+                    name=name,
+                )
+        return ZipStore(path, mode="r")
 
 
 def _array(path: str, array: Any) -> ZarrArray:
@@ -165,11 +225,13 @@ def _array(path: str, array: Any) -> ZarrArray:
 
 def _decoded_fill(value: Any, dtype: np.dtype[Any]) -> Any:
     """Decode ``_FillValue`` as xarray stores it in JSON (``FillValueCoder`` of xarray.backends.zarr)."""
-    if dtype.kind == "f" and isinstance(value, str):
-        return struct.unpack("<d", base64.standard_b64decode(value))[0]
-    if dtype.kind == "S" and isinstance(value, str):
-        return base64.standard_b64decode(value)
-    return value
+    if dtype.kind not in "fS" or not isinstance(value, str):
+        return value
+    try:
+        data = base64.standard_b64decode(value)
+        return data if dtype.kind == "S" else struct.unpack("<d", data)[0]
+    except (ValueError, struct.error):
+        return value  # another writer's form: it stays an attribute
 
 
 def json_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
