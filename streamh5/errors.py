@@ -41,6 +41,10 @@ a note that says which chunk was being written.
 from __future__ import annotations
 
 import reprlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "AttributeValueError",
@@ -72,7 +76,6 @@ __all__ = [
     "StreamH5Error",
     "UnknownChunksError",
     "UnreadableError",
-    "shown",
 ]
 
 MAX_MESSAGE = 300
@@ -80,6 +83,10 @@ MAX_MESSAGE = 300
 
 MAX_SHOWN = 100
 """Characters of one value within a message."""
+
+
+MAX_NAMES = 10
+"""Names of a list within a message."""
 
 
 class _Repr(reprlib.Repr):
@@ -109,6 +116,16 @@ def shown(value: object, limit: int = MAX_SHOWN, *, quoted: bool = True) -> str:
     """
     is_text = isinstance(value, str) and not quoted
     return _without_middle(str(value) if is_text else _REPR.repr(value), limit)
+
+
+def listed(names: Iterable[object], *, limit: int = MAX_SHOWN) -> str:
+    """Return names for a message, separated by commas: as many as fit, and how many more there are."""
+    everything = list(names)
+    texts = [shown(name, quoted=False) for name in everything[:MAX_NAMES]]
+    while len(texts) > 1 and len(", ".join(texts)) > limit:
+        texts.pop()
+    n_more = len(everything) - len(texts)
+    return ", ".join(texts) + (f" and {n_more:,} more" if n_more else "")
 
 
 def _without_middle(text: str, limit: int) -> str:

@@ -9,7 +9,7 @@ import dask.array as da
 from dask.delayed import Delayed
 
 from streamh5.dataset_plan import check_new_path, plan_dataset
-from streamh5.errors import DatatypeError, PathError, SourceError, SpecError
+from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import wants_shuffle
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
@@ -206,7 +206,7 @@ def _check_request(
     unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
     if unknown:
         raise SpecError(
-            f"unknown keywords {', '.join(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
+            f"unknown keywords {listed(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
             f"{', '.join(sorted(COMPUTE_KEYWORDS))}",
             unknown=sorted(unknown),
         )
@@ -260,7 +260,7 @@ def _arguments(
             )
     if by_name:
         raise SpecError(
-            f"attrs names {', '.join(map(repr, by_name))}, which is no array of this call; "
+            f"attrs names {listed(map(repr, by_name))}, which is no array of this call; "
             "with a dictionary of arrays, attrs is a dictionary of dictionaries with the same names",
             names=list(by_name),
         )

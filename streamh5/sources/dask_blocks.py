@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask.system import CPU_COUNT
 
-from streamh5.errors import SpecError, UnknownChunksError
+from streamh5.errors import SpecError, UnknownChunksError, shown
 from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks
 from streamh5.plan.realign import Blocks, aligned_blocks, default_chunks, realign_factor
@@ -60,7 +60,8 @@ def block_layout(
     """
     if any(math.isnan(extent) for extents in array.chunks for extent in extents):
         raise UnknownChunksError(
-            f"{path}: the array has chunks of unknown size {array.chunks}; call array.compute_chunk_sizes() first",
+            f"{path}: the array has chunks of unknown size {shown(array.chunks)}; call "
+            "array.compute_chunk_sizes() first",
             path=path,
         )
     if chunks is None or chunks is True:
@@ -81,8 +82,8 @@ def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
     factor = realign_factor(array.chunks, blocks)
     if factor > COSTLY_REALIGN:
         warnings.warn(
-            f"{path}: the blocks {array.chunks} do not match the chunks, and one realigned block draws on {factor} "
-            "of them at a time; choose chunks that divide the blocks to save memory and time",
+            f"{path}: the blocks {shown(array.chunks)} do not match the chunks, and one realigned block draws on "
+            f"{factor} of them at a time; choose chunks that divide the blocks to save memory and time",
             RealignWarning,
             stacklevel=3,
         )

@@ -29,7 +29,7 @@ from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from streamh5.errors import BlockError, SchedulerError, StateError
+from streamh5.errors import BlockError, SchedulerError, StateError, listed
 from streamh5.file import File
 from streamh5.plan.chunk_table import RECORD
 from streamh5.progress import Progress
@@ -143,7 +143,7 @@ class Write:
         except BaseException as error:
             self.abort()
             if isinstance(error, Exception):
-                names = ", ".join(target.spec.path for target in self._targets)
+                names = listed(target.spec.path for target in self._targets)
                 error.add_note(f"while writing {names or 'data'} to {self._name}")
                 if self._options["resume"]:
                     error.add_note("what is written is kept: call again with resume=True to go on")

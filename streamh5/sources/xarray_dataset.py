@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
-from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
+from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError, listed
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.destination_path import check_destination, destination_exists, is_path, real_path
@@ -194,7 +194,7 @@ def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str
     unknown = sorted(compute_kwargs.keys() - COMPUTE_KEYWORDS)
     if unknown:
         raise SpecError(
-            f"to_netcdf takes no keyword {', '.join(unknown)}; dask takes {', '.join(sorted(COMPUTE_KEYWORDS))}",
+            f"to_netcdf takes no keyword {listed(unknown)}; dask takes {', '.join(sorted(COMPUTE_KEYWORDS))}",
             keywords=unknown,
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
-from streamh5.errors import SourceError, SpecError
+from streamh5.errors import SourceError, SpecError, listed
 from streamh5.plan.chunk_shape import auto_chunks
 from streamh5.plan.object_path import join_path, split_path
 
@@ -207,7 +207,7 @@ def _tree_nodes(
         unknown = [str(path) for path in given if path not in paths]
         if unknown:
             raise SpecError(
-                f"unexpected {what} group {', '.join(unknown)}; the DataTree has {', '.join(paths)}",
+                f"unexpected {what} group {listed(unknown)}; the DataTree has {listed(paths)}",
                 groups=unknown,
             )
     start = len(split_path(tree.path))
@@ -225,8 +225,8 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
     unknown = [name for name in encoding if name not in dataset.variables]
     if unknown:
         raise SpecError(
-            f"encoding names {', '.join(map(repr, unknown))}, which is no variable of {path}; it has "
-            f"{', '.join(map(repr, dataset.variables))}",
+            f"encoding names {listed(map(repr, unknown))}, which is no variable of {path}; it has "
+            f"{listed(map(repr, dataset.variables))}",
             names=unknown,
         )
     for name, given in encoding.items():
@@ -242,8 +242,8 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
     if missing:
         origin = "unlimited_dims-kwarg" if is_asked else "dataset.encoding"
         message = (
-            f"Unlimited dimension(s) {', '.join(sorted(map(repr, missing)))} declared in {origin!r}, which {path} has "
-            f"not; it has {', '.join(map(repr, dataset.dims))}"
+            f"Unlimited dimension(s) {listed(sorted(map(repr, missing)))} declared in {origin!r}, which {path} has "
+            f"not; it has {listed(map(repr, dataset.dims))}"
         )
         if is_asked:
             raise SpecError(message, names=missing)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import AttributeValueError, DatatypeError, SpecError
+from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sources.netcdf4 import NetcdfGroup, NetcdfVariable, check_members, define_dimensions
 from streamh5.sources.netcdf4_attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
@@ -102,7 +102,7 @@ def _dims_of(
                 f"{one.path}: not all of its dimensions {shape} have names; netCDF needs one for each",
                 path=one.path,
             )
-        notes.append(f"{one.path}: not all of its dimensions have names; they are called {', '.join(dims)}")
+        notes.append(f"{one.path}: not all of its dimensions have names; they are called {listed(dims)}")
     return (*dims, f"string{one.array.dtype.itemsize}") if are_characters(one.array.dtype) else dims
 
 
@@ -132,7 +132,7 @@ def _variable(
         spec = _fill_attribute(one, fill)
         if spec is None:
             notes.append(
-                f"{one.path}: its _FillValue {fill!r:.80} is no value of dtype {dtype}; it stays an attribute"
+                f"{one.path}: its _FillValue {shown(fill)} is no value of dtype {dtype}; it stays an attribute"
             )
             attributes.setdefault("_FillValue", fill)
         else:
