@@ -16,6 +16,7 @@ from streamh5.errors import (
     PathError,
     ShapeError,
     SpecError,
+    shown,
 )
 from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.format.datatype import encode_datatype, sizeof_element
@@ -97,7 +98,7 @@ def plan_dataset(
     bounds = _check_maxshape(maxshape, extents, path)
     if alloc_time not in (None, "incr", "early"):
         raise SpecError(
-            f"{path}: alloc_time must be 'incr' or 'early', not {alloc_time!r}", alloc_time=alloc_time
+            f"{path}: alloc_time must be 'incr' or 'early', not {shown(alloc_time)}", alloc_time=alloc_time
         )
     spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
     spec = replace(spec, datatype=datatype, type_path=type_path)
@@ -196,7 +197,7 @@ def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool, small_data:
         )
     if not spec.shape and not is_open:
         raise ChunkShapeError(
-            f"{spec.path} is a scalar, which has no chunks; leave chunks={chunks!r} out", chunks=chunks
+            f"{spec.path} is a scalar, which has no chunks; leave chunks={shown(chunks)} out", chunks=chunks
         )
     if chunks is False and spec.shape and not can_be_whole:
         raise ChunkShapeError(
@@ -290,7 +291,7 @@ def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
     try:
         element: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
-        raise DatatypeError(f"{path}: {dtype!r} is not a dtype: {error}", path=path) from error
+        raise DatatypeError(f"{path}: {shown(dtype)} is not a dtype: {error}", path=path) from error
     if element.kind == "U":
         element = np.dtype("O", metadata={"vlen": str})
     try:
@@ -316,7 +317,7 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     """
     if hasattr(data, "__dask_graph__"):
         raise SpecError(
-            f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {path!r}, x)"
+            f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {shown(path)}, x)"
         )
     element = None if dtype is None else as_dtype(dtype, path)
     if np.ma.isMaskedArray(data):  # stays one: what is masked must not become data unnoticed
@@ -344,7 +345,7 @@ def check_new_path(path: str) -> str:
     """
     names = split_path(path)
     if not names:
-        raise PathError(f"{path!r} is the root group; name a dataset in it, for example '/x'", path=path)
+        raise PathError(f"{shown(path)} is the root group; name a dataset in it, for example '/x'", path=path)
     return join_path(names)
 
 

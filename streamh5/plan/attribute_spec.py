@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import AttributeValueError, DatatypeError, LimitError
+from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
@@ -130,13 +130,15 @@ def attribute_spec(
             spec = replace(spec, datatype=_replaced(spec, datatype))
     except UnicodeEncodeError as error:
         raise AttributeValueError(
-            f"attribute {name!r} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
+            f"attribute {shown(name)} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
         ) from error
     except DatatypeError as error:
-        raise AttributeValueError(f"attribute {name!r} of {path}: {error}", path=path, name=name) from error
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path}: {error}", path=path, name=name
+        ) from error
     if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
         raise LimitError(
-            f"attribute {name!r} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
+            f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
             f"{MAX_DENSE_ATTRIBUTE_NBYTES:,}: store it as a dataset",
             path=path,
             name=name,

@@ -6,7 +6,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import ChunkShapeError, LimitError, ShapeError
+from streamh5.errors import ChunkShapeError, LimitError, ShapeError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _sequence(shape: Any, path: str) -> Sequence[Any]:
         return tuple(shape)
     except TypeError:
         raise ShapeError(
-            f"{path}: shape must be an int or a tuple of ints, not {shape!r}", shape=shape
+            f"{path}: shape must be an int or a tuple of ints, not {shown(shape)}", shape=shape
         ) from None
 
 
@@ -118,7 +118,7 @@ def check_chunks(
         )
     except TypeError:
         raise ChunkShapeError(
-            f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {chunks!r}",
+            f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {shown(chunks)}",
             chunks=chunks,
         ) from None
     facts: dict[str, Any] = {"chunks": extents, "shape": shape}

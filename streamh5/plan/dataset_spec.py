@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FillValueError
+from streamh5.errors import FillValueError, shown
 from streamh5.format.cast import cast_elements
 from streamh5.format.datatype import sizeof_element
 from streamh5.format.elements import encode_elements, needs_global_heap
@@ -142,7 +142,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     facts = {"fillvalue": fillvalue, "dtype": dtype}
     if isinstance(fillvalue, str) and dtype.kind == "S":
         fillvalue = fillvalue.encode()
-    hint = f"{path}: fill value {fillvalue!r} cannot be held by dtype {dtype}"
+    hint = f"{path}: fill value {shown(fillvalue)} cannot be held by dtype {dtype}"
     try:
         given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)
         if given.ndim != 0:
@@ -163,7 +163,9 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             raise
         raise FillValueError(f"{hint}: {error}", **facts) from error
     if not exact:
-        raise FillValueError(f"{hint} (it would become {value[()]!r}); give a value of that dtype", **facts)
+        raise FillValueError(
+            f"{hint} (it would become {shown(value[()])}); give a value of that dtype", **facts
+        )
     return value
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from streamh5.errors import SpecError
+from streamh5.errors import SpecError, shown
 from streamh5.format import datatype_class
 from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT
 from streamh5.plan.object_path import join_path, split_path
@@ -96,7 +96,7 @@ class RegionReference:
         )
         if not boxes or not boxes[0] or len({len(box) for box in boxes}) > 1:
             raise SpecError(
-                f"the region {self.region!r} of {self.path} has no boxes, or some of different rank"
+                f"the region {shown(self.region)} of {self.path} has no boxes, or some of different rank"
             )
         return boxes
 
@@ -112,8 +112,8 @@ class RegionReference:
             is_good = False
         if not is_good:
             raise SpecError(
-                f"{key!r} in the region of {self.path} must be an int or a slice with a start and a later stop from 0 "
-                "to 4,294,967,295, without step",
+                f"{shown(key)} in the region of {self.path} must be an int or a slice with a start and a later stop "
+                "from 0 to 4,294,967,295, without step",
                 path=self.path,
                 region=self.region,
             )

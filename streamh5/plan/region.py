@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, shown
 
 __all__ = ["parse_region"]
 
@@ -32,36 +32,38 @@ def parse_region(
     keys = list(region) if isinstance(region, tuple) else [region]
     n_given = sum(key is not Ellipsis for key in keys)
     if n_given > len(shape) or len(keys) - n_given > 1:
-        raise BlockError(f"{path}: region {region!r} has too many indices for {len(shape)} dimensions")
+        raise BlockError(f"{path}: region {shown(region)} has too many indices for {len(shape)} dimensions")
     at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
     keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
-    ranges = [
-        _range(key, n, f"{path}: index {key!r} of dimension {axis}")
-        for axis, (key, n) in enumerate(zip(keys, shape, strict=True))
-    ]
+    ranges = [_range(key, n, path, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
     origin = tuple(start for start, _ in ranges)
     extents = tuple(stop - start for start, stop in ranges)
     return origin, extents, tuple(n for n, key in zip(extents, keys, strict=True) if isinstance(key, slice))
 
 
-def _range(key: Any, extent: int | None, where: str) -> tuple[int, int]:
+def _range(index: Any, extent: int | None, path: str, axis: int) -> tuple[int, int]:
+    key = index
+
+    def error(problem: str) -> BlockError:
+        return BlockError(f"{path}: index {shown(index)} of dimension {axis} {problem}")
+
     if not isinstance(key, slice):
         try:
             key = operator.index(key)
         except TypeError:
-            raise BlockError(f"{where} is neither a slice nor an int; write ranges of whole chunks") from None
+            raise error("is neither a slice nor an int; write ranges of whole chunks") from None
         key = slice(key, key + 1 if key != -1 else None)
     if key.step not in (None, 1):
-        raise BlockError(f"{where} has a step; write ranges of whole chunks")
+        raise error("has a step; write ranges of whole chunks")
     try:
         start: int = 0 if key.start is None else operator.index(key.start)
         stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
     except TypeError:
-        raise BlockError(f"{where} has a bound that is no int") from None
+        raise error("has a bound that is no int") from None
     if extent is None and (start < 0 or stop < 0):
-        raise BlockError(f"{where}: the length is not known yet; give a start and a stop from 0 on")
+        raise error("is relative to the end, which is not known yet; give a start and a stop from 0 on")
     if extent is not None:
         start, stop = (i + extent if i < 0 else i for i in (start, stop))
     if not 0 <= start <= stop or (extent is not None and stop > extent):
-        raise BlockError(f"{where} leaves the dimension of {extent} elements")
+        raise error(f"leaves the dimension of {extent} elements")
     return start, stop

@@ -28,7 +28,7 @@ def store(folder: Path, kind: str) -> Path:
     """Write a group of two arrays; a zip file of it."""
     where = folder / "s.zarr"
     root = zarr.create_group(where, zarr_format=2 if kind == "v2" else 3, attributes={"title": "x"})
-    shards = {"shards": (20, 20)} if kind == "sharded" else {}
+    shards: dict[str, Any] = {"shards": (20, 20)} if kind == "sharded" else {}
     for name in ("a", "deep/b"):
         array = root.create_array(name, shape=(40, 30), chunks=(10, 10), dtype="f4", **shards)
         array[...] = np.arange(1200, dtype="f4").reshape(40, 30)
