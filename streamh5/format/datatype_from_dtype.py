@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -102,6 +103,8 @@ def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
     DatatypeError
         The dtype, or a member of it, has no HDF5 datatype.
     """
+    if dtype.metadata is None and dtype.names is None and dtype.subdtype is None:
+        return _without_marks(dtype, path)
     marked = _from_metadata(dtype, path)
     if marked is not None:
         return marked
@@ -112,6 +115,11 @@ def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
         return Array(datatype_from_dtype(base, f"{path}[{', '.join(map(str, shape))}]"), shape)
     if dtype.names is not None:
         return _compound(dtype, path)
+    return _atomic(dtype, path)
+
+
+@lru_cache(maxsize=256)  # asked for many times a dataset; dtypes that differ in their metadata only are equal
+def _without_marks(dtype: np.dtype[Any], path: str) -> DatatypeClass:
     if dtype.name == "bfloat16":
         return _BFLOAT16
     if dtype.itemsize == 0:
