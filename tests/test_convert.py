@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,9 @@ def h5diff(one: Path, other: Path) -> str:
     differences = [
         line for line in done.stdout.splitlines() if "differences found" in line and line[0] != "0"
     ]
-    return "\n".join([*differences, done.stderr])
+    only_in_one = re.findall(r"^ +x +/.*$", done.stdout, re.MULTILINE)
+    failure = f"exit status {done.returncode}" if done.returncode not in (0, 1) else ""
+    return "\n".join([*differences, *only_in_one, done.stderr, failure]).strip()
 
 
 def test_hdf5_file_comes_over_without_a_difference(tmp_path: Path, hdf5_tools: None) -> None:
@@ -152,21 +155,25 @@ def test_damaged_chunk_that_is_verified_is_an_error_with_its_path(tmp_path: Path
     assert traces(tmp_path) == ["in.h5"]
 
 
-def test_what_cannot_be_carried_over_is_an_error_or_left_out_with_a_note(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "in.h5", "w") as file:
-        file["type"] = np.dtype("f4")
-        file["x"] = np.arange(3)
-        kind = h5py.h5t.NATIVE_B8.copy()
-        space = h5py.h5s.create_simple((2,))
-        h5py.h5a.create(file["x"].id, b"reference", h5py.h5t.STD_REF_OBJ, space)
-        h5py.h5d.create(file.id, b"bits", kind, space)
-    with pytest.raises(SourceError, match=r"/type is a named datatype.*--skip-unsupported"):
+def test_object_that_cannot_be_read_is_an_error_or_left_out_with_a_note(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w", libver="latest") as file:
+        file["bad"], file["x"] = np.arange(5), np.arange(3)
+        file["x"].attrs["reference"] = file["bad"].ref
+        address = file.id.links.get_info(b"bad").u
+    with open(tmp_path / "in.h5", "r+b") as raw:
+        raw.seek(address)
+        raw.write(b"XXXX")
+    with pytest.raises(SourceError, match=r"^/bad cannot be read: .*--skip-unsupported") as caught:
         convert(tmp_path / "in.h5", tmp_path / "out.h5")
+    assert isinstance(caught.value.__cause__, KeyError | OSError | RuntimeError | ValueError)
     done = convert(tmp_path / "in.h5", tmp_path / "out.h5", skip_unsupported=True)
-    assert "/type is a named datatype" in done.notes[0]
+    assert len(done.notes) == 2
+    assert done.notes[0].startswith("/bad cannot be read")
+    assert "1 references lead to objects that are not there" in done.notes[1]
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["x"][...].tolist() == [0, 1, 2]
-        assert "type" not in file
+        assert list(file) == ["x"]
+        assert not file["x"].attrs["reference"]
 
 
 @settings(max_examples=25)

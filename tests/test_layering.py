@@ -104,7 +104,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "sources": frozenset(
         {"errors", "paths", "progress", "memory_size", "format", "filters", "pipeline", "plan", "reader"}
         | {"sinks", "summary", "dataset_plan", "existing_file", "session", "attributes", "dataset"}
-        | {"group", "file"}
+        | {"destination", "group", "file"}
     ),
     "convert": frozenset({"errors", "paths", "child_process", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,

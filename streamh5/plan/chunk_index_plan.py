@@ -84,10 +84,12 @@ def sizeof_data(dataset: DatasetNode) -> int:
 
 
 def max_sizeof_data(dataset: DatasetNode) -> int:
-    """Most bytes that `sizeof_data` may come to: those of an index if every chunk were written."""
-    spec = dataset.spec
-    if spec.chunks is None:
-        return 0 if spec.is_compact else spec.value_nbytes
+    """Most bytes that `sizeof_data` may come to: those of an index if every chunk were written.
+
+    Contiguous data that there is none of yet counts nothing: it may never come.
+    """
+    if dataset.spec.chunks is None:
+        return sizeof_data(dataset)
     return index_plan(dataset).max_nbytes
 
 

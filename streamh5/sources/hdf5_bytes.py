@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
 from streamh5.format.object_header import MessageType
+from streamh5.reader.annotation import decode_comment
 from streamh5.reader.data_layout import decode_data_layout
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
+from streamh5.reader.fill_value import decode_fill_value
 from streamh5.reader.global_heap import decode_global_heap_collection
 from streamh5.reader.object_header import read_object_header
+from streamh5.reader.superblock import read_superblock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.format.fill_value import FillValue
+    from streamh5.reader.fields import Encoding
 
 __all__ = ["SourceBytes"]
 
@@ -21,7 +31,9 @@ _MAX_COLLECTIONS = 64
 """Collections of the global heap that are kept."""
 
 _SHARED = 0x02
-_SIZEOF_COLLECTION_HEADER = 16
+_COMMENT = 0x0D
+_SIZEOF_SIGNATURE = 8
+"""Signature, version and reserved bytes of a collection."""
 
 
 class SourceBytes:
@@ -31,31 +43,59 @@ class SourceBytes:
     ----------
     filename
         Its name.
-    base
-        Bytes of its user block: addresses count from there.
+
+    Raises
+    ------
+    FormatError
+        There is no superblock, or it is damaged.
     """
 
-    def __init__(self, filename: str, base: int) -> None:
+    def __init__(self, filename: str) -> None:
         self.file = FileBytes(os.fspath(filename))
-        self.base = base
         self._collections: OrderedDict[int, dict[int, bytes]] = OrderedDict()
+        try:
+            superblock = read_superblock(self.file)
+            self.file.limit(superblock.end_of_file)
+        except BaseException:
+            self.file.close()
+            raise
 
-    def messages(self, address: int) -> dict[int, bytes]:
-        """Bodies of the messages of an object header by their types, but for shared ones.
+    def _message(self, address: int, type_id: int, decode: Callable[[bytes, Encoding], Any]) -> Any:
+        """Decode a message of the object header at `address`; None where it has none, or a shared one.
 
         Raises
         ------
         FormatError
-            A header that is damaged, or that is not read here.
+            It is damaged, or not what streamh5 reads.
         """
-        if self.base:
-            raise FormatError("headers behind a user block are left to the HDF5 library")
         header = read_object_header(self.file, FileMap(self.file.nbytes), "", address)
-        return {
-            one.message.type_id: one.message.body
-            for one in header.messages
-            if not one.message.flags & _SHARED
-        }
+        encoding = replace(self.file.encoding, padded=header.version == 1)
+        for one in header.messages:
+            if one.message.type_id == type_id and not one.message.flags & _SHARED:
+                return decode(one.message.body, encoding)
+        return None
+
+    def fill_value(self, address: int) -> FillValue | None:
+        """Fill value of the dataset whose header is at `address`; None without one, or with an old one only.
+
+        Raises
+        ------
+        FormatError
+            It is damaged.
+        """
+        found: FillValue | None = self._message(address, MessageType.FILL_VALUE, decode_fill_value)
+        return found
+
+    def comment(self, address: int) -> str | None:
+        """Comment of the object whose header is at `address`.
+
+        Raises
+        ------
+        FormatError
+            It is damaged.
+        """
+        found: str | None = self._message(address, _COMMENT, decode_comment)
+        return found
 
     def chunked_layout(self, address: int) -> ChunkedLayout | ChunkedLayoutV3:
         """Layout of the chunked dataset whose header is at `address`.
@@ -63,9 +103,9 @@ class SourceBytes:
         Raises
         ------
         FormatError
-            See `messages`; or it is not chunked.
+            It is damaged, or not chunked.
         """
-        layout = decode_data_layout(self.messages(address).get(MessageType.DATA_LAYOUT, b""))
+        layout = self._message(address, MessageType.DATA_LAYOUT, decode_data_layout)
         if not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)):
             raise FormatError("the dataset has no chunks")
         return layout
@@ -81,9 +121,10 @@ class SourceBytes:
         objects = self._collections.get(address)
         if objects is None:
             structure = "global heap collection"
-            head = self.file.read(self.base + address, _SIZEOF_COLLECTION_HEADER, structure)
-            nbytes = int.from_bytes(head[8:], "little")
-            objects = decode_global_heap_collection(self.file.read(self.base + address, nbytes, structure))
+            encoding = self.file.encoding
+            head = self.file.read(address, _SIZEOF_SIGNATURE + encoding.sizeof_length, structure)
+            nbytes = int.from_bytes(head[_SIZEOF_SIGNATURE:], "little")
+            objects = decode_global_heap_collection(self.file.read(address, nbytes, structure), encoding)
             self._collections[address] = objects
             if len(self._collections) > _MAX_COLLECTIONS:
                 self._collections.popitem(last=False)

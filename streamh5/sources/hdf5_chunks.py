@@ -56,6 +56,8 @@ class ChunkList:
         Whether chunks that pass the shape are stored without filters (`H5Pset_chunk_opts`).
     is_certain
         False where the library may tell wrong coords.
+    has_places
+        False where it may tell wrong addresses: some versions count the user block, others do not.
     """
 
     coords: NDArray[np.intp]
@@ -64,6 +66,7 @@ class ChunkList:
     masks: NDArray[np.uint32]
     is_edge_raw: bool = False
     is_certain: bool = True
+    has_places: bool = True
 
     def take(self, rows: NDArray[Any]) -> ChunkList:
         """Return some of the rows."""
@@ -94,9 +97,7 @@ def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList
 
 def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     layout = stored.chunked_layout(dataset.address)
-    is_edge_raw = isinstance(layout, ChunkedLayout) and not layout.filter_partial_edge_chunks
-    if isinstance(layout, ChunkedLayout):
-        layout = replace(layout, filter_partial_edge_chunks=True)
+    filters_edges = not isinstance(layout, ChunkedLayout) or layout.filter_partial_edge_chunks
     frame = ChunkFrame(
         dataset.path,
         dataset.shape or (),
@@ -105,18 +106,16 @@ def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
         layout.element_nbytes,
         len(dataset.filters),
         layout.version if isinstance(layout, ChunkedLayout) else 3,
+        filters_edges,
     )
     found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame, layout)
-    is_edge_raw = is_edge_raw and bool(dataset.filters)
-    is_wrong = found.impossible
-    if is_edge_raw:
-        is_wrong = (found.addresses < 0) | (found.addresses + found.stored_nbytes > stored.file.nbytes)
-    if is_wrong.any():
-        raise FormatError(f"{int(is_wrong.sum())} chunks lie outside the file, or have sizes that cannot be")
+    if found.impossible.any():
+        n = int(found.impossible.sum())
+        raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
     coords = np.stack(np.unravel_index(found.numbers, found.grid), axis=1) if len(found) else None
     if coords is None:
         coords = np.zeros((0, len(layout.chunks)), np.intp)
-    chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, is_edge_raw)
+    chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, not filters_edges)
     return _inside(chunks, dataset)
 
 
@@ -131,7 +130,7 @@ def _from_library(dataset: SourceDataset) -> ChunkList:
     offsets = np.array([entry[0] for entry in entries], np.intp).reshape(len(entries), rank)
     table = np.array([entry[1:] for entry in entries], np.int64).reshape(len(entries), 3)
     unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
-    # H5D__earray_idx_iterate_cb gives wrong coordinates there; of a B-tree h5py says nothing different
+    # H5D__earray_idx_iterate_cb gives wrong coordinates there
     is_certain = len(unlimited) != 1 or unlimited == [0]
     chunks = ChunkList(
         offsets // np.array(dataset.chunks or (), np.intp),
@@ -139,6 +138,7 @@ def _from_library(dataset: SourceDataset) -> ChunkList:
         table[:, 1],
         table[:, 2].astype(np.uint32),
         is_certain=is_certain,
+        has_places=not dataset.base,
     )
     return _inside(chunks, dataset)
 
@@ -265,6 +265,8 @@ def stored_as(
         raise NotCopiable("its elements lie outside its chunks")
     if not dataset.is_one_file:
         raise NotCopiable("the file is not one file on disk")
+    if not chunks.has_places:
+        raise NotCopiable("the file has a user block")
     if not chunks.is_certain:
         raise NotCopiable(
             "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"

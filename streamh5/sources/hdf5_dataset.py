@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.errors import FormatError, SourceError
-from streamh5.format.object_header import MessageType
+from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
+from streamh5.plan.parts import encode_parts
+from streamh5.plan.reference import sizeof_parts
 from streamh5.sources.hdf5_attributes import tracks_attributes
 from streamh5.sources.hdf5_chunks import filter_records
 from streamh5.sources.hdf5_datatype import Plain, stored_type
@@ -55,8 +58,10 @@ class SourceDataset:
         Whether a contiguous dataset has storage.
     filters
         Records of its filters.
-    fillvalue
-        Bytes of the user's fill value; None for the default.
+    fill
+        The user's fill value, as bytes, and when it and its storage are written.
+    fill_parts
+        The fill value where it lies in the global heap; None without one.
     track_order
         Whether the creation order of attributes is tracked.
     filename, base, is_one_file
@@ -74,7 +79,8 @@ class SourceDataset:
     layout: str
     is_allocated: bool
     filters: tuple[FilterRecord, ...]
-    fillvalue: bytes | None
+    fill: FillValue
+    fill_parts: Parts | None
     track_order: bool
     filename: str
     base: int
@@ -145,7 +151,8 @@ def read_dataset(
         layout,
         is_allocated,
         filter_records(plist) if layout == "chunked" else (),
-        _fillvalue(dataset, plist, kind, address, stored),
+        _fill(dataset, plist, kind, address, stored),
+        _fill_parts(dataset, plist, kind),
         tracks_attributes(plist),
         file.filename,
         file.userblock_size,
@@ -164,27 +171,58 @@ def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
     return dtype if dtype.kind in _SHOWN_KINDS and dtype.itemsize == kind.nbytes else opaque
 
 
-def _fillvalue(
+def _fill(
     dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None
-) -> bytes | None:
-    """Bytes of the fill value in the header; what h5py makes of it where the header is not read."""
+) -> FillValue:
+    """Fill value as the header has it; as h5py has it where the header is not read.
+
+    Raises
+    ------
+    SourceError
+        A value of variable length that h5py does not read.
+    """
     from h5py import h5d
 
-    if plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
-        return None
+    found = None
     if stored is not None:
-        try:
-            body = stored.messages(address).get(MessageType.FILL_VALUE, b"")
-        except FormatError:
-            body = b""
-        if len(body) >= kind.nbytes:
-            return body[-kind.nbytes :]
-    dtype = dataset.dtype
-    value = np.zeros((), dtype)
+        with suppress(FormatError):
+            found = stored.fill_value(address)
+    is_own = plist.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
+    if found is not None and (not is_own or (found.value is not None and not kind.has_pointers)):
+        return found if is_own else replace(found, value=None)
+    times = {h5d.FILL_TIME_ALLOC: 0, h5d.FILL_TIME_NEVER: 1, h5d.FILL_TIME_IFSET: 2}
+    fill = FillValue(
+        AllocationTime(plist.get_alloc_time() or AllocationTime.LATE),
+        None,
+        WriteTime(times[plist.get_fill_time()]),
+    )
+    if not is_own or kind.has_pointers:
+        return fill
+    value = np.zeros((), dataset.dtype)
     plist.get_fill_value(value)
-    if dtype.hasobject or dtype.itemsize != kind.nbytes:
+    if value.dtype.itemsize != kind.nbytes:
         raise SourceError("a fill value that is not read")
-    return value.tobytes()
+    return replace(fill, value=value.tobytes())
+
+
+def _fill_parts(dataset: Any, plist: Any, kind: StoredType) -> Parts | None:
+    """Fill value of variable length; None without one.
+
+    Raises
+    ------
+    SourceError
+        One that h5py does not read.
+    """
+    from h5py import h5d
+
+    if not kind.has_pointers or plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return None
+    value = np.zeros((), dataset.dtype)
+    plist.get_fill_value(value)
+    parts = encode_parts(value, dataset.dtype)
+    if sizeof_parts(parts) != kind.nbytes:
+        raise SourceError("a fill value that is not read")
+    return parts
 
 
 @dataclass(slots=True)
@@ -223,7 +261,7 @@ class RegionReader:
             with self._lock:
                 self.n_skipped += 1
                 self.problem = self.problem or error
-            element = np.frombuffer(self.dataset.fillvalue or bytes(dtype.itemsize), dtype)
+            element = np.frombuffer(self.dataset.fill.value or bytes(dtype.itemsize), dtype)
             return np.broadcast_to(element[0], tuple(part.stop - part.start for part in region))
         if isinstance(kind.element, Plain):
             return memory.view(dtype)

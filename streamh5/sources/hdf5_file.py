@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import SourceError
+from streamh5.errors import FormatError, SourceError
 from streamh5.sources.conversion import Conversion
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Write
@@ -19,6 +19,7 @@ from streamh5.sources.hdf5_bytes import SourceBytes
 from streamh5.sources.hdf5_contents import read_contents
 from streamh5.sources.hdf5_errors import reading
 from streamh5.sources.hdf5_plan import FilePlan
+from streamh5.sources.user_block import UserBlockSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,8 +83,14 @@ def from_hdf5(
         plan = FilePlan(file, stored, contents, request, skips=skip_unsupported)
         _check(plan, skip_unsupported=skip_unsupported)
         targets = [one.target for one in plan.targets]
+        destination: Any = path
+        if file.userblock_size:
+            destination = UserBlockSink(
+                path, _user_block(source, file.userblock_size), overwrite=overwrite, sync=sync
+            )
+            stack.callback(destination.abort)  # nothing to do once the file is closed
         write = Write(
-            path,
+            destination,
             targets,
             plan.prepare,
             mode="w" if overwrite else "x",
@@ -102,9 +109,18 @@ def from_hdf5(
 
 
 def _stored_bytes(file: h5py.File, stack: ExitStack) -> SourceBytes | None:
+    """Return what is read past the library, where the file is one on disk."""
     if file.driver not in _ONE_FILE_DRIVERS:
         return None
-    return stack.enter_context(SourceBytes(os.fspath(file.filename), file.userblock_size))
+    try:
+        return stack.enter_context(SourceBytes(os.fspath(file.filename)))
+    except FormatError:  # it is left to the library
+        return None
+
+
+def _user_block(source: str | os.PathLike[str], nbytes: int) -> bytes:
+    with open(source, "rb") as file:
+        return file.read(nbytes)
 
 
 def _check(plan: FilePlan, *, skip_unsupported: bool) -> None:

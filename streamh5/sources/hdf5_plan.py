@@ -245,12 +245,12 @@ class FilePlan:
         is_empty = not dataset.is_allocated
         is_asked = dataset.shape and request.chunks_of(path, dataset.shape) is not None
         is_small = dataset.chunks is None and not is_asked and dataset.nbytes <= MAX_WHOLE_NBYTES
-        is_small = is_small and dataset.layout != "virtual"
+        is_small = is_small and dataset.layout != "virtual" and dataset.maxshape == dataset.shape
         if dataset.kind.has_references or is_small or (is_empty and not is_asked):
             if dataset.chunks is not None:
                 self._notes.append(f"{path} holds references: it is stored whole, without chunks")
             spec, chain = plan_dataset(
-                path, shape=dataset.shape, raw_fillvalue=dataset.fillvalue, chunks=False, **common
+                path, shape=dataset.shape, raw_fillvalue=dataset.fill.value, chunks=False, **common
             )
             whole = _Whole(Target(spec, chain, None, None), None if is_empty else reader)  # type: ignore[arg-type]
             self._wholes[path] = whole
@@ -275,7 +275,7 @@ class FilePlan:
             ),
             None if dataset.maxshape == shape else dataset.maxshape,
             datatype=EncodedDatatype(dataset.kind.message),
-            raw_fillvalue=dataset.fillvalue,
+            raw_fillvalue=dataset.fill.value,
             type_path=self._referents.type_path(dataset.kind.address),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
