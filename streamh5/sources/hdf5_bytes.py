@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3

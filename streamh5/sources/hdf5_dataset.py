@@ -171,9 +171,7 @@ def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
     return dtype if dtype.kind in _SHOWN_KINDS and dtype.itemsize == kind.nbytes else opaque
 
 
-def _fill(
-    dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None
-) -> FillValue:
+def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None) -> FillValue:
     """Fill value as the header has it; as h5py has it where the header is not read.
 
     Raises

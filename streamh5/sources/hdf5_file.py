@@ -84,11 +84,15 @@ def from_hdf5(
         _check(plan, skip_unsupported=skip_unsupported)
         targets = [one.target for one in plan.targets]
         destination: Any = path
-        if file.userblock_size:
-            destination = UserBlockSink(
-                path, _user_block(source, file.userblock_size), overwrite=overwrite, sync=sync
-            )
+        more_notes: tuple[str, ...] = ()
+        if file.userblock_size and isinstance(path, (str, bytes, os.PathLike)):
+            user_block = _user_block(source, file.userblock_size)
+            destination = UserBlockSink(os.fsdecode(path), user_block, overwrite=overwrite, sync=sync)
             stack.callback(destination.abort)  # nothing to do once the file is closed
+        elif file.userblock_size:
+            more_notes = (
+                f"the user block of {file.userblock_size:,} bytes is left out: {path!r:.80} is not a path",
+            )
         write = Write(
             destination,
             targets,
@@ -103,7 +107,7 @@ def from_hdf5(
             progress=progress,
         )
         summary = write.compute(**({} if max_memory is None else limit_workers({}, targets, max_memory)))
-        notes = plan.notes()
+        notes = plan.notes() + more_notes
     reports = tuple(one.report() for one in plan.targets)
     return Conversion(summary, reports, "netCDF-4" if plan.is_netcdf else "HDF5", notes)
 
