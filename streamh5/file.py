@@ -14,6 +14,7 @@ from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.paths import LocalPath, local_path
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session
+from streamh5.sinks.destination_path import is_path
 from streamh5.sinks.local_file import Sync
 from streamh5.sinks.working_names import snapshot_path
 
@@ -104,6 +105,10 @@ class File(Group):
         max_in_flight = read_memory_size(max_memory, "max_memory")
         self.track_order = track_order
         self.resume_key = resume_key
+        if references is not None and not is_path(path):
+            raise SpecError(
+                "references lead to a file by its path; write to a path, not to a file object or a Sink"
+            )
         self._references = ReferencesOutput(references, overwrite=mode != "x")
         self.datasets: dict[str, Dataset] = {}
         sink, recovery, existing = open_destination(path, mode, resume=resume, sync=sync, libver=libver)

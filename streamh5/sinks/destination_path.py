@@ -71,7 +71,14 @@ def real_path(path: LocalPath) -> Path:
 
 
 def destination_exists(path: LocalPath) -> bool:
-    """Tell whether there is something at a destination; a link that leads nowhere leads to a new file."""
+    """Tell whether there is a file at a destination; a link that leads nowhere leads to a new file.
+
+    Raises
+    ------
+    SpecError, SinkError
+        See `check_destination`.
+    """
+    check_destination(path, overwrite=True)
     return stat_of(real_path(path)) is not None
 
 

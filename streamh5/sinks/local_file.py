@@ -132,6 +132,8 @@ class LocalFileSink:
                     )
                 if not lock_inode(self._fd, is_exclusive=False):
                     raise self._busy()
+                if self._is_new:
+                    self._hand_on()
             except BaseException:
                 with suppress(OSError):
                     self._system.close(self._fd)
@@ -189,7 +191,7 @@ class LocalFileSink:
                 old, self._fd = self._fd, new
                 self._system.close(old)
                 lock_inode(self._fd, is_exclusive=False)
-            self._hand_on()
+                self._hand_on()
 
     def check_content(self, inode: int | None, is_intact: Callable[[], bool]) -> None:
         """Refuse to write to a file that other names lead to, unless it is the one of the journal.

@@ -17,7 +17,7 @@ from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError, listed
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.sinks.destination_path import check_destination, destination_exists, is_path, real_path
+from streamh5.sinks.destination_path import destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Target, Write, check_scheduler
@@ -145,10 +145,8 @@ def to_netcdf(
     if path is None and mode == "a":
         raise SpecError("mode='a' needs a path")
     existing = ExistingNetcdf()
-    if mode == "a" and path is not None and is_path(path):
-        check_destination(path, overwrite=True)
-        if destination_exists(path):
-            existing = read_existing_netcdf(real_path(path))
+    if mode == "a" and path is not None and is_path(path) and destination_exists(path):
+        existing = read_existing_netcdf(real_path(path))
     nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
     default = read_filters(
         {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},

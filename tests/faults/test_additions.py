@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import xarray as xr
 
 import streamh5
 from streamh5 import errors
+from streamh5.sources.netcdf4_existing import read_existing_netcdf
 from tests.faults.systems import Calls, failing, installed
 from tests.faults.tally import tried
 
@@ -112,16 +112,13 @@ def test_netcdf_file_changed_between_its_reading_and_the_addition_is_our_error(
     path, other = tmp_path / "out.nc", tmp_path / "other.nc"
     for one in (path, other):
         streamh5.to_netcdf(xr.Dataset({"x": ("time", np.arange(5.0))}), one)
-    from streamh5.sources import xarray_dataset
-
-    reads: Callable[[Path], Any] = xarray_dataset.read_existing_netcdf
 
     def read(name: Path) -> Any:
-        existing = reads(name)
+        existing = read_existing_netcdf(name)
         other.replace(path)
         return existing
 
-    monkeypatch.setattr(xarray_dataset, "read_existing_netcdf", read)
+    monkeypatch.setattr("streamh5.sources.xarray_dataset.read_existing_netcdf", read)
     with pytest.raises(errors.SinkError, match="another program has changed it"):
         add_netcdf(path)
     with xr.open_dataset(path) as found:
