@@ -315,7 +315,8 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     BlockError
         Not a regular array, or values that the dtype cannot hold.
     """
-    if hasattr(data, "__dask_graph__"):
+    graph = getattr(data, "__dask_graph__", None)  # xarray's and pint's in-memory arrays have one, too: None
+    if graph is not None and graph() is not None:
         raise SpecError(
             f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {shown(path)}, x)"
         )

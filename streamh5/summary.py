@@ -183,11 +183,17 @@ class WriteSummary:
             f"{format_nbytes(self.nbytes_per_second)}/s"
         )
 
+    @property
+    def _more(self) -> str:
+        """Say how many datasets are not named."""
+        n_more = len(self.datasets) - MAX_SHOWN
+        return f"and {n_more:,} more dataset{'s' * (n_more > 1)}" if n_more > 0 else ""
+
     def __repr__(self) -> str:
         lines = [f"{self.path}: {self._figures}"]
         lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_SHOWN]]
-        if len(self.datasets) > MAX_SHOWN:
-            lines.append(f"  and {len(self.datasets) - MAX_SHOWN:,} more datasets")
+        if self._more:
+            lines.append(f"  {self._more}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -210,7 +216,7 @@ class WriteSummary:
         return (
             f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
             f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
-            f"<tbody>{rows}</tbody></table>"
+            f"<tbody>{rows}</tbody></table>{self._more and f'<p>{self._more}</p>'}"
         )
 
 

@@ -13,8 +13,10 @@ from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, li
 from streamh5.filters import wants_shuffle
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
+from streamh5.sources.array_like import as_dask
 from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
-from streamh5.sources.dask_graph import Target, Write, check_scheduler
+from streamh5.sources.dask_graph import Target, Write
+from streamh5.sources.dask_scheduler import check_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +61,7 @@ def to_fixed_h5(
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed:
-    """Write dask arrays into one HDF5 file with Fixed Array chunk indexes.
+    """Write arrays into one HDF5 file with Fixed Array chunk indexes.
 
     The arrays stream: a block is computed, filtered and written by one worker thread, and nothing
     but its chunks' addresses stays in memory. The file gets its name when it is complete.
@@ -70,10 +72,12 @@ def to_fixed_h5(
         The file to write.
     *args
         ``name, array`` or one dictionary of arrays by name, as `dask.array.to_hdf5` takes them. All
-        arrays are computed in one pass, so work that they share is done once.
+        arrays are computed in one pass, so work that they share is done once. Arrays of numpy, h5py, zarr
+        and xarray, and others with ``shape``, ``dtype`` and slices, are read in blocks of about 16 MiB.
     chunks
         HDF5 chunk shape. By default dask's blocks where they form a uniform grid; otherwise their
-        largest extents, and the blocks are realigned. ``"auto"`` picks 1 to 8 MiB that divide the
+        largest extents, and the blocks are realigned. Of an array that is not dask's, its own chunks, if it
+        has some, else ``"auto"``. ``"auto"`` picks 1 to 8 MiB that divide the
         blocks. True is the default too.
     compression, compression_opts, shuffle, fletcher32
         Filters, as in h5py. ``compression=None`` stores without compression. Shuffle is on unless given
@@ -124,7 +128,7 @@ def to_fixed_h5(
     Raises
     ------
     SourceError
-        Not dask arrays, unknown chunk sizes, or a scheduler of other processes.
+        Not arrays, unknown chunk sizes, or a scheduler of other processes.
     SpecError, DatatypeError, LimitError
         Something that cannot be written; nothing has been computed then.
     SinkError
@@ -139,10 +143,13 @@ def to_fixed_h5(
     arrays, attributes = _arguments(args, attrs)
     _check_request(mode, sync, attributes, compute_kwargs, is_resumable=compute or not resume)
     if compute:
-        check_scheduler(compute_kwargs.get("scheduler"), list(arrays.values()))
+        own = [array for array in arrays.values() if isinstance(array, da.Array)]
+        check_scheduler(compute_kwargs.get("scheduler"), own)
     targets = []
-    for name, array in arrays.items():
-        blocks, chunk_shape = block_layout(name, array, chunks)
+    for name, given in arrays.items():
+        array, wanted = as_dask(name, given, chunks)
+        _check_objects(name, array)
+        blocks, chunk_shape = block_layout(name, array, wanted)
         spec, chain = plan_dataset(
             name,
             shape=array.shape,
@@ -226,7 +233,7 @@ def _check_request(
 
 def _arguments(
     args: tuple[Any, ...], attrs: Mapping[str, Any] | None
-) -> tuple[dict[str, da.Array], dict[str, Mapping[str, Any]]]:
+) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
     """Arrays and attributes by absolute path, from the argument forms of `dask.array.to_hdf5`."""
     if len(args) == 1 and isinstance(args[0], Mapping):
         if not isinstance(attrs or {}, Mapping):
@@ -236,20 +243,13 @@ def _arguments(
         name = check_new_path(args[0])
         given, by_name = {name: args[1]}, {name: attrs or {}}
     else:
-        raise SourceError("give a name and a dask array, or one dictionary {'/name': array}")
+        raise SourceError("give a name and an array, or one dictionary {'/name': array}")
     if not given:
         raise SourceError("the dictionary of arrays is empty; give at least one {'/name': array}")
-    arrays: dict[str, da.Array] = {}
+    arrays: dict[str, Any] = {}
     attributes: dict[str, Mapping[str, Any]] = {}
     for name, array in given.items():
         path = check_new_path(name)
-        if not isinstance(array, da.Array):
-            raise SourceError(
-                f"{path}: a dask array is needed, not {type(array).__name__}; "
-                "wrap other arrays with dask.array.from_array, or write them with streamh5.File",
-                path=path,
-            )
-        _check_objects(path, array)
         if path in arrays:
             raise PathError(f"{path} is named twice", path=path)
         arrays[path] = array

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
@@ -41,6 +40,7 @@ from streamh5.sinks.destination_path import (
     is_path,
 )
 from streamh5.sinks.file_object import check_file_object
+from streamh5.sources.dask_scheduler import check_scheduler, gathered, local_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.summary import WriteSummary
 
-__all__ = ["Target", "Write", "check_scheduler"]
+__all__ = ["Target", "Write"]
 
 RUN_LENGTH = 32
 """Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order
@@ -138,7 +138,8 @@ class Write:
         try:
             self.open()
             if self._targets:
-                dask.base.compute(self._collected(), **compute_kwargs)
+                arrays = [target.array for target in self._targets]
+                dask.base.compute(self._collected(), **local_keywords(compute_kwargs, arrays))
             return self.close()
         except BaseException as error:
             self.abort()
@@ -187,7 +188,7 @@ class Write:
 
     def _stored(self, target: Target) -> da.Array:
         """One task for each block, which stores it and returns its records."""
-        return target.array.map_blocks(
+        return gathered(target.array).map_blocks(
             _store,  # type: ignore[arg-type]
             self,
             target.spec.path,
@@ -351,35 +352,6 @@ class _Collected(DaskMethodsMixin):
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
         return sum, ()
-
-
-def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
-    """Refuse a scheduler whose tasks run in other processes.
-
-    Raises
-    ------
-    SchedulerError
-        Anything but the threaded and the synchronous scheduler, or a pool of threads.
-    """
-    if not arrays or isinstance(scheduler, ThreadPoolExecutor):
-        return
-    try:
-        get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
-    except ValueError as error:
-        raise SchedulerError(
-            f"dask has no scheduler {scheduler!r}; pass scheduler='threads' or 'synchronous'",
-            scheduler=scheduler,
-        ) from error
-    if get in (dask.threaded.get, dask.local.get_sync):
-        return
-    submit = getattr(get, "args", (None,))[0]
-    if isinstance(getattr(submit, "__self__", None), ThreadPoolExecutor):
-        return
-    name = getattr(scheduler or get, "__qualname__", None) or repr(scheduler or get)
-    raise SchedulerError(
-        f"streamh5 writes with the threaded or the synchronous scheduler, not {name}; pass scheduler='threads'",
-        scheduler=name,
-    )
 
 
 def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:

@@ -20,7 +20,8 @@ from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 from streamh5.sources.dask_blocks import limit_workers
-from streamh5.sources.dask_graph import Target, Write, check_scheduler
+from streamh5.sources.dask_graph import Target, Write
+from streamh5.sources.dask_scheduler import check_scheduler
 from streamh5.sources.netcdf4 import (
     NetcdfGroup,
     NetcdfVariable,
