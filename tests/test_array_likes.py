@@ -155,7 +155,7 @@ def test_dask_array_as_data_of_a_file_says_what_writes_it(tmp_path: Path) -> Non
     lazy = da.ones((4, 4), chunks=2)
     for value in (lazy, xr.DataArray(lazy)):
         with (
-            streamh5.File(tmp_path / "a.h5") as file,
+            streamh5.File(tmp_path / "a.h5", "w") as file,
             pytest.raises(streamh5.errors.SpecError, match="to_fixed_h5"),
         ):
             file["x"] = value

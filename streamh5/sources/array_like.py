@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], A
 
 
 def _identity(data: Any) -> str:
-    """Identity for a resume: where the array is stored, or what is in it."""
+    """Identity for a resume: where the array is stored, or what is in it; else another one each time."""
     place = getattr(data, "store_path", None)
     if place is not None:  # zarr
         return str(dask.base.tokenize(str(place), data.shape, str(data.dtype), data.chunks))
@@ -120,7 +121,9 @@ def _identity(data: Any) -> str:
         return str(
             dask.base.tokenize(str(file.filename), data.name, data.shape, str(data.dtype), data.chunks)
         )
-    return str(dask.base.tokenize(data))
+    if isinstance(data, np.ndarray) or hasattr(data, "__dask_tokenize__"):
+        return str(dask.base.tokenize(data))
+    return uuid.uuid4().hex  # dask would pickle the whole of it
 
 
 def _read(data: Any, region: tuple[slice, ...]) -> Any:
