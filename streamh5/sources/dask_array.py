@@ -147,8 +147,7 @@ def to_fixed_h5(
         check_scheduler(compute_kwargs.get("scheduler"), own)
     targets = []
     for name, given in arrays.items():
-        array, wanted = as_dask(name, given, chunks)
-        _check_objects(name, array)
+        array, wanted = _checked(name, *as_dask(name, given, chunks))
         blocks, chunk_shape = block_layout(name, array, wanted)
         spec, chain = plan_dataset(
             name,
@@ -267,7 +266,7 @@ def _arguments(
     return arrays, attributes
 
 
-def _check_objects(path: str, array: da.Array) -> None:
+def _checked(path: str, array: da.Array, chunks: Any) -> tuple[da.Array, Any]:
     """Refuse objects of which nobody has said what they are."""
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
@@ -277,3 +276,4 @@ def _check_objects(path: str, array: da.Array) -> None:
             path=path,
             dtype=array.dtype,
         )
+    return array, chunks
