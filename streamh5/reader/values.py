@@ -122,7 +122,8 @@ def _compound(datatype: Compound) -> np.dtype[Any]:
             "offsets": positions,
             "itemsize": datatype.nbytes,
         }
-        return np.dtype(fields)
+        dtype: np.dtype[Any] = np.dtype(fields)
+        return dtype
     except (ValueError, TypeError) as error:  # two members of one name, or one without
         raise ForeignStructureError(f"a compound that numpy has no type for: {error}") from error
 
@@ -168,7 +169,7 @@ def decode_values(datatype: DatatypeClass, shape: tuple[int, ...], data: bytes, 
     """
     raw = np.frombuffer(data, np.uint8).reshape(math.prod(shape), datatype.nbytes)
     values = _decode(raw, datatype, heap)
-    found = values.reshape(*shape, *values.shape[1:])
+    found = values.reshape((*shape, *values.shape[1:]))
     return found[()]
 
 

@@ -11,7 +11,7 @@ from streamh5.plan.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HIDDEN", "OF_REFERENCES", "is_reference", "json_attributes", "text"]
+__all__ = ["HIDDEN", "NEEDED", "OF_REFERENCES", "is_reference", "json_attributes", "text"]
 
 HIDDEN = frozenset(
     {
@@ -30,6 +30,9 @@ HIDDEN = frozenset(
 
 OF_REFERENCES = frozenset({"DIMENSION_LIST", "REFERENCE_LIST"})
 """Those of them that hold references to objects."""
+
+NEEDED = frozenset({"CLASS", "NAME", "_FillValue", "_Netcdf4Coordinates", "_Netcdf4Dimid"})
+"""Those of them from which dimensions and fill values are taken."""
 
 
 def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
 
-__all__ = ["NO_COLUMNS", "chunk_columns", "in_grid", "one_chunk"]
+__all__ = ["NO_COLUMNS", "chunk_columns", "compact_columns", "in_grid", "one_chunk"]
 
 NO_COLUMNS = ChunkColumns(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64), None)
+
+MAX_HEADER_NBYTES = 64 << 10
+"""Bytes of an object header in which compact data is searched for."""
 
 _MAX_CHUNKS = 2**62
 """Chunk numbers stay exact in 8 bytes."""
@@ -34,6 +37,20 @@ def one_chunk(address: int, nbytes: int) -> ChunkColumns:
     return ChunkColumns(
         np.zeros(1, np.int64), np.array([address], np.uint64), np.array([nbytes], np.uint64), None
     )
+
+
+def compact_columns(raw: FileBytes, address: int, content: bytes) -> tuple[ChunkColumns, bytes | None]:
+    """Find compact data in the object header at `address`; its bytes where it is not there (in a continuation)."""
+    if not content:
+        return NO_COLUMNS, None
+    n_there = max(0, min(MAX_HEADER_NBYTES + len(content), raw.nbytes - address))
+    header = raw.read(address, n_there, "object header")
+    # data layout message, version 3 or 4: its class, the size, the data
+    begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
+    position = max(header.find(begin + content) for begin in begins)
+    if position < 0:
+        return NO_COLUMNS, content
+    return one_chunk(raw.base_address + address + position + len(begins[0]), len(content)), None
 
 
 def chunk_columns(
@@ -56,9 +73,12 @@ def chunk_columns(
     found = read_chunk_map(raw, file_map, frame, layout)
     if found.impossible.any():
         return NO_COLUMNS, f"{int(np.count_nonzero(found.impossible)):,} chunks lie outside the file"
+    addresses = found.addresses.view(np.uint64)
+    if raw.base_address:
+        addresses = addresses + np.uint64(raw.base_address)
     columns = ChunkColumns(
         found.numbers,
-        found.addresses.view(np.uint64),
+        addresses,
         found.stored_nbytes.view(np.uint64),
         found.filter_masks,
     )

@@ -20,7 +20,7 @@ from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import DatasetMessages, decode_object
 from streamh5.reader.object_header import read_object_header
 from streamh5.references.attributes import OF_REFERENCES, is_reference
-from streamh5.references.chunk_columns import NO_COLUMNS, chunk_columns, in_grid, one_chunk
+from streamh5.references.chunk_columns import NO_COLUMNS, chunk_columns, compact_columns, in_grid, one_chunk
 from streamh5.references.stored_file import ChunkColumns, StoredArray, StoredFile
 from streamh5.references.texts import encode_texts, is_text, too_many_texts
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     import h5py
 
 __all__ = ["read_with_h5py"]
-
-MAX_HEADER_NBYTES = 64 << 10
-"""Bytes of an object header in which compact data is searched for."""
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
 """What h5py raises for a file that is damaged, or that it does not know."""
@@ -47,10 +44,19 @@ def _naming(path: str, what: str) -> Iterator[None]:
         raise UnreadableError(f"{what}: h5py cannot read it: {error}", path=path) from error
 
 
-def read_with_h5py(path: str) -> StoredFile:
-    """Describe a file; its data is not read, but for strings of variable length.
+def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
+    """Describe objects of a file and what they link to; data is not read, but for strings of variable length.
 
     An object with several names is taken under the first; links that are not hard ones are not followed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    roots
+        Paths of the objects to begin with, with surrogates for bytes that are not UTF-8.
+    seen
+        Addresses of objects that are left out.
 
     Raises
     ------
@@ -61,15 +67,21 @@ def read_with_h5py(path: str) -> StoredFile:
 
     found = StoredFile(path)
     with _naming(path, path), FileBytes(path) as raw, h5py.File(path, "r") as file:
-        _read_objects(file, raw, found)
+        encoded = [root.encode("utf-8", "surrogateescape") for root in roots]
+        pending = [(_shown(root), file["/"], b"." if root == b"/" else root) for root in encoded]
+        _read_objects(pending, set(seen), raw, found)
     return found
 
 
-def _read_objects(file: h5py.File, raw: FileBytes, found: StoredFile) -> None:
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _read_objects(
+    pending: list[tuple[str, Any, bytes]], seen: set[int], raw: FileBytes, found: StoredFile
+) -> None:
     import h5py
 
-    seen: set[int] = set()
-    pending: list[tuple[str, Any, bytes]] = [("/", file["/"], b".")]
     while pending:
         path, parent, name = pending.pop()
         with _naming(found.path, path):
@@ -93,14 +105,14 @@ def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
     names: list[bytes] = []
     group.id.links.iterate(names.append)
     hard = [name for name in names if group.id.links.get_info(name).type == h5l.TYPE_HARD]
-    return [(f"{path.rstrip('/')}/{name.decode('utf-8', 'replace')}", group, name) for name in hard]
+    return [(f"{path.rstrip('/')}/{_shown(name)}", group, name) for name in hard]
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
     """Attributes; one whose type h5py cannot read is left out."""
     found = {}
     for name in thing.attrs:
-        text = name if isinstance(name, str) else name.decode("utf-8", "replace")
+        text = name if isinstance(name, str) else _shown(name)
         if text in OF_REFERENCES:
             continue
         with suppress(OSError, TypeError, ValueError):
@@ -214,18 +226,8 @@ def _contiguous(dataset: h5py.Dataset) -> ChunkColumns:
 
 
 def _compact(dataset: h5py.Dataset, address: int, raw: FileBytes) -> tuple[ChunkColumns, bytes | None]:
-    """Find data in the object header; its bytes where it is not there (in a continuation)."""
     content = b"" if dataset.dtype.kind == "O" else np.asarray(dataset[()]).tobytes()
-    if not content:
-        return NO_COLUMNS, None
-    n_there = min(MAX_HEADER_NBYTES + len(content), raw.nbytes - address)
-    header = raw.read(address, n_there, "object header")
-    # data layout message, version 3 or 4: its class, the size, the data
-    begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
-    position = max(header.find(begin + content) for begin in begins)
-    if position < 0:
-        return NO_COLUMNS, content
-    return one_chunk(address + position + len(begins[0]), len(content)), None
+    return compact_columns(raw, address, content)
 
 
 def _chunked(

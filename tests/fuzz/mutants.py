@@ -122,5 +122,7 @@ def _under_right_checksum(
     chance: random.Random,
 ) -> bytes:
     start, stop = block[0], block[0] + block[1]
+    if stop > len(content):  # it was cut
+        return content
     body = change(content[start : stop - 4], chance)[: block[1] - 4].ljust(block[1] - 4, b"\0")
     return content[:start] + body + lookup3(body).to_bytes(4, "little") + content[stop:]
