@@ -110,7 +110,7 @@ def _checksummed(seed: Path) -> list[tuple[int, int]]:
         try:
             extents = read_file_content(FileBytes(seed)).file_map.structures()
         except FormatError:
-            extents = []
+            extents = ()
         _BLOCKS[seed] = [(one.address, one.nbytes) for one in extents if one.kind is not Kind.HEAP]
     return _BLOCKS[seed]
 

@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from streamh5.errors import StreamH5Error
 from tests.fuzz.mutants import make_mutant
@@ -28,7 +29,7 @@ def main(seeds: Path, name: str, first: int, last: int, *, safe: bool) -> None:
     """Read mutants and report them."""
     target = TARGETS[name]
     files = sorted((seeds / target.kind).iterdir())
-    read = partial(target.read, safe=True) if safe else target.read
+    read: Any = partial(target.read, **({"safe": True} if safe else {}))
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_NBYTES, MAX_NBYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 20, 256 << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,9 +45,9 @@ def main(seeds: Path, name: str, first: int, last: int, *, safe: bool) -> None:
         print(f"end {number} {outcome}", flush=True)
 
 
-def _outcome(read: object, mutant: Path, out: Path) -> str:
+def _outcome(read: Any, mutant: Path, out: Path) -> str:
     try:
-        read(mutant, out)  # type: ignore[operator]
+        read(mutant, out)
     except StreamH5Error as error:
         text = str(error)
         return (
