@@ -75,12 +75,14 @@ class Dataset(DatasetFacts):
         self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
         self._skipped: list[NDArray[np.uint64]] = []
-        self._fill = np.zeros((), spec.stored_dtype) if spec.fillvalue is None else spec.fillvalue
         self._store = ChunkStore(
             path=spec.path,
             grid=spec.grid,
             dtype=spec.dtype,
-            fill=self._fill,
+            fill=np.zeros((), spec.stored_dtype)
+            if spec.fillvalue is None or spec.is_encoded
+            else spec.fillvalue,
+            fill_object=spec.fillvalue if spec.is_encoded else None,
             chain=chain,
             reserve=session.reserve,
             write=session.sink.write,
@@ -408,7 +410,8 @@ class Dataset(DatasetFacts):
         start = self._n_appended - n_pending
         length = self._node.spec.shape[0] if self._node.spec.shape else None
         stop = min(start + len(self._pending), self._n_appended if length is None else length)
-        self._pending[n_pending:] = self._fill
+        rest = self._pending[n_pending:]
+        rest[...] = self._store.filled(rest.shape)
         grid = self._store.grid.with_length(stop)
         origin = (start,) + (0,) * (self.ndim - 1)
         self._submit(replace(self._store, grid=grid), self._pending[: stop - start], origin)

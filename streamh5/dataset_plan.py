@@ -28,7 +28,8 @@ from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
-from streamh5.plan.reference import Reference, RegionReference
+from streamh5.plan.parts import encode_parts
+from streamh5.plan.reference import Parts, Reference, RegionReference
 
 __all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
 
@@ -103,7 +104,7 @@ def plan_dataset(
     spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
     spec = replace(spec, datatype=datatype, type_path=type_path)
     fill = _check_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
-    spec = replace(spec, fillvalue=fill)
+    spec = replace(spec, fillvalue=fill, fill_parts=_fill_parts(fill, spec))
     _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
     can_be_whole = not wants_filters and bounds is None and None not in extents
@@ -122,7 +123,7 @@ def plan_dataset(
         fletcher32=fletcher32,
         scaleoffset=scaleoffset,
         chunks=spec.chunks,
-        fillvalue=None if fill is None else fill[()],
+        fillvalue=None if fill is None or spec.is_encoded else fill[()],
     )
     is_early = alloc_time == "early" and not chain.filters and bounds is None and None not in extents
     if alloc_time == "early" and not is_early:
@@ -135,14 +136,25 @@ def plan_dataset(
 
 def _check_fill(fillvalue: Any, spec: DatasetSpec) -> np.ndarray[Any, Any] | None:
     """Return the fill value as an element; see `check_fillvalue`."""
-    if fillvalue is not None and (spec.stored_dtype != spec.dtype or spec.is_kept):
+    if fillvalue is not None and (spec.dtype.subdtype is not None or spec.is_kept):
         raise FillValueError(
-            f"{spec.path}: a fill value for text or sequences of variable length, arrays and references cannot be "
-            "written; leave it out, or use strings of fixed length (h5py.string_dtype('utf-8', length))",
+            f"{spec.path}: a fill value for arrays and references cannot be written; leave it out",
             fillvalue=fillvalue,
             dtype=spec.dtype,
         )
     return check_fillvalue(fillvalue, spec.dtype, path=spec.path)
+
+
+def _fill_parts(fill: np.ndarray[Any, Any] | None, spec: DatasetSpec) -> Parts | None:
+    """Return a fill value that lies in the global heap as parts."""
+    if fill is None or not spec.is_encoded:
+        return None
+    try:
+        return encode_parts(fill, spec.dtype)
+    except DatatypeError as error:
+        raise FillValueError(
+            f"{spec.path}: fill value {fill[()]!r:.80}: {error}", dtype=spec.dtype
+        ) from error
 
 
 def _check_datatype(datatype: EncodedDatatype | None, dtype: np.dtype[Any], path: str) -> None:
@@ -226,7 +238,7 @@ def _check_messages(spec: DatasetSpec) -> None:
             f"{spec.path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",
             path=spec.path,
         )
-    fill_nbytes = 0 if spec.fillvalue is None else FILL_VALUE_FIELDS_NBYTES + spec.fillvalue.nbytes
+    fill_nbytes = 0 if spec.fillvalue is None else FILL_VALUE_FIELDS_NBYTES + spec.element_nbytes
     for what, nbytes in (("datatype", len(datatype)), ("fill value", fill_nbytes)):
         if nbytes > MAX_MESSAGE_NBYTES:
             raise LimitError(

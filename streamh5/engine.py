@@ -432,8 +432,10 @@ class Engine:
 
 
 def _referring(nodes: list[Node]) -> Iterator[Parts]:
-    """Yield what may have objects in the global heap: attributes, and values with references."""
+    """Yield what may have objects in the global heap: attributes, fill values, and values with references."""
     for node in nodes:
+        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
+            yield node.spec.fill_parts
         if isinstance(node, DatasetNode) and node.parts is not None:
             yield node.parts
         for attribute in node.attributes.values():

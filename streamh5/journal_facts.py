@@ -48,7 +48,7 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
         "dtype": dtype_facts(spec.dtype),
         "chunks": None if spec.chunks is None else list(spec.chunks),
         "filters": [[f.filter_id, f.name, f.flags, list(f.client_values)] for f in spec.filters],
-        "fillvalue": None if spec.fillvalue is None else spec.fillvalue.tobytes().hex(),
+        "fillvalue": None if spec.fill_data is None else parts_facts(spec.fill_data),
         "track_order": spec.track_order,
         "maxshape": None if spec.maxshape is None else list(spec.maxshape),
         "early": spec.is_early,
@@ -79,7 +79,13 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     )
     if fill is None:
         return spec
-    return replace(spec, fillvalue=np.frombuffer(bytes.fromhex(fill), spec.stored_dtype, count=1).reshape(()))
+    parts = parts_from_facts(fill)
+    if sizeof_parts(parts) != spec.element_nbytes:
+        raise ValueError(f"the fill value of {spec.path} has {sizeof_parts(parts):,} bytes")
+    if spec.is_encoded:
+        return replace(spec, fill_parts=parts)
+    data = b"".join(part for part in parts if isinstance(part, bytes))
+    return replace(spec, fillvalue=np.frombuffer(data, spec.stored_dtype, count=1).reshape(()))
 
 
 def datatype_facts(node: DatatypeNode) -> dict[str, Any]:

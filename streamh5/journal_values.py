@@ -92,7 +92,7 @@ def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[A
     if elements is None or (len(elements) > 1 and node.spec.value_nbytes > MAX_VALUE_NBYTES):
         return None
     if node.spec.has_parts or any(not isinstance(part, bytes) for _, parts in elements for part in parts):
-        return _joined_parts(elements, n, nbytes)
+        return _joined_parts([node.spec.fill_element() for _ in range(n)], elements, nbytes)
     stored = bytearray(node.value_bytes)
     for first, parts in elements:
         data = b"".join(part for part in parts if isinstance(part, bytes))
@@ -102,8 +102,7 @@ def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[A
     return np.frombuffer(stored, node.spec.stored_dtype).reshape(shape)
 
 
-def _joined_parts(elements: list[tuple[int, Parts]], n: int, nbytes: int) -> list[Part]:
-    whole: list[Parts] = [(bytes(nbytes),)] * n
+def _joined_parts(whole: list[Parts], elements: list[tuple[int, Parts]], nbytes: int) -> list[Part]:
     for first, parts in elements:
         each = _each_element(parts, nbytes)
         whole[first : first + len(each)] = each

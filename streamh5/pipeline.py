@@ -75,6 +75,8 @@ class ChunkStore:
         Enter stored chunks and their buffers in the journal.
     place_objects
         Put objects into the global heap; None for elements that have nothing there.
+    fill_object
+        ``()`` array: the fill value of elements that have something in the global heap; None for `fill`.
     region_address
         Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
     skip_empty
@@ -91,6 +93,7 @@ class ChunkStore:
     write: Callable[[int, Sequence[Buffer]], None]
     claim: Callable[[ChunkRecords, Sequence[Buffer]], None]
     place_objects: ObjectPlacer | None = None
+    fill_object: np.ndarray[Any, Any] | None = None
     region_address: int | None = None
     skip_empty: Callable[[NDArray[np.uint64], NDArray[np.bool_]], NDArray[np.bool_]] | None = None
 
@@ -121,6 +124,15 @@ class ChunkStore:
         data = encode_elements(block.reshape(-1), self.dtype, place_objects=self.place_objects)
         return np.frombuffer(data, self.fill.dtype).reshape(block.shape)
 
+    def filled(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return stored elements of the fill value.
+
+        Each has an object of its own in the global heap: a reader that writes one of them frees its object.
+        """
+        if self.fill_object is None:
+            return np.broadcast_to(self.fill, shape)
+        return self.stored(np.broadcast_to(self.fill_object, shape))
+
     def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
         """Cut a block into boxes of chunk coords, relative to it, of about `BATCH_NBYTES` each."""
         counts = tuple(-(-n // c) for n, c in zip(block.shape, self.grid.chunks, strict=True))
@@ -131,7 +143,7 @@ class ChunkStore:
         """Chunks of one box as rows (see `chunk_rows`), and the box in coords of the grid."""
         first = tuple(o // c for o, c in zip(origin, self.grid.chunks, strict=True))
         absolute = tuple((f + a, f + b) for f, (a, b) in zip(first, box, strict=True))
-        return chunk_rows(block, self.grid.chunks, box, self.fill), absolute
+        return chunk_rows(block, self.grid.chunks, box, self.filled), absolute
 
     def store_rows(self, rows: NDArray[np.uint8], box: Box) -> ChunkRecords:
         """Filter chunks, reserve one address range, write it with one call.
@@ -199,11 +211,14 @@ class ChunkStore:
         are_stored
             Says of chunk numbers which need none.
         """
-        row = np.full(self.chain.chunk_nbytes // self.fill.itemsize, self.fill).view(np.uint8)
+        shape = (self.chain.chunk_nbytes // self.fill.itemsize,)
+        row = np.ascontiguousarray(self.filled(shape))
         for box in self.grid.batches(counts, N_FILLED_AT_ONCE):
             numbers = self.grid.numbers(box)
             for number in numbers[~are_stored(numbers)].tolist():
-                self.write((self.region_address or 0) + number * row.nbytes, [row])
+                if self.fill_object is not None:
+                    row = self.filled(shape)
+                self.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 
     def _is_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which chunks hold nothing but the fill value."""
@@ -279,7 +294,7 @@ def place_objects(
 
 
 def chunk_rows(
-    block: NDArray[Any], chunks: tuple[int, ...], box: Box, fill: np.ndarray[Any, Any]
+    block: NDArray[Any], chunks: tuple[int, ...], box: Box, filled: Callable[[tuple[int, ...]], NDArray[Any]]
 ) -> NDArray[np.uint8]:
     """Chunks of a block as rows of bytes, through one strided view.
 
@@ -291,8 +306,8 @@ def chunk_rows(
         Chunk shape.
     box
         Ranges of chunk coords in the block.
-    fill
-        ``()`` array; pads chunks that pass the end of the block.
+    filled
+        Returns elements of the fill value, which pad chunks that pass the end of the block.
 
     Returns
     -------
@@ -305,8 +320,12 @@ def chunk_rows(
     whole = tuple(n * c for n, c in zip(counts, chunks, strict=True))
     if part.shape != whole:
         padded = np.empty(whole, part.dtype)
-        padded[...] = fill
-        padded[tuple(slice(n) for n in part.shape)] = part
+        for axis, n in enumerate(
+            part.shape
+        ):  # what is outside along this axis, and inside along those before
+            outside = padded[(*map(slice, part.shape[:axis]), slice(n, None))]
+            outside[...] = filled(outside.shape)
+        padded[tuple(map(slice, part.shape))] = part
         part = padded
     split = part.reshape([n for pair in zip(counts, chunks, strict=True) for n in pair])
     rank = len(chunks)

@@ -104,7 +104,11 @@ def _encode(
     record = datatype_class(datatype)
     match record:
         case VariableLengthString():
-            return _encode_variable_length(_texts(values, record.charset, path), None, place)
+            texts = _texts(values, record.charset, path)
+            # an empty string is an object of size 0: a null pointer would be NULL to C (H5T_vlen_disk_write)
+            return _encode_variable_length(
+                texts, np.array(list(map(len, texts)), np.int64), place, range(len(texts))
+            )
         case VariableLengthSequence():
             return _encode_sequences(values, datatype, record, place, path)
         case FixedLengthString():
@@ -157,7 +161,8 @@ def _encode_sequences(
     ends = np.cumsum(lengths) * record.base.nbytes
     starts = ends - lengths * record.base.nbytes
     objects = [contents[start:end] for start, end in zip(starts, ends, strict=True)]
-    return _encode_variable_length(objects, lengths, place)
+    # an empty sequence points nowhere, as it has no pointer in memory either (H5T_vlen_disk_setnull)
+    return _encode_variable_length(objects, lengths, place, np.flatnonzero(lengths).tolist())
 
 
 def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
@@ -171,19 +176,16 @@ def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
 
 
 def _encode_variable_length(
-    objects: Sequence[bytes], lengths: NDArray[np.int64] | None, place: ObjectPlacer | None
+    objects: Sequence[bytes], lengths: NDArray[np.int64], place: ObjectPlacer | None, stored: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Store the objects that are not empty; an empty element points nowhere."""
+    """Store the objects numbered `stored`; the other elements point nowhere."""
     if place is None:
         raise DatatypeError("elements of variable length need a place in the global heap")
-    sizes = np.array([len(data) for data in objects], np.int64)
     addresses = np.zeros(len(objects), np.uint64)
     indices = np.zeros(len(objects), np.uint32)
-    stored = np.flatnonzero(sizes)
     if len(stored):
-        addresses[stored], indices[stored] = place([objects[i] for i in stored.tolist()])
-    counts = (sizes if lengths is None else lengths).astype(np.uint32)
-    elements = encode_variable_length_elements(counts, addresses, indices)
+        addresses[stored], indices[stored] = place([objects[i] for i in stored])
+    elements = encode_variable_length_elements(lengths.astype(np.uint32), addresses, indices)
     return np.frombuffer(elements, np.uint8).reshape(len(objects), SIZEOF_VARIABLE_LENGTH_ELEMENT)
 
 

@@ -21,6 +21,7 @@ from streamh5.plan.reference import (
     Reference,
     RegionReference,
     join_parts,
+    sizeof_part,
     sizeof_parts,
 )
 
@@ -85,6 +86,8 @@ class AttributeHeap:
         def resolve(part: Reference | RegionReference | HeapObject) -> bytes:
             if isinstance(part, Reference):
                 return address_of(part).to_bytes(SIZEOF_REFERENCE, "little")
+            if not _is_object(part):
+                return bytes(sizeof_part(part))
             number = self._numbers[id(part)]
             if isinstance(part, RegionReference):
                 return encode_global_heap_id(int(self._addresses[number]), int(self._indices[number]))
@@ -110,11 +113,16 @@ class AttributeHeap:
 
     def _collect(self, parts: Parts) -> None:
         for part in parts:
-            if isinstance(part, (HeapObject, RegionReference)):
+            if isinstance(part, (HeapObject, RegionReference)) and _is_object(part):
                 self._numbers[id(part)] = len(self._objects)
                 self._objects.append(part)
             if isinstance(part, HeapObject):
                 self._collect(part.parts)
+
+
+def _is_object(part: HeapObject | RegionReference) -> bool:
+    """Whether something lies in the heap: not for an empty sequence, but for an empty text, which has a part."""
+    return not isinstance(part, HeapObject) or bool(part.parts)
 
 
 def _nbytes(one: HeapObject | RegionReference) -> int:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.errors import FillValueError, shown
 from streamh5.format.cast import cast_elements
-from streamh5.format.datatype import sizeof_element
+from streamh5.format.datatype import datatype_class, sizeof_element
+from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.elements import encode_elements, needs_global_heap
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.plan.chunk_grid import ChunkGrid
 from streamh5.plan.parts import has_references
+from streamh5.plan.reference import HeapObject
 
 if TYPE_CHECKING:
     from streamh5.format.datatype import Datatype
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.plan.reference import Parts
 
 __all__ = ["DatasetSpec", "check_fillvalue"]
 
@@ -45,6 +48,8 @@ class DatasetSpec:
         Records of the filter pipeline message, in the order of writing.
     fillvalue
         ``()`` array of `dtype`, or of `stored_dtype`, with a user-defined fill value; None for the default, zero.
+    fill_parts
+        The same as parts, where it lies in the global heap.
     track_order
         Track and index the creation order of attributes.
     maxshape
@@ -65,6 +70,7 @@ class DatasetSpec:
     chunks: tuple[int, ...] | None = None
     filters: tuple[FilterRecord, ...] = ()
     fillvalue: np.ndarray[Any, Any] | None = None
+    fill_parts: Parts | None = None
     track_order: bool = False
     maxshape: tuple[int | None, ...] | None = None
     is_early: bool = False
@@ -104,6 +110,20 @@ class DatasetSpec:
         return np.dtype((np.void, self.element_nbytes)) if is_opaque else self.dtype
 
     @property
+    def fill_data(self) -> Parts | None:
+        """Bytes of the user-defined fill value, with what has no address yet in between; None without one."""
+        if self.fill_parts is not None:
+            return self.fill_parts
+        return None if self.fillvalue is None else (self.fillvalue.tobytes(),)
+
+    def fill_element(self) -> Parts:
+        """One more element of the fill value, with objects of its own where it lies in the global heap."""
+        data = self.fill_data
+        if data is None:
+            return (bytes(self.element_nbytes),)
+        return [replace(part) if isinstance(part, HeapObject) else part for part in data]
+
+    @property
     def chunk_nbytes(self) -> int:
         """Raw size of a chunk in bytes."""
         return math.prod(self.chunks or ()) * self.element_nbytes
@@ -140,6 +160,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     if fillvalue is None:
         return None
     facts = {"fillvalue": fillvalue, "dtype": dtype}
+    if needs_global_heap(dtype):
+        return _text_fill(fillvalue, dtype, path, facts)
     if isinstance(fillvalue, str) and dtype.kind == "S":
         fillvalue = fillvalue.encode()
     hint = f"{path}: fill value {shown(fillvalue)} cannot be held by dtype {dtype}"
@@ -152,7 +174,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
         if given.dtype.kind == "c" and dtype.kind in "biuf":
             raise FillValueError(f"{hint}: it is complex", **facts)
         with np.errstate(all="ignore"):
-            if dtype.names is not None and not needs_global_heap(dtype):
+            if dtype.names is not None:
                 data = encode_elements(cast_elements(given, dtype), dtype)
                 return np.frombuffer(data, dtype).reshape(())
             is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
@@ -166,6 +188,25 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
         raise FillValueError(
             f"{hint} (it would become {shown(value[()])}); give a value of that dtype", **facts
         )
+    return value
+
+
+def _text_fill(
+    fillvalue: Any, dtype: np.dtype[Any], path: str, facts: dict[str, Any]
+) -> np.ndarray[Any, Any]:
+    """Return the fill value of strings of variable length as ``()`` array of an object."""
+    given = fillvalue[()] if isinstance(fillvalue, np.ndarray) and fillvalue.ndim == 0 else fillvalue
+    if not isinstance(datatype_class(dtype), VariableLengthString) or not isinstance(given, (str, bytes)):
+        raise FillValueError(
+            f"{path}: fill value {given!r:.80} for elements of variable length, {dtype}: only strings can have one, a "
+            "str or bytes",
+            **facts,
+        )
+    value = np.empty((), object)
+    try:
+        value[()] = given.encode() if isinstance(given, str) else bytes(given)
+    except UnicodeEncodeError as error:
+        raise FillValueError(f"{path}: fill value {given!r:.80} has no UTF-8 encoding", **facts) from error
     return value
 
 

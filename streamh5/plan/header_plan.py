@@ -137,8 +137,11 @@ class HeaderPlan:
             time = AllocationTime.EARLY
         elif spec.chunks is None:
             time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
-        fill = None if spec.fillvalue is None else spec.fillvalue.tobytes()
-        write_time = WriteTime.ON_ALLOCATION if spec.is_encoded else WriteTime.IF_SET
+        data = spec.fill_data
+        fill = None if data is None else join_parts(data, self.resolve)
+        # without a value of their own, elements of variable length are made null when they are allocated
+        is_null = spec.is_encoded and data is None
+        write_time = WriteTime.ON_ALLOCATION if is_null else WriteTime.IF_SET
         # Stored even where it repeats the shape, as the library does: chunks are numbered over the
         # maximum, which must stay what it is when a reader shrinks the dataset.
         maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape

@@ -122,7 +122,10 @@ class RegionReference:
 
 @dataclass(frozen=True, slots=True)
 class HeapObject:
-    """An element of variable length: how many items of its base type, and their bytes in the heap."""
+    """An element of variable length: how many items of its base type, and their bytes in the heap.
+
+    Without parts it has nothing there: an empty sequence. An empty text has one part of no bytes.
+    """
 
     n: int
     parts: Parts

@@ -130,6 +130,12 @@ class DatasetNode:
     n_links: int = 1
     attributes_nbytes: int = 0
 
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if spec.has_parts and spec.fill_parts is not None and spec.is_compact:
+            n = spec.value_nbytes // spec.element_nbytes
+            self.parts = [part for _ in range(n) for part in spec.fill_element()]
+
     @property
     def path(self) -> str:
         """Absolute path."""
@@ -180,7 +186,7 @@ class DatasetNode:
             is_plain = self.value.dtype.names is None
             return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
         fill = self.spec.fillvalue
-        element = bytes(self.spec.element_nbytes) if fill is None else fill.tobytes()
+        element = bytes(self.spec.element_nbytes) if fill is None or self.spec.has_parts else fill.tobytes()
         return element * (self.spec.value_nbytes // len(element))
 
     def with_part(self, region: Any, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -195,6 +201,8 @@ class DatasetNode:
             whole = self.value.copy()
         elif self.spec.has_parts:
             whole = np.zeros(self.shape or (), self.spec.dtype)
+            if self.spec.fillvalue is not None:
+                whole[...] = self.spec.fillvalue
         else:
             whole = np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(
                 self.shape or ()
