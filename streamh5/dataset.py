@@ -15,6 +15,7 @@ from streamh5.errors import BlockError, LimitError
 from streamh5.pipeline import ChunkStore, Job, place_objects
 from streamh5.plan.block_value import as_arrays, as_block
 from streamh5.plan.chunk_grid import MAX_CHUNKS
+from streamh5.plan.parts import repeated_element
 from streamh5.plan.region import parse_region
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Dataset(DatasetFacts):
         self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
         self._skipped: list[NDArray[np.uint64]] = []
+        place = partial(place_objects, reserve=session.reserve, write=session.sink.write)
         self._store = ChunkStore(
             path=spec.path,
             grid=spec.grid,
@@ -82,14 +84,12 @@ class Dataset(DatasetFacts):
             fill=np.zeros((), spec.stored_dtype)
             if spec.fillvalue is None or spec.is_encoded
             else spec.fillvalue,
-            fill_object=spec.fillvalue if spec.is_encoded else None,
+            make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
             chain=chain,
             reserve=session.reserve,
             write=session.sink.write,
             claim=partial(session.claim, number),
-            place_objects=partial(place_objects, reserve=session.reserve, write=session.sink.write)
-            if spec.is_encoded and not spec.has_parts
-            else None,
+            place_objects=place if spec.is_encoded and not spec.has_parts else None,
             region_address=session.allocate(node).address if spec.is_early else None,
             skip_empty=None if write_empty_chunks else self._skip_empty,
         )

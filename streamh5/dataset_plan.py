@@ -29,7 +29,7 @@ from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.parts import encode_parts
-from streamh5.plan.reference import Parts, Reference, RegionReference
+from streamh5.plan.reference import HeapObject, Parts, Reference, RegionReference, sizeof_parts
 
 __all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
 
@@ -71,7 +71,7 @@ def plan_dataset(
     libver: str = "v110",
     whole: bool = False,
     datatype: EncodedDatatype | None = None,
-    raw_fillvalue: bytes | None = None,
+    raw_fillvalue: Parts | None = None,
     type_path: str | None = None,
 ) -> tuple[DatasetSpec, FilterChain]:
     """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`.
@@ -84,7 +84,7 @@ def plan_dataset(
         Datatype message that is to be written as it is; `dtype` says what its elements are in memory, and has
         to give them the same bytes: ``V8`` for any type of 8 bytes without pointers into the global heap.
     raw_fillvalue
-        Fill value as the bytes of an element in the file, in place of `fillvalue`.
+        Fill value as an element stands in the file, in place of `fillvalue`.
     type_path
         Path of the named datatype that its type is; `dtype` and `datatype` are those of it.
     """
@@ -103,8 +103,7 @@ def plan_dataset(
         )
     spec = DatasetSpec(path, extents, element, track_order=track_order, maxshape=bounds, libver=libver)
     spec = replace(spec, datatype=datatype, type_path=type_path)
-    fill = _check_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
-    spec = replace(spec, fillvalue=fill, fill_parts=_fill_parts(fill, spec))
+    spec = _with_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
     _check_messages(spec)
     wants_filters = bool(compression is not None or shuffle or fletcher32 or scaleoffset is not None)
     can_be_whole = not wants_filters and bounds is None and None not in extents
@@ -123,7 +122,7 @@ def plan_dataset(
         fletcher32=fletcher32,
         scaleoffset=scaleoffset,
         chunks=spec.chunks,
-        fillvalue=None if fill is None or spec.is_encoded else fill[()],
+        fillvalue=None if spec.fillvalue is None or spec.is_encoded else spec.fillvalue[()],
     )
     is_early = alloc_time == "early" and not chain.filters and bounds is None and None not in extents
     if alloc_time == "early" and not is_early:
@@ -134,23 +133,19 @@ def plan_dataset(
     return replace(spec, filters=chain.records, is_early=is_early and 0 not in extents), chain
 
 
-def _check_fill(fillvalue: Any, spec: DatasetSpec) -> np.ndarray[Any, Any] | None:
-    """Return the fill value as an element; see `check_fillvalue`."""
+def _with_fill(fillvalue: Any, spec: DatasetSpec) -> DatasetSpec:
+    """Return the plan with a fill value; see `check_fillvalue`."""
     if fillvalue is not None and (spec.dtype.subdtype is not None or spec.is_kept):
         raise FillValueError(
             f"{spec.path}: a fill value for arrays and references cannot be written; leave it out",
             fillvalue=fillvalue,
             dtype=spec.dtype,
         )
-    return check_fillvalue(fillvalue, spec.dtype, path=spec.path)
-
-
-def _fill_parts(fill: np.ndarray[Any, Any] | None, spec: DatasetSpec) -> Parts | None:
-    """Return a fill value that lies in the global heap as parts."""
+    fill = check_fillvalue(fillvalue, spec.dtype, path=spec.path)
     if fill is None or not spec.is_encoded:
-        return None
+        return replace(spec, fillvalue=fill)
     try:
-        return encode_parts(fill, spec.dtype)
+        return replace(spec, fillvalue=fill, fill_parts=encode_parts(fill, spec.dtype))
     except DatatypeError as error:
         raise FillValueError(
             f"{spec.path}: fill value {fill[()]!r:.80}: {error}", dtype=spec.dtype
@@ -174,22 +169,27 @@ def _check_datatype(datatype: EncodedDatatype | None, dtype: np.dtype[Any], path
         )
 
 
-def _as_element(data: bytes, spec: DatasetSpec) -> np.ndarray[Any, Any]:
-    """Return the bytes of a fill value as an element.
+def _as_element(data: Parts, spec: DatasetSpec) -> DatasetSpec:
+    """Return the plan with a fill value that stands as it is in the file.
 
     Raises
     ------
     FillValueError
-        They are not one element, or would be pointers into the global heap of another file.
+        It is not one element, or has references.
     """
-    if len(data) != spec.element_nbytes or spec.is_encoded or spec.is_kept:
+    nbytes = sizeof_parts(data)
+    is_known = all(isinstance(part, (bytes, HeapObject)) for part in data)
+    if nbytes != spec.element_nbytes or spec.is_encoded or spec.is_kept or not is_known:
         raise FillValueError(
-            f"{spec.path}: {len(data):,} bytes are no fill value for elements of {spec.element_nbytes:,} bytes, of "
+            f"{spec.path}: {nbytes:,} bytes are no fill value for elements of {spec.element_nbytes:,} bytes, of "
             f"dtype {spec.dtype}",
             fillvalue=data,
             dtype=spec.dtype,
         )
-    return np.frombuffer(data, spec.stored_dtype).reshape(())
+    if any(isinstance(part, HeapObject) for part in data):
+        return replace(spec, fill_parts=data)
+    joined = b"".join(part for part in data if isinstance(part, bytes))
+    return replace(spec, fillvalue=np.frombuffer(joined, spec.stored_dtype).reshape(()))
 
 
 def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool, small_data: bool) -> bool:
@@ -238,7 +238,7 @@ def _check_messages(spec: DatasetSpec) -> None:
             f"{spec.path}: only HDF5 2.0 and later open native complex numbers; pass libver='v200', or a plain dtype",
             path=spec.path,
         )
-    fill_nbytes = 0 if spec.fillvalue is None else FILL_VALUE_FIELDS_NBYTES + spec.element_nbytes
+    fill_nbytes = 0 if spec.fill_data is None else FILL_VALUE_FIELDS_NBYTES + spec.element_nbytes
     for what, nbytes in (("datatype", len(datatype)), ("fill value", fill_nbytes)):
         if nbytes > MAX_MESSAGE_NBYTES:
             raise LimitError(

@@ -75,8 +75,9 @@ class ChunkStore:
         Enter stored chunks and their buffers in the journal.
     place_objects
         Put objects into the global heap; None for elements that have nothing there.
-    fill_object
-        ``()`` array: the fill value of elements that have something in the global heap; None for `fill`.
+    make_fill
+        Gives the bytes of so many elements of a fill value that has something in the global heap, which is put there;
+        None for `fill`.
     region_address
         Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
     skip_empty
@@ -93,7 +94,7 @@ class ChunkStore:
     write: Callable[[int, Sequence[Buffer]], None]
     claim: Callable[[ChunkRecords, Sequence[Buffer]], None]
     place_objects: ObjectPlacer | None = None
-    fill_object: np.ndarray[Any, Any] | None = None
+    make_fill: Callable[[int], bytes] | None = None
     region_address: int | None = None
     skip_empty: Callable[[NDArray[np.uint64], NDArray[np.bool_]], NDArray[np.bool_]] | None = None
 
@@ -129,9 +130,9 @@ class ChunkStore:
 
         Each has an object of its own in the global heap: a reader that writes one of them frees its object.
         """
-        if self.fill_object is None:
+        if self.make_fill is None:
             return np.broadcast_to(self.fill, shape)
-        return self.stored(np.broadcast_to(self.fill_object, shape))
+        return np.frombuffer(self.make_fill(math.prod(shape)), self.fill.dtype).reshape(shape)
 
     def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
         """Cut a block into boxes of chunk coords, relative to it, of about `BATCH_NBYTES` each."""
@@ -216,7 +217,7 @@ class ChunkStore:
         for box in self.grid.batches(counts, N_FILLED_AT_ONCE):
             numbers = self.grid.numbers(box)
             for number in numbers[~are_stored(numbers)].tolist():
-                if self.fill_object is not None:
+                if self.make_fill is not None:
                     row = self.filled(shape)
                 self.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 

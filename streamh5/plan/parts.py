@@ -24,14 +24,23 @@ from streamh5.format.datatype_class import (
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.elements import encode_elements, needs_global_heap
-from streamh5.plan.reference import HeapObject, Part, Parts, Reference, RegionReference, sizeof_part
+from streamh5.plan.reference import (
+    HeapObject,
+    Part,
+    Parts,
+    Reference,
+    RegionReference,
+    sizeof_part,
+    sizeof_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamh5.format.datatype import Datatype
+    from streamh5.format.elements import ObjectPlacer
 
-__all__ = ["encode_parts", "has_references", "text_object"]
+__all__ = ["encode_parts", "has_references", "repeated_element", "stored_elements", "text_object"]
 
 
 def has_references(datatype: Datatype) -> bool:
@@ -89,6 +98,40 @@ def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: 
     if charset == CharacterSet.ASCII and isinstance(value, str) and not value.isascii():
         raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
     return HeapObject(len(encoded), (encoded,))
+
+
+def stored_elements(parts: Parts, place: ObjectPlacer | None) -> bytes:
+    """Return the bytes of elements whose heap objects are placed now.
+
+    Parameters
+    ----------
+    parts
+        Of elements without references.
+    place
+        Stores objects in the global heap of the new file; not needed for parts that are bytes.
+    """
+    objects = [part for part in parts if isinstance(part, HeapObject)]
+    if not objects or place is None:
+        return b"".join(part for part in parts if isinstance(part, bytes))
+    content = stored_elements([inner for one in objects for inner in one.parts], place)
+    contents, start = [], 0
+    for one in objects:
+        nbytes = sizeof_parts(one.parts)
+        contents.append(content[start : start + nbytes])
+        start += nbytes
+    addresses, indices = place(contents)
+    pointers = iter(
+        n.to_bytes(4, "little") + address.to_bytes(8, "little") + index.to_bytes(4, "little")
+        for n, address, index in zip(
+            [one.n for one in objects], addresses.tolist(), indices.tolist(), strict=True
+        )
+    )
+    return b"".join(part if isinstance(part, bytes) else next(pointers) for part in parts)
+
+
+def repeated_element(parts: Parts, place: ObjectPlacer, n: int) -> bytes:
+    """Return the bytes of `n` elements that are `parts`, each with heap objects of its own."""
+    return stored_elements(list(parts) * n, place)
 
 
 def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:

@@ -132,7 +132,7 @@ class DatasetNode:
 
     def __post_init__(self) -> None:
         spec = self.spec
-        if spec.has_parts and spec.fill_parts is not None and spec.is_compact:
+        if spec.fill_parts is not None and spec.is_compact:
             n = spec.value_nbytes // spec.element_nbytes
             self.parts = [part for _ in range(n) for part in spec.fill_element()]
 

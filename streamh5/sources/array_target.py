@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer, FilterChain
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.plan.reference import Parts
     from streamh5.sources.conversion import Request
     from streamh5.sources.stored_chunks import ChunkReader
 
@@ -60,7 +61,7 @@ class SourceArray:
     maxshape
         Extents up to which the dataset may grow; None for `shape`.
     datatype, raw_fillvalue
-        Datatype message and fill value of an HDF5 file, as bytes that stay as they are; `fillvalue` is None then.
+        Datatype message and fill value of an HDF5 file, which stay as they are; `fillvalue` is None then.
     type_path
         Path of the named datatype that its type is.
     needed
@@ -78,7 +79,7 @@ class SourceArray:
     maxshape: tuple[int | None, ...] | None = None
     unit: tuple[int, ...] | None = None
     datatype: EncodedDatatype | None = None
-    raw_fillvalue: bytes | None = None
+    raw_fillvalue: Parts | None = None
     type_path: str | None = None
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
@@ -202,7 +203,9 @@ def encoded(
         dtype=dtype,
         chunks=chunks if shape else None,
         maxshape=source.maxshape,
-        fillvalue=None if dtype.kind in "OUT" else source.fillvalue,
+        fillvalue=source.fillvalue
+        if dtype.kind not in "OUT" or isinstance(source.fillvalue, (str, bytes))
+        else None,
         track_order=track_order,
         libver=request.libver,
         datatype=source.datatype,

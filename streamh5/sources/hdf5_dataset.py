@@ -12,12 +12,12 @@ import numpy as np
 
 from streamh5.errors import FormatError, SourceError
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
-from streamh5.plan.parts import encode_parts
+from streamh5.plan.parts import encode_parts, stored_elements
 from streamh5.plan.reference import sizeof_parts
 from streamh5.sources.hdf5_attributes import tracks_attributes
 from streamh5.sources.hdf5_chunks import filter_records
 from streamh5.sources.hdf5_datatype import Plain, stored_type
-from streamh5.sources.hdf5_elements import Referents, read_region, stored_elements, to_parts
+from streamh5.sources.hdf5_elements import Referents, read_region, to_parts
 
 if TYPE_CHECKING:
     from streamh5.format.elements import ObjectPlacer
@@ -85,6 +85,13 @@ class SourceDataset:
     filename: str
     base: int
     is_one_file: bool
+
+    @property
+    def fill_value(self) -> Parts | None:
+        """The user's fill value; None for the default."""
+        if self.fill_parts is not None:
+            return self.fill_parts
+        return None if self.fill.value is None else (self.fill.value,)
 
     @property
     def nbytes(self) -> int:
@@ -215,7 +222,7 @@ def _fill_parts(dataset: Any, plist: Any, kind: StoredType) -> Parts | None:
 
     if not kind.has_pointers or plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
         return None
-    value = np.zeros((), dataset.dtype)
+    value = np.zeros(1, dataset.dtype)
     plist.get_fill_value(value)
     parts = encode_parts(value, dataset.dtype)
     if sizeof_parts(parts) != kind.nbytes:
@@ -259,14 +266,19 @@ class RegionReader:
             with self._lock:
                 self.n_skipped += 1
                 self.problem = self.problem or error
-            element = np.frombuffer(self.dataset.fill.value or bytes(dtype.itemsize), dtype)
-            return np.broadcast_to(element[0], tuple(part.stop - part.start for part in region))
+            shape = tuple(part.stop - part.start for part in region)
+            return self._stored(
+                list(self.dataset.fill_value or (bytes(dtype.itemsize),)) * math.prod(shape), shape
+            )
         if isinstance(kind.element, Plain):
             return memory.view(dtype)
-        parts = to_parts(memory.tobytes(), kind.element, _no_referents())
-        if self.place is None:
+        return self._stored(to_parts(memory.tobytes(), kind.element, _no_referents()), memory.shape)
+
+    def _stored(self, parts: Parts, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Return elements whose heap objects are placed now."""
+        if self.place is None and not all(isinstance(part, bytes) for part in parts):
             raise SourceError(f"{self.dataset.path} is read before there is a place for its objects")
-        return np.frombuffer(stored_elements(parts, self.place), dtype).reshape(memory.shape)
+        return np.frombuffer(stored_elements(parts, self.place), self.dataset.dtype).reshape(shape)
 
     def parts(self, referents: Referents) -> Parts:
         """Return all elements with heap objects and references in between."""

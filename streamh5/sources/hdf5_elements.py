@@ -15,7 +15,7 @@ import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.plan.reference import HeapObject, Part, Reference, RegionReference, sizeof_parts
+from streamh5.plan.reference import HeapObject, Part, Reference, RegionReference
 from streamh5.sources.hdf5_datatype import (
     Fields,
     Items,
@@ -29,11 +29,10 @@ from streamh5.sources.hdf5_datatype import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from streamh5.format.elements import ObjectPlacer
     from streamh5.plan.reference import Parts
     from streamh5.sources.hdf5_datatype import Element
 
-__all__ = ["Referents", "read_attribute", "read_region", "stored_elements", "to_parts"]
+__all__ = ["Referents", "read_attribute", "read_region", "to_parts"]
 
 _SIZEOF_ADDRESS = 8
 _free = ctypes.CDLL(None).free
@@ -211,32 +210,3 @@ def _merged(parts: list[Part]) -> Parts:
     if run:
         merged.append(b"".join(run))
     return [part for part in merged if part != b""]
-
-
-def stored_elements(parts: Parts, place: ObjectPlacer) -> bytes:
-    """Return the bytes of elements whose heap objects are placed now.
-
-    Parameters
-    ----------
-    parts
-        Of elements without references.
-    place
-        Stores objects in the global heap of the new file.
-    """
-    objects = [part for part in parts if isinstance(part, HeapObject)]
-    if not objects:
-        return b"".join(part for part in parts if isinstance(part, bytes))
-    content = stored_elements([inner for one in objects for inner in one.parts], place)
-    contents, start = [], 0
-    for one in objects:
-        nbytes = sizeof_parts(one.parts)
-        contents.append(content[start : start + nbytes])
-        start += nbytes
-    addresses, indices = place(contents)
-    pointers = iter(
-        n.to_bytes(4, "little") + address.to_bytes(8, "little") + index.to_bytes(4, "little")
-        for n, address, index in zip(
-            [one.n for one in objects], addresses.tolist(), indices.tolist(), strict=True
-        )
-    )
-    return b"".join(part if isinstance(part, bytes) else next(pointers) for part in parts)

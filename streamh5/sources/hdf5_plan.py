@@ -250,7 +250,7 @@ class FilePlan:
             if dataset.chunks is not None:
                 self._notes.append(f"{path} holds references: it is stored whole, without chunks")
             spec, chain = plan_dataset(
-                path, shape=dataset.shape, raw_fillvalue=dataset.fill.value, chunks=False, **common
+                path, shape=dataset.shape, raw_fillvalue=dataset.fill_value, chunks=False, **common
             )
             whole = _Whole(Target(spec, chain, None, None), None if is_empty else reader)  # type: ignore[arg-type]
             self._wholes[path] = whole
@@ -275,7 +275,7 @@ class FilePlan:
             ),
             None if dataset.maxshape == shape else dataset.maxshape,
             datatype=EncodedDatatype(dataset.kind.message),
-            raw_fillvalue=dataset.fill.value,
+            raw_fillvalue=dataset.fill_value,
             type_path=self._referents.type_path(dataset.kind.address),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )

@@ -40,7 +40,9 @@ MIN_RECORDS = 512
 
 
 def default_fill(dtype: np.dtype[Any]) -> Any:
-    """Return what netCDF-C fills a variable of numbers or characters with, unless it has a ``_FillValue``."""
+    """Return what netCDF-C fills a variable with, unless it has a ``_FillValue``: of text, the empty string."""
+    if dtype.kind == "U":
+        return ""
     return DEFAULT_FILLVALUES[f"{dtype.kind}{dtype.itemsize}"]
 
 
@@ -70,7 +72,7 @@ def plan_target(
     maxshape
         Length of each dimension, None for an unlimited one.
     fillvalue
-        What elements read as that were never written; None for strings.
+        What elements read as that were never written.
     libver, resume_key
         As for `to_netcdf`.
 

@@ -302,13 +302,12 @@ def _plan_variable(
     attributes = dict(variable.attrs)
     fill = attributes.pop("_FillValue", None)
     array, dtype = _typed(variable, path, storage)
-    is_text = dtype.kind == "U"
-    if fill is None and not is_text:
+    if fill is None:
         fill = default_fill(dtype)
+    elif dtype.kind == "U":
+        fill = str(fill)
     maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
-    target = plan_target(
-        path, array, dtype, storage, maxshape, None if is_text else fill, libver=libver, resume_key=resume_key
-    )
+    target = plan_target(path, array, dtype, storage, maxshape, fill, libver=libver, resume_key=resume_key)
     specs = [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
     if "_FillValue" in variable.attrs:
         specs.insert(0, _fill_attribute(variable.attrs["_FillValue"], target, path))

@@ -82,6 +82,9 @@ def _source(one: ZarrArray, *, netcdf: bool) -> SourceArray:
     dtype = BYTE_SEQUENCES if array.dtype.kind == "O" else array.dtype
     dtype = np.dtype("U") if dtype.kind in "UT" else dtype
     fill = None if dtype.kind in "OU" else array.fill_value
+    if dtype.kind == "U":
+        # HDF5 reads missing strings of a fill value only from a file that it may write to: none where it is empty
+        fill = str(array.fill_value or "") or (default_fill(dtype) if netcdf else None)
     is_regular = array.metadata.zarr_format == 2 or array.metadata.chunk_grid.to_dict()["name"] == "regular"
     chunks, unit = (array.chunks, array.shards) if is_regular else (None, None)
     shape = array.shape
