@@ -23,7 +23,7 @@ from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
-from streamh5.plan.block_value import as_block
+from streamh5.plan.block_value import as_block, check_one_kind
 from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
@@ -341,6 +341,10 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = np.asarray(data)
     except ValueError as error:
         raise BlockError(f"{path}: data is not a regular array: {error}", path=path) from error
+    try:
+        check_one_kind(data, array)
+    except DatatypeError as error:
+        raise DatatypeError(f"{path}: {error}", path=path) from error
     if array.dtype == object and not array.dtype.metadata:
         for kind, marks in _OBJECT_MARKS.items():
             if all(isinstance(x, kind) for x in array.ravel()):

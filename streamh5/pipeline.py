@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.global_heap import (
     GlobalHeapCollection,
@@ -122,7 +122,10 @@ class ChunkStore:
         """Elements as the file stores them; strings and sequences go to the global heap."""
         if self.place_objects is None:
             return block
-        data = encode_elements(block.reshape(-1), self.dtype, place_objects=self.place_objects)
+        try:
+            data = encode_elements(block.reshape(-1), self.dtype, place_objects=self.place_objects)
+        except DatatypeError as error:
+            raise DatatypeError(f"{self.path}: {error}", path=self.path) from error
         return np.frombuffer(data, self.fill.dtype).reshape(block.shape)
 
     def filled(self, shape: tuple[int, ...]) -> NDArray[Any]:

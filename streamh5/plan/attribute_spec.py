@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from streamh5.format.datatype_class import ObjectReference, VariableLengthSequen
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
+from streamh5.plan.block_value import check_one_kind
 from streamh5.plan.parts import encode_parts, text_object
 from streamh5.plan.reference import (
     HeapObject,
@@ -187,11 +189,34 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         array = np.asarray(value)
     except ValueError as error:
         raise DatatypeError(f"{value!r:.80} is not a scalar or a regular array") from error
+    check_one_kind(value, array)
     if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
-        texts = [text_object(item) for item in array.astype(object).ravel().tolist()]
+        items = array.astype(object).ravel().tolist()
+        _check_are_text(items)
+        texts = [text_object(item) for item in items]
         return AttributeSpec(name, VariableLengthString(), array.shape, texts)
     encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
     return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
+
+
+def _check_are_text(items: list[object]) -> None:
+    """Refuse objects that HDF5 has no datatype for, and say what may take their place."""
+    other = next((item for item in items if not isinstance(item, (str, bytes))), "")
+    instead = {
+        type(None): "leave the attribute out, or give h5py.Empty(dtype)",
+        dict: "give text, for example json.dumps(value), or one attribute for each key",
+        int: "HDF5's integers have 64 bits; give text or a float",
+    }.get(type(other), "give text, for example str(value)")
+    if isinstance(other, (date, timedelta)):
+        instead = (
+            "give value.isoformat() or a numpy.datetime64"
+            if isinstance(other, date)
+            else "give numpy.timedelta64"
+        )
+    if not isinstance(other, str):
+        raise DatatypeError(
+            f"a value of type {type(other).__name__}, for which HDF5 has no datatype; {instead}"
+        )
 
 
 def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> AttributeSpec:

@@ -14,7 +14,7 @@ from streamh5.format.elements import encode_elements, padding_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["as_arrays", "as_block"]
+__all__ = ["as_arrays", "as_block", "check_one_kind"]
 
 
 def as_block(
@@ -116,6 +116,35 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
     return elements.reshape(whole.shape[:n_outer])
 
 
+def check_one_kind(value: Any, array: np.ndarray[Any, Any]) -> None:
+    """Refuse text beside bytes or numbers: numpy would make text of all, without a word.
+
+    Parameters
+    ----------
+    value
+        Array-like, from which numpy made `array`.
+
+    Raises
+    ------
+    DatatypeError
+        A list, or an array of objects, with str beside bytes, or with one of them beside something else.
+    """
+    is_listed = not hasattr(value, "dtype") and array.dtype.kind in "US"
+    if not is_listed and array.dtype != object:
+        return
+    objects = np.asarray(value, object) if is_listed else array
+    kinds = {_kind(one) for one in objects.ravel().tolist()}
+    if len(kinds) > 1 and kinds & {"str", "bytes"}:
+        raise DatatypeError(
+            f"values of the kinds {', '.join(sorted(kinds))} in one list or array, which HDF5 cannot hold; make them "
+            "all str, or write one dataset or attribute for each kind"
+        )
+
+
+def _kind(value: object) -> str:
+    return "str" if isinstance(value, str) else "bytes" if isinstance(value, bytes) else type(value).__name__
+
+
 def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Return an array-like as an array; Python's tuples become structured values, lists sequences."""
     marks: Mapping[str, Any] = dtype.metadata or {}
@@ -124,7 +153,10 @@ def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         return _sequences(value)
     if dtype.names is not None and not hasattr(value, "dtype"):
         return np.asarray(value, dtype)
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype.kind in "US" and not hasattr(value, "dtype") and not isinstance(value, (str, bytes)):
+        check_one_kind(value, array)
+    return array
 
 
 def _sequences(value: Any) -> np.ndarray[Any, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from streamh5.errors import FilterError
 from streamh5.sources.array_target import ArrayTarget, SourceArray, StoredAs, copied, encoded
 from streamh5.sources.foreign_errors import foreign_errors
+from streamh5.sources.netcdf4_storage import default_fill
 from streamh5.sources.zarr_chunks import chunk_reader
 from streamh5.sources.zarr_codecs import NotCopiable, stored_layout
 
