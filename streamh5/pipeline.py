@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
-from streamh5.format.elements import encode_elements, padding_of
+from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
 from streamh5.format.global_heap import (
     GlobalHeapCollection,
     encode_global_heap_collection,
@@ -228,6 +228,8 @@ class ChunkStore:
         """Which chunks hold nothing but the fill value."""
         fill = np.frombuffer(self.fill.tobytes(), np.uint8)
         elements = rows.reshape(len(rows), -1, len(fill))
+        if self.place_objects is not None and self.make_fill is None:  # empty text has an object too
+            elements = np.where(heap_pointers_of(self.dtype), np.uint8(0), elements)
         return np.asarray((elements == fill).all(axis=(1, 2)))
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:

@@ -296,11 +296,6 @@ def test_text_is_encoded_for_strings_of_fixed_length(block: Any, tmp_path: Path)
         assert h5py.check_string_dtype(found["x"].dtype) == ("utf-8", 3)
 
 
-def test_fill_value_for_text_of_variable_length_is_refused(tmp_path: Path) -> None:
-    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(errors.FillValueError, match="fixed length"):
-        file.create_dataset("x", (4,), h5py.string_dtype(), fillvalue="a")
-
-
 def test_empty_masked_block_is_a_block(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         x = file.create_dataset("x", (None, 3), "f8", chunks=(1, 3))

@@ -50,6 +50,23 @@ def needs_global_heap(datatype: Datatype) -> bool:
             return False
 
 
+def heap_pointers_of(datatype: Datatype) -> NDArray[np.bool_]:
+    """Return which bytes of an element are pointers into the global heap, ``(nbytes,) bool``."""
+    record = datatype_class(datatype)
+    pointers = np.zeros(record.nbytes, bool)
+    match record:
+        case VariableLengthString() | VariableLengthSequence():
+            pointers[-SIZEOF_GLOBAL_HEAP_ID:] = True
+        case Array(base):
+            inner = heap_pointers_of(base)
+            pointers[:] = np.tile(inner, record.nbytes // len(inner))
+        case Compound(_, members):
+            for member in members:
+                end = member.position + member.datatype.nbytes
+                pointers[member.position : end] = heap_pointers_of(member.datatype)
+    return pointers
+
+
 def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
     """Return which bytes of an element no field covers, ``(itemsize,) bool``; None where there are none.
 
