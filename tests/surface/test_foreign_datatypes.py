@@ -119,7 +119,7 @@ def test_fill_value_given_as_bytes_is_read_where_nothing_was_written(tmp_path: P
                 dtype=f"V{nbytes}",
                 datatype=message(kind),
                 chunks=(2,),
-                raw_fillvalue=bytes(range(1, nbytes + 1)),
+                raw_fillvalue=(bytes(range(1, nbytes + 1)),),
             )
             file.add_dataset(spec, chain)
     with h5py.File(tmp_path / "a.h5") as found:
@@ -165,7 +165,7 @@ def test_datatype_of_another_writer_survives_salvage_and_resume(tmp_path: Path) 
             dtype="V1",
             datatype=message(bits),
             chunks=(2,),
-            raw_fillvalue=b"\x07",
+            raw_fillvalue=(b"\x07",),
             compression="gzip",
         )
         dataset = file.add_dataset(spec, chain)
@@ -207,7 +207,7 @@ def test_elements_of_another_size_than_their_datatype_are_refused(dtype: Any) ->
     with pytest.raises(errors.AttributeValueError, match=r"'a' of /x: .*the datatype message says 4"):
         attribute_spec("a", np.zeros(2, "V3"), path="/x", datatype=message(h5py.h5t.STD_B32BE))
     with pytest.raises(errors.FillValueError, match="3 bytes"):
-        plan_dataset("/x", shape=(2,), dtype="V4", raw_fillvalue=b"abc")
+        plan_dataset("/x", shape=(2,), dtype="V4", raw_fillvalue=(b"abc",))
     with pytest.raises(errors.DatatypeError, match="datatype message"):
         EncodedDatatype(b"\x10\x08\0\0")
 
