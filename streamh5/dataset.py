@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from streamh5.filters import Buffer, FilterChain
     from streamh5.plan.chunk_grid import Box
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.session import Session
 
@@ -311,11 +311,7 @@ class Dataset(DatasetFacts):
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which chunks are stored, by their numbers."""
-        addresses = self._node.table.addresses
-        known = numbers < len(addresses)
-        written = np.zeros(len(numbers), bool)
-        written[known] = addresses[numbers[known].astype(np.intp)] != 0
-        return written
+        return self._node.table.are_written(numbers)
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that `store` has written."""

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from streamh5.plan.attribute_spec import AttributeSpec
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.reference import Parts, RegionReference
 

@@ -41,14 +41,14 @@ import numpy as np
 
 from streamh5.errors import JournalError, StreamH5Error
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
-from streamh5.plan.chunk_table import RECORD
+from streamh5.plan.chunk_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
 
 __all__ = [
     "JOURNAL_VERSION",

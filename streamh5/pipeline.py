@@ -23,7 +23,7 @@ from streamh5.format.global_heap import (
     split_into_collections,
 )
 from streamh5.plan.attribute_heap import MAX_COLLECTION_NBYTES
-from streamh5.plan.chunk_table import MAX_STORED_NBYTES, RECORD, chunk_records
+from streamh5.plan.chunk_records import MAX_STORED_NBYTES, RECORD, chunk_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         split_into_collections,
     )
     from streamh5.plan.chunk_grid import Box, ChunkGrid
-from streamh5.plan.chunk_table import ChunkRecords
+from streamh5.plan.chunk_records import ChunkRecords
 
 __all__ = ["BATCH_NBYTES", "ChunkStore", "Job", "Pool", "chunk_rows", "place_objects"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,8 @@ from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.journal import Claims, encode_entry, encode_voids
 from streamh5.journal_facts import spec_facts
+from streamh5.plan.chunk_grid import MAX_CHUNKS
+from streamh5.plan.stored_rows import stored_rows
 from streamh5.plan.tree import Region
 
 if TYPE_CHECKING:
@@ -23,18 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.journal import Journal
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.tree import DatasetNode
 
 __all__ = ["Recovery", "Restored", "boot_id", "front_facts", "stored_rows"]
 
 READ_NBYTES = 16 << 20
-
-MAX_SPARSE_CHUNKS = 1 << 24
-MAX_SPARSENESS = 64
-"""Chunk numbers of an open-ended dataset that a journal may use: so many, and so many more for each
-chunk that it claims. 200 MB of table; a damaged or made-up number is not to cost terabytes."""
 
 
 def boot_id() -> str | None:
@@ -70,22 +66,6 @@ class Restored(NamedTuple):
 
     n_rows: int
     lost: NDArray[np.uint64]
-
-
-def stored_rows(dataset: DatasetNode) -> NDArray[np.bool_]:
-    """Tell for each row of chunks, ``(n_rows, n_chunks_per_row)``, which of its chunks are stored."""
-    grid = dataset.spec.grid
-    written = dataset.table.addresses != 0
-    n_rows = len(written) // grid.n_numbers_per_row
-    present = (slice(None), *(slice(n) for n in grid.present_counts[1:]))
-    rows = written[: n_rows * grid.n_numbers_per_row].reshape(n_rows, *grid.counts[1:])[present]
-    return np.asarray(rows.reshape(n_rows, math.prod(grid.present_counts[1:])), bool)
-
-
-def n_safe_rows(whole: NDArray[np.bool_]) -> int:
-    """Rows of chunks before the first that is not complete."""
-    complete = whole.all(axis=1)
-    return len(whole) if complete.all() else int(np.argmin(complete))
 
 
 class Recovery:
@@ -233,7 +213,8 @@ class Recovery:
         n_rows, forgotten = self._restore_rows(dataset)
         gone = np.concatenate([*lost, forgotten])
         # an Implicit index has one address for all versions of a chunk: the last may be the good one
-        return Restored(n_rows, gone[~np.isin(gone, dataset.table.addresses)])
+        _, columns = dataset.table.written()
+        return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
 
     def salvage(self, dataset: DatasetNode) -> int | None:
         """Enter every claimed chunk of a dataset, also those behind a gap; set its length.
@@ -253,14 +234,12 @@ class Recovery:
         shape, grid = dataset.spec.shape, dataset.spec.grid
         if claims is None or not shape or not grid.n_numbers_per_row:
             return None
-        whole = stored_rows(dataset)
-        if shape[0] is None and whole.any():
-            n_rows = (int(np.flatnonzero(whole.any(axis=1))[-1]) + 1) * grid.chunks[0]
+        stored = stored_rows(dataset)
+        if shape[0] is None and stored.end:
+            n_rows = stored.end * grid.chunks[0]
             dataset.n_rows = min(n_rows, claims.n_rows or n_rows)
         return (
-            None
-            if claims.n_rows is None
-            else min(n_safe_rows(whole) * grid.chunks[0], (dataset.shape or (0,))[0])
+            None if claims.n_rows is None else min(stored.n_safe * grid.chunks[0], (dataset.shape or (0,))[0])
         )
 
     def _restore_chunks(self, dataset: DatasetNode) -> list[NDArray[np.uint64]]:
@@ -320,18 +299,15 @@ class Recovery:
         nothing = np.zeros(0, np.uint64)
         if claims is None or not shape or not grid.n_numbers_per_row:
             return 0, nothing
-        whole = stored_rows(dataset)
+        stored = stored_rows(dataset)
         if claims.n_rows is None:  # regions: any chunk may be there
-            if shape[0] is None and whole.any():
-                dataset.n_rows = (int(np.flatnonzero(whole.any(axis=1))[-1]) + 1) * grid.chunks[0]
+            if shape[0] is None and stored.end:
+                dataset.n_rows = stored.end * grid.chunks[0]
             return 0, nothing
-        n_safe = n_safe_rows(whole)
+        n_safe = stored.n_safe
         if claims.n_rows:  # the stream had ended: its last chunk may hold padding
             n_safe = min(n_safe, claims.n_rows // grid.chunks[0])
-        first = n_safe * grid.n_numbers_per_row
-        forgotten = dataset.table.addresses[first:]
-        forgotten = forgotten[forgotten != 0]
-        dataset.table.forget(first)
+        forgotten = dataset.table.forget(n_safe * grid.n_numbers_per_row)
         n_rows = n_safe * grid.chunks[0]
         if shape[0] is None:
             dataset.n_rows = n_rows
@@ -356,11 +332,11 @@ class Recovery:
         )
 
     def _check_numbers(self, dataset: DatasetNode, claims: Claims) -> None:
-        """Refuse chunk numbers for which a table would have to grow beyond all measure."""
+        """Refuse chunk numbers that no dataset has."""
         highest = max((int(records["number"].max()) for records in claims.records if len(records)), default=0)
         n_numbers = dataset.spec.grid.n_numbers
         if n_numbers is None:
-            n_numbers = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * sum(map(len, claims.records))
+            n_numbers = MAX_CHUNKS
         if highest >= n_numbers and any(map(len, claims.records)):
             raise self._nonsense(dataset, f"chunk number {highest:,}")
 

@@ -25,6 +25,7 @@ of each dataset without
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,12 @@ from streamh5.journal import (
 from streamh5.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
 from streamh5.journal_values import assemble_value
 from streamh5.plan.attribute_spec import attribute_spec, blank
+from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import check_chunks, check_shape
 from streamh5.plan.reference import HeapObject
+from streamh5.plan.stored_rows import stored_coords, stored_rows
 from streamh5.plan.tree import DatasetNode, Node, find, walk
-from streamh5.recovery import MAX_SPARSE_CHUNKS, MAX_SPARSENESS, Recovery, stored_rows
+from streamh5.recovery import Recovery
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
@@ -220,7 +223,7 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
         if kind == "L":
             _link(engine, facts)
         elif kind == "D":
-            engine.create_dataset(_checked(spec_from_facts(facts), journal.n_claimed, nbytes))
+            engine.create_dataset(_checked(spec_from_facts(facts)))
         elif find(engine.root, facts["path"]) is not None:
             continue  # made with an object in it before
         elif kind == "T":
@@ -266,7 +269,7 @@ def _known(engine: Engine, parts: Parts) -> list[Part]:
     return known
 
 
-def _checked(spec: DatasetSpec, n_claimed: int, nbytes: int) -> DatasetSpec:
+def _checked(spec: DatasetSpec) -> DatasetSpec:
     """Refuse a plan that no dataset has."""
     if spec.shape is not None:
         check_shape(spec.shape, path=spec.path, unknown_length=True)
@@ -274,12 +277,8 @@ def _checked(spec: DatasetSpec, n_claimed: int, nbytes: int) -> DatasetSpec:
         return spec
     bounds = spec.shape if spec.maxshape is None else spec.maxshape
     check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
-    # an index lies in the file, eight bytes a chunk or more, or is not larger than this
-    n_most = MAX_SPARSE_CHUNKS + MAX_SPARSENESS * n_claimed + nbytes // 8
-    if (spec.grid.n_numbers or 0) > n_most:
-        raise JournalError(
-            f"{spec.path} has {spec.grid.n_numbers:,} chunks, {n_claimed:,} of which are claimed"
-        )
+    if (spec.grid.n_numbers or 0) > MAX_CHUNKS:
+        raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; {MAX_CHUNKS:,} are the most")
     return spec
 
 
@@ -305,43 +304,40 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
         if not has_value:
             _set(engine, node, {"streamh5_missing_value": True})
         return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
-    is_there = _present(node)
-    missing = np.argwhere(~is_there)
+    counts = node.grid.present_counts
+    coords = stored_coords(node)
+    coords = tuple(axis[coords[0] < counts[0]] for axis in coords)
+    n_chunks = math.prod(counts)
+    n_missing = n_chunks - len(coords[0])
     attributes: dict[str, Any] = {
-        "streamh5_chunks": is_there.size,
-        "streamh5_missing_chunks": len(missing),
-        "streamh5_missing_rows": _ranges(missing[:, 0], node),
+        "streamh5_chunks": n_chunks,
+        "streamh5_missing_chunks": n_missing,
+        "streamh5_missing_rows": _missing_rows(node),
     }
-    if len(missing) <= MAX_ORIGINS:
-        attributes["streamh5_missing_origins"] = (missing * np.array(node.spec.chunks)).astype(np.int64)
+    if n_missing <= MAX_ORIGINS:
+        is_there = np.zeros(counts, bool)
+        is_there[coords] = True
+        attributes["streamh5_missing_origins"] = np.argwhere(~is_there) * np.array(node.spec.chunks)
     if n_rows is not None:
         attributes["streamh5_appended_rows"] = n_rows
     _set(engine, node, attributes)
-    return SalvagedDataset(node.path, node.shape, is_there.size, len(missing), n_rows, True)
+    return SalvagedDataset(node.path, node.shape, n_chunks, n_missing, n_rows, True)
 
 
-def _present(node: DatasetNode) -> NDArray[np.bool_]:
-    """Tell by coords which chunks of the present shape are there."""
-    counts = node.grid.present_counts
-    is_there = np.zeros(counts, bool)
-    if is_there.size:
-        rows = stored_rows(node)[: counts[0]]
-        is_there[: len(rows)] = rows.reshape(len(rows), *counts[1:])
-    return is_there
-
-
-def _ranges(coords: NDArray[np.intp], node: DatasetNode) -> NDArray[np.int64]:
-    """Ranges of rows that the given leading chunk coords (sorted, repeated) cover."""
-    rows = np.unique(coords)
-    first = np.flatnonzero(np.diff(rows, prepend=-2) > 1)
-    last = np.append(first[1:], len(rows)) - 1 if len(rows) else first
-    length = (node.shape or (0,))[0]
-    extent = (node.spec.chunks or (1,))[0]
-    ranges = np.stack([rows[first] * extent, np.minimum((rows[last] + 1) * extent, length)], axis=1)
+def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
+    """Ranges of rows in which a chunk is missing."""
+    n_rows, stored = node.grid.present_counts[0], stored_rows(node)
+    if not stored.n_whole:
+        return np.zeros((0, 2), np.int64)
+    whole = stored.whole[stored.whole < n_rows].astype(np.int64)
+    first, last = np.append(0, whole + 1), np.append(whole, n_rows)
+    is_gap = first < last
+    length, extent = (node.shape or (0,))[0], (node.spec.chunks or (1,))[0]
+    ranges = np.stack([first[is_gap] * extent, np.minimum(last[is_gap] * extent, length)], axis=1)
     if len(ranges) > MAX_RANGES:
         ranges[MAX_RANGES - 1, 1] = ranges[-1, 1]
         ranges = ranges[:MAX_RANGES]
-    return ranges.astype(np.int64)
+    return ranges
 
 
 def _set(engine: Engine, node: Node, attributes: Mapping[str, Any]) -> None:

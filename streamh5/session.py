@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer
     from streamh5.pipeline import Job
     from streamh5.plan.attribute_spec import AttributeSpec
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.reference import Parts
     from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, LinkedTarget, Node, Region

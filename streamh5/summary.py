@@ -243,7 +243,9 @@ def _has_stored_objects(nodes: list[Node]) -> bool:
 def _summarize(node: DatasetNode) -> DatasetSummary:
     spec = node.spec
     nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
-    index = choose_index(spec, node.n_numbers).value if spec.chunks is not None else None
+    index = (
+        choose_index(spec, node.n_numbers, node.table.n_written).value if spec.chunks is not None else None
+    )
     return DatasetSummary(
         path=spec.path,
         shape=node.shape,

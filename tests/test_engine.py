@@ -15,7 +15,7 @@ import streamh5
 from streamh5.engine import Engine, State
 from streamh5.errors import PathError, StateError
 from streamh5.plan.attribute_spec import attribute_spec
-from streamh5.plan.chunk_table import chunk_records
+from streamh5.plan.chunk_records import chunk_records
 from streamh5.plan.dataset_spec import DatasetSpec
 from streamh5.plan.tree import DatasetNode
 from streamh5.sinks.memory import MemorySink

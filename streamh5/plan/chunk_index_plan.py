@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.plan.chunk_table import Columns
+    from streamh5.plan.chunk_records import Columns
     from streamh5.plan.tree import DatasetNode
 
 __all__ = ["IndexPlan", "encode_data", "index_plan", "max_sizeof_data", "sizeof_data"]
+
+
+MAX_RESERVED_NUMBERS = 1 << 24
+"""Chunks that a dataset may have for its whole index to be reserved in front, about 200 MB."""
 
 
 class IndexPlan(Protocol):
@@ -59,9 +63,10 @@ class IndexPlan(Protocol):
         """Yield address and content of its blocks, which begin at `address`."""
 
 
-def index_plan(dataset: DatasetNode) -> IndexPlan:
-    """Plan the index of a dataset that has chunks, as it is now."""
-    match choose_index(dataset.spec, dataset.n_numbers):
+def index_plan(dataset: DatasetNode, *, is_full: bool = False) -> IndexPlan:
+    """Plan the index of a dataset that has chunks, as it is now, or if every chunk were stored."""
+    n_written = dataset.n_numbers if is_full else dataset.table.n_written
+    match choose_index(dataset.spec, dataset.n_numbers, n_written):
         case ChunkIndexKind.SINGLE_CHUNK:
             return _SingleChunk(dataset)
         case ChunkIndexKind.IMPLICIT:
@@ -86,11 +91,12 @@ def sizeof_data(dataset: DatasetNode) -> int:
 def max_sizeof_data(dataset: DatasetNode) -> int:
     """Most bytes that `sizeof_data` may come to: those of an index if every chunk were written.
 
-    Contiguous data that there is none of yet counts nothing: it may never come.
+    Contiguous data that there is none of yet counts nothing: it may never come. Neither does an index of so many chunks
+    that few of them must be expected: it goes to the end of the file.
     """
     if dataset.spec.chunks is None:
         return sizeof_data(dataset)
-    return index_plan(dataset).max_nbytes
+    return 0 if dataset.n_numbers > MAX_RESERVED_NUMBERS else index_plan(dataset, is_full=True).max_nbytes
 
 
 def encode_data(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes]]:
@@ -117,9 +123,7 @@ def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]
 
 def _written(dataset: DatasetNode) -> tuple[NDArray[np.intp], Columns]:
     """Numbers of the chunks that were written, ascending, and their columns."""
-    columns = dataset.table.first(dataset.n_numbers)
-    numbers = np.flatnonzero(columns.addresses)
-    return numbers, columns.take(numbers)
+    return dataset.table.written(dataset.n_numbers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,22 @@ from streamh5.format.chunk_index.kind import ChunkIndexKind
 if TYPE_CHECKING:
     from streamh5.plan.dataset_spec import DatasetSpec
 
-__all__ = ["choose_index"]
+__all__ = ["choose_index", "is_sparse"]
 
 
-def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndexKind:
+MIN_SPARSE_NUMBERS = 1 << 20
+"""Chunks that a dataset may have for an array of them to be small, 8 to 16 MiB, however few are stored."""
+
+MAX_SPARSENESS = 16
+"""Chunks that there may be for each stored one, before an array of all takes more than a tree of the stored ones."""
+
+
+def is_sparse(n_numbers: int, n_written: int) -> bool:
+    """Whether an index with one element for each chunk would be large, and nearly empty."""
+    return n_numbers > MIN_SPARSE_NUMBERS and n_numbers > MAX_SPARSENESS * n_written
+
+
+def choose_index(spec: DatasetSpec, n_numbers: int, n_written: int) -> ChunkIndexKind:
     """Index for a dataset with chunks.
 
     Parameters
@@ -40,12 +52,16 @@ def choose_index(spec: DatasetSpec, n_numbers: int) -> ChunkIndexKind:
         Its plan.
     n_numbers
         Chunks of the grid over its maximum shape; unlimited dimensions as they are.
+    n_written
+        Those of them that are stored.
     """
     unlimited = [axis for axis, extent in enumerate(spec.maxshape or ()) if extent is None]
     if spec.libver == "v108":
         return ChunkIndexKind.V1_BTREE
-    if unlimited:
-        return ChunkIndexKind.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndexKind.V2_BTREE
     if spec.is_early:
         return ChunkIndexKind.IMPLICIT
+    if is_sparse(n_numbers, n_written):
+        return ChunkIndexKind.V2_BTREE
+    if unlimited:
+        return ChunkIndexKind.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndexKind.V2_BTREE
     return ChunkIndexKind.SINGLE_CHUNK if n_numbers == 1 else ChunkIndexKind.FIXED_ARRAY

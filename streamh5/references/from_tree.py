@@ -59,18 +59,16 @@ def _whole(node: DatasetNode) -> ChunkColumns:
 
 def _chunked(node: DatasetNode) -> ChunkColumns:
     n_numbers = node.n_numbers
-    addresses, stored_nbytes, masks = node.table.first(n_numbers)
     if node.chunk_region is not None:  # an Implicit index has every chunk, written or not
+        numbers = np.arange(n_numbers)
         step = np.uint64(node.spec.chunk_nbytes)
-        addresses = np.uint64(node.chunk_region.address) + np.arange(n_numbers, dtype=np.uint64) * step
-    if stored_nbytes is None:
-        sizes: Any = np.broadcast_to(np.uint64(node.spec.chunk_nbytes), n_numbers)
+        addresses = np.uint64(node.chunk_region.address) + numbers.astype(np.uint64) * step
+        stored_nbytes = masks = None
     else:
-        sizes = stored_nbytes
-    numbers = np.flatnonzero(addresses)
-    if len(numbers) < n_numbers:
-        addresses, sizes = addresses[numbers], sizes[numbers]
-        masks = None if masks is None else masks[numbers]
+        numbers, (addresses, stored_nbytes, masks) = node.table.written(n_numbers)
+    sizes: Any = stored_nbytes
+    if stored_nbytes is None:
+        sizes = np.broadcast_to(np.uint64(node.spec.chunk_nbytes), len(numbers))
     counts, present = node.grid.counts, node.grid.present_counts
     if len(numbers) and counts[1:] != present[1:]:
         # numbered over the maximum shape

@@ -30,7 +30,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.errors import BlockError, SchedulerError, StateError, listed
 from streamh5.file import File
-from streamh5.plan.chunk_table import RECORD
+from streamh5.plan.chunk_records import RECORD
 from streamh5.progress import Progress
 from streamh5.sinks.destination_path import (
     Destination,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from streamh5.dataset import Dataset
     from streamh5.filters import FilterChain
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
     from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.summary import WriteSummary
 

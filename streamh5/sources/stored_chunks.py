@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dask.array as da
 import numpy as np
 
-from streamh5.plan.chunk_table import RECORD
+from streamh5.plan.chunk_records import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streamh5.dataset import Dataset
     from streamh5.filters import Buffer
     from streamh5.plan.chunk_grid import ChunkGrid
-    from streamh5.plan.chunk_table import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
 
     Accept = Callable[[Buffer], Buffer | None]
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 import streamh5
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.plan.chunk_table import Columns
+from streamh5.plan.chunk_records import Columns
 from streamh5.plan.tree import DatasetNode, find
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import index_address, index_type, repacks
