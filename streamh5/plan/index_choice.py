@@ -1,7 +1,7 @@
 """Which chunk index a dataset gets, and why.
 
 The choice is the library's own (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
-one exception:
+two exceptions:
 
 ============================================  ================  ==========================================
 dimensions                                    index             why
@@ -16,6 +16,7 @@ one unlimited, not the first                  v2 B-tree         the exception: t
 fixed, one chunk holds them                   Single Chunk      the layout message holds the address
 fixed, no filters, allocated early            Implicit          chunk k lies at k times its size: no index
 fixed                                         Fixed Array       one look-up, whatever the number
+over 2^20 chunks, under 1 in 16 stored        v2 B-tree         an array of all would be large and empty
 ============================================  ================  ==========================================
 """
 

@@ -230,7 +230,7 @@ def test_checksums_drop_exactly_the_chunks_that_were_lost(
     for i in range(16):
         grid[i] = values[i]
     file.session.wait()
-    places = {i: (int(grid._node.table.addresses[i])) for i in range(16)}
+    places = {i: (int(grid._node.table.written()[1].addresses[i])) for i in range(16)}
     file.abort()
     lost = {3, 7, 8, 15}
     with open(f"{path}.partial", "r+b") as partial:
