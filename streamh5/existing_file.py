@@ -65,8 +65,8 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
             root = _Walk(file).read(superblock.root_address)
         except FormatError as error:
             raise SpecError(
-                f"{path}: nothing can be added to this file without risk, because it is damaged or was not written by "
-                f"streamh5 ({error}); add to it with h5py, or write a new file",
+                f"{path}: nothing can be added without risk, it is damaged or not of streamh5: {error}; add to it with "
+                "h5py, or write a new file",
                 path=str(path),
             ) from error
     if not isinstance(root, GroupNode):

@@ -132,7 +132,7 @@ def test_tree_is_added_beside_a_group(tmp_path: Path) -> None:
         (xr.Dataset({"c": ("q", [1])}), {"compute": False}, SpecError, "mode='a' needs compute=True"),
         (xr.Dataset({"c": ("q", [1])}), {"resume": True}, SpecError, "not resumed"),
         (xr.Dataset({"c": ("q", [1])}), {"path": None}, SpecError, "mode='a' needs a path"),
-        (xr.Dataset({"c": ("q", [1])}), {"path": io.BytesIO()}, SpecError, "must be a path"),
+        (xr.Dataset({"c": ("q", [1])}), {"path": io.BytesIO(b"old")}, SpecError, "files that have a path"),
     ],
 )
 def test_addition_that_would_change_what_is_there_is_refused(

@@ -59,7 +59,6 @@ NOT_APPLICABLE = {
     "TestXarrayNetcdf4*::test_roundtrip_endian": (
         "big-endian variables, which netCDF4-python refuses and streamh5 writes"
     ),
-    "TestTreeH5netcdf::test_roundtrip_using_filelike_object": "writes to an open file; streamh5 takes a path",
 }
 
 
