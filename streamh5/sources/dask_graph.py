@@ -40,6 +40,7 @@ from streamh5.sinks.destination_path import (
     is_path,
 )
 from streamh5.sinks.file_object import check_file_object
+from streamh5.sources.dask_notes import noted
 from streamh5.sources.dask_scheduler import check_scheduler, gathered, local_keywords
 
 if TYPE_CHECKING:
@@ -184,7 +185,19 @@ class Write:
         for i, (_, path, key) in enumerate(links):
             layer[names[i]] = (_collect, self, path, key, names[i - 1] if i % RUN_LENGTH else None)
         graph = HighLevelGraph.from_collections(name, layer, dependencies=stores)  # type: ignore[arg-type]
-        return _Collected(graph, names, self._token)
+        return _Collected(graph, names, self._token, self._note)
+
+    def _note(self, key: Any) -> str | None:
+        """Say which block the task of a key stores; None for other tasks."""
+        if not isinstance(key, tuple):
+            return None
+        for path in self._starts:
+            if key[0] == self._store_name(path):
+                return f"while writing the block at {self.block(path, key[1:])[0]} of {path}"
+        return None
+
+    def _store_name(self, path: str) -> str:
+        return f"store-{path}-{self._token}"
 
     def _stored(self, target: Target) -> da.Array:
         """One task for each block, which stores it and returns its records."""
@@ -195,7 +208,7 @@ class Write:
             dtype=RECORD,
             chunks=tuple((1,) * n for n in target.array.numblocks),
             meta=np.empty((0,) * target.array.ndim, RECORD),
-            name=f"store-{target.spec.path}-{self._token}",
+            name=self._store_name(target.spec.path),
         )
 
     def _done(self, target: Target) -> set[tuple[int, ...]]:
@@ -332,13 +345,18 @@ class _DelayedWrite(Delayed):
 class _Collected(DaskMethodsMixin):
     """The collect tasks of a write, optimised as arrays are."""
 
-    __dask_optimize__ = staticmethod(da.Array.__dask_optimize__)
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
 
-    def __init__(self, graph: HighLevelGraph, keys: list[str], token: str) -> None:
+    def __init__(
+        self, graph: HighLevelGraph, keys: list[str], token: str, note: Callable[[Any], str | None]
+    ) -> None:
         self._graph = graph
         self._keys = keys
         self._token = token
+        self._note = note
+
+    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
+        return noted(da.Array.__dask_optimize__(graph, keys, **kwargs), self._note)
 
     def __dask_tokenize__(self) -> str:
         # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
