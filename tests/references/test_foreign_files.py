@@ -14,6 +14,8 @@ import tables
 
 import streamh5
 from streamh5.errors import StreamH5Error, UnreadableError
+from streamh5.references.attributes import json_attributes
+from streamh5.references.from_h5py import read_with_h5py
 from tests.references.opened import open_with_xarray, open_with_zarr
 
 LATIN = "Temp\xb0C".encode("latin-1")
@@ -170,3 +172,71 @@ def test_error_of_a_damaged_object_names_it_and_keeps_the_cause(tmp_path: Path) 
     with pytest.raises(UnreadableError, match="/inner/x") as caught:
         streamh5.read_references(path)
     assert caught.value.__cause__ is not None
+
+
+VALUES = {
+    "f4": np.float32(1.5),
+    "big": np.arange(3, dtype=">i2"),
+    "text": "caf\xe9",
+    "texts": ["a", "", "bcd"],
+    "bytes": np.bytes_(b"abc"),
+    "many bytes": np.array([b"a", b"bc"]),
+    "flag": np.True_,
+    "flags": np.array([True, False]),
+    "compound": np.array((1, 2.5), [("a", "i4"), ("b", "f8")])[()],
+    "complex": np.complex128(1 + 2j),
+    "array": np.arange(6).reshape(2, 3),
+    "empty": h5py.Empty("f4"),
+    "none": np.zeros(0),
+}
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("name", VALUES)
+def test_attributes_are_those_that_h5py_reads(tmp_path: Path, name: str, libver: str) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file.create_dataset("x", data=np.arange(3)).attrs[name] = VALUES[name]
+    made = json.loads(references(path)["refs"]["x/.zattrs"])
+    theirs = read_with_h5py(str(path), ["/"], set()).arrays[0]
+    assert made[name] == json_attributes(theirs.attributes)[name]
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("chunks", [None, (4,)])
+def test_texts_in_references_are_those_that_h5py_reads(
+    tmp_path: Path, libver: str, chunks: tuple[int, ...] | None
+) -> None:
+    path = tmp_path / "t.h5"
+    texts = ["", "a", "caf\xe9", "x" * 300, "b"] * 3
+    with h5py.File(path, "w", libver=libver) as file:
+        file.create_dataset("t", data=texts, chunks=chunks, compression=None if chunks is None else "gzip")
+        file.create_dataset("none", shape=(5,), dtype=h5py.string_dtype(), chunks=chunks)
+    np.testing.assert_array_equal(open_with_zarr(references(path), "t"), texts)
+    np.testing.assert_array_equal(open_with_zarr(references(path), "none"), [""] * 5)
+
+
+def test_references_of_sparse_chunks_take_room_for_those_that_are_stored(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset("x", (10**9, 10**5), "i1", chunks=(10, 10), maxshape=(None, None))
+        data[123_456_780:123_456_790, 50:60] = 7
+    made = references(path)
+    assert [key for key in made["refs"] if key.startswith("x/1")] == ["x/12345678.5"]
+    streamh5.read_references(path).to_kerchunk(tmp_path / "s.parquet")
+    assert len(list((tmp_path / "s.parquet" / "x").iterdir())) == 2
+
+
+def test_references_of_many_groups_are_those_of_the_groups(tmp_path: Path) -> None:
+    path = tmp_path / "g.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for i in range(3000):
+            file.create_group(f"g{i}/inner").attrs["i"] = i
+    refs = references(path)["refs"]
+    assert json.loads(refs["g5/.zmetadata"])["metadata"].keys() == {
+        ".zgroup",
+        ".zattrs",
+        "inner/.zgroup",
+        "inner/.zattrs",
+    }
+    assert json.loads(refs["g2999/inner/.zattrs"]) == {"i": 2999}
