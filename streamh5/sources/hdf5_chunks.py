@@ -231,7 +231,9 @@ class _Reader:
 
 
 def _pread(fd: int, nbytes: int, address: int) -> bytes:
-    """Read a chunk; less than all of it only where the file ends."""
+    """Read a chunk; nothing where the file ends before it."""
+    if address + nbytes > os.fstat(fd).st_size:
+        return b""
     parts = []
     while nbytes:
         part = os.pread(fd, nbytes, address)

@@ -36,6 +36,7 @@ def make_mutant(seeds: list[Path], number: int, folder: Path) -> Path:
     """Make mutant `number` of the seeds of a kind in an empty folder: one file changed, one to three times."""
     chance = random.Random(number)
     seed = seeds[number % len(seeds)]
+    metadata: list[Path] = []
     if seed.is_dir():
         changed = folder / seed.name
         shutil.copytree(seed, changed)
@@ -48,7 +49,8 @@ def make_mutant(seeds: list[Path], number: int, folder: Path) -> Path:
     content = file.read_bytes()
     blocks = _checksummed(seed)
     for _ in range(chance.randint(1, 3)):
-        change = chance.choice(CHANGES)
+        is_text = file in metadata and file.suffix != ".journal" and chance.random() < 0.7
+        change = _text_number if is_text else chance.choice(CHANGES)
         if blocks and chance.random() < 0.6:
             content = _under_right_checksum(content, chance.choice(blocks), change, chance)
         elif content:
@@ -122,7 +124,7 @@ def _under_right_checksum(
     chance: random.Random,
 ) -> bytes:
     start, stop = block[0], block[0] + block[1]
-    if stop > len(content):  # it was cut
+    if stop > len(content) or block[1] <= 4:  # it was cut
         return content
     body = change(content[start : stop - 4], chance)[: block[1] - 4].ljust(block[1] - 4, b"\0")
     return content[:start] + body + lookup3(body).to_bytes(4, "little") + content[stop:]
