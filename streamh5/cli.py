@@ -19,7 +19,14 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import streamh5
-from streamh5.errors import ChunkShapeError, SpecError, StreamH5Error
+from streamh5.errors import (
+    ChunkShapeError,
+    ForeignStructureError,
+    FormatError,
+    SpecError,
+    StreamH5Error,
+    UnreadableError,
+)
 from streamh5.memory_size import read_memory_size
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except StreamH5Error as error:
         print(f"streamh5: {_with_options(str(error))}", file=sys.stderr)
-        return 2
+        return 1 if arguments.judges and _is_damage(error) else 2
     except BrokenPipeError:
         _drop_output()
         return 141
@@ -67,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _is_damage(error: StreamH5Error) -> bool:
+    """Whether an error says that a file is damaged, rather than that it cannot be read or is not known."""
+    return isinstance(error, FormatError) and not isinstance(error, (ForeignStructureError, UnreadableError))
+
+
 def _with_options(message: str) -> str:
     """Name options where a message names keywords."""
     return re.sub(r"\b(overwrite|skip)=True\b( \(File: mode 'w'\))?", r"--\1", message)
@@ -77,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="streamh5", description="Write arrays larger than memory into one ordinary HDF5 file."
     )
     parser.add_argument("--version", action="version", version=f"streamh5 {streamh5.__version__}")
+    parser.set_defaults(judges=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)
@@ -150,14 +163,15 @@ def _verify(commands: Commands) -> None:
             return 1
         return 0 if report.complete else 2
 
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, judges=True)
 
 
 def _inspect(commands: Commands) -> None:
     parser = commands.add_parser(
         "inspect",
         help="show what a file holds and where it lies",
-        description="Show datasets, shapes, chunk indexes, filters and sizes, and a map of the file. No data is read.",
+        description="Show datasets, shapes, chunk indexes, filters and sizes, and a map of the file. No data is read. "
+        "Exit status: 0, 1 the file is damaged (what is left of it is shown), 2 it cannot be read.",
     )
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
@@ -168,9 +182,9 @@ def _inspect(commands: Commands) -> None:
         found = inspect(arguments.file)
         width = min(120, max(80, shutil.get_terminal_size((100, 24)).columns))
         _show(json.dumps(found.to_dict(), indent=2) if arguments.json else found.render(width))
-        return 0
+        return 1 if found.damaged else 0
 
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, judges=True)
 
 
 def _add_safe(parser: argparse.ArgumentParser) -> None:

@@ -46,6 +46,7 @@ _LETTERS = {
     Kind.DATA: "█",
     Kind.UNUSED: "·",
 }
+_USER_BLOCK, _USER_BLOCK_LETTER = "user block", "U"
 _METADATA = (Kind.SUPERBLOCK, Kind.HEADER, Kind.INDEX, Kind.HEAP)
 
 
@@ -130,7 +131,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class FileInspection:
-    """What a file holds, and where it lies.
+    """What a file holds, and where it lies: all addresses are positions in the file.
 
     Attributes
     ----------
@@ -139,12 +140,13 @@ class FileInspection:
     groups, datasets
         The root group included, in the order in which links lead to them.
     regions
-        Superblock, object headers, chunk indexes, heaps, data and what nothing refers to.
+        User block, superblock, object headers, chunk indexes, heaps, data and what nothing refers to.
     cells
         The file cut into 72 equal cells, one character each: ``S`` superblock, ``H`` object headers, ``I`` chunk
-        indexes, ``V`` heaps, ``█`` data, ``·`` unused. A cell with any metadata shows its larger part.
+        indexes, ``V`` heaps, ``█`` data, ``·`` unused, ``U`` user block. A cell with
+        any metadata shows its larger part.
     damaged, unchecked
-        The first structures that are damaged, and that streamh5 does not write. What they hold is missing
+        The first structures that are damaged, and that streamh5 does not know. What they hold is missing
         from the rest.
     """
 
@@ -210,28 +212,37 @@ def inspect(path: LocalPath) -> FileInspection:
     name = local_path(path)
     with FileBytes(name) as file:
         content = read_file_content(file)
+    base = content.superblock.base_address
     return FileInspection(
         path=name,
         file_nbytes=content.file_nbytes,
         superblock_version=content.superblock.version,
         groups=tuple(
             GroupInspection(
-                group.path, group.address, len(group.messages.links), len(group.messages.common.attributes)
+                group.path,
+                group.address + base,
+                len(group.messages.links),
+                len(group.messages.common.attributes),
             )
             for group in content.groups
         ),
-        datasets=tuple(map(_inspect_dataset, content.datasets)),
-        regions=tuple(
-            Region(total.kind.value, total.n_extents, total.nbytes, total.start, total.stop)
-            for total in content.file_map.totals()
-        ),
-        cells=_cells(content.file_map),
+        datasets=tuple(_inspect_dataset(dataset, base) for dataset in content.datasets),
+        regions=tuple(_regions(content.file_map, base)),
+        cells=_cells(content.file_map, base),
         damaged=tuple(content.damages),
         unchecked=tuple(content.unchecked),
     )
 
 
-def _inspect_dataset(dataset: StoredDataset) -> DatasetInspection:
+def _regions(file_map: FileMap, base_address: int) -> Iterator[Region]:
+    if base_address:
+        yield Region(_USER_BLOCK, 1, base_address, 0, base_address)
+    for total in file_map.totals():
+        start, stop = total.start + base_address, total.stop + base_address
+        yield Region(total.kind.value, total.n_extents, total.nbytes, start, stop)
+
+
+def _inspect_dataset(dataset: StoredDataset, base_address: int) -> DatasetInspection:
     messages = dataset.messages
     layout = messages.layout
     chunks, index_address, storage = None, None, "contiguous"
@@ -269,11 +280,15 @@ def _inspect_dataset(dataset: StoredDataset) -> DatasetInspection:
         nbytes=messages.nbytes,
         stored_nbytes=stored_nbytes,
         n_attributes=len(messages.common.attributes),
-        header_address=dataset.address,
-        index_address=None if index_address == UNDEFINED_ADDRESS else index_address,
-        data_start=data[0],
-        data_stop=data[1],
+        header_address=dataset.address + base_address,
+        index_address=_position(index_address, base_address),
+        data_start=_position(data[0], base_address),
+        data_stop=_position(data[1], base_address),
     )
+
+
+def _position(address: int | None, base_address: int) -> int | None:
+    return None if address in (None, UNDEFINED_ADDRESS) else address + base_address
 
 
 def _filter_name(record: FilterRecord) -> str:
@@ -281,21 +296,24 @@ def _filter_name(record: FilterRecord) -> str:
     return f"{name}({', '.join(map(str, record.client_values))})" if record.client_values else name
 
 
-def _cells(file_map: FileMap) -> str:
-    coverage = file_map.coverage(_N_CELLS)
+def _cells(file_map: FileMap, base_address: int) -> str:
+    n_user_block = round(_N_CELLS * base_address / max(1, base_address + file_map.file_nbytes))
+    n_cells = _N_CELLS - n_user_block
+    coverage = file_map.coverage(n_cells)
     metadata = np.stack([coverage[kind] for kind in _METADATA])
     largest = metadata.argmax(axis=0)
     has_data = coverage[Kind.DATA] >= coverage[Kind.UNUSED]
-    return "".join(
+    return _USER_BLOCK_LETTER * n_user_block + "".join(
         _LETTERS[_METADATA[largest[i]]]
         if metadata[:, i].sum() > 0
         else _LETTERS[Kind.DATA if has_data[i] else Kind.UNUSED]
-        for i in range(_N_CELLS)
+        for i in range(n_cells)
     )
 
 
 def _legend(cells: str, file_nbytes: int) -> str:
-    parts = [f"{letter} {kind.value}" for kind, letter in _LETTERS.items() if letter in cells]
+    letters = {_USER_BLOCK: _USER_BLOCK_LETTER} | {kind.value: letter for kind, letter in _LETTERS.items()}
+    parts = [f"{letter} {name}" for name, letter in letters.items() if letter in cells]
     return f"one block: {format_nbytes(file_nbytes / len(cells))}   " + "   ".join(parts)
 
 

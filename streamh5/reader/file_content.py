@@ -62,7 +62,7 @@ _MAX_FOLLOWED_NBYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong, or not checked: the object, the address of its header, and what it is."""
+    """Something wrong, or not checked: the object, the position of its header in the file, and what it is."""
 
     path: str
     address: int
@@ -148,13 +148,13 @@ class FileContent:
             return
         self.n_damages += 1
         if len(self.damages) < MAX_FINDINGS:
-            self.damages.append(Finding(path, address, str(error)))
+            self.damages.append(Finding(path, address + self.superblock.base_address, str(error)))
 
     def add_unchecked(self, path: str, address: int, problem: str) -> None:
         """Enter something that was not checked."""
         self.n_unchecked += 1
         if len(self.unchecked) < MAX_FINDINGS:
-            self.unchecked.append(Finding(path, address, problem))
+            self.unchecked.append(Finding(path, address + self.superblock.base_address, problem))
 
 
 def read_file_content(file: FileBytes) -> FileContent:

@@ -51,7 +51,7 @@ class DamagedChunk:
     coords, origin
         Its place in the grid of chunks, and its first element.
     address, stored_nbytes
-        Where it is stored.
+        Where it is stored: a position in the file.
     problem
         What is wrong with it.
     """
@@ -64,13 +64,13 @@ class DamagedChunk:
     problem: str
 
 
-def damaged_chunk(path: str, chunks: ChunkMap, row: int, problem: str) -> DamagedChunk:
-    """Describe the chunk at `row` of a chunk map."""
+def damaged_chunk(path: str, chunks: ChunkMap, row: int, problem: str, base_address: int = 0) -> DamagedChunk:
+    """Describe the chunk at `row` of a chunk map of a file with a base address."""
     return DamagedChunk(
         path,
         chunks.coords(row),
         chunks.origin(row),
-        int(chunks.addresses[row]),
+        int(chunks.addresses[row]) + base_address,
         int(chunks.stored_nbytes[row]),
         problem,
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["H5pyView", "h5py_version", "has_filters"]
 
+_MAX_VISITED = 1_000_000
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
@@ -132,7 +133,7 @@ class H5pyView:
                     f"h5py sees data at position {seen.id.get_offset()}, the layout has {layout.address:,} behind a "
                     f"user block of {base_address:,} bytes"
                 )
-        elif dataset.chunk_map is not None and hasattr(seen.id, "chunk_iter"):
+        elif dataset.chunk_map is not None and _is_iterable(dataset) and hasattr(seen.id, "chunk_iter"):
             # H5D__earray_idx_iterate_cb gives wrong coordinates where the unlimited dimension is not the first.
             has_extensible_array = isinstance(layout, ChunkedLayout) and isinstance(
                 layout.index, ExtensibleArray
@@ -140,6 +141,12 @@ class H5pyView:
             by_origin = not has_extensible_array or seen.maxshape[0] is None
             filters_edges = dataset.frame is None or dataset.frame.filters_edges
             _compare_chunks(seen, dataset.chunk_map, base_address, by_origin=by_origin, by_mask=filters_edges)
+
+
+def _is_iterable(dataset: StoredDataset) -> bool:
+    """Whether the library can iterate over the chunks in good time: it visits those never written, too."""
+    chunks, frame = dataset.chunk_map, dataset.frame
+    return chunks is None or frame is None or frame.n_max_chunks <= _MAX_VISITED + 1000 * len(chunks)
 
 
 def _compare_chunks(

@@ -192,7 +192,7 @@ class Verification:
     def _add_damaged(self, path: str, chunks: ChunkMap, rows: NDArray[np.int64], problem: str) -> None:
         self._n_damaged += len(rows)
         for row in rows[: _MAX_DAMAGED_CHUNKS - len(self._damaged)].tolist():
-            self._damaged.append(damaged_chunk(path, chunks, row, problem))
+            self._damaged.append(damaged_chunk(path, chunks, row, problem, self._file.base_address))
 
     def _compare(self) -> None:
         """Let h5py look at the file, if it is one that h5py can be trusted with."""

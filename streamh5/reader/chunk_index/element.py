@@ -32,7 +32,12 @@ def decode_elements(raw: Buffer, *, stored_nbytes_width: int | None) -> ChunkCol
 
 
 def decode_pages(
-    raw: Buffer, written: NDArray[np.bool_], *, stored_nbytes_width: int | None, structure: str
+    raw: Buffer,
+    written: NDArray[np.bool_],
+    *,
+    stored_nbytes_width: int | None,
+    structure: str,
+    first_page: int = 0,
 ) -> ChunkColumns:
     """Decode pages of one length, each with its checksum; one that is not written is not looked at.
 
@@ -44,8 +49,8 @@ def decode_pages(
         ``(n_pages,) bool``, from the page bitmap.
     stored_nbytes_width
         Of the elements, None without filters.
-    structure
-        What the pages belong to, for the error.
+    structure, first_page
+        What the pages belong to, and the number of the first, for the error.
 
     Raises
     ------
@@ -62,10 +67,10 @@ def decode_pages(
     if n_damaged:
         raise FormatError(
             f"{structure}: the checksums of {n_damaged:,} of {len(written):,} pages are wrong, the first is page "
-            f"{int(damaged[0]):,}",
+            f"{first_page + int(damaged[0]):,}",
             structure=structure,
             n_damaged=n_damaged,
-            page=int(damaged[0]),
+            page=first_page + int(damaged[0]),
         )
     if len(rows) < len(written):
         contents = np.where(written[:, None], contents, np.uint8(0xFF))  # reads as the undefined address

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, FixedArray
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
@@ -19,6 +21,10 @@ from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
     from streamh5.format import data_layout
     from streamh5.format.chunk_index.element import ChunkColumns
     from streamh5.reader.file_bytes import FileBytes
@@ -62,10 +68,9 @@ def read_fixed_array(
     fields.expect(array.n_elements, 8, "max number of entries")
     data_block_address = fields.address("data block address")
     if data_block_address == UNDEFINED_ADDRESS:
-        columns = missing(filtered=array.filtered)
-    else:
-        columns = _read_data_block(file, file_map, frame, array, index.address, data_block_address)
-    return chunk_map(frame, None, columns, file_nbytes=file.nbytes)
+        return chunk_map(frame, None, missing(filtered=array.filtered), file_nbytes=file.nbytes)
+    numbers, columns = _read_data_block(file, file_map, frame, array, index.address, data_block_address)
+    return chunk_map(frame, numbers, columns, file_nbytes=file.nbytes)
 
 
 def _read_data_block(
@@ -75,7 +80,11 @@ def _read_data_block(
     array: FixedArray,
     header_address: int,
     address: int,
-) -> ChunkColumns:
+) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
+    """Return the numbers of the elements of written pages, None for ``0 .. n - 1``, and the elements.
+
+    Pages that were never written are not read: time and memory go by what is stored.
+    """
     structure = "Fixed Array data block"
     file.check_range(address, array.sizeof_data_block, structure)
     file_map.claim(Kind.INDEX, frame.owner, address, array.sizeof_data_block)
@@ -91,18 +100,28 @@ def _read_data_block(
     width = array.stored_nbytes_width
     if not array.is_paged:
         elements = fields.take(array.n_elements * array.element_nbytes, "elements")
-        return decode_elements(elements, stored_nbytes_width=width)
+        return None, decode_elements(elements, stored_nbytes_width=width)
     written = decode_page_bitmap(fields.take(array.sizeof_page_bitmap, "page bitmap"), array.n_pages)
     page_nbytes = (array.element_nbytes << array.page_bits) + SIZEOF_CHECKSUM
-    n_full = array.n_elements >> array.page_bits
-    parts = []
-    at = address + sizeof_start
-    for pages, nbytes in ((written[:n_full], n_full * page_nbytes), (written[n_full:], None)):
-        if len(pages):
-            n_left = address + array.sizeof_data_block - at
-            raw = file.read(at, n_left if nbytes is None else nbytes, "Fixed Array pages")
-            parts.append(
-                decode_pages(raw, pages, stored_nbytes_width=width, structure="Fixed Array data block")
-            )
-            at += len(raw)
-    return concatenate(parts)
+    end = address + array.sizeof_data_block
+    numbers, parts = [], []
+    for first, last in _runs(written, array.n_elements >> array.page_bits):
+        at = address + sizeof_start + first * page_nbytes
+        raw = file.read(at, min(end, at + (last - first) * page_nbytes) - at, "Fixed Array pages")
+        pages = np.ones(last - first, np.bool_)
+        parts.append(
+            decode_pages(raw, pages, stored_nbytes_width=width, structure=structure, first_page=first)
+        )
+        start_number = first << array.page_bits
+        numbers.append(np.arange(start_number, start_number + len(parts[-1].addresses), dtype=np.int64))
+    if not parts:
+        return None, missing(filtered=array.filtered)
+    return np.concatenate(numbers), concatenate(parts)
+
+
+def _runs(written: NDArray[np.bool_], n_full: int) -> Iterator[tuple[int, int]]:
+    """Yield runs of written pages, first and last + 1; the last page may be shorter, and is alone."""
+    steps = np.diff(written[:n_full].view(np.int8), prepend=0, append=0)
+    yield from zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True)
+    if written[n_full:].any():
+        yield n_full, n_full + 1
