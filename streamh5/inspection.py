@@ -25,7 +25,7 @@ from streamh5.reader.datatype_name import datatype_name
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
-from streamh5.summary import format_nbytes
+from streamh5.summary import format_nbytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ class FileInspection:
 
     def render(self, width: int = 100) -> str:
         """Return a text of lines of at most `width` characters, where the words allow it."""
-        return "\n".join(self._lines(width))
+        return printable("\n".join(self._lines(width)))
 
     def __repr__(self) -> str:
         return self.render()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences
 
-__all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "summarize"]
+__all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "printable", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +291,11 @@ def _facts(dataset: DatasetSummary) -> Iterable[str]:
         yield f"{dataset.n_rewritten:,} written again"
     if dataset.stored_nbytes:
         yield f"ratio {dataset.ratio:.2f}"
+
+
+def printable(text: str) -> str:
+    """Make text that can be printed of names that are not UTF-8, whose bytes h5py has as surrogates."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def format_nbytes(nbytes: float) -> str:

@@ -174,7 +174,10 @@ def read_file_content(file: FileBytes) -> FileContent:
     file_nbytes = file.nbytes
     superblock = read_superblock(file)
     there = file.nbytes
-    file.limit(superblock.end_of_file)
+    if (
+        not superblock.is_open_for_writing
+    ):  # a writer brings the superblock up to date when it closes the file
+        file.limit(superblock.end_of_file)
     content = FileContent(superblock, file_nbytes, FileMap(file.nbytes))
     if superblock.end_of_file > there:
         problem = f"superblock: the file must have {superblock.end_of_file:,} bytes, but it has {there:,}"

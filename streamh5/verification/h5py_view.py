@@ -73,6 +73,10 @@ class H5pyView:
         """Close the file."""
         self._file.close()
 
+    def _open(self, path: str) -> Any:
+        """Open an object; names may have bytes that are not UTF-8."""
+        return self._file[path.encode(errors="surrogateescape")]
+
     def compare(self, content: FileContent) -> list[tuple[str, int, FormatError]]:
         """Compare objects, shapes and chunk maps; return path, address and error of those that differ.
 
@@ -83,7 +87,7 @@ class H5pyView:
         for group in content.groups:
             names = [link.name for link in group.messages.links]
             with suppress(*_H5PY_ERRORS):
-                found = list(self._file[group.path])
+                found = list(self._open(group.path))
                 if sorted(found) != sorted(names) and not group.messages.common.unchecked:
                     problem = FormatError(
                         f"h5py sees the links {found[:10]}, the object header has {names[:10]}"
@@ -110,7 +114,7 @@ class H5pyView:
             h5py cannot open the dataset.
         """
         try:
-            dataset = self._file[path]
+            dataset = self._open(path)
         except _H5PY_ERRORS as error:
             raise ForeignStructureError(f"h5py cannot open it: {error}") from error
         box = tuple(slice(start, start + size) for start, size in zip(origin, dataset.chunks, strict=True))
@@ -120,7 +124,7 @@ class H5pyView:
             raise FormatError(f"HDF5 cannot decode it: {error}") from error
 
     def _compare_dataset(self, dataset: StoredDataset, base_address: int) -> None:
-        seen = self._file[dataset.path]
+        seen = self._open(dataset.path)
         shape = dataset.messages.dataspace.shape
         layout = dataset.messages.layout
         if isinstance(layout, VirtualLayout):  # whose shape may follow that of its sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamh5.summary import format_nbytes
+from streamh5.summary import format_nbytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ class VerifyReport:
         return verdict | asdict(self)
 
     def __repr__(self) -> str:
-        return "\n".join(self._lines())
+        return printable("\n".join(self._lines()))
 
     def _lines(self) -> Iterator[str]:
         verdict = (
