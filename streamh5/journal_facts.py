@@ -15,6 +15,7 @@ import numpy as np
 
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.plan.attribute_spec import AttributeSpec, check_attribute_name
@@ -55,6 +56,7 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
         "libver": spec.libver,
         "datatype": _hex(spec.datatype),
         "type": spec.type_path,
+        "times": [spec.allocation_time, spec.write_time],
     }
 
 
@@ -62,6 +64,7 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     """Plan of a dataset from its D entry."""
     dtype = dtype_from_facts(facts["dtype"])
     fill = facts["fillvalue"]
+    allocation_time, write_time = facts.get("times", (None, None))
     spec = DatasetSpec(
         path=facts["path"],
         shape=None if facts["shape"] is None else tuple(facts["shape"]),
@@ -76,6 +79,8 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         libver=facts["libver"],
         datatype=_encoded(facts),
         type_path=facts.get("type"),
+        allocation_time=None if allocation_time is None else AllocationTime(allocation_time),
+        write_time=None if write_time is None else WriteTime(write_time),
     )
     if fill is None:
         return spec

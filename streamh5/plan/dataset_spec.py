@@ -21,6 +21,7 @@ from streamh5.plan.reference import HeapObject
 if TYPE_CHECKING:
     from streamh5.format.datatype import Datatype
     from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.plan.reference import Parts
 
@@ -62,6 +63,8 @@ class DatasetSpec:
         Datatype message in place of the one that `dtype` makes, with elements of the same size.
     type_path
         Path of the named datatype that its type is, which its header points to; None for a type of its own.
+    allocation_time, write_time
+        When a writer of the library allocates storage and fills it; None for what the library does.
     """
 
     path: str
@@ -77,6 +80,8 @@ class DatasetSpec:
     libver: str = "v110"
     datatype: EncodedDatatype | None = None
     type_path: str | None = None
+    allocation_time: AllocationTime | None = None
+    write_time: WriteTime | None = None
 
     @property
     def file_datatype(self) -> Datatype:

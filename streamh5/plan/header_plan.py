@@ -142,13 +142,15 @@ class HeaderPlan:
         # without a value of their own, elements of variable length are made null when they are allocated
         is_null = spec.is_encoded and data is None
         write_time = WriteTime.ON_ALLOCATION if is_null else WriteTime.IF_SET
+        if spec.write_time is not None:
+            write_time = spec.write_time
         # Stored even where it repeats the shape, as the library does: chunks are numbered over the
         # maximum, which must stay what it is when a reader shrinks the dataset.
         maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
             encode_dataspace(Dataspace(dataset.shape, maxshape)),
             self._datatype_message(spec),
-            encode_fill_value(FillValue(time, fill, write_time)),
+            encode_fill_value(FillValue(spec.allocation_time or time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
             encode_data_layout(self._layout(dataset)),
         ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from streamh5.filters import Buffer, FilterChain
     from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.plan.reference import Parts
     from streamh5.sources.conversion import Request
@@ -64,6 +65,8 @@ class SourceArray:
         Datatype message and fill value of an HDF5 file, which stay as they are; `fillvalue` is None then.
     type_path
         Path of the named datatype that its type is.
+    times
+        When storage of an HDF5 dataset is allocated, while it has the layout that it had, and filled.
     needed
         Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
         where all do.
@@ -81,6 +84,7 @@ class SourceArray:
     datatype: EncodedDatatype | None = None
     raw_fillvalue: Parts | None = None
     type_path: str | None = None
+    times: tuple[AllocationTime | None, WriteTime | None] = (None, None)
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
 
@@ -154,7 +158,8 @@ def copied(source: SourceArray, stored: StoredAs, request: Request, *, track_ord
         raw_fillvalue=source.raw_fillvalue,
         type_path=source.type_path,
     )
-    spec = replace(spec, filters=stored.filters)
+    allocation_time, write_time = source.times
+    spec = replace(spec, filters=stored.filters, allocation_time=allocation_time, write_time=write_time)
     accept = _verifying(stored) if request.verify else stored.accept
     can_encode = stored.chain.records == stored.filters
     decode = source.read if can_encode else partial(_damaged, source.path)
@@ -213,6 +218,7 @@ def encoded(
         type_path=source.type_path,
         **(filters if filters is not None and request.keeps_filters else request.filters),
     )
+    spec = replace(spec, allocation_time=source.times[0], write_time=source.times[1])
     needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
     if needed is None:
         return ArrayTarget(Target(spec, chain, array, source.identity), reason)

@@ -203,7 +203,7 @@ def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: Sour
     )
     if not is_own or kind.has_pointers:
         return fill
-    value = np.zeros((), dataset.dtype)
+    value = np.zeros(1, dataset.dtype)
     plist.get_fill_value(value)
     if value.dtype.itemsize != kind.nbytes:
         raise SourceError("a fill value that is not read")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from streamh5.errors import (
     StreamH5Error,
 )
 from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.fill_value import AllocationTime
 from streamh5.pipeline import place_objects
 from streamh5.plan.tree import DatatypeNode
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
@@ -100,6 +101,7 @@ class FilePlan:
         self._file, self._stored, self._contents = file, stored, contents
         self._request, self._skips = request, skips
         self._notes: list[str] = []
+        self._n_comments = 0
         self._wholes: dict[str, _Whole] = {}
         self._datatypes: dict[str, DatatypeNode] = {}
         self._readers: list[RegionReader] = []
@@ -183,6 +185,8 @@ class FilePlan:
                     f"{reader.dataset.path}: {reader.n_skipped} blocks could not be read, and read as the fill value: "
                     f"{reader.problem}"
                 )
+        if self._n_comments:
+            notes.append(f"{self._n_comments} objects have comments (H5Oset_comment), which are left out")
         if self._referents.n_dangling:
             notes.append(
                 f"{self._referents.n_dangling} references lead to objects that are not there; they are null"
@@ -214,7 +218,7 @@ class FilePlan:
         self._request.check_arrays(shapes)
 
     def _read_attributes(self, path: str) -> list[AttributeSpec]:
-        from h5py import h5o
+        from h5py import h5g, h5o
 
         try:
             with reading(path, path):
@@ -225,6 +229,8 @@ class FilePlan:
         except SourceError as problem:
             self.problems.append(problem)
             return []
+        with suppress(SourceError), reading(path, path):
+            self._n_comments += bool(h5g.get_comment(obj, b"."))
         return read_attributes(obj, path, self._referents, self.problems.append)
 
     def _add(self, dataset: SourceDataset) -> None:
@@ -252,6 +258,12 @@ class FilePlan:
             spec, chain = plan_dataset(
                 path, shape=dataset.shape, raw_fillvalue=dataset.fill_value, chunks=False, **common
             )
+            times = dataset.fill
+            if spec.is_compact != (dataset.layout == "compact") or dataset.chunks is not None:
+                times = replace(
+                    times, allocation_time=AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
+                )
+            spec = replace(spec, allocation_time=times.allocation_time, write_time=times.write_time)
             whole = _Whole(Target(spec, chain, None, None), None if is_empty else reader)  # type: ignore[arg-type]
             self._wholes[path] = whole
             return
@@ -277,6 +289,7 @@ class FilePlan:
             datatype=EncodedDatatype(dataset.kind.message),
             raw_fillvalue=dataset.fill_value,
             type_path=self._referents.type_path(dataset.kind.address),
+            times=(dataset.fill.allocation_time if dataset.chunks else None, dataset.fill.write_time),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
         order = dataset.track_order
