@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
     from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
@@ -87,8 +88,9 @@ def from_hdf5(
         more_notes: tuple[str, ...] = ()
         if file.userblock_size and isinstance(path, (str, bytes, os.PathLike)):
             user_block = _user_block(source, file.userblock_size)
-            destination = UserBlockSink(os.fsdecode(path), user_block, overwrite=overwrite, sync=sync)
-            stack.callback(destination.abort)  # nothing to do once the file is closed
+            sink: Sink = UserBlockSink(os.fsdecode(path), user_block, overwrite=overwrite, sync=sync)
+            destination = sink
+            stack.callback(sink.abort)  # nothing to do once the file is closed
         elif file.userblock_size:
             more_notes = (
                 f"the user block of {file.userblock_size:,} bytes is left out: {path!r:.80} is not a path",

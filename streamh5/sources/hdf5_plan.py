@@ -244,6 +244,8 @@ class FilePlan:
             "track_order": dataset.track_order,
             "libver": request.libver,
         }
+        if dataset.fill_parts is not None:
+            self._notes.append(f"{path}: its fill value of variable length is left out")
         if dataset.shape is None:
             spec, chain = plan_dataset(path, shape=None, **common)
             self._wholes[path] = _Whole(Target(spec, chain, None, None), None)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamh5.destination import open_local
 from streamh5.errors import StateError
@@ -45,6 +45,11 @@ class UserBlockSink:
         self._user_block = user_block
 
     keeps_journal = False
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """Say nothing in a journal."""
+        return {}
 
     @property
     def name(self) -> str:
