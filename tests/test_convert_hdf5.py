@@ -115,6 +115,17 @@ def test_objects_of_variable_length_come_over_as_they_are(tmp_path: Path, hdf5_t
         assert file["partly"].id.get_num_chunks() == 1
 
 
+def test_fill_values_of_text_come_over(tmp_path: Path, hdf5_tools: None) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        filled = file.create_dataset("x", (5,), h5py.string_dtype(), chunks=(2,), fillvalue="none")
+        filled[4] = "some"
+    convert(tmp_path / "in.h5", tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert [text.decode() for text in file["x"]] == ["none"] * 4 + ["some"]
+        assert file["x"].id.get_num_chunks() == 1
+    assert 'VALUE  "none"' in header(tmp_path / "out.h5", "-p", "-H")
+
+
 def test_references_keep_their_selection_and_dangling_ones_are_null(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
         x, gone = file.create_dataset("x", data=np.arange(20).reshape(4, 5)), file.create_group("gone")

@@ -65,6 +65,8 @@ class SourceArray:
         Datatype message and fill value of an HDF5 file, which stay as they are; `fillvalue` is None then.
     type_path
         Path of the named datatype that its type is.
+    fill_parts
+        Fill value that lies in the global heap.
     times
         When storage of an HDF5 dataset is allocated, while it has the layout that it had, and filled.
     needed
@@ -84,6 +86,7 @@ class SourceArray:
     datatype: EncodedDatatype | None = None
     raw_fillvalue: Parts | None = None
     type_path: str | None = None
+    fill_parts: Parts | None = None
     times: tuple[AllocationTime | None, WriteTime | None] = (None, None)
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
@@ -218,7 +221,12 @@ def encoded(
         type_path=source.type_path,
         **(filters if filters is not None and request.keeps_filters else request.filters),
     )
-    spec = replace(spec, allocation_time=source.times[0], write_time=source.times[1])
+    spec = replace(
+        spec,
+        allocation_time=source.times[0],
+        write_time=source.times[1],
+        fill_parts=spec.fill_parts if source.fill_parts is None else source.fill_parts,
+    )
     needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
     if needed is None:
         return ArrayTarget(Target(spec, chain, array, source.identity), reason)

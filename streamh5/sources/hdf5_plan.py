@@ -244,8 +244,6 @@ class FilePlan:
             "track_order": dataset.track_order,
             "libver": request.libver,
         }
-        if dataset.fill_parts is not None:
-            self._notes.append(f"{path}: its fill value of variable length is left out")
         if dataset.shape is None:
             spec, chain = plan_dataset(path, shape=None, **common)
             self._wholes[path] = _Whole(Target(spec, chain, None, None), None)  # type: ignore[arg-type]
@@ -265,7 +263,12 @@ class FilePlan:
                 times = replace(
                     times, allocation_time=AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
                 )
-            spec = replace(spec, allocation_time=times.allocation_time, write_time=times.write_time)
+            spec = replace(
+                spec,
+                allocation_time=times.allocation_time,
+                write_time=times.write_time,
+                fill_parts=dataset.fill_parts,
+            )
             whole = _Whole(Target(spec, chain, None, None), None if is_empty else reader)  # type: ignore[arg-type]
             self._wholes[path] = whole
             return
@@ -291,6 +294,7 @@ class FilePlan:
             datatype=EncodedDatatype(dataset.kind.message),
             raw_fillvalue=dataset.fill_value,
             type_path=self._referents.type_path(dataset.kind.address),
+            fill_parts=dataset.fill_parts,
             times=(dataset.fill.allocation_time if dataset.chunks else None, dataset.fill.write_time),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
