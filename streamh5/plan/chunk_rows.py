@@ -38,18 +38,18 @@ class DenseRows:
     def of(cls, records: ChunkRecords, n_chunks: int, *, filtered: bool) -> DenseRows:
         """Return the rows of sorted records, as far as their numbers are below `n_chunks`."""
         rows = cls(n_chunks, filtered=filtered)
-        rows.enter(records[: int(np.searchsorted(records["number"], n_chunks))], 0)
+        inside = records[: int(np.searchsorted(records["number"], n_chunks))]
+        if len(inside):
+            rows.enter(inside, 0, n_chunks)
         return rows
 
     def __len__(self) -> int:
         return len(self._addresses)
 
-    def enter(self, records: ChunkRecords, chunk_nbytes: int) -> tuple[int, int]:
-        """Enter records; return how many chunks were there before, and their bytes."""
-        if not len(records):
-            return 0, 0
+    def enter(self, records: ChunkRecords, chunk_nbytes: int, n_rows: int) -> tuple[int, int]:
+        """Enter records with numbers below `n_rows`; return how many chunks were there before, and their bytes."""
         numbers = records["number"].astype(np.intp)
-        self._grow(int(numbers.max()) + 1)
+        self._grow(n_rows)
         again = self._addresses[numbers] != 0
         n_again = int(np.count_nonzero(again))
         dead = self._sizes(numbers[again], chunk_nbytes) if n_again else 0

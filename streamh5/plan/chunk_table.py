@@ -82,10 +82,11 @@ class ChunkTable:
         rows = self._rows
         if isinstance(rows, DenseRows):
             n_rows = int(records["number"].max()) + 1
-            if n_rows > max(MAX_DENSE_ROWS, len(rows)) and n_rows > MAX_SPARSENESS * self._counts.n_written:
+            is_far = n_rows > MAX_DENSE_ROWS and n_rows > len(rows)
+            if is_far and n_rows > MAX_SPARSENESS * self._counts.n_written:
                 rows = self._rows = SparseRows(rows.records(self.chunk_nbytes))
             else:
-                self._counts.enter(records, rows.enter(records, self.chunk_nbytes))
+                self._counts.enter(records, rows.enter(records, self.chunk_nbytes, n_rows))
                 return
         rows.enter(records)
         if rows.is_due:
