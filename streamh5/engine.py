@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import PathError, StateError
 from streamh5.format.data_layout import CompactLayout, encode_data_layout
-from streamh5.format.link import ExternalLink, Link, SoftLink, encode_link
+from streamh5.format.link import Link, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.plan.address_cursor import AddressCursor
 from streamh5.plan.attribute_heap import AttributeHeap
@@ -49,6 +49,7 @@ from streamh5.plan.tree import (
     DatatypeNode,
     GroupNode,
     LinkedTarget,
+    LinkValue,
     Node,
     Region,
     StoredObject,
@@ -237,7 +238,7 @@ class Engine:
             The name is taken.
         """
         with self._in(State.DEFINING, State.STREAMING):
-            if isinstance(target, (SoftLink, ExternalLink)):
+            if isinstance(target, LinkValue):
                 encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
             put_link(parent, name, target)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import FormatError, SpecError
-from streamh5.format.link import HardLink, UserDefinedLink
+from streamh5.format.link import HardLink
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
@@ -90,11 +90,6 @@ class _Walk:
             group, rest = entered[-1]
             for link in rest:
                 inner = f"{group.path.rstrip('/')}/{link.name}"
-                if isinstance(link.target, UserDefinedLink):
-                    raise FormatError(
-                        f"{inner} is a link of class {link.target.link_type}, which a user has defined"
-                    )
-                _check_text(link.name)
                 if not isinstance(link.target, HardLink):
                     put_link(cast("GroupNode", group), link.name, link.target)
                     continue
@@ -132,14 +127,6 @@ class _Walk:
         return group, sorted(content.links, key=lambda link: link.creation_order or 0)
 
 
-def _check_text(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise FormatError(f"the name {name!r} is not UTF-8") from error
-
-
 def _stored_attribute(attribute: StoredAttribute) -> AttributeSpec:
     """Attribute as it is stored; what it has in the global heap stays there."""
-    _check_text(attribute.name)
     return AttributeSpec(attribute.name, attribute.datatype, attribute.dataspace.shape, (attribute.data,))

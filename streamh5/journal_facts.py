@@ -17,7 +17,7 @@ from streamh5.format.datatype import encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.format.filter_pipeline import FilterRecord
-from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.plan.attribute_spec import AttributeSpec, check_attribute_name
 from streamh5.plan.dataset_spec import DatasetSpec
 from streamh5.plan.dtype_facts import dtype_facts, dtype_from_facts
@@ -194,6 +194,8 @@ def _part(facts: Any) -> Part:
 
 def link_facts(target: LinkedTarget) -> dict[str, Any]:
     """Target of a link as JSON."""
+    if isinstance(target, UserDefinedLink):
+        return {"class": target.link_type, "value": target.value.hex()}
     if isinstance(target, SoftLink):
         return {"soft": target.path}
     if isinstance(target, ExternalLink):

@@ -34,7 +34,7 @@ import numpy as np
 
 from streamh5.engine import Engine
 from streamh5.errors import FileMissingError, JournalError, SinkError, UnreadableError
-from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.journal import (
     NONSENSE,
     Journal,
@@ -286,7 +286,9 @@ def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
     path: str = facts["path"]
     if find(engine.root, path) is not None:
         return
-    if "soft" in facts:
+    if "class" in facts:
+        engine.link(path, UserDefinedLink(facts["class"], bytes.fromhex(facts["value"])))
+    elif "soft" in facts:
         engine.link(path, SoftLink(facts["soft"]))
     elif "external" in facts:
         engine.link(path, ExternalLink(*facts["external"]))

@@ -149,6 +149,8 @@ def _encode_target(target: LinkTarget) -> tuple[int, bytes]:
             value = b"\0" + _encode_text(filename) + b"\0" + _encode_text(path) + b"\0"
             return _Type.EXTERNAL, uint(len(value), 2, "length of external value") + value
         case UserDefinedLink(link_type, value):
+            if not 65 <= link_type <= 255:
+                raise PathError(f"a link of class {link_type!r}; a user's are 65 to 255", target=target)
             return link_type, uint(len(value), 2, "length of user-defined data") + value
 
 

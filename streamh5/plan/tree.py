@@ -12,7 +12,7 @@ from streamh5.errors import BlockError, LimitError, PathError
 from streamh5.format.character_set import decode_text
 from streamh5.format.elements import encode_elements
 from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
-from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link_body
+from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, UserDefinedLink, encode_link_body
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.reference import RegionReference
 
@@ -31,6 +31,7 @@ __all__ = [
     "DatasetNode",
     "DatatypeNode",
     "GroupNode",
+    "LinkValue",
     "LinkedTarget",
     "Node",
     "Region",
@@ -227,7 +228,8 @@ def _of_elements(region: Any) -> Any:
 
 
 Node: TypeAlias = GroupNode | DatasetNode | DatatypeNode
-LinkedTarget: TypeAlias = Node | StoredObject | SoftLink | ExternalLink
+LinkValue: TypeAlias = SoftLink | ExternalLink | UserDefinedLink
+LinkedTarget: TypeAlias = Node | StoredObject | LinkValue
 
 
 def find(root: GroupNode, path: str) -> Node | StoredObject | None:
@@ -237,7 +239,7 @@ def find(root: GroupNode, path: str) -> Node | StoredObject | None:
         if not isinstance(node, GroupNode) or name not in node.links:
             return None
         target = node.links[name]
-        if isinstance(target, (SoftLink, ExternalLink)):
+        if isinstance(target, LinkValue):
             return None
         node = target
     return node
@@ -369,7 +371,7 @@ def take_attribute(node: Node, name: str) -> None:
 
 
 def _blank_target(target: LinkedTarget) -> LinkTarget:
-    return target if isinstance(target, (SoftLink, ExternalLink)) else HardLink(0)
+    return target if isinstance(target, LinkValue) else HardLink(0)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -416,9 +418,9 @@ def _targets(node: Node) -> Iterator[LinkedTarget]:
     return iter(node.links.values() if isinstance(node, GroupNode) else ())
 
 
-def as_link(value: object) -> SoftLink | ExternalLink | None:
+def as_link(value: object) -> LinkValue | None:
     """Return a soft or external link, ours or h5py's; None for any other value."""
-    if isinstance(value, (SoftLink, ExternalLink)):
+    if isinstance(value, LinkValue):
         return value
     kind, path = type(value).__name__, getattr(value, "path", None)  # h5py's links, without importing h5py
     filename = getattr(value, "filename", None)

@@ -103,6 +103,15 @@ def test_names_that_are_not_utf8_survive_salvage_and_addition(tmp_path: Path) ->
         assert found[LATIN][()].tolist() == [0, 1, 2]
         assert found[LATIN].attrs[LATIN] == 5
         assert found.id.links.get_val(b"soft") == LATIN
+    with h5py.File(tmp_path / "h.h5", "w", libver=("v110", "v110")) as other:
+        other.create_group(LATIN).attrs[LATIN] = 5
+        other.id.links.create_soft(b"soft", LATIN)
+    with streamh5.File(tmp_path / "h.h5", "a") as file:
+        file[LATIN + b"/new"] = 6
+    with h5py.File(tmp_path / "h.h5") as found:
+        assert found[LATIN]["new"][()] == 6
+        assert found[LATIN].attrs[LATIN] == 5
+        assert found.id.links.get_val(b"soft") == LATIN
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\udfff"])

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 
 import streamh5
 from streamh5 import errors
-from tests.readers.hdf5_tools import differs, h5debug, header_address, repacks
+from streamh5.format.link import UserDefinedLink
+from tests.readers.hdf5_tools import differs, h5debug, h5ls, header_address, repacks
 from tests.written import assert_every_reader
 
 DENSE = 257
@@ -184,6 +185,25 @@ def test_groups_nested_by_the_thousands_are_written_added_to_and_salvaged(tmp_pa
             assert group["up"] == found["g"]
             assert group["x"][()].tolist() == [0, 1, 2]
             assert name == "s.h5" or group["y"][()] == 5
+
+
+def test_user_defined_link_is_listed_and_kept_by_salvage_and_addition(tmp_path: Path) -> None:
+    link = UserDefinedLink(187, b"abc\0\xff")
+    file = streamh5.File(tmp_path / "a.h5", resume=True)
+    file.session.link("/g/u", link)
+    file.create_dataset("x", data=np.arange(3), chunks=(1,))
+    file.session.wait()
+    file.abort()
+    streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
+    with streamh5.File(tmp_path / "s.h5", "a") as file:
+        file["g/new"] = 1
+    with h5py.File(tmp_path / "s.h5") as found:
+        assert list(found["g"]) == ["new", "u"]
+        assert found["g"].id.links.get_info(b"u").type == 187
+    assert link.value in (tmp_path / "s.h5").read_bytes()
+    assert "UD Link" in h5ls(tmp_path / "s.h5", "g")
+    with streamh5.File(tmp_path / "b.h5") as file, pytest.raises(errors.PathError, match="65 to 255"):
+        file.session.link("/u", UserDefinedLink(64, b""))
 
 
 def test_object_of_another_file_is_refused(tmp_path: Path) -> None:
