@@ -52,6 +52,8 @@ class StreamH5Accessor:
         **kwargs
             Further keywords of `streamh5.to_netcdf`.
         """
+        if path is None:
+            path = kwargs.pop("filepath", None)  # its name in `xarray.DataTree.to_netcdf`
         return to_netcdf(
             self._data, path, mode, format, group, engine, encoding, unlimited_dims, compute, **kwargs
         )

@@ -58,6 +58,13 @@ __all__ = ["to_netcdf"]
 COMPUTE_KEYWORDS = frozenset({"num_workers", "optimize_graph", "pool", "scheduler", "traverse"})
 
 
+NOT_NETCDF = {
+    "auto_complex": "streamh5 writes no complex numbers",
+    "invalid_netcdf": "streamh5 writes no booleans, complex numbers and the like",
+}
+"""Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
+
+
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: Destination | None = None,
@@ -124,7 +131,8 @@ def to_netcdf(
     libver, resume, resume_key, sync, max_memory, progress, references
         As for `to_fixed_h5`.
     **compute_kwargs
-        ``scheduler``, ``num_workers`` and the like for `dask.compute`.
+        ``scheduler``, ``num_workers`` and the like for `dask.compute`; xarray's ``invalid_netcdf`` and
+        ``auto_complex``, which must be off.
 
     Returns
     -------
@@ -190,6 +198,11 @@ def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str
         raise SpecError(
             f"engine={engine!r}: streamh5 writes the file itself; leave engine out", engine=engine
         )
+    for keyword, what in NOT_NETCDF.items():
+        if compute_kwargs.pop(keyword, None):
+            raise SpecError(
+                f"{keyword}=True: {what}, which netCDF-4 has no type for; leave it out", keywords=[keyword]
+            )
     unknown = sorted(compute_kwargs.keys() - COMPUTE_KEYWORDS)
     if unknown:
         raise SpecError(

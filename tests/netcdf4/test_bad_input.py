@@ -256,3 +256,27 @@ def test_source_that_is_no_xarray_object_is_refused(data: Any, tmp_path: Path) -
 def test_scheduler_of_processes_is_refused(tmp_path: Path) -> None:
     dataset = xr.Dataset({"a": (("y", "x"), lazy())})
     refuse(tmp_path, dataset, SchedulerError, "threads", scheduler="processes")
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "DataArray", "DataTree"])
+def test_every_keyword_of_xarray_is_taken_or_named(kind: str, tmp_path: Path) -> None:
+    import inspect
+
+    dataset = xr.Dataset({"temp": (("x",), np.ones(3))})
+    data = {"Dataset": dataset, "DataArray": dataset.temp, "DataTree": xr.DataTree(dataset)}[kind]
+    parameters = inspect.signature(data.to_netcdf).parameters.values()
+    defaults = {
+        one.name: one.default
+        for one in parameters
+        if one.default is not one.empty and one.kind != one.VAR_KEYWORD
+    }
+    where = "filepath" if kind == "DataTree" else "path"
+    data.streamh5.to_netcdf(**(defaults | {where: tmp_path / "a.nc"}))
+    with xr.open_dataset(tmp_path / "a.nc") as found:
+        assert found.temp.shape == (3,)
+    for name in {"invalid_netcdf", "auto_complex"} & defaults.keys():
+        with pytest.raises(SpecError, match=f"{name}=True"):
+            data.streamh5.to_netcdf(tmp_path / "b.nc", **{name: True})
+    for engine in ("netcdf4", "h5netcdf", "scipy"):
+        with pytest.raises(SpecError, match=f"engine='{engine}'"):
+            data.streamh5.to_netcdf(tmp_path / "b.nc", engine=engine)
