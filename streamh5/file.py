@@ -192,7 +192,8 @@ class File(Group):
         Parameters
         ----------
         path
-            Name of the snapshot, on the same file system; ``OUT.snapshot`` by default.
+            Name of the snapshot, on the same file system; ``OUT.snapshot`` by default. A file of that
+            name is replaced.
 
         Returns
         -------
