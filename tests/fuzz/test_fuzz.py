@@ -10,7 +10,7 @@ from tests.fuzz.campaign import run
 from tests.fuzz.seeds import make_seeds
 from tests.fuzz.targets import TARGETS
 
-N_SAMPLE = 120
+N_SAMPLE = 60
 N_CAMPAIGN = 100_000
 
 
