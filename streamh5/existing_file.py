@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import FormatError, SpecError
+from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.link import HardLink
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
@@ -129,4 +130,10 @@ class _Walk:
 
 def _stored_attribute(attribute: StoredAttribute) -> AttributeSpec:
     """Attribute as it is stored; what it has in the global heap stays there."""
-    return AttributeSpec(attribute.name, attribute.datatype, attribute.dataspace.shape, (attribute.data,))
+    return AttributeSpec(
+        attribute.name,
+        EncodedDatatype(attribute.datatype_body),
+        attribute.dataspace.shape,
+        (attribute.data,),
+        committed=attribute.committed,
+    )

@@ -27,6 +27,7 @@ __all__ = [
 
 _SHARED_DATATYPE, _SHARED_DATASPACE = 0x01, 0x02
 _TRACKED, _INDEXED = 0x01, 0x02
+_SIZEOF_COMMITTED = 10  # version, type, address
 
 Resolve: TypeAlias = Callable[[int, bytes], bytes]
 """Type and body of a shared message -> body of the message itself."""
@@ -46,6 +47,8 @@ class StoredAttribute:
         Raw bytes of the elements in C order; empty for a null dataspace.
     datatype_body
         Body of the datatype message, byte for byte; of the named datatype where it is one.
+    committed
+        Address of that named datatype, as 8 bytes; None for a type of its own.
     """
 
     name: str
@@ -53,6 +56,7 @@ class StoredAttribute:
     dataspace: Dataspace
     data: bytes
     datatype_body: bytes
+    committed: bytes | None = None
 
 
 def decode_attribute(
@@ -93,6 +97,7 @@ def decode_attribute(
         raise fields.error(f"the name {name[:40]!r} does not take the {name_nbytes} bytes of its field")
     shared = flags if version > 1 else 0
     parts = []
+    committed = None
     alignment = 8 if version == 1 else 1
     fields.take(-name_nbytes % alignment, "padding of name")
     for field, nbytes, message_type, flag in (
@@ -104,6 +109,9 @@ def decode_attribute(
         if shared & flag:
             if resolve is None:
                 raise ForeignStructureError(f"attribute {name!r} has a shared {field}")
+            is_committed = part[:1] == b"\x02" or part[:2] == b"\x03\x02"
+            if message_type == MessageType.DATATYPE and is_committed and len(part) == _SIZEOF_COMMITTED:
+                committed = part[2:]
             part = resolve(message_type, part)
         parts.append((part, replace(encoding, padded=True) if shared & flag else encoding))
     datatype, datatype_body = decode_datatype_message(*parts[0])
@@ -111,7 +119,7 @@ def decode_attribute(
     n_elements = 0 if dataspace.shape is None else math.prod(dataspace.shape)
     data = fields.take(n_elements * datatype.nbytes, "data")
     fields.end()
-    return StoredAttribute(name, datatype, dataspace, data, datatype_body)
+    return StoredAttribute(name, datatype, dataspace, data, datatype_body, committed)
 
 
 def decode_attribute_info(body: bytes, encoding: Encoding = ENCODING) -> AttributeInfo:

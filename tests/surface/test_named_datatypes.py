@@ -177,16 +177,23 @@ def test_addition_keeps_named_datatypes_and_makes_new_ones(tmp_path: Path) -> No
         file["types/record"] = NAMED["record"].dtype
         file["types/record"].attrs["note"] = "what record is"
         file.create_dataset("whole/record", data=NAMED["record"], dtype=file["types/record"])
+        file["whole"].attrs.create("shared", NAMED["record"], dtype=file["types/record"])
     with streamh5.File(tmp_path / "a.h5", "a") as file:
         file["new"] = np.dtype("f4")
         file.create_dataset("of new", data=[1.5], dtype=file["new"])
         file.create_dataset("types/beside", data=[1.5])
+        file["whole/beside"] = 1.5
         with pytest.raises(KeyError, match="read it with h5py"):
             _ = file["types/record"]
     with h5py.File(tmp_path / "a.h5") as found:
         assert h5py.h5o.get_info(found["new"].id).rc == 2
         assert found["whole/record"].id.get_type().committed()
         assert found["types/record"].attrs["note"] == "what record is"
+        assert h5py.h5o.get_info(found["types/record"].id).rc == 3
+        shared = h5py.h5a.open(found["whole"].id, b"shared")
+        assert shared.get_type() == found["types/record"].id
+        assert shared.get_type().committed()
+        assert found["whole"].attrs["shared"].tolist() == NAMED["record"].tolist()
 
 
 def test_named_datatype_of_another_file_is_refused(tmp_path: Path) -> None:
