@@ -1,6 +1,7 @@
 """Dense storage of links and attributes: a fractal heap and B-trees by name and by creation order.
 
-All of it stands in one piece: heap header, heap block, name index (header, nodes), creation order index.
+All of it stands in one piece: heap header, heap block, name index (header, nodes), creation order index, and for
+what is too large for the block, huge objects: their index and they themselves.
 The header messages that point into it are link info and attribute info (specification IV.A.2.c and .v).
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.errors import AttributeValueError, PathError
+from streamh5.errors import AttributeValueError, LimitError, PathError
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.attribute_info import AttributeInfo
 from streamh5.format.character_set import encode_text
@@ -26,6 +27,7 @@ from streamh5.format.fractal_heap import (
 )
 from streamh5.format.link import Link, encode_link_body
 from streamh5.format.link_info import LinkInfo
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import (
     SIZEOF_V2_BTREE_HEADER,
     RecordType,
@@ -36,7 +38,10 @@ from streamh5.format.v2_btree import (
 )
 
 MAX_DENSE_LINK_NBYTES = (1 << 16) - 1
-MAX_DENSE_ATTRIBUTE_NBYTES = (1 << 24) - 1
+MAX_MANAGED_ATTRIBUTE_NBYTES = (1 << 24) - 1
+MAX_DENSE_ATTRIBUTE_NBYTES = (1 << 32) - 1
+"""An attribute is encoded in memory; HDF5 itself has no limit for it."""
+_SIZEOF_HUGE_RECORD = 3 * 8
 _LINK_ID_NBYTES = 7
 _ATTRIBUTE_ID_NBYTES = 8
 _NODE_SIZE = 512
@@ -72,12 +77,28 @@ class DenseStorage:
         return self.name_index_position + SIZEOF_V2_BTREE_HEADER + self.name_index.sizeof_nodes
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the whole storage."""
+    def huge_index(self) -> V2BTree:
+        """The index of what stands outside of the block."""
+        return V2BTree(RecordType.HUGE_OBJECT, _SIZEOF_HUGE_RECORD, self.heap.n_huge, _NODE_SIZE)
+
+    @property
+    def huge_index_position(self) -> int:
+        """Where the header of the index of huge objects stands, if there is one."""
         tree = self.creation_order_index
         return self.creation_order_index_position + (
             0 if tree is None else SIZEOF_V2_BTREE_HEADER + tree.sizeof_nodes
         )
+
+    @property
+    def huge_position(self) -> int:
+        """Where the huge objects stand, one after the other."""
+        has_index = self.heap.n_huge > 0
+        return self.huge_index_position + has_index * (SIZEOF_V2_BTREE_HEADER + self.huge_index.sizeof_nodes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole storage."""
+        return self.huge_position + self.heap.huge_nbytes
 
 
 def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
@@ -90,18 +111,24 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     PathError
         Two links of one name, or some with and some without creation order.
     LimitError
-        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
+        A link of more than 65,535 bytes.
     """
     names = [link.name for link in links]
     n_ordered = sum(link.creation_order is not None for link in links)
     if n_ordered not in (0, len(links)):
         raise PathError(f"{n_ordered} of {len(links)} links have a creation order; all or none must")
     _check_unique(names, PathError, "links")
-    nbytes = sum(len(encode_link_body(link)) for link in links)
+    sizes = [len(encode_link_body(link)) for link in links]
+    if max(sizes, default=0) > MAX_DENSE_LINK_NBYTES:
+        raise LimitError(
+            f"a link of {max(sizes)} bytes; HDF5 holds {MAX_DENSE_LINK_NBYTES}: give a shorter name or target",
+            nbytes=max(sizes),
+            limit=MAX_DENSE_LINK_NBYTES,
+        )
     n = len(links)
     order = RecordType.LINK_CREATION_ORDER
     return DenseStorage(
-        FractalHeap(_LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, n, nbytes),
+        FractalHeap.of(_LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, sizes),
         V2BTree(RecordType.LINK_NAME, 4 + _LINK_ID_NBYTES, n, _NODE_SIZE),
         V2BTree(order, 8 + _LINK_ID_NBYTES, n, _NODE_SIZE) if n_ordered else None,
     )
@@ -128,8 +155,6 @@ def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
     ------
     PathError
         Two links of one name, some with and some without creation order, or a name HDF5 cannot hold.
-    LimitError
-        A link of more than 65,535 bytes, or more than `MAX_OBJECTS_NBYTES` together.
     """
     storage = dense_link_storage(links)
     bodies = [encode_link_body(link) for link in links]
@@ -153,15 +178,13 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
     ------
     AttributeValueError
         Two attributes of one name.
-    LimitError
-        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
     """
     _check_unique([attribute.name for attribute in attributes], AttributeValueError, "attributes")
     n = len(attributes)
-    nbytes = sum(len(encode_attribute_body(attribute)) for attribute in attributes)
+    sizes = [len(encode_attribute_body(attribute)) for attribute in attributes]
     order = RecordType.ATTRIBUTE_CREATION_ORDER
     return DenseStorage(
-        FractalHeap(_ATTRIBUTE_ID_NBYTES, MAX_DENSE_ATTRIBUTE_NBYTES, n, nbytes),
+        FractalHeap.of(_ATTRIBUTE_ID_NBYTES, MAX_MANAGED_ATTRIBUTE_NBYTES, sizes),
         V2BTree(RecordType.ATTRIBUTE_NAME, _ATTRIBUTE_ID_NBYTES + 1 + 4 + 4, n, _NODE_SIZE),
         V2BTree(order, _ATTRIBUTE_ID_NBYTES + 1 + 4, n, _NODE_SIZE) if creation_order else None,
     )
@@ -188,8 +211,6 @@ def encode_dense_attributes(
     ------
     AttributeValueError
         Two attributes of one name, or a name HDF5 cannot hold.
-    LimitError
-        More than `MAX_OBJECTS_NBYTES` (16 MiB) together.
     """
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
     bodies = [encode_attribute_body(attribute) for attribute in attributes]
@@ -216,16 +237,30 @@ def _encode_storage(
     name_records: NDArray[np.uint8],
     order_records: NDArray[np.uint8],
 ) -> bytes:
+    heap = storage.heap
     block_address = storage_address + SIZEOF_FRACTAL_HEAP_HEADER
+    huge = [body for body in bodies if len(body) > heap.max_object_nbytes]
+    managed = [body for body in bodies if len(body) <= heap.max_object_nbytes]
+    huge_index_address = storage_address + storage.huge_index_position if huge else UNDEFINED_ADDRESS
     parts = [
-        encode_fractal_heap_header(storage.heap, block_address),
-        encode_fractal_heap_block(storage.heap, storage_address, bodies),
+        encode_fractal_heap_header(heap, block_address, huge_index_address),
+        encode_fractal_heap_block(heap, storage_address, managed),
         _encode_index(storage.name_index, storage_address + storage.name_index_position, name_records),
     ]
     if storage.creation_order_index is not None:
         order_address = storage_address + storage.creation_order_index_position
         parts.append(_encode_index(storage.creation_order_index, order_address, order_records))
+    if huge:
+        records = _huge_records(huge, storage_address + storage.huge_position)
+        parts += (_encode_index(storage.huge_index, huge_index_address, records), *huge)
     return b"".join(parts)
+
+
+def _huge_records(huge: Sequence[bytes], address: int) -> NDArray[np.uint8]:
+    """Address, length and key of each huge object; they stand one after the other from `address` on."""
+    sizes = np.array([len(body) for body in huge], np.int64)
+    addresses = address + np.cumsum(sizes) - sizes
+    return np.hstack([uint_columns(column, 8) for column in (addresses, sizes, np.arange(1, len(huge) + 1))])
 
 
 def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.uint8]) -> bytes:

@@ -1,7 +1,7 @@
 """Fractal heap with one direct block as its root: links or attributes of dense storage (specification III.G).
 
 One block as large as its content is all that a writer needs which knows every object. The library goes on
-from it: it puts an indirect block on top when more objects come.
+from it: it puts an indirect block on top when more objects come. What is too large for the block stands outside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.errors import LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum, lookup3
 from streamh5.format.primitives import (
     SIZEOF_ADDRESS,
@@ -30,8 +29,9 @@ _SIZEOF_OFFSET = _MAX_HEAP_BITS // 8
 _SIZEOF_BLOCK_PREFIX = 4 + 1 + SIZEOF_ADDRESS + _SIZEOF_OFFSET + SIZEOF_CHECKSUM
 _MIN_BLOCK_NBYTES = 512
 _MAX_BLOCK_NBYTES = 1 << 24  # the next power of two fails an assertion of the library (H5C_MAX_ENTRY_SIZE)
-MAX_OBJECTS_NBYTES = _MAX_BLOCK_NBYTES - _SIZEOF_BLOCK_PREFIX
-"""Bytes that all objects of a heap may have together."""
+MAX_MANAGED_NBYTES = _MAX_BLOCK_NBYTES - _SIZEOF_BLOCK_PREFIX
+"""Bytes that all objects in the block may have together; what is more stands outside, as huge objects."""
+_HUGE_OBJECT = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +43,37 @@ class FractalHeap:
     id_nbytes
         Bytes of a heap ID: 7 for links, 8 for attributes.
     max_object_nbytes
-        Largest object, one less than a power of two: so many bits has the length in a heap ID.
+        Largest object in the block, one less than a power of two: so many bits has the length in a heap ID.
     n_objects, objects_nbytes
-        Number of objects, and bytes of all together.
-
-    Raises
-    ------
-    LimitError
-        The objects have more than 16 MiB together.
+        Number of objects in the block, and bytes of all together.
+    n_huge, huge_nbytes
+        Number of objects outside of it, and bytes of all together.
     """
 
     id_nbytes: int
     max_object_nbytes: int
     n_objects: int
     objects_nbytes: int
+    n_huge: int = 0
+    huge_nbytes: int = 0
 
-    def __post_init__(self) -> None:
-        if self.block_nbytes > _MAX_BLOCK_NBYTES:
-            raise LimitError(
-                f"the links or attributes of one object take {self.objects_nbytes} bytes; dense storage "
-                f"holds {MAX_OBJECTS_NBYTES}: spread them over several groups, or store values as datasets",
-                nbytes=self.objects_nbytes,
-                limit=MAX_OBJECTS_NBYTES,
-            )
+    @classmethod
+    def of(cls, id_nbytes: int, max_object_nbytes: int, object_nbytes: Sequence[int]) -> FractalHeap:
+        """Return the heap of objects of so many bytes: the smaller ones in the block, as many as it holds."""
+        sizes = np.array(object_nbytes, np.int64)
+        is_managed = sizes <= max_object_nbytes
+        while int(sizes[is_managed].sum()) > MAX_MANAGED_NBYTES:
+            max_object_nbytes >>= 1
+            is_managed = sizes <= max_object_nbytes
+        n_managed, managed = int(is_managed.sum()), int(sizes[is_managed].sum())
+        return cls(
+            id_nbytes,
+            max_object_nbytes,
+            n_managed,
+            managed,
+            len(sizes) - n_managed,
+            int(sizes.sum()) - managed,
+        )
 
     @property
     def block_nbytes(self) -> int:
@@ -79,8 +87,10 @@ class FractalHeap:
         return max(self.max_object_nbytes + 1, self.block_nbytes)
 
 
-def encode_fractal_heap_header(heap: FractalHeap, block_address: int) -> bytes:
-    """Encode the header, `SIZEOF_FRACTAL_HEAP_HEADER` bytes."""
+def encode_fractal_heap_header(
+    heap: FractalHeap, block_address: int, huge_index_address: int = UNDEFINED_ADDRESS
+) -> bytes:
+    """Encode the header, `SIZEOF_FRACTAL_HEAP_HEADER` bytes; huge objects have a B-tree of their own."""
     n_free = heap.block_nbytes - _SIZEOF_BLOCK_PREFIX - heap.objects_nbytes
     return append_checksum(
         b"".join(
@@ -91,16 +101,16 @@ def encode_fractal_heap_header(heap: FractalHeap, block_address: int) -> bytes:
                 uint(0, 2, "I/O filters' encoded length"),
                 uint(_CHECKSUM_DIRECT_BLOCKS, 1, "flags"),
                 uint(heap.max_object_nbytes, 4, "maximum size of managed objects"),
-                length(0, "next huge object ID"),
-                address(UNDEFINED_ADDRESS, "v2 B-tree address of huge objects"),
+                length(heap.n_huge, "next huge object ID"),  # the last one, in fact (H5HF__huge_new_id)
+                address(huge_index_address, "v2 B-tree address of huge objects"),
                 length(n_free, "amount of free space in managed blocks"),
                 address(UNDEFINED_ADDRESS, "address of managed block free space manager"),
                 length(heap.block_nbytes, "amount of managed space in heap"),
                 length(heap.block_nbytes, "amount of allocated managed space in heap"),
                 length(0, "offset of direct block allocation iterator"),
                 length(heap.n_objects, "number of managed objects"),
-                length(0, "size of huge objects"),
-                length(0, "number of huge objects"),
+                length(heap.huge_nbytes, "size of huge objects"),
+                length(heap.n_huge, "number of huge objects"),
                 length(0, "size of tiny objects"),
                 length(0, "number of tiny objects"),
                 uint(4, 2, "table width"),
@@ -116,7 +126,10 @@ def encode_fractal_heap_header(heap: FractalHeap, block_address: int) -> bytes:
 
 
 def encode_fractal_heap_block(heap: FractalHeap, header_address: int, objects: Sequence[bytes]) -> bytes:
-    """Encode the direct block; its checksum covers the whole block with the checksum as 0."""
+    """Encode the direct block; its checksum covers the whole block with the checksum as 0.
+
+    `objects` are those that stand in it.
+    """
     head = b"".join(
         (
             b"FHDB",
@@ -135,26 +148,20 @@ def encode_heap_ids(heap: FractalHeap, object_nbytes: Sequence[int]) -> NDArray[
 
     Returns
     -------
-    ``(n_objects, id_nbytes) uint8``
-
-    Raises
-    ------
-    LimitError
-        An object is larger than the heap's limit.
+    ``(n, id_nbytes) uint8``
     """
     sizes = np.array(object_nbytes, np.uint64)
-    largest = int(sizes.max(initial=0))
-    if largest > heap.max_object_nbytes:
-        raise LimitError(
-            f"a link or attribute of {largest} bytes; dense storage holds {heap.max_object_nbytes} each: "
-            "store a large value as a dataset",
-            nbytes=largest,
-            limit=heap.max_object_nbytes,
-        )
     length_width = encoded_length(heap.max_object_nbytes)
-    positions = np.uint64(_SIZEOF_BLOCK_PREFIX) + np.cumsum(sizes) - sizes
+    is_huge = sizes > heap.max_object_nbytes
+    in_block = np.where(is_huge, np.uint64(0), sizes)
+    positions = np.uint64(_SIZEOF_BLOCK_PREFIX) + np.cumsum(in_block, dtype=np.uint64) - in_block
     ids = np.zeros((len(sizes), heap.id_nbytes), np.uint8)  # first byte 0: version 0, a managed object
     ids[:, 1 : 1 + _SIZEOF_OFFSET] = positions.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :_SIZEOF_OFFSET]
     end = 1 + _SIZEOF_OFFSET + length_width
     ids[:, 1 + _SIZEOF_OFFSET : end] = sizes.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :length_width]
+    # An ID has no room for address and length: it holds the key of a record in the B-tree (H5HF__huge_init).
+    ids[is_huge] = 0
+    ids[is_huge, 0] = _HUGE_OBJECT
+    keys = np.arange(1, heap.n_huge + 1, dtype="<u8").view(np.uint8).reshape(-1, 8)
+    ids[is_huge, 1:] = keys[:, : heap.id_nbytes - 1]
     return ids

@@ -41,6 +41,7 @@ RecordEncoder = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
 class RecordType(IntEnum):
     """What the records of a tree are."""
 
+    HUGE_OBJECT = 1
     LINK_NAME = 5
     LINK_CREATION_ORDER = 6
     ATTRIBUTE_NAME = 8

@@ -120,7 +120,7 @@ def attribute_spec(
     AttributeValueError
         A name or a value that cannot be written.
     LimitError
-        More than 16 MiB - 1.
+        More than 4 GiB - 1.
     """
     check_attribute_name(name, path=path)
     try:

@@ -11,8 +11,7 @@ import numpy as np
 from streamh5.errors import BlockError, LimitError, PathError
 from streamh5.format.character_set import decode_text
 from streamh5.format.elements import encode_elements
-from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
-from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, UserDefinedLink, encode_link_body
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.reference import RegionReference
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamh5.format.datatype_class import EncodedDatatype
-    from streamh5.format.link import LinkTarget
     from streamh5.plan.attribute_spec import AttributeSpec
     from streamh5.plan.chunk_grid import ChunkGrid
     from streamh5.plan.chunk_table import ChunkTable
@@ -82,8 +80,6 @@ class GroupNode:
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: Region | None = None
     n_links: int = 1
-    attributes_nbytes: int = 0
-    links_nbytes: int = 0
     stored_address: int | None = None
     is_changed: bool = False
 
@@ -104,7 +100,6 @@ class DatatypeNode:
     header: Region | None = None
     n_links: int = 1
     n_users: int = 0
-    attributes_nbytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +124,6 @@ class DatasetNode:
     data_address: int | None = None
     n_empty: int = 0
     n_links: int = 1
-    attributes_nbytes: int = 0
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -316,22 +310,7 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
 
 
 def put_link(group: GroupNode, name: str, target: LinkedTarget) -> None:
-    """Add a link to a group.
-
-    Raises
-    ------
-    LimitError
-        The links of the group need more than 16 MiB, the limit of dense storage.
-    """
-    nbytes = group.links_nbytes + len(encode_link_body(Link(name, _blank_target(target), 0)))
-    if nbytes > MAX_OBJECTS_NBYTES:
-        raise LimitError(
-            f"the {len(group.links) + 1:,} links of {group.path} need {nbytes:,} bytes; a group holds "
-            f"{MAX_OBJECTS_NBYTES:,}: spread them over several groups",
-            path=group.path,
-            nbytes=nbytes,
-        )
-    group.links_nbytes = nbytes
+    """Add a link to a group."""
     group.links[name] = target
 
 
@@ -341,19 +320,9 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
     Raises
     ------
     LimitError
-        The attributes of the object need more than 16 MiB, the limit of dense storage; or there are
-        more than `MAX_ORDERED_ATTRIBUTES` and their order is tracked.
+        There are more than `MAX_ORDERED_ATTRIBUTES` and their order is tracked.
     """
     old = node.attributes.get(attribute.name)
-    nbytes = node.attributes_nbytes + attribute.body_nbytes - (0 if old is None else old.body_nbytes)
-    if nbytes > MAX_OBJECTS_NBYTES:
-        raise LimitError(
-            f"with {attribute.name!r} the attributes of {node.path} need {nbytes:,} bytes; an object holds "
-            f"{MAX_OBJECTS_NBYTES:,}: store large values as datasets",
-            path=node.path,
-            name=attribute.name,
-            nbytes=nbytes,
-        )
     if old is None and node.track_order and len(node.attributes) == MAX_ORDERED_ATTRIBUTES:
         raise LimitError(
             f"{node.path} has {MAX_ORDERED_ATTRIBUTES:,} attributes, the most whose creation order HDF5 tracks; "
@@ -361,17 +330,12 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
             path=node.path,
             name=attribute.name,
         )
-    node.attributes_nbytes = nbytes
     node.attributes[attribute.name] = attribute
 
 
 def take_attribute(node: Node, name: str) -> None:
     """Remove an attribute from an object."""
-    node.attributes_nbytes -= node.attributes.pop(name).body_nbytes
-
-
-def _blank_target(target: LinkedTarget) -> LinkTarget:
-    return target if isinstance(target, LinkValue) else HardLink(0)
+    del node.attributes[name]
 
 
 def walk(node: Node) -> Iterator[Node]:

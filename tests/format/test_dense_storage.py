@@ -22,7 +22,7 @@ from streamh5.format.dense_storage import (
     encode_dense_attributes,
     encode_dense_links,
 )
-from streamh5.format.fractal_heap import MAX_OBJECTS_NBYTES
+from streamh5.format.fractal_heap import MAX_MANAGED_NBYTES
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, SoftLink
 from streamh5.format.link_info import encode_link_info
@@ -173,15 +173,12 @@ def test_dense_attributes_beyond_header_message_read_by_readers(builder: FileBui
         assert file["x"].attrs["small"] == 2
 
 
-def test_dense_attribute_at_and_above_limit(builder: FileBuilder) -> None:
+def test_dense_attribute_that_fills_the_block_is_read_by_h5py(builder: FileBuilder) -> None:
     overhead = 8 + 2 + 1 + 12 + 12  # before the value: fields, name, datatype, dataspace
-    most = MAX_OBJECTS_NBYTES - overhead
+    most = MAX_MANAGED_NBYTES - overhead
     at_limit = _attribute("n", np.ones(most, np.uint8))
     with h5py.File(_write_attributes(builder, [at_limit], False)) as file:
         assert file["x"].attrs["n"].sum() == most
-    above = _attribute("n", np.ones(most + 1, np.uint8))
-    with pytest.raises(LimitError, match=f"holds {MAX_OBJECTS_NBYTES}"):
-        encode_dense_attributes([above], 48, creation_order=False)
 
 
 def test_dense_attributes_same_name_twice_attribute_value_error() -> None:
@@ -192,10 +189,16 @@ def test_dense_attributes_same_name_twice_attribute_value_error() -> None:
 def test_dense_links_around_largest_heap_read_by_h5py(builder: FileBuilder) -> None:
     address = _scalar(builder, 5)
     each = 65_000
-    n = MAX_OBJECTS_NBYTES // (each + 12)
+    n = MAX_MANAGED_NBYTES // (each + 12)
     links = [Link(f"{i:0{each}}", HardLink(address)) for i in range(n)]
     with h5py.File(_write_links(builder, links)) as file:
         assert len(file) == n
         assert file[links[-1].name][()] == 5
-    with pytest.raises(LimitError):
-        dense_link_storage([*links, Link("n" * each, HardLink(address))])
+
+
+def test_dense_links_that_are_too_many_for_one_block_read_by_h5py(builder: FileBuilder) -> None:
+    address = _scalar(builder, 5)
+    links = [Link(f"{i:0{65_000 if i % 2 else 3000}}", HardLink(address)) for i in range(600)]
+    with h5py.File(_write_links(builder, links)) as file:
+        assert len(file) == 600
+        assert all(file[link.name][()] == 5 for link in links[::37])
