@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,37 @@ def test_bytes_between_the_fields_of_array_elements_are_zero(tmp_path: Path) -> 
     with h5py.File(tmp_path / "a.h5") as found:
         _, stored = found["x"].id.read_direct_chunk((0,))
     assert stored == (b"\xaa" + bytes(7) + b"\xaa" * 8) * 6
+
+
+@pytest.mark.parametrize(
+    ("fillvalue", "dtype", "stored"),
+    [
+        (b"abc", "V3", b"abc"),
+        (np.void(b"abc"), "V3", b"abc"),
+        ("NaT", "M8[ns]", np.datetime64("NaT", "ns").tobytes()),
+        ("2020-01-02", "M8[s]", np.datetime64("2020-01-02", "s").tobytes()),
+        (datetime.datetime(2020, 1, 2, 3), "M8[us]", np.datetime64("2020-01-02T03", "us").tobytes()),
+    ],
+)
+def test_fill_value_of_opaque_bytes_or_time_is_read_by_h5py(
+    fillvalue: Any, dtype: str, stored: bytes, tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.create_dataset("x", (4,), dtype, chunks=(2,), fillvalue=fillvalue)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["x"][...].tobytes() == 4 * stored
+
+
+@pytest.mark.parametrize(
+    ("fillvalue", "dtype", "reason"),
+    [
+        (b"ab", "V3", r"would become np.void\(b'.x61.x62.x00'\)"),
+        (5, "M8[s]", "would become"),
+        ("a", "i4", "invalid literal"),
+    ],
+)
+def test_fill_value_of_another_kind_is_refused_with_its_reason(
+    fillvalue: Any, dtype: str, reason: str, tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(errors.FillValueError, match=reason):
+        file.create_dataset("x", (4,), dtype, chunks=(2,), fillvalue=fillvalue)

@@ -169,6 +169,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
         return _text_fill(fillvalue, dtype, path, facts)
     if isinstance(fillvalue, str) and dtype.kind == "S":
         fillvalue = fillvalue.encode()
+    if isinstance(fillvalue, (bytes, np.bytes_)) and dtype.kind == "V" and dtype.names is None:
+        fillvalue = np.void(fillvalue)
     hint = f"{path}: fill value {shown(fillvalue)} cannot be held by dtype {dtype}"
     try:
         given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)
@@ -182,6 +184,10 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             if dtype.names is not None:
                 data = encode_elements(cast_elements(given, dtype), dtype)
                 return np.frombuffer(data, dtype).reshape(())
+            if (
+                dtype.kind in "mM" and given.dtype.kind in "UO"
+            ):  # text and datetime's objects, as numpy reads them
+                given = np.asarray(given[()], dtype.kind + "8")
             is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
             value = cast_elements(given, dtype) if is_time else given.astype(dtype)
             exact = _holds(given, value)
@@ -190,9 +196,11 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             raise
         raise FillValueError(f"{hint}: {error}", **facts) from error
     if not exact:
-        raise FillValueError(
-            f"{hint} (it would become {shown(value[()])}); give a value of that dtype", **facts
+        became = shown(value[()])
+        reason = (
+            f"it is of dtype {given.dtype}" if became == shown(fillvalue) else f"it would become {became}"
         )
+        raise FillValueError(f"{hint} ({reason}); give a value of that dtype", **facts)
     return value
 
 
@@ -220,6 +228,8 @@ def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
     numeric = "biufc"
     if value.dtype.name == "bfloat16" and given.dtype.kind in "biuf":
         return bool(np.isfinite(value.astype(np.float32)) == np.isfinite(given))
+    if value.dtype.kind == given.dtype.kind == "V":
+        return bool(value.dtype == given.dtype)
     if value.dtype.kind == given.dtype.kind == "S":
         return bool(value == given)
     if given.dtype.kind not in numeric or value.dtype.kind not in numeric:
