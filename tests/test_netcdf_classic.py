@@ -122,6 +122,15 @@ def test_fill_value_of_another_type_stays_an_attribute(value: Any, tmp_path: Pat
         assert file["z"].fillvalue == -32767
 
 
+def test_name_with_a_nul_in_it_ends_there(tmp_path: Path) -> None:
+    with netcdf4.Dataset(tmp_path / "a.nc", "w", format="NETCDF3_CLASSIC") as file:
+        file.setncattr("plughXX", "x")
+    data = (tmp_path / "a.nc").read_bytes().replace(b"plughXX", b"plugh\0\0")
+    (tmp_path / "a.nc").write_bytes(data)
+    convert(tmp_path / "a.nc", tmp_path / "b.nc", progress=False)
+    assert ncdump(tmp_path / "b.nc") == ncdump(tmp_path / "a.nc")
+
+
 def test_large_variable_is_streamed_in_its_order(tmp_path: Path) -> None:
     values = np.arange(3_000_000, dtype="i4").reshape(3, 1000, 1000)
     with netcdf4.Dataset(tmp_path / "a.nc", "w", format="NETCDF3_64BIT_OFFSET") as file:

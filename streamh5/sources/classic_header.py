@@ -217,6 +217,7 @@ class _Parser:
 
     def _name(self) -> str:
         data = self._bytes(self._integer(self._sizeof_count))
+        data = data.partition(b"\0")[0]  # netCDF-C takes names for C strings
         try:
             return data.decode()
         except UnicodeDecodeError as error:
