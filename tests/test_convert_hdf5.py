@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from h5py import h5a, h5d, h5p, h5s, h5t
 
+import streamh5
 from streamh5.errors import StreamH5Error
+from streamh5.format.link import UserDefinedLink
 from tests.test_convert import convert, h5diff
 
 UNLIMITED = h5s.UNLIMITED
@@ -275,3 +278,14 @@ def test_any_flipped_bit_is_one_of_our_errors(tmp_path: Path) -> None:
                 refusals.append(str(error))
     assert len(refusals) > 20
     assert max(map(len, refusals)) < 400
+
+
+def test_user_defined_links_come_over(tmp_path: Path, hdf5_tools: None) -> None:
+    with streamh5.File(tmp_path / "made.h5", "w") as file:
+        file["x"] = np.arange(3)
+        file.session.link("/u", UserDefinedLink(187, b"abc"))
+    assert convert(tmp_path / "made.h5", tmp_path / "out.h5").notes == ()
+    listed = subprocess.run(["h5ls", tmp_path / "out.h5"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^u +UD Link|^u +.*187", listed, re.MULTILINE)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file.id.links.get_info(b"u").type == 187

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
+from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageType
 from streamh5.reader.annotation import decode_comment
 from streamh5.reader.data_layout import decode_data_layout
+from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.fill_value import decode_fill_value
 from streamh5.reader.global_heap import decode_global_heap_collection
+from streamh5.reader.object_content import GroupMessages, decode_object
 from streamh5.reader.object_header import read_object_header
 from streamh5.reader.superblock import read_superblock
 
@@ -85,6 +88,22 @@ class SourceBytes:
         """
         found: FillValue | None = self._message(address, MessageType.FILL_VALUE, decode_fill_value)
         return found
+
+    def user_defined_link(self, group_address: int, name: str) -> UserDefinedLink:
+        """Return a user-defined link of the group whose header is at `group_address`.
+
+        Raises
+        ------
+        FormatError
+            The group is damaged, or has no such link.
+        """
+        file_map = FileMap(self.file.nbytes)
+        header = read_object_header(self.file, file_map, "", group_address)
+        group = decode_object(header, DenseStorage(self.file, file_map, ""))
+        for link in group.links if isinstance(group, GroupMessages) else ():
+            if link.name == name and isinstance(link.target, UserDefinedLink):
+                return link.target
+        raise FormatError(f"there is no user-defined link {name!r}")
 
     def comment(self, address: int) -> str | None:
         """Comment of the object whose header is at `address`.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamh5.errors import SourceError
-from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.sources.hdf5_datatype import object_address
 from streamh5.sources.hdf5_errors import reading
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import h5py
+
+    from streamh5.sources.hdf5_bytes import SourceBytes
 
 __all__ = ["Contents", "HardLinkTo", "read_contents"]
 
@@ -30,7 +32,7 @@ class HardLinkTo:
     path: str
 
 
-Entry: TypeAlias = "SoftLink | ExternalLink | HardLinkTo | None"
+Entry: TypeAlias = "SoftLink | ExternalLink | UserDefinedLink | HardLinkTo | None"
 
 
 @dataclass(slots=True)
@@ -69,8 +71,8 @@ class Contents:
         self.entries.pop(path, None)
 
 
-def read_contents(file: h5py.File) -> Contents:
-    """Find everything that is in a file.
+def read_contents(file: h5py.File, stored: SourceBytes | None) -> Contents:
+    """Find everything that is in a file; `stored` are its bytes, where it is one on disk.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def read_contents(file: h5py.File) -> Contents:
             where = f"{path.rstrip('/')}/{name.decode('utf-8', 'surrogateescape')}"
             try:
                 with reading(where, where):
-                    found = _enter_link(group, name, link_type, address, where, contents)
+                    found = _enter_link(group, name, link_type, address, where, contents, stored)
             except SourceError as problem:
                 contents.problems.append(problem)
                 continue
@@ -124,7 +126,15 @@ def _links(group: Any, path: str, contents: Contents) -> Iterator[tuple[bytes, i
     return iter(found)
 
 
-def _enter_link(group: Any, name: bytes, link_type: int, address: int, path: str, contents: Contents) -> Any:
+def _enter_link(
+    group: Any,
+    name: bytes,
+    link_type: int,
+    address: int,
+    path: str,
+    contents: Contents,
+    stored: SourceBytes | None,
+) -> Any:
     """Enter what one link leads to; return a group that was not seen before."""
     from h5py import h5g, h5l, h5o
 
@@ -139,9 +149,13 @@ def _enter_link(group: Any, name: bytes, link_type: int, address: int, path: str
         )
         return None
     if link_type != h5l.TYPE_HARD:
-        raise SourceError(
-            f"{path} is a user-defined link (type {link_type}), which streamh5 does not write", path=path
-        )
+        if stored is None:
+            raise SourceError(
+                f"{path} is a user-defined link (type {link_type}), which h5py does not read", path=path
+            )
+        text = name.decode("utf-8", "surrogateescape")
+        contents.entries[path] = stored.user_defined_link(object_address(group), text)
+        return None
     if address in contents.paths:
         contents.entries[path] = HardLinkTo(contents.paths[address])
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from streamh5.errors import SourceError, StreamH5Error
+from streamh5.errors import FormatError, SourceError, StreamH5Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,8 @@ def reading(what: str, path: str) -> Iterator[None]:
     """
     try:
         yield
+    except FormatError as error:  # of our own reader, which does not know the name
+        raise SourceError(f"{what} cannot be read: {error}", path=path) from error
     except (StreamH5Error, MemoryError):
         raise
     except Exception as error:

@@ -80,7 +80,7 @@ def from_hdf5(
         with reading(f"{source}: h5py cannot open it: the file", "/"):
             file = stack.enter_context(h5py.File(source, "r"))
         stored = _stored_bytes(file, stack)
-        contents = read_contents(file)
+        contents = read_contents(file, stored)
         plan = FilePlan(file, stored, contents, request, skips=skip_unsupported)
         _check(plan, skip_unsupported=skip_unsupported)
         targets = [one.target for one in plan.targets]
