@@ -27,7 +27,7 @@
     ├── ReferencesError      ValueError        a dataset that references to its chunks cannot express
     ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
     │   ├── JournalError                       a journal that cannot be trusted
-    │   ├── ForeignStructureError              a structure that streamh5 does not write, so does not check
+    │   ├── ForeignStructureError              a structure that the reader does not know, so does not check
     │   └── UnreadableError  OSError           bytes that the operating system does not give
     │       └── FileMissingError FileNotFoundError   there is no such file
     └── MissingCodecError    ImportError       a codec package that is not installed
@@ -239,7 +239,7 @@ class JournalError(FormatError):
 
 
 class ForeignStructureError(FormatError):
-    """A structure of HDF5 that streamh5 does not write: it may be right, but it is not checked."""
+    """A structure of HDF5 that the reader does not know: it may be right, but it is not checked."""
 
 
 class UnreadableError(FormatError, OSError):

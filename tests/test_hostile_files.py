@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ from streamh5.reader.file_map import Kind
 from streamh5.verification.report import VerifyReport
 from streamh5.verification.verify import Verification
 from tests.deadlock import DEADLOCK_SECONDS
+from tests.foreign_files import BUILDERS
 
 MAX_NBYTES = 16 << 20
 
@@ -344,6 +346,24 @@ def test_random_bytes_end_in_our_errors(content: bytes, has_superblock: bool) ->
     if has_superblock:
         content = encode_superblock(Superblock(48 + len(content), 48)) + content
     assert damaged(verified(content)) or not content
+
+
+OLD_FILES = ("libver_earliest", "many_names_earliest", "all_dtypes_earliest", "small_addresses", "elsewhere")
+
+
+@pytest.mark.parametrize("name", [*OLD_FILES, "userblock_512", "shared_messages", "many_names_latest"])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_random_changes_of_foreign_files_end_in_our_errors(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    verified(changed_anywhere(foreign_file(tmp_path_factory.getbasetemp(), name), data))
+
+
+@cache
+def foreign_file(folder: Path, name: str) -> bytes:
+    BUILDERS[name](folder / f"{name}.h5")
+    return (folder / f"{name}.h5").read_bytes()
 
 
 @pytest.mark.parametrize("call", [streamh5.inspect, streamh5.verify], ids=["inspect", "verify"])

@@ -40,7 +40,7 @@ class VerifyReport:
     n_damaged_structures, damaged_structures
         How many other structures are damaged, and the first of them.
     n_unchecked, unchecked
-        What the file has that streamh5 does not write, and so does not check.
+        What the file has that the reader does not know or cannot follow, and so does not check.
     unprotected_nbytes
         Stored bytes that no checksum in the file covers: a flipped bit there cannot be found.
     compared_with
@@ -130,7 +130,7 @@ class VerifyReport:
                 self.n_damaged_chunks,
             )
         if self.n_unchecked:
-            yield f"  {_count(self.n_unchecked, 'structure')} not checked: streamh5 does not write the like"
+            yield f"  {_count(self.n_unchecked, 'structure')} not checked"
             yield from _some([f"{one.path}: {one.problem}" for one in self.unchecked], self.n_unchecked)
 
     def _chunk_line(self) -> str:

@@ -52,8 +52,9 @@ def verify(
     everything lies inside the file, and that nothing overlaps. Chunks are decoded in threads, and must
     give exactly the bytes of a chunk. Memory is bounded by a few chunks, and by the chunk indexes.
 
-    A file from somebody else may have structures that streamh5 never writes. They are named in the
-    report, which then is not `ok`: not checked is not good.
+    Any HDF5 file can be given, whoever wrote it: superblocks 0 to 3, old groups and object headers, user blocks. What
+    the reader does not know (filtered heaps, indexes of shared messages) is named in the report, which then is not
+    `ok`: not checked is not good. Chunk maps of very sparse datasets are not compared with h5py's.
 
     Parameters
     ----------
