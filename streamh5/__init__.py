@@ -18,6 +18,7 @@ from streamh5.format.datatype_from_dtype import native_complex_dtype
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.group import Group
 from streamh5.inspection import FileInspection, inspect
+from streamh5.interruption import InterruptedWriteWarning
 from streamh5.named_datatype import Datatype
 from streamh5.plan.reference import Reference, RegionReference
 from streamh5.references.chunk_manifest import ChunkManifest
@@ -47,6 +48,7 @@ __all__ = [
     "FileInspection",
     "FileReferences",
     "Group",
+    "InterruptedWriteWarning",
     "RealignWarning",
     "Reference",
     "RegionReference",

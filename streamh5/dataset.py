@@ -12,11 +12,12 @@ import numpy as np
 
 from streamh5.dataset_facts import DatasetFacts
 from streamh5.errors import BlockError, LimitError
-from streamh5.pipeline import ChunkStore, Job, place_objects
+from streamh5.pipeline import ChunkStore, place_objects
 from streamh5.plan.block_value import as_arrays, as_block
 from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.parts import repeated_element
 from streamh5.plan.region import parse_region
+from streamh5.pool import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,16 +37,12 @@ T = TypeVar("T")
 
 
 def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatenate[Dataset, P], T]:
-    """Make a method one call that writes: see `Session.begin_call`."""
+    """Make a method one call that writes: see `Session.call`."""
 
     @wraps(method)
     def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        is_outermost = self.session.begin_call()
-        try:
+        with self.session.call():
             return method(self, *args, **kwargs)
-        finally:
-            if is_outermost:
-                self.session.end_call()
 
     return call
 
@@ -96,7 +93,7 @@ class Dataset(DatasetFacts):
         grid = spec.grid
         n_rows_of_chunks = MAX_CHUNKS // max(1, grid.n_numbers_per_row) if grid.chunks else 2**64
         self._max_rows = n_rows_of_chunks * (grid.chunks or (1,))[0]
-        session.before_close(self._flush)
+        session.before_close(node, self._flush)
 
     @property
     def n_appended(self) -> int:
@@ -384,11 +381,13 @@ class Dataset(DatasetFacts):
             self._skipped.append(numbers[skipped])  # without the lock, which `append` holds while it waits
         return skipped
 
-    def _flush(self) -> None:
+    def _flush(self, *, is_interrupted: bool) -> None:
         """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
         if self._node.spec.chunks is None:
             return
         self._flush_rows()
+        if is_interrupted:
+            return
         if self._store.skip_empty is not None or self._node.spec.is_early:
             self.session.wait()
         if self._skipped:

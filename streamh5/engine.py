@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import PathError, StateError
+from streamh5.errors import StateError
 from streamh5.format.data_layout import CompactLayout, encode_data_layout
 from streamh5.format.link import Link, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
@@ -60,11 +60,12 @@ from streamh5.plan.tree import (
     put_link,
     reference_target,
     take_attribute,
+    take_link,
     walk,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import numpy as np
 
@@ -178,6 +179,12 @@ class Engine:
             self._share(spec.type_path, 1)
             return dataset
 
+    def remove_dataset(self, dataset: DatasetNode) -> None:
+        """Take a dataset out again."""
+        with self._in(State.DEFINING, State.STREAMING):
+            take_link(self.root, dataset)
+            self._share(dataset.spec.type_path, -1)
+
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object; one of the same name is replaced."""
         with self._in(State.DEFINING, State.STREAMING):
@@ -278,7 +285,7 @@ class Engine:
             self._cursor = AddressCursor(end)
             self.state = State.STREAMING
 
-    def finish(self) -> Iterator[tuple[int, bytes]]:
+    def finish(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode everything that is not chunks, in its place in the front region where it fits.
 
         Yields
@@ -291,7 +298,7 @@ class Engine:
             self.state = State.FINISHED
             yield from self._encode(self._place)
 
-    def snapshot(self) -> Iterator[tuple[int, bytes]]:
+    def snapshot(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode the file as it is now, all of it behind its present end; writing goes on after it.
 
         Chunks that are recorded while it is encoded wait. Yields as `finish` does.
@@ -357,14 +364,6 @@ class Engine:
             version=2 if self._libver == "v108" else 3,
         )
         yield 0, encode_superblock(superblock)
-
-    def leads_somewhere(self, reference: Reference | RegionReference) -> bool:
-        """Whether what a reference names is there, as it is now."""
-        try:
-            reference_target(self.root, reference)
-        except PathError:
-            return False
-        return True
 
     def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
         node = reference_target(self.root, reference)

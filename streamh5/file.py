@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamh5.dataset import Dataset
 from streamh5.dataset_plan import LIBVERS
 from streamh5.destination import open_destination
-from streamh5.errors import SpecError
+from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.group import Group
+from streamh5.interruption import Keep, check_keep
 from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.paths import LocalPath, local_path
 from streamh5.references.output import ReferencesOutput
-from streamh5.session import Session
-from streamh5.sinks.destination_path import is_path
+from streamh5.session import Session, open_here
+from streamh5.sinks.destination_path import is_path, real_path
 from streamh5.sinks.local_file import Sync
 from streamh5.sinks.working_names import snapshot_path
 
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from streamh5.existing_file import ExistingFile
     from streamh5.filters import FilterChain
     from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.recovery import Recovery
+    from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
@@ -36,8 +41,10 @@ HEADER_SLACK = 512
 class File(Group):
     """Write a new HDF5 file; readers see it when it is complete.
 
-    As a context manager it is closed, and so published, when the block ends, and given up when the
-    block raises: an old file of that name stays as it was then.
+    As a context manager it is closed, and so published, when the block ends. When the block raises, the process
+    ends, or nobody closes it, an old file of that name stays as it was, and what was stored is kept beside it in
+    ``OUT.partial``: open it again with ``resume=True``, make a file of it with `salvage`, or drop it with mode
+    ``"w"``. A note on the error, or an `InterruptedWriteWarning`, says so.
 
     Parameters
     ----------
@@ -59,12 +66,15 @@ class File(Group):
     resume
         Take up an interrupted write of the same name, or start a new one when there is none. The
         objects are created again as they were; `Dataset.n_appended` and `Dataset.is_stored` tell
-        what is there. A failure keeps what is written, to be resumed.
+        what is there.
     resume_key
         Identity of the source, compared with the interrupted write's.
     sync
         ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds: a power cut
         loses no more) or ``"none"``; see docs/reliability.md.
+    keep
+        What stays of a write that is interrupted: ``"always"`` what was stored, ``"never"`` nothing, ``"costly"``
+        what took a minute or has a GiB. With `resume` it is always kept.
     libver
         Oldest library that is to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
         MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed).
@@ -95,6 +105,7 @@ class File(Group):
         resume: bool = False,
         resume_key: str | None = None,
         sync: Sync = "close",
+        keep: Keep = "always",
         libver: str = "v110",
         references: LocalPath | None = None,
     ) -> None:
@@ -103,6 +114,7 @@ class File(Group):
                 f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
             )
         max_in_flight = read_memory_size(max_memory, "max_memory")
+        check_keep(keep)
         self.track_order = track_order
         self.resume_key = resume_key
         if references is not None and not is_path(path):
@@ -111,13 +123,15 @@ class File(Group):
             )
         self._references = ReferencesOutput(references, overwrite=mode != "x")
         self.datasets: dict[str, Dataset] = {}
-        sink, recovery, existing = open_destination(path, mode, resume=resume, sync=sync, libver=libver)
+        self._references_lock = threading.RLock()
+        self._has_references = False
+        sink, recovery, existing = _open(path, mode, resume=resume, sync=sync, libver=libver)
         self.libver = libver if existing is None else existing.libver
         try:
             self.session = Session(
                 sink,
                 recovery=recovery,
-                keep=resume,
+                keep="always" if resume else keep,
                 libver=self.libver,
                 existing=existing,
                 track_order=track_order,
@@ -162,25 +176,39 @@ class File(Group):
                 libver=spec.libver,
             )
         self._references.check(spec)
-        dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
-        self.datasets[spec.path] = dataset
-        return dataset
+        with self.session.call():
+            dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
+            self.datasets[spec.path] = dataset
+            return dataset
+
+    def discard_dataset(self, dataset: Dataset) -> None:
+        """Take back a dataset whose data did not come: the file is written without it."""
+        self.datasets.pop(dataset.name, None)
+        self.session.discard_dataset(dataset.node)
 
     def close(self) -> WriteSummary:
         """Write index and headers, make everything durable, publish the file.
 
-        Calling it again returns the same summary. When it fails, the write is given up.
+        Calling it again, also from several threads, returns the same summary. It waits for calls of other threads
+        that have begun. When it fails, what is written is kept as after any interruption.
         """
         summary = self.session.close()
-        self._references.write(summary.references)
+        with self._references_lock:
+            if not self._has_references:
+                self._references.write(summary.references)
+                self._has_references = True
         return summary
 
     def abort(self) -> None:
-        """Give the write up: nothing is published, an old file stays as it was.
+        """Give the write up and drop what is written: nothing is published, an old file stays as it was.
 
-        With ``resume=True`` what is written is kept beside the destination, to be resumed.
+        Calls of other threads, also those that wait, end in a `StateError`.
         """
         self.session.abort()
+
+    def suspend(self) -> None:
+        """Stop, and keep what is stored beside the destination: a `File` with ``resume=True`` goes on with it."""
+        self.session.suspend()
 
     def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing goes on.
@@ -216,10 +244,27 @@ class File(Group):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self.abort()
+        if error is not None:
+            self.session.interrupt(error)
         elif self.session.is_open:
             self.close()
 
     def __repr__(self) -> str:
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
+
+
+def _open(
+    path: Destination, mode: str, *, resume: bool, sync: Sync, libver: str
+) -> tuple[Sink, Recovery | None, ExistingFile | None]:
+    """Open a destination; say so when it is this process itself that has it open."""
+    try:
+        return open_destination(path, mode, resume=resume, sync=sync, libver=libver)
+    except DestinationBusyError as error:
+        mine = open_here(str(real_path(cast("LocalPath", path))))
+        if mine is not None:
+            raise DestinationBusyError(
+                f"{mine.sink.name} is open in this process since {mine.leftover.began_at}; close it (f.close()), or "
+                "give it up (f.abort())",
+                path=mine.sink.name,
+            ) from error
+    return open_destination(path, mode, resume=resume, sync=sync, libver=libver)

@@ -175,12 +175,17 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             datatype=None if named is None else named.datatype,
             type_path=None if named is None else named.path,
         )
-        dataset: Dataset = self._file.add_dataset(
-            spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
-        )
-        if array is not None:
-            dataset[...] = array
-        return dataset
+        with self.session.call():
+            dataset: Dataset = self._file.add_dataset(
+                spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
+            )
+            try:
+                if array is not None:
+                    dataset[...] = array
+            except BaseException:
+                self._file.discard_dataset(dataset)
+                raise
+            return dataset
 
     def require_group(self, name: str | bytes) -> Group:
         """Return the group `name`, made where it is missing.

@@ -21,6 +21,7 @@ R     JSON          bytes up to an address are in use by something that is not a
 N     JSON          rows of an open-ended or appended dataset at the end of its stream
 C     binary        chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes
 V     binary        void: the chunks claimed so far at these n addresses (8 each) are not to be used
+U     JSON          a dataset was taken back, because its data did not come
 S     JSON          the write was taken up: durability, boot of the machine and inode from here on
 P     JSON          the file is about to get another name than the destination's (salvage)
 ====  ============  ===================================================================================
@@ -140,6 +141,8 @@ class Journal:
         Payloads of the E entries in their order, by number of the dataset.
     sessions
         Payloads of the H entry and of the S entries.
+    taken_back
+        Numbers of the datasets of U entries.
     published
         Other names that the file may have got.
     end
@@ -158,8 +161,17 @@ class Journal:
     values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    taken_back: set[int] = field(default_factory=set)
     published: list[str] = field(default_factory=list)
     end: int = 0
+
+    def take_back(self, path: str) -> None:
+        """Forget a dataset and its attributes; its number is not used again."""
+        kind, facts = self.made.pop(path)
+        if kind != "D":
+            raise ValueError(f"{path} is no dataset")
+        self.taken_back.add(facts["number"])
+        self.attributes = {key: one for key, one in self.attributes.items() if key[0] != path}
 
     def has_content(self, nbytes: int) -> bool:
         """Whether something would be lost with it: a value, or chunks in a partial file of `nbytes`."""
@@ -235,6 +247,10 @@ def decode_journal(log: bytes) -> Journal | None:
         )
     if journal is not None and voids:
         _leave_out(journal, voids)
+    if journal is not None:
+        for number in journal.taken_back:
+            journal.claims.pop(number, None)
+            journal.values.pop(number, None)
     return journal
 
 
@@ -323,6 +339,8 @@ def _enter(journal: Journal, kind: str, payload: bytes) -> None:
         journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = _address(facts["n_rows"])
     elif kind == "E":
         journal.values.setdefault(_number(facts, journal), []).append(facts)
+    elif kind == "U":
+        journal.take_back(_path(facts))
     elif kind == "S":
         journal.sessions.append(_session(facts))
     elif kind == "P":

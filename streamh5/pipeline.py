@@ -1,15 +1,13 @@
-"""From blocks to stored chunks: split, filter, reserve, write; and the bounded pool for it.
+"""From blocks to stored chunks: split, filter, reserve, write.
 
 `ChunkStore.store` is the way of every block, whoever calls it: a dask worker in its own thread, or
-`Pool` for blocks that a person hands over. It touches no shared state but the address reservation
+`streamh5.pool.Pool` for blocks that a person hands over. It touches no shared state but the address reservation
 and returns what it stored.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from streamh5.plan.chunk_grid import Box, ChunkGrid
 from streamh5.plan.chunk_records import ChunkRecords
 
-__all__ = ["BATCH_NBYTES", "ChunkStore", "Job", "Pool", "chunk_rows", "place_objects"]
+__all__ = ["BATCH_NBYTES", "ChunkStore", "chunk_rows", "place_objects"]
 
 BATCH_NBYTES = 4 << 20
 """Raw bytes that are split and filtered at once, then written with one call. Large enough that the
@@ -342,95 +340,3 @@ def chunk_rows(
         rows = rows.copy()
         rows.reshape(-1, len(padding))[:, padding] = 0
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One block to store: what to call, how large it is, which chunks it writes."""
-
-    run: Callable[[], None]
-    nbytes: int
-    dataset: object
-    box: Box
-
-    def overlaps(self, other: Job) -> bool:
-        """Whether both write one of the same chunks."""
-        return self.dataset is other.dataset and all(
-            a < d and c < b for (a, b), (c, d) in zip(self.box, other.box, strict=True)
-        )
-
-
-class Pool:
-    """Threads that run jobs within a byte budget.
-
-    A job that does not fit the budget makes `submit` wait until earlier ones are done, so what is
-    in flight is bounded whoever is faster; so does a job that writes a chunk which one in flight
-    writes too: the later call counts. The first failure latches: every later `submit` or `wait`
-    raises it.
-
-    Parameters
-    ----------
-    n_threads
-        Worker threads, at least 1.
-    budget_nbytes
-        Most raw bytes in flight; one job always may.
-    """
-
-    def __init__(self, n_threads: int, budget_nbytes: int) -> None:
-        self._executor = ThreadPoolExecutor(n_threads, "streamh5")
-        self._budget_nbytes = budget_nbytes
-        self._in_flight: list[Job] = []
-        self._changed = threading.Condition()
-        self._failure: BaseException | None = None
-
-    def submit(self, job: Job) -> None:
-        """Run `job` in a thread, as soon as the budget allows."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._failure is not None or self._may_start(job))
-            self._raise_failure()
-            self._in_flight.append(job)
-        try:
-            self._executor.submit(self._run, job)
-        except BaseException as error:  # no thread can be started, or Ctrl-C: nobody will take the job
-            with self._changed:
-                self._failure = self._failure or error
-                self._in_flight.remove(job)
-                self._changed.notify_all()
-            raise
-
-    def wait_for_chunks(self, job: Job) -> None:
-        """Wait until no job in flight writes a chunk that `job` writes too."""
-        with self._changed:
-            self._changed.wait_for(lambda: not any(job.overlaps(other) for other in self._in_flight))
-            self._raise_failure()
-
-    def wait(self) -> None:
-        """Wait until every job is done."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._in_flight)
-            self._raise_failure()
-
-    def close(self) -> None:
-        """Drop jobs that have not begun, wait for the others, end the threads."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _may_start(self, job: Job) -> bool:
-        nbytes = sum(other.nbytes for other in self._in_flight)
-        fits = not self._in_flight or nbytes + job.nbytes <= self._budget_nbytes
-        return fits and not any(job.overlaps(other) for other in self._in_flight)
-
-    def _run(self, job: Job) -> None:
-        try:
-            if self._failure is None:
-                job.run()
-        except BaseException as error:  # noqa: BLE001 - kept for the caller's thread, which raises it
-            with self._changed:
-                self._failure = self._failure or error
-        finally:
-            with self._changed:
-                self._in_flight.remove(job)
-                self._changed.notify_all()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure

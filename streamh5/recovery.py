@@ -104,7 +104,11 @@ class Recovery:
         self._front = journal.front or front_facts(Front({}, {}, None, SIZEOF_SUPERBLOCK))
         self._read = read
         self._name = name
-        self._number = {facts["path"]: number for number, facts in enumerate(journal.datasets)}
+        self._number = {
+            facts["path"]: number
+            for number, facts in enumerate(journal.datasets)
+            if number not in journal.taken_back
+        }
         boot = boot_id()
         self._is_trusted = all(
             session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
@@ -148,6 +152,11 @@ class Recovery:
         """Entries with which the journal goes on: who writes now, and the claims that are void."""
         entries = encode_entry("S", {"boot": boot_id(), **facts})
         return entries + encode_voids(self._lost) if len(self._lost) else entries
+
+    @property
+    def n_datasets(self) -> int:
+        """Datasets that the journal has numbers for."""
+        return len(self._journal.datasets)
 
     @property
     def numbers(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ of each dataset with chunks
                              `MAX_ORIGINS` at most
 ``streamh5_appended_rows``   of an append stream: rows before the first gap
 of each dataset without
-``streamh5_missing_value``   True: its value was too large for the journal, so it is not there
+``streamh5_missing_value``   True: its value had not been written, or was too large for the journal
 ===========================  ======================================================================
 """
 
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.engine import Engine
-from streamh5.errors import FileMissingError, JournalError, SinkError, UnreadableError
+from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.journal import (
     NONSENSE,
@@ -48,7 +48,7 @@ from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import check_chunks, check_shape
 from streamh5.plan.reference import HeapObject
 from streamh5.plan.stored_rows import stored_coords, stored_rows
-from streamh5.plan.tree import DatasetNode, Node, find, walk
+from streamh5.plan.tree import DatasetNode, Node, find, reference_target, walk
 from streamh5.recovery import Recovery
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from streamh5.paths import LocalPath
     from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Part, Parts
+    from streamh5.plan.reference import Part, Parts, Reference, RegionReference
 
 __all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
 
@@ -106,7 +106,9 @@ class SalvageSummary:
         lines = [f"{self.path}: what is there of the interrupted write of {self.interrupted}"]
         for one in self.datasets:
             if not one.has_value:
-                lines.append(f"  {one.path}: no value, it was too large for the journal")
+                lines.append(
+                    f"  {one.path}: no value: it had not been written, or was too large for the journal"
+                )
             elif one.n_chunks:
                 rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
                 lines.append(
@@ -244,9 +246,9 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
     without_value: set[str] = set()
     for path, number in numbers.items():
         pieces, node = journal.values.get(number), find(engine.root, path)
-        if pieces is None or not isinstance(node, DatasetNode) or node.spec.chunks is not None:
+        if not isinstance(node, DatasetNode) or node.spec.chunks is not None or node.shape is None:
             continue
-        value = assemble_value(node, pieces)
+        value = None if pieces is None else assemble_value(node, pieces)
         if value is None:
             without_value.add(path)
         elif isinstance(value, np.ndarray):
@@ -262,11 +264,19 @@ def _known(engine: Engine, parts: Parts) -> list[Part]:
     for part in parts:
         if isinstance(part, HeapObject):
             known.append(HeapObject(part.n, _known(engine, part.parts)))
-        elif isinstance(part, bytes) or engine.leads_somewhere(part):
+        elif isinstance(part, bytes) or _leads_somewhere(engine, part):
             known.append(part)
         else:
             known.append(blank(part))
     return known
+
+
+def _leads_somewhere(engine: Engine, reference: Reference | RegionReference) -> bool:
+    try:
+        reference_target(engine.root, reference)
+    except PathError:
+        return False
+    return True
 
 
 def _checked(spec: DatasetSpec) -> DatasetSpec:

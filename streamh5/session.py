@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import atexit
+import gc
 import threading
-import time
 import weakref
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
 from dask.system import CPU_COUNT
 
-from streamh5.calls import Calls
-from streamh5.engine import Engine
 from streamh5.errors import DestinationExistsError, SpecError, StateError
-from streamh5.journal import JOURNAL_VERSION, encode_claims, encode_entry, encode_voids
-from streamh5.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
-from streamh5.journal_values import elements_facts
-from streamh5.pipeline import Pool
-from streamh5.recovery import boot_id, front_facts
+from streamh5.interruption import Keep
+from streamh5.journaled_engine import JournaledEngine
+from streamh5.pool import Pool
 from streamh5.summary import summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from streamh5.existing_file import ExistingFile
-    from streamh5.filters import Buffer
-    from streamh5.pipeline import Job
-    from streamh5.plan.attribute_spec import AttributeSpec
-    from streamh5.plan.chunk_records import ChunkRecords
-    from streamh5.plan.dataset_spec import DatasetSpec
-    from streamh5.plan.reference import Parts
-    from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, LinkedTarget, Node, Region
+    from streamh5.plan.tree import DatasetNode
+    from streamh5.pool import Job
     from streamh5.recovery import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.summary import WriteSummary
-
-try:  # ISA-L's CRC-32 is several times faster than zlib's
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
 
 __all__ = ["DEFAULT_IN_FLIGHT_NBYTES", "Session"]
 
@@ -51,7 +34,13 @@ DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
 """Raw bytes of blocks that wait for a thread or are in one."""
 
 
-class Session:
+class Flush(Protocol):
+    """Stores what a dataset has not stored yet."""
+
+    def __call__(self, *, is_interrupted: bool) -> None: ...
+
+
+class Session(JournaledEngine):
     """Everything that the handles of one file share.
 
     Parameters
@@ -69,12 +58,14 @@ class Session:
     recovery
         An interrupted write that is taken up.
     keep
-        On a failure, keep what is written so that it can be resumed.
+        Whether what is stored stays when the write is interrupted: see `streamh5.interruption`.
     libver
         Oldest library that is to read the file.
     existing
         A file that is added to.
     """
+
+    _is_whole = False
 
     def __init__(
         self,
@@ -85,281 +76,74 @@ class Session:
         n_threads: int | None = None,
         max_memory: int | None = None,
         recovery: Recovery | None = None,
-        keep: bool = False,
+        keep: Keep = "always",
         libver: str = "v110",
         existing: ExistingFile | None = None,
     ) -> None:
         if n_threads is not None and n_threads < 1:
             raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
-        self.sink = sink
-        self._engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
+        super().__init__(
+            sink,
+            track_order=track_order,
+            header_slack=header_slack,
+            recovery=recovery,
+            keep=keep,
+            libver=libver,
+            existing=existing,
+        )
         self.summary: WriteSummary | None = None
         self._n_threads = n_threads or CPU_COUNT
         self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
-        self._is_begun = False
-        self._state = "open"
-        self._lock = threading.RLock()
-        self._begin_lock = threading.Lock()
-        self._calls = Calls(sink.name)
-        self._before_close: list[Callable[[], None]] = []
-        self._started = time.perf_counter()
-        self._n_datasets = 0
-        self._give_up = sink.suspend if keep else sink.abort
-        self._process = os.getpid()
-        # a session that is dropped without close ends as one that failed
-        self._finalizer = weakref.finalize(self, _give_up_in, self._process, self._give_up)
-        self._recovery = recovery
-        if existing is not None:
-            self._engine.extend_file(existing.root, existing.end_of_file)
-            self._is_begun = True
-        options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
-        if recovery is None:
-            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink.journal_facts, **options})
-            return
-        recovery.check_options(options)
-        self._n_datasets = len(recovery.numbers)
-        self._engine.resume(recovery.front, recovery.end)
-        self._is_begun = True
+        self._pool_lock = threading.RLock()
+        self._flushes: dict[DatasetNode, Flush] = {}
+        self._is_whole = True
+        with _OPEN_LOCK:
+            _OPEN.add(self)
 
-    @property
-    def root(self) -> GroupNode:
-        """The root group; what is in it is changed by calls of this session only."""
-        return self._engine.root
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the write is still going on."""
-        return self._state == "open"
-
-    @property
-    def state(self) -> str:
-        """``open``, ``closed`` or ``given up``."""
-        return self._state
-
-    def check_open(self) -> None:
-        """Refuse a call after the end.
-
-        Raises
-        ------
-        StateError
-            The file is closed, or was given up after an error, or another process has it open.
-        """
-        if self._state != "open":
-            raise StateError(f"{self.sink.name} is {self._state}; open a new File to write more")
-        if self._process != os.getpid():
-            raise StateError(
-                f"{self.sink.name} is written by process {self._process}, of which this one ({os.getpid()}) is a fork "
-                "without its threads; write there, or give each process a file of its own"
-            )
-
-    def begin_call(self) -> bool:
-        """Begin a call that writes: see `Calls.begin`."""
-        self.check_open()  # before the lock, which a thread may have held when the process was forked
-        return self._calls.begin(self.check_open)
-
-    def end_call(self) -> None:
-        """End a call that writes."""
-        self._calls.end()
-
-    def create_group(self, path: str, *, track_order: bool) -> GroupNode:
-        """Add a group."""
-        self.check_open()
-        group = self._engine.create_group(path, track_order=track_order)
-        self._log("G", {"path": group.path, "track_order": track_order})
-        return group
-
-    def create_datatype(self, datatype: DatatypeNode) -> None:
-        """Add a named datatype."""
-        self.check_open()
-        self._engine.create_datatype(datatype)
-        self._log("T", datatype_facts(datatype))
-
-    def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int, int]:
-        """Add a dataset; one of an interrupted write with the chunks that it has.
-
-        Parameters
-        ----------
-        spec
-            Its plan.
-        source
-            Identity of what it is written from; None where there is none.
-
-        Returns
-        -------
-        DatasetNode
-            The dataset.
-        int
-            Its number in the journal, for `claim`.
-        int
-            Rows that were appended before.
-
-        Raises
-        ------
-        ResumeError
-            The interrupted write has it with another plan.
-        """
-        self.check_open()
-        with self._lock:
-            number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
-            node = self._engine.create_dataset(spec)
-            if self._recovery is not None and number is not None:
-                restored = self._recovery.restore(node)
-                if len(restored.lost):
-                    self.sink.append_log(encode_voids(restored.lost))
-                return node, number, restored.n_rows
-            self._log("D", {"number": self._n_datasets, **spec_facts(spec), "source": source})
-            self._n_datasets += 1
-            return node, self._n_datasets - 1, 0
-
-    def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
-        """Set an attribute of an object."""
-        self.check_open()
-        self._engine.set_attribute(node, attribute)
-        if self.sink.keeps_journal:
-            self._log("A", attribute_facts(node.path, attribute))
-
-    def remove_attribute(self, node: Node, name: str) -> None:
-        """Remove an attribute of an object."""
-        self.check_open()
-        self._engine.remove_attribute(node, name)
-        self._log("A", {"path": node.path, "name": name, "datatype": None})
-
-    def set_value(self, number: int, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
-        """Set data without chunks, or a region of it; the caller sees to it that one thread at a time does.
-
-        Parameters
-        ----------
-        number
-            Number of the dataset in the journal.
-        node
-            The dataset.
-        region
-            What numpy indexes with.
-        block
-            As it is stored, or as objects where the value has parts.
-
-        Raises
-        ------
-        BlockError
-            The block does not fit the region, or the region the dataset.
-        """
-        self.check_open()
-        value = node.with_part(region, block)
-        self._engine.set_value(node, value)
-        if self.sink.keeps_journal:
-            self._log("E", {"dataset": number, **elements_facts(node, region)})
-
-    def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
-        """Set data without chunks as it stands in the file, with objects and references in between."""
-        self.check_open()
-        self._engine.set_parts(node, parts)
-        if self.sink.keeps_journal:
-            self._log("E", {"dataset": number, **elements_facts(node, ...)})
-
-    def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Enter chunks that have been written in the table of their dataset."""
-        self._engine.record(dataset, records)
-
-    def extend(self, dataset: DatasetNode, n_rows: int) -> None:
-        """Let a dataset whose leading extent is open have at least `n_rows`."""
-        self._engine.extend(dataset, n_rows)
-
-    def reserve(self, nbytes: int) -> int:
-        """Reserve `nbytes` for stored chunks and return their address."""
-        if not self._is_begun:
-            with self._begin_lock:
-                if not self._is_begun:
-                    self._engine.begin()
-                    self._log("F", front_facts(self._engine.front))
-                    self._is_begun = True
-        return self._engine.reserve(nbytes)
-
-    def allocate(self, dataset: DatasetNode) -> Region:
-        """Reserve all chunks of a dataset with an Implicit index, once."""
-        self.reserve(0)
-        region = self._engine.allocate(dataset)
-        self._log(
-            "R", {"end": region.address + region.nbytes, "path": dataset.path, "address": region.address}
-        )
-        return region
-
-    def link(self, path: str, target: LinkedTarget) -> None:
-        """Add a name for an object, or a soft or external link."""
-        self.check_open()
-        self._engine.link(path, target)
-        self._log("L", {"path": path, **link_facts(target)})
-
-    def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
-        """Enter chunks that have been written in the journal.
-
-        Parameters
-        ----------
-        number
-            Number of the dataset in the journal.
-        records
-            ``(n,)`` of `RECORD`.
-        buffers
-            Their stored bytes, one buffer each.
-        """
-        if self.sink.keeps_journal:
-            checksums = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
-            nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
-            self.sink.append_log(encode_claims(number, records, checksums), nbytes)
-
-    def log_rows(self, number: int, n_rows: int) -> None:
-        """Enter that a dataset is appended to (0), or the rows with which it ends, in the journal."""
-        self._log("N", {"dataset": number, "n_rows": n_rows})
+    def discard_dataset(self, node: DatasetNode) -> None:
+        """Take back a dataset whose data did not come."""
+        self._flushes.pop(node, None)
+        super().discard_dataset(node)
 
     def checkpoint(self, path: Path) -> None:
         """Write index and headers of what is there behind it, and let readers see it at `path`."""
-        self.check_open()
-        self.wait()
-        with self._lock:
-            self._write_metadata(self._engine.snapshot())
-            self.sink.snapshot(path)
+        with self.call():
+            self.wait()
+            with self._lock:
+                self._write_metadata(self._engine.snapshot())
+                self.sink.snapshot(path)
 
-    def _write_metadata(self, pieces: Iterator[tuple[int, bytes]]) -> None:
-        """Write index and headers, and the superblock last, when a resume would keep what it names.
+    def before_close(self, node: DatasetNode, flush: Flush) -> None:
+        """Call `flush` when the file is closed, before its chunks are counted, or interrupted.
 
-        Readers may have the file open under the name of a snapshot.
+        Parameters
+        ----------
+        node
+            The dataset that it is for.
+        flush
+            Is told by ``is_interrupted`` that nothing but the rows of the caller is to be written.
         """
-        for address, piece in pieces:
-            if address == 0:
-                self._log("R", {"end": self._engine.end_of_file}, is_urgent=True)
-            self.sink.write(address, [piece])
-
-    def check_resumed(self) -> None:
-        """Refuse to go on without a dataset of the interrupted write.
-
-        Raises
-        ------
-        ResumeError
-            One that has chunks was not created again.
-        """
-        if self._recovery is not None:
-            self._recovery.check_complete()
-
-    def before_close(self, call: Callable[[], None]) -> None:
-        """Call `call` when the file is closed, before its chunks are counted."""
-        self._before_close.append(call)
+        self._flushes[node] = flush
 
     def submit(self, job: Job) -> None:
         """Run a job in the pool, within the memory budget."""
         self.check_open()
         # the front region holds what is known now, whichever thread comes first to write
         self.reserve(0)
-        with self._lock:
-            self.check_open()  # another thread may have closed the file meanwhile
+        if self._life.state != "open":  # interrupted, and this thread saves the rest
+            job.run()
+            return
+        with self._pool_lock:
+            self.check_open()  # another thread may have ended the write meanwhile
             if self._pool is None:
-                self._pool = Pool(self._n_threads, self._max_memory)
-            pool = self._pool
-        pool.submit(job)
+                self._pool = Pool(self._n_threads, self._max_memory, self._life.over)
+        self._pool.submit(job)
 
     def run(self, job: Job) -> None:
         """Run a job in the calling thread, after those in flight that write one of its chunks."""
         self.check_open()
-        if self._pool is not None:
+        if self._pool is not None and self._life.state == "open":
             self._pool.wait_for_chunks(job)
         job.run()
 
@@ -369,74 +153,121 @@ class Session:
             self._pool.wait()
 
     def close(self) -> WriteSummary:
-        """Finish the file and publish it.
+        """Finish the file and publish it; every thread that closes it gets the same summary.
 
-        A failure on the way gives the write up (`abort`) and is raised.
+        A failure on the way interrupts the write (`interrupt`) and is raised.
         """
         if self.summary is None:
-            self.check_open()  # as in `begin_call`
+            self._life.check_process()  # before the locks, as in `Lifecycle.begin_call`
             try:
-                self._calls.wait_for_others()
-            except BaseException:
-                self.abort()
+                self._life.wait_for_others()
+            except BaseException as error:
+                self.interrupt(error)
                 raise
         with self._lock:
-            if self.summary is not None:
-                return self.summary
-            self.check_open()
-            try:
-                for call in self._before_close:
-                    call()
+            if self.summary is None:
+                self._finish()
+            return cast("WriteSummary", self.summary)
+
+    def _finish(self) -> None:
+        if self._life.state != "open":
+            raise self._life.over()
+        try:
+            with self._life.ending():
+                for flush in list(self._flushes.values()):
+                    flush(is_interrupted=False)
                 self.wait()
                 self.check_resumed()
                 self._write_metadata(self._engine.finish())
                 summary = self._summarize()
+                if not self._life.leave("being published"):
+                    raise self._life.over()
                 self.sink.commit(self._engine.end_of_file)
-            except DestinationExistsError as error:
-                # somebody made a file of that name meanwhile; the data is all there
-                self._give_up = self.sink.suspend
-                self.abort()
-                error.add_note("what is written is kept: move that file away and call again with resume=True")
-                raise
-            except BaseException:
-                self.abort()
-                raise
-            self._state = "closed"
+        except DestinationExistsError as error:
+            self.leftover.keep = (
+                "always"  # somebody made a file of that name meanwhile; the data is all there
+            )
+            self.interrupt(error, before=("being published",))
+            error.add_note("move the file that is there away first")
+            raise
+        except BaseException as error:
+            self.interrupt(error, before=("open", "being published"))
+            raise
+        self.summary = replace(summary, seconds=self.leftover.seconds)
+        self._life.leave("closed", before=("being published",))
+        self._end()
+
+    def interrupt(self, error: BaseException | None, *, before: tuple[str, ...] = ("open",)) -> None:
+        """End a write that cannot go on: keep what is worth it, and say where it is.
+
+        Rows that fill no whole chunk yet are stored, too, where that is still possible.
+
+        Parameters
+        ----------
+        error
+            What went wrong, which gets a note; None when nobody has closed the file.
+        before
+            States in which the write is interrupted; otherwise nothing happens.
+        """
+        if not self._life.is_mine or not self._life.leave("given up", before=before):
+            return
+        is_kept = self.leftover.is_kept
+        try:
+            if is_kept:
+                self._save_rest()
+        finally:
+            if is_kept:
+                self.sink.suspend()
+            else:
+                self.sink.abort()
             self._end()
-            self.summary = replace(summary, seconds=time.perf_counter() - self._started)
-            return self.summary
+        self.leftover.tell(error, is_kept=is_kept)
+
+    def _save_rest(self) -> None:
+        """Let calls and jobs come to their ends, and store the rows that fill no whole chunk."""
+        self._life.wait_for_others()
+        if self._pool is not None:
+            self._pool.drain()
+        with self._life.ending():
+            for flush in list(self._flushes.values()):
+                with suppress(Exception):  # what cannot be stored is lost, but nothing else
+                    flush(is_interrupted=True)
 
     def abort(self) -> None:
-        """Give the write up: nothing is published, the destination stays as it was.
+        """Give the write up and drop what is written: the destination stays as it was.
 
-        In a fork of the process that writes, nothing happens: the write is the other's.
+        Whoever waits in a call gets a `StateError`. In a fork of the process that writes, nothing happens:
+        the write is the other's.
         """
-        if self._state == "open":
-            self._state = "given up"
-            if self._process != os.getpid():
-                self._finalizer.detach()
-                return
-            # the sink first: it waits for writes in progress and refuses later ones
-            self._give_up()
+        if self._life.leave("given up") and self._life.is_mine:
             self._end()
+            self.sink.abort()
 
-    def _log(self, kind: str, facts: dict[str, Any], *, is_urgent: bool = False) -> None:
-        if self.sink.keeps_journal:
-            self.sink.append_log(encode_entry(kind, facts), is_urgent=is_urgent)
+    def suspend(self) -> None:
+        """End the write and keep what is stored, to be resumed."""
+        self.leftover.keep = "always"
+        self.leftover.is_told = True
+        self.interrupt(None)
 
     def _end(self) -> None:
-        self._finalizer.detach()
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        with _OPEN_LOCK:
+            _OPEN.discard(self)
+        with self._pool_lock:
+            pool = self._pool
+        if pool is not None:
+            pool.close(is_patient=not self._life.is_inside)
 
     def _summarize(self) -> WriteSummary:
         return summarize(
             self.sink.name,
             self._engine.root,
             file_nbytes=self._engine.end_of_file,
-            seconds=time.perf_counter() - self._started,
+            seconds=self.leftover.seconds,
         )
+
+    def __del__(self) -> None:
+        if self._is_whole:  # a session that is dropped without close
+            self.interrupt(None)
 
     def __reduce__(self) -> Any:
         raise StateError(
@@ -444,7 +275,25 @@ class Session:
         )
 
 
-def _give_up_in(process: int, give_up: Callable[[], None]) -> None:
-    """Give a write up, but not from a fork of the process that writes."""
-    if process == os.getpid():
-        give_up()
+_OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
+_OPEN_LOCK = threading.RLock()
+
+
+def open_here(name: str) -> Session | None:
+    """Return the write to `name` that goes on in this process; None when there is none.
+
+    One that nobody can reach any more is interrupted first.
+    """
+    gc.collect()
+    with _OPEN_LOCK:
+        sessions = list(_OPEN)
+    return next((one for one in sessions if one.sink.name == name and one.is_open and one.is_mine), None)
+
+
+@atexit.register
+def _interrupt_all() -> None:
+    """End the writes that nobody has closed when the process ends."""
+    with _OPEN_LOCK:
+        sessions = list(_OPEN)
+    for session in sessions:
+        session.interrupt(None)

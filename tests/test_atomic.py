@@ -42,8 +42,10 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def assert_untouched(path: Path) -> None:
-    assert traces(path.parent) == [path.name]
+def assert_untouched(path: Path, *, is_stream: bool = False) -> None:
+    """The old file is as it was; a stream may have left what it had stored, a computed write nothing."""
+    kept = [f"{path.name}.partial", f"{path.name}.partial.journal"] if is_stream else []
+    assert traces(path.parent) in ([path.name], [path.name, *kept])
     assert path.read_bytes() == OLD
 
 
@@ -121,7 +123,7 @@ def test_exception_in_a_filter_leaves_the_old_file(
     monkeypatch.setattr(Deflate, "encode", property(lambda _: encode))
     with no_thread_left(), pytest.raises(Boom):
         WAYS[how](old)
-    assert_untouched(old)
+    assert_untouched(old, is_stream=how == "file")
 
 
 class FaultySystem:
@@ -171,7 +173,7 @@ def test_fault_of_the_disk_at_any_call_leaves_the_old_file(
         return
     assert caught.value.errno == 28
     assert system.n_calls >= k
-    assert_untouched(old)
+    assert_untouched(old, is_stream=True)
 
 
 @pytest.mark.parametrize("name", ["pwritev", "fsync", "replace", "ftruncate"])
@@ -179,7 +181,7 @@ def test_interrupt_in_any_system_call_leaves_the_old_file(name: str, old: Path) 
     system = FaultySystem(name, 3 if name == "pwritev" else 1, KeyboardInterrupt())
     with no_thread_left(), pytest.raises(KeyboardInterrupt):
         filled(LocalFileSink(old, overwrite=True, system=system))
-    assert_untouched(old)
+    assert_untouched(old, is_stream=True)
 
 
 class ShortSystem:
@@ -259,7 +261,7 @@ def test_exception_in_the_with_block_leaves_the_old_file(old: Path) -> None:
 
     with no_thread_left(), pytest.raises(Boom):
         write()
-    assert_untouched(old)
+    assert_untouched(old, is_stream=True)
 
 
 def test_file_that_is_dropped_without_close_leaves_the_old_file(old: Path) -> None:
@@ -269,8 +271,9 @@ def test_file_that_is_dropped_without_close_leaves_the_old_file(old: Path) -> No
         file.session.wait()
 
     drop()
-    gc.collect()
-    assert_untouched(old)
+    with pytest.warns(streamh5.InterruptedWriteWarning):
+        gc.collect()
+    assert_untouched(old, is_stream=True)
 
 
 def test_error_of_the_first_block_is_raised_by_a_later_call(
@@ -290,7 +293,7 @@ def test_error_of_the_first_block_is_raised_by_a_later_call(
         file.close()
     with pytest.raises(errors.StateError):
         file.close()
-    assert_untouched(old)
+    assert_untouched(old, is_stream=True)
 
 
 def test_second_writer_of_one_destination_is_refused(tmp_path: Path) -> None:
@@ -300,7 +303,7 @@ def test_second_writer_of_one_destination_is_refused(tmp_path: Path) -> None:
     dataset[0:2] = 1
     before = traces(tmp_path)
     for mode in ("x", "w"):
-        with pytest.raises(errors.DestinationBusyError, match="another writer"):
+        with pytest.raises(errors.DestinationBusyError, match=r"open in this process since \d\d:.*abort"):
             streamh5.File(path, mode)
     with pytest.raises(errors.DestinationBusyError):
         streamh5.to_fixed_h5(path, "/x", da.ones(4, chunks=2))
@@ -492,7 +495,7 @@ def test_ctrl_c_leaves_the_old_file_and_ends_the_process(how: str, old: Path) ->
     _, said = process.communicate(timeout=DEADLOCK_SECONDS)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in said
-    assert_untouched(old)
+    assert_untouched(old, is_stream=how == "stream")
 
 
 def test_killed_process_leaves_the_old_file_and_the_next_write_replaces_it(old: Path) -> None:

@@ -35,7 +35,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "sinks": frozenset({"errors", "paths"}),
     "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
-    "calls": frozenset({"errors"}),
+    "lifecycle": frozenset({"errors"}),
+    "interruption": frozenset({"errors", "sinks.base", "sinks.working_names"}),
+    "pool": frozenset({"errors", "plan"}),
     "journal": frozenset({"errors", "format", "plan"}),
     "journal_facts": frozenset({"format", "plan"}),
     "journal_values": frozenset({"plan", "journal_facts"}),
@@ -52,28 +54,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "existing_file": frozenset({"errors", "paths", "format", "plan", "reader"}),
     "destination": frozenset({"errors", "paths", "sinks", "journal", "recovery", "existing_file"}),
     # The open file and the handles a person holds: five modules, one storey each.
+    "journaled_engine": frozenset(
+        {"errors", "filters", "plan", "sinks.base", "engine", "lifecycle", "interruption", "journal"}
+        | {"journal_facts", "journal_values", "recovery", "existing_file"}
+    ),
     "session": frozenset(
-        {
-            "errors",
-            "format",
-            "filters",
-            "plan",
-            "sinks.base",
-            "pipeline",
-            "engine",
-            "calls",
-            "journal",
-            "journal_facts",
-            "journal_values",
-            "recovery",
-            "existing_file",
-            "summary",
-        }
+        {"errors", "plan", "sinks.base", "pool", "interruption", "recovery", "existing_file"}
+        | {"journaled_engine", "summary"}
     ),
     "attributes": frozenset({"errors", "format", "plan", "session"}),
     "named_datatype": frozenset({"plan", "session", "attributes"}),
     "dataset_facts": frozenset({"errors", "plan", "session", "attributes"}),
-    "dataset": frozenset({"errors", "filters", "plan", "pipeline", "session", "dataset_facts"}),
+    "dataset": frozenset({"errors", "filters", "plan", "pipeline", "pool", "session", "dataset_facts"}),
     "group": frozenset(
         {
             "errors",
@@ -95,6 +87,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "dataset_plan",
             "references",
             "summary",
+            "interruption",
+            "recovery",
             "session",
             "attributes",
             "dataset",
@@ -122,8 +116,8 @@ MAY_USE: dict[str, frozenset[str]] = {
     "numcodecs": frozenset(
         {"format", "filters", "reader", "references", "sources"}
     ),  # sources: zarr's CRC-32C
-    # session: its CRC-32, for the journal; sources: checksums of gzip, for zlib streams
-    "isal": frozenset({"filters", "reader", "session", "sources"}),
+    # journaled_engine: its CRC-32, for the journal; sources: checksums of gzip, for zlib streams
+    "isal": frozenset({"filters", "reader", "journaled_engine", "sources"}),
     "deflate": frozenset({"filters"}),
     "h5py": frozenset(
         {"demo", "references", "verification", "sources"}

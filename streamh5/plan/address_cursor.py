@@ -23,7 +23,7 @@ class AddressCursor:
 
     def __init__(self, address: int = 0) -> None:
         self._address = address
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the file in the midst of a call
 
     @property
     def address(self) -> int:

@@ -42,6 +42,7 @@ __all__ = [
     "put_link",
     "reference_target",
     "take_attribute",
+    "take_link",
     "walk",
 ]
 
@@ -312,6 +313,15 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
 def put_link(group: GroupNode, name: str, target: LinkedTarget) -> None:
     """Add a link to a group."""
     group.links[name] = target
+
+
+def take_link(root: GroupNode, node: Node) -> None:
+    """Remove the link that an object was made with."""
+    names = split_path(node.path)
+    group, name = find(root, join_path(names[:-1])), names[-1]
+    if isinstance(group, GroupNode) and group.links.get(name) is node:
+        del group.links[name]
+        node.n_links -= 1
 
 
 def put_attribute(node: Node, attribute: AttributeSpec) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from streamh5.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Gate"]
 
@@ -26,7 +26,8 @@ class Gate:
     def __init__(self, name: str) -> None:
         self.state = "open"
         self._name = name
-        self._n_writing = 0
+        self._writers: set[int] = set()
+        self._at_last: Callable[[], None] | None = None
         self._idle = threading.Condition()
 
     @contextmanager
@@ -41,13 +42,17 @@ class Gate:
         with self._idle:
             if self.state != "open":
                 raise StateError(f"{self._name} is {self.state}; nothing more can be written to it")
-            self._n_writing += 1
+            self._writers.add(threading.get_ident())
         try:
             yield
         finally:
             with self._idle:
-                self._n_writing -= 1
+                self._writers.discard(threading.get_ident())
                 self._idle.notify_all()
+                at_last = None if self._writers else self._at_last
+            if at_last is not None:
+                self._at_last = None
+                at_last()
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -62,7 +67,7 @@ class Gate:
             if self.state != "open":
                 raise StateError(f"{self._name} is {self.state}; it cannot be committed")
             self.state = "being committed"
-            self._idle.wait_for(lambda: self._n_writing == 0)
+            self._idle.wait_for(self._is_idle)
         try:
             yield
         except BaseException:
@@ -76,8 +81,20 @@ class Gate:
             if self.state in ("committed", "aborted", "suspended"):
                 return None
             before, self.state = self.state, state
-            self._idle.wait_for(lambda: self._n_writing == 0)
+            self._idle.wait_for(self._is_idle)
         return before
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call `call` when nobody writes any more: a signal handler ends a write in the midst of one of its thread."""
+        with self._idle:
+            if self._writers:
+                self._at_last = call
+                return
+        call()
+
+    def _is_idle(self) -> bool:
+        """Whether no other thread writes; this one cannot go on before the end has come."""
+        return self._writers <= {threading.get_ident()}
 
     def fail(self) -> None:
         """Let nothing more be written."""

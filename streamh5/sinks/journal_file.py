@@ -58,8 +58,9 @@ class JournalFile:
         self._waiting: list[bytes] = []
         self._waiting_nbytes = 0
         self._last_flush = time.monotonic()
-        self._lock = threading.Lock()  # for the entries that wait
-        self._flushing = threading.Lock()  # for the file
+        # reentrant: a signal handler may end the write in the midst of a call
+        self._lock = threading.RLock()  # for the entries that wait
+        self._flushing = threading.RLock()  # for the file
 
     def read(self) -> bytes:
         """Read what an interrupted write has left."""

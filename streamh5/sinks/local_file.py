@@ -286,7 +286,7 @@ class LocalFileSink:
         if self._gate.end("suspended"):
             with suppress(OSError):
                 self._flush_log()
-            self._close()
+            self._gate.when_idle(self._close)
 
     def abort(self) -> None:
         """Remove what was written; the destination stays as it was."""
@@ -294,7 +294,7 @@ class LocalFileSink:
             # removed before they are closed: the lock is held until nobody can find the files
             self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
             self._tidy()
-            self._close()
+            self._gate.when_idle(self._close)
 
     def _tidy(self) -> None:
         """Remove what a crash within `snapshot` can have left."""

@@ -143,12 +143,10 @@ class Write:
                 dask.base.compute(self._collected(), **local_keywords(compute_kwargs, arrays))
             return self.close()
         except BaseException as error:
-            self.abort()
             if isinstance(error, Exception):
                 names = listed(target.spec.path for target in self._targets)
                 error.add_note(f"while writing {names or 'data'} to {self._name}")
-                if self._options["resume"]:
-                    error.add_note("what is written is kept: call again with resume=True to go on")
+            self.interrupt(error)
             raise
 
     def run(self, compute_kwargs: dict[str, Any]) -> WriteSummary:
@@ -270,13 +268,14 @@ class Write:
                     self._path,
                     self._mode,
                     header_slack=0,
+                    keep="costly",
                     **self._options,
                 )
                 try:
                     self._prepare(file)
                     file.session.check_resumed()
-                except BaseException:
-                    file.abort()
+                except BaseException as error:
+                    file.session.interrupt(error)
                     raise
                 nbytes = sum(int(target.array.nbytes) for target in self._targets)
                 self._progress = Progress(nbytes, self._show, self._name)
@@ -303,11 +302,11 @@ class Write:
         self._end()
         return summary
 
-    def abort(self) -> None:
+    def interrupt(self, error: BaseException) -> None:
         """Give the write up, for good: a worker that comes late must not open a new file."""
         self._is_given_up = True
         if self._file is not None:
-            self._file.abort()
+            self._file.session.interrupt(error)
         self._end()
 
     def _end(self) -> None:

@@ -98,7 +98,7 @@ def test_journal_without_its_partial_file_is_no_source_of_zeros(tmp_path: Path) 
     file = streamh5.File(path, resume=True)
     rows = file.create_dataset("rows", (4, 4), "i4", chunks=(1, 4))
     rows[...] = np.ones((4, 4), "i4")
-    file.abort()
+    file.suspend()
     Path(f"{path}.partial").unlink()
     with streamh5.File(path, resume=True) as file:
         rows = file.create_dataset("rows", (4, 4), "i4", chunks=(1, 4))
@@ -212,7 +212,7 @@ def test_salvage_does_not_replace_a_file(tmp_path: Path) -> None:
     file = streamh5.File(path, resume=True)
     rows = file.create_dataset("rows", (4, 4), "i4", chunks=(1, 4))
     rows[0:2] = np.ones((2, 4), "i4")
-    file.abort()
+    file.suspend()
     taken = tmp_path / "taken.h5"
     taken.write_bytes(b"mine")
     with pytest.raises(DestinationExistsError):
@@ -249,7 +249,7 @@ def test_salvage_command_says_what_is_there(tmp_path: Path, capsys: pytest.Captu
     file = streamh5.File(path, resume=True)
     rows = file.create_dataset("rows", (4, 4), "i4", chunks=(1, 4))
     rows[1:3] = np.ones((2, 4), "i4")
-    file.abort()
+    file.suspend()
     output = tmp_path / "some.h5"
     assert main(["salvage", f"{path}.partial", "--output", str(output), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -278,7 +278,7 @@ def test_salvage_rebuilds_groups_links_attributes_and_types(tmp_path: Path) -> N
     file["soft"] = streamh5.SoftLink("/b/a")
     file["hard"] = pairs
     file.session.wait()
-    file.abort()
+    file.suspend()
     output = streamh5.salvage(f"{path}.partial").path
     with h5py.File(output) as read:
         assert list(read) == ["b", "pairs", "soft", "hard"]

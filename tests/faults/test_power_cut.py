@@ -175,7 +175,7 @@ def test_power_cut_with_sync_batch_loses_the_last_batch_at_most(
         for i in range(12):  # unfiltered: when append returns, the batch of its one chunk is over
             rows.append(np.full(3, i + 1))
             n_returned = i + 1
-        file.abort()
+        file.suspend()
     machine_boot[0] = "after"
     for image, n in images:
         with streamh5.File(image / "out.h5", resume=True) as file:
@@ -200,7 +200,7 @@ def test_claims_are_trusted_only_as_far_as_every_part_of_the_write_was_synced(
         rows = file.create_dataset("rows", (None, 100), "i4", chunks=(1, 100))
         for i in range(rows.n_appended, stop):
             rows.append(np.full(100, i + 1))
-        file.abort()
+        file.suspend()
     partial = Path(f"{path}.partial")
     content = bytearray(partial.read_bytes())
     n_zeroed = 400 * (2 if second == "batch" else 3)
@@ -231,7 +231,7 @@ def test_checksums_drop_exactly_the_chunks_that_were_lost(
         grid[i] = values[i]
     file.session.wait()
     places = {i: (int(grid._node.table.written()[1].addresses[i])) for i in range(16)}
-    file.abort()
+    file.suspend()
     lost = {3, 7, 8, 15}
     with open(f"{path}.partial", "r+b") as partial:
         for i in lost:
@@ -254,7 +254,7 @@ def test_partial_file_cut_short_drops_exactly_the_chunks_that_were_cut(tmp_path:
     file = streamh5.File(path, resume=True)
     grid = file.create_dataset("grid", (10, 100), "i4", chunks=(1, 100))
     grid[...] = np.arange(1000).reshape(10, 100) + 1
-    file.abort()
+    file.suspend()
     os.truncate(f"{path}.partial", os.path.getsize(f"{path}.partial") - 1000)  # two chunks and a half
     for attempt in range(3):  # what is dropped once stays dropped, though the file has grown since
         file = streamh5.File(path, resume=True)
@@ -263,7 +263,7 @@ def test_partial_file_cut_short_drops_exactly_the_chunks_that_were_cut(tmp_path:
             3 - attempt
         ) + [True] * attempt
         grid[9 - attempt] = np.arange(100) + 100 * (9 - attempt) + 1
-        file.close() if attempt == 2 else file.abort()
+        file.close() if attempt == 2 else file.suspend()
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["grid"][...], np.arange(1000).reshape(10, 100) + 1)
 

@@ -259,7 +259,7 @@ def end(file: streamh5.File, *, is_closed: bool) -> None:
         file.close()
     else:
         file.session.wait()
-        file.abort()
+        file.suspend()
 
 
 STREAM: dict[str, Any] = {"shape": (None, 4), "dtype": "i4", "chunks": (4, 4)}
@@ -319,7 +319,7 @@ def test_chunks_behind_a_gap_do_not_come_back_when_the_gap_is_filled(tmp_path: P
     for i in (3, 2, 1):  # threads finish out of order; the one of chunk 1 was killed
         if i > 1:
             rows.record(rows.store(np.full((4, 4), 1, "i4"), (4 * i, 0)))
-    file.abort()
+    file.suspend()
     assert append(path, 8, is_closed=False, first=2) == 4
     assert append(path, 9, is_closed=True, first=3) == 8
     with h5py.File(path) as read:
@@ -359,7 +359,7 @@ def test_implicit_index_finds_its_chunks_again(tmp_path: Path) -> None:
             if not x.is_stored((i, 0), (1, 4)):
                 assert i >= {4: 0, 7: 4, 10: 7}[stop]
                 x[i] = values[i]
-        file.close() if stop == 10 else file.abort()
+        file.close() if stop == 10 else file.suspend()
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["x"][...], values)
 
@@ -374,7 +374,7 @@ def test_strings_of_an_interrupted_write_are_there_after_it(tmp_path: Path) -> N
             if not x.is_stored((i, 0), (1, 3)):
                 assert stop == 3 or i >= 3
                 x[i] = texts[i]
-        file.close() if stop == 6 else file.abort()
+        file.close() if stop == 6 else file.suspend()
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["x"].asstr()[...], texts)
 
@@ -418,7 +418,7 @@ def test_entries_that_could_not_be_written_once_are_written_later(tmp_path: Path
         with pytest.raises(SinkError):
             file.checkpoint()
         rows.append(np.full((4, 4), 2, "i4"))
-        file.abort()
+        file.suspend()
     assert append(path, 9, is_closed=True) == 8
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["rows"][:, 0], [1] * 4 + [2] * 4 + [9])
@@ -446,7 +446,7 @@ def test_chunk_half_rewritten_in_its_place_is_not_taken_for_stored(tmp_path: Pat
         is_armed = True
         with pytest.raises(Crash):
             x[0] = np.full(100, 2, "i4")
-        file.abort()
+        file.suspend()
     calls.bury()
     with streamh5.File(path, resume=True) as file:
         x = file.create_dataset("x", **early)
@@ -465,7 +465,7 @@ def test_failed_fsync_takes_back_claims_of_an_earlier_part_that_was_not_synced(
     spec: dict[str, Any] = {"shape": (4, 100), "dtype": "i4", "chunks": (1, 100)}
     file = streamh5.File(path, resume=True, sync=first, threads=1)
     file.create_dataset("x", **spec)[0:2] = np.ones((2, 100), "i4")
-    file.abort()
+    file.suspend()
     calls = failing(0, errno.EIO, names=("fsync",), is_lasting=True)
     with installed(calls):
         file = streamh5.File(path, resume=True, sync="batch", threads=1)

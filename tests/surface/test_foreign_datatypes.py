@@ -177,7 +177,7 @@ def test_datatype_of_another_writer_survives_salvage_and_resume(tmp_path: Path) 
         file = streamh5.File(tmp_path / name, resume=True)
         write(file, 4)
         file.session.wait()
-        file.abort()
+        file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     with streamh5.File(tmp_path / "b.h5", resume=True) as file:
         write(file, 6)
@@ -192,7 +192,7 @@ def test_datatype_of_another_writer_survives_salvage_and_resume(tmp_path: Path) 
 def test_resume_with_another_datatype_is_refused(tmp_path: Path) -> None:
     file = streamh5.File(tmp_path / "a.h5", resume=True)
     create(file, "/x", h5py.h5t.STD_B16LE, raw_values(2), chunks=(2,))
-    file.abort()
+    file.suspend()
     with (
         pytest.raises(errors.ResumeError, match="datatype"),
         streamh5.File(tmp_path / "a.h5", resume=True) as file,

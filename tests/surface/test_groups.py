@@ -147,7 +147,7 @@ def test_cycles_of_hard_links_survive_salvage_and_resume(tmp_path: Path) -> None
         for _ in range(2):
             file = streamh5.File(tmp_path / name, resume=True)
             write(file)
-            file.abort()
+            file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     with streamh5.File(tmp_path / "b.h5", resume=True) as file:
         write(file)
@@ -173,7 +173,7 @@ def test_groups_nested_by_the_thousands_are_written_added_to_and_salvaged(tmp_pa
         write(file)
     file = streamh5.File(tmp_path / "b.h5", resume=True)
     write(file)
-    file.abort()
+    file.suspend()
     streamh5.salvage(tmp_path / "b.h5.partial", output=tmp_path / "s.h5")
     with streamh5.File(tmp_path / "a.h5", "a") as file:
         file[f"{path}/y"] = 5

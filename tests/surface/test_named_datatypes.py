@@ -156,7 +156,7 @@ def test_named_datatypes_survive_salvage_and_resume(tmp_path: Path) -> None:
         file = streamh5.File(tmp_path / name, resume=True)
         write(file)
         file.session.wait()
-        file.abort()
+        file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     with streamh5.File(tmp_path / "b.h5", resume=True) as file:
         write(file)

@@ -160,7 +160,7 @@ def test_references_of_an_interrupted_write_are_salvaged(tmp_path: Path) -> None
     dataset = file.create_dataset("x", (6,), "i4", chunks=(2,), compression="gzip")
     dataset[:] = np.arange(6)
     file.session.wait()
-    file.abort()
+    file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "b.h5")
     with h5py.File(tmp_path / "b.h5") as found:
         assert found[found.attrs["one"]] == found["x"]

@@ -128,7 +128,6 @@ def assert_salvage_is_the_file(
 def forget(_: str, one: Any) -> None:
     """Remove what a salvage says of its own."""
     for name in [name for name in one.attrs if name.startswith("streamh5_")]:
-        assert name != "streamh5_missing_value"
         del one.attrs[name]
 
 
@@ -266,7 +265,7 @@ def test_salvage_of_references_to_what_is_not_there_yet_lead_nowhere(tmp_path: P
     ]
     file.session.wait()
     shutil.copytree(tmp_path, tmp_path.with_name("copy"))
-    file.abort()
+    file.suspend()
     streamh5.salvage(tmp_path.with_name("copy") / "out.h5.partial", output=tmp_path / "some.h5")
     with h5py.File(tmp_path / "some.h5") as read:
         assert [bool(one) for one in read.attrs["to"]] == [False, True]
