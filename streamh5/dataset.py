@@ -315,6 +315,7 @@ class Dataset(DatasetFacts):
         self.session.record(self._node, records)
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
+        self._store.chain.check_encodes()
         if self.dtype.subdtype is not None:
             return as_arrays(value, self.dtype, path=self.name)
         return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)

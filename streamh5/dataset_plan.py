@@ -73,6 +73,7 @@ def plan_dataset(
     datatype: EncodedDatatype | None = None,
     raw_fillvalue: Parts | None = None,
     type_path: str | None = None,
+    allow_unknown_filter: bool = False,
 ) -> tuple[DatasetSpec, FilterChain]:
     """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`.
 
@@ -87,6 +88,8 @@ def plan_dataset(
         Fill value as an element stands in the file, in place of `fillvalue`.
     type_path
         Path of the named datatype that its type is; `dtype` and `datatype` are those of it.
+    allow_unknown_filter
+        Take the number of any filter as `compression`.
     """
     element = as_dtype(np.float32 if dtype is None else dtype, path)
     _check_datatype(datatype, element, path)
@@ -123,6 +126,7 @@ def plan_dataset(
         scaleoffset=scaleoffset,
         chunks=spec.chunks,
         fillvalue=None if spec.fillvalue is None or spec.is_encoded else spec.fillvalue[()],
+        allow_unknown_filter=allow_unknown_filter,
     )
     is_early = alloc_time == "early" and not chain.filters and bounds is None and None not in extents
     if alloc_time == "early" and not is_early:

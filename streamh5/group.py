@@ -100,6 +100,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         track_order: bool | None = None,
         write_empty_chunks: bool = True,
         alloc_time: str | None = None,
+        allow_unknown_filter: bool | None = None,
     ) -> Dataset:
         """Create a dataset, with its parent groups where missing. The keywords are h5py's.
 
@@ -133,6 +134,9 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         alloc_time
             ``"early"`` reserves all chunks at once, one after the other, which needs no index
             (Implicit); for unfiltered datasets of fixed shape.
+        allow_unknown_filter
+            Whether `compression` may be the number of a filter that streamh5 does not have. Its chunks are then
+            given to `Dataset.write_direct_chunk`, filtered. None: unless there is `data`.
 
         Returns
         -------
@@ -174,6 +178,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             whole=True,
             datatype=None if named is None else named.datatype,
             type_path=None if named is None else named.path,
+            allow_unknown_filter=array is None and allow_unknown_filter is not False,
         )
         with self.session.call():
             dataset: Dataset = self._file.add_dataset(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from streamh5.errors import BlockError
 from streamh5.filters.base import Buffer, Filter
 from streamh5.filters.shuffle import Shuffle, shuffle_rows
+from streamh5.filters.unknown import UnknownFilter
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
@@ -77,6 +78,18 @@ class FilterChain:
             )
             for one in self.filters
         )
+
+    def check_encodes(self) -> None:
+        """Refuse chunks that have not been through the filters, where one of them is not known here.
+
+        Raises
+        ------
+        FilterError
+            One is not.
+        """
+        for one in self.filters:
+            if isinstance(one, UnknownFilter):
+                one.encode(b"")
 
     def encode_rows(self, rows: npt.NDArray[np.uint8]) -> EncodedRows:
         """Encode a batch of chunks.

@@ -23,6 +23,7 @@ from streamh5.filters.raw_chunk import RawChunk
 from streamh5.filters.scaleoffset import FLOAT_DSCALE, INTEGER, ScaleOffset
 from streamh5.filters.shuffle import Shuffle
 from streamh5.filters.szip import ENTROPY_CODING, NEAREST_NEIGHBOR
+from streamh5.filters.unknown import UnknownFilter
 
 __all__ = ["chain_from_keywords"]
 
@@ -34,6 +35,7 @@ _BY_NUMBER = {known.filter_id: known for known in _COMPRESSIONS}
 
 # Bitshuffle and Zstandard: a level of Zstandard below 0 is stored as its two's complement, as netCDF-C does.
 _TAKE_NEGATIVE_LEVELS = (32008, 32015)
+_MAX_FILTER_ID = 65_535  # H5Z_FILTER_MAX
 # h5py's DEFAULT_SZIP and its words for the masks.
 _DEFAULT_SZIP = ("nn", 8)
 _SZIP_METHODS = {"ec": ENTROPY_CODING, "nn": NEAREST_NEIGHBOR}
@@ -50,6 +52,7 @@ def chain_from_keywords(
     scaleoffset: bool | int | None = None,
     chunks: tuple[int, ...] | None = None,
     fillvalue: Any = None,
+    allow_unknown_filter: bool = False,
 ) -> FilterChain:
     """Build the filter chain that h5py's keywords of the same names stand for.
 
@@ -74,6 +77,8 @@ def chain_from_keywords(
         Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
     fillvalue
         Of the dataset, zero if None; scaleoffset goes by it.
+    allow_unknown_filter
+        Take any number of a filter as `compression`; chunks must then be given filtered.
 
     Returns
     -------
@@ -95,7 +100,10 @@ def chain_from_keywords(
         filters.append(_scaleoffset_filter(scaleoffset, chunk, fletcher32=bool(fletcher32)))
     if shuffle:
         filters.append(Shuffle(dtype.itemsize))
-    if compression is not None:
+    unknown = _unknown_filter(compression, compression_opts) if allow_unknown_filter else None
+    if unknown is not None:
+        filters.append(unknown)
+    elif compression is not None:
         filters.append(_compression_filter(compression, compression_opts, chunk))
     elif compression_opts is not None:
         raise FilterError(
@@ -210,6 +218,16 @@ def _from_number(filter_id: int, options: Any, chunk: RawChunk) -> Filter:
             f"filter number {filter_id} cannot be written; known are {_known()}", filter_id=filter_id
         )
     return known.build(_client_values(filter_id, options), chunk)
+
+
+def _unknown_filter(compression: Any, options: Any) -> UnknownFilter | None:
+    """Return the filter of a number that is not among those that streamh5 writes."""
+    if isinstance(compression, Mapping):
+        compression, options = _unpack(compression)
+    number = None if isinstance(compression, bool) else _as_number(compression)
+    if number is None or number in range(10) or number in _BY_NUMBER or not 0 < number <= _MAX_FILTER_ID:
+        return None
+    return UnknownFilter(number, _client_values(number, options))
 
 
 def _client_values(filter_id: int, options: Any) -> tuple[int, ...]:
