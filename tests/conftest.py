@@ -25,6 +25,15 @@ settings.register_profile(
 settings.load_profile("streamh5")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long campaigns out unless they are asked for: ``python -m pytest -m campaign``."""
+    if "campaign" in config.option.markexpr:
+        return
+    campaigns = [item for item in items if item.get_closest_marker("campaign")]
+    config.hook.pytest_deselected(items=campaigns)
+    items[:] = [item for item in items if not item.get_closest_marker("campaign")]
+
+
 def pytest_report_header() -> list[str]:
     """Say which readers are missing: tests that ask every reader that is here do not skip for them."""
     reasons = [
