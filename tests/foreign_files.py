@@ -1,13 +1,9 @@
-"""Files that streamh5 did not write: a small one for every structure of the format, and HDF5's own test files."""
+"""Files that streamh5 did not write: a small one for every structure of the format."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +13,9 @@ import numpy as np
 import pytest
 import tables
 
-CI = Path(__file__).parents[1] / ".ci"
 BUILDERS: dict[str, Callable[[Path], None]] = {}
 
 VALUES = (np.arange(60 * 50) % 7).astype("i2").reshape(60, 50)
-
-
-@cache
-def hdf5_source() -> Path:
-    """Return the folder of HDF5's source, whose test files (``**/*.h5``) come from many versions and machines.
-
-    That is ``STREAMH5_HDF5_SOURCE``, or the distribution's source package, fetched once into ``.ci/hdf5-source``.
-    """
-    given = os.environ.get("STREAMH5_HDF5_SOURCE")
-    folder = Path(given) if given else CI / "hdf5-source"
-    if not folder.is_dir():
-        if shutil.which("apt-get") is None:
-            pytest.skip("no apt-get here, and STREAMH5_HDF5_SOURCE is not set")
-        _fetch_source(folder)
-    return folder
-
-
-def hdf5_files() -> list[Path]:
-    """Return the test files in HDF5's source."""
-    return sorted(hdf5_source().rglob("*.h5"))
-
-
-def _fetch_source(folder: Path) -> None:
-    """Get the source package of HDF5 with lists of its own, so that nothing of the machine changes."""
-    work = folder.with_name(folder.name + ".fetched")
-    shutil.rmtree(work, ignore_errors=True)
-    for part in ("parts", "lists/partial", "cache/archives/partial"):
-        (work / part).mkdir(parents=True)
-    for source in Path("/etc/apt/sources.list.d").glob("*.sources"):
-        lines = source.read_text().splitlines()
-        kept = ["Types: deb-src" if line.startswith("Types:") else line for line in lines]
-        (work / "parts" / source.name).write_text("\n".join(kept) + "\n")
-    old = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.list")]
-    for source in filter(Path.is_file, old):
-        words = [line.split(maxsplit=1) for line in source.read_text().splitlines()]
-        kept = [f"deb-src {line[1]}" for line in words if line and line[0] in ("deb", "deb-src")]
-        (work / "parts" / f"{source.stem}.list").write_text("\n".join(kept) + "\n")
-    options = ["-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::Etc::sourceparts={work / 'parts'}"]
-    options += ["-o", f"Dir::State::lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}"]
-    subprocess.run(["apt-get", *options, "update"], check=False, capture_output=True, timeout=180)
-    fetch = ["apt-get", *options, "source", "--download-only", "--only-source", "hdf5"]
-    done = subprocess.run(fetch, check=False, capture_output=True, text=True, cwd=work, timeout=300)
-    archives = [path for path in work.glob("hdf5_*.orig.tar.*") if path.suffix != ".asc"]
-    if not archives:
-        pytest.skip(f"HDF5's source package cannot be had: {done.stderr[-300:]}")
-    (work / "source").mkdir()
-    subprocess.run(
-        ["tar", "-x", "-f", archives[0], "-C", work / "source", "--strip-components=1"],
-        check=True,
-        timeout=300,
-    )
-    (work / "source").rename(folder)
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def library() -> ctypes.CDLL:

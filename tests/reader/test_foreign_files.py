@@ -15,7 +15,8 @@ from streamh5.cli import main
 from streamh5.errors import FormatError, StreamH5Error
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
-from tests.foreign_files import BUILDERS, hdf5_files
+from tests.foreign_files import BUILDERS
+from tests.source_packages import hdf5_files
 
 NOT_CHECKED = {
     "shared_messages": "indexes of shared object header messages",
