@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.child_process import call_in_child
 from streamh5.errors import SourceError, SourceMissingError, SpecError
+from streamh5.keywords import suggest_keywords
 from streamh5.paths import LocalPath, local_path
 from streamh5.sinks.destination_path import is_path
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
@@ -29,6 +30,7 @@ _MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"\x89HDF\r\n\x1a\n", "hdf
 _MAX_USER_BLOCK = 1 << 20
 
 
+@suggest_keywords
 def convert(
     source: LocalPath,
     path: Destination,

@@ -4,6 +4,7 @@
 
     StreamH5Error
     ├── SpecError            ValueError        what was asked for contradicts itself or HDF5
+    │   ├── KeywordError     TypeError         a keyword that a function does not have
     │   ├── PathError                          a dataset, group or link name
     │   ├── ShapeError                         a shape or maxshape
     │   ├── ChunkShapeError                    chunks
@@ -61,6 +62,7 @@ __all__ = [
     "FormatError",
     "InterruptedWriteError",
     "JournalError",
+    "KeywordError",
     "LimitError",
     "MissingCodecError",
     "PathError",
@@ -156,6 +158,10 @@ class StreamH5Error(Exception):
 
 class SpecError(StreamH5Error, ValueError):
     """What was asked for contradicts itself or cannot be an HDF5 object."""
+
+
+class KeywordError(SpecError, TypeError):
+    """A keyword that a function does not have."""
 
 
 class PathError(SpecError):

@@ -12,6 +12,7 @@ from streamh5.destination import open_destination
 from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.group import Group
 from streamh5.interruption import Keep, check_keep
+from streamh5.keywords import suggest_keywords
 from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.paths import LocalPath, local_path
 from streamh5.references.output import ReferencesOutput
@@ -93,6 +94,7 @@ class File(Group):
         The destination cannot be written: see its leaves.
     """
 
+    @suggest_keywords
     def __init__(
         self,
         path: Destination,

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "progress": frozenset(),
     "memory_size": frozenset({"errors"}),
     "child_process": frozenset({"errors"}),
+    "keywords": frozenset({"errors"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
@@ -68,6 +69,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "dataset": frozenset({"errors", "filters", "plan", "pipeline", "pool", "session", "dataset_facts"}),
     "group": frozenset(
         {
+            "keywords",
             "errors",
             "format",
             "filters",
@@ -80,6 +82,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "file": frozenset(
+        {"keywords"}
+        |
         # `sinks` for the kinds of sync and the protocol; a path is opened by `destination`.
         {"errors", "paths", "memory_size", "format", "filters", "plan", "sinks", "destination"}
         | {
@@ -98,9 +102,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "sources": frozenset(
         {"errors", "paths", "progress", "memory_size", "format", "filters", "pipeline", "plan", "reader"}
         | {"sinks", "summary", "dataset_plan", "existing_file", "session", "attributes", "dataset"}
-        | {"destination", "group", "file"}
+        | {"destination", "group", "file", "keywords"}
     ),
-    "convert": frozenset({"errors", "paths", "child_process", "memory_size", "sinks", "sources"}),
+    "convert": frozenset({"errors", "keywords", "paths", "child_process", "memory_size", "sinks", "sources"}),
     "__init__": EVERYTHING,
     "sample_data": frozenset(),  # for the notebooks
     "demo": EVERYTHING,

@@ -7,6 +7,7 @@ Beyond h5py, a compression may be named by the words of ``known.py`` ("zstd", "b
 
 from __future__ import annotations
 
+import difflib
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -181,7 +182,11 @@ def _from_name(name: str, options: Any, chunk: RawChunk) -> Filter:
     name = _ALIASES.get(name, name)
     known = _BY_KEYWORD.get(name)
     if known is None:
-        raise FilterError(f"compression {name!r} cannot be written; known are {_known()}", compression=name)
+        close = difflib.get_close_matches(name, [*_BY_KEYWORD, *_ALIASES], n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise FilterError(
+            f"compression {name!r} cannot be written; {meant}known are {_known()}", compression=name
+        )
     if name == "gzip":
         return Deflate() if options is None else Deflate(options)
     if name == "szip":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from dask.delayed import Delayed
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import wants_shuffle
+from streamh5.keywords import unknown_keywords
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
 from streamh5.sources.array_like import as_dask
@@ -211,11 +213,8 @@ def _check_request(
 ) -> None:
     unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
     if unknown:
-        raise SpecError(
-            f"unknown keywords {listed(sorted(unknown))}; besides those of to_fixed_h5, dask's are taken: "
-            f"{', '.join(sorted(COMPUTE_KEYWORDS))}",
-            unknown=sorted(unknown),
-        )
+        known = inspect.signature(to_fixed_h5).parameters.keys() - {"compute_kwargs"} | COMPUTE_KEYWORDS
+        raise unknown_keywords("to_fixed_h5", unknown, known)
     check_sync(sync)
     for path_of_array, values in attributes.items():
         for name, value in values.items():

@@ -15,6 +15,7 @@ import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError, listed
+from streamh5.keywords import suggest_keywords
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
@@ -65,6 +66,7 @@ NOT_NETCDF = {
 """Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
 
 
+@suggest_keywords
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: Destination | None = None,
