@@ -6,9 +6,11 @@ import errno
 import os
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import h5py
 import numpy as np
@@ -63,8 +65,10 @@ def test_error_in_any_block_is_raised_and_the_rest_is_not_computed_again(
 ) -> None:
     path, source = tmp_path / "out.h5", Source()
     source.fails_at = at
-    with pytest.raises(RuntimeError, match="source"):
+    pool = ThreadPoolExecutor(2)
+    with dask.config.set(pool=pool), pytest.raises(RuntimeError, match="source"):
         source.array.to_fixed_h5(path, "/x", resume=True, scheduler=scheduler)
+    pool.shutdown()  # waits for tasks that dask leaves running
     assert not path.exists()
     first = dict(source.calls)
     source.calls.clear()
