@@ -15,7 +15,7 @@ import pytest
 from h5py import h5a, h5d, h5p, h5s, h5t
 
 import streamh5
-from streamh5.errors import StreamH5Error
+from streamh5.errors import SourceError, StreamH5Error
 from streamh5.format.link import UserDefinedLink
 from tests.test_convert import convert, h5diff
 
@@ -168,6 +168,37 @@ def test_storage_that_was_never_allocated_stays_so(tmp_path: Path) -> None:
         assert virtual[50:60].tolist() == np.arange(1000).reshape(10, 100).tolist()
         assert (virtual[10:20] == -1).all()
         assert virtual.id.get_num_chunks() * virtual.chunks[0] * virtual.chunks[1] < 10_000_000
+
+
+def test_virtual_datasets_without_end_come_over(tmp_path: Path, hdf5_tools: None) -> None:
+    values = np.arange(40, dtype="i4").reshape(4, 10)
+    for i in range(2):
+        with h5py.File(tmp_path / f"{i}.h5", "w") as file:
+            file.create_dataset("x", data=values + 100 * i, maxshape=(None, 10), chunks=(2, 10))
+    layouts = [h5py.VirtualLayout((8, 10), "i4", (None, 10)), h5py.VirtualLayout((4, 20), "i4", (None, 20))]
+    for i in range(2):
+        source = h5py.VirtualSource(tmp_path / f"{i}.h5", "x", (4, 10), maxshape=(None, 10))
+        layouts[0][i : h5s.UNLIMITED : 2] = source[: h5s.UNLIMITED]
+        layouts[1][: h5s.UNLIMITED, 10 * i : 10 * i + 10] = source[: h5s.UNLIMITED]
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        for name, layout in zip(("interleaved", "side by side"), layouts, strict=True):
+            file.create_virtual_dataset(name, layout, fillvalue=-1)
+    assert convert(tmp_path / "in.h5", tmp_path / "out.h5").notes == ()
+    assert h5diff(tmp_path / "in.h5", tmp_path / "out.h5") == ""
+    with h5py.File(tmp_path / "in.h5") as source, h5py.File(tmp_path / "out.h5") as file:
+        for name in source:
+            assert file[name].maxshape == source[name].maxshape
+            assert file[name][()].tolist() == source[name][()].tolist()
+        assert file["side by side"][3].tolist() == [*range(30, 40), *range(130, 140)]
+
+
+def test_external_file_that_is_not_there_is_named_with_where_it_is_looked_for(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.create_dataset("x", (1000,), "i4", external=[("gone.bin", 0, 4000)])
+    with pytest.raises(
+        SourceError, match=r"^/x: HDF5 cannot read it: unable to open external raw data file; .*_PREFIX"
+    ):
+        convert(tmp_path / "in.h5", tmp_path / "out.h5")
 
 
 def test_properties_of_storage_come_over(tmp_path: Path) -> None:

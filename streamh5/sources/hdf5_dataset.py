@@ -18,6 +18,7 @@ from streamh5.sources.hdf5_attributes import tracks_attributes
 from streamh5.sources.hdf5_chunks import filter_records
 from streamh5.sources.hdf5_datatype import Plain, stored_type
 from streamh5.sources.hdf5_elements import Referents, read_region, to_parts
+from streamh5.sources.hdf5_errors import library_reason
 
 if TYPE_CHECKING:
     from streamh5.format.elements import ObjectPlacer
@@ -31,7 +32,12 @@ __all__ = ["RegionReader", "SourceDataset", "read_dataset"]
 _SHOWN_KINDS = "iufc"
 """Kinds of dtypes that stand for elements in a summary; others are opaque bytes."""
 
-_ONE_FILE_DRIVERS = ("sec2", "stdio")
+_HINTS = {
+    "chunked": "a chunk is damaged, or a filter plugin is missing (pip install hdf5plugin)",
+    "external": "HDF5 looks for external files in the current directory, or in HDF5_EXTFILE_PREFIX",
+    "virtual": "a source is damaged, or a filter plugin is missing (pip install hdf5plugin)",
+}
+"""What to do where elements cannot be read, by layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,15 +298,10 @@ class RegionReader:
         except MemoryError:
             raise
         except Exception as error:
+            hint = _HINTS.get(self.dataset.layout, "the file is damaged")
             raise SourceError(
-                f"{path}: HDF5 cannot read it: {_short(error)}; a chunk is damaged, or a filter plugin is missing "
-                "(pip install hdf5plugin)",
-                path=path,
+                f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
             ) from error
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 def _no_referents() -> Referents:

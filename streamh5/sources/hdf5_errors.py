@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from streamh5.errors import FormatError, SourceError, StreamH5Error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["reading"]
+__all__ = ["library_reason", "reading"]
 
 _MAX_REASON = 160
 """Characters that a message quotes of the HDF5 library's own."""
@@ -42,7 +43,18 @@ def reading(what: str, path: str) -> Iterator[None]:
     except (StreamH5Error, MemoryError):
         raise
     except Exception as error:
-        reason = " ".join(str(error.args[0] if error.args else error).split())
-        raise SourceError(
-            f"{what} cannot be read: {reason[:_MAX_REASON] or type(error).__name__}", path=path
-        ) from error
+        raise SourceError(f"{what} cannot be read: {library_reason(error)}", path=path) from error
+
+
+def library_reason(error: Exception) -> str:
+    """Return why the HDF5 library failed, without what h5py was doing and where to read on.
+
+    Examples
+    --------
+    >>> library_reason(KeyError("Unable to synchronously open object (bad object header version number)"))
+    'bad object header version number'
+    """
+    text = " ".join(str(error.args[0] if error.args else error).split())
+    inner = re.fullmatch(r"(?:Unable|Can't|Could not) [^(]*\((.+)\)", text)
+    text = (inner[1] if inner else text).split(". See documentation")[0]
+    return text[:_MAX_REASON] or type(error).__name__

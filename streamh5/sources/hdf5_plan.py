@@ -195,7 +195,9 @@ class FilePlan:
 
     def _drop(self, path: str, address: int, error: StreamH5Error) -> None:
         """Leave an object out: references to it lead nowhere."""
-        problem = SourceError(f"{path} cannot be carried over: {error}", path=path)
+        text = str(error)
+        is_named = text.startswith((f"{path} ", f"{path}: "))
+        problem = SourceError(text if is_named else f"{path} cannot be carried over: {text}", path=path)
         problem.__cause__ = error
         self._contents.drop(path, problem)
         del self._contents.paths[address]

@@ -58,13 +58,26 @@ def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
         if not known[name, path]:
             missing[f"{name}:{path}"] = None
             continue
-        start, last = plist.get_virtual_vspace(i).get_select_bounds()
-        stop = tuple(min(n + 1, extent) for n, extent in zip(last, shape, strict=True))
+        start, end = _bounds(plist.get_virtual_vspace(i))
+        stop = tuple(min(n, extent) for n, extent in zip(end, shape, strict=True))
         boxes.append([tuple(min(a, b) for a, b in zip(start, stop, strict=True)), stop])
     found = np.array(boxes, np.intp).reshape(len(boxes), 2, len(shape)) if is_bounded else None
     if found is not None:
         found = found[(found[:, 1] > found[:, 0]).all(axis=1)]
     return VirtualParts(found, tuple(missing))
+
+
+def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Start and stop of a selection, of which one dimension may have no end.
+
+    h5py asks for the number of elements before it tells bounds, which fails for a selection without end.
+    """
+    if not space.is_regular_hyperslab():
+        start, last = space.get_select_bounds()
+        return start, tuple(n + 1 for n in last)
+    start, stride, count, block = space.get_regular_hyperslab()
+    rows = zip(start, stride, count, block, strict=True)
+    return start, tuple(a + s * (c - 1) + b for a, s, c, b in rows)
 
 
 def _is_there(file: Any, name: str, path: str) -> bool:
