@@ -186,7 +186,10 @@ def test_attribute_around_and_above_64_kib_is_read_back(nbytes: int, tmp_path: P
         assert dict(found.attrs) == {"small": 1, "added": "text"}
 
 
-def test_attribute_too_large_for_hdf5_is_refused_when_set(tmp_path: Path) -> None:
+def test_attribute_too_large_for_memory_is_refused_when_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamh5.plan.attribute_spec.MAX_DENSE_ATTRIBUTE_NBYTES", 2**24)  # of 4 GiB
     with streamh5.File(tmp_path / "a.h5") as file:
         with pytest.raises(LimitError, match=r"'large' of / .* dataset"):
             file.attrs["large"] = np.zeros(2**24, "u1")
