@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import random
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -260,3 +261,32 @@ def test_whoever_waits_when_the_write_is_given_up_gets_a_state_error(
     assert not ending.is_alive()
     assert [type(error) for error in seen] == [StateError]
     assert not list(tmp_path.glob("out.h5*"))
+
+
+ABORT_IN_HANDLER = """
+import faulthandler, os, signal, sys
+import numpy as np, streamh5
+
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+for i in range(int(sys.argv[3])):
+    file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=1, max_memory=3000)
+    signal.signal(signal.SIGALRM, lambda *_: file.abort())
+    x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
+    signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 30 * 0.0004)
+    try:
+        while True:
+            x.append(np.ones((1, 64)))
+            file.attrs["a"] = 1
+    except streamh5.StreamH5Error:
+        pass
+    assert not os.listdir(sys.argv[1]), os.listdir(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("n", [60, pytest.param(2000, marks=pytest.mark.campaign)])
+def test_abort_in_a_signal_handler_in_the_midst_of_any_call_ends_it(n: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ABORT_IN_HANDLER, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n)],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -81,7 +81,8 @@ class Gate:
             if self.state in ("committed", "aborted", "suspended"):
                 return None
             before, self.state = self.state, state
-            self._idle.wait_for(self._is_idle)
+            if threading.get_ident() not in self._writers:  # others may wait for what this thread holds
+                self._idle.wait_for(self._is_idle)
         return before
 
     def when_idle(self, call: Callable[[], None]) -> None:
