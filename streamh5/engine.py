@@ -251,6 +251,7 @@ class Engine:
             put_link(parent, name, target)
             if isinstance(target, Node):
                 target.n_links += 1
+                _mark_changed(target)  # its header counts its names
 
     def allocate(self, dataset: DatasetNode) -> Region:
         """Reserve all chunks of a dataset with an Implicit index, once."""

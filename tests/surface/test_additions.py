@@ -479,6 +479,22 @@ def test_addition_to_a_file_with_cycles_of_hard_links_is_seen_through_each_of_th
     repacks(path)
 
 
+def test_second_name_for_a_group_of_the_file_is_counted_in_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path) as file:
+        file["g/h/x"] = OLD
+        file["z/g"] = file["g"]
+    with streamh5.File(path, "a") as file:
+        file["z/again"] = file["g/h"]
+    with h5py.File(path, "r+") as found:
+        assert h5py.h5o.get_info(found["g/h"].id).rc == 2
+        del found["z/again"]  # a library that takes it for the last name frees the group
+    with h5py.File(path, "r+") as found:
+        found["g/h/y"] = OLD
+        np.testing.assert_array_equal(found["z/g/h/x"][()], OLD)
+    repacks(path)
+
+
 @pytest.mark.usefixtures("strict_tools")
 @pytest.mark.parametrize("kind", ["v108", "v110", "rich", "deleted", "order"])
 def test_addition_to_a_file_of_h5py_passes_the_strict_tools(kind: str, tmp_path: Path) -> None:
