@@ -133,8 +133,8 @@ def open_local(
             journal = None
         if journal is not None and not resume:
             raise InterruptedWriteError(
-                f"{sink.partial} holds {_content(journal)} of an interrupted write; go on with it "
-                f"(resume=True), save what is there (streamh5 salvage {sink.partial}), or drop it (overwrite=True)",
+                f"an interrupted write has left {_content(journal)}; go on with it (resume=True), drop it "
+                f"(overwrite=True), or save what is there: streamh5 salvage {sink.partial}",
                 path=str(sink.partial),
                 n_chunks=journal.n_claimed,
             )

@@ -13,7 +13,7 @@ __all__ = ["LocalPath", "is_url", "local_path"]
 
 LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*))?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
+_FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*)|(?=/))(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
 
 # also chained (simplecache::s3://...), and as pathlib leaves it (s3:/...)
 _URL = re.compile(r"(?P<root>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*:)(?P<slashes>//?)")
@@ -25,7 +25,7 @@ def local_path(path: LocalPath) -> str:
     Raises
     ------
     SpecError
-        A ``file://`` URL of another machine.
+        A ``file://`` URL of another machine, or without a path.
     """
     name = os.fsdecode(path)
     url = _FILE_URL.fullmatch(name)
@@ -35,6 +35,8 @@ def local_path(path: LocalPath) -> str:
         raise SpecError(
             f"{name:.200}: a file on the machine {url['host']!r}; write file:///path for one here"
         )
+    if url["path"] is None:
+        raise SpecError(f"{name:.200} names no file; write file:///path")
     return unquote(url["path"], errors="surrogateescape")
 
 

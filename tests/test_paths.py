@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -53,6 +54,12 @@ def adding(path: Any) -> None:
         file["first"] = 1
     with streamh5.File(path, "a") as file:
         file["x"] = ONES
+
+
+def interrupt(file: streamh5.File) -> None:
+    """End the block of a file by Ctrl-C; what is stored stays."""
+    with contextlib.suppress(KeyboardInterrupt), file:
+        raise KeyboardInterrupt
 
 
 WRITERS: dict[str, Callable[[Any], Any]] = {
@@ -108,7 +115,7 @@ def test_every_function_takes_paths_of_every_form(form: str, tmp_path: Path) -> 
         streamh5.convert(give(path), give(path), overwrite=True)
     again = streamh5.File(give(path), "w", resume=True)
     again.create_dataset("x", (4,), "f8", chunks=(2,))[0:2] = ONES[:2]
-    again.abort()
+    interrupt(again)
     streamh5.salvage(give(tmp_path / "a.h5.partial"), output=give(tmp_path / "saved.h5"))
     with h5py.File(tmp_path / "saved.h5") as read:
         assert read["x"][...].tolist() == [1, 1, 0, 0]
@@ -155,6 +162,14 @@ def test_file_url_of_another_machine_is_refused(tmp_path: Path) -> None:
     assert traces(tmp_path) == []
 
 
+@pytest.mark.parametrize("url", ["file://a.h5", "FILE://a.h5", "file://", "file://localhost"])
+def test_file_url_that_is_no_absolute_path_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.SpecError, match="write file:///path"):
+        streamh5.File(url)
+    with pytest.raises(errors.SpecError, match="write file:///path"):
+        streamh5.convert(url, tmp_path / "a.h5")
+
+
 @pytest.mark.parametrize("name", ["s3:/a.h5", "a:b.h5", "12:30.h5", "c:/d.h5"])
 def test_local_name_with_a_colon_is_not_a_url(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,7 +214,7 @@ def test_name_up_to_the_limit_of_the_file_system_is_written_resumed_and_salvaged
     snapshot = file.checkpoint()
     with h5py.File(snapshot) as read:
         assert read["x"][...].tolist() == [1, 1, 0, 0]
-    file.abort()
+    interrupt(file)
     with pytest.raises(errors.InterruptedWriteError, match=r"streamh5 salvage") as caught:
         streamh5.File(path, "x")
     partial = Path(str(caught.value.facts["path"]))
@@ -212,14 +227,14 @@ def test_name_up_to_the_limit_of_the_file_system_is_written_resumed_and_salvaged
     assert traces(tmp_path) == [name]
     with h5py.File(path) as read:
         np.testing.assert_array_equal(read["x"][...], ONES)
-    begin("w").abort()
+    interrupt(begin("w"))
     assert main(["salvage", str(partial), "--output", str(tmp_path / "saved.h5")]) == 0
     with h5py.File(tmp_path / "saved.h5") as read:
         assert read["x"][...].tolist() == [1, 1, 0, 0]
         assert name in read.attrs["streamh5_salvaged"]
     with streamh5.File(path, "a") as file:
         file["y"] = 2
-    begin("w").abort()
+    interrupt(begin("w"))
     salvaged = streamh5.salvage(partial)
     assert salvaged.interrupted == str(path)
     assert streamh5.verify(salvaged.path).ok
