@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -38,6 +39,10 @@ CALLS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: xr.Dataset({"x": ("t", np.arange(3))}).streamh5.to_netcdf(path, unlimited_dim=["t"]),
         "to_netcdf has no keyword unlimited_dim; did you mean 'unlimited_dims'",
     ),
+    "from_zarr": (
+        lambda path: streamh5.from_zarr(path, path, chunk=(2,)),  # type: ignore[call-arg]
+        "from_zarr has no keyword chunk; did you mean 'chunks'",
+    ),
     "convert": (
         lambda path: streamh5.convert(path, path, compresion="gzip"),  # type: ignore[call-arg]
         "convert has no keyword compresion; did you mean 'compression'",
@@ -53,6 +58,16 @@ def test_unknown_keyword_is_refused_with_the_one_that_was_meant(name: str, tmp_p
     assert isinstance(caught.value, TypeError)
 
 
+def test_keywords_of_dask_are_taken(tmp_path: Path) -> None:
+    keywords: dict[str, Any] = {"scheduler": "threads", "num_workers": 1, "optimize_graph": True}
+    x = da.arange(4, chunks=2)
+    x.to_fixed_h5(tmp_path / "a.h5", "/x", **keywords)
+    xr.Dataset({"x": ("t", x)}).streamh5.to_netcdf(tmp_path / "a.nc", **keywords)
+    for name in ("a.h5", "a.nc"):
+        with h5py.File(tmp_path / name) as file:
+            assert file["x"][()].tolist() == [0, 1, 2, 3]
+
+
 def test_keyword_like_none_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
     with (
         streamh5.File(tmp_path / "a.h5") as file,
@@ -61,9 +76,17 @@ def test_keyword_like_none_is_refused_with_those_that_there_are(tmp_path: Path) 
         file.create_dataset("x", (4,), qqq=1)  # type: ignore[call-arg]
 
 
-def test_compression_that_is_misspelt_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
-    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(FilterError, match="did you mean 'gzip'"):
-        file.create_dataset("x", (4,), chunks=(2,), compression="gizp")
+@pytest.mark.parametrize(
+    ("word", "meant"), [("gizp", "gzip"), ("GZIP", "gzip"), ("ZLIB", "zlib"), ("zst", "zstd")]
+)
+def test_compression_that_is_misspelt_is_refused_with_the_one_that_was_meant(
+    word: str, meant: str, tmp_path: Path
+) -> None:
+    with (
+        streamh5.File(tmp_path / "a.h5") as file,
+        pytest.raises(FilterError, match=f"did you mean '{meant}'"),
+    ):
+        file.create_dataset("x", (4,), chunks=(2,), compression=word)
 
 
 def test_signatures_stay_those_of_the_functions() -> None:

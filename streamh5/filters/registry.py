@@ -182,7 +182,7 @@ def _from_name(name: str, options: Any, chunk: RawChunk) -> Filter:
     name = _ALIASES.get(name, name)
     known = _BY_KEYWORD.get(name)
     if known is None:
-        close = difflib.get_close_matches(name, [*_BY_KEYWORD, *_ALIASES], n=1)
+        close = difflib.get_close_matches(name.lower(), [*_BY_KEYWORD, *_ALIASES], n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
         raise FilterError(
             f"compression {name!r} cannot be written; {meant}known are {_known()}", compression=name

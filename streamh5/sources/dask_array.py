@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,12 @@ from dask.delayed import Delayed
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import wants_shuffle
-from streamh5.keywords import unknown_keywords
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.sinks.local_file import Sync, check_sync
 from streamh5.sources.array_like import as_dask
 from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
 from streamh5.sources.dask_graph import Target, Write
-from streamh5.sources.dask_scheduler import check_scheduler
+from streamh5.sources.dask_scheduler import check_compute_keywords, check_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +28,6 @@ if TYPE_CHECKING:
     from streamh5.summary import WriteSummary
 
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
-
-COMPUTE_KEYWORDS = frozenset(
-    ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")
-)
-"""Keywords of `dask.compute` and of the threaded scheduler; any other is taken for a slip of the pen."""
 
 
 def to_fixed_h5(
@@ -211,10 +204,7 @@ def _check_request(
     *,
     is_resumable: bool,
 ) -> None:
-    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
-    if unknown:
-        known = inspect.signature(to_fixed_h5).parameters.keys() - {"compute_kwargs"} | COMPUTE_KEYWORDS
-        raise unknown_keywords("to_fixed_h5", unknown, known)
+    check_compute_keywords(to_fixed_h5, compute_kwargs)
     check_sync(sync)
     for path_of_array, values in attributes.items():
         for name, value in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,11 +15,31 @@ import dask.threaded
 from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.errors import SchedulerError, shown
+from streamh5.keywords import unknown_keywords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["check_scheduler", "gathered", "local_keywords"]
+__all__ = ["check_compute_keywords", "check_scheduler", "gathered", "local_keywords"]
+
+COMPUTE_KEYWORDS = frozenset(
+    ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")
+)
+"""Keywords of `dask.compute` and of the threaded scheduler."""
+
+
+def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping[str, Any]) -> None:
+    """Refuse what is neither a keyword of a function that writes nor one for dask.
+
+    Raises
+    ------
+    KeywordError
+        The message names the keyword that was meant.
+    """
+    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
+    if unknown:
+        own = inspect.signature(function).parameters.keys() - {"compute_kwargs"}
+        raise unknown_keywords(function.__name__, unknown, own | COMPUTE_KEYWORDS)
 
 
 def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:

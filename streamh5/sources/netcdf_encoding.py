@@ -6,8 +6,9 @@ import operator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import FilterError, SpecError
+from streamh5.errors import FilterError, SpecError, listed
 from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.keywords import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,11 +179,12 @@ def _check_keys(given: Mapping[str, Any], path: str) -> None:
             path=path,
             keys=lossy,
         )
+    known = sorted(STORAGE_KEYS | {"_FillValue", "dtype"})
     unknown = sorted(map(str, given.keys() - STORAGE_KEYS - LOSSY_KEYS))
     if unknown:
         raise SpecError(
-            f"variable {path}: unexpected encoding parameters {unknown}; netCDF-4 takes "
-            f"{', '.join(sorted(STORAGE_KEYS | {'_FillValue', 'dtype'}))}",
+            f"variable {path}: unexpected encoding parameters {listed(map(repr, unknown))}"
+            + (did_you_mean(unknown[0], known) or f"; netCDF-4 takes {', '.join(known)}"),
             path=path,
             keys=unknown,
         )

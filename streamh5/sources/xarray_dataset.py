@@ -14,15 +14,14 @@ import dask.array as da
 import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
-from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError, listed
-from streamh5.keywords import suggest_keywords
+from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 from streamh5.sources.dask_blocks import limit_workers
 from streamh5.sources.dask_graph import Target, Write
-from streamh5.sources.dask_scheduler import check_scheduler
+from streamh5.sources.dask_scheduler import check_compute_keywords, check_scheduler
 from streamh5.sources.netcdf4 import (
     NetcdfGroup,
     NetcdfVariable,
@@ -56,9 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["to_netcdf"]
 
-COMPUTE_KEYWORDS = frozenset({"num_workers", "optimize_graph", "pool", "scheduler", "traverse"})
-
-
 NOT_NETCDF = {
     "auto_complex": "streamh5 writes no complex numbers",
     "invalid_netcdf": "streamh5 writes no booleans, complex numbers and the like",
@@ -66,7 +62,6 @@ NOT_NETCDF = {
 """Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
 
 
-@suggest_keywords
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: Destination | None = None,
@@ -205,12 +200,7 @@ def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str
             raise SpecError(
                 f"{keyword}=True: {what}, which netCDF-4 has no type for; leave it out", keywords=[keyword]
             )
-    unknown = sorted(compute_kwargs.keys() - COMPUTE_KEYWORDS)
-    if unknown:
-        raise SpecError(
-            f"to_netcdf takes no keyword {listed(unknown)}; dask takes {', '.join(sorted(COMPUTE_KEYWORDS))}",
-            keywords=unknown,
-        )
+    check_compute_keywords(to_netcdf, compute_kwargs)
 
 
 def _group_path(group: Any) -> str:

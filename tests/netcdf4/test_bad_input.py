@@ -47,7 +47,7 @@ def refuse(tmp_path: Path, dataset: Any, error: type[Exception], match: str, **o
 @pytest.mark.parametrize(
     ("encoding", "error", "match"),
     [
-        ({"zlip": True}, SpecError, "/temp: unexpected encoding parameters.*zlip"),
+        ({"zlip": True}, SpecError, "/temp: unexpected encoding parameters 'zlip'; did you mean 'zlib'"),
         ({"zlib": True, "compression": "szip"}, FilterError, "/temp.*mismatch"),
         ({"zlib": True, "szip": True}, FilterError, "/temp.*mismatch"),
         ({"compression": "gzip", "complevel": 3, "compression_opts": 4}, FilterError, "/temp.*mismatch"),
