@@ -195,3 +195,12 @@ def test_interrupted_write_of_an_array_in_memory_is_resumed(tmp_path: Path) -> N
     streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", Failing(values), **keywords)
     with h5py.File(tmp_path / "a.h5") as file:
         assert np.array_equal(file["x"][...], values)
+
+
+def test_dataset_of_a_file_that_is_closed_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        closed = file.create_dataset("x", data=VALUES)
+    with pytest.raises(SourceError, match=r"/x: Dataset cannot be read as an array: ") as caught:
+        streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", closed)
+    assert caught.value.__cause__ is not None
+    assert not (tmp_path / "a.h5").exists()

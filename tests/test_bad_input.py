@@ -121,18 +121,15 @@ def _arguments() -> Iterator[Any]:
     yield (array,)
     yield (array, "/x")
     yield ("/x", array, "/y", array)
-    yield ("/x", np.zeros(4))
-    yield ("/x", [1, 2])
     yield ("/x", None)
     yield ({},)
-    yield ({"/x": np.zeros(4)},)
-    yield ({"/x": array, "/y": 5},)
+    yield ({"/x": array, "/y": {"z": array}},)
     yield ({"/x": array}, array)
     yield ([("/x", array)],)
 
 
 @pytest.mark.parametrize("arguments", list(_arguments()), ids=lambda a: str(a)[:50])
-def test_arguments_that_are_no_dask_arrays_are_refused(arguments: tuple[Any, ...], tmp_path: Path) -> None:
+def test_arguments_that_are_no_arrays_are_refused(arguments: tuple[Any, ...], tmp_path: Path) -> None:
     with pytest.raises((errors.SourceError, errors.PathError)):
         streamh5.to_fixed_h5(tmp_path / "a.h5", *arguments)
     assert traces(tmp_path) == []

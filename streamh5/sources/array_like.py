@@ -12,9 +12,10 @@ import dask.base
 import numpy as np
 
 from streamh5.dataset_plan import as_array
-from streamh5.errors import SourceError, StreamH5Error, shown
+from streamh5.errors import SourceError
 from streamh5.plan.chunk_shape import auto_chunks
-from streamh5.sources.stored_chunks import block_shape
+from streamh5.sources.foreign_errors import foreign_errors
+from streamh5.sources.stored_chunks import block_shape, lazy_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,8 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     """
     if isinstance(value, da.Array):
         return value, chunks
-    data, read = _opened(path, value)
+    with foreign_errors(f"{path}: {type(value).__name__} cannot be read as an array", path=path):
+        data, read = _opened(path, value)
     if isinstance(data, da.Array):
         return data, chunks
     is_open = chunks is None or chunks is True
@@ -63,14 +65,7 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     ):
         unit = auto_chunks(tuple(max(1, n) for n in shape), itemsize)
     block = block_shape(shape, unit, itemsize)
-    array: da.Array = da.map_blocks(
-        _read_block,
-        read,
-        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
-        dtype=dtype,
-        meta=np.empty((0,) * len(shape), dtype),
-        name=f"read-{path}-{_identity(data)}",
-    )
+    array = lazy_array(read, shape, block, dtype, f"read-{path}-{_identity(data)}")
     if not is_open or not shape:
         return array, chunks
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
@@ -99,15 +94,7 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], A
             f"{path}: an array is needed (of dask, numpy, h5py, zarr or xarray), not {type(value).__name__}",
             path=path,
         )
-    try:
-        array = as_array(value, None, path)
-    except StreamH5Error:
-        raise
-    except Exception as error:  # __array__ of another library
-        raise SourceError(
-            f"{path}: {type(value).__name__} cannot be made an array: {shown(str(error), quoted=False)}",
-            path=path,
-        ) from error
+    array = as_array(value, None, path)
     return array, partial(_read, array)
 
 
@@ -139,7 +126,3 @@ def _read(data: Any, region: tuple[slice, ...]) -> Any:
 
 def _read_variable(variable: Any, region: tuple[slice, ...]) -> Any:
     return variable[region].to_numpy()
-
-
-def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
-    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))

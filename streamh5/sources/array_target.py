@@ -20,6 +20,7 @@ from streamh5.sources.stored_chunks import (
     ListedChunks,
     block_shape,
     hollow_array,
+    lazy_array,
     listed_array,
 )
 
@@ -246,18 +247,7 @@ def _lazy(source: SourceArray) -> da.Array:
     unit = source.unit or source.chunks or (1,) * len(source.shape)
     block = block_shape(source.shape, tuple(max(1, n) for n in unit), itemsize)
     dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
-    return da.map_blocks(
-        _read_block,
-        source.read,
-        chunks=da.core.normalize_chunks(block, shape=source.shape, dtype=np.dtype("u1")),
-        dtype=dtype,
-        meta=np.empty((0,) * len(source.shape), dtype),
-        name=f"read-{source.path}-{source.identity}",
-    )
-
-
-def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
-    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
+    return lazy_array(source.read, source.shape, block, dtype, f"read-{source.path}-{source.identity}")
 
 
 def _damaged(path: str, region: tuple[slice, ...]) -> Any:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     Accept = Callable[[Buffer], Buffer | None]
 
-__all__ = ["ChunkCopy", "ChunkReader", "ListedChunks", "block_shape", "hollow_array", "listed_array"]
+__all__ = [
+    "ChunkCopy",
+    "ChunkReader",
+    "ListedChunks",
+    "block_shape",
+    "hollow_array",
+    "lazy_array",
+    "listed_array",
+]
 
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
@@ -190,6 +198,29 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) ->
         room = max(1, BLOCK_NBYTES // max(1, math.prod(block) * itemsize))
         block[axis] *= min(room, max(1, -(-shape[axis] // unit[axis])))
     return tuple(block)
+
+
+def lazy_array(
+    read: Callable[[tuple[slice, ...]], Any],
+    shape: tuple[int, ...],
+    block: tuple[int, ...],
+    dtype: np.dtype[Any],
+    name: str,
+) -> da.Array:
+    """Return an array of blocks, each of which `read` gives for its region when its turn comes."""
+    array: da.Array = da.map_blocks(
+        _read_block,
+        read,
+        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
+        dtype=dtype,
+        meta=np.empty((0,) * len(shape), dtype),
+        name=name,
+    )
+    return array
+
+
+def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
+    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
 
 
 def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
