@@ -61,7 +61,7 @@ def examine(path: Path, folder: Path) -> Result:
         return Result(path, is_copied, WRONG, "the process ends, or does not end")
     kind, text, name = said
     if kind == "refused":
-        names = name[:40] in text  # long ones are shortened
+        names = name[:40] in text or (name == "/" and "group" in text)  # long names are shortened
         return Result(path, is_copied, REFUSED if names else WRONG, text)
     if kind == "raw":
         return Result(path, is_copied, WRONG, text)
@@ -97,7 +97,7 @@ def _run(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 def _convert_apart(path: Path, target: Path) -> tuple[str, str, str] | None:
     """Convert in a process of its own; None where it dies or hangs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.foreign_conversions", "hdf5plugin"])
+    context.set_forkserver_preload(["streamh5", "dask.array", "h5py", "hdf5plugin"])
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_convert, args=(path, target, send))
     process.start()
@@ -118,7 +118,7 @@ def _convert(path: Path, target: Path, send: Connection) -> None:
         done = streamh5.convert(path, target, overwrite=True, sync="none", progress=False)
     except StreamH5Error as error:
         name = str(error.facts.get("path") or path)
-        send.send(("refused", f"{error}", path.name if name == "/" else name))
+        send.send(("refused", f"{error}", name))
     except BaseException as error:  # noqa: BLE001 - each is a fault that the campaign names
         send.send(("raw", repr(error)[:300], ""))
     else:
@@ -185,8 +185,8 @@ def table(found: list[tuple[str, Result]]) -> str:
         lines.append(f"| {name} | {' | '.join(map(str, values))} |")
 
     verdicts = (SAME, SAME_CHUNKS, DANGLING, REFUSED, WRONG)
-    for is_copied, title in ((True, "h5repack or nccopy copies"), (False, "which neither copies")):
-        row(f"files {title}", *((is_copied, one) for one in verdicts))
+    for is_copied, title in ((True, "h5repack or nccopy copies"), (False, "neither copies")):
+        row(f"**files that {title}**", *((is_copied, one) for one in verdicts))
         for verdict in verdicts:
             row(f"... {verdict}", (is_copied, verdict))
     return "\n".join(lines) + "\n"
