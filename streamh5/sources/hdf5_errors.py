@@ -55,6 +55,6 @@ def library_reason(error: Exception) -> str:
     'bad object header version number'
     """
     text = " ".join(str(error.args[0] if error.args else error).split())
-    inner = re.fullmatch(r"(?:Unable|Can't|Could not) [^(]*\((.+)\)", text)
+    inner = re.fullmatch(r"(?:Unable to|Can't|Link iteration) [^(]*\((.+)\)", text)
     text = (inner[1] if inner else text).split(". See documentation")[0]
     return text[:_MAX_REASON] or type(error).__name__

@@ -77,7 +77,7 @@ def from_hdf5(
         import hdf5plugin  # noqa: F401 - with it the library finds its filters
 
     with ExitStack() as stack:
-        with reading(f"{source}: h5py cannot open it: the file", "/"):
+        with reading(f"{source}", "/"):
             file = stack.enter_context(h5py.File(source, "r"))
         stored = _stored_bytes(file, stack)
         contents = read_contents(file, stored)
