@@ -74,9 +74,27 @@ def walks(path: Path) -> None:
 
 
 def assert_passes_strict_tools(path: Path) -> None:
-    """Assert that the strict tools read the file, and copy it without a difference."""
+    """Assert that the strict tools read the file, and copy it without a difference.
+
+    h5repack 1.10 copies fill values of variable length as pointers into the old file, also where netCDF-C has
+    written them: no tool opens such a copy, so that a file that has them is only read.
+    """
     walks(path)
-    repacks(path, "-L")
+    if not _has_fill_of_variable_length(path):
+        repacks(path, "-L")
+
+
+def _has_fill_of_variable_length(path: Path) -> bool:
+    """Tell whether strings of variable length in a file have a fill value of their own."""
+    with h5py.File(path) as file:
+        datasets = (file[name] for name in objects(path))
+        return any(
+            h5py.check_string_dtype(one.dtype) is not None
+            and h5py.check_string_dtype(one.dtype).length is None
+            and one.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+            for one in datasets
+            if isinstance(one, h5py.Dataset)
+        )
 
 
 def _content(said: str) -> None:
