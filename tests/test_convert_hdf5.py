@@ -320,3 +320,25 @@ def test_user_defined_links_come_over(tmp_path: Path, hdf5_tools: None) -> None:
     assert re.search(r"^u +UD Link|^u +.*187", listed, re.MULTILINE)
     with h5py.File(tmp_path / "out.h5") as file:
         assert file.id.links.get_info(b"u").type == 187
+
+
+def test_comments_and_datatypes_that_lost_their_name_are_noted(tmp_path: Path, hdf5_tools: None) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["group/data"] = 1
+        file["type"] = np.dtype([("a", "i4")])
+        for commented in (b"group", b"group/data", b"type", b"."):
+            file.id.set_comment(commented, b"a comment")
+        for name in ("x", "y"):
+            file.create_dataset(name, (3,), file["type"])
+        file["gone"] = np.dtype([("b", "f8")])
+        for name in ("z", "z2"):
+            file.create_dataset(name, (3,), file["gone"])
+        del file["gone"]
+    done = convert(tmp_path / "in.h5", tmp_path / "out.h5")
+    assert [note.split(";")[0] for note in done.notes] == [
+        "4 objects have comments (H5Oset_comment), which are left out",
+        "1 named datatypes have no name any more",
+    ]
+    assert h5diff(tmp_path / "in.h5", tmp_path / "out.h5") == ""
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert [file[name].id.get_type().committed() for name in ("x", "y", "z", "z2")] == [1, 1, 0, 0]

@@ -52,15 +52,22 @@ class Referents:
         Gives the object of the global heap at an address and index.
     n_dangling
         References to what is not there: an object that was deleted, or is left out.
+    nameless_types
+        Addresses of named datatypes in use that no link leads to, or that are left out.
     """
 
     paths: Mapping[int, str]
     heap_object: Callable[[int, int], bytes]
     n_dangling: int = field(default=0)
+    nameless_types: set[int] = field(default_factory=set)
 
     def type_path(self, address: int | None) -> str | None:
         """Path of a named datatype; None for a type of its own, or of one that is not carried over."""
-        return None if address is None else self.paths.get(address)
+        if address is None:
+            return None
+        if address not in self.paths:
+            self.nameless_types.add(address)
+        return self.paths.get(address)
 
     def object(self, stored: bytes) -> Part:
         """Return an object reference of the new file; to nothing where its object is not there."""

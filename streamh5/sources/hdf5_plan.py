@@ -187,6 +187,11 @@ class FilePlan:
                 )
         if self._n_comments:
             notes.append(f"{self._n_comments} objects have comments (H5Oset_comment), which are left out")
+        if self._referents.nameless_types:
+            notes.append(
+                f"{len(self._referents.nameless_types)} named datatypes have no name any more; each dataset and "
+                "attribute of one has a copy of its own"
+            )
         if self._referents.n_dangling:
             notes.append(
                 f"{self._referents.n_dangling} references lead to objects that are not there; they are null"
@@ -220,19 +225,20 @@ class FilePlan:
         self._request.check_arrays(shapes)
 
     def _read_attributes(self, path: str) -> list[AttributeSpec]:
-        from h5py import h5g, h5o
+        from h5py import h5o
 
+        name = path.encode("utf-8", "surrogateescape")
         try:
             with reading(path, path):
                 dataset = self._contents.datasets.get(path)
                 obj = self._contents.datatypes.get(path) if dataset is None else dataset.id
                 if obj is None:
-                    obj = h5o.open(self._file.id, path.encode("utf-8", "surrogateescape"))
+                    obj = h5o.open(self._file.id, name)
         except SourceError as problem:
             self.problems.append(problem)
             return []
         with suppress(SourceError), reading(path, path):
-            self._n_comments += bool(h5g.get_comment(obj, b"."))
+            self._n_comments += bool(self._file.id.get_comment(name))
         return read_attributes(obj, path, self._referents, self.problems.append)
 
     def _add(self, dataset: SourceDataset) -> None:
