@@ -22,7 +22,7 @@ from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import MAX_PATH_LENGTH
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import GroupMessages, decode_object
-from streamh5.reader.object_header import read_object_header
+from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.superblock import decode_superblock
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class _Walk:
     def __init__(self, file: FileBytes) -> None:
         self._file = file
         self._map = FileMap(file.nbytes)
+        self._shared = SharedMessages(file, self._map)
         self._nodes: dict[int, GroupNode | StoredObject] = {}
 
     def read(self, address: int) -> GroupNode | StoredObject:
@@ -109,12 +110,12 @@ class _Walk:
         """Object at `address`, and the links that it has to get, in their order."""
         if len(path) > MAX_PATH_LENGTH:
             raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {path[:40]}...")
-        header = read_object_header(self._file, self._map, path, address)
+        header = self._shared.header(path, address)
         types = {stored.message.type_id for stored in header.messages}
         self._nodes[address] = StoredObject(path, address)
         if MessageType.LINK_INFO not in types:
             return self._nodes[address], []
-        content = decode_object(header, DenseStorage(self._file, self._map, path))
+        content = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))
         if not isinstance(content, GroupMessages):
             return self._nodes[address], []
         if content.common.unchecked:

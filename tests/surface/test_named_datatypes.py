@@ -196,6 +196,26 @@ def test_addition_keeps_named_datatypes_and_makes_new_ones(tmp_path: Path) -> No
         assert found["whole"].attrs["shared"].tolist() == NAMED["record"].tolist()
 
 
+@pytest.mark.parametrize("by_h5py", [False, True])
+def test_addition_to_a_file_full_of_attributes_of_a_named_datatype(by_h5py: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    other: Any = h5py.File(path, "w", libver=("v110", "v110")) if by_h5py else streamh5.File(path)
+    with other as file:
+        file["t"] = np.dtype("u1")
+        for name in ("g", "h"):
+            for i in range(100):
+                file.require_group(name).attrs.create(f"a{i}", np.ones(3, "u1"), dtype=file["t"])
+    with streamh5.File(path, "a") as file:
+        file["g/new"] = 1
+    with h5py.File(path) as found:
+        assert h5py.h5o.get_info(found["t"].id).rc == 201
+        for name in ("g", "h"):
+            shared = h5py.h5a.open(found[name].id, b"a99")
+            assert shared.get_type() == found["t"].id
+            assert found[name].attrs["a99"].tolist() == [1, 1, 1]
+    repacks(path)
+
+
 def test_named_datatype_of_another_file_is_refused(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file, streamh5.File(tmp_path / "b.h5") as other:
         other["t"] = np.dtype("i4")
