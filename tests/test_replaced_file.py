@@ -61,7 +61,7 @@ def test_working_files_show_no_more_than_the_file_shows(mode: int, umask: int, t
                 assert mode_of(tmp_path / name) & 0o177 == mode & 0o177, name
             file.create_dataset("x", (4,), "i4", chunks=(1,))[...] = np.ones(4, "i4")
             file.session.wait()
-            file.abort()
+            file.suspend()
         with streamh5.File(path, "w", resume=True) as file:  # with the rights that this needs
             for name in WORKING:
                 assert mode_of(tmp_path / name) & 0o177 == mode & 0o177, name

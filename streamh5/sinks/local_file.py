@@ -426,8 +426,8 @@ class LocalFileSink:
 
     def _taken(self, path: Path) -> SinkError:
         return SinkError(
-            f"cannot write {self.path}: another program has removed {path} or put another file there meanwhile, so it "
-            "is not what was written; keep two programs from using one name, and write again",
+            f"cannot write {self.path}: another program has removed {path.name} or put another file "
+            "there meanwhile, so it is not what was written; keep two programs from using one name, and write again",
             path=str(path),
         )
 

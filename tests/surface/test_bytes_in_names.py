@@ -97,7 +97,7 @@ def test_names_that_are_not_utf8_survive_salvage_and_addition(tmp_path: Path) ->
     file.create_dataset(LATIN, data=np.arange(3), chunks=(1,)).attrs[LATIN] = 5
     file["soft"] = streamh5.SoftLink(ESCAPED)
     file.session.wait()
-    file.abort()
+    file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5") as found:
         assert found[LATIN][()].tolist() == [0, 1, 2]

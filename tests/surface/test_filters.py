@@ -142,7 +142,6 @@ ORDER: list[dict[str, Any]] = [
     {"scaleoffset": 2, "fletcher32": True},
     {"scaleoffset": 2, "dtype": "c8"},
     {"compression": "gzip", "compression_opts": 11},
-    {"compression": 40_000},
     {"compression": "szip", "compression_opts": ("nn", 7)},
     {"compression_opts": 4},
 ]

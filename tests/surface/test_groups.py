@@ -193,7 +193,7 @@ def test_user_defined_link_is_listed_and_kept_by_salvage_and_addition(tmp_path: 
     file.session.link("/g/u", link)
     file.create_dataset("x", data=np.arange(3), chunks=(1,))
     file.session.wait()
-    file.abort()
+    file.suspend()
     streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     with streamh5.File(tmp_path / "s.h5", "a") as file:
         file["g/new"] = 1
