@@ -479,6 +479,19 @@ def test_addition_to_a_file_with_cycles_of_hard_links_is_seen_through_each_of_th
     repacks(path)
 
 
+def test_addition_keeps_the_creation_order_of_attributes_in_dense_storage(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    names = [f"{(7 * i) % 40}" for i in range(40)]
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        group = file.create_group("g", track_order=True)
+        for name in names:
+            group.attrs[name] = 1
+    with streamh5.File(path, "a") as file:
+        file["g/x"] = OLD
+    with h5py.File(path) as found:
+        assert list(found["g"].attrs) == names
+
+
 def test_second_name_for_a_group_of_the_file_is_counted_in_its_header(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with streamh5.File(path) as file:
