@@ -122,7 +122,7 @@ class DenseStorage:
                 _ATTRIBUTE_ID_NBYTES + 1 + 4,
             )
             _check_orders(set(decode_uints(records[:, -8:-4]).tolist()), ordered[:, -4:])
-            by_order = np.argsort(decode_uints(records[:, -8:-4]), kind="stable")
+            by_order = decode_uints(records[:, -8:-4]).argsort(kind="stable").tolist()
             return [attributes[i] for i in by_order]
         return attributes
 
