@@ -87,9 +87,9 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     parts = parts_from_facts(fill)
     if sizeof_parts(parts) != spec.element_nbytes:
         raise ValueError(f"the fill value of {spec.path} has {sizeof_parts(parts):,} bytes")
-    if spec.is_encoded:
-        return replace(spec, fill_parts=parts)
     data = b"".join(part for part in parts if isinstance(part, bytes))
+    if spec.is_encoded or len(data) != spec.element_nbytes:  # what lies in the global heap has no bytes here
+        return replace(spec, fill_parts=parts)
     return replace(spec, fillvalue=np.frombuffer(data, spec.stored_dtype, count=1).reshape(()))
 
 

@@ -101,7 +101,7 @@ def test_sparse_grid_is_resumed_and_salvaged(growth: str, tmp_path: Path) -> Non
         file.session.wait()
         if name == "a.h5":
             check(file.checkpoint(), 3)
-        file.abort()
+        file.suspend()
     summary = streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "s.h5")
     assert (summary.datasets[0].n_chunks, summary.datasets[0].n_missing) == (33_334**2, 33_334**2 - 3)
     with streamh5.File(tmp_path / "b.h5", resume=True) as file:
