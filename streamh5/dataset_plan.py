@@ -343,8 +343,11 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         return as_block(data, innermost(element)[0], path=path)
     try:
         array: np.ndarray[Any, Any] = np.asarray(data)
-    except ValueError as error:
-        raise BlockError(f"{path}: data is not a regular array: {error}", path=path) from error
+    except (RuntimeError, TypeError, ValueError) as error:  # h5py, xarray and others raise what they like
+        kind = type(data).__name__
+        raise BlockError(
+            f"{path}: {kind} is not a regular array, or cannot be read: {error}", path=path
+        ) from error
     try:
         check_one_kind(data, array)
     except DatatypeError as error:

@@ -7,7 +7,7 @@ import re
 from typing import TypeAlias
 from urllib.parse import unquote
 
-from streamh5.errors import SpecError
+from streamh5.errors import SpecError, shown
 
 __all__ = ["LocalPath", "is_url", "local_path"]
 
@@ -25,8 +25,10 @@ def local_path(path: LocalPath) -> str:
     Raises
     ------
     SpecError
-        A ``file://`` URL of another machine, or without a path.
+        Not a path, or a ``file://`` URL of another machine or without a path.
     """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise SpecError(f"a path is needed (str, bytes or os.PathLike), not {shown(path)}")
     name = os.fsdecode(path)
     url = _FILE_URL.fullmatch(name)
     if url is None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DatatypeError, SourceError
+from streamh5.errors import BlockError, DatatypeError, SourceError
 
 VALUES = np.arange(600.0).reshape(20, 30)
 
@@ -204,3 +204,14 @@ def test_dataset_of_a_file_that_is_closed_is_refused(tmp_path: Path) -> None:
         streamh5.to_fixed_h5(tmp_path / "a.h5", "/x", closed)
     assert caught.value.__cause__ is not None
     assert not (tmp_path / "a.h5").exists()
+
+
+def test_data_that_no_array_can_be_made_of_is_refused_by_a_file(tmp_path: Path) -> None:
+    xr = pytest.importorskip("xarray")
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for data in (xr.Dataset({"a": 1}), [[1], [2, 3]]):
+            with pytest.raises(BlockError, match=r"/x: .* is not a regular array, or cannot be read"):
+                file["x"] = data
+        file["x"] = 1
+    with h5py.File(tmp_path / "a.h5") as read:
+        assert read["x"][()] == 1

@@ -505,7 +505,7 @@ def test_compression_none_stores_chunks_as_they_are(tmp_path: Path) -> None:
 def test_text_of_unknown_kind_is_written_as_the_error_says(tmp_path: Path) -> None:
     texts = np.array(["a", "bé", "", "long " * 50], object)
     x = da.from_array(texts, chunks=2)
-    with pytest.raises(DatatypeError, match=r"/x: a dask array of dtype object .*StringDType"):
+    with pytest.raises(DatatypeError, match=r"/x: an array of dtype object .*StringDType"):
         x.to_fixed_h5(tmp_path / "a.h5", "/x")
     x.astype(np.dtypes.StringDType()).to_fixed_h5(tmp_path / "a.h5", "/x")
     marked = da.from_array(texts.astype(h5py.string_dtype()), chunks=2)

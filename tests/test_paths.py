@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -168,6 +169,26 @@ def test_file_url_that_is_no_absolute_path_is_refused(url: str, tmp_path: Path) 
         streamh5.File(url)
     with pytest.raises(errors.SpecError, match="write file:///path"):
         streamh5.convert(url, tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    "call", [streamh5.inspect, streamh5.verify, streamh5.read_references, streamh5.salvage]
+)
+@pytest.mark.parametrize(
+    "given", [None, 5, io.BytesIO(), ["a.h5"]], ids=["None", "number", "file object", "list"]
+)
+def test_what_is_not_a_path_is_refused(call: Callable[[Any], Any], given: Any, tmp_path: Path) -> None:
+    with pytest.raises(errors.SpecError, match="a path is needed"):
+        call(given)
+    with pytest.raises(errors.SpecError, match="a path is needed"):
+        streamh5.convert(given, tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("call", [streamh5.inspect, streamh5.verify, streamh5.read_references])
+def test_url_that_is_to_be_read_is_refused_as_one(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(FileNotFoundError, match="URLs are not read: download it first") as caught:
+        call("s3://bucket/a.h5")
+    assert isinstance(caught.value, errors.FileMissingError)
 
 
 @pytest.mark.parametrize("name", ["s3:/a.h5", "a:b.h5", "12:30.h5", "c:/d.h5"])

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FileMissingError, FormatError, UnreadableError
+from streamh5.paths import is_url
 from streamh5.reader.fields import ENCODING, Encoding
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class FileBytes:
             self._descriptor = os.open(source, flags)
             status = os.fstat(self._descriptor)
         except FileNotFoundError as error:
-            raise FileMissingError(f"{self.name}: {error.strerror}", errno=error.errno) from error
+            hint = " (URLs are not read: download it first)" if is_url(self.name) else ""
+            raise FileMissingError(f"{self.name}: {error.strerror}{hint}", errno=error.errno) from error
         except OSError as error:
             raise UnreadableError(f"{self.name}: {error.strerror}", errno=error.errno) from error
         except ValueError as error:  # a NUL in the path

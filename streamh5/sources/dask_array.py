@@ -259,7 +259,7 @@ def _checked(path: str, array: da.Array, chunks: Any) -> tuple[da.Array, Any]:
     """Refuse objects of which nobody has said what they are."""
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
-            f"{path}: a dask array of dtype object does not say what the objects are; for text, convert it with "
+            f"{path}: an array of dtype object does not say what the objects are; for text, convert it with "
             ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
             "h5py.vlen_dtype(...)",
             path=path,
