@@ -344,9 +344,9 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     try:
         array: np.ndarray[Any, Any] = np.asarray(data)
     except (RuntimeError, TypeError, ValueError) as error:  # h5py, xarray and others raise what they like
-        kind = type(data).__name__
+        what = type(data).__name__
         raise BlockError(
-            f"{path}: {kind} is not a regular array, or cannot be read: {error}", path=path
+            f"{path}: {what} is not a regular array, or cannot be read: {error}", path=path
         ) from error
     try:
         check_one_kind(data, array)
