@@ -30,13 +30,8 @@ if TYPE_CHECKING:
 
     from streamh5.filters import Buffer, FilterChain
     from streamh5.format.elements import ObjectPlacer
-    from streamh5.format.global_heap import (
-        GlobalHeapCollection,
-        encode_global_heap_collection,
-        split_into_collections,
-    )
     from streamh5.plan.chunk_grid import Box, ChunkGrid
-from streamh5.plan.chunk_records import ChunkRecords
+    from streamh5.plan.chunk_records import ChunkRecords
 
 __all__ = ["BATCH_NBYTES", "ChunkStore", "chunk_rows", "place_objects"]
 
