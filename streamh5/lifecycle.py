@@ -87,15 +87,16 @@ class Lifecycle:
     @contextmanager
     def call(self) -> Iterator[None]:
         """Make what is done inside one call: see `begin_call`."""
-        is_outermost = self.begin_call()
+        is_outermost = threading.get_ident() not in self._callers
         try:
+            self.begin_call()
             yield
-        finally:
+        finally:  # also after a Ctrl-C in the midst of the beginning
             if is_outermost:
                 self.end_call()
 
-    def begin_call(self) -> bool:
-        """Begin a call; True when the thread has to call `end_call`.
+    def begin_call(self) -> None:
+        """Begin a call, or one within another.
 
         Raises
         ------
@@ -108,14 +109,12 @@ class Lifecycle:
             if self._is_closing and me not in self._callers and me != self._ender:
                 self.check_open()
                 raise StateError(f"{self._name} is being closed; open a new File to write more")
-            is_outermost = me not in self._callers
             self._callers.add(me)
-            return is_outermost
 
     def end_call(self) -> None:
         """End a call."""
+        self._callers.discard(threading.get_ident())
         with self._changed:
-            self._callers.discard(threading.get_ident())
             if self._is_closing:
                 self._changed.notify_all()
 

@@ -213,7 +213,8 @@ class Session(JournaledEngine):
             return
         is_kept = self.leftover.is_kept
         try:
-            if is_kept:
+            # a signal handler in the midst of a call waits for nobody, who may want a lock of that call
+            if is_kept and (error is not None or not self._life.is_inside):
                 self._save_rest()
         finally:
             if is_kept:
