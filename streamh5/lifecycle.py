@@ -114,8 +114,8 @@ class Lifecycle:
     def end_call(self) -> None:
         """End a call."""
         self._callers.discard(threading.get_ident())
-        with self._changed:
-            if self._is_closing:
+        if self._is_closing and self.is_mine:  # a fork has a lock that nobody may ever free
+            with self._changed:
                 self._changed.notify_all()
 
     def wait_for_others(self) -> None:
