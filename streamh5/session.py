@@ -213,8 +213,7 @@ class Session(JournaledEngine):
             return
         is_kept = self.leftover.is_kept
         try:
-            # a signal handler in the midst of a call waits for nobody, who may want a lock of that call
-            if is_kept and (error is not None or not self._life.is_inside):
+            if is_kept:
                 self._save_rest()
         finally:
             if is_kept:

@@ -290,37 +290,3 @@ def test_abort_in_a_signal_handler_in_the_midst_of_any_call_ends_it(n: int, tmp_
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-SUSPEND_IN_HANDLER = """
-import faulthandler, signal, sys
-import numpy as np, streamh5
-
-faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
-sys.setswitchinterval(1e-5)
-for i in range(20):
-    file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=2, max_memory=3000)
-    x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression="gzip")
-    x.append(np.ones((1, 64)))
-    signal.signal(signal.SIGALRM, lambda *_: file.suspend())
-    signal.setitimer(signal.ITIMER_REAL, 0.0005 + i * 0.0004)
-    try:
-        while True:
-            x.append(np.ones((1, 64)))
-            file.checkpoint()
-            file.attrs["a"] = 1
-    except streamh5.StreamH5Error:
-        pass
-"""
-
-
-def test_suspend_in_a_signal_handler_in_the_midst_of_any_call_keeps_what_is_stored(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SUSPEND_IN_HANDLER, str(tmp_path), str(DEADLOCK_SECONDS / 2)],
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for i in range(20):
-        streamh5.salvage(tmp_path / f"{i}.h5.partial", output=tmp_path / f"{i}.salvaged.h5")
-        with h5py.File(tmp_path / f"{i}.salvaged.h5") as file:
-            assert set(np.unique(file["x"])) <= {0, 1}
