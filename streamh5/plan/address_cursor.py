@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from streamh5.errors import LimitError
+
 __all__ = ["AddressCursor"]
+
+MAX_FILE_NBYTES = (1 << 63) - 1
+"""POSIX's off_t, which libhdf5 uses too (``H5FD_SEC2_MAXADDR``)."""
 
 
 class AddressCursor:
@@ -42,8 +47,19 @@ class AddressCursor:
         -------
         int
             Address of the range; the next call gets the one right after it.
+
+        Raises
+        ------
+        LimitError
+            The file would be larger than any that a system can have.
         """
         with self._lock:
             address = self._address
+            if address + nbytes > MAX_FILE_NBYTES:
+                raise LimitError(
+                    f"{nbytes:,} bytes more make a file of {address + nbytes:,} bytes; the largest has "
+                    f"{MAX_FILE_NBYTES:,} (2**63 - 1): write a smaller shape, or chunks that are stored when written",
+                    nbytes=nbytes,
+                )
             self._address = address + nbytes
         return address
