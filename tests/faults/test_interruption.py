@@ -89,6 +89,14 @@ def test_block_that_raises_is_resumed_at_its_last_whole_chunk(tmp_path: Path) ->
         assert read["rows"][:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 7, 7, 7]
 
 
+def collect_until(is_so: Callable[[], bool]) -> None:
+    """Collect what nobody holds; a thread that stores a block of it does so for a while."""
+    until = time.monotonic() + DEADLOCK_SECONDS
+    while not is_so() and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.01)
+
+
 def test_file_that_is_dropped_keeps_every_row_and_warns(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
 
@@ -99,10 +107,7 @@ def test_file_that_is_dropped_keeps_every_row_and_warns(tmp_path: Path) -> None:
     with pytest.warns(
         ResourceWarning, match="was not closed: what was written is kept in .*partial"
     ) as caught:
-        until = time.monotonic() + DEADLOCK_SECONDS
-        while not len(caught) and time.monotonic() < until:  # a thread that stores a block holds the file
-            gc.collect()
-            time.sleep(0.01)
+        collect_until(lambda: len(caught) > 0)
     assert caught[0].category is streamh5.InterruptedWriteWarning
     assert caught[0].filename == __file__
     check_salvaged(path)
