@@ -229,6 +229,21 @@ def test_partial_file_swapped_in_the_moment_of_publication_is_our_error(
         assert partial.read_bytes() == PRECIOUS
 
 
+@pytest.mark.parametrize("is_default", [True, False])
+def test_link_at_the_name_of_a_snapshot_keeps_the_file_that_it_leads_to(
+    is_default: bool, tmp_path: Path
+) -> None:
+    path, victim = tmp_path / "out.h5", tmp_path / "victim"
+    victim.write_bytes(PRECIOUS)
+    link = Path(f"{path}.snapshot") if is_default else tmp_path / "seen.h5"
+    link.symlink_to(victim)
+    with begun(path) as file, pytest.raises(errors.SinkError, match=link.name):
+        file.checkpoint(None if is_default else link)
+    check_new(path)
+    assert link.is_symlink()
+    assert victim.read_bytes() == PRECIOUS
+
+
 def test_snapshot_of_a_file_swapped_in_that_moment_is_our_error(tmp_path: Path) -> None:
     path, partial = tmp_path / "out.h5", tmp_path / "out.h5.partial"
     other = tmp_path / "other"
