@@ -10,7 +10,8 @@ given up                                `StateError`
 ================ ====================== ==========================================================
 
 `close` waits for the calls of other threads and refuses those that come later, so each call is in the file
-whole or not at all. Locks are reentrant: a signal handler may end the write in the midst of any call.
+whole or not at all. Locks are reentrant: a signal handler may give the write up (`abort`, `suspend`) in the midst
+of any call. Closing it there may wait for threads that wait for that call.
 """
 
 from __future__ import annotations

@@ -224,7 +224,12 @@ class Session(JournaledEngine):
         self.leftover.tell(error, is_kept=is_kept)
 
     def _save_rest(self) -> None:
-        """Let calls and jobs come to their ends, and store the rows that fill no whole chunk."""
+        """Let calls and jobs come to their ends, and store the rows that fill no whole chunk.
+
+        Not in a signal handler in the midst of a call: others may wait for that.
+        """
+        if self._life.is_inside:
+            return
         self._life.wait_for_others()
         if self._pool is not None:
             self._pool.drain()

@@ -46,7 +46,7 @@ def array_like(kind: str, folder: Path) -> Any:
         xr = pytest.importorskip("xarray")
         if kind == "lazy xarray":
             xr.Dataset({"x": (("a", "b"), VALUES)}).to_netcdf(folder / "in.nc", engine="h5netcdf")
-            return xr.open_dataset(folder / "in.nc", engine="h5netcdf").x
+            return xr.open_dataarray(folder / "in.nc", engine="h5netcdf")
         return xr.DataArray(da.from_array(VALUES, chunks=(5, 7)) if kind == "xarray of dask" else VALUES)
     return {
         "numpy": VALUES,
@@ -83,6 +83,8 @@ def test_array_like_is_written_by_to_fixed_h5(kind: str, tmp_path: Path) -> None
         assert b["x"].chunks == (4, 30)
         if kind in ("h5py", "zarr", "xarray of dask"):
             assert a["x"].chunks == (5, 7)
+    if kind == "lazy xarray":
+        value.close()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "xarray of dask"])
@@ -98,6 +100,8 @@ def test_array_like_is_data_of_a_file(kind: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as file:
         for name in ("x", "y", "rows", "region"):
             assert np.array_equal(file[name][...], VALUES)
+    if kind == "lazy xarray":
+        value.close()
 
 
 @pytest.mark.parametrize(

@@ -263,30 +263,51 @@ def test_whoever_waits_when_the_write_is_given_up_gets_a_state_error(
     assert not list(tmp_path.glob("out.h5*"))
 
 
-ABORT_IN_HANDLER = """
-import faulthandler, os, signal, sys
+END_IN_HANDLER = """
+import faulthandler, os, signal, sys, threading
 import numpy as np, streamh5
 
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
 for i in range(int(sys.argv[3])):
     file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=1, max_memory=3000)
-    signal.signal(signal.SIGALRM, lambda *_: file.abort())
+    signal.signal(signal.SIGALRM, lambda *_: getattr(file, sys.argv[4])())
     x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
+
+    def append():
+        try:
+            while True:
+                x.append(np.ones((1, 64)))
+        except streamh5.StreamH5Error:
+            pass
+
+    others = [threading.Thread(target=append) for _ in range(i % 3)]
+    for one in others:
+        one.start()
     signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 30 * 0.0004)
     try:
         while True:
             x.append(np.ones((1, 64)))
             file.attrs["a"] = 1
+            if i % 4 == 3:
+                file.checkpoint()
     except streamh5.StreamH5Error:
         pass
-    assert not os.listdir(sys.argv[1]), os.listdir(sys.argv[1])
+    for one in others:
+        one.join()
+    if sys.argv[4] == "suspend":
+        streamh5.File(f"{sys.argv[1]}/{i}.h5", "w").abort()
+    left = [name for name in os.listdir(sys.argv[1]) if not name.endswith(("snapshot", ".h5"))]
+    assert not left, left
 """
 
 
 @pytest.mark.parametrize("n", [60, pytest.param(2000, marks=pytest.mark.campaign)])
-def test_abort_in_a_signal_handler_in_the_midst_of_any_call_ends_it(n: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["abort", "suspend"])
+def test_end_in_a_signal_handler_in_the_midst_of_any_call_waits_for_nobody(
+    how: str, n: int, tmp_path: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ABORT_IN_HANDLER, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n)],
+        [sys.executable, "-c", END_IN_HANDLER, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n), how],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

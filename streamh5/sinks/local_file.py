@@ -257,8 +257,7 @@ class LocalFileSink:
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock names."""
         with self._gate.writing():
-            # a link of that name is not followed: what it leads to is not a snapshot
-            snapshot = real_path(path.parent) / path.name
+            snapshot = real_path(path.parent) / path.name  # a link of that name is not followed
             if snapshot in (self.path, self.partial, self.journal, self._target):
                 raise SpecError(f"a snapshot cannot have the name {path}, which the write itself uses")
             self._flush_log()
