@@ -187,7 +187,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             if (
                 dtype.kind in "mM" and given.dtype.kind in "UO"
             ):  # text and datetime's objects, as numpy reads them
-                given = np.asarray(given[()], dtype.kind + "8")
+                is_nat = str(given[()]).lower() in ("", "nat")  # which has no unit of its own
+                given = np.asarray(given[()], dtype if is_nat else dtype.kind + "8")
             is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
             value = cast_elements(given, dtype) if is_time else given.astype(dtype)
             exact = _holds(given, value)
