@@ -131,8 +131,9 @@ class Session(JournaledEngine):
         self.check_open()
         # the front region holds what is known now, whichever thread comes first to write
         self.reserve(0)
-        if self._life.state != "open":  # interrupted, and this thread saves the rest
-            job.run()
+        if self._life.state != "open":
+            self.check_open()  # another thread may have ended the write meanwhile
+            job.run()  # it is interrupted, and this thread saves the rest
             return
         with self._pool_lock:
             self.check_open()  # another thread may have ended the write meanwhile
