@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.child_process import call_in_child
 from streamh5.errors import SourceError, SourceMissingError, SpecError
-from streamh5.keywords import suggest_keywords
+from streamh5.keywords import Sync, check_keywords
 from streamh5.paths import LocalPath, local_path
 from streamh5.sinks.destination_path import is_path
 from streamh5.sources.conversion import KEEP, Conversion, Request, check_destination
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from streamh5.memory_size import MemorySize
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
 
 __all__ = ["convert"]
 
@@ -30,7 +29,7 @@ _MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"\x89HDF\r\n\x1a\n", "hdf
 _MAX_USER_BLOCK = 1 << 20
 
 
-@suggest_keywords
+@check_keywords
 def convert(
     source: LocalPath,
     path: Destination,

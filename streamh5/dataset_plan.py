@@ -18,7 +18,7 @@ from streamh5.errors import (
     SpecError,
     shown,
 )
-from streamh5.filters import FilterChain, chain_from_keywords
+from streamh5.filters import FilterChain, chain_from_keywords, check_compression
 from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.datatype_from_dtype import innermost
@@ -31,9 +31,7 @@ from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.parts import encode_parts
 from streamh5.plan.reference import HeapObject, Parts, Reference, RegionReference, sizeof_parts
 
-__all__ = ["LIBVERS", "as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
-
-LIBVERS = ("v108", "v110", "v200")
+__all__ = ["as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
 
 MAX_WHOLE_NBYTES = 64 << 10
 """Data without filters of up to this size is stored whole, without chunks, unless chunks are asked for."""
@@ -113,6 +111,7 @@ def plan_dataset(
     if spec.is_kept and alloc_time is not None:
         can_be_whole = False
     if _is_whole(spec, chunks, can_be_whole=can_be_whole, small_data=whole):
+        check_compression(compression, compression_opts)
         return spec, FilterChain((), 0)
     spec = replace(spec, chunks=_chunks(chunks, spec))
     _check_grid(spec)

@@ -12,12 +12,13 @@ from streamh5.recovery import Recovery
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import check_path, destination_exists, destination_name, is_path
 from streamh5.sinks.file_object import FileObjectSink, check_file_object
-from streamh5.sinks.local_file import LocalFileSink, Sync
+from streamh5.sinks.local_file import LocalFileSink
 
 if TYPE_CHECKING:
     from typing import IO
 
     from streamh5.journal import Journal
+    from streamh5.keywords import Sync
     from streamh5.paths import LocalPath
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from streamh5.dataset import Dataset
-from streamh5.dataset_plan import LIBVERS
 from streamh5.destination import open_destination
 from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.group import Group
-from streamh5.interruption import Keep, check_keep
-from streamh5.keywords import suggest_keywords
+from streamh5.keywords import Keep, Sync, check_keywords
 from streamh5.memory_size import MemorySize, read_memory_size
 from streamh5.paths import LocalPath, local_path
 from streamh5.references.output import ReferencesOutput
 from streamh5.session import Session, open_here
 from streamh5.sinks.destination_path import is_path, real_path
-from streamh5.sinks.local_file import Sync
 from streamh5.sinks.working_names import snapshot_path
 
 if TYPE_CHECKING:
@@ -94,7 +91,7 @@ class File(Group):
         The destination cannot be written: see its leaves.
     """
 
-    @suggest_keywords
+    @check_keywords
     def __init__(
         self,
         path: Destination,
@@ -111,12 +108,7 @@ class File(Group):
         libver: str = "v110",
         references: LocalPath | None = None,
     ) -> None:
-        if libver not in LIBVERS:
-            raise SpecError(
-                f"libver must be one of {', '.join(map(repr, LIBVERS))}, not {libver!r}", libver=libver
-            )
         max_in_flight = read_memory_size(max_memory, "max_memory")
-        check_keep(keep)
         self.track_order = track_order
         self.resume_key = resume_key
         if references is not None and not is_path(path):

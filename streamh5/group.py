@@ -12,7 +12,7 @@ from streamh5.dataset import Dataset
 from streamh5.dataset_plan import as_array, as_dtype, check_new_path, plan_dataset, shape_of
 from streamh5.errors import PathError, StateError
 from streamh5.format.character_set import decode_text
-from streamh5.keywords import suggest_keywords
+from streamh5.keywords import check_keywords
 from streamh5.named_datatype import Datatype
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
@@ -62,6 +62,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         """Attributes by name."""
         return Attributes(self._file.session, self._node)
 
+    @check_keywords
     def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
         """Create a group, with its parents where missing.
 
@@ -83,7 +84,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         order = self._file.track_order if track_order is None else track_order
         return Group(self._file, self._file.session.create_group(self._absolute(name), track_order=order))
 
-    @suggest_keywords
+    @check_keywords
     def create_dataset(
         self,
         name: str | bytes,

@@ -18,6 +18,7 @@ from streamh5.format.data_layout import (
     SingleChunk,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.keywords import check_keywords
 from streamh5.paths import LocalPath, local_path
 from streamh5.reader.chunk_index.read_index import index_name
 from streamh5.reader.data_layout import VirtualLayout
@@ -164,6 +165,7 @@ class FileInspection:
         """Return everything as dicts, lists and numbers, for JSON."""
         return asdict(self)
 
+    @check_keywords
     def render(self, width: int = 100) -> str:
         """Return a text of lines of at most `width` characters, where the words allow it."""
         return printable("\n".join(self._lines(width)))

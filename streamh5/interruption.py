@@ -13,18 +13,15 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from streamh5.errors import SpecError
 from streamh5.sinks.working_names import partial_path
 
 if TYPE_CHECKING:
+    from streamh5.keywords import Keep
     from streamh5.sinks.base import Sink
 
-__all__ = ["KEEP_MODES", "InterruptedWriteWarning", "Keep", "Leftover", "check_keep"]
-
-Keep = Literal["always", "costly", "never"]
-KEEP_MODES: tuple[Keep, ...] = ("always", "costly", "never")
+__all__ = ["InterruptedWriteWarning", "Leftover"]
 
 COSTLY_SECONDS = 60.0
 COSTLY_NBYTES = 1 << 30
@@ -46,18 +43,6 @@ def _show(category: type[Warning]) -> None:
 
 
 _show(InterruptedWriteWarning)
-
-
-def check_keep(keep: str) -> None:
-    """Refuse a rule that there is not.
-
-    Raises
-    ------
-    SpecError
-        Not one of `KEEP_MODES`.
-    """
-    if keep not in KEEP_MODES:
-        raise SpecError(f"keep must be one of {', '.join(map(repr, KEEP_MODES))}, not {keep!r}", keep=keep)
 
 
 class Leftover:

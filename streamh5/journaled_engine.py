@@ -14,10 +14,11 @@ import numpy as np
 
 from streamh5.engine import Engine
 from streamh5.errors import SinkError, StateError
-from streamh5.interruption import Keep, Leftover
+from streamh5.interruption import Leftover
 from streamh5.journal import JOURNAL_VERSION, encode_claims, encode_entry, encode_voids
 from streamh5.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
 from streamh5.journal_values import elements_facts
+from streamh5.keywords import Keep
 from streamh5.lifecycle import Lifecycle
 from streamh5.recovery import boot_id, front_facts
 

@@ -1,21 +1,49 @@
-"""Wrong keywords of public functions: an error that names the one that was meant."""
+"""Keywords of public functions: those that there are, and what a flag, a number or a choice may be.
+
+What is wrong is refused before the function begins. The annotation of a parameter says what it takes.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import inspect
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import operator
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
-from streamh5.errors import KeywordError, listed
+import numpy as np
+
+from streamh5.errors import KeywordError, SpecError, listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["did_you_mean", "suggest_keywords", "unknown_keywords"]
+__all__ = [
+    "KEEP_MODES",
+    "LIBVERS",
+    "SYNC_MODES",
+    "Keep",
+    "Sync",
+    "check_choice",
+    "check_flag",
+    "check_keywords",
+    "did_you_mean",
+    "unknown_keywords",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Sync = Literal["close", "batch", "none"]
+SYNC_MODES: tuple[Sync, ...] = get_args(Sync)
+
+Keep = Literal["always", "costly", "never"]
+KEEP_MODES: tuple[Keep, ...] = get_args(Keep)
+
+LIBVERS = ("v108", "v110", "v200")
+
+_CHOICES: dict[str, tuple[str, ...]] = {"sync": SYNC_MODES, "keep": KEEP_MODES, "libver": LIBVERS}
+_TEXTS = frozenset(("resume_key", "url"))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -34,19 +62,111 @@ def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]
     )
 
 
-def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function refuse keywords that it does not have with an error that suggests one."""
+def check_choice(name: str, value: Any) -> str:
+    """Return the value of `sync`, `keep` or `libver`.
+
+    Raises
+    ------
+    SpecError
+        It is none of those that there are.
+    """
+    choices = _CHOICES[name]
+    if not isinstance(value, str) or value not in choices:
+        raise SpecError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}", **{name: value}
+        )
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a flag as a bool; 0, 1 and numpy's booleans are flags, too.
+
+    Raises
+    ------
+    SpecError
+        Anything else, such as text, which Python takes for true.
+    """
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise SpecError(f"{name} must be True or False, not {shown(value)}", **{name: value})
+
+
+def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function refuse keywords that it does not have, and values that a keyword cannot have.
+
+    An unknown keyword is refused with one that is like it. Flags, numbers and choices are checked by the annotation
+    or the name of their parameter; 0 and 1 and numpy's booleans are flags, too.
+
+    Parameters
+    ----------
+    function
+        Any whose parameters have annotations as text (``from __future__ import annotations``).
+    """
+    parameters = inspect.signature(function).parameters
     known = {
         name
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and name != "self"
     }
-    name = function.__qualname__.removesuffix(".__init__").removeprefix("Group.")
+    takes_others = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+    positional = [name for name, one in parameters.items() if one.kind == one.POSITIONAL_OR_KEYWORD]
+    checks = {
+        name: check for name, one in parameters.items() if (check := _check_of(name, str(one.annotation)))
+    }
+    function_name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not kwargs.keys() <= known:
-            raise unknown_keywords(name, kwargs.keys() - known, known)
-        return function(*args, **kwargs)
+        if not takes_others and not kwargs.keys() <= known:
+            raise unknown_keywords(function_name, kwargs.keys() - known, known)
+        values: list[Any] = list(args)
+        for i, name in enumerate(positional[: len(values)]):
+            if name in checks:
+                values[i] = checks[name](name, values[i])
+        for name in kwargs.keys() & checks.keys():
+            kwargs[name] = checks[name](name, kwargs[name])
+        return function(*values, **kwargs)
 
     return checked
+
+
+def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
+    """Return what checks a parameter, and gives its value in the type that it is to have; None for nothing."""
+    if name in _CHOICES:
+        return check_choice
+    if name in _TEXTS:
+        return _text
+    is_optional = annotation.endswith(" | None")
+    check = {"bool": check_flag, "int": _integer, "bool | Callable[[int, int], object]": _progress}.get(
+        annotation.removesuffix(" | None")
+    )
+    if check is None or not is_optional:
+        return check
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise SpecError(f"{name} must be an integer, not {shown(value)}", **{name: value})
+
+
+def _progress(name: str, value: Any) -> Any:
+    if callable(value):
+        return value
+    try:
+        return check_flag(name, value)
+    except SpecError:
+        raise SpecError(
+            f"{name} must be True, False, None or a function of the bytes done and in all, not {shown(value)}",
+            **{name: value},
+        ) from None
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise SpecError(f"{name} must be a str, not {shown(value)}", **{name: value})

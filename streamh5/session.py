@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from dask.system import CPU_COUNT
 
 from streamh5.errors import DestinationExistsError, SpecError, StateError
-from streamh5.interruption import Keep
 from streamh5.journaled_engine import JournaledEngine
+from streamh5.keywords import Keep
 from streamh5.pool import Pool
 from streamh5.summary import summarize
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from streamh5.keywords import check_keywords
 from streamh5.plan.index_choice import choose_index
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, walk
 
@@ -129,6 +130,7 @@ class WriteSummary:
             "datasets": [dataset.to_dict() for dataset in self.datasets],
         }
 
+    @check_keywords
     def references(self, *, url: str | None = None) -> FileReferences:
         """Return references to the chunks of the file, made of the chunk map of the write.
 
@@ -143,10 +145,12 @@ class WriteSummary:
             return read_references(self.path, url=url)
         return tree_references(self.tree, self.path, url=url)
 
+    @check_keywords
     def manifest(self, *, url: str | None = None, skip: bool = False) -> dict[str, ChunkManifest]:
         """Return where the chunks of each dataset lie, as numpy columns: `FileReferences.manifest`."""
         return self.references(url=url).manifest(skip=skip)
 
+    @check_keywords
     def to_kerchunk(
         self,
         path: LocalPath | None = None,
@@ -170,6 +174,7 @@ class WriteSummary:
             path, format=format, inline=inline, skip=skip, overwrite=overwrite
         )
 
+    @check_keywords
     def to_virtualizarr(self, *, url: str | None = None, skip: bool = False) -> ManifestGroup:
         """Return the file as VirtualiZarr's `ManifestGroup`: `FileReferences.to_virtualizarr`."""
         return self.references(url=url).to_virtualizarr(skip=skip)

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import streamh5
-from streamh5.errors import FilterError, KeywordError
+from streamh5.errors import FilterError, KeywordError, SpecError
 
 
 def _create(path: Path, **keywords: Any) -> None:
@@ -92,3 +92,104 @@ def test_compression_that_is_misspelt_is_refused_with_the_one_that_was_meant(
 def test_signatures_stay_those_of_the_functions() -> None:
     assert "compression" in inspect.signature(streamh5.File.create_dataset).parameters
     assert "compression" in inspect.signature(streamh5.convert).parameters
+
+
+def _functions() -> dict[str, Callable[..., Any]]:
+    """Every public function, and every public method of a public class."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in streamh5.__all__:
+        one = getattr(streamh5, name)
+        if inspect.isclass(one):
+            methods = inspect.getmembers(one, inspect.isfunction)
+            found |= {f"{name}.{key}": method for key, method in methods if not key.startswith("_")}
+        elif callable(one):
+            found[name] = one
+    return found | {"File": streamh5.File.__init__}
+
+
+INTERNAL = {"File.add_dataset", "Dataset.write_direct_chunk"}
+"""Takes plans, not what a person asks; has checks of its own, for each chunk."""
+
+CHECKED = {
+    "bool": "yes",
+    "bool | None": "no",
+    "int": 1.5,
+    "int | None": "2",
+    "bool | Callable[[int, int], object] | None": "yes",
+}
+NAMED = {"sync": "often", "keep": True, "libver": "1.10", "resume_key": 5, "url": 5}
+
+
+def _wrong() -> list[tuple[str, str, Any]]:
+    return [
+        (name, key, NAMED[key] if key in NAMED else CHECKED[str(parameter.annotation)])
+        for name, function in _functions().items()
+        if name not in INTERNAL
+        for key, parameter in inspect.signature(function).parameters.items()
+        if key in NAMED or str(parameter.annotation) in CHECKED
+    ]
+
+
+@pytest.mark.parametrize(("name", "keyword", "value"), _wrong())
+def test_flag_number_or_choice_that_is_none_is_refused_before_any_work(
+    name: str, keyword: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = _functions()[name]
+    needed = [
+        key
+        for key, one in inspect.signature(function).parameters.items()
+        if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD and key != keyword
+    ]
+    with pytest.raises(SpecError, match=rf"^{keyword} must be .* not {value!r}$"):
+        function(*[object() for _ in needed], **{keyword: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", [True, 1, np.True_])
+def test_flag_of_python_and_numpy_is_taken(flag: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", track_order=flag) as file:
+        file.create_dataset("x", (4,), "i4", chunks=(2,), shuffle=flag, fletcher32=flag)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert (found["x"].shuffle, found["x"].fletcher32) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda path, **wrong: da.ones(4).to_fixed_h5(path, "/x", **wrong), "^{key} must be"),
+        (lambda path, **wrong: da.ones(4).to_fixed_h5(path, "/x", compute=False, **wrong), "^{key} must be"),
+        (
+            xr.Dataset({"x": ("t", [1])}).streamh5.to_netcdf,
+            "^{key} must be",
+        ),
+    ],
+)
+@pytest.mark.parametrize("wrong", [{"sync": "often"}, {"libver": 110}, {"resume": "no"}, {"progress": "yes"}])
+def test_methods_of_other_objects_check_their_keywords(
+    call: Callable[..., Any], match: str, wrong: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=match.format(key=next(iter(wrong)))):
+        call(tmp_path / "a.h5", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["none", "None", " no ", "off", ""])
+def test_compression_that_is_a_word_for_none_is_refused_with_none(word: str, tmp_path: Path) -> None:
+    with pytest.raises(FilterError, match=r"did you mean None\?"):
+        da.ones(4).to_fixed_h5(tmp_path / "a.h5", "/x", compression=word)
+    with pytest.raises(FilterError, match=r"did you mean None\?"):
+        xr.Dataset({"x": ("t", [1])}).streamh5.to_netcdf(tmp_path / "a.nc", compression=word)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["zlib", "shuffle", "fletcher32", "contiguous"])
+def test_flag_of_an_encoding_that_is_text_is_refused(key: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=f"/x: {key} must be True or False, not 'no'"):
+        xr.Dataset({"x": ("t", [1])}).streamh5.to_netcdf(tmp_path / "a.nc", encoding={"x": {key: "no"}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compression_that_there_is_not_is_refused_where_there_is_nothing_to_compress(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(FilterError, match="did you mean 'gzip'"):
+        file.create_dataset("x", data=5, compression="gizp")

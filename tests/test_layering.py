@@ -24,20 +24,20 @@ EVERYTHING = frozenset({"*"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    "keywords": frozenset({"errors"}),
     "paths": frozenset({"errors"}),
     "progress": frozenset(),
     "memory_size": frozenset({"errors"}),
     "child_process": frozenset({"errors"}),
-    "keywords": frozenset({"errors"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
     "reader": frozenset({"errors", "paths", "format"}),
-    "sinks": frozenset({"errors", "paths"}),
+    "sinks": frozenset({"errors", "keywords", "paths"}),
     "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
     "lifecycle": frozenset({"errors"}),
-    "interruption": frozenset({"errors", "sinks.base", "sinks.working_names"}),
+    "interruption": frozenset({"keywords", "sinks.base", "sinks.working_names"}),
     "pool": frozenset({"errors", "plan"}),
     "journal": frozenset({"errors", "format", "plan"}),
     "journal_facts": frozenset({"format", "plan"}),
@@ -45,22 +45,36 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "recovery": frozenset({"errors", "format", "plan", "engine", "journal", "journal_facts"}),
     "salvage": frozenset({"errors", "paths", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
     | {"recovery", "journal_values"},
-    "references": frozenset({"errors", "paths", "sinks", "child_process", "format", "plan", "reader"}),
-    "summary": frozenset({"errors", "paths", "plan", "references"}),
-    "verification": frozenset(
-        {"errors", "paths", "progress", "child_process", "format", "reader", "summary"}
+    "references": frozenset(
+        {"errors", "keywords", "paths", "sinks", "child_process", "format", "plan", "reader"}
     ),
-    "inspection": frozenset({"errors", "paths", "format", "filters", "reader", "summary"}),
+    "summary": frozenset({"errors", "keywords", "paths", "plan", "references"}),
+    "verification": frozenset(
+        {"errors", "keywords", "paths", "progress", "child_process", "format", "reader", "summary"}
+    ),
+    "inspection": frozenset({"errors", "keywords", "paths", "format", "filters", "reader", "summary"}),
     "dataset_plan": frozenset({"errors", "format", "filters", "plan"}),
     "existing_file": frozenset({"errors", "paths", "format", "plan", "reader"}),
-    "destination": frozenset({"errors", "paths", "sinks", "journal", "recovery", "existing_file"}),
+    "destination": frozenset(
+        {"errors", "keywords", "paths", "sinks", "journal", "recovery", "existing_file"}
+    ),
     # The open file and the handles a person holds: five modules, one storey each.
     "journaled_engine": frozenset(
-        {"errors", "filters", "plan", "sinks.base", "engine", "lifecycle", "interruption", "journal"}
+        {
+            "errors",
+            "keywords",
+            "filters",
+            "plan",
+            "sinks.base",
+            "engine",
+            "lifecycle",
+            "interruption",
+            "journal",
+        }
         | {"journal_facts", "journal_values", "recovery", "existing_file"}
     ),
     "session": frozenset(
-        {"errors", "plan", "sinks.base", "pool", "interruption", "recovery", "existing_file"}
+        {"errors", "keywords", "plan", "sinks.base", "pool", "interruption", "recovery", "existing_file"}
         | {"journaled_engine", "summary"}
     ),
     "attributes": frozenset({"errors", "format", "plan", "session"}),

@@ -161,3 +161,17 @@ def test_listed_names_say_how_many_more() -> None:
     assert listed(f"name{i}" for i in range(100)).endswith(" and 90 more")
     assert listed([NAME, NAME]).endswith(" and 1 more")
     assert len(listed([NAME] * 3)) < 150
+
+
+def test_words_of_the_library_are_bounded_and_on_one_line(tmp_path: Path) -> None:
+    from streamh5.verification.h5py_view import MAX_WORDS, H5pyView
+
+    path = tmp_path.joinpath(*["d" * 200] * 10)
+    with pytest.raises(StreamH5Error, match=r"^h5py .* cannot open the file: ") as caught:
+        H5pyView(path)
+    message = str(caught.value)
+    head, words = message.split("cannot open the file: ")
+    assert len(words) <= MAX_WORDS < len(str(caught.value.__cause__))
+    assert words.endswith(str(caught.value.__cause__)[-40:])
+    assert len(message) <= 300
+    assert "\n" not in head + words

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from streamh5.errors import FilterError
+from streamh5.errors import FilterError, shown
 from streamh5.filters.base import Filter
 from streamh5.filters.chain import FilterChain
 from streamh5.filters.deflate import Deflate
@@ -26,12 +26,14 @@ from streamh5.filters.shuffle import Shuffle
 from streamh5.filters.szip import ENTROPY_CODING, NEAREST_NEIGHBOR
 from streamh5.filters.unknown import UnknownFilter
 
-__all__ = ["chain_from_keywords"]
+__all__ = ["chain_from_keywords", "check_compression"]
 
 _COMPRESSIONS = tuple(known for known in KNOWN_FILTERS if known.is_compression)
 _BY_KEYWORD = {known.keyword: known for known in _COMPRESSIONS}
 _ALIASES = {"zlib": "gzip"}
 """netCDF4-python's and zarr's word for the same stream."""
+_NO_FILTER = frozenset(("", "none", "no", "off", "false", "null", "uncompressed", "raw"))
+"""Words with which people mean None."""
 _BY_NUMBER = {known.filter_id: known for known in _COMPRESSIONS}
 
 # Bitshuffle and Zstandard: a level of Zstandard below 0 is stored as its two's complement, as netCDF-C does.
@@ -116,6 +118,19 @@ def chain_from_keywords(
     return FilterChain(tuple(filters), chunk_nbytes)
 
 
+def check_compression(compression: Any, compression_opts: Any) -> None:
+    """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
+
+    Raises
+    ------
+    FilterError, MissingCodecError
+        As `chain_from_keywords`.
+    """
+    chain_from_keywords(
+        dtype=np.dtype("f8"), chunk_nbytes=32768, compression=compression, compression_opts=compression_opts
+    )
+
+
 def _scaleoffset_filter(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filter:
     is_float = chunk.dtype.kind == "f"
     factor = _as_number(scaleoffset)
@@ -182,10 +197,12 @@ def _from_name(name: str, options: Any, chunk: RawChunk) -> Filter:
     name = _ALIASES.get(name, name)
     known = _BY_KEYWORD.get(name)
     if known is None:
-        close = difflib.get_close_matches(name.lower(), [*_BY_KEYWORD, *_ALIASES], n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
+        word = name.strip().lower()
+        close = difflib.get_close_matches(word, [*_BY_KEYWORD, *_ALIASES], n=1)
+        meant = "None" if word in _NO_FILTER else repr(close[0]) if close else ""
         raise FilterError(
-            f"compression {name!r} cannot be written; {meant}known are {_known()}", compression=name
+            f"compression {shown(name)} cannot be written; {meant and f'did you mean {meant}? '}known are {_known()}",
+            compression=name,
         )
     if name == "gzip":
         return Deflate() if options is None else Deflate(options)

@@ -15,6 +15,7 @@ from streamh5.errors import (
     ReferencesError,
     SpecError,
 )
+from streamh5.keywords import check_keywords
 from streamh5.paths import LocalPath, local_path
 from streamh5.plan.object_path import split_path
 from streamh5.references.attributes import json_attributes
@@ -101,6 +102,7 @@ class FileReferences:
             "refused": dict(self.refused),
         }
 
+    @check_keywords
     def manifest(self, *, skip: bool = False) -> dict[str, ChunkManifest]:
         """Return where the chunks of each array lie, as numpy columns, by path.
 
@@ -116,6 +118,7 @@ class FileReferences:
         """
         return {array.path: array.manifest for array in self._checked(skip)}
 
+    @check_keywords
     def to_kerchunk(
         self,
         path: LocalPath | None = None,
@@ -175,6 +178,7 @@ class FileReferences:
         publish_references(real_path(path), kind, write, overwrite=overwrite)
         return None
 
+    @check_keywords
     def to_virtualizarr(self, *, skip: bool = False) -> ManifestGroup:
         """Return the file as VirtualiZarr's `ManifestGroup`; its ``to_virtual_dataset`` is an xarray dataset.
 
@@ -215,6 +219,7 @@ class FileReferences:
             return [_with_content(array, file, inline) for array in arrays]
 
 
+@check_keywords
 def read_references(path: LocalPath, *, url: str | None = None, safe: bool = False) -> FileReferences:
     """Make references to the chunks of a file, whoever wrote it.
 

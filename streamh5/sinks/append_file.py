@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from streamh5.keywords import Sync
     from streamh5.paths import LocalPath
     from streamh5.sinks.base import Buffer
-    from streamh5.sinks.local_file import Sync
 
 __all__ = ["AppendFileSink"]
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.errors import DestinationBusyError, SinkError, SpecError
+from streamh5.keywords import Sync, check_choice
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
 from streamh5.sinks.gate import Gate
 from streamh5.sinks.inode_lock import lock_inode
@@ -48,10 +49,7 @@ if TYPE_CHECKING:
     from streamh5.paths import LocalPath
     from streamh5.sinks.base import Buffer
 
-__all__ = ["SYNC_MODES", "LocalFileSink", "Sync", "check_sync"]
-
-Sync = Literal["close", "batch", "none"]
-SYNC_MODES: tuple[Sync, ...] = ("close", "batch", "none")
+__all__ = ["LocalFileSink"]
 
 
 class LocalFileSink:
@@ -97,7 +95,7 @@ class LocalFileSink:
         publish_as: LocalPath | None = None,
         system: Any = os,
     ) -> None:
-        check_sync(sync)
+        check_choice("sync", sync)
         check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
         self.path = real_path(path)
         self._target = self.path if publish_as is None else real_path(publish_as)
@@ -436,15 +434,3 @@ class LocalFileSink:
             f"another writer is adding to {self.partial}; wait for it or choose another name",
             path=str(self.path),
         )
-
-
-def check_sync(sync: str) -> None:
-    """Refuse a durability that there is not.
-
-    Raises
-    ------
-    SpecError
-        Not one of `SYNC_MODES`.
-    """
-    if sync not in SYNC_MODES:
-        raise SpecError(f"sync must be one of {', '.join(map(repr, SYNC_MODES))}, not {sync!r}", sync=sync)

@@ -11,8 +11,8 @@ from dask.delayed import Delayed
 from streamh5.dataset_plan import check_new_path, plan_dataset
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import wants_shuffle
+from streamh5.keywords import Sync, check_keywords
 from streamh5.plan.attribute_spec import attribute_spec
-from streamh5.sinks.local_file import Sync, check_sync
 from streamh5.sources.array_like import as_dask
 from streamh5.sources.dask_blocks import RealignWarning, block_layout, limit_workers, realigned
 from streamh5.sources.dask_graph import Target, Write
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
 
 
+@check_keywords
 def to_fixed_h5(
     path: Destination,
     *args: Any,
@@ -136,7 +137,7 @@ def to_fixed_h5(
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
     """
     arrays, attributes = _arguments(args, attrs)
-    _check_request(mode, sync, attributes, compute_kwargs, is_resumable=compute or not resume)
+    _check_request(mode, attributes, compute_kwargs, is_resumable=compute or not resume)
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own)
@@ -198,14 +199,12 @@ def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: An
 
 def _check_request(
     mode: Any,
-    sync: Any,
     attributes: Mapping[str, Mapping[str, Any]],
     compute_kwargs: Mapping[str, Any],
     *,
     is_resumable: bool,
 ) -> None:
     check_compute_keywords(to_fixed_h5, compute_kwargs)
-    check_sync(sync)
     for path_of_array, values in attributes.items():
         for name, value in values.items():
             attribute_spec(name, value, path=path_of_array)

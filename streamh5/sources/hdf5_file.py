@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from streamh5.keywords import Sync
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
 __all__ = ["from_hdf5"]

@@ -31,9 +31,9 @@ from streamh5.sources.stored_chunks import block_shape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.keywords import Sync
     from streamh5.memory_size import MemorySize
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
     from streamh5.sources.classic_header import ClassicHeader, ClassicVariable
     from streamh5.sources.conversion import Request
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FilterError, SpecError, listed
 from streamh5.filters.known import KNOWN_FILTERS
-from streamh5.keywords import did_you_mean
+from streamh5.keywords import check_flag, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,8 @@ STORAGE_KEYS = frozenset(
         "szip_pixels_per_block",
     }
 )
+
+FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
 
 LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
 """Rounding that netCDF-C does while it writes; data that were read with these keys are rounded already."""
@@ -171,6 +173,9 @@ def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = Tru
 
 
 def _check_keys(given: Mapping[str, Any], path: str) -> None:
+    for key in FLAGS & given.keys():
+        if given[key] is not None:
+            check_flag(f"variable {path}: {key}", given[key])
     lossy = sorted(key for key in LOSSY_KEYS & given.keys() if given[key] is not None)
     if lossy and lossy != ["quantize_mode"]:
         raise SpecError(

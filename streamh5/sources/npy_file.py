@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.file import File
+    from streamh5.keywords import Sync
     from streamh5.memory_size import MemorySize
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
     from streamh5.sources.conversion import Request
 
 __all__ = ["from_npy"]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from streamh5.keywords import Sync
     from streamh5.sinks.base import Buffer
-    from streamh5.sinks.local_file import Sync
 
 __all__ = ["UserBlockSink"]
 

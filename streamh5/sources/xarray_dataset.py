@@ -15,6 +15,8 @@ import numpy as np
 
 from streamh5.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
+from streamh5.filters import check_compression
+from streamh5.keywords import check_keywords
 from streamh5.plan.attribute_spec import AttributeSpec
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
@@ -47,10 +49,10 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
 
     from streamh5.file import File
+    from streamh5.keywords import Sync
     from streamh5.memory_size import MemorySize
     from streamh5.paths import LocalPath
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
     from streamh5.summary import WriteSummary
 
 __all__ = ["to_netcdf"]
@@ -62,6 +64,7 @@ NOT_NETCDF = {
 """Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
 
 
+@check_keywords
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: Destination | None = None,
@@ -158,6 +161,7 @@ def to_netcdf(
         {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
         path="of to_netcdf",
     )
+    check_compression(default.compression, default.compression_opts)
     groups = _plan_groups(nodes, default, existing, libver=existing.libver or libver, resume_key=resume_key)
     variables = [variable for one in groups for variable in one.variables.values()]
     targets = [variable.target for variable in variables if variable.value is None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import DatatypeError, SpecError
-from streamh5.keywords import suggest_keywords
+from streamh5.keywords import check_keywords
 from streamh5.paths import local_path
 from streamh5.plan.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.sinks.destination_path import is_path
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.file import File
+    from streamh5.keywords import Sync
     from streamh5.memory_size import MemorySize
     from streamh5.sinks.destination_path import Destination
-    from streamh5.sinks.local_file import Sync
 
 __all__ = ["from_zarr"]
 
@@ -38,7 +38,7 @@ DIMENSION_LABELS = "DIMENSION_LABELS"
 """Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
 
 
-@suggest_keywords
+@check_keywords
 def from_zarr(
     source: Any,
     path: Destination,

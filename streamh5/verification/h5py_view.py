@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
+from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArray
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.data_layout import VirtualLayout
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["H5pyView", "h5py_version", "has_filters"]
 
 _MAX_VISITED = 1_000_000
+
+MAX_WORDS = 200
+"""Characters of the library's own message within one of ours."""
+
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
@@ -41,6 +45,11 @@ def has_filters(filter_ids: Sequence[int]) -> bool:
     """Whether HDF5 has all of these filters here."""
     _register_plugins()
     return all(h5py.h5z.filter_avail(filter_id) for filter_id in filter_ids)
+
+
+def _words(error: BaseException) -> str:
+    """Return what the library says, on one line and as long as a message can show."""
+    return shown(" ".join(str(error).split()), MAX_WORDS, quoted=False)
 
 
 def _register_plugins() -> None:
@@ -67,7 +76,7 @@ class H5pyView:
         try:
             self._file = h5py.File(path, "r")
         except (OSError, RuntimeError) as error:
-            raise UnreadableError(f"h5py {h5py.__version__} cannot open the file: {error}") from error
+            raise UnreadableError(f"h5py {h5py.__version__} cannot open the file: {_words(error)}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -90,7 +99,7 @@ class H5pyView:
                 found = list(self._open(group.path))
                 if sorted(found) != sorted(names) and not group.messages.common.unchecked:
                     problem = FormatError(
-                        f"h5py sees the links {found[:10]}, the object header has {names[:10]}"
+                        f"h5py sees the links {listed(found)}, the object header has {listed(names)}"
                     )
                     different.append((group.path, group.address, problem))
         for dataset in content.datasets:
@@ -99,7 +108,7 @@ class H5pyView:
             except FormatError as error:
                 different.append((dataset.path, dataset.address, error))
             except _H5PY_ERRORS as error:
-                problem = ForeignStructureError(f"h5py cannot open it: {error}")
+                problem = ForeignStructureError(f"h5py cannot open it: {_words(error)}")
                 different.append((dataset.path, dataset.address, problem))
         return different
 
@@ -116,12 +125,12 @@ class H5pyView:
         try:
             dataset = self._open(path)
         except _H5PY_ERRORS as error:
-            raise ForeignStructureError(f"h5py cannot open it: {error}") from error
+            raise ForeignStructureError(f"h5py cannot open it: {_words(error)}") from error
         box = tuple(slice(start, start + size) for start, size in zip(origin, dataset.chunks, strict=True))
         try:
             dataset[box]
         except (OSError, RuntimeError, ValueError) as error:
-            raise FormatError(f"HDF5 cannot decode it: {error}") from error
+            raise FormatError(f"HDF5 cannot decode it: {_words(error)}") from error
 
     def _compare_dataset(self, dataset: StoredDataset, base_address: int) -> None:
         seen = self._open(dataset.path)
@@ -130,7 +139,9 @@ class H5pyView:
         if isinstance(layout, VirtualLayout):  # whose shape may follow that of its sources
             return
         if seen.shape != shape:
-            raise FormatError(f"h5py sees the shape {seen.shape}, the object header has {shape}")
+            raise FormatError(
+                f"h5py sees the shape {shown(seen.shape)}, the object header has {shown(shape)}"
+            )
         if isinstance(layout, ContiguousLayout) and layout.address != UNDEFINED_ADDRESS and layout.nbytes:
             if seen.id.get_offset() != layout.address + base_address:
                 raise FormatError(

@@ -12,6 +12,7 @@ from streamh5.child_process import call_in_child
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.keywords import check_keywords
 from streamh5.paths import LocalPath, local_path
 from streamh5.progress import Progress
 from streamh5.reader.chunk_decoding import chunk_decoder, is_checksummed
@@ -37,6 +38,7 @@ _MAX_DAMAGED_CHUNKS = 100
 """Damaged chunks that a report describes; more are counted."""
 
 
+@check_keywords
 def verify(
     path: LocalPath,
     *,
