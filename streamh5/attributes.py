@@ -12,6 +12,7 @@ from streamh5.format.character_set import decode_text
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.block_value import as_block
+from streamh5.plan.not_an_array import UNREADABLE, is_empty
 from streamh5.plan.tree import DatatypeNode
 
 if TYPE_CHECKING:
@@ -104,13 +105,13 @@ class Attributes(MutableMapping[str, Any]):
         value = data
         inner: tuple[int, ...] = ()
         try:
-            if dtype is not None and getattr(data, "shape", ()) is not None:
+            if dtype is not None and not is_empty(data):
                 element, inner = innermost(np.dtype(dtype))
                 # a view has its marks, which h5py's dtypes have beside what compares equal
                 value = as_block(data, element, path=name).view(element)
             if shape is not None:
                 value = np.reshape(value, shape)
-        except (TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise AttributeValueError(
                 f"attribute {name!r} of {self._node.path}: {error}", name=name
             ) from error

@@ -221,9 +221,12 @@ class Dataset(DatasetFacts):
         where = f"{self.name}: the chunk at {offsets}"
         try:
             offsets = tuple(map(operator.index, offsets))
+            filter_mask = operator.index(filter_mask)
             piece = memoryview(cast("bytes", data)).cast("B")
         except TypeError as error:
-            raise BlockError(f"{where} needs a tuple of ints and contiguous bytes: {error}") from error
+            raise BlockError(
+                f"{where} needs a tuple of ints, contiguous bytes and an int as filter mask: {error}"
+            ) from error
         if len(offsets) != len(shape) or any(o % c for o, c in zip(offsets, chunks, strict=False)):
             raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
         if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):

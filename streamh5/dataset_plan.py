@@ -27,11 +27,12 @@ from streamh5.plan.block_value import as_block, check_one_kind
 from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import auto_chunks, check_chunks, check_shape
 from streamh5.plan.dataset_spec import DatasetSpec, check_fillvalue
+from streamh5.plan.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.parts import encode_parts
 from streamh5.plan.reference import HeapObject, Parts, Reference, RegionReference, sizeof_parts
 
-__all__ = ["as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of"]
+__all__ = ["as_array", "as_dtype", "check_new_path", "plan_dataset", "shape_of", "without_data"]
 
 MAX_WHOLE_NBYTES = 64 << 10
 """Data without filters of up to this size is stored whole, without chunks, unless chunks are asked for."""
@@ -305,7 +306,7 @@ def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
     """
     try:
         element: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
+    except UNREADABLE as error:
         raise DatatypeError(f"{path}: {shown(dtype)} is not a dtype: {error}", path=path) from error
     if element.kind == "U":
         element = np.dtype("O", metadata={"vlen": str})
@@ -335,6 +336,10 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         raise SpecError(
             f"{path}: data is a dask collection; write it with streamh5.to_fixed_h5(file, {shown(path)}, x)"
         )
+    try:
+        check_is_array(data)
+    except DatatypeError as error:
+        raise DatatypeError(f"{path}: {error}", path=path) from error
     element = None if dtype is None else as_dtype(dtype, path)
     if np.ma.isMaskedArray(data):  # stays one: what is masked must not become data unnoticed
         return np.ma.asarray(data)
@@ -342,20 +347,46 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
         return as_block(data, innermost(element)[0], path=path)
     try:
         array: np.ndarray[Any, Any] = np.asarray(data)
-    except (RuntimeError, TypeError, ValueError) as error:  # h5py, xarray and others raise what they like
+    except UNREADABLE as error:
         what = type(data).__name__
         raise BlockError(
             f"{path}: {what} is not a regular array, or cannot be read: {error}", path=path
         ) from error
     try:
         check_one_kind(data, array)
+        if array.dtype == object and not array.dtype.metadata:
+            array = _marked(array)
     except DatatypeError as error:
         raise DatatypeError(f"{path}: {error}", path=path) from error
-    if array.dtype == object and not array.dtype.metadata:
-        for kind, marks in _OBJECT_MARKS.items():
-            if all(isinstance(x, kind) for x in array.ravel()):
-                return array.astype(np.dtype("O", metadata=marks))
     return array
+
+
+def _marked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return objects of one kind with h5py's mark for it."""
+    items = array.ravel().tolist()
+    for kind, marks in _OBJECT_MARKS.items():
+        if all(isinstance(item, kind) for item in items):
+            return array.astype(np.dtype("O", metadata=marks))
+    check_objects(items)
+    return array
+
+
+def without_data(data: Any, dtype: Any, path: str) -> tuple[Any, Any]:
+    """Return the dtype and None for an `h5py.Empty`, both as they are for anything else.
+
+    Raises
+    ------
+    BlockError
+        Data that cannot be read: a dataset of a file that is closed.
+    """
+    try:
+        if data is not None and is_empty(data):
+            return data.dtype if dtype is None else dtype, None
+    except UNREADABLE as error:
+        raise BlockError(
+            f"{path}: data of type {type(data).__name__} cannot be read: {error}", path=path
+        ) from error
+    return dtype, data
 
 
 def check_new_path(path: str) -> str:

@@ -9,7 +9,14 @@ import numpy as np
 
 from streamh5.attributes import Attributes, named_type
 from streamh5.dataset import Dataset
-from streamh5.dataset_plan import as_array, as_dtype, check_new_path, plan_dataset, shape_of
+from streamh5.dataset_plan import (
+    as_array,
+    as_dtype,
+    check_new_path,
+    plan_dataset,
+    shape_of,
+    without_data,
+)
 from streamh5.errors import PathError, StateError
 from streamh5.format.character_set import decode_text
 from streamh5.keywords import check_keywords
@@ -160,8 +167,8 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         path = self._absolute(name)
         named = named_type(dtype, self.session, path=path)
         dtype = dtype if named is None else named.dtype
-        if data is not None and shape is None and getattr(data, "shape", ()) is None:  # h5py.Empty
-            dtype, data = data.dtype if dtype is None else dtype, None
+        if shape is None:
+            dtype, data = without_data(data, dtype, path)
         array = None if data is None else as_array(data, dtype, path)
         spec, chain = plan_dataset(
             path,
@@ -250,7 +257,8 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
                 path=value.name,
             )
         if target is None:
-            self.create_dataset(name, data=value)
+            # None as `data` is no data, and here it would be a value
+            self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
         else:
             self._file.session.link(self._absolute(name), target)
 

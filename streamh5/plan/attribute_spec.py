@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
+from streamh5.errors import AttributeValueError, DatatypeError, LimitError, StreamH5Error, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
@@ -18,6 +17,7 @@ from streamh5.format.datatype_class import RegionReference as RegionReferenceCla
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
 from streamh5.plan.block_value import check_one_kind
+from streamh5.plan.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.plan.parts import encode_parts, text_object
 from streamh5.plan.reference import (
     HeapObject,
@@ -138,6 +138,14 @@ def attribute_spec(
         raise AttributeValueError(
             f"attribute {shown(name)} of {path}: {error}", path=path, name=name
         ) from error
+    except StreamH5Error:
+        raise
+    except UNREADABLE as error:
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path}: a value of type {type(value).__name__} cannot be read: {error}",
+            path=path,
+            name=name,
+        ) from error
     if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
         raise LimitError(
             f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
@@ -183,8 +191,9 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         value = np.asarray(value, dtype=object)
     elif isinstance(value, bytes):
         value = np.bytes_(value or b"\0")  # HDF5 has no strings of size 0
-    if getattr(value, "shape", ()) is None:  # h5py.Empty, without importing h5py
+    if is_empty(value):
         return AttributeSpec(name, np.dtype(value.dtype), None)
+    check_is_array(value)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -192,31 +201,11 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     check_one_kind(value, array)
     if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
         items = array.astype(object).ravel().tolist()
-        _check_are_text(items)
+        check_objects(items)
         texts = [text_object(item) for item in items]
         return AttributeSpec(name, VariableLengthString(), array.shape, texts)
     encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
     return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
-
-
-def _check_are_text(items: list[object]) -> None:
-    """Refuse objects that HDF5 has no datatype for, and say what may take their place."""
-    other = next((item for item in items if not isinstance(item, (str, bytes))), "")
-    instead = {
-        type(None): "leave the attribute out, or give h5py.Empty(dtype)",
-        dict: "give text, for example json.dumps(value), or one attribute for each key",
-        int: "HDF5's integers have 64 bits; give text or a float",
-    }.get(type(other), "give text, for example str(value)")
-    if isinstance(other, (date, timedelta)):
-        instead = (
-            "give value.isoformat() or a numpy.datetime64"
-            if isinstance(other, date)
-            else "give numpy.timedelta64"
-        )
-    if not isinstance(other, str):
-        raise DatatypeError(
-            f"a value of type {type(other).__name__}, for which HDF5 has no datatype; {instead}"
-        )
 
 
 def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> AttributeSpec:

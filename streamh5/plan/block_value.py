@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError, DatatypeError
+from streamh5.errors import BlockError, DatatypeError, StreamH5Error
 from streamh5.format.cast import cast_elements
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.elements import encode_elements, padding_of
+from streamh5.plan.not_an_array import UNREADABLE, check_is_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,10 @@ def as_block(
         Masked elements and no fill value, not a regular array, or a value that `dtype` cannot hold
         but for the rounding of floats.
     """
+    try:
+        check_is_array(value)
+    except DatatypeError as error:
+        raise BlockError(f"{path}: {error}", path=path, dtype=dtype) from error
     if hasattr(value, "todense") and not isinstance(value, np.ndarray):
         value = value.todense()
     if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
@@ -67,10 +72,12 @@ def as_block(
             path=path,
             dtype=dtype,
         ) from error
-    except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, BlockError):
-            raise
-        raise BlockError(f"{path}: a block is not a regular array of {dtype}: {error}", path=path) from error
+    except StreamH5Error:
+        raise
+    except UNREADABLE as error:
+        raise BlockError(
+            f"{path}: a block is not a regular array of {dtype}, or cannot be read: {error}", path=path
+        ) from error
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:

@@ -396,8 +396,10 @@ def as_link(value: object) -> LinkValue | None:
     """Return a soft or external link, ours or h5py's; None for any other value."""
     if isinstance(value, LinkValue):
         return value
-    kind, path = type(value).__name__, getattr(value, "path", None)  # h5py's links, without importing h5py
-    filename = getattr(value, "filename", None)
+    kind = type(value).__name__
+    if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py
+        return None
+    path, filename = getattr(value, "path", None), getattr(value, "filename", None)
     if kind == "SoftLink" and isinstance(path, (str, bytes)):
         return SoftLink(decode_text(path))
     if kind == "ExternalLink" and isinstance(path, (str, bytes)) and isinstance(filename, (str, bytes)):

@@ -1,0 +1,81 @@
+"""Python objects that HDF5 has no datatype for, and array-likes that cannot be read: what to give instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date, time, timedelta
+from typing import Any
+
+import numpy as np
+
+from streamh5.errors import DatatypeError
+
+__all__ = ["UNREADABLE", "check_is_array", "check_objects", "is_empty"]
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What array-likes of other libraries raise when they cannot be read: a dataset of a closed file, a lost node."""
+
+_INSTEAD: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "leave it out, or give h5py.Empty(dtype)"),
+    (Mapping, "use create_group and one dataset or attribute for each key, or give text: json.dumps(value)"),
+    (os.PathLike, "give str(path)"),
+    (date, "give numpy.datetime64(value), or value.isoformat()"),
+    (timedelta, "give numpy.timedelta64(value)"),
+    (time, "give value.isoformat()"),
+    (Iterator, "create the dataset with shape=(None, ...) and append() what it yields, or give list(value)"),
+    (int, "HDF5's integers have 64 bits; give text or a float"),
+)
+
+
+def _instead_of(value: object) -> str:
+    for kind, instead in _INSTEAD:
+        if isinstance(value, kind):
+            return instead
+    is_collection = isinstance(value, Collection) and not isinstance(value, (list, tuple, str, bytes))
+    return "give list(value)" if is_collection else "give text, for example str(value)"
+
+
+def _refusal(value: object) -> DatatypeError:
+    return DatatypeError(
+        f"a value of type {type(value).__name__}, for which HDF5 has no datatype; {_instead_of(value)}"
+    )
+
+
+def check_is_array(value: Any) -> None:
+    """Refuse what numpy would take for one object: a dictionary, a set, a generator, a path, a date.
+
+    Raises
+    ------
+    DatatypeError
+        The message says what to give instead.
+    """
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, int, float, complex, range)):
+        return
+    is_array_like = any(
+        hasattr(value, name) for name in ("__array__", "__array_interface__", "__getitem__", "__dask_graph__")
+    )
+    is_view = isinstance(value, Collection) and not hasattr(value, "__getitem__")
+    kinds = (type(None), os.PathLike, date, timedelta, time, Iterator)
+    if isinstance(value, kinds) or (is_view and not is_array_like):
+        raise _refusal(value)
+    if isinstance(value, Mapping) and not hasattr(value, "__array__"):
+        raise _refusal(value)
+
+
+def check_objects(items: list[object]) -> None:
+    """Refuse objects among text that HDF5 has no datatype for.
+
+    Raises
+    ------
+    DatatypeError
+        The message says what to give instead.
+    """
+    for item in items:
+        if not isinstance(item, (str, bytes)):
+            raise _refusal(item)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is one without a shape: `h5py.Empty`, without importing h5py."""
+    return getattr(value, "shape", ()) is None
