@@ -112,7 +112,8 @@ class _Walk:
             raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {path[:40]}...")
         header = self._shared.header(path, address)
         types = {stored.message.type_id for stored in header.messages}
-        self._nodes[address] = StoredObject(path, address)
+        is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
+        self._nodes[address] = StoredObject(path, address, is_datatype)
         if MessageType.LINK_INFO not in types:
             return self._nodes[address], []
         content = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))

@@ -20,6 +20,7 @@ from streamh5.dataset_plan import (
 from streamh5.errors import PathError, StateError
 from streamh5.format.character_set import decode_text
 from streamh5.keywords import check_keywords
+from streamh5.memory_size import check_held
 from streamh5.named_datatype import Datatype
 from streamh5.plan.object_path import join_path, split_path
 from streamh5.plan.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
@@ -129,7 +130,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         chunks
             Chunk shape. True or ``"auto"`` pick one of 1 to 8 MiB; so does None, but data of up to
             64 KiB without filters is then stored whole, without chunks. False stores data of any size
-            whole; it is kept in memory until the file is closed.
+            whole; it is kept in memory until the file is closed, so it has to fit there.
         maxshape
             Extents up to which readers may resize the dataset later; None in it for unlimited, True
             for unlimited everywhere. By default the dimensions are fixed once the file is closed.
@@ -190,6 +191,8 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             type_path=None if named is None else named.path,
             allow_unknown_filter=array is None and allow_unknown_filter is not False,
         )
+        if chunks is False and array is None:
+            check_held(path, spec.value_nbytes)
         with self.session.call():
             dataset: Dataset = self._file.add_dataset(
                 spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
@@ -217,6 +220,11 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
         node = find(self._file.session.root, path)
+        if isinstance(node, StoredObject) and node.is_datatype:
+            raise KeyError(
+                f"{path} is a named datatype that is in the file already, which new objects cannot share; pass its "
+                f"dtype, as h5py.File(...)[{path!r}].dtype gives it"
+            )
         if isinstance(node, StoredObject):
             raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:

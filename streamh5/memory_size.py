@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Real
 from typing import TypeAlias
 
 from dask.utils import parse_bytes
 
-from streamh5.errors import SpecError
+from streamh5.errors import LimitError, SpecError
 
-__all__ = ["MemorySize", "read_memory_size"]
+__all__ = ["MemorySize", "check_held", "read_memory_size"]
 
 MemorySize: TypeAlias = int | float | str
 
@@ -49,3 +50,26 @@ def read_memory_size(size: MemorySize | None, name: str) -> int | None:
             **{name: size},
         )
     return nbytes
+
+
+def check_held(path: str, nbytes: int) -> None:
+    """Refuse data without chunks that the memory of this machine cannot hold until the file is closed.
+
+    Raises
+    ------
+    LimitError
+        It is more than there is.
+    """
+    most = memory_nbytes()
+    if nbytes > most:
+        raise LimitError(
+            f"{path}: chunks=False keeps {nbytes:,} bytes in memory until the file is closed, and there are "
+            f"{most:,}; leave chunks out, or give a chunk shape",
+            path=path,
+            nbytes=nbytes,
+        )
+
+
+def memory_nbytes() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

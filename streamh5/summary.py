@@ -7,9 +7,14 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from streamh5.errors import FormatError
+from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.keywords import check_keywords
 from streamh5.plan.index_choice import choose_index
 from streamh5.plan.tree import DatasetNode, GroupNode, StoredObject, walk
+from streamh5.reader.datatype import decode_datatype
+from streamh5.reader.datatype_name import datatype_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from virtualizarr.manifests import ManifestGroup
 
     from streamh5.paths import LocalPath
+    from streamh5.plan.dataset_spec import DatasetSpec
     from streamh5.plan.tree import Node
     from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences
@@ -32,7 +38,10 @@ class DatasetSummary:
     Attributes
     ----------
     path, shape, dtype, chunks
-        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks.
+        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks. Elements whose
+        datatype was copied, and references, are opaque bytes (``V8``) as `dtype`.
+    datatype
+        Name of the datatype in the file, in the words of `inspect`: ``"UTF-8 string"``, ``"object reference"``.
     index
         Name of its chunk index; None without chunks.
     n_chunks, n_missing, n_empty, n_rewritten
@@ -46,6 +55,7 @@ class DatasetSummary:
     path: str
     shape: tuple[int, ...] | None
     dtype: np.dtype[Any]
+    datatype: str
     chunks: tuple[int, ...] | None
     index: str | None
     n_chunks: int
@@ -62,7 +72,8 @@ class DatasetSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values for JSON."""
-        return asdict(self) | {"dtype": str(self.dtype)}
+        facts = asdict(self)
+        return facts | {"dtype": facts.pop("datatype")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +266,7 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
         path=spec.path,
         shape=node.shape,
         dtype=spec.dtype,
+        datatype=_datatype_name(spec),
         chunks=spec.chunks,
         index=index,
         n_chunks=node.n_chunks,
@@ -270,11 +282,20 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
     )
 
 
+def _datatype_name(spec: DatasetSpec) -> str:
+    """Name the datatype in the file, also one that another writer encoded."""
+    body = encode_datatype(spec.file_datatype)
+    try:
+        return datatype_name(decode_datatype(body))
+    except FormatError:
+        return datatype_name(EncodedDatatype(body))
+
+
 def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
     return (
         dataset.path,
         dataset.shape,
-        dataset.dtype,
+        dataset.datatype,
         dataset.chunks,
         dataset.index,
         f"{dataset.n_chunks:,}",
@@ -286,7 +307,7 @@ def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
 
 
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
-    yield f"{dataset.path} {dataset.shape} {dataset.dtype}"
+    yield f"{dataset.path} {dataset.shape} {dataset.datatype}"
     if dataset.chunks is not None:
         plural = "" if dataset.n_chunks == 1 else "s"
         yield f"{dataset.n_chunks:,} chunk{plural} {dataset.chunks} ({dataset.index})"

@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "references": frozenset(
         {"errors", "keywords", "paths", "sinks", "child_process", "format", "plan", "reader"}
     ),
-    "summary": frozenset({"errors", "keywords", "paths", "plan", "references"}),
+    "summary": frozenset({"errors", "keywords", "paths", "format", "plan", "reader", "references"}),
     "verification": frozenset(
         {"errors", "keywords", "paths", "progress", "child_process", "format", "reader", "summary"}
     ),
@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "group": frozenset(
         {
             "keywords",
+            "memory_size",
             "errors",
             "format",
             "filters",

@@ -61,10 +61,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object of a file that is added to, which stays as it is."""
+    """An object of a file that is added to, which stays as it is: a dataset, or a named datatype."""
 
     path: str
     address: int
+    is_datatype: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -193,16 +194,15 @@ class DatasetNode:
         BlockError
             The block does not fit the region, or the region the dataset.
         """
-        if self.value is not None:
-            whole = self.value.copy()
-        elif self.spec.has_parts:
-            whole = np.zeros(self.shape or (), self.spec.dtype)
-            if self.spec.fillvalue is not None:
-                whole[...] = self.spec.fillvalue
-        else:
-            whole = np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(
-                self.shape or ()
-            )
+        try:
+            whole = self._whole()
+        except MemoryError as error:
+            raise LimitError(
+                f"{self.path}: its {self.spec.value_nbytes:,} bytes are kept in memory until the file is closed, and "
+                "there is not as much; create it with chunks",
+                path=self.path,
+                nbytes=self.spec.value_nbytes,
+            ) from error
         try:
             whole[_of_elements(region) if whole.dtype.hasobject else region] = block
         except (IndexError, TypeError, ValueError) as error:
@@ -213,6 +213,17 @@ class DatasetNode:
                 region=region,
             ) from error
         return whole
+
+    def _whole(self) -> np.ndarray[Any, Any]:
+        """Copy of the data without chunks; the fill value where none was written."""
+        if self.value is not None:
+            return self.value.copy()
+        if self.spec.has_parts:
+            whole = np.zeros(self.shape or (), self.spec.dtype)
+            if self.spec.fillvalue is not None:
+                whole[...] = self.spec.fillvalue
+            return whole
+        return np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(self.shape or ())
 
 
 def _of_elements(region: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Python objects and array-likes that are no data: one of our errors says what to give instead."""
+"""Values, sizes and objects that cannot be data: one of our errors, which says what to give instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import AttributeValueError, DatatypeError, StreamH5Error
+from streamh5 import memory_size
+from streamh5.errors import AttributeValueError, DatatypeError, LimitError, StreamH5Error
 
 INSTEAD: dict[str, tuple[Callable[[], Any], str]] = {
     "dict": (lambda: {"a": 1}, "create_group"),
@@ -106,3 +107,69 @@ def test_dataset_of_an_open_file_is_data(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as found:
         assert found["x"][()].tolist() == found.attrs["x"].tolist() == [0, 1, 2, 3]
         assert found["empty"].shape is None
+
+
+HUGE = 2**45
+
+
+def test_data_that_memory_cannot_hold_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _file(tmp_path / "a.h5") as file:
+        with pytest.raises(
+            LimitError, match=rf"/new: chunks=False keeps {8 * HUGE:,} bytes .* leave chunks out"
+        ):
+            file.create_dataset("new", (HUGE,), "f8", chunks=False)
+        assert "new" not in file
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert sorted(found) == ["x", "y"]
+    monkeypatch.setattr(memory_size, "memory_nbytes", lambda: 2**62)
+    file = streamh5.File(tmp_path / "b.h5")
+    new = file.create_dataset("new", (HUGE,), "f8", chunks=False)
+    for write in (lambda: new.__setitem__(slice(0, 4), 1), lambda: new.append(1.0)):
+        with pytest.raises(
+            LimitError, match=rf"/new: its {8 * HUGE:,} bytes .* create it with chunks"
+        ) as caught:
+            write()
+        assert isinstance(caught.value.__cause__, MemoryError)
+    file.abort()
+
+
+def test_named_datatype_of_the_file_that_is_added_to_says_to_pass_its_dtype(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path) as file:
+        file["t"] = np.dtype([("a", "i4"), ("b", "f8")])
+        file.create_dataset("old", (3,), file["t"])
+    with streamh5.File(path, "a") as file:
+        with pytest.raises(KeyError, match=r"/t is a named datatype .* pass its dtype"):
+            file.create_dataset("new", (3,), file["t"])
+        with h5py.File(path) as found:
+            dtype = found["t"].dtype
+        file.create_dataset("new", (3,), dtype)
+        with pytest.raises(KeyError, match="/old is in the file already"):
+            file["old"]
+    with h5py.File(path) as found:
+        assert found["new"].dtype == found["old"].dtype == found["t"].dtype
+        assert found["old"].id.get_type().committed()
+        assert not found["new"].id.get_type().committed()
+
+
+def test_summary_names_text_and_references_as_inspect_does(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "source.h5", "w") as source:
+        source["text"] = ["a", "bc"]
+        source["numbers"] = np.arange(3, dtype=">i2")
+        source.create_dataset("reference", data=[source["text"].ref], dtype=h5py.ref_dtype)
+        region = source["text"].regionref[0:1]
+        source.create_dataset("region", data=[region], dtype=h5py.regionref_dtype)
+    summary = streamh5.convert(tmp_path / "source.h5", tmp_path / "a.h5").summary
+    expected = {one.path: one.dtype for one in streamh5.inspect(tmp_path / "a.h5").datasets}
+    assert expected == {
+        "/text": "UTF-8 string",
+        "/numbers": "big-endian int16",
+        "/reference": "object reference",
+        "/region": "region reference",
+    }
+    assert {one["path"]: one["dtype"] for one in summary.to_dict()["datasets"]} == expected
+    for shown in (repr(summary), summary._repr_html_()):
+        assert all(name in shown for name in expected.values())
+        assert "|V" not in shown
