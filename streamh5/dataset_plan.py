@@ -99,7 +99,7 @@ def plan_dataset(
         return replace(spec, datatype=datatype, type_path=type_path), FilterChain((), 0)
     extents = check_shape(shape, path=path, unknown_length=True)
     bounds = _check_maxshape(maxshape, extents, path)
-    if alloc_time not in (None, "incr", "early"):
+    if alloc_time is not None and not (isinstance(alloc_time, str) and alloc_time in ("incr", "early")):
         raise SpecError(
             f"{path}: alloc_time must be 'incr' or 'early', not {shown(alloc_time)}", alloc_time=alloc_time
         )

@@ -43,6 +43,7 @@ KEEP_MODES: tuple[Keep, ...] = get_args(Keep)
 LIBVERS = ("v108", "v110", "v200")
 
 _CHOICES: dict[str, tuple[str, ...]] = {"sync": SYNC_MODES, "keep": KEEP_MODES, "libver": LIBVERS}
+_LEAST = {"header_slack": 0, "inline": 0, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
 
 
@@ -147,10 +148,14 @@ def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
 
 def _integer(name: str, value: Any) -> int:
     try:
-        if not isinstance(value, (bool, np.bool_)):
-            return operator.index(value)
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
-        pass
+        number = None
+    least = _LEAST.get(name)
+    if number is not None and (least is None or number >= least):
+        return number
+    if number is not None:
+        raise SpecError(f"{name} must be at least {least}, not {shown(value)}", **{name: value})
     raise SpecError(f"{name} must be an integer, not {shown(value)}", **{name: value})
 
 

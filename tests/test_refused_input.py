@@ -173,3 +173,35 @@ def test_summary_names_text_and_references_as_inspect_does(tmp_path: Path) -> No
     for shown in (repr(summary), summary._repr_html_()):
         assert all(name in shown for name in expected.values())
         assert "|V" not in shown
+
+
+REFUSED: dict[str, tuple[Callable[[streamh5.File], object], str]] = {
+    "header_slack": (lambda file: streamh5.File("b.h5", header_slack=-5), "header_slack must be at least 0"),
+    "num_workers": (
+        lambda file: streamh5.to_fixed_h5("b.h5", "/x", np.ones(4), num_workers="2"),
+        "num_workers must be an integer",
+    ),
+    "alloc_time": (
+        lambda file: file.create_dataset("new", (3,), alloc_time=np.arange(3)),  # type: ignore[arg-type]
+        "/new: alloc_time must be",
+    ),
+    "soft link": (lambda file: file.__setitem__("new", streamh5.SoftLink(5)), "SoftLink"),  # type: ignore[arg-type]
+    "complex": (lambda file: streamh5.native_complex_dtype("zz"), "'zz' is not a dtype"),
+    "filter_mask": (
+        lambda file: file["x"].write_direct_chunk((0,), bytes(32), "1"),  # type: ignore[union-attr,arg-type]
+        "/x: the chunk at .* filter mask",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_keyword_of_another_type_is_refused(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, match = REFUSED[what]
+    with _file(tmp_path / "a.h5") as file, pytest.raises(StreamH5Error, match=match):
+        call(file)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert sorted(found) == ["x", "y"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.h5"]

@@ -70,7 +70,10 @@ def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
     DatatypeError
         Not a complex dtype.
     """
-    element: np.dtype[Any] = np.dtype(dtype)
+    try:
+        element: np.dtype[Any] = np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise DatatypeError(f"{dtype!r:.80} is not a dtype: {error}") from error
     if element.kind != "c":
         raise DatatypeError(f"{element} is not a complex dtype", dtype=element)
     return np.dtype(element.str, metadata={NATIVE_COMPLEX: True})

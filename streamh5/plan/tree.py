@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from streamh5.errors import BlockError, LimitError, PathError
+from streamh5.errors import BlockError, LimitError, PathError, shown
 from streamh5.format.character_set import decode_text
 from streamh5.format.elements import encode_elements
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
@@ -406,6 +406,9 @@ def _targets(node: Node) -> Iterator[LinkedTarget]:
 def as_link(value: object) -> LinkValue | None:
     """Return a soft or external link, ours or h5py's; None for any other value."""
     if isinstance(value, LinkValue):
+        texts = [getattr(value, name, "") for name in ("filename", "path")]
+        if not all(isinstance(text, str) for text in texts):
+            raise PathError(f"a link leads to a path of type str, not {shown(value)}")
         return value
     kind = type(value).__name__
     if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py

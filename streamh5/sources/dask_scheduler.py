@@ -6,6 +6,7 @@ import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,7 +15,7 @@ import dask.local
 import dask.threaded
 from dask.highlevelgraph import HighLevelGraph
 
-from streamh5.errors import SchedulerError, shown
+from streamh5.errors import SchedulerError, SpecError, shown
 from streamh5.keywords import unknown_keywords
 
 if TYPE_CHECKING:
@@ -35,11 +36,18 @@ def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping
     ------
     KeywordError
         The message names the keyword that was meant.
+    SpecError
+        Fewer than one worker.
     """
     unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
     if unknown:
         own = inspect.signature(function).parameters.keys() - {"compute_kwargs"}
         raise unknown_keywords(function.__name__, unknown, own | COMPUTE_KEYWORDS)
+    n_workers = compute_kwargs.get("num_workers")
+    if n_workers is not None and not (isinstance(n_workers, Integral) and int(n_workers) >= 1):
+        raise SpecError(
+            f"num_workers must be an integer of at least 1, not {shown(n_workers)}", num_workers=n_workers
+        )
 
 
 def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
