@@ -1,15 +1,17 @@
-"""``python -m tests.fuzz [N]``: N mutants in all (100,000), and their counts into docs/reliability.md.
+"""``python -m tests.fuzz [N [JOBS]]``: N mutants in all (100,000), and their counts into docs/reliability.md.
 
 ``python -m tests.fuzz TARGET FIRST [LAST]`` reads some again and says how each ends.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.fuzz.campaign import ROOT, run, table
+from tests.fuzz.campaign import ROOT, Tally, run, table
 from tests.fuzz.seeds import make_seeds
 from tests.fuzz.targets import TARGETS
 
@@ -23,20 +25,33 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         seeds = Path(folder) / "seeds"
         make_seeds(seeds)
-        if len(arguments) > 1:
+        if arguments and arguments[0] in TARGETS:
             return _again(seeds, *arguments)
-        n_all = int(arguments[0]) if arguments else 100_000
-        each = -(-n_all // len(TARGETS))
-        tallies = {}
-        for name in TARGETS:
-            tallies[name] = run(seeds, name, 0, each)
-            print(f"{name}: {tallies[name].n:,}, {len(tallies[name].deaths_of_libhdf5)} deaths", flush=True)
-            print("\n".join(tallies[name].faults), flush=True)
+        numbers = [int(one) for one in arguments]
+        n_all, jobs = (*numbers, *(100_000, os.cpu_count() or 1)[len(numbers) :])
+        tallies = _run_all(seeds, -(-n_all // len(TARGETS)), jobs)
     text = DOCS.read_text()
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     DOCS.write_text(f"{before}{BEGIN}" + "\n".join(table(tallies)) + f"\n{END}{after}")
     return int(any(one.faults for one in tallies.values()))
+
+
+def _run_all(seeds: Path, each: int, jobs: int) -> dict[str, Tally]:
+    """Run `each` mutants of every target, in batches of `jobs` workers at a time; faults are printed at once."""
+    tallies = {name: Tally() for name in TARGETS}
+    batches = [(name, first) for first in range(0, each, BATCH) for name in TARGETS]
+
+    def run_batch(batch: tuple[str, int]) -> tuple[str, Tally]:
+        name, first = batch
+        return name, run(seeds, name, first, min(first + BATCH, each))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for name, tally in pool.map(run_batch, batches):
+            tallies[name] += tally
+            print(f"{name}: {tallies[name].n:,}, {len(tallies[name].deaths_of_libhdf5)} deaths", flush=True)
+            print("".join(f"{fault}\n" for fault in tally.faults), end="", flush=True)
+    return tallies
 
 
 def _again(seeds: Path, name: str, first: str, last: str | None = None) -> int:

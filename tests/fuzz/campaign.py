@@ -32,6 +32,15 @@ class Tally:
         """Mutants that were tried."""
         return self.n_read + self.n_errors + len(self.deaths_of_libhdf5) + len(self.faults)
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.n_read + other.n_read,
+            self.n_errors + other.n_errors,
+            self.deaths_of_libhdf5 + other.deaths_of_libhdf5,
+            self.faults + other.faults,
+            self.kinds + other.kinds,
+        )
+
 
 def run(seeds: Path, name: str, first: int, last: int) -> Tally:
     """Read mutants ``first .. last - 1`` of a target."""
