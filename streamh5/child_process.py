@@ -3,7 +3,7 @@
 ``parent: call_in_child ── stdin: the call ──▶ child: serve ── pipe: progress, result or errors ──▶ parent``
 
 libhdf5 trusts the files that it reads. One that was made to harm, or that a disk has damaged, can end the
-process that reads it. What the child sends back is not trusted either: only plain values, numpy arrays,
+process that reads it, or keep it in a loop without end (`_end_when_stuck`). What the child sends back is not trusted either: only plain values, numpy arrays,
 and records of ours are made of it, and exceptions.
 """
 
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["call_in_child", "machine_nbytes", "serve"]
 
 _START = (
-    "import sys; sys.path[:] = {path!r}; from streamh5.child_process import serve; serve({pipe}, {nbytes})"
+    "import sys; sys.path[:] = {path!r}; from streamh5.child_process import serve; serve({pipe}, {nbytes}, {seconds})"
 )
 
 _SHARE_OF_MEMORY = 0.75
 _SECONDS_TO_TIDY = 10
+
+MAX_SECONDS = 60.0
+"""Of processor time in one call of libhdf5, during which no other Python code runs."""
 
 _PROGRESS, _RESULT, _ERRORS = "progress", "result", "errors"
 
@@ -64,6 +68,7 @@ def call_in_child(
     died: Callable[[str], StreamH5Error],
     progress: bool | Callable[[int, int], object] | None = None,
     max_nbytes: int | None = None,
+    max_seconds: float = MAX_SECONDS,
     **keywords: Any,
 ) -> Any:
     """Call a function of a module in a fresh interpreter and return its result.
@@ -80,6 +85,8 @@ def call_in_child(
         A keyword of the function, if not None. A callable is called here, with what the child reports.
     max_nbytes
         Memory that the child may use; three quarters of the machine's by default.
+    max_seconds
+        Processor time after which a call of libhdf5 that has not come back is taken for a loop without end.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def call_in_child(
     from_child, to_parent = os.pipe()
     with os.fdopen(from_child, "rb") as answers:
         try:
-            start = _START.format(path=sys.path, pipe=to_parent, nbytes=limit)
+            start = _START.format(path=sys.path, pipe=to_parent, nbytes=limit, seconds=max_seconds)
             child = subprocess.Popen(
                 [sys.executable, "-c", start], stdin=subprocess.PIPE, pass_fds=(to_parent,)
             )
@@ -169,18 +176,21 @@ class _Results(pickle.Unpickler):
 def _how_it_ended(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
+    if status == -signal.SIGPROF:
+        return "SIGPROF, for a call that did not come back,"
     try:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
 
 
-def serve(pipe: int, max_nbytes: int) -> None:
+def serve(pipe: int, max_nbytes: int, max_seconds: float) -> None:
     """Be the child: read the call, make it, and send its result or its errors."""
     _bound_memory(max_nbytes)
     nbytes = int.from_bytes(_read(8), "little")
     module, name, args, keywords, reports = pickle.loads(_read(nbytes))
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_stuck, args=(max_seconds,), daemon=True).start()
     with os.fdopen(pipe, "wb") as answers:
         lock = threading.Lock()
 
@@ -224,6 +234,13 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
+
+
+def _end_when_stuck(max_seconds: float) -> None:
+    """Put an alarm off for as long as Python code runs: h5py holds the interpreter's lock while libhdf5 works."""
+    while True:
+        signal.setitimer(signal.ITIMER_PROF, max_seconds)
+        time.sleep(max_seconds / 8)
 
 
 def _chain(error: BaseException | None) -> list[_Described]:

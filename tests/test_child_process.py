@@ -50,6 +50,11 @@ def test_memory_of_a_child_is_bounded() -> None:
         call_in_child(bytes, 2 << 30, died=SourceError, max_nbytes=1 << 30)
 
 
+def test_call_that_never_comes_back_is_the_death_of_the_child() -> None:
+    with pytest.raises(UnreadableError, match="SIGPROF, for a call that did not come back"):
+        call_in_child(pow, 3, 10**12, died=UnreadableError, max_seconds=2.0)
+
+
 def test_argument_that_cannot_be_sent_is_refused(tmp_path: Path, path: Path) -> None:
     with pytest.raises(SpecError, match="cannot be sent"):
         streamh5.convert(path, tmp_path / "out.h5", compression=lambda: None, safe=True)
