@@ -185,6 +185,12 @@ class File(Group):
 
         Calling it again, also from several threads, returns the same summary. It waits for calls of other threads
         that have begun. When it fails, what is written is kept as after any interruption.
+
+        Raises
+        ------
+        StateError
+            The write was given up; or a signal handler closes the file in the midst of a call of its thread: set a
+            flag there and close behind the call, or use `suspend`.
         """
         summary = self.session.close()
         with self._references_lock:

@@ -11,12 +11,14 @@ given up                                `StateError`
 
 `close` waits for the calls of other threads and refuses those that come later, so each call is in the file
 whole or not at all. Locks are reentrant: a signal handler may give the write up (`abort`, `suspend`) in the midst
-of any call. Closing it there may wait for threads that wait for that call.
+of any call. Closing it there is refused (`check_between_calls`): others may wait for that call, which would wait
+for the handler.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Lifecycle"]
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Lifecycle:
@@ -80,6 +84,30 @@ class Lifecycle:
                 f"{self._name} is written by process {self._process}, of which this one ({os.getpid()}) is a fork "
                 "without its threads; write there, or give each process a file of its own"
             )
+
+    def check_between_calls(self) -> None:
+        """Refuse to close the file in the midst of another call of this thread.
+
+        The record of calls alone would not do: an exception that a signal handler raises between a call and its
+        end leaves it behind. The stack does not: there, code that is not of this package lies between two calls.
+
+        Raises
+        ------
+        StateError
+            A signal handler, or code that the other call runs, closes it.
+        """
+        if not self.is_inside:
+            return
+        frame = sys._getframe()
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+            frame = frame.f_back
+        while frame.f_back is not None:
+            frame = frame.f_back
+            if frame.f_code.co_filename.startswith(_PACKAGE):
+                raise StateError(
+                    f"{self._name} cannot be closed in the midst of another call of this thread, as in a signal "
+                    "handler: let that come to its end, and close then; or suspend() keeps what is stored"
+                )
 
     def over(self) -> StateError:
         """Error of a call that comes too late, or was cut off."""

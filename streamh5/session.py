@@ -160,6 +160,7 @@ class Session(JournaledEngine):
         """
         if self.summary is None:
             self._life.check_process()  # before the locks, as in `Lifecycle.begin_call`
+            self._life.check_between_calls()
             try:
                 self._life.wait_for_others()
             except BaseException as error:
@@ -212,17 +213,17 @@ class Session(JournaledEngine):
         """
         if not self._life.is_mine or not self._life.leave("given up", before=before):
             return
-        is_kept = self.leftover.is_kept
+        kept = self.leftover.kept
         try:
-            if is_kept:
+            if kept:
                 self._save_rest()
         finally:
-            if is_kept:
+            if kept:
                 self.sink.suspend()
             else:
                 self.sink.abort()
             self._end()
-        self.leftover.tell(error, is_kept=is_kept)
+        self.leftover.tell(error, kept)
 
     def _save_rest(self) -> None:
         """Let calls and jobs come to their ends, and store the rows that fill no whole chunk.

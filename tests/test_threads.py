@@ -265,12 +265,23 @@ def test_whoever_waits_when_the_write_is_given_up_gets_a_state_error(
 
 END_IN_HANDLER = """
 import faulthandler, os, signal, sys, threading
-import numpy as np, streamh5
+import h5py, numpy as np, streamh5
 
+n_refused = 0
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
 for i in range(int(sys.argv[3])):
     file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=1, max_memory=3000)
-    signal.signal(signal.SIGALRM, lambda *_: getattr(file, sys.argv[4])())
+    refused = []
+
+    def end(*_):
+        try:
+            getattr(file, sys.argv[4])()
+        except streamh5.errors.StateError:
+            if sys.argv[4] != "close":
+                raise
+            refused.append(i)
+
+    signal.signal(signal.SIGALRM, end)
     x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
 
     def append():
@@ -284,25 +295,33 @@ for i in range(int(sys.argv[3])):
     for one in others:
         one.start()
     signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 30 * 0.0004)
+    n = 0
     try:
-        while True:
+        while not refused:
             x.append(np.ones((1, 64)))
+            n += 1
             file.attrs["a"] = 1
             if i % 4 == 3:
                 file.checkpoint()
     except streamh5.StreamH5Error:
         pass
+    if sys.argv[4] == "close":
+        file.close()
+        n_refused += len(refused)
+        with h5py.File(f"{sys.argv[1]}/{i}.h5") as made:
+            assert made["x"].shape[0] >= n and made["x"][:].all()
     for one in others:
         one.join()
     if sys.argv[4] == "suspend":
         streamh5.File(f"{sys.argv[1]}/{i}.h5", "w").abort()
     left = [name for name in os.listdir(sys.argv[1]) if not name.endswith(("snapshot", ".h5"))]
     assert not left, left
+assert n_refused or sys.argv[4] != "close"
 """
 
 
 @pytest.mark.parametrize("n", [60, pytest.param(2000, marks=pytest.mark.campaign)])
-@pytest.mark.parametrize("how", ["abort", "suspend"])
+@pytest.mark.parametrize("how", ["abort", "suspend", "close"])
 def test_end_in_a_signal_handler_in_the_midst_of_any_call_waits_for_nobody(
     how: str, n: int, tmp_path: Path
 ) -> None:
