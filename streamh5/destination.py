@@ -126,9 +126,7 @@ def open_local(
     sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
     try:
         journal = None if overwrite and not resume else decode_journal(sink.read_log())
-        if journal is not None and any(
-            sink.is_published_as(name) for name in (str(sink.path), *journal.published)
-        ):
+        if journal is not None and any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
             journal = None  # that write was complete: only its working name is left
         if journal is not None and not journal.has_content(sink.nbytes):
             journal = None

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from streamh5.sinks.working_names import partial_path
+from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
     from streamh5.keywords import Keep
@@ -87,28 +87,37 @@ class Leftover:
         self.nbytes += nbytes
 
     @property
-    def is_kept(self) -> bool:
-        """Whether it stays when the write is interrupted now."""
+    def kept(self) -> str:
+        """What stays when the write is interrupted now, in words; empty where nothing does."""
         if not self._sink.keeps_journal or not (self.n_chunks or self.has_values):
-            return False
+            return ""
         if not self._partial.exists():  # the file got its name before something went wrong
-            return False
+            return ""
         is_costly = self.seconds >= COSTLY_SECONDS or self.nbytes >= COSTLY_NBYTES
-        return self.keep == "always" or (self.keep == "costly" and is_costly)
+        if self.keep == "never" or (self.keep == "costly" and not is_costly):
+            return ""
+        if not self._sink.has_name(self._partial):
+            return (
+                f"{self._partial} is a file of another program by now, which has renamed or removed the one with what "
+                f"was written; its journal is kept in {journal_path(self._partial)}"
+            )
+        return (
+            f"what was written is kept in {self._partial}; go on with resume=True, or make a file of it: "
+            f"streamh5 salvage {self._partial}"
+        )
 
-    def tell(self, error: BaseException | None, *, is_kept: bool) -> None:
-        """Say where it is, in a note on the error that ended the write, or in a warning where nobody sees that.
+    def tell(self, error: BaseException | None, kept: str) -> None:
+        """Say what was `kept`, in a note on the error that ended the write, or in a warning where nobody sees that.
 
         Python shows neither SystemExit nor the GeneratorExit of a generator that is dropped.
         """
         is_seen = error is not None and not isinstance(error, (SystemExit, GeneratorExit))
-        if error is not None and is_kept:
-            error.add_note(self._kept())
-        if is_seen or self.is_told or (self.keep == "costly" and not is_kept):
+        if error is not None and kept:
+            error.add_note(kept)
+        if is_seen or self.is_told or (self.keep == "costly" and not kept):
             return
-        what = self._kept() if is_kept else "nothing of it is kept"
         filename, line = self._created_at
-        message = f"{self._sink.name} was not closed: {what}"
+        message = f"{self._sink.name} was not closed: {kept or 'nothing of it is kept'}"
         try:
             warnings.warn_explicit(message, InterruptedWriteWarning, filename, line)
         except (
@@ -116,12 +125,6 @@ class Leftover:
         ):  # a filter makes errors of warnings: not in the place of the first error
             if error is None:
                 raise
-
-    def _kept(self) -> str:
-        return (
-            f"what was written is kept in {self._partial}; go on with resume=True, or make a file of it: "
-            f"streamh5 salvage {self._partial}"
-        )
 
 
 def _caller() -> tuple[str, int]:

@@ -178,7 +178,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
     destination = sink.destination(journal.name)
     for name in (str(destination), *journal.published):
-        if sink.is_published_as(name):
+        if sink.has_name(name):
             raise SinkError(
                 f"{sink.partial} is the finished file {name} under its working name; remove that name and the journal",
                 path=name,

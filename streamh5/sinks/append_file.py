@@ -106,6 +106,10 @@ class AppendFileSink:
                 path=str(self.path),
             )
 
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the file has the name `path`."""
+        return leads_to(path, self._fd)
+
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers` at `address`, behind the old end; the superblock is kept for `commit`."""
         with self._gate.writing():

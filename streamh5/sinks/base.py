@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from pathlib import Path
     from typing import TypeAlias
@@ -60,6 +61,9 @@ class Sink(Protocol):
         StateError
             After `commit` or `abort`.
         """
+
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Whether what is written has the name `path` in the file system."""
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal of the write.

@@ -17,6 +17,7 @@ from streamh5.sinks.destination_path import destination_name
 from streamh5.sinks.gate import Gate
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import IO
@@ -67,6 +68,10 @@ class FileObjectSink:
     def journal_facts(self) -> dict[str, Any]:
         """Nothing: there is no journal."""
         return {}
+
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Nothing has."""
+        return False
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""

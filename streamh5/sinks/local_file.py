@@ -169,8 +169,8 @@ class LocalFileSink:
         with self._failing(f"{self.journal} cannot be read"):
             return self._journal.read()
 
-    def is_published_as(self, path: str | Path) -> bool:
-        """Whether the partial file has the name `path` too: a crash came between link and unlink."""
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Whether what is written has the name `path`; after a crash between link and unlink it has two."""
         return leads_to(path, self._fd)
 
     def destination(self, name: str | None) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from streamh5.errors import StateError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -32,6 +33,10 @@ class MemorySink:
     def journal_facts(self) -> dict[str, Any]:
         """Nothing: there is no journal."""
         return {}
+
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Nothing has."""
+        return False
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`."""

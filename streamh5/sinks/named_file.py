@@ -47,7 +47,7 @@ def stat_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def leads_to(path: Path | str, fd: int) -> bool:
+def leads_to(path: str | os.PathLike[str], fd: int) -> bool:
     """Tell whether a name leads to an open file."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(fd))

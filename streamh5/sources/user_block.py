@@ -61,6 +61,10 @@ class UserBlockSink:
         """When the file waits for the disk."""
         return self._sink.sync
 
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the file has the name `path`."""
+        return self._sink.has_name(path)
+
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put buffers behind the user block."""
         base = len(self._user_block)

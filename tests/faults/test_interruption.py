@@ -151,6 +151,19 @@ def test_nothing_is_kept_of_what_is_not_to_be(keep: Any, tmp_path: Path) -> None
     assert not hasattr(error, "__notes__")
 
 
+def test_nothing_is_said_to_be_kept_where_another_program_has_taken_the_working_name(tmp_path: Path) -> None:
+    def replace(file: streamh5.File) -> None:
+        fill(file)
+        other = tmp_path / "other"
+        other.write_bytes(b"of another program")
+        other.replace(tmp_path / "out.h5.partial")
+        raise ZeroDivisionError
+
+    error = interrupted(tmp_path / "out.h5", replace)
+    assert "is a file of another program by now" in error.__notes__[-1]
+    assert (tmp_path / "out.h5.partial").read_bytes() == b"of another program"
+
+
 def test_nothing_is_kept_where_nothing_was_stored(tmp_path: Path) -> None:
     def describe(file: streamh5.File) -> None:
         file.create_dataset("x", (None, 5), "i4")
