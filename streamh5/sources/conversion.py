@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.summary import WriteSummary
 
-__all__ = ["ArrayConversion", "Conversion", "Request", "check_destination"]
+__all__ = ["ArrayConversion", "Conversion", "NotCopiable", "Request", "check_destination"]
 
 KEEP = "keep"
 
 MAX_NAMED = 10
 """Arrays that a message names."""
+
+
+class NotCopiable(Exception):
+    """Stored chunks cannot be copied, or are not to be; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,31 @@ class Request:
                     f"{', '.join(map(str, sorted(ranks)))}",
                     chunks=asked,
                 )
+
+    def check_copy(self) -> None:
+        """Refuse to copy stored chunks.
+
+        Raises
+        ------
+        NotCopiable
+            They are to be decoded and encoded.
+        """
+        if self.copy is False:
+            raise NotCopiable("copy=False was asked for")
+        if not self.keeps_filters:
+            raise NotCopiable(f"compression={self.compression!r} was asked for")
+
+    def check_copied_chunks(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+        """Refuse to copy stored chunks of another shape than that for an array.
+
+        Raises
+        ------
+        NotCopiable
+            Their shape is another.
+        """
+        asked = self.chunks_of(path, shape)
+        if asked is not None and asked != chunks:
+            raise NotCopiable(f"chunks {asked} were asked for, those stored are {chunks}")
 
     @property
     def keeps_filters(self) -> bool:

@@ -28,6 +28,7 @@ from streamh5.format.fill_value import AllocationTime
 from streamh5.pipeline import place_objects
 from streamh5.plan.tree import DatatypeNode
 from streamh5.sources.array_target import ArrayTarget, SourceArray, copied, encoded
+from streamh5.sources.conversion import NotCopiable
 from streamh5.sources.dask_graph import Target
 from streamh5.sources.hdf5_attributes import read_attributes, tracks_attributes
 from streamh5.sources.hdf5_chunks import ChunkList, find_chunks, needed_chunks, source_filters, stored_as
@@ -37,7 +38,6 @@ from streamh5.sources.hdf5_datatype import stored_type
 from streamh5.sources.hdf5_elements import Referents
 from streamh5.sources.hdf5_errors import reading
 from streamh5.sources.hdf5_virtual import virtual_parts
-from streamh5.sources.zarr_codecs import NotCopiable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -40,6 +40,7 @@ from streamh5.filters.lz4 import Lz4
 from streamh5.filters.raw_chunk import RawChunk
 from streamh5.filters.shuffle import Shuffle
 from streamh5.filters.zstd import DEFAULT_LEVEL, Zstd
+from streamh5.sources.conversion import NotCopiable
 
 if TYPE_CHECKING:
     from streamh5.filters import Buffer, Filter
@@ -50,7 +51,7 @@ try:
 except ImportError:
     import zlib as inflater
 
-__all__ = ["Accept", "NotCopiable", "ShardLayout", "StoredLayout", "crc32c", "stored_layout"]
+__all__ = ["Accept", "ShardLayout", "StoredLayout", "crc32c", "stored_layout"]
 
 Config = Mapping[str, Any]
 Check = Callable[[memoryview, "int | None"], "Buffer | None"]
@@ -62,10 +63,6 @@ _BLOSC_FORMAT = 2
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SIZEOF_CHECKSUM = 4
 _LZ4_MAX_NBYTES = 0x7E000000
-
-
-class NotCopiable(Exception):
-    """Stored chunks cannot be copied; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import numpy as np
 
 from streamh5.errors import FilterError
 from streamh5.sources.array_target import ArrayTarget, SourceArray, StoredAs, copied, encoded
+from streamh5.sources.conversion import NotCopiable
 from streamh5.sources.foreign_errors import foreign_errors
 from streamh5.sources.netcdf4_storage import default_fill
 from streamh5.sources.zarr_chunks import chunk_reader
-from streamh5.sources.zarr_codecs import NotCopiable, stored_layout
+from streamh5.sources.zarr_codecs import stored_layout
 
 if TYPE_CHECKING:
     from streamh5.sources.conversion import Request
@@ -127,18 +128,13 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
     NotCopiable
         They cannot, or are not to be.
     """
-    if request.copy is False:
-        raise NotCopiable("copy=False was asked for")
-    if not request.keeps_filters:
-        raise NotCopiable(f"compression={request.compression!r} was asked for")
+    request.check_copy()
     if netcdf and one.array.dtype.kind == "f" and one.array.dtype in WIDENED:
         raise NotCopiable("netCDF-4 has no type for half precision")
     if netcdf and are_characters(one.array.dtype):
         raise NotCopiable("bytes of a fixed length become characters along a dimension in netCDF-4")
     layout = stored_layout(one.metadata, one.array.dtype)
-    chunks = request.chunks_of(one.path, one.array.shape)
-    if chunks is not None and chunks != layout.chunks:
-        raise NotCopiable(f"chunks {chunks} were asked for, those stored are {layout.chunks}")
+    request.check_copied_chunks(one.path, one.array.shape, layout.chunks)
     is_larger = any(c > n for c, n in zip(layout.chunks, one.array.shape, strict=True))
     if netcdf and is_larger:
         raise NotCopiable(
