@@ -3,8 +3,8 @@
 ``parent: call_in_child ── stdin: the call ──▶ child: serve ── pipe: progress, result or errors ──▶ parent``
 
 libhdf5 trusts the files that it reads. One that was made to harm, or that a disk has damaged, can end the
-process that reads it, or keep it in a loop without end (`_end_when_stuck`). What the child sends back is not trusted either: only plain values, numpy arrays,
-and records of ours are made of it, and exceptions.
+process that reads it, or keep it in a loop without end (`_end_when_stuck`). What the child sends back is not
+trusted either: only plain values, numpy arrays, and records of ours are made of it, and exceptions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["call_in_child", "machine_nbytes", "serve"]
 
 _START = (
-    "import sys; sys.path[:] = {path!r}; from streamh5.child_process import serve; serve({pipe}, {nbytes}, {seconds})"
+    "import sys; sys.path[:] = {path!r}; "
+    "from streamh5.child_process import serve; serve({pipe}, {nbytes}, {seconds})"
 )
 
 _SHARE_OF_MEMORY = 0.75

@@ -19,6 +19,7 @@ from streamh5.sources.stored_chunks import (
     ChunkCopy,
     ListedChunks,
     block_shape,
+    check_n_blocks,
     hollow_array,
     lazy_array,
     listed_array,
@@ -230,6 +231,7 @@ def encoded(
     )
     needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
     if needed is None:
+        check_n_blocks(source.path, shape, array.npartitions)
         return ArrayTarget(Target(spec, chain, array, source.identity), reason)
     hollow = listed_array(len(needed), spec.chunks or (), dtype)
     copy = ListedChunks(needed, source.read)
@@ -247,7 +249,7 @@ def _lazy(source: SourceArray) -> da.Array:
     unit = source.unit or source.chunks or (1,) * len(source.shape)
     block = block_shape(source.shape, tuple(max(1, n) for n in unit), itemsize)
     dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
-    return lazy_array(source.read, source.shape, block, dtype, f"read-{source.path}-{source.identity}")
+    return lazy_array(source.read, source.shape, block, dtype, source.path, source.identity)
 
 
 def _damaged(path: str, region: tuple[slice, ...]) -> Any:

@@ -18,8 +18,8 @@ from streamh5.reader.chunk_index.chunk_map import ChunkFrame
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.file_map import FileMap
 from streamh5.sources.array_target import StoredAs
+from streamh5.sources.conversion import NotCopiable
 from streamh5.sources.hdf5_errors import reading
-from streamh5.sources.zarr_codecs import NotCopiable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,15 +254,10 @@ def stored_as(
     NotCopiable
         They cannot, or are not to be.
     """
-    if request.copy is False:
-        raise NotCopiable("copy=False was asked for")
-    if not request.keeps_filters:
-        raise NotCopiable(f"compression={request.compression!r} was asked for")
+    request.check_copy()
     if dataset.chunks is None or chunks is None:
         raise NotCopiable("it has no chunks")
-    asked = request.chunks_of(source.path, source.shape)
-    if asked is not None and asked != dataset.chunks:
-        raise NotCopiable(f"chunks {asked} were asked for, those stored are {dataset.chunks}")
+    request.check_copied_chunks(source.path, source.shape, dataset.chunks)
     if dataset.kind.has_pointers:
         raise NotCopiable("its elements lie outside its chunks")
     if not dataset.is_one_file:

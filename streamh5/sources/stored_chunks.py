@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dask.array as da
 import numpy as np
 
+from streamh5.errors import SourceError
 from streamh5.plan.chunk_records import RECORD
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "ChunkReader",
     "ListedChunks",
     "block_shape",
+    "check_n_blocks",
     "hollow_array",
     "lazy_array",
     "listed_array",
@@ -41,6 +43,9 @@ __all__ = [
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
 holds one block (tests/benchmarks/zarr_copy.py)."""
+
+MAX_N_BLOCKS = 10_000_000
+"""Blocks of one array: 160 TiB; dask holds each as a task of 1 KiB or more."""
 
 
 class ChunkReader(Protocol):
@@ -205,18 +210,42 @@ def lazy_array(
     shape: tuple[int, ...],
     block: tuple[int, ...],
     dtype: np.dtype[Any],
-    name: str,
+    path: str,
+    identity: str,
 ) -> da.Array:
-    """Return an array of blocks, each of which `read` gives for its region when its turn comes."""
+    """Return an array of blocks, each of which `read` gives for its region when its turn comes.
+
+    Raises
+    ------
+    SourceError
+        Along its dimensions there are more than `MAX_N_BLOCKS`.
+    """
+    check_n_blocks(path, shape, sum(-(-n // c) for n, c in zip(shape, block, strict=True)))
     array: da.Array = da.map_blocks(
         _read_block,
         read,
         chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
         dtype=dtype,
         meta=np.empty((0,) * len(shape), dtype),
-        name=name,
+        name=f"read-{path}-{identity}",
     )
     return array
+
+
+def check_n_blocks(path: str, shape: tuple[int, ...], n_blocks: int) -> None:
+    """Refuse an array of more blocks than can be listed: a damaged shape, or sparse data to be decoded as a whole.
+
+    Raises
+    ------
+    SourceError
+        There are more than `MAX_N_BLOCKS`.
+    """
+    if n_blocks > MAX_N_BLOCKS:
+        raise SourceError(
+            f"{path}: shape {shape} makes {n_blocks:,} blocks, and at most {MAX_N_BLOCKS:,} can be read; "
+            "if it is right, write the parts that hold data with streamh5.File",
+            path=path,
+        )
 
 
 def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:

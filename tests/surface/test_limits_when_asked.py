@@ -238,3 +238,20 @@ def test_65536th_attribute_in_order_is_refused_when_set(tmp_path: Path) -> None:
     with h5py.File(path) as found:
         assert len(found.attrs) == 65_535
         assert (found.attrs["a7"], found.attrs["a65534"]) == (2, 1)
+
+
+@pytest.mark.parametrize("shape", [(2**60,), (2**30, 2**31)])
+def test_source_of_more_blocks_than_can_be_listed_is_refused_and_can_be_left_out(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", shape, "u1", chunks=(1 << 10,) * len(shape))[(0,) * len(shape)] = 1
+        file["y"] = 1
+    with h5py.File(source) as file, pytest.raises(errors.SourceError, match=r"/x: shape .* blocks"):
+        streamh5.to_fixed_h5(out, "/x", file["x"])
+    with pytest.raises(errors.SourceError, match=r"/x: shape .* make"):
+        streamh5.convert(source, out, copy=False)
+    streamh5.convert(source, out, copy=False, skip_unsupported=True)
+    with h5py.File(out) as file:
+        assert list(file) == ["y"]
