@@ -15,7 +15,7 @@ from streamh5.dataset_plan import as_array
 from streamh5.errors import SourceError
 from streamh5.plan.chunk_shape import auto_chunks
 from streamh5.sources.foreign_errors import foreign_errors
-from streamh5.sources.stored_chunks import block_shape, check_n_blocks, lazy_array
+from streamh5.sources.stored_chunks import block_shape, lazy_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,6 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
         unit = auto_chunks(tuple(max(1, n) for n in shape), itemsize)
     block = block_shape(shape, unit, itemsize)
     array = lazy_array(read, shape, block, dtype, path, _identity(data))
-    check_n_blocks(path, shape, array.npartitions)
     if not is_open or not shape:
         return array, chunks
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"

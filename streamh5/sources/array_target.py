@@ -19,7 +19,6 @@ from streamh5.sources.stored_chunks import (
     ChunkCopy,
     ListedChunks,
     block_shape,
-    check_n_blocks,
     hollow_array,
     lazy_array,
     listed_array,
@@ -231,7 +230,6 @@ def encoded(
     )
     needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
     if needed is None:
-        check_n_blocks(source.path, shape, array.npartitions)
         return ArrayTarget(Target(spec, chain, array, source.identity), reason)
     hollow = listed_array(len(needed), spec.chunks or (), dtype)
     copy = ListedChunks(needed, source.read)

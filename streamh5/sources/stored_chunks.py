@@ -34,7 +34,6 @@ __all__ = [
     "ChunkReader",
     "ListedChunks",
     "block_shape",
-    "check_n_blocks",
     "hollow_array",
     "lazy_array",
     "listed_array",
@@ -218,9 +217,15 @@ def lazy_array(
     Raises
     ------
     SourceError
-        Along its dimensions there are more than `MAX_N_BLOCKS`.
+        There are more than `MAX_N_BLOCKS`: the shape is damaged, or sparse data is to be decoded as a whole.
     """
-    check_n_blocks(path, shape, sum(-(-n // c) for n, c in zip(shape, block, strict=True)))
+    n_blocks = math.prod(-(-n // c) for n, c in zip(shape, block, strict=True))
+    if n_blocks > MAX_N_BLOCKS:
+        raise SourceError(
+            f"{path}: shape {shape} makes {n_blocks:,} blocks, and at most {MAX_N_BLOCKS:,} can be read; "
+            "if it is right, write the parts that hold data with streamh5.File",
+            path=path,
+        )
     array: da.Array = da.map_blocks(
         _read_block,
         read,
@@ -230,22 +235,6 @@ def lazy_array(
         name=f"read-{path}-{identity}",
     )
     return array
-
-
-def check_n_blocks(path: str, shape: tuple[int, ...], n_blocks: int) -> None:
-    """Refuse an array of more blocks than can be listed: a damaged shape, or sparse data to be decoded as a whole.
-
-    Raises
-    ------
-    SourceError
-        There are more than `MAX_N_BLOCKS`.
-    """
-    if n_blocks > MAX_N_BLOCKS:
-        raise SourceError(
-            f"{path}: shape {shape} makes {n_blocks:,} blocks, and at most {MAX_N_BLOCKS:,} can be read; "
-            "if it is right, write the parts that hold data with streamh5.File",
-            path=path,
-        )
 
 
 def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:

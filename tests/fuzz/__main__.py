@@ -49,7 +49,7 @@ def _run_all(seeds: Path, each: int, jobs: int) -> dict[str, Tally]:
     with ThreadPoolExecutor(jobs) as pool:
         for name, tally in pool.map(run_batch, batches):
             tallies[name] += tally
-            print(f"{name}: {tallies[name].n:,}, {len(tallies[name].deaths_of_libhdf5)} deaths", flush=True)
+            print(f"{name}: {tallies[name].n:,}, {len(tallies[name].deaths_of_libraries)} deaths", flush=True)
             print("".join(f"{fault}\n" for fault in tally.faults), end="", flush=True)
     return tallies
 

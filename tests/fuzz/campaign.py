@@ -18,25 +18,25 @@ ROOT = Path(__file__).parents[2]
 class Tally:
     """How the mutants of a target have ended.
 
-    `deaths_of_libhdf5` were errors of ours, or results, with ``safe=True``; `faults` are what must not be.
+    `deaths_of_libraries` were errors of ours, or results, with ``safe=True``; `faults` are what must not be.
     """
 
     n_read: int = 0
     n_errors: int = 0
-    deaths_of_libhdf5: list[str] = field(default_factory=list)
+    deaths_of_libraries: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
     @property
     def n(self) -> int:
         """Mutants that were tried."""
-        return self.n_read + self.n_errors + len(self.deaths_of_libhdf5) + len(self.faults)
+        return self.n_read + self.n_errors + len(self.deaths_of_libraries) + len(self.faults)
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             self.n_read + other.n_read,
             self.n_errors + other.n_errors,
-            self.deaths_of_libhdf5 + other.deaths_of_libhdf5,
+            self.deaths_of_libraries + other.deaths_of_libraries,
             self.faults + other.faults,
             self.kinds + other.kinds,
         )
@@ -74,13 +74,15 @@ def _run_worker(seeds: Path, name: str, first: int, last: int, tally: Tally) -> 
     if current < first:
         raise RuntimeError(f"the worker for {name} ends with status {status} before its first mutant")
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
-    is_safe = TARGETS[name].has_libhdf5 and _ends_well_when_safe(seeds, name, current)
-    (tally.deaths_of_libhdf5 if is_safe else tally.faults).append(f"{name}, mutant {current}: died by {how}")
+    is_safe = TARGETS[name].has_mortal_library and _ends_well_when_safe(seeds, name, current)
+    (tally.deaths_of_libraries if is_safe else tally.faults).append(
+        f"{name}, mutant {current}: died by {how}"
+    )
     return current + 1
 
 
 def _ends_well_when_safe(seeds: Path, name: str, number: int) -> bool:
-    """Whether it is an error of ours, or a result: libhdf5 may have died of what an earlier mutant did."""
+    """Whether it is an error of ours, or a result: a library may have died of what an earlier mutant did."""
     lines, status = _lines(seeds, name, number, number + 1, "safe")
     return status == 0 and lines[-1].startswith((f"end {number} error", f"end {number} read"))
 
@@ -106,9 +108,9 @@ def _lines(seeds: Path, name: str, first: int, last: int, *more: str) -> tuple[l
 
 def table(tallies: dict[str, Tally]) -> list[str]:
     """Rows for docs/reliability.md."""
-    rows = ["| what reads | mutants | read | error of ours | libhdf5 died |", "|---|---:|---:|---:|---:|"]
+    rows = ["| what reads | mutants | read | error of ours | a library died |", "|---|---:|---:|---:|---:|"]
     rows += [
-        f"| {name} | {one.n:,} | {one.n_read:,} | {one.n_errors:,} | {len(one.deaths_of_libhdf5):,} |"
+        f"| {name} | {one.n:,} | {one.n_read:,} | {one.n_errors:,} | {len(one.deaths_of_libraries):,} |"
         for name, one in tallies.items()
     ]
     ones = tallies.values()
@@ -116,6 +118,6 @@ def table(tallies: dict[str, Tally]) -> list[str]:
         sum(one.n for one in ones),
         sum(one.n_read for one in ones),
         sum(one.n_errors for one in ones),
-        sum(len(one.deaths_of_libhdf5) for one in ones),
+        sum(len(one.deaths_of_libraries) for one in ones),
     )
     return [*rows, f"| all | {' | '.join(f'{n:,}' for n in sums)} |"]
