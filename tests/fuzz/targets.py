@@ -13,7 +13,7 @@ from tests.fuzz.seeds import write_blocks
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, the kind of seeds that it gets, and whether a library that may die reads in it: libhdf5; c-blosc for zarr."""
+    """A reader, the kind of seeds that it gets, and whether a library that may die reads in it."""
 
     kind: str
     read: Callable[[Path, Path], object]
