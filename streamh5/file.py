@@ -97,7 +97,7 @@ class File(Group):
         path: Destination,
         mode: str = "x",
         *,
-        track_order: bool = False,
+        track_order: bool | None = False,
         threads: int | None = None,
         max_memory: MemorySize | None = None,
         header_slack: int = HEADER_SLACK,
@@ -109,7 +109,7 @@ class File(Group):
         references: LocalPath | None = None,
     ) -> None:
         max_in_flight = read_memory_size(max_memory, "max_memory")
-        self.track_order = track_order
+        self.track_order = bool(track_order)
         self.resume_key = resume_key
         if references is not None and not is_path(path):
             raise SpecError(
@@ -128,7 +128,7 @@ class File(Group):
                 keep="always" if resume else keep,
                 libver=self.libver,
                 existing=existing,
-                track_order=track_order,
+                track_order=self.track_order,
                 header_slack=header_slack,
                 n_threads=threads,
                 max_memory=max_in_flight,

@@ -9,6 +9,7 @@ import difflib
 import functools
 import inspect
 import operator
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
 import numpy as np
@@ -80,14 +81,14 @@ def check_choice(name: str, value: Any) -> str:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return a flag as a bool; 0, 1 and numpy's booleans are flags, too.
+    """Return a flag as a bool; 0 and 1, and numpy's, are flags, too.
 
     Raises
     ------
     SpecError
         Anything else, such as text, which Python takes for true.
     """
-    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, Integral) and value in (0, 1)):
         return bool(value)
     raise SpecError(f"{name} must be True or False, not {shown(value)}", **{name: value})
 
@@ -96,7 +97,7 @@ def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function refuse keywords that it does not have, and values that a keyword cannot have.
 
     An unknown keyword is refused with one that is like it. Flags, numbers and choices are checked by the annotation
-    or the name of their parameter; 0 and 1 and numpy's booleans are flags, too.
+    or the name of their parameter; 0 and 1, and numpy's, are flags, too.
 
     Parameters
     ----------

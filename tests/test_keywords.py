@@ -146,7 +146,20 @@ def test_flag_number_or_choice_that_is_none_is_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("flag", [True, 1, np.True_])
+def test_flag_that_is_none_is_off_where_it_is_in_h5py(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", track_order=None) as file:
+        file.create_dataset("x", (4,), "i4", chunks=(2,), track_order=None, shuffle=None, fletcher32=None)
+    da.ones(4).to_fixed_h5(tmp_path / "b.h5", "/x", track_order=None, shuffle=None, fletcher32=None)
+    with h5py.File(tmp_path / "c.h5", "w", track_order=None) as file:
+        file.create_dataset("x", (4,), "i4", chunks=(2,), track_order=None, shuffle=None, fletcher32=None)
+    for name in ("a.h5", "b.h5", "c.h5"):
+        with h5py.File(tmp_path / name) as found:
+            assert found.id.get_create_plist().get_link_creation_order() == 0
+            assert found["x"].id.get_create_plist().get_attr_creation_order() == 0
+            assert found["x"].fletcher32 is False
+
+
+@pytest.mark.parametrize("flag", [True, 1, np.True_, np.int64(1)])
 def test_flag_of_python_and_numpy_is_taken(flag: Any, tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5", track_order=flag) as file:
         file.create_dataset("x", (4,), "i4", chunks=(2,), shuffle=flag, fletcher32=flag)

@@ -38,13 +38,13 @@ def to_fixed_h5(
     compression: Any = "gzip",
     compression_opts: Any = None,
     shuffle: bool | None = None,
-    fletcher32: bool = False,
+    fletcher32: bool | None = False,
     scaleoffset: int | bool | None = None,
     fillvalue: Any = None,
     write_empty_chunks: bool = True,
     maxshape: Any = None,
     libver: str = "v110",
-    track_order: bool = False,
+    track_order: bool | None = False,
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     mode: str | None = None,
@@ -154,11 +154,11 @@ def to_fixed_h5(
             compression_opts=compression_opts,
             shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
             scaleoffset=scaleoffset,
-            fletcher32=fletcher32,
+            fletcher32=bool(fletcher32),
             fillvalue=fillvalue,
             maxshape=maxshape,
             libver=libver,
-            track_order=track_order,
+            track_order=bool(track_order),
         )
         source = array.name if resume_key is None else resume_key
         targets.append(Target(spec, chain, realigned(name, array, blocks), source))
@@ -175,7 +175,7 @@ def to_fixed_h5(
         targets,
         prepare,
         mode=mode or ("w" if overwrite else "x"),
-        options={"track_order": track_order, "resume": resume, "sync": sync, "libver": libver}
+        options={"track_order": bool(track_order), "resume": resume, "sync": sync, "libver": libver}
         | {"references": references},
         progress=progress,
     )
