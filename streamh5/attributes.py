@@ -12,7 +12,7 @@ from streamh5.format.character_set import decode_text
 from streamh5.format.datatype_from_dtype import innermost
 from streamh5.plan.attribute_spec import attribute_spec
 from streamh5.plan.block_value import as_block
-from streamh5.plan.not_an_array import UNREADABLE, is_empty
+from streamh5.plan.not_an_array import UNREADABLE, check_is_array, is_empty
 from streamh5.plan.tree import DatatypeNode
 
 if TYPE_CHECKING:
@@ -103,18 +103,21 @@ class Attributes(MutableMapping[str, Any]):
         name = decode_text(name)
         named = named_type(dtype, self._session, path=self._node.path)
         value = data
-        inner: tuple[int, ...] = ()
         try:
-            if dtype is not None and not is_empty(data):
-                element, inner = innermost(np.dtype(dtype))
+            element, inner = (None, ()) if dtype is None or is_empty(data) else innermost(np.dtype(dtype))
+            if element is None and shape is not None:
+                check_is_array(data)
+                value = np.asarray(data)
+        except UNREADABLE as error:
+            raise self._refused(name, error) from error
+        try:
+            if element is not None:
                 # a view has its marks, which h5py's dtypes have beside what compares equal
                 value = as_block(data, element, path=name).view(element)
             if shape is not None:
                 value = np.reshape(value, shape)
-        except UNREADABLE as error:
-            raise AttributeValueError(
-                f"attribute {name!r} of {self._node.path}: {error}", name=name
-            ) from error
+        except (TypeError, ValueError) as error:
+            raise self._refused(name, error) from error
         spec = attribute_spec(
             name,
             value,
@@ -131,3 +134,6 @@ class Attributes(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<attributes of {self._node.path}: {', '.join(self) or 'none'}>"
+
+    def _refused(self, name: str, error: Exception) -> AttributeValueError:
+        return AttributeValueError(f"attribute {name!r} of {self._node.path}: {error}", name=name)

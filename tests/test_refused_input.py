@@ -14,6 +14,7 @@ import pytest
 import streamh5
 from streamh5 import memory_size
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError, StreamH5Error
+from streamh5.plan import attribute_spec, block_value
 
 INSTEAD: dict[str, tuple[Callable[[], Any], str]] = {
     "dict": (lambda: {"a": 1}, "create_group"),
@@ -34,6 +35,7 @@ PLACES: dict[str, Callable[[streamh5.File, Any], object]] = {
     "data of a dtype": lambda file, value: file.create_dataset("new", data=value, dtype="f8"),
     "attribute": lambda file, value: file.attrs.__setitem__("new", value),
     "attribute of a dtype": lambda file, value: file.attrs.create("new", value, dtype="f8"),
+    "attribute of a shape": lambda file, value: file.attrs.create("new", value, shape=(2, 2)),
     "rows": lambda file, value: file["x"].append(value),  # type: ignore[union-attr]
     "region": lambda file, value: file["x"].__setitem__(slice(0, 4), value),  # type: ignore[index]
     "whole": lambda file, value: file["y"].__setitem__(..., value),  # type: ignore[index]
@@ -71,6 +73,16 @@ def test_list_of_objects_is_refused_with_what_to_give(kind: str, tmp_path: Path)
             file["new"] = [make(), make()]
         with pytest.raises(AttributeValueError, match=f"'new'.*{instead}"):
             file.attrs["new"] = [make(), make()]
+
+
+def test_integers_that_are_objects_are_data_as_the_message_says(tmp_path: Path) -> None:
+    value = np.array([1, 2], object)
+    with _file(tmp_path / "a.h5") as file:
+        with pytest.raises(DatatypeError, match=r"/new: .* give an array of a dtype of integers"):
+            file["new"] = value
+        file["new"] = value.astype("i8")
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["new"][()].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -205,3 +217,55 @@ def test_keyword_of_another_type_is_refused(
     with h5py.File(tmp_path / "a.h5") as found:
         assert sorted(found) == ["x", "y"]
     assert [one.name for one in tmp_path.iterdir()] == ["a.h5"]
+
+
+class _Rows:
+    """An array that is an iterator, too, as numpy's `flatiter`."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.arange(4.0)
+
+    def __iter__(self) -> _Rows:
+        return self
+
+    def __next__(self) -> float:
+        raise StopIteration
+
+
+@pytest.mark.parametrize("make", [lambda: np.arange(4.0).reshape(2, 2).flat, _Rows])
+def test_iterator_that_is_an_array_is_data_as_in_h5py(make: Callable[[], Any], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "b.h5", "w") as theirs, _file(tmp_path / "a.h5") as file:
+        for one in (theirs, file):
+            one["new"] = make()
+            one.attrs["new"] = make()
+        file["x"][0:4] = make()  # type: ignore[index]
+    with h5py.File(tmp_path / "a.h5") as found, h5py.File(tmp_path / "b.h5") as theirs:
+        np.testing.assert_array_equal(found["new"][()], theirs["new"][()])
+        np.testing.assert_array_equal(found.attrs["new"], theirs.attrs["new"])
+        np.testing.assert_array_equal(found["x"][()], theirs["new"][()])
+
+
+@pytest.mark.parametrize(
+    ("module", "write"),
+    [
+        (attribute_spec, lambda file: file.attrs.__setitem__("new", np.arange(3))),
+        (block_value, lambda file: file["x"].__setitem__(slice(0, 4), np.ma.array([1, 2, 3, 4]))),
+        (block_value, lambda file: file["x"].__setitem__(slice(0, 4), [1, 2, 3, 4])),
+    ],
+)
+def test_mistake_of_the_package_is_not_taken_for_one_of_the_value(
+    module: Any, write: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: Any) -> Any:
+        raise AttributeError("a mistake")
+
+    with _file(tmp_path / "a.h5") as file:
+        with monkeypatch.context() as patched:
+            for name in ("encode_parts", "cast_elements", "_holds"):
+                patched.setattr(module, name, mistaken, raising=False)
+            with pytest.raises(AttributeError, match=r"^a mistake$"):
+                write(file)
+        file.attrs["other"] = 1
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert list(found.attrs) == ["other"]
+        assert found["x"][()].tolist() == [0, 0, 0, 0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import AttributeValueError, DatatypeError, LimitError, StreamH5Error, shown
+from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
@@ -123,9 +123,10 @@ def attribute_spec(
         More than 4 GiB - 1.
     """
     check_attribute_name(name, path=path)
+    committed = None if type_path is None else Reference(type_path)
     try:
-        committed = None if type_path is None else Reference(type_path)
-        made = _spec(name, value) if dtype is None else _of_arrays(name, np.asarray(value), dtype)
+        known = _in_memory(name, value, path)
+        made = _spec(name, known) if dtype is None else _of_arrays(name, np.asarray(known), dtype)
         spec = replace(made, value=value, committed=committed)
         encode_datatype(spec.datatype)
         if datatype is not None:
@@ -137,14 +138,6 @@ def attribute_spec(
     except DatatypeError as error:
         raise AttributeValueError(
             f"attribute {shown(name)} of {path}: {error}", path=path, name=name
-        ) from error
-    except StreamH5Error:
-        raise
-    except UNREADABLE as error:
-        raise AttributeValueError(
-            f"attribute {shown(name)} of {path}: a value of type {type(value).__name__} cannot be read: {error}",
-            path=path,
-            name=name,
         ) from error
     if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
         raise LimitError(
@@ -177,6 +170,25 @@ def check_attribute_name(name: Any, *, path: str) -> None:
         )
 
 
+def _in_memory(name: str, value: Any, path: str) -> Any:
+    """Read an array-like of another library; anything else is what it was."""
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, Reference, RegionReference)):
+        return value
+    try:
+        if is_empty(value):
+            return value
+        check_is_array(value)
+        return np.asarray(value)
+    except DatatypeError:
+        raise
+    except UNREADABLE as error:
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path}: a value of type {type(value).__name__} cannot be read: {error}",
+            path=path,
+            name=name,
+        ) from error
+
+
 def _spec(name: str, value: Any) -> AttributeSpec:
     references = _references(name, value)
     if references is not None:
@@ -193,10 +205,9 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         value = np.bytes_(value or b"\0")  # HDF5 has no strings of size 0
     if is_empty(value):
         return AttributeSpec(name, np.dtype(value.dtype), None)
-    check_is_array(value)
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise DatatypeError(f"{value!r:.80} is not a scalar or a regular array") from error
     check_one_kind(value, array)
     if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):

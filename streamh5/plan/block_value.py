@@ -46,18 +46,12 @@ def as_block(
         Masked elements and no fill value, not a regular array, or a value that `dtype` cannot hold
         but for the rounding of floats.
     """
-    try:
-        check_is_array(value)
-    except DatatypeError as error:
-        raise BlockError(f"{path}: {error}", path=path, dtype=dtype) from error
-    if hasattr(value, "todense") and not isinstance(value, np.ndarray):
-        value = value.todense()
-    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
-        value = value.get()
+    if not isinstance(value, np.ndarray):
+        value = _in_memory(value, dtype, path)
     try:
         if isinstance(value, np.ma.MaskedArray):
             return _unmasked(value, dtype, path, fillvalue)
-        block = _as_array(value, dtype)
+        block = _read(value, dtype, path)
         if block.dtype == dtype:
             return block
         if dtype.kind == "S" and block.dtype.kind in "UTO":
@@ -74,10 +68,8 @@ def as_block(
         ) from error
     except StreamH5Error:
         raise
-    except UNREADABLE as error:
-        raise BlockError(
-            f"{path}: a block is not a regular array of {dtype}, or cannot be read: {error}", path=path
-        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BlockError(f"{path}: a block is not a regular array of {dtype}: {error}", path=path) from error
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:
@@ -150,6 +142,30 @@ def check_one_kind(value: Any, array: np.ndarray[Any, Any]) -> None:
 
 def _kind(value: object) -> str:
     return "str" if isinstance(value, str) else "bytes" if isinstance(value, bytes) else type(value).__name__
+
+
+def _in_memory(value: Any, dtype: np.dtype[Any], path: str) -> Any:
+    """Return what numpy can read: sparse arrays without gaps, and those of a graphics card copied."""
+    try:
+        check_is_array(value)
+    except DatatypeError as error:
+        raise BlockError(f"{path}: {error}", path=path, dtype=dtype) from error
+    if hasattr(value, "todense"):
+        value = value.todense()
+    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
+        value = value.get()
+    return value
+
+
+def _read(value: Any, dtype: np.dtype[Any], path: str) -> np.ndarray[Any, Any]:
+    try:
+        return _as_array(value, dtype)
+    except StreamH5Error:
+        raise
+    except UNREADABLE as error:
+        raise BlockError(
+            f"{path}: a block is not a regular array of {dtype}, or cannot be read: {error}", path=path
+        ) from error
 
 
 def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -24,7 +24,7 @@ _INSTEAD: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (timedelta, "give numpy.timedelta64(value)"),
     (time, "give value.isoformat()"),
     (Iterator, "create the dataset with shape=(None, ...) and append() what it yields, or give list(value)"),
-    (int, "HDF5's integers have 64 bits; give text or a float"),
+    (int, "give an array of a dtype of integers, or, where 64 bits do not hold them, text or floats"),
 )
 
 
@@ -52,14 +52,11 @@ def check_is_array(value: Any) -> None:
     """
     if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, int, float, complex, range)):
         return
-    is_array_like = any(
-        hasattr(value, name) for name in ("__array__", "__array_interface__", "__getitem__", "__dask_graph__")
-    )
+    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+        return  # an iterator, too: numpy's `flatiter` is one
     is_view = isinstance(value, Collection) and not hasattr(value, "__getitem__")
-    kinds = (type(None), os.PathLike, date, timedelta, time, Iterator)
-    if isinstance(value, kinds) or (is_view and not is_array_like):
-        raise _refusal(value)
-    if isinstance(value, Mapping) and not hasattr(value, "__array__"):
+    kinds = (type(None), os.PathLike, date, timedelta, time, Iterator, Mapping)
+    if isinstance(value, kinds) or (is_view and not hasattr(value, "__dask_graph__")):
         raise _refusal(value)
 
 
