@@ -23,11 +23,12 @@ from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 from streamh5.errors import SpecError, StreamH5Error
+from streamh5.memory_size import memory_nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["call_in_child", "machine_nbytes", "serve"]
+__all__ = ["call_in_child", "serve"]
 
 _START = (
     "import sys; sys.path[:] = {path!r}; "
@@ -38,7 +39,7 @@ _SHARE_OF_MEMORY = 0.75
 _SECONDS_TO_TIDY = 10
 
 MAX_SECONDS = 60.0
-"""Of processor time in one call of libhdf5, during which no other Python code runs."""
+"""Of processor time, of all threads, in one call of libhdf5, during which no other Python code runs."""
 
 _PROGRESS, _RESULT, _ERRORS = "progress", "result", "errors"
 
@@ -56,11 +57,6 @@ _MAX_CAUSES = 10
 
 _Described: TypeAlias = tuple[str, str, tuple[Any, ...], dict[str, Any], list[str]]
 """An error: module and name of its class, arguments, facts, notes."""
-
-
-def machine_nbytes() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def call_in_child(
@@ -103,7 +99,7 @@ def call_in_child(
         call = pickle.dumps((function.__module__, function.__qualname__, args, keywords, report is not None))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise SpecError(f"safe=True: an argument cannot be sent to a child process: {error}") from error
-    limit = max_nbytes or int(_SHARE_OF_MEMORY * machine_nbytes())
+    limit = max_nbytes or int(_SHARE_OF_MEMORY * memory_nbytes())
     from_child, to_parent = os.pipe()
     with os.fdopen(from_child, "rb") as answers:
         try:
@@ -238,10 +234,13 @@ def _end_with_parent() -> None:
 
 
 def _end_when_stuck(max_seconds: float) -> None:
-    """Put an alarm off for as long as Python code runs: h5py holds the interpreter's lock while libhdf5 works."""
+    """Put an alarm off for as long as Python code runs: h5py holds the interpreter's lock while libhdf5 works.
+
+    The alarm counts the processor time of all threads together, and those that decode chunks need no lock.
+    """
     while True:
         signal.setitimer(signal.ITIMER_PROF, max_seconds)
-        time.sleep(max_seconds / 8)
+        time.sleep(max_seconds / (4 * (os.cpu_count() or 1)))
 
 
 def _chain(error: BaseException | None) -> list[_Described]:

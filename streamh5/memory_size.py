@@ -10,7 +10,7 @@ from dask.utils import parse_bytes
 
 from streamh5.errors import LimitError, SpecError
 
-__all__ = ["MemorySize", "check_held", "read_memory_size"]
+__all__ = ["MemorySize", "check_held", "memory_nbytes", "read_memory_size"]
 
 MemorySize: TypeAlias = int | float | str
 

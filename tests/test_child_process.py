@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from pathlib import Path
 
 import h5py
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import streamh5
+from streamh5 import child_process
 from streamh5.child_process import call_in_child
 from streamh5.cli import main
 from streamh5.errors import DestinationExistsError, SourceError, SpecError, UnreadableError
@@ -53,6 +56,26 @@ def test_memory_of_a_child_is_bounded() -> None:
 def test_call_that_never_comes_back_is_the_death_of_the_child() -> None:
     with pytest.raises(UnreadableError, match="SIGPROF, for a call that did not come back"):
         call_in_child(pow, 3, 10**12, died=UnreadableError, max_seconds=2.0)
+
+
+@pytest.mark.parametrize("n_processors", [1, 2, 16, 256])
+def test_threads_that_use_every_processor_do_not_set_the_alarm_off(
+    n_processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        # while this thread sleeps, each processor runs one that needs no lock of the interpreter
+        assert armed[-1] > 2 * n_processors * seconds
+        if len(armed) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "cpu_count", lambda: n_processors)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: armed.append(seconds))
+    with pytest.raises(KeyboardInterrupt):
+        child_process._end_when_stuck(60.0)
+    assert armed == [60.0] * 3
 
 
 def test_argument_that_cannot_be_sent_is_refused(tmp_path: Path, path: Path) -> None:

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "paths": frozenset({"errors"}),
     "progress": frozenset(),
     "memory_size": frozenset({"errors"}),
-    "child_process": frozenset({"errors"}),
+    "child_process": frozenset({"errors", "memory_size"}),
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "plan": frozenset({"errors", "format"}),
