@@ -78,9 +78,7 @@ class Dataset(DatasetFacts):
             path=spec.path,
             grid=spec.grid,
             dtype=spec.dtype,
-            fill=np.zeros((), spec.stored_dtype)
-            if spec.fillvalue is None or spec.is_encoded
-            else spec.fillvalue,
+            fill=spec.fill_stored,
             make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
             chain=chain,
             reserve=session.reserve,

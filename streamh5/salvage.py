@@ -28,12 +28,14 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.engine import Engine
 from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
+from streamh5.filters import FilterChain
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.journal import (
     NONSENSE,
@@ -43,9 +45,11 @@ from streamh5.journal import (
 )
 from streamh5.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
 from streamh5.journal_values import assemble_value
+from streamh5.pipeline import ChunkStore, place_objects
 from streamh5.plan.attribute_spec import attribute_spec, blank
 from streamh5.plan.chunk_grid import MAX_CHUNKS
 from streamh5.plan.chunk_shape import check_chunks, check_shape
+from streamh5.plan.parts import repeated_element
 from streamh5.plan.reference import HeapObject
 from streamh5.plan.stored_rows import stored_coords, stored_rows
 from streamh5.plan.tree import DatasetNode, Node, find, reference_target, walk
@@ -206,6 +210,8 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
     sink.resume_at(journal.nbytes, recovery.end, entries)
+    for node in nodes:
+        _fill_places(engine, sink, node)
     for address, piece in engine.finish():
         if address == 0:
             # a snapshot shares the superblock: what it names stays when the write is resumed after all
@@ -290,6 +296,27 @@ def _checked(spec: DatasetSpec) -> DatasetSpec:
     if (spec.grid.n_numbers or 0) > MAX_CHUNKS:
         raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; {MAX_CHUNKS:,} are the most")
     return spec
+
+
+def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None:
+    """Write the fill value into the places of missing chunks where readers take every chunk for written."""
+    spec = node.spec
+    if not spec.is_early or spec.fill_data is None:  # what was never written is read as 0
+        return
+    place = partial(place_objects, reserve=engine.reserve, write=sink.write)
+    store = ChunkStore(
+        path=spec.path,
+        grid=spec.grid,
+        dtype=spec.dtype,
+        fill=spec.fill_stored,
+        make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
+        chain=FilterChain((), spec.chunk_nbytes),
+        reserve=engine.reserve,
+        write=sink.write,
+        claim=lambda records, buffers: None,
+        region_address=engine.allocate(node).address,
+    )
+    store.fill_places(node.grid.present_counts, node.table.are_written)
 
 
 def _link(engine: Engine, facts: Mapping[str, Any]) -> None:

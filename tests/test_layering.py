@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "journal_values": frozenset({"plan", "journal_facts"}),
     "recovery": frozenset({"errors", "format", "plan", "engine", "journal", "journal_facts"}),
     "salvage": frozenset({"errors", "paths", "format", "plan", "sinks", "engine", "journal", "journal_facts"})
-    | {"recovery", "journal_values"},
+    | {"recovery", "journal_values", "filters", "pipeline"},
     "references": frozenset(
         {"errors", "keywords", "paths", "sinks", "child_process", "format", "plan", "reader"}
     ),

@@ -115,6 +115,13 @@ class DatasetSpec:
         return np.dtype((np.void, self.element_nbytes)) if is_opaque else self.dtype
 
     @property
+    def fill_stored(self) -> np.ndarray[Any, Any]:
+        """``()`` array of the stored dtype: the fill value, or 0 where it has something in the global heap."""
+        if self.fillvalue is None or self.is_encoded:
+            return np.zeros((), self.stored_dtype)
+        return self.fillvalue
+
+    @property
     def fill_data(self) -> Parts | None:
         """Bytes of the user-defined fill value, with what has no address yet in between; None without one."""
         if self.fill_parts is not None:

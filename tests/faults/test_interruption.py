@@ -290,3 +290,21 @@ def test_dataset_that_was_taken_back_is_not_salvaged_nor_missed_at_a_resume(
     with h5py.File(path) as read:
         assert sorted(read) == ["other", "rows", "value"]
         assert read["other"][...].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i2", [("a", "i4"), ("b", "f4")]])
+def test_salvage_gives_the_fill_value_where_an_early_dataset_was_not_written(
+    dtype: Any, tmp_path: Path
+) -> None:
+    fillvalue = np.full((), 7, dtype)
+    file = streamh5.File(tmp_path / "a.h5")
+    early = file.create_dataset("x", (5, 4), dtype, chunks=(2, 2), fillvalue=fillvalue, alloc_time="early")
+    early[2:4] = np.zeros((2, 4), dtype)
+    file.suspend()
+    summary = streamh5.salvage(tmp_path / "a.h5.partial")
+    expected = np.full((5, 4), fillvalue)
+    expected[2:4] = np.zeros((), dtype)
+    with h5py.File(summary.path) as found:
+        np.testing.assert_array_equal(found["x"][...], expected)
+        assert found["x"].id.get_create_plist().get_alloc_time() == h5py.h5d.ALLOC_TIME_EARLY
+    assert streamh5.verify(summary.path).ok
