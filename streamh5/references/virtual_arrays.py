@@ -44,23 +44,23 @@ def manifest_group(groups: dict[str, dict[str, Any]], arrays: dict[str, Manifest
     arrays
         By path.
     """
-    return _group((), groups, arrays)
-
-
-def _group(
-    names: tuple[str, ...], groups: dict[str, dict[str, Any]], arrays: dict[str, ManifestArray]
-) -> ManifestGroup:
     from virtualizarr.manifests import ManifestGroup
 
-    inner = {path: split_path(path) for path in (*groups, *arrays) if path != "/"}
-    members = {path: parts[-1] for path, parts in inner.items() if parts[:-1] == names}
-    return ManifestGroup(
-        arrays={name: arrays[path] for path, name in members.items() if path in arrays},
-        groups={
-            name: _group(inner[path], groups, arrays) for path, name in members.items() if path in groups
-        },
-        attributes=dict(groups["/" + "/".join(names)]),
-    )
+    members: dict[tuple[str, ...], dict[str, str]] = {}
+    for path in (*groups, *arrays):
+        if path != "/":
+            *parents, name = split_path(path)
+            members.setdefault(tuple(parents), {})[name] = path
+
+    def group(path: str) -> ManifestGroup:
+        inner = members.get(() if path == "/" else tuple(split_path(path)), {})
+        return ManifestGroup(
+            arrays={name: arrays[one] for name, one in inner.items() if one in arrays},
+            groups={name: group(one) for name, one in inner.items() if one in groups},
+            attributes=dict(groups[path]),
+        )
+
+    return group("/")
 
 
 def manifest_array(array: ZarrArray) -> ManifestArray:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from obspec_utils.registry import ObjectStoreRegistry
@@ -15,6 +16,8 @@ from virtualizarr.parsers import HDFParser
 
 import streamh5
 from streamh5.errors import ReferencesError
+from streamh5.plan import object_path
+from streamh5.references import virtual_arrays
 from tests.references.opened import open_with_zarr
 from tests.references.test_kerchunk import FILTERS, INDEXES, smooth
 from tests.written import values
@@ -118,3 +121,27 @@ def test_strings_are_refused_or_left_out(tmp_path: Path) -> None:
     with pytest.raises(ReferencesError, match="/t: strings of variable length"):
         file.summary.to_virtualizarr()
     assert set(file.summary.to_virtualizarr(skip=True)) == {"x"}
+
+
+def test_each_path_of_many_groups_is_looked_at_a_constant_number_of_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_groups = 50
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for i in range(n_groups):
+            file.create_dataset(f"g{i}/inner/x", data=np.arange(8.0), chunks=(4,))
+    references = streamh5.read_references(tmp_path / "a.h5")
+    split: list[str] = []
+
+    def split_path(path: str) -> tuple[str, ...]:
+        split.append(path)
+        return object_path.split_path(path)
+
+    monkeypatch.setattr(virtual_arrays, "split_path", split_path)
+    tree = references.to_virtualizarr()
+    assert len(split) <= 2 * 3 * n_groups + 1
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert sorted(tree.groups) == sorted(found)
+        for name, group in found.items():
+            assert list(tree.groups[name].groups) == list(group)
+            assert tree.groups[name].groups["inner"].arrays["x"].shape == group["inner/x"].shape
