@@ -46,7 +46,7 @@ def as_block(
         Masked elements and no fill value, not a regular array, or a value that `dtype` cannot hold
         but for the rounding of floats.
     """
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, (np.ndarray, list, tuple)):
         value = _in_memory(value, dtype, path)
     try:
         if isinstance(value, np.ma.MaskedArray):
