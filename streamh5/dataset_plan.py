@@ -112,7 +112,7 @@ def plan_dataset(
     if spec.is_kept and alloc_time is not None:
         can_be_whole = False
     if _is_whole(spec, chunks, can_be_whole=can_be_whole, small_data=whole):
-        check_compression(compression, compression_opts)
+        check_compression(compression, compression_opts, allow_unknown_filter=allow_unknown_filter)
         return spec, FilterChain((), 0)
     spec = replace(spec, chunks=_chunks(chunks, spec))
     _check_grid(spec)

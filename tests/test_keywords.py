@@ -206,3 +206,14 @@ def test_flag_of_an_encoding_that_is_text_is_refused(key: str, tmp_path: Path) -
 def test_compression_that_there_is_not_is_refused_where_there_is_nothing_to_compress(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file, pytest.raises(FilterError, match="did you mean 'gzip'"):
         file.create_dataset("x", data=5, compression="gizp")
+
+
+def test_filter_of_another_program_is_taken_where_there_is_nothing_to_compress(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for name, shape in (("scalar", ()), ("chunked", (4,))):
+            file.create_dataset(name, shape, "i4", compression=40_000, allow_unknown_filter=True)
+        with pytest.raises(FilterError, match="filter number 40000"):
+            file.create_dataset("x", (), "i4", compression=40_000, allow_unknown_filter=False)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert found["scalar"][()] == 0
+        assert found["chunked"].id.get_create_plist().get_filter(0)[0] == 40_000

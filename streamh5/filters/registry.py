@@ -118,7 +118,7 @@ def chain_from_keywords(
     return FilterChain(tuple(filters), chunk_nbytes)
 
 
-def check_compression(compression: Any, compression_opts: Any) -> None:
+def check_compression(compression: Any, compression_opts: Any, *, allow_unknown_filter: bool = False) -> None:
     """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
 
     Raises
@@ -127,7 +127,11 @@ def check_compression(compression: Any, compression_opts: Any) -> None:
         As `chain_from_keywords`.
     """
     chain_from_keywords(
-        dtype=np.dtype("f8"), chunk_nbytes=32768, compression=compression, compression_opts=compression_opts
+        dtype=np.dtype("f8"),
+        chunk_nbytes=32768,
+        compression=compression,
+        compression_opts=compression_opts,
+        allow_unknown_filter=allow_unknown_filter,
     )
 
 
