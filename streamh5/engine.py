@@ -140,7 +140,7 @@ class Engine:
         PathError
             The path is taken or leads through a dataset.
         """
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, path, track_order=track_order)
             group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
             put_link(parent, name, group)
@@ -155,7 +155,7 @@ class Engine:
         PathError
             The path is taken or leads through a dataset.
         """
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
             put_link(parent, name, datatype)
             datatype.n_users = self._n_users[datatype.path]  # those that were created before it
@@ -169,7 +169,7 @@ class Engine:
         PathError
             The path is taken or leads through a dataset.
         """
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             n_numbers = (spec.grid.n_numbers or 0) if spec.chunks is not None else 0
             table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
             dataset = DatasetNode(spec, table)
@@ -181,13 +181,13 @@ class Engine:
 
     def remove_dataset(self, dataset: DatasetNode) -> None:
         """Take a dataset out again."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             take_link(self.root, dataset)
             self._share(dataset.spec.type_path, -1)
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object; one of the same name is replaced."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             old = node.attributes.get(attribute.name)
             put_attribute(node, attribute)
             self._share_again(old, attribute)
@@ -195,7 +195,7 @@ class Engine:
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             self._share_again(node.attributes[name], None)
             take_attribute(node, name)
             _mark_changed(node)
@@ -217,23 +217,23 @@ class Engine:
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Enter chunks that have been written, as ``(n,)`` of `RECORD`."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.table.record(records)
 
     def extend(self, dataset: DatasetNode, n_rows: int) -> None:
         """Let a dataset whose leading extent is open have at least `n_rows`."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
     def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
         """Set data without chunks, as an array of the stored dtype, or of objects where it has parts."""
         parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = value, parts
 
     def set_parts(self, dataset: DatasetNode, parts: Parts) -> None:
         """Set data without chunks, with references and objects of variable length in between."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = None, parts
 
     def link(self, path: str, target: LinkedTarget) -> None:
@@ -244,7 +244,7 @@ class Engine:
         PathError
             The name is taken.
         """
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             if isinstance(target, LinkValue):
                 encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
@@ -255,7 +255,7 @@ class Engine:
 
     def allocate(self, dataset: DatasetNode) -> Region:
         """Reserve all chunks of a dataset with an Implicit index, once."""
-        with self._in(State.DEFINING, State.STREAMING):
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
             if dataset.chunk_region is None:
                 self.begin()
                 dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
@@ -273,7 +273,7 @@ class Engine:
         end
             First address behind everything that is to be kept.
         """
-        with self._in(State.DEFINING):
+        with self._lock, self._in(State.DEFINING):
             self._front = front
             self._cursor = AddressCursor(end)
             self._adopt(self.root)
@@ -281,7 +281,7 @@ class Engine:
 
     def extend_file(self, root: GroupNode, end: int) -> None:
         """Go on with a file that exists, behind its end; its groups are in `root`."""
-        with self._in(State.DEFINING):
+        with self._lock, self._in(State.DEFINING):
             self.root = root
             self._cursor = AddressCursor(end)
             self.state = State.STREAMING
@@ -295,7 +295,7 @@ class Engine:
             Address and content; referents before references, the superblock last.
         """
         self.begin()
-        with self._in(State.STREAMING), self._latching():
+        with self._lock, self._in(State.STREAMING), self._latching():
             self.state = State.FINISHED
             yield from self._encode(self._place)
 
@@ -305,7 +305,7 @@ class Engine:
         Chunks that are recorded while it is encoded wait. Yields as `finish` does.
         """
         self.begin()
-        with self._in(State.STREAMING):
+        with self._lock, self._in(State.STREAMING):
             yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
 
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
@@ -418,10 +418,10 @@ class Engine:
 
     @contextmanager
     def _in(self, *states: State) -> Iterator[None]:
-        with self._lock:
-            if self.state not in states:
-                raise StateError(f"the file is {self.state.value}; nothing more can be added to it")
-            yield
+        """Refuse what comes too early or too late."""
+        if self.state not in states:
+            raise StateError(f"the file is {self.state.value}; nothing more can be added to it")
+        yield
 
     @contextmanager
     def _latching(self) -> Iterator[None]:

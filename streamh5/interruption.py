@@ -87,14 +87,17 @@ class Leftover:
         self.nbytes += nbytes
 
     @property
+    def is_worth_it(self) -> bool:
+        """Whether what is stored, and what is still to be, stays when the write is interrupted now."""
+        is_costly = self.seconds >= COSTLY_SECONDS or self.nbytes >= COSTLY_NBYTES
+        return self._sink.keeps_journal and (self.keep == "always" or (self.keep == "costly" and is_costly))
+
+    @property
     def kept(self) -> str:
-        """What stays when the write is interrupted now, in words; empty where nothing does."""
-        if not self._sink.keeps_journal or not (self.n_chunks or self.has_values):
+        """What stays, in words; empty where nothing is stored or worth it."""
+        if not self.is_worth_it or not (self.n_chunks or self.has_values):
             return ""
         if not self._partial.exists():  # the file got its name before something went wrong
-            return ""
-        is_costly = self.seconds >= COSTLY_SECONDS or self.nbytes >= COSTLY_NBYTES
-        if self.keep == "never" or (self.keep == "costly" and not is_costly):
             return ""
         if not self._sink.has_name(self._partial):
             return (

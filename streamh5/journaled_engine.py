@@ -7,7 +7,7 @@ the order in which the engine got their calls.
 from __future__ import annotations
 
 import threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from streamh5.lifecycle import Lifecycle
 from streamh5.recovery import boot_id, front_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -116,22 +116,16 @@ class JournaledEngine:
         """Make what is done inside one call, for which `close` waits: see `Lifecycle.begin_call`."""
         return self._life.call()
 
-    @contextmanager
-    def _verb(self) -> Iterator[None]:
-        """One call; the journal has the entries of all in the order in which the engine got them."""
-        with self._life.call(), self._lock:
-            yield
-
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
         """Add a group."""
-        with self._verb():
+        with self._life.call(), self._lock:
             group = self._engine.create_group(path, track_order=track_order)
             self._log("G", {"path": group.path, "track_order": track_order})
             return group
 
     def create_datatype(self, datatype: DatatypeNode) -> None:
         """Add a named datatype."""
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.create_datatype(datatype)
             self._log("T", datatype_facts(datatype))
 
@@ -159,7 +153,7 @@ class JournaledEngine:
         ResumeError
             The interrupted write has it with another plan.
         """
-        with self._verb():
+        with self._life.call(), self._lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
             node = self._engine.create_dataset(spec)
             if self._recovery is not None and number is not None:
@@ -180,14 +174,14 @@ class JournaledEngine:
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object."""
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.set_attribute(node, attribute)
             if self.sink.keeps_journal:
                 self._log("A", attribute_facts(node.path, attribute))
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.remove_attribute(node, name)
             self._log("A", {"path": node.path, "name": name, "datatype": None})
 
@@ -210,7 +204,7 @@ class JournaledEngine:
         BlockError
             The block does not fit the region, or the region the dataset.
         """
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.set_value(node, node.with_part(region, block))
             self.leftover.has_values = True
             if self.sink.keeps_journal:
@@ -218,7 +212,7 @@ class JournaledEngine:
 
     def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
         """Set data without chunks as it stands in the file, with objects and references in between."""
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.set_parts(node, parts)
             self.leftover.has_values = True
             if self.sink.keeps_journal:
@@ -226,7 +220,7 @@ class JournaledEngine:
 
     def link(self, path: str, target: LinkedTarget) -> None:
         """Add a name for an object, or a soft or external link."""
-        with self._verb():
+        with self._life.call(), self._lock:
             self._engine.link(path, target)
             self._log("L", {"path": path, **link_facts(target)})
 

@@ -18,19 +18,17 @@ for the handler.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from streamh5.errors import StateError
+from streamh5.signals import is_within_a_call, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Lifecycle"]
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Lifecycle:
@@ -49,7 +47,8 @@ class Lifecycle:
         self.state = "open"
         self._name = name
         self._process = os.getpid()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._callers: set[int] = set()
         self._ender: int | None = None
         self._is_closing = False
@@ -88,26 +87,16 @@ class Lifecycle:
     def check_between_calls(self) -> None:
         """Refuse to close the file in the midst of another call of this thread.
 
-        The record of calls alone would not do: an exception that a signal handler raises between a call and its
-        end leaves it behind. The stack does not: there, code that is not of this package lies between two calls.
-
         Raises
         ------
         StateError
             A signal handler, or code that the other call runs, closes it.
         """
-        if not self.is_inside:
-            return
-        frame = sys._getframe()
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back
-        while frame.f_back is not None:
-            frame = frame.f_back
-            if frame.f_code.co_filename.startswith(_PACKAGE):
-                raise StateError(
-                    f"{self._name} cannot be closed in the midst of another call of this thread, as in a signal "
-                    "handler: let that come to its end, and close then; or suspend() keeps what is stored"
-                )
+        if self.is_inside:
+            raise StateError(
+                f"{self._name} cannot be closed in the midst of another call of this thread, as in a signal handler: "
+                "let that come to its end, and close then; or suspend() keeps what is stored"
+            )
 
     def over(self) -> StateError:
         """Error of a call that comes too late, or was cut off."""
@@ -134,7 +123,7 @@ class Lifecycle:
         """
         self.check_open()  # before the lock, which a thread may have held when the process was forked
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             if self._is_closing and me not in self._callers and me != self._ender:
                 self.check_open()
                 raise StateError(f"{self._name} is being closed; open a new File to write more")
@@ -144,20 +133,21 @@ class Lifecycle:
         """End a call."""
         self._callers.discard(threading.get_ident())
         if self._is_closing and self.is_mine:  # a fork has a lock that nobody may ever free
-            with self._changed:
+            with self._lock:
                 self._changed.notify_all()
 
     def wait_for_others(self) -> None:
         """Refuse calls from now on, and wait for those of other threads, or for the end of the write."""
-        with self._changed:
+        with self._lock:
             self._is_closing = True
             state = self.state
-            self._changed.wait_for(lambda: self.state != state or self._callers <= {threading.get_ident()})
+            wait_for(self._changed, lambda: self.state != state or self._callers <= {threading.get_ident()})
 
     @property
     def is_inside(self) -> bool:
         """Whether this thread is in a call already, so that others may wait for it: as in a signal handler."""
-        return threading.get_ident() in self._callers or self._ender == threading.get_ident()
+        me = threading.get_ident()
+        return (me in self._callers or self._ender == me) and is_within_a_call()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -170,7 +160,7 @@ class Lifecycle:
 
     def leave(self, state: str, *, before: tuple[str, ...] = ("open",)) -> bool:
         """Go to another state when this is one of `before`, and wake who waits for it; tell whether it was."""
-        with self._changed:
+        with self._lock:
             if self.state not in before:
                 return False
             self.state = state

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamh5.signals import wait_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,18 +59,20 @@ class Pool:
         self._n_threads = n_threads
         self._budget_nbytes = budget_nbytes
         self._closed = closed
-        self._changed = threading.Condition()
-        self._has_work = threading.Condition(self._changed._lock)  # type: ignore[attr-defined]
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._has_work = threading.Condition(self._lock)
         self._waiting: deque[Job] = deque()
         self._in_flight: list[Job] = []  # those that wait for a thread, and those that one runs
         self._threads: list[threading.Thread] = []
         self._n_idle = 0
         self._failure: BaseException | None = None
+        self._has_failed = False  # in a job: those that wait are not begun any more
         self._is_closed = False
 
     def submit(self, job: Job) -> None:
         """Run `job` in a thread, as soon as the budget allows."""
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: self._failure is not None or self._may_start(job))
             self._raise_failure()
             try:
@@ -84,37 +88,37 @@ class Pool:
 
     def wait_for_chunks(self, job: Job) -> None:
         """Wait until no job in flight writes a chunk that `job` writes too."""
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: not any(job.overlaps(other) for other in self._in_flight))
             self._raise_failure()
 
     def wait(self) -> None:
         """Wait until every job is done."""
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: not self._in_flight)
             self._raise_failure()
 
     def drain(self) -> None:
         """Let the threads finish what was submitted, whatever goes wrong in it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or not self._in_flight)
+        with self._lock:
+            wait_for(self._changed, lambda: self._is_closed or not self._in_flight)
 
     def close(self, *, is_patient: bool = True) -> None:
         """Drop jobs that have not begun, wake everybody who waits, end the threads.
 
         `is_patient`: wait for jobs that run; one may want a lock that a thread holds which is not patient.
         """
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             self._drop(list(self._waiting))
             self._has_work.notify_all()
             threads = list(self._threads)
         for thread in threads:
-            if is_patient and thread is not threading.current_thread():
+            if is_patient and thread is not threading.current_thread() and thread.is_alive():
                 thread.join()
 
     def _wait_until(self, is_so: Callable[[], bool]) -> None:
-        self._changed.wait_for(lambda: self._is_closed or is_so())
+        wait_for(self._changed, lambda: self._is_closed or is_so())
         if self._is_closed:
             raise self._closed()
 
@@ -134,28 +138,32 @@ class Pool:
     def _start_thread(self) -> None:
         name = f"streamh5_{len(self._threads)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        thread.start()
         self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # there are too many
+            self._threads.remove(thread)
+            raise
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
-                if self._failure is None:
+                if not self._has_failed:
                     job.run()
             except BaseException as error:  # noqa: BLE001 - kept for the caller's thread, which raises it
-                with self._changed:
-                    self._failure = self._failure or error
+                with self._lock:
+                    self._failure, self._has_failed = self._failure or error, True
             finally:
-                with self._changed:
+                with self._lock:
                     self._in_flight.remove(job)
                     self._changed.notify_all()
             del job  # which keeps its dataset, and so the file
 
     def _next(self) -> Job | None:
         """Return the next job; None at the end."""
-        with self._changed:
+        with self._lock:
             self._n_idle += 1
-            self._has_work.wait_for(lambda: self._is_closed or self._waiting)
+            wait_for(self._has_work, lambda: self._is_closed or self._waiting)
             self._n_idle -= 1
             return self._waiting.popleft() if self._waiting else None
 

@@ -213,11 +213,11 @@ class Session(JournaledEngine):
         """
         if not self._life.is_mine or not self._life.leave("given up", before=before):
             return
-        kept = self.leftover.kept
         try:
-            if kept:
+            if self.leftover.is_worth_it:
                 self._save_rest()
         finally:
+            kept = self.leftover.kept  # behind the rest: the first chunk may have been in flight
             if kept:
                 self.sink.suspend()
             else:

@@ -330,3 +330,65 @@ def test_end_in_a_signal_handler_in_the_midst_of_any_call_waits_for_nobody(
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+CTRL_C = """
+import faulthandler, os, signal, sys, threading
+import h5py, numpy as np, streamh5
+
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+for i in range(int(sys.argv[3])):
+    path = f"{sys.argv[1]}/{i}.h5"
+    raised = []
+
+    def interrupt(*_):
+        raised.append(i)
+        raise KeyboardInterrupt
+
+    def append():
+        try:
+            while True:
+                x.append(np.ones((1, 64)))
+        except streamh5.StreamH5Error:
+            pass
+
+    others, n = [], 0
+    try:
+        with streamh5.File(path, threads=2, max_memory=3000) as file:
+            x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
+            others = [threading.Thread(target=append) for _ in range(i % 3)]
+            for one in others:
+                one.start()
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 30 * 0.0004)
+            while not raised:  # Python ignores what a handler raises in the midst of a destructor
+                x.append(np.ones((1, 64)))
+                n += 1
+                file.attrs["a"] = 1
+                file.create_group(f"g{x.n_appended}")
+                if i % 4 == 3:
+                    file.checkpoint()
+    except KeyboardInterrupt:
+        pass
+    for one in others:
+        one.join()
+    made = path
+    if n and not os.path.exists(path):
+        made = path + ".saved.h5"
+        streamh5.salvage(path + ".partial", output=made)
+    if n:
+        with h5py.File(made) as saved:
+            assert saved["x"].shape[0] >= n and saved["x"][:].all()
+    streamh5.File(path, "w").abort()
+"""
+
+
+@pytest.mark.parametrize("n", [100, pytest.param(2000, marks=pytest.mark.campaign)])
+def test_ctrl_c_in_the_midst_of_any_call_leaves_nobody_waiting_and_keeps_every_row(
+    n: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n)],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -61,6 +61,7 @@ class JournalFile:
         # reentrant: a signal handler may end the write in the midst of a call
         self._lock = threading.RLock()  # for the entries that wait
         self._flushing = threading.RLock()  # for the file
+        self._is_flushing = False
 
     def read(self) -> bytes:
         """Read what an interrupted write has left."""
@@ -127,13 +128,15 @@ class JournalFile:
         is_patient
             False: leave it to another thread that is at it.
         """
-        if not self._flushing.acquire(blocking=is_patient):
+        if self._is_flushing and not is_patient:
             return
-        try:
-            if not self.is_taken_back:
-                self._flush(sync_data)
-        finally:
-            self._flushing.release()
+        with self._flushing:
+            try:
+                self._is_flushing = True
+                if not self.is_taken_back:
+                    self._flush(sync_data)
+            finally:
+                self._is_flushing = False
 
     def take_back(self) -> None:
         """Cut off every entry that was not synced, and write no other.
