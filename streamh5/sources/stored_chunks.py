@@ -44,7 +44,7 @@ BLOCK_NBYTES = 16 << 20
 holds one block (tests/benchmarks/zarr_copy.py)."""
 
 MAX_N_BLOCKS = 10_000_000
-"""Blocks of one array: 160 TiB; dask holds each as a task of 1 KiB or more."""
+"""Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
 
 
 class ChunkReader(Protocol):
@@ -217,23 +217,29 @@ def lazy_array(
     Raises
     ------
     SourceError
-        There are more than `MAX_N_BLOCKS`: the shape is damaged, or sparse data is to be decoded as a whole.
+        There are more than `MAX_N_BLOCKS`, or than there is memory for: the shape is damaged, or sparse data is to
+        be decoded as a whole.
     """
-    n_blocks = math.prod(-(-n // c) for n, c in zip(shape, block, strict=True))
-    if n_blocks > MAX_N_BLOCKS:
-        raise SourceError(
-            f"{path}: shape {shape} makes {n_blocks:,} blocks, and at most {MAX_N_BLOCKS:,} can be read; "
-            "if it is right, write the parts that hold data with streamh5.File",
-            path=path,
+    if 0 in shape:
+        block = shape
+    n_blocks = math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
+    try:
+        if n_blocks > MAX_N_BLOCKS:
+            raise MemoryError(f"at most {MAX_N_BLOCKS:,} blocks")
+        array: da.Array = da.map_blocks(
+            _read_block,
+            read,
+            chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
+            dtype=dtype,
+            meta=np.empty((0,) * len(shape), dtype),
+            name=f"read-{path}-{identity}",
         )
-    array: da.Array = da.map_blocks(
-        _read_block,
-        read,
-        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
-        dtype=dtype,
-        meta=np.empty((0,) * len(shape), dtype),
-        name=f"read-{path}-{identity}",
-    )
+    except MemoryError as error:
+        raise SourceError(
+            f"{path}: shape {shape} makes {n_blocks:,} blocks, more than can be listed ({MAX_N_BLOCKS:,}, or fewer "
+            "with little memory); if it is right, write the parts that hold data with streamh5.File",
+            path=path,
+        ) from error
     return array
 
 

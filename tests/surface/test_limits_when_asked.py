@@ -240,6 +240,15 @@ def test_65536th_attribute_in_order_is_refused_when_set(tmp_path: Path) -> None:
         assert (found.attrs["a7"], found.attrs["a65534"]) == (2, 1)
 
 
+def test_source_of_no_elements_and_a_long_dimension_is_one_block(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", (2**47, 0), "u1", maxshape=(None, None), chunks=(10, 10))
+    streamh5.convert(source, out, copy=False)
+    with h5py.File(out) as file:
+        assert file["x"].shape == (2**47, 0)
+
+
 @pytest.mark.parametrize("shape", [(2**60,), (2**30, 2**31)])
 def test_source_of_more_blocks_than_can_be_listed_is_refused_and_can_be_left_out(
     shape: tuple[int, ...], tmp_path: Path
