@@ -378,7 +378,8 @@ for i in range(int(sys.argv[3])):
         streamh5.salvage(path + ".partial", output=made)
     if n:
         with h5py.File(made) as saved:
-            assert saved["x"].shape[0] >= n and saved["x"][:].all()
+            rows = saved["x"][:].all(axis=1)  # that of the call that was cut off may be empty, and others behind it
+            assert rows.sum() >= n, (i, n, rows)
     streamh5.File(path, "w").abort()
 """
 
