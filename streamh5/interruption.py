@@ -8,13 +8,12 @@ whether its block raised, its process ended, or nobody closed it. A *computed* w
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from streamh5.signals import first_frame_outside
 from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ __all__ = ["InterruptedWriteWarning", "Leftover"]
 COSTLY_SECONDS = 60.0
 COSTLY_NBYTES = 1 << 30
 """Work of a computed write that is worth a file which nobody asked for."""
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class InterruptedWriteWarning(UserWarning, ResourceWarning):
@@ -70,7 +67,8 @@ class Leftover:
         self.is_told = False
         self.began_at = time.strftime("%H:%M:%S")
         self._began = time.perf_counter()
-        self._created_at = _caller()
+        caller = first_frame_outside()
+        self._created_at = caller.f_code.co_filename, caller.f_lineno
 
     @property
     def seconds(self) -> float:
@@ -128,11 +126,3 @@ class Leftover:
         ):  # a filter makes errors of warnings: not in the place of the first error
             if error is None:
                 raise
-
-
-def _caller() -> tuple[str, int]:
-    """File and line of the first call that is not of this package."""
-    frame = sys._getframe()
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from types import FrameType
 
-__all__ = ["is_within_a_call", "wait_for"]
+__all__ = ["first_frame_outside", "is_within_a_call", "wait_for"]
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -34,11 +35,17 @@ def wait_for(condition: threading.Condition, is_so: Callable[[], object]) -> Non
             raise
 
 
-def is_within_a_call() -> bool:
-    """Whether this call interrupts another of this package in its thread, or is made by code that the other runs."""
+def first_frame_outside() -> FrameType:
+    """Return the frame that called this package, or the outermost one."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
+    return frame
+
+
+def is_within_a_call() -> bool:
+    """Whether this call interrupts another of this package in its thread, or is made by code that the other runs."""
+    frame = first_frame_outside()
     while frame.f_back is not None:
         frame = frame.f_back
         if frame.f_code.co_filename.startswith(_PACKAGE):

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "pipeline": frozenset({"errors", "format", "filters", "plan"}),
     "engine": frozenset({"errors", "format", "plan"}),
     "lifecycle": frozenset({"errors", "signals"}),
-    "interruption": frozenset({"keywords", "sinks.base", "sinks.working_names"}),
+    "interruption": frozenset({"keywords", "signals", "sinks.base", "sinks.working_names"}),
     "pool": frozenset({"errors", "plan", "signals"}),
     "journal": frozenset({"errors", "format", "plan"}),
     "journal_facts": frozenset({"format", "plan"}),
