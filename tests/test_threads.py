@@ -263,12 +263,35 @@ def test_whoever_waits_when_the_write_is_given_up_gets_a_state_error(
     assert not list(tmp_path.glob("out.h5*"))
 
 
-END_IN_HANDLER = """
+BEGIN = """
 import faulthandler, os, signal, sys, threading
 import h5py, numpy as np, streamh5
 
-n_refused = 0
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+
+
+def append(x):
+    try:
+        while True:
+            x.append(np.ones((1, 64)))
+    except streamh5.StreamH5Error:
+        pass
+
+
+"""
+
+
+def run_rounds(script: str, folder: Path, n: int, *more: str) -> None:
+    """Run `n` rounds of a script in a process of its own, whose main thread gets the signals."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + script, str(folder), str(DEADLOCK_SECONDS / 2), str(n), *more],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+END_IN_HANDLER = """
+n_refused = 0
 for i in range(int(sys.argv[3])):
     file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=1, max_memory=3000)
     refused = []
@@ -284,14 +307,7 @@ for i in range(int(sys.argv[3])):
     signal.signal(signal.SIGALRM, end)
     x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
 
-    def append():
-        try:
-            while True:
-                x.append(np.ones((1, 64)))
-        except streamh5.StreamH5Error:
-            pass
-
-    others = [threading.Thread(target=append) for _ in range(i % 3)]
+    others = [threading.Thread(target=append, args=(x,)) for _ in range(i % 3)]
     for one in others:
         one.start()
     signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 30 * 0.0004)
@@ -325,18 +341,10 @@ assert n_refused or sys.argv[4] != "close"
 def test_end_in_a_signal_handler_in_the_midst_of_any_call_waits_for_nobody(
     how: str, n: int, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", END_IN_HANDLER, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n), how],
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_rounds(END_IN_HANDLER, tmp_path, n, how)
 
 
 CTRL_C = """
-import faulthandler, os, signal, sys, threading
-import h5py, numpy as np, streamh5
-
-faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
 for i in range(int(sys.argv[3])):
     path = f"{sys.argv[1]}/{i}.h5"
     raised = []
@@ -345,18 +353,11 @@ for i in range(int(sys.argv[3])):
         raised.append(i)
         raise KeyboardInterrupt
 
-    def append():
-        try:
-            while True:
-                x.append(np.ones((1, 64)))
-        except streamh5.StreamH5Error:
-            pass
-
     others, n = [], 0
     try:
         with streamh5.File(path, threads=2, max_memory=3000) as file:
             x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i % 2])
-            others = [threading.Thread(target=append) for _ in range(i % 3)]
+            others = [threading.Thread(target=append, args=(x,)) for _ in range(i % 3)]
             for one in others:
                 one.start()
             signal.signal(signal.SIGALRM, interrupt)
@@ -388,8 +389,4 @@ for i in range(int(sys.argv[3])):
 def test_ctrl_c_in_the_midst_of_any_call_leaves_nobody_waiting_and_keeps_every_row(
     n: int, tmp_path: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CTRL_C, str(tmp_path), str(DEADLOCK_SECONDS / 2), str(n)],
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_rounds(CTRL_C, tmp_path, n)
