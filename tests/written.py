@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamh5
-from streamh5.plan.chunk_records import Columns
-from streamh5.plan.tree import DatasetNode, find
+from streamh5.model.chunk_records import Columns
+from streamh5.model.tree import DatasetNode, find
 from tests.readers import readers_for
 from tests.readers.protocol import assert_reads
 

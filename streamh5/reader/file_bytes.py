@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from streamh5.arguments.paths import is_url
 from streamh5.errors import FileMissingError, FormatError, UnreadableError
-from streamh5.paths import is_url
 from streamh5.reader.fields import ENCODING, Encoding
 
 if TYPE_CHECKING:

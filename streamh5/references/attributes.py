@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.plan.reference import Reference
+from streamh5.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

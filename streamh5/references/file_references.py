@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.errors import (
     DestinationExistsError,
     DestinationMissingError,
     ReferencesError,
     SpecError,
 )
-from streamh5.keywords import check_keywords
-from streamh5.paths import LocalPath, local_path
-from streamh5.plan.object_path import split_path
+from streamh5.model.object_path import split_path
 from streamh5.references.attributes import json_attributes
 from streamh5.references.dimensions import dimension_names, is_only_dimension, variable_path
 from streamh5.references.from_file import read_file
@@ -33,7 +33,7 @@ from streamh5.sinks.destination_path import check_path, real_path
 if TYPE_CHECKING:
     from virtualizarr.manifests import ManifestGroup
 
-    from streamh5.plan.tree import GroupNode
+    from streamh5.model.tree import GroupNode
     from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.stored_file import StoredFile
     from streamh5.references.zarr_array import ZarrArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from streamh5.child_process import call_in_child
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
+from streamh5.processes.child_process import call_in_child
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.references.from_h5py import read_with_h5py
 from streamh5.references.own_reader import read_objects

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.plan.reference import Reference
-from streamh5.plan.tree import DatasetNode, GroupNode, walk
+from streamh5.model.reference import Reference
+from streamh5.model.tree import DatasetNode, GroupNode, walk
 from streamh5.references.stored_file import ChunkColumns, StoredArray, StoredFile
 
 if TYPE_CHECKING:
-    from streamh5.plan.tree import Node
+    from streamh5.model.tree import Node
 
 __all__ = ["read_tree"]
 

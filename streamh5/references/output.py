@@ -11,8 +11,8 @@ from streamh5.references.zarr_array import check_elements
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from streamh5.paths import LocalPath
-    from streamh5.plan.dataset_spec import DatasetSpec
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.references.file_references import FileReferences
 
 __all__ = ["ReferencesOutput"]

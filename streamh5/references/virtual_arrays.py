@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from streamh5.errors import MissingCodecError, ReferencesError
-from streamh5.plan.object_path import split_path
+from streamh5.model.object_path import split_path
 
 if TYPE_CHECKING:
     from virtualizarr.manifests import ManifestArray, ManifestGroup

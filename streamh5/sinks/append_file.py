@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from streamh5.keywords import Sync
-    from streamh5.paths import LocalPath
+    from streamh5.arguments.keywords import Sync
+    from streamh5.arguments.paths import LocalPath
     from streamh5.sinks.base import Buffer
 
 __all__ = ["AppendFileSink"]

@@ -71,7 +71,7 @@ class Sink(Protocol):
         Parameters
         ----------
         entries
-            Whole entries (`streamh5.journal`).
+            Whole entries (`streamh5.recovery.journal`).
         nbytes
             Bytes of data that they claim, all written before.
         is_urgent

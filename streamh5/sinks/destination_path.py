@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import IO, TypeAlias, TypeGuard
 
+from streamh5.arguments.paths import LocalPath, is_url, local_path
 from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
-from streamh5.paths import LocalPath, is_url, local_path
 from streamh5.sinks.base import Sink
 from streamh5.sinks.named_file import refuse_irregular, stat_of
 

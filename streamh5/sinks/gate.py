@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from streamh5.errors import StateError
-from streamh5.signals import is_within_a_call, wait_for
+from streamh5.processes.signals import is_within_a_call, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,8 +22,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from streamh5.arguments.keywords import Sync, check_choice
 from streamh5.errors import DestinationBusyError, SinkError, SpecError
-from streamh5.keywords import Sync, check_choice
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
 from streamh5.sinks.gate import Gate
 from streamh5.sinks.inode_lock import lock_inode
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from streamh5.paths import LocalPath
+    from streamh5.arguments.paths import LocalPath
     from streamh5.sinks.base import Buffer
 
 __all__ = ["LocalFileSink"]

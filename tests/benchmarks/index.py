@@ -54,7 +54,7 @@ def save_columns(n_chunks: int, path: Path) -> Callable[[], None]:
 def close_file(n_chunks: int, path: Path) -> Callable[[], None]:
     """Close a file whose chunks are all stored: index, headers, superblock, rename."""
     import streamh5
-    from streamh5.plan.chunk_records import chunk_records
+    from streamh5.model.chunk_records import chunk_records
 
     file = streamh5.File(path, "w")
     dataset = file.create_dataset(

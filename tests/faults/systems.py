@@ -148,9 +148,9 @@ def installed(system: Any) -> Iterator[None]:
     sink = partial(LocalFileSink, system=system)
     addition = partial(AppendFileSink, system=system)
     with (
-        patch("streamh5.destination.LocalFileSink", sink),
-        patch("streamh5.salvage.LocalFileSink", sink),
-        patch("streamh5.destination.AppendFileSink", addition),
+        patch("streamh5.handles.destination.LocalFileSink", sink),
+        patch("streamh5.recovery.salvage.LocalFileSink", sink),
+        patch("streamh5.handles.destination.AppendFileSink", addition),
     ):
         yield
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 import streamh5
 from streamh5 import errors
-from streamh5.sources.netcdf4_existing import read_existing_netcdf
+from streamh5.netcdf.existing import read_existing_netcdf
 from tests.faults.systems import Calls, failing, installed
 from tests.faults.tally import tried
 
@@ -118,7 +118,7 @@ def test_netcdf_file_changed_between_its_reading_and_the_addition_is_our_error(
         other.replace(path)
         return existing
 
-    monkeypatch.setattr("streamh5.sources.xarray_dataset.read_existing_netcdf", read)
+    monkeypatch.setattr("streamh5.netcdf.xarray_dataset.read_existing_netcdf", read)
     with pytest.raises(errors.SinkError, match="another program has changed it"):
         add_netcdf(path)
     with xr.open_dataset(path) as found:

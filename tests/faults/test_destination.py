@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.cli import main
+from streamh5.cli.main import main
 from streamh5.errors import DestinationExistsError, JournalError, SinkError, SpecError, UnreadableError
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.faults import work

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5 import interruption
 from streamh5.errors import BlockError, DestinationBusyError, InterruptedWriteError
+from streamh5.write import interruption
 from tests.deadlock import DEADLOCK_SECONDS
 
 ROOT = Path(__file__).parents[2]

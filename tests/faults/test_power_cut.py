@@ -81,8 +81,8 @@ def _mixed(durable: bytes, now: bytes, chance: random.Random) -> bytes:
 def machine_boot(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The machine restarts when the test changes the name of the boot."""
     boot = ["before"]
-    monkeypatch.setattr("streamh5.recovery.boot_id", lambda: boot[0])
-    monkeypatch.setattr("streamh5.journaled_engine.boot_id", lambda: boot[0])
+    monkeypatch.setattr("streamh5.recovery.resume.boot_id", lambda: boot[0])
+    monkeypatch.setattr("streamh5.handles.journaled_engine.boot_id", lambda: boot[0])
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
     return boot
 

@@ -11,7 +11,7 @@ import h5py
 import pytest
 
 import streamh5
-from streamh5.cli import main
+from streamh5.cli.main import main
 from streamh5.errors import FormatError, StreamH5Error
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content

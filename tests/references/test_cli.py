@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import streamh5
-from streamh5.cli import main
+from streamh5.cli.main import main
 from tests.references.test_kerchunk import smooth
 
 

@@ -16,7 +16,7 @@ from virtualizarr.parsers import HDFParser
 
 import streamh5
 from streamh5.errors import ReferencesError
-from streamh5.plan import object_path
+from streamh5.model import object_path
 from streamh5.references import virtual_arrays
 from tests.references.opened import open_with_zarr
 from tests.references.test_kerchunk import FILTERS, INDEXES, smooth

@@ -195,7 +195,8 @@ def test_file_is_the_old_one_in_every_stage_until_the_superblock(
     folder = tmp_path / "stages"
     folder.mkdir()
     monkeypatch.setattr(
-        "streamh5.destination.AppendFileSink", lambda path, **keywords: Stages(path, folder, **keywords)
+        "streamh5.handles.destination.AppendFileSink",
+        lambda path, **keywords: Stages(path, folder, **keywords),
     )
     added = add_all(path)
     monkeypatch.undo()

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5 import cli, errors
+from streamh5 import errors
+from streamh5.cli import main as cli
 from streamh5.filters.codec_package import codec_package
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import repacks

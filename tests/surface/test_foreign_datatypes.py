@@ -11,9 +11,9 @@ import pytest
 
 import streamh5
 from streamh5 import errors
-from streamh5.dataset_plan import plan_dataset
 from streamh5.format.datatype_class import EncodedDatatype
-from streamh5.plan.attribute_spec import attribute_spec
+from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.model.attribute_spec import attribute_spec
 from tests.readers.hdf5_tools import differs, h5ls, repacks
 
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 
 import streamh5
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.plan.chunk_records import Columns
-from streamh5.plan.tree import DatasetNode, find
+from streamh5.model.chunk_records import Columns
+from streamh5.model.tree import DatasetNode, find
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import index_address, index_type, repacks
 from tests.readers.judgements import assert_chunk_map, assert_survives_change

@@ -210,7 +210,7 @@ def test_chunk_of_4_gib_needs_libver_v200(
 def test_lazy_array_is_not_computed_before_a_limit_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamh5.plan.attribute_spec.MAX_DENSE_ATTRIBUTE_NBYTES", 2**20)  # of 4 GiB
+    monkeypatch.setattr("streamh5.model.attribute_spec.MAX_DENSE_ATTRIBUTE_NBYTES", 2**20)  # of 4 GiB
     computed: list[int] = []
 
     def block(part: Any) -> Any:

@@ -16,9 +16,9 @@ import pytest
 
 import streamh5
 from streamh5.sinks.local_file import LocalFileSink
+from tests.conversion.test_convert import write_zoo
 from tests.readers.hdf5_tools import differs
 from tests.surface.kinds import KINDS
-from tests.test_convert import write_zoo
 from tests.written import values
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.plan import chunk_table, index_choice
+from streamh5.engine import index_choice
+from streamh5.model import chunk_table
 from tests.readers.hdf5_tools import h5ls, repacks
 
 SHAPE = (100_000, 100_000)

@@ -1,0 +1,1 @@
+"""What people pass, checked: keywords, paths, sizes of memory."""

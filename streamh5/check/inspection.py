@@ -1,0 +1,368 @@
+"""What a file holds, and where it lies: datasets, chunk indexes, filters, and a map of the file."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.format.data_layout import (
+    ChunkedLayout,
+    ChunkedLayoutV3,
+    CompactLayout,
+    ContiguousLayout,
+    Implicit,
+    SingleChunk,
+)
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.reader.chunk_index.read_index import index_name
+from streamh5.reader.data_layout import VirtualLayout
+from streamh5.reader.datatype_name import datatype_name
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_content import read_file_content
+from streamh5.reader.file_map import Kind
+from streamh5.write.summary import format_nbytes, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.reader.file_content import Finding, StoredDataset
+    from streamh5.reader.file_map import FileMap
+
+__all__ = ["DatasetInspection", "FileInspection", "GroupInspection", "Region", "inspect"]
+
+_KEYWORDS = {known.filter_id: known.keyword for known in KNOWN_FILTERS}
+_N_CELLS = 72
+_LETTERS = {
+    Kind.SUPERBLOCK: "S",
+    Kind.HEADER: "H",
+    Kind.INDEX: "I",
+    Kind.HEAP: "V",
+    Kind.DATA: "█",
+    Kind.UNUSED: "·",
+}
+_USER_BLOCK, _USER_BLOCK_LETTER = "user block", "U"
+_METADATA = (Kind.SUPERBLOCK, Kind.HEADER, Kind.INDEX, Kind.HEAP)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInspection:
+    """One dataset.
+
+    Attributes
+    ----------
+    path, shape, maxshape, chunks
+        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks, None in
+        ``maxshape`` means unlimited.
+    dtype
+        Name of the datatype.
+    storage
+        Name of the chunk index, or ``contiguous``, ``compact``.
+    filters
+        Filters with their client values, in the order of writing.
+    n_chunks, n_missing
+        Stored chunks, and chunks that were never written.
+    nbytes, stored_nbytes
+        Bytes of the array, and stored ones.
+    n_attributes
+        Number of attributes in the object header.
+    header_address, index_address
+        Where object header and chunk index are; None without an index.
+    data_start, data_stop
+        The range of addresses that its data lies in; None where nothing is stored.
+    """
+
+    path: str
+    shape: tuple[int, ...] | None
+    maxshape: tuple[int | None, ...] | None
+    dtype: str
+    chunks: tuple[int, ...] | None
+    storage: str
+    filters: tuple[str, ...]
+    n_chunks: int
+    n_missing: int
+    nbytes: int
+    stored_nbytes: int
+    n_attributes: int
+    header_address: int
+    index_address: int | None
+    data_start: int | None
+    data_stop: int | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Bytes of the array for each stored byte; None where nothing is stored."""
+        return self.nbytes / self.stored_nbytes if self.stored_nbytes else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInspection:
+    """One group: its path, the address of its header, and what it has."""
+
+    path: str
+    header_address: int
+    n_links: int
+    n_attributes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """All of one kind: number of extents, bytes, and the range of addresses that they lie in."""
+
+    kind: str
+    n_extents: int
+    nbytes: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileInspection:
+    """What a file holds, and where it lies: all addresses are positions in the file.
+
+    Attributes
+    ----------
+    path, file_nbytes, superblock_version
+        The file.
+    groups, datasets
+        The root group included, in the order in which links lead to them.
+    regions
+        User block, superblock, object headers, chunk indexes, heaps, data and what nothing refers to.
+    cells
+        The file cut into 72 equal cells, one character each: ``S`` superblock, ``H`` object headers, ``I`` chunk
+        indexes, ``V`` heaps, ``█`` data, ``·`` unused, ``U`` user block. A cell with
+        any metadata shows its larger part.
+    damaged, unchecked
+        The first structures that are damaged, and that streamh5 does not know. What they hold is missing
+        from the rest.
+    """
+
+    path: str
+    file_nbytes: int
+    superblock_version: int
+    groups: tuple[GroupInspection, ...]
+    datasets: tuple[DatasetInspection, ...]
+    regions: tuple[Region, ...]
+    cells: str
+    damaged: tuple[Finding, ...]
+    unchecked: tuple[Finding, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
+        return asdict(self)
+
+    @check_keywords
+    def render(self, width: int = 100) -> str:
+        """Return a text of lines of at most `width` characters, where the words allow it."""
+        return printable("\n".join(self._lines(width)))
+
+    def __repr__(self) -> str:
+        return self.render()
+
+    def _lines(self, width: int) -> Iterator[str]:
+        yield f"{self.path}  {format_nbytes(self.file_nbytes)}, superblock version {self.superblock_version}"
+        yield ""
+        yield self.cells
+        yield from textwrap.wrap(_legend(self.cells, self.file_nbytes), width)
+        yield ""
+        yield from _region_table(self.regions)
+        yield ""
+        yield f"{_count(len(self.groups), 'group')}, {_count(len(self.datasets), 'dataset')}"
+        for dataset in self.datasets:
+            yield ""
+            yield from _dataset_lines(dataset, width)
+        for title, findings in (("damaged", self.damaged), ("not checked", self.unchecked)):
+            for finding in findings:
+                line = f"{title}: {finding.path} (header at {finding.address:,}): {finding.problem}"
+                yield from textwrap.wrap(line, width, subsequent_indent="    ")
+
+
+def inspect(path: LocalPath) -> FileInspection:
+    """Read what a file holds and where it lies, without reading its data.
+
+    Parameters
+    ----------
+    path
+        The file; a damaged one is shown as far as it can be read.
+
+    Returns
+    -------
+    FileInspection
+        Its `repr` is a page of text with a map of the file.
+
+    Raises
+    ------
+    FormatError
+        The file has no superblock that can be read.
+    UnreadableError
+        The file does not exist or cannot be read.
+    """
+    name = local_path(path)
+    with FileBytes(name) as file:
+        content = read_file_content(file)
+    base = content.superblock.base_address
+    return FileInspection(
+        path=name,
+        file_nbytes=content.file_nbytes,
+        superblock_version=content.superblock.version,
+        groups=tuple(
+            GroupInspection(
+                group.path,
+                group.address + base,
+                len(group.messages.links),
+                len(group.messages.common.attributes),
+            )
+            for group in content.groups
+        ),
+        datasets=tuple(_inspect_dataset(dataset, base) for dataset in content.datasets),
+        regions=tuple(_regions(content.file_map, base)),
+        cells=_cells(content.file_map, base),
+        damaged=tuple(content.damages),
+        unchecked=tuple(content.unchecked),
+    )
+
+
+def _regions(file_map: FileMap, base_address: int) -> Iterator[Region]:
+    if base_address:
+        yield Region(_USER_BLOCK, 1, base_address, 0, base_address)
+    for total in file_map.totals():
+        start, stop = total.start + base_address, total.stop + base_address
+        yield Region(total.kind.value, total.n_extents, total.nbytes, start, stop)
+
+
+def _inspect_dataset(dataset: StoredDataset, base_address: int) -> DatasetInspection:
+    messages = dataset.messages
+    layout = messages.layout
+    chunks, index_address, storage = None, None, "contiguous"
+    n_chunks = stored_nbytes = 0
+    data: tuple[int | None, int | None] = (None, None)
+    match layout:
+        case CompactLayout():
+            storage, stored_nbytes = "compact", len(layout.data)
+        case ContiguousLayout():
+            if layout.address != UNDEFINED_ADDRESS:
+                stored_nbytes, data = layout.nbytes, (layout.address, layout.address + layout.nbytes)
+            elif messages.external_files:
+                storage = "external files"
+        case VirtualLayout():
+            storage = "virtual"
+        case _:
+            chunks, storage = layout.chunks, index_name(layout)
+            index_address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
+            if isinstance(layout, ChunkedLayout) and isinstance(layout.index, (SingleChunk, Implicit)):
+                index_address = UNDEFINED_ADDRESS  # it has no block of its own
+    found = dataset.chunk_map
+    if found is not None and len(found):
+        n_chunks, stored_nbytes = len(found), int(found.stored_nbytes.sum())
+        data = int(found.addresses.min()), int((found.addresses + found.stored_nbytes).max())
+    return DatasetInspection(
+        path=dataset.path,
+        shape=messages.dataspace.shape,
+        maxshape=messages.dataspace.maxshape,
+        dtype=datatype_name(messages.datatype),
+        chunks=chunks,
+        storage=storage,
+        filters=tuple(map(_filter_name, messages.filters)),
+        n_chunks=n_chunks,
+        n_missing=dataset.n_missing_chunks,
+        nbytes=messages.nbytes,
+        stored_nbytes=stored_nbytes,
+        n_attributes=len(messages.common.attributes),
+        header_address=dataset.address + base_address,
+        index_address=_position(index_address, base_address),
+        data_start=_position(data[0], base_address),
+        data_stop=_position(data[1], base_address),
+    )
+
+
+def _position(address: int | None, base_address: int) -> int | None:
+    return None if address in (None, UNDEFINED_ADDRESS) else address + base_address
+
+
+def _filter_name(record: FilterRecord) -> str:
+    name = _KEYWORDS.get(record.filter_id) or f"{record.name.split(';')[0] or 'filter'} ({record.filter_id})"
+    return f"{name}({', '.join(map(str, record.client_values))})" if record.client_values else name
+
+
+def _cells(file_map: FileMap, base_address: int) -> str:
+    n_user_block = round(_N_CELLS * base_address / max(1, base_address + file_map.file_nbytes))
+    n_cells = _N_CELLS - n_user_block
+    coverage = file_map.coverage(n_cells)
+    metadata = np.stack([coverage[kind] for kind in _METADATA])
+    largest = metadata.argmax(axis=0)
+    has_data = coverage[Kind.DATA] >= coverage[Kind.UNUSED]
+    return _USER_BLOCK_LETTER * n_user_block + "".join(
+        _LETTERS[_METADATA[largest[i]]]
+        if metadata[:, i].sum() > 0
+        else _LETTERS[Kind.DATA if has_data[i] else Kind.UNUSED]
+        for i in range(n_cells)
+    )
+
+
+def _legend(cells: str, file_nbytes: int) -> str:
+    letters = {_USER_BLOCK: _USER_BLOCK_LETTER} | {kind.value: letter for kind, letter in _LETTERS.items()}
+    parts = [f"{letter} {name}" for name, letter in letters.items() if letter in cells]
+    return f"one block: {format_nbytes(file_nbytes / len(cells))}   " + "   ".join(parts)
+
+
+def _region_table(regions: tuple[Region, ...]) -> Iterator[str]:
+    yield f"{'what':<16}{'number':>12}{'size':>12}   addresses"
+    for region in regions:
+        size = format_nbytes(region.nbytes)
+        yield (f"{region.kind:<16}{region.n_extents:>12,}{size:>12}   {region.start:,} to {region.stop:,}")
+
+
+def _dataset_lines(dataset: DatasetInspection, width: int) -> Iterator[str]:
+    shape = "null" if dataset.shape is None else str(dataset.shape)
+    yield f"{dataset.path}  {shape} {dataset.dtype}"
+    for facts in (_size_facts(dataset), _storage_facts(dataset), _place_facts(dataset)):
+        line = ", ".join(facts)
+        yield from textwrap.wrap(line, width, initial_indent="    ", subsequent_indent="      ")
+
+
+def _size_facts(dataset: DatasetInspection) -> Iterator[str]:
+    yield f"{format_nbytes(dataset.nbytes)} stored as {format_nbytes(dataset.stored_nbytes)}"
+    if dataset.ratio is not None:
+        yield f"ratio {dataset.ratio:.2f}"
+    if dataset.filters:
+        yield " > ".join(dataset.filters)
+    if dataset.n_attributes:
+        yield _count(dataset.n_attributes, "attribute")
+
+
+def _storage_facts(dataset: DatasetInspection) -> Iterator[str]:
+    if dataset.chunks is None:
+        yield dataset.storage
+    else:
+        yield f"{_count(dataset.n_chunks, 'chunk')} of {dataset.chunks}"
+        yield f"{dataset.storage} index"
+    if dataset.n_missing:
+        yield f"{dataset.n_missing:,} never written"
+    if dataset.maxshape not in (None, dataset.shape):
+        yield f"grows to {dataset.maxshape}".replace("None", "unlimited")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _place_facts(dataset: DatasetInspection) -> Iterator[str]:
+    yield f"header at {dataset.header_address:,}"
+    if dataset.index_address is not None:
+        yield f"index at {dataset.index_address:,}"
+    if dataset.data_start is not None:
+        yield f"data from {dataset.data_start:,} to {dataset.data_stop:,}"

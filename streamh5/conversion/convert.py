@@ -1,0 +1,186 @@
+"""``convert``: a file or store of another kind becomes one HDF5 file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamh5.arguments.keywords import Sync, check_keywords
+from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.conversion.hdf5.file import from_hdf5
+from streamh5.conversion.netcdf_classic import from_netcdf_classic
+from streamh5.conversion.npy_file import from_npy
+from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
+from streamh5.conversion.zarr.store import from_zarr
+from streamh5.errors import SourceError, SourceMissingError, SpecError
+from streamh5.processes.child_process import call_in_child
+from streamh5.sinks.destination_path import is_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.arguments.memory_size import MemorySize
+    from streamh5.sinks.destination_path import Destination
+
+__all__ = ["convert"]
+
+_MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"PK", "zarr"))
+_MAX_USER_BLOCK = 1 << 20
+
+
+@check_keywords
+def convert(
+    source: LocalPath,
+    path: Destination,
+    name: str | None = None,
+    *,
+    chunks: Any = None,
+    compression: Any = KEEP,
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    fletcher32: bool | None = None,
+    copy: bool | None = None,
+    verify: bool = False,
+    skip_unsupported: bool = False,
+    overwrite: bool = False,
+    sync: Sync = "close",
+    libver: str = "v110",
+    max_memory: MemorySize | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+    safe: bool = False,
+) -> Conversion:
+    """Write a zarr store, an HDF5 or netCDF file or a ``.npy`` file as one HDF5 file.
+
+    What the source is is seen from its first bytes. Stored chunks of zarr, HDF5 and netCDF-4 are copied
+    as they are where neither chunks nor filters change.
+
+    Parameters
+    ----------
+    source
+        A zarr store (a directory, a zip file or a URL), an HDF5 or netCDF-4 file, a netCDF classic file,
+        or a ``.npy`` file, which is mapped into memory.
+    path
+        The file to write.
+    name
+        Path of the dataset, ``/data`` by default, for what holds one array; of the group for a zarr
+        group.
+    chunks
+        None keeps those of the source. ``"auto"``, a shape (within each array of that many dimensions), or
+        a dictionary of them by path.
+    compression, compression_opts, shuffle, fletcher32
+        ``"keep"`` keeps the filters of the source, with gzip behind shuffle where it has none that HDF5
+        knows; anything else, None too, is as for `to_fixed_h5`.
+    copy
+        False decodes every chunk; True refuses an array whose chunks cannot be copied.
+    verify
+        Decode every chunk that is copied, too.
+    skip_unsupported
+        Leave out objects of an HDF5 file that cannot be carried over; the notes name them.
+    overwrite, sync, libver, max_memory, progress
+        As for `to_fixed_h5`.
+    safe
+        Convert in a child process: for sources that are not trusted, as the HDF5 library may end by them.
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    SourceMissingError
+        There is no such source.
+    SourceError
+        It is of none of these kinds, or an object in it cannot be carried over.
+        With `safe` also: the child process has ended. It leaves what any interrupted write leaves.
+    SpecError, DatatypeError, LimitError
+        Something that cannot be written as asked; the message names the array.
+    SinkError
+        The destination.
+    """
+    source = local_path(source)
+    asked = {**locals()}
+    if asked.pop("safe"):
+        return _in_child(**asked)
+    request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
+    request.check()
+    check_destination(source, path)
+    common: dict[str, Any] = {
+        "overwrite": overwrite,
+        "sync": sync,
+        "max_memory": max_memory,
+        "progress": progress,
+    }
+    kind = _kind(source)
+    if kind == "zarr":
+        return from_zarr(
+            source, path, name, chunks=chunks, compression=compression, compression_opts=compression_opts,
+            shuffle=shuffle, fletcher32=fletcher32, copy=copy, verify=verify, libver=libver, **common,
+        )  # fmt: skip
+    if kind == "npy":
+        return from_npy(source, path, name or "/data", request, **common)
+    if name is not None:
+        raise SpecError(f"{source} has names for its arrays, which stay; leave name={name!r} out", name=name)
+    if kind == "netcdf":
+        return from_netcdf_classic(source, path, request, **common)
+    return from_hdf5(source, path, request, skip_unsupported=skip_unsupported, **common)
+
+
+def _in_child(source: str, **asked: Any) -> Conversion:
+    if not is_path(asked["path"]):
+        raise SpecError("safe=True writes in a child process, so to a path, not to a file object")
+
+    def died(how: str) -> SourceError:
+        return SourceError(
+            f"{source}: the conversion ended by {how} in a child process: the source is damaged, made to harm, or "
+            "needs more memory than there is",
+            source=source,
+            signal=how,
+        )
+
+    done: Conversion = call_in_child(_convert, source, died=died, **asked)
+    return done
+
+
+def _convert(source: Any, **asked: Any) -> Conversion:
+    """Convert and return what can be sent to another process: not the tree of the file."""
+    done = convert(source, **asked)
+    return replace(done, summary=replace(done.summary, tree=None))
+
+
+def _kind(source: str) -> str:
+    """Say what a source is, from its first bytes.
+
+    Raises
+    ------
+    SourceMissingError
+        It is not there.
+    SourceError
+        It is of no known kind.
+    """
+    if "://" in source:
+        return "zarr"
+    where = Path(source)
+    if not where.exists():
+        raise SourceMissingError(f"{source}: there is no such file or directory", source=str(source))
+    if where.is_dir():
+        return "zarr"
+    try:
+        with where.open("rb") as file:
+            start = file.read(8)
+            for magic, kind in _MAGIC:
+                if start.startswith(magic):
+                    return kind
+            place = 512
+            while place <= _MAX_USER_BLOCK:  # the superblock of a file with a user block
+                file.seek(place)
+                if file.read(8) == _MAGIC[2][0]:
+                    return "hdf5"
+                place *= 2
+    except OSError as error:
+        raise SourceError(
+            f"{source} cannot be read: {error.strerror or error}", source=str(source)
+        ) from error
+    raise SourceError(
+        f"{source} is no zarr store, HDF5, netCDF or .npy file (it begins with {start!r})", source=str(source)
+    )

@@ -1,0 +1,362 @@
+"""Stored chunks of an HDF5 dataset: where they lie, and the filters they went through."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.conversion.array_target import StoredAs
+from streamh5.conversion.hdf5.errors import reading
+from streamh5.conversion.request import NotCopiable
+from streamh5.errors import FormatError, SourceError, StreamH5Error
+from streamh5.filters import FilterChain, chain_from_keywords
+from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.format.data_layout import ChunkedLayout
+from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.file_map import FileMap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from streamh5.conversion.array_target import SourceArray
+    from streamh5.conversion.hdf5.dataset import SourceDataset
+    from streamh5.conversion.hdf5.source_bytes import SourceBytes
+    from streamh5.conversion.request import Request
+    from streamh5.filters import Buffer
+
+__all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
+
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+
+MAX_LISTED = 50_000_000
+"""Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkList:
+    """The chunks that a dataset has, one row each, in row-major order of their coords.
+
+    Attributes
+    ----------
+    coords
+        ``(n, rank) intp``.
+    addresses, sizes
+        ``(n,) int64``, in the file.
+    masks
+        ``(n,) uint32``: bit i set where a chunk skipped filter i.
+    is_edge_raw
+        Whether chunks that pass the shape are stored without filters (`H5Pset_chunk_opts`).
+    is_certain
+        False where the library may tell wrong coords.
+    has_places
+        False where it may tell wrong addresses: some versions count the user block, others do not.
+    """
+
+    coords: NDArray[np.intp]
+    addresses: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    masks: NDArray[np.uint32]
+    is_edge_raw: bool = False
+    is_certain: bool = True
+    has_places: bool = True
+
+    def take(self, rows: NDArray[Any]) -> ChunkList:
+        """Return some of the rows."""
+        return replace(
+            self,
+            coords=self.coords[rows],
+            addresses=self.addresses[rows],
+            sizes=self.sizes[rows],
+            masks=self.masks[rows],
+        )
+
+
+def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:
+    """Find the chunks of a dataset: from its index as this package reads it, otherwise from the library.
+
+    Raises
+    ------
+    SourceError
+        The index is damaged.
+    """
+    if stored is not None:
+        try:
+            return _from_index(dataset, stored)
+        except FormatError:
+            pass
+    return _from_library(dataset)
+
+
+def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
+    layout = stored.chunked_layout(dataset.address)
+    filters_edges = not isinstance(layout, ChunkedLayout) or layout.filter_partial_edge_chunks
+    frame = ChunkFrame(
+        dataset.path,
+        dataset.shape or (),
+        dataset.maxshape,
+        layout.chunks,
+        layout.element_nbytes,
+        len(dataset.filters),
+        layout.version if isinstance(layout, ChunkedLayout) else 3,
+        filters_edges,
+    )
+    found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame, layout)
+    if found.impossible.any():
+        n = int(found.impossible.sum())
+        raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
+    coords = np.stack(np.unravel_index(found.numbers, found.grid), axis=1) if len(found) else None
+    if coords is None:
+        coords = np.zeros((0, len(layout.chunks)), np.intp)
+    chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, not filters_edges)
+    return _inside(chunks, dataset)
+
+
+def _from_library(dataset: SourceDataset) -> ChunkList:
+    entries: list[tuple[tuple[int, ...], int, int, int]] = []
+    with reading(f"the chunk index of {dataset.path}", dataset.path):
+        if math.prod(dataset.shape or ()) and dataset.id.get_num_chunks():
+            dataset.id.chunk_iter(
+                lambda one: entries.append((one.chunk_offset, one.byte_offset, one.size, one.filter_mask))
+            )
+    rank = len(dataset.chunks or ())
+    offsets = np.array([entry[0] for entry in entries], np.intp).reshape(len(entries), rank)
+    table = np.array([entry[1:] for entry in entries], np.int64).reshape(len(entries), 3)
+    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
+    # H5D__earray_idx_iterate_cb gives wrong coordinates there
+    is_certain = len(unlimited) != 1 or unlimited == [0]
+    chunks = ChunkList(
+        offsets // np.array(dataset.chunks or (), np.intp),
+        table[:, 0],
+        table[:, 1],
+        table[:, 2].astype(np.uint32),
+        is_certain=is_certain,
+        has_places=not dataset.base,
+    )
+    return _inside(chunks, dataset)
+
+
+def _inside(chunks: ChunkList, dataset: SourceDataset) -> ChunkList:
+    """Sort the chunks, and leave out those outside the shape: they are left from when it was larger."""
+    counts = [-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True)]
+    rows = np.flatnonzero((chunks.coords < np.array(counts)).all(axis=1))
+    return chunks.take(rows[np.lexsort(chunks.coords[rows].T[::-1])])
+
+
+def needed_chunks(
+    boxes: NDArray[np.intp], shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> NDArray[np.intp] | None:
+    """Return which chunks overlap boxes that hold data; None for all, or where that takes too long to tell.
+
+    Parameters
+    ----------
+    boxes
+        ``(n, 2, rank)``: start and stop of each.
+    shape, chunks
+        Of the dataset.
+
+    Returns
+    -------
+    ndarray, ``(n, rank) intp``
+        In row-major order.
+    """
+    counts = np.array([-(-n // c) for n, c in zip(shape, chunks, strict=True)], np.intp)
+    n_all = math.prod(counts.tolist())
+    if not len(boxes) or not n_all:
+        return np.zeros((0, len(shape)), np.intp)
+    size = np.array(chunks, np.intp)
+    starts = boxes[:, 0] // size
+    spans = np.minimum(-(-boxes[:, 1] // size), counts) - starts
+    most = spans.max(axis=0)
+    if (
+        math.prod(most.tolist()) >= n_all
+        or math.prod(most.tolist()) * len(boxes) > MAX_LISTED
+        or n_all >= 2**62
+    ):
+        return None
+    found: NDArray[np.int64] = np.zeros(0, np.int64)
+    for offset in np.ndindex(*most.tolist()):
+        inside = (np.array(offset) < spans).all(axis=1)
+        numbers = np.ravel_multi_index(tuple((starts[inside] + offset).T), tuple(counts))
+        found = np.union1d(found, numbers)
+    if len(found) == n_all:
+        return None
+    return np.stack(np.unravel_index(found, tuple(counts)), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads listed chunks from the file itself, past the HDF5 library and its lock."""
+
+    filename: str
+    base: int
+    counts: tuple[int, ...]
+    numbers: NDArray[np.int64]
+    chunks: ChunkList
+    is_edge: NDArray[np.bool_]
+    chain: FilterChain | None
+
+    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
+        rows = self._rows(coords)
+        places = zip(self.chunks.addresses[rows].tolist(), self.chunks.sizes[rows].tolist(), strict=True)
+        with open(self.filename, "rb", buffering=0) as file:
+            fd = file.fileno()
+            stored: list[Buffer | None] = [_pread(fd, size, self.base + address) for address, size in places]
+        for i in np.flatnonzero(self.is_edge[rows]).tolist():
+            stored[i] = self._filtered(stored[i], int(rows[i]))
+        return stored
+
+    def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
+        masks: NDArray[np.uint32] = self.chunks.masks[self._rows(coords)]
+        return masks if masks.any() else None
+
+    def _rows(self, coords: NDArray[np.intp]) -> NDArray[np.intp]:
+        numbers = np.ravel_multi_index(tuple(coords.T), self.counts)
+        return np.searchsorted(self.numbers, numbers)
+
+    def _filtered(self, data: Any, row: int) -> Buffer | None:
+        """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
+        if self.chain is None or len(data) != self.chain.chunk_nbytes:
+            return data
+        encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
+        self.chunks.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
+        return encoded.buffers[0]
+
+
+def _pread(fd: int, nbytes: int, address: int) -> bytes:
+    """Read a chunk; nothing where the file ends before it."""
+    if address + nbytes > os.fstat(fd).st_size:
+        return b""
+    parts = []
+    while nbytes:
+        part = os.pread(fd, nbytes, address)
+        if not part:
+            return b""
+        parts.append(part)
+        address, nbytes = address + len(part), nbytes - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def stored_as(
+    source: SourceArray, dataset: SourceDataset, chunks: ChunkList | None, request: Request
+) -> StoredAs:
+    """Decide how the chunks of a dataset can be copied.
+
+    Raises
+    ------
+    NotCopiable
+        They cannot, or are not to be.
+    """
+    request.check_copy()
+    if dataset.chunks is None or chunks is None:
+        raise NotCopiable("it has no chunks")
+    request.check_copied_chunks(source.path, source.shape, dataset.chunks)
+    if dataset.kind.has_pointers:
+        raise NotCopiable("its elements lie outside its chunks")
+    if not dataset.is_one_file:
+        raise NotCopiable("the file is not one file on disk")
+    if not chunks.has_places:
+        raise NotCopiable("the file has a user block")
+    if not chunks.is_certain:
+        raise NotCopiable(
+            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
+        )
+    filters = dataset.filters
+    what = ", ".join(_name(record) for record in filters) or "no filters"
+    if request.verify and chunks.masks.any():
+        raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
+    nbytes = math.prod(dataset.chunks) * dataset.kind.nbytes
+    reader = _reader(dataset, chunks, _same_chain(dataset))
+    chain = FilterChain((), nbytes)
+    accept = _Whole(source.path)
+    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, accept, what, chunks.coords)
+
+
+def _reader(dataset: SourceDataset, chunks: ChunkList, chain: FilterChain | None) -> _Reader:
+    counts = tuple(-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True))
+    is_edge = np.zeros(len(chunks.coords), bool)
+    masks = chunks.masks.copy()
+    if chunks.is_edge_raw:
+        ends = (chunks.coords + 1) * np.array(dataset.chunks)
+        is_edge = (ends > np.array(dataset.shape)).any(axis=1)
+        if chain is None:
+            masks[is_edge] = (1 << len(dataset.filters)) - 1
+    numbers = np.ravel_multi_index(tuple(chunks.coords.T), counts) if len(chunks.coords) else np.zeros(0, int)
+    return _Reader(
+        dataset.filename, dataset.base, counts, numbers, replace(chunks, masks=masks), is_edge, chain
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Takes every chunk as it is, but for one that the file ends before."""
+
+    path: str
+
+    def __call__(self, data: Buffer) -> Buffer:
+        if not len(data):
+            raise SourceError(
+                f"{self.path}: the file ends before one of its chunks; it is damaged", path=self.path
+            )
+        return data
+
+
+def _name(record: FilterRecord) -> str:
+    known = {one.filter_id: one.keyword for one in KNOWN_FILTERS}
+    return known.get(record.filter_id, f"filter {record.filter_id}")
+
+
+def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
+    """Return the filters of a dataset, from its creation property list of h5py."""
+    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    return tuple(
+        FilterRecord(number, name.decode("utf-8", "replace"), flags, tuple(values))
+        for number, flags, values, name in found
+    )
+
+
+def source_filters(dataset: SourceDataset) -> dict[str, Any] | None:
+    """Return the filters of a dataset as keywords of `plan_dataset`; None where ours cannot be the same."""
+    found = {record.filter_id: record.client_values for record in dataset.filters}
+    keywords: dict[str, Any] = {"shuffle": _SHUFFLE in found, "fletcher32": _FLETCHER32 in found}
+    compressions = [number for number in found if number not in (_SHUFFLE, _FLETCHER32)]
+    if len(compressions) > 1:
+        return None
+    for number in compressions:
+        values = found[number]
+        keywords |= (
+            {"compression": "gzip", "compression_opts": values[0]}
+            if number == _DEFLATE and values
+            else {"compression": number, "compression_opts": values}
+        )
+    return keywords if _chain(dataset, keywords) is not None else None
+
+
+def _chain(dataset: SourceDataset, keywords: dict[str, Any]) -> FilterChain | None:
+    chunks = dataset.chunks or (1,)
+    try:
+        return chain_from_keywords(
+            dtype=dataset.dtype,
+            chunk_nbytes=math.prod(chunks) * dataset.kind.nbytes,
+            chunks=chunks,
+            **keywords,
+        )
+    except StreamH5Error:
+        return None
+
+
+def _same_chain(dataset: SourceDataset) -> FilterChain | None:
+    """Return a chain that does what the filters of a dataset do, None where ours is not the same."""
+    keywords = source_filters(dataset)
+    chain = None if keywords is None else _chain(dataset, keywords)
+    if chain is None:
+        return None
+    ours = [(one.filter_id, one.client_values) for one in chain.records]
+    return chain if ours == [(one.filter_id, one.client_values) for one in dataset.filters] else None

@@ -1,0 +1,312 @@
+"""One dataset of an HDF5 file: what it is, and its elements as they stand."""
+
+from __future__ import annotations
+
+import math
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.conversion.hdf5.attributes import tracks_attributes
+from streamh5.conversion.hdf5.chunks import filter_records
+from streamh5.conversion.hdf5.datatype import Plain, stored_type
+from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts
+from streamh5.conversion.hdf5.errors import library_reason
+from streamh5.errors import FormatError, SourceError
+from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
+from streamh5.model.parts import encode_parts, stored_elements
+from streamh5.model.reference import sizeof_parts
+
+if TYPE_CHECKING:
+    from streamh5.conversion.hdf5.datatype import StoredType
+    from streamh5.conversion.hdf5.source_bytes import SourceBytes
+    from streamh5.format.elements import ObjectPlacer
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.reference import Parts
+
+__all__ = ["RegionReader", "SourceDataset", "read_dataset"]
+
+_SHOWN_KINDS = "iufc"
+"""Kinds of dtypes that stand for elements in a summary; others are opaque bytes."""
+
+_HINTS = {
+    "chunked": "a chunk is damaged, or a filter plugin is missing (pip install hdf5plugin)",
+    "external": "HDF5 looks for external files in the current directory, or in HDF5_EXTFILE_PREFIX",
+    "virtual": "a source is damaged, or a filter plugin is missing (pip install hdf5plugin)",
+}
+"""What to do where elements cannot be read, by layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDataset:
+    """A dataset of a source.
+
+    Attributes
+    ----------
+    id
+        `h5py.h5d.DatasetID`.
+    path, address
+        Its name, and where its header is.
+    kind
+        Its datatype.
+    dtype
+        What its elements are to numpy: numbers, or opaque bytes of their size in the file.
+    shape, maxshape
+        None, and ``()``, for a null dataspace.
+    chunks
+        None where it has none.
+    layout
+        ``"compact"``, ``"contiguous"``, ``"chunked"``, ``"virtual"`` or ``"external"``.
+    is_allocated
+        Whether a contiguous dataset has storage.
+    filters
+        Records of its filters.
+    fill
+        The user's fill value, as bytes, and when it and its storage are written.
+    fill_parts
+        The fill value where it lies in the global heap; None without one.
+    track_order
+        Whether the creation order of attributes is tracked.
+    filename, base, is_one_file
+        Its file, the bytes of the user block, and whether it is one file on disk.
+    """
+
+    id: Any
+    path: str
+    address: int
+    kind: StoredType
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None
+    maxshape: tuple[int | None, ...]
+    chunks: tuple[int, ...] | None
+    layout: str
+    is_allocated: bool
+    filters: tuple[FilterRecord, ...]
+    fill: FillValue
+    fill_parts: Parts | None
+    track_order: bool
+    filename: str
+    base: int
+    is_one_file: bool
+
+    @property
+    def fill_value(self) -> Parts | None:
+        """The user's fill value; None for the default."""
+        if self.fill_parts is not None:
+            return self.fill_parts
+        return None if self.fill.value is None else (self.fill.value,)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return math.prod(self.shape or ()) * self.kind.nbytes if self.shape is not None else 0
+
+    @property
+    def whole(self) -> tuple[slice, ...]:
+        """The region of all elements."""
+        return tuple(slice(0, n) for n in self.shape or ())
+
+
+def read_dataset(
+    dataset: Any, path: str, address: int, file: Any, stored: SourceBytes | None
+) -> SourceDataset:
+    """Find out what a dataset is.
+
+    Parameters
+    ----------
+    dataset
+        `h5py.h5d.DatasetID`.
+    path, address
+        Its name, and where its header is.
+    file
+        The `h5py.File`.
+    stored
+        The bytes of the file, where it is one.
+
+    Raises
+    ------
+    SourceError
+        A datatype that streamh5 does not write.
+    """
+    from h5py import h5d, h5s
+
+    plist = dataset.get_create_plist()
+    kind = stored_type(dataset.get_type())
+    space = dataset.get_space()
+    is_null = space.get_simple_extent_type() == h5s.NULL
+    shape = None if is_null else tuple(space.get_simple_extent_dims())
+    most = () if is_null else space.get_simple_extent_dims(True)
+    layouts = {
+        h5d.COMPACT: "compact",
+        h5d.CONTIGUOUS: "contiguous",
+        h5d.CHUNKED: "chunked",
+        h5d.VIRTUAL: "virtual",
+    }
+    layout = layouts[plist.get_layout()]
+    is_allocated = True
+    if layout == "contiguous":
+        if plist.get_external_count():
+            layout = "external"
+        elif not is_null and math.prod(shape or ()):
+            is_allocated = dataset.get_offset() is not None
+    return SourceDataset(
+        dataset,
+        path,
+        address,
+        kind,
+        _dtype(dataset, kind),
+        shape,
+        tuple(None if n == h5s.UNLIMITED else n for n in most),
+        tuple(plist.get_chunk()) if layout == "chunked" else None,
+        layout,
+        is_allocated,
+        filter_records(plist) if layout == "chunked" else (),
+        _fill(dataset, plist, kind, address, stored),
+        _fill_parts(dataset, plist, kind),
+        tracks_attributes(plist),
+        file.filename,
+        file.userblock_size,
+        stored is not None,
+    )
+
+
+def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
+    opaque = np.dtype((np.void, kind.nbytes))
+    if not isinstance(kind.element, Plain):
+        return opaque
+    try:
+        dtype: np.dtype[Any] = np.dtype(dataset.dtype.str)
+    except (TypeError, ValueError, KeyError):  # a datatype that h5py has no dtype for
+        return opaque
+    return dtype if dtype.kind in _SHOWN_KINDS and dtype.itemsize == kind.nbytes else opaque
+
+
+def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None) -> FillValue:
+    """Fill value as the header has it; as h5py has it where the header is not read.
+
+    Raises
+    ------
+    SourceError
+        A value of variable length that h5py does not read.
+    """
+    from h5py import h5d
+
+    found = None
+    if stored is not None:
+        with suppress(FormatError):
+            found = stored.fill_value(address)
+    is_own = plist.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
+    if found is not None and (not is_own or (found.value is not None and not kind.has_pointers)):
+        return found if is_own else replace(found, value=None)
+    times = {h5d.FILL_TIME_ALLOC: 0, h5d.FILL_TIME_NEVER: 1, h5d.FILL_TIME_IFSET: 2}
+    fill = FillValue(
+        AllocationTime(plist.get_alloc_time() or AllocationTime.LATE),
+        None,
+        WriteTime(times[plist.get_fill_time()]),
+    )
+    if not is_own or kind.has_pointers:
+        return fill
+    value = np.zeros(1, dataset.dtype)
+    plist.get_fill_value(value)
+    if value.dtype.itemsize != kind.nbytes:
+        raise SourceError("a fill value that is not read")
+    return replace(fill, value=value.tobytes())
+
+
+def _fill_parts(dataset: Any, plist: Any, kind: StoredType) -> Parts | None:
+    """Fill value of variable length; None without one.
+
+    Raises
+    ------
+    SourceError
+        One that h5py does not read.
+    """
+    from h5py import h5d
+
+    if not kind.has_pointers or plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return None
+    value = np.zeros(1, dataset.dtype)
+    plist.get_fill_value(value)
+    parts = encode_parts(value, dataset.dtype)
+    if sizeof_parts(parts) != kind.nbytes:
+        raise SourceError("a fill value that is not read")
+    return parts
+
+
+@dataclass(slots=True)
+class RegionReader:
+    """Reads regions of a dataset as the new file is to hold them. Thread-safe.
+
+    Parameters
+    ----------
+    dataset
+        What is read.
+    skips
+        Whether a region that cannot be read is left out: it becomes the fill value, and is counted.
+    place
+        Stores objects in the global heap of the new file; set before the first block.
+    n_skipped
+        Regions that could not be read.
+    problem
+        Why the first of them could not.
+    """
+
+    dataset: SourceDataset
+    skips: bool = False
+    place: ObjectPlacer | None = None
+    n_skipped: int = 0
+    problem: SourceError | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Return the elements of a region, of the dtype of the dataset."""
+        kind, dtype = self.dataset.kind, self.dataset.dtype
+        try:
+            memory = self._memory(region)
+        except SourceError as error:
+            if not self.skips:
+                raise
+            with self._lock:
+                self.n_skipped += 1
+                self.problem = self.problem or error
+            shape = tuple(part.stop - part.start for part in region)
+            return self._stored(
+                list(self.dataset.fill_value or (bytes(dtype.itemsize),)) * math.prod(shape), shape
+            )
+        if isinstance(kind.element, Plain):
+            return memory.view(dtype)
+        return self._stored(to_parts(memory.tobytes(), kind.element, _no_referents()), memory.shape)
+
+    def _stored(self, parts: Parts, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Return elements whose heap objects are placed now."""
+        if self.place is None and not all(isinstance(part, bytes) for part in parts):
+            raise SourceError(f"{self.dataset.path} is read before there is a place for its objects")
+        return np.frombuffer(stored_elements(parts, self.place), self.dataset.dtype).reshape(shape)
+
+    def parts(self, referents: Referents) -> Parts:
+        """Return all elements with heap objects and references in between."""
+        memory = self._memory(self.dataset.whole)
+        return to_parts(memory.tobytes(), self.dataset.kind.element, referents)
+
+    def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        path = self.dataset.path
+        try:
+            return read_region(self.dataset.id, region, self.dataset.kind.element)
+        except MemoryError:
+            raise
+        except Exception as error:
+            hint = _HINTS.get(self.dataset.layout, "the file is damaged")
+            raise SourceError(
+                f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
+            ) from error
+
+
+def _no_referents() -> Referents:
+    return Referents({}, _no_heap)
+
+
+def _no_heap(address: int, index: int) -> bytes:
+    raise FormatError(f"object {index} of the heap at {address:,} is not read")

@@ -1,0 +1,219 @@
+"""Elements of datasets and attributes of an HDF5 file as they stand there, without a conversion.
+
+The library reads them with the datatype of the file as that of memory, so that it converts nothing: byte order,
+padding, tags and unused bits stay. What remains are the pointers of variable-length data, which are followed
+here, and references, which name objects of the new file afterwards.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.conversion.hdf5.datatype import (
+    Fields,
+    Items,
+    ObjectAddress,
+    Plain,
+    RegionAddress,
+    Sequence,
+    Text,
+)
+from streamh5.errors import FormatError
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.model.reference import HeapObject, Part, Reference, RegionReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from streamh5.conversion.hdf5.datatype import Element
+    from streamh5.model.reference import Parts
+
+__all__ = ["Referents", "read_attribute", "read_region", "to_parts"]
+
+_SIZEOF_ADDRESS = 8
+_free = ctypes.CDLL(None).free
+_free.argtypes = [ctypes.c_void_p]
+_free.restype = None
+
+
+@dataclass(slots=True)
+class Referents:
+    """What references of the source lead to.
+
+    Parameters
+    ----------
+    paths
+        Paths of all objects that are carried over, by their addresses.
+    heap_object
+        Gives the object of the global heap at an address and index.
+    n_dangling
+        References to what is not there: an object that was deleted, or is left out.
+    nameless_types
+        Addresses of named datatypes in use that no link leads to, or that are left out.
+    """
+
+    paths: Mapping[int, str]
+    heap_object: Callable[[int, int], bytes]
+    n_dangling: int = field(default=0)
+    nameless_types: set[int] = field(default_factory=set)
+
+    def type_path(self, address: int | None) -> str | None:
+        """Path of a named datatype; None for a type of its own, or of one that is not carried over."""
+        if address is None:
+            return None
+        if address not in self.paths:
+            self.nameless_types.add(address)
+        return self.paths.get(address)
+
+    def object(self, stored: bytes) -> Part:
+        """Return an object reference of the new file; to nothing where its object is not there."""
+        return self._path(int.from_bytes(stored, "little"), Reference) or bytes(len(stored))
+
+    def region(self, stored: bytes) -> Part:
+        """Return a region reference of the new file, with the selection as it is stored."""
+        address = int.from_bytes(stored[:_SIZEOF_ADDRESS], "little")
+        if address in (0, UNDEFINED_ADDRESS):
+            return bytes(len(stored))
+        try:
+            content = self.heap_object(address, int.from_bytes(stored[_SIZEOF_ADDRESS:], "little"))
+        except FormatError:
+            self.n_dangling += 1
+            return bytes(len(stored))
+        owner, selection = int.from_bytes(content[:_SIZEOF_ADDRESS], "little"), content[_SIZEOF_ADDRESS:]
+        return self._path(owner, lambda path: RegionReference(path, selection)) or bytes(len(stored))
+
+    def _path(self, address: int, make: Callable[[str], Part]) -> Part | None:
+        if address in (0, UNDEFINED_ADDRESS):
+            return None
+        path = self.paths.get(address)
+        if path is None:
+            self.n_dangling += 1
+            return None
+        return make(path)
+
+
+def read_attribute(attribute: Any, element: Element) -> bytes:
+    """Return the elements of an attribute as memory holds them; their pointers are the caller's to follow.
+
+    Parameters
+    ----------
+    attribute
+        A `h5py.h5a.AttrID` that has no null dataspace.
+    element
+        Of its datatype.
+    """
+    values = np.zeros(attribute.shape, np.dtype((np.void, element.nbytes)))
+    if values.size:
+        attribute.read(values, mtype=attribute.get_type())
+    return values.tobytes()
+
+
+def read_region(dataset: Any, region: tuple[slice, ...], element: Element) -> np.ndarray[Any, Any]:
+    """Return elements of a dataset as memory holds them, of dtype ``V``.
+
+    Parameters
+    ----------
+    dataset
+        A `h5py.h5d.DatasetID`.
+    region
+        Slices with start and stop, one for each dimension.
+    element
+        Of its datatype.
+    """
+    from h5py import h5s
+
+    shape = tuple(part.stop - part.start for part in region)
+    values = np.zeros(shape, np.dtype((np.void, element.nbytes)))
+    if not values.size:
+        return values
+    if not shape:
+        dataset.read(h5s.ALL, h5s.ALL, values, dataset.get_type())
+        return values
+    space = dataset.get_space()
+    space.select_hyperslab(tuple(part.start for part in region), shape)
+    dataset.read(h5s.create_simple(shape), space, values, dataset.get_type())
+    return values
+
+
+def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
+    """Return elements as they stand in a file, with heap objects and references in between.
+
+    What pointers lead to is copied, and freed. A pointer to nothing (NULL) stays one: it is not an empty string.
+
+    Parameters
+    ----------
+    memory
+        Elements as the library has read them.
+    element
+        Of their datatype.
+    referents
+        What references lead to.
+    """
+    if isinstance(element, Plain):
+        return (memory,)
+    parts: list[Part] = []
+    for start in range(0, len(memory), element.nbytes):
+        parts.extend(_parts(memory[start : start + element.nbytes], element, referents))
+    return _merged(parts)
+
+
+def _parts(memory: bytes, element: Element, referents: Referents) -> Iterable[Part]:
+    match element:
+        case Text():
+            pointer = int.from_bytes(memory, "little")
+            yield _text(pointer) if pointer else bytes(element.nbytes_in_file)
+        case Sequence(base):
+            n, pointer = int.from_bytes(memory[:8], "little"), int.from_bytes(memory[8:], "little")
+            if not n or not pointer:
+                yield bytes(element.nbytes_in_file)
+                return
+            items = ctypes.string_at(pointer, n * base.nbytes)
+            _free(pointer)
+            yield HeapObject(n, to_parts(items, base, referents))
+        case ObjectAddress():
+            yield referents.object(memory)
+        case RegionAddress():
+            yield referents.region(memory)
+        case Items(_, base):
+            yield from to_parts(memory, base, referents)
+        case Fields():
+            yield from _fields(memory, element, referents)
+        case Plain():
+            yield memory
+
+
+def _text(pointer: int) -> HeapObject:
+    text = ctypes.string_at(pointer)
+    _free(pointer)
+    return HeapObject(len(text), (text,))
+
+
+def _fields(memory: bytes, element: Fields, referents: Referents) -> Iterable[Part]:
+    """Yield the fields in the order of their positions, and the bytes between them."""
+    end = 0
+    for position, _, inner in element.fields:
+        yield memory[end:position]
+        end = position + inner.nbytes
+        yield from _parts(memory[position:end], inner, referents)
+    yield memory[end:]
+
+
+def _merged(parts: list[Part]) -> Parts:
+    """Join neighbours that are bytes."""
+    merged: list[Part] = []
+    run: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            run.append(part)
+            continue
+        if run:
+            merged.append(b"".join(run))
+            run = []
+        merged.append(part)
+    if run:
+        merged.append(b"".join(run))
+    return [part for part in merged if part != b""]

@@ -1,0 +1,178 @@
+"""netCDF classic files as sources, mapped into memory: every dimension, value and attribute as stored, as netCDF-4."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import dask.base
+import numpy as np
+
+from streamh5.conversion.classic_header import read_header
+from streamh5.conversion.request import ArrayConversion, Conversion
+from streamh5.dask.blocks import limit_workers
+from streamh5.dask.graph import Write
+from streamh5.dask.stored_chunks import block_shape
+from streamh5.errors import FilterError, PathError
+from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
+from streamh5.model.chunk_shape import auto_chunks
+from streamh5.netcdf.attributes import netcdf_attribute, netcdf_name
+from streamh5.netcdf.cf_encoding import Storage
+from streamh5.netcdf.netcdf4 import (
+    NetcdfGroup,
+    NetcdfVariable,
+    create_groups,
+    define_dimensions,
+)
+from streamh5.netcdf.storage import default_fill, plan_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.arguments.keywords import Sync
+    from streamh5.arguments.memory_size import MemorySize
+    from streamh5.conversion.classic_header import ClassicHeader, ClassicVariable
+    from streamh5.conversion.request import Request
+    from streamh5.sinks.destination_path import Destination
+
+__all__ = ["from_netcdf_classic"]
+
+FILL_VALUE = "_FillValue"
+
+
+def from_netcdf_classic(
+    source: str | os.PathLike[str],
+    path: Destination,
+    request: Request,
+    *,
+    overwrite: bool = False,
+    sync: Sync = "close",
+    max_memory: MemorySize | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+) -> Conversion:
+    """Write a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4: nothing is decoded or scaled on the way.
+
+    Dimensions, variables and attributes keep their order; dimensions that no variable uses come over, too.
+
+    Parameters
+    ----------
+    source
+        The file that is read.
+    path
+        The file to write.
+    request
+        How arrays are to be stored; gzip behind shuffle by default.
+    overwrite, sync, max_memory, progress
+        As for `to_fixed_h5`.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, or is damaged.
+    SpecError, LimitError
+        A name or an attribute that netCDF-4 does not take; the message names it.
+    """
+    if request.copy:
+        raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")
+    header = read_header(source)
+    request.check_arrays({f"/{one.name}": one.shape for one in header.variables})
+    notes: list[str] = []
+    root = _plan_root(source, header, request, notes)
+    variables = list(root.variables.values())
+    targets = [variable.target for variable in variables if variable.value is None]
+    write = Write(
+        path,
+        targets,
+        partial(create_groups, groups=[root], write_empty_chunks=True),
+        mode="w" if overwrite else "x",
+        options={"track_order": True, "resume": False, "sync": sync, "libver": request.libver},
+        progress=progress,
+    )
+    summary = write.compute(**({} if max_memory is None else limit_workers({}, targets, max_memory)))
+    reason = "netCDF classic has no chunks"
+    reports = tuple(ArrayConversion(one.path, False, reason) for one in variables)
+    return Conversion(summary, reports, "netCDF-4", tuple(notes))
+
+
+def _plan_root(
+    source: str | os.PathLike[str], header: ClassicHeader, request: Request, notes: list[str]
+) -> NetcdfGroup:
+    """Plan the only group of the file."""
+    root = NetcdfGroup("/", attributes=dict(header.attributes))
+    for name, value in header.attributes.items():
+        netcdf_attribute(name, value, where="/")
+    dims = {
+        one.name: tuple(
+            netcdf_name(dim.name, f"dimension of variable {one.name!r}", "/") for dim in one.dimensions
+        )
+        for one in header.variables
+    }
+    names = {one.name: netcdf_name(one.name, "variable", "/") for one in header.variables}
+    if len(set(names.values())) < len(names):
+        raise PathError(f"{source}: two variables have names that are the same in Unicode's form NFC")
+    define_dimensions(
+        root,
+        {names[one.name]: (dims[one.name], one.shape) for one in header.variables},
+        unlimited=[netcdf_name(one.name, "dimension", "/") for one in header.dimensions if one.is_record],
+        declared={netcdf_name(one.name, "dimension", "/"): one.length for one in header.dimensions},
+        first=0,
+    )
+    identity = str(dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns))
+    for one in header.variables:
+        path = root.dataset_path(names[one.name], dims[one.name])
+        data = one.map(source)
+        root.variables[names[one.name]] = _plan_variable(
+            root, names[one.name], dims[one.name], one, data, path, request, identity, notes
+        )
+    return root
+
+
+def _plan_variable(
+    root: NetcdfGroup,
+    name: str,
+    dims: tuple[str, ...],
+    variable: ClassicVariable,
+    data: np.ndarray[Any, Any],
+    path: str,
+    request: Request,
+    identity: str,
+    notes: list[str],
+) -> NetcdfVariable:
+    dtype = data.dtype.newbyteorder("=")
+    fill = default_fill(dtype)
+    if FILL_VALUE in variable.attributes:
+        given = variable.attributes[FILL_VALUE]
+        stored = np.frombuffer(given, "S1") if isinstance(given, bytes) else given
+        if stored.dtype == data.dtype and stored.size == 1:
+            fill = stored.astype(dtype)[0]
+        else:
+            notes.append(
+                f"variable {path} of {dtype} has {stored.size} of {stored.dtype.newbyteorder('=')} as {FILL_VALUE}, "
+                "which cannot be its fill value: it is kept as an attribute"
+            )
+    chunks: Any = request.chunks_of(path, data.shape)
+    filters = {key: value for key, value in request.filters.items() if value is not None}
+    if data.nbytes <= MAX_WHOLE_NBYTES and chunks is None:
+        filters = {"fletcher32": True} if request.fletcher32 and data.ndim else {}
+    storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, **filters)
+    maxshape = tuple(None if one.is_record else one.length for one in variable.dimensions)
+    array = data if data.nbytes <= MAX_WHOLE_NBYTES else _lazy(data, dtype, storage.chunks, path, identity)
+    target = plan_target(
+        path, array, dtype, storage, maxshape, fill, libver=request.libver, resume_key=identity
+    )
+    attributes = tuple(netcdf_attribute(key, value, where=path) for key, value in variable.attributes.items())
+    dimensions = tuple(root.dimensions[dim] for dim in dims)
+    value = None if isinstance(array, da.Array) else array
+    return NetcdfVariable(name, dimensions, target, value, attributes)
+
+
+def _lazy(
+    data: np.ndarray[Any, Any], dtype: np.dtype[Any], chunks: Any, path: str, identity: str
+) -> da.Array:
+    """Return mapped data as a dask array in blocks of whole chunks."""
+    unit = auto_chunks(data.shape, dtype.itemsize) if chunks is None else chunks
+    block = block_shape(data.shape, unit, dtype.itemsize)
+    array = da.from_array(data, chunks=block, name=f"read-{path}-{identity}", asarray=True)
+    return array if data.dtype == dtype else array.astype(dtype)

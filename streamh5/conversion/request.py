@@ -1,0 +1,293 @@
+"""What a conversion is asked, and what it tells: how each array came over, and why so."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from streamh5.arguments.paths import local_path
+from streamh5.errors import ChunkShapeError, FilterError, SpecError
+from streamh5.handles.dataset_plan import check_new_path
+from streamh5.sinks.destination_path import check_path, destination_name, is_path
+
+if TYPE_CHECKING:
+    from streamh5.sinks.destination_path import Destination
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["ArrayConversion", "Conversion", "NotCopiable", "Request", "check_destination"]
+
+KEEP = "keep"
+
+MAX_NAMED = 10
+"""Arrays that a message names."""
+
+
+class NotCopiable(Exception):
+    """Stored chunks cannot be copied, or are not to be; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How arrays are to be stored, as `from_zarr` and `convert` take it.
+
+    Parameters
+    ----------
+    chunks
+        None to keep those of the source, ``"auto"``, a shape, or shapes by path.
+    compression
+        ``"keep"``, or what `to_fixed_h5` takes.
+    compression_opts, shuffle, fletcher32
+        As in `to_fixed_h5`; with a `compression`.
+    copy
+        None to copy stored chunks where that is possible, False to decode all, True to refuse an array
+        that cannot be copied.
+    verify
+        Decode every chunk that is copied.
+    libver
+        Oldest library that is to read the file.
+    """
+
+    chunks: Any = None
+    compression: Any = KEEP
+    compression_opts: Any = None
+    shuffle: bool | None = None
+    fletcher32: bool | None = None
+    copy: bool | None = None
+    verify: bool = False
+    libver: str = "v110"
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises
+        ------
+        SpecError
+            Filters without a compression, or `copy` together with other filters.
+        """
+        if self.keeps_filters and (self.compression_opts, self.shuffle, self.fletcher32) != (None,) * 3:
+            raise FilterError(
+                "compression_opts, shuffle and fletcher32 are for a compression that is asked for; the filters of the "
+                "source are kept: give compression='gzip' or another one"
+            )
+        if self.copy and not self.keeps_filters:
+            raise SpecError("copy=True keeps the filters of the source; leave compression out")
+
+    def check_arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+        """Refuse chunks that are for none of the arrays of the source.
+
+        Parameters
+        ----------
+        shapes
+            Of every array by its path; None for a null dataspace.
+
+        Raises
+        ------
+        ChunkShapeError
+            A path that is not there, or a shape of as many dimensions as no array has.
+        """
+        asked = self.chunks
+        if isinstance(asked, Mapping):
+            unknown = [path for path in map(check_new_path, asked) if path not in shapes]
+            if unknown:
+                known = ", ".join(list(shapes)[:MAX_NAMED]) + (", ..." if len(shapes) > MAX_NAMED else "")
+                raise ChunkShapeError(
+                    f"chunks are asked for {', '.join(unknown)}, and there is no such array; there are: "
+                    f"{known or 'none'}",
+                    chunks=asked,
+                )
+        elif asked is not None and asked != "auto" and shapes:
+            rank = len(asked) if isinstance(asked, (tuple, list)) else 1
+            ranks = {len(shape) for shape in shapes.values() if shape is not None}
+            if rank not in ranks:
+                raise ChunkShapeError(
+                    f"chunks {asked!r} have {rank} dimensions, and no array has: those here have "
+                    f"{', '.join(map(str, sorted(ranks)))}",
+                    chunks=asked,
+                )
+
+    def check_copy(self) -> None:
+        """Refuse to copy stored chunks.
+
+        Raises
+        ------
+        NotCopiable
+            They are to be decoded and encoded.
+        """
+        if self.copy is False:
+            raise NotCopiable("copy=False was asked for")
+        if not self.keeps_filters:
+            raise NotCopiable(f"compression={self.compression!r} was asked for")
+
+    def check_copied_chunks(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+        """Refuse to copy stored chunks of another shape than that for an array.
+
+        Raises
+        ------
+        NotCopiable
+            Their shape is another.
+        """
+        asked = self.chunks_of(path, shape)
+        if asked is not None and asked != chunks:
+            raise NotCopiable(f"chunks {asked} were asked for, those stored are {chunks}")
+
+    @property
+    def keeps_filters(self) -> bool:
+        """Whether no filters were asked for."""
+        return isinstance(self.compression, str) and self.compression == KEEP
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """Filters of what is encoded, as keywords of `plan_dataset`; gzip behind shuffle by default."""
+        if self.keeps_filters:
+            return {"compression": "gzip", "shuffle": True}
+        return {
+            "compression": self.compression,
+            "compression_opts": self.compression_opts,
+            "shuffle": self.compression is not None if self.shuffle is None else self.shuffle,
+            "fletcher32": self.fletcher32,
+        }
+
+    def chunks_of(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | str | None:
+        """Chunks that were asked for an array: within its shape; None where nothing was said of it.
+
+        Raises
+        ------
+        ChunkShapeError
+            Not a shape of positive ints.
+        """
+        asked = self.chunks
+        if isinstance(asked, Mapping):
+            asked = {check_new_path(key): value for key, value in asked.items()}.get(path)
+        if asked is None or not shape:
+            return None
+        if isinstance(asked, str) and asked == "auto":
+            return asked
+        extents = tuple(asked) if isinstance(asked, (tuple, list)) else (asked,)
+        if not all(isinstance(n, int) and n > 0 for n in extents):
+            raise ChunkShapeError(
+                f"{path}: chunks must be 'auto' or positive ints, one for each dimension of {shape}, not {asked!r}",
+                chunks=asked,
+            )
+        if len(extents) != len(shape):
+            if isinstance(self.chunks, Mapping):
+                raise ChunkShapeError(
+                    f"{path}: chunks {extents} has {len(extents)} dimensions, the array {shape} has {len(shape)}",
+                    chunks=extents,
+                    shape=shape,
+                )
+            return None
+        return tuple(min(c, n) if n else c for c, n in zip(extents, shape, strict=True))
+
+
+def check_destination(source: object, path: Destination) -> None:
+    """Refuse to replace the source itself.
+
+    Raises
+    ------
+    SpecError
+        Both are one file.
+    """
+    check_path(path)
+    if not is_path(source):
+        return
+    name = destination_name(path)
+    try:
+        there = os.stat(local_path(path)) if is_path(path) else os.fstat(cast("IO[bytes]", path).fileno())
+        is_source = os.path.samestat(os.stat(local_path(source)), there)
+    except (AttributeError, OSError, ValueError):  # one is not there, or not a file of the system
+        return
+    if is_source:
+        raise SpecError(f"{name} is the source itself; choose another name for the new file", path=name)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayConversion:
+    """How one array came over.
+
+    Parameters
+    ----------
+    path
+        The dataset.
+    is_copied
+        Whether its stored chunks were copied; otherwise they were decoded and encoded.
+    reason
+        Why.
+    n_copied, n_encoded
+        Chunks that were copied as stored, and those among them that had to be encoded after all.
+    """
+
+    path: str
+    is_copied: bool
+    reason: str
+    n_copied: int = 0
+    n_encoded: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if not self.is_copied:
+            return f"{self.path}: decoded and encoded: {self.reason}"
+        but = f", {self.n_encoded:,} encoded" if self.n_encoded else ""
+        return f"{self.path}: {self.n_copied:,} chunks copied as stored{but}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion has written.
+
+    Parameters
+    ----------
+    summary
+        The file.
+    arrays
+        How each array came over.
+    format
+        ``"HDF5"`` or ``"netCDF-4"``.
+    notes
+        What else there is to say: why it is not netCDF-4, what was left out.
+    """
+
+    summary: WriteSummary
+    arrays: tuple[ArrayConversion, ...]
+    format: str = "HDF5"
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
+        datasets = {dataset.path: dataset for dataset in self.summary.datasets}
+        return {
+            "path": self.summary.path,
+            "format": self.format,
+            "nbytes": self.summary.nbytes,
+            "stored_nbytes": self.summary.stored_nbytes,
+            "file_nbytes": self.summary.file_nbytes,
+            "seconds": self.summary.seconds,
+            "notes": list(self.notes),
+            "arrays": [
+                {
+                    **array.to_dict(),
+                    "n_missing": datasets[array.path].n_missing,
+                    "nbytes": datasets[array.path].nbytes,
+                    "stored_nbytes": datasets[array.path].stored_nbytes,
+                }
+                for array in self.arrays
+            ],
+        }
+
+    def explain(self) -> str:
+        """Return how every array came over, a line each."""
+        return "\n".join([*map(str, self.arrays), *self.notes])
+
+    def __repr__(self) -> str:
+        n_copied = sum(array.is_copied for array in self.arrays)
+        head = f"{self.format}, {n_copied} of {len(self.arrays)} arrays with chunks copied as stored"
+        return f"{self.summary!r}\n{head}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<li>{html.escape(str(line))}</li>" for line in [*self.arrays, *self.notes])
+        return f"{self.summary._repr_html_()}<p>{self.format}</p><ul>{rows}</ul>"

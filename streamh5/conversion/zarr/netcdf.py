@@ -1,0 +1,174 @@
+"""zarr groups as netCDF-4: the dimensions that their arrays name become scales."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.conversion.zarr.target import WIDENED, are_characters, plan_array
+from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes
+from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
+from streamh5.model.object_path import join_path, split_path
+from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
+from streamh5.netcdf.netcdf4 import NetcdfGroup, NetcdfVariable, check_members, define_dimensions
+
+if TYPE_CHECKING:
+    from streamh5.conversion.array_target import ArrayTarget
+    from streamh5.conversion.request import Request
+    from streamh5.model.attribute_spec import AttributeSpec
+
+__all__ = ["plan_netcdf"]
+
+
+def plan_netcdf(
+    tree: ZarrTree, request: Request, notes: list[str], *, is_strict: bool
+) -> tuple[list[NetcdfGroup], list[ArrayTarget]]:
+    """Plan groups and variables, parents first.
+
+    Parameters
+    ----------
+    tree
+        What the store holds.
+    request
+        How arrays are to be stored.
+    notes
+        Gets a line for each array or attribute that netCDF has no form for, and that comes over all the same.
+    is_strict
+        Refuse these.
+
+    Raises
+    ------
+    SpecError, DatatypeError, LimitError
+        The tree cannot be netCDF-4; the message names the object.
+    """
+    groups = {"/": NetcdfGroup("/")}
+    targets: list[ArrayTarget] = []
+    members: dict[str, dict[str, ZarrArray]] = {path: {} for path in tree.groups}
+    for one in tree.arrays:
+        *parents, name = split_path(one.path)
+        members.setdefault(join_path(tuple(parents)), {})[name] = one
+    n_dimensions = 0
+    for path in sorted(members, key=split_path):
+        names = split_path(path)
+        for i in range(1, len(names) + 1):
+            netcdf_name(names[i - 1], "group", join_path(names[: i - 1]))
+            parent = groups[join_path(names[: i - 1])]
+            groups.setdefault(join_path(names[:i]), NetcdfGroup(join_path(names[:i]), parent))
+        group = groups[path]
+        group.attributes.update(_netcdf_values(tree.groups.get(path, {}), path))
+        phony = _PhonyDimensions()
+        dims = {name: _dims_of(one, phony, notes, is_strict=is_strict) for name, one in members[path].items()}
+        shapes = {name: (dims[name], _shape_of(one)) for name, one in members[path].items()}
+        define_dimensions(group, shapes, first=n_dimensions)
+        n_dimensions += len(group.dimensions)
+        for name, one in members[path].items():
+            at = group.dataset_path(name, dims[name])
+            target, attributes = _variable(replace(one, path=at), request, notes, is_strict=is_strict)
+            targets.append(target)
+            dimensions = tuple(found for dim in dims[name] if (found := group.find(dim)) is not None)
+            group.variables[name] = NetcdfVariable(name, dimensions, target.target, None, attributes)
+    check_members(list(groups.values()))
+    return list(groups.values()), targets
+
+
+class _PhonyDimensions:
+    """Names for dimensions that have none, one for each length, as netCDF-C makes them up."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+
+    def __call__(self, length: int) -> str:
+        return self._names.setdefault(length, f"phony_dim_{len(self._names)}")
+
+
+def _shape_of(one: ZarrArray) -> tuple[int, ...]:
+    """Shape of the variable: bytes of a fixed length are characters along one more dimension."""
+    shape: tuple[int, ...] = one.array.shape
+    return (*shape, one.array.dtype.itemsize) if are_characters(one.array.dtype) else shape
+
+
+def _dims_of(
+    one: ZarrArray, phony: _PhonyDimensions, notes: list[str], *, is_strict: bool
+) -> tuple[str, ...]:
+    shape = one.array.shape
+    given = one.dims or (None,) * len(shape)
+    dims = tuple(phony(n) if dim is None else dim for dim, n in zip(given, shape, strict=True))
+    if None in given and shape:
+        if is_strict:
+            raise SpecError(
+                f"{one.path}: not all of its dimensions {shape} have names; netCDF needs one for each",
+                path=one.path,
+            )
+        notes.append(f"{one.path}: not all of its dimensions have names; they are called {listed(dims)}")
+    return (*dims, f"string{one.array.dtype.itemsize}") if are_characters(one.array.dtype) else dims
+
+
+def _variable(
+    one: ZarrArray, request: Request, notes: list[str], *, is_strict: bool
+) -> tuple[ArrayTarget, tuple[AttributeSpec, ...]]:
+    """Plan a variable and its attributes."""
+    dtype = one.array.dtype
+    is_known = f"{dtype.kind}{dtype.itemsize}" in NUMBERS or dtype.kind in "UTS" or dtype in WIDENED
+    if not is_known:
+        if is_strict:
+            raise DatatypeError(
+                f"{one.path}: netCDF-4 has no type for dtype {dtype}", path=one.path, dtype=dtype
+            )
+        notes.append(
+            f"{one.path}: netCDF-4 has no type for dtype {dtype}: h5py and h5netcdf read it, netCDF-C may "
+            "leave it out"
+        )
+    attributes = dict(one.attributes)
+    fill = one.mask_value()
+    if dtype.kind == "b":
+        attributes["dtype"] = "bool"  # as xarray marks booleans in netCDF, and reads them
+        attributes.pop("_FillValue", None)
+        fill = None
+    specs = []
+    if fill is not None and is_known and not (are_characters(dtype) and not fill):
+        spec = _fill_attribute(one, fill)
+        if spec is None:
+            notes.append(
+                f"{one.path}: its _FillValue {shown(fill)} is no value of dtype {dtype}; it stays an attribute"
+            )
+            attributes.setdefault("_FillValue", fill)
+        else:
+            attributes.pop("_FillValue", None)
+            specs.append(spec)
+    values = _netcdf_values(attributes, one.path)
+    specs += [netcdf_attribute(key, value, where=one.path) for key, value in values.items()]
+    return plan_array(one, request, netcdf=True), tuple(specs)
+
+
+def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
+    """``_FillValue`` in the type of the variable; None where that does not hold it."""
+    dtype: np.dtype[Any] = WIDENED.get(one.array.dtype, one.array.dtype)
+    if dtype.kind in "UT":
+        return string_attribute("_FillValue", [str(fill)], where=one.path)
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(fill)
+            stored = value.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    is_kept = dtype.kind == "f" or np.array_equal(value, stored)
+    if value.ndim or not is_kept or are_characters(dtype):
+        return None
+    return netcdf_attribute("_FillValue", stored[()], where=one.path)
+
+
+def _netcdf_values(attributes: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return attributes as netCDF-4 holds them: booleans as integers of a byte, lists of lists as JSON text."""
+    values = dict(json_attributes(attributes))
+    for key, value in values.items():
+        if np.asarray(value).dtype.kind == "b":
+            values[key] = np.asarray(value).astype("i1")
+        try:
+            netcdf_attribute(key, values[key], where=where)
+        except AttributeValueError:
+            values[key] = json.dumps(value)
+            netcdf_attribute(key, values[key], where=where)
+    return values

@@ -1,0 +1,1 @@
+"""Dask arrays as the source of a write."""

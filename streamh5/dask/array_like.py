@@ -1,0 +1,128 @@
+"""Arrays of other libraries as dask arrays: wrapped, not loaded, in blocks of whole chunks."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import dask.base
+import numpy as np
+
+from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.stored_chunks import block_shape, lazy_array
+from streamh5.errors import SourceError
+from streamh5.handles.dataset_plan import as_array
+from streamh5.model.chunk_shape import auto_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["as_dask"]
+
+TEXT_NBYTES = 64
+"""What an element of text or of variable length is counted with."""
+
+
+def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
+    """Return an array-like as a dask array, and the chunks that it is to have.
+
+    Parameters
+    ----------
+    path
+        Name of the dataset, for messages.
+    value
+        A dask array; an array of numpy, h5py, zarr or xarray, or of anything with ``shape``, ``dtype`` and
+        slices, of which blocks of about 16 MiB are read when their turn comes; or a list or number.
+    chunks
+        As `to_fixed_h5` takes it; where it is None, those of `value`, else ``"auto"``.
+
+    Raises
+    ------
+    SourceError
+        Not an array.
+    """
+    if isinstance(value, da.Array):
+        return value, chunks
+    with foreign_errors(f"{path}: {type(value).__name__} cannot be read as an array", path=path):
+        data, read = _opened(path, value)
+    if isinstance(data, da.Array):
+        return data, chunks
+    is_open = chunks is None or chunks is True
+    shape = tuple(data.shape)
+    own = getattr(data, "chunks", None)
+    if not (isinstance(own, tuple) and len(own) == len(shape) and all(isinstance(n, int) for n in own)):
+        own = None
+    dtype: np.dtype[Any] = data.dtype
+    itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
+    unit = getattr(data, "shards", None) or own or chunks
+    if not (
+        isinstance(unit, tuple)
+        and len(unit) == len(shape)
+        and all(isinstance(n, int) and n > 0 for n in unit)
+    ):
+        unit = auto_chunks(tuple(max(1, n) for n in shape), itemsize)
+    block = block_shape(shape, unit, itemsize)
+    array = lazy_array(read, shape, block, dtype, path, _identity(data))
+    if not is_open or not shape:
+        return array, chunks
+    return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
+
+
+def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], Any]]:
+    """Return what has shape and dtype, and what reads a region of it."""
+    xarray = sys.modules.get("xarray")
+    if xarray is not None and isinstance(value, (xarray.DataArray, xarray.Variable)):
+        variable = value.variable if isinstance(value, xarray.DataArray) else value
+        if variable.chunks is not None:
+            return variable.data, partial(_read, variable.data)
+        if variable.dtype.kind != "O":
+            return variable, partial(_read_variable, variable)
+        value = variable.to_numpy()
+    is_sliced = all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
+    is_table = hasattr(value, "iloc")  # pandas
+    if is_sliced and value.shape is None:
+        raise SourceError(f"{path}: an empty dataset has no blocks; write it with streamh5.File", path=path)
+    is_open = isinstance(value, np.ndarray) and value.dtype == object and not value.dtype.metadata
+    if is_sliced and not is_table and not is_open and value.shape:
+        return value, partial(_read, value)
+    is_plain = isinstance(value, (list, tuple, int, float, complex, str, bytes, np.generic))
+    if not is_plain and (not hasattr(value, "__array__") or hasattr(value, "__dask_graph__")):
+        raise SourceError(
+            f"{path}: an array is needed (of dask, numpy, h5py, zarr or xarray), not {type(value).__name__}",
+            path=path,
+        )
+    array = as_array(value, None, path)
+    return array, partial(_read, array)
+
+
+def _identity(data: Any) -> str:
+    """Identity for a resume: where the array is stored, or what is in it; else another one each time."""
+    place = getattr(data, "store_path", None)
+    if place is not None:  # zarr
+        return str(dask.base.tokenize(str(place), data.shape, str(data.dtype), data.chunks))
+    file = getattr(data, "file", None)
+    if file is not None and hasattr(file, "filename"):  # h5py
+        return str(
+            dask.base.tokenize(str(file.filename), data.name, data.shape, str(data.dtype), data.chunks)
+        )
+    if isinstance(data, np.ndarray) or hasattr(data, "__dask_tokenize__"):
+        return str(dask.base.tokenize(data))
+    return uuid.uuid4().hex  # dask would pickle the whole of it
+
+
+def _read(data: Any, region: tuple[slice, ...]) -> Any:
+    values = data[region]
+    if (
+        isinstance(values, np.ndarray)
+        or hasattr(values, "todense")
+        or hasattr(values, "__cuda_array_interface__")
+    ):
+        return values
+    return np.asarray(values)
+
+
+def _read_variable(variable: Any, region: tuple[slice, ...]) -> Any:
+    return variable[region].to_numpy()

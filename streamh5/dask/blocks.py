@@ -1,0 +1,118 @@
+"""The blocks of a dask array: whole chunks in each, and no more of them at a time than memory holds."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from dask.system import CPU_COUNT
+
+from streamh5.arguments.memory_size import MemorySize, read_memory_size
+from streamh5.errors import SpecError, UnknownChunksError, shown
+from streamh5.model.chunk_shape import auto_chunks, check_chunks
+from streamh5.model.realign import Blocks, aligned_blocks, default_chunks, realign_factor
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    from streamh5.dask.graph import Target
+
+__all__ = ["RealignWarning", "block_layout", "limit_workers", "realigned"]
+
+BLOCKS_PER_WORKER = 3
+"""What a worker holds at most of the block it stores: the block, its filtered bytes, and scratch for the
+filters (tests/benchmarks, memory)."""
+
+BASE_NBYTES = 64 << 20
+"""What a write takes whatever its blocks: the graph, buffers of the system, the chunk table's first pages."""
+
+COSTLY_REALIGN = 16
+"""Old blocks that a realigned block may draw on before a warning says what it costs."""
+
+
+class RealignWarning(UserWarning):
+    """Blocks do not match the chunks, and realigning them holds many at a time."""
+
+
+def block_layout(
+    path: str, array: da.Array, chunks: Any, bounds: tuple[int | None, ...] | None = None
+) -> tuple[Blocks, Any]:
+    """Return blocks that hold whole chunks, and the chunk shape.
+
+    Parameters
+    ----------
+    path
+        Name of the dataset, for messages.
+    array
+        What is to be written.
+    chunks
+        As `to_fixed_h5` takes it.
+    bounds
+        Extents up to which the dataset may grow, None for unlimited; by default the array's.
+
+    Raises
+    ------
+    UnknownChunksError
+        dask does not know the extents of its blocks.
+    ChunkShapeError, LimitError
+        See `check_chunks`.
+    """
+    if any(math.isnan(extent) for extents in array.chunks for extent in extents):
+        raise UnknownChunksError(
+            f"{path}: the array has chunks of unknown size {shown(array.chunks)}; call "
+            "array.compute_chunk_sizes() first",
+            path=path,
+        )
+    if chunks is None or chunks is True:
+        shape = default_chunks(array.chunks)
+    elif isinstance(chunks, str) and chunks == "auto":
+        shape = auto_chunks(default_chunks(array.chunks), array.dtype.itemsize)
+    else:
+        shape = check_chunks(chunks, bounds or array.shape, array.dtype.itemsize, path=path)
+    if not array.ndim:
+        return array.chunks, None if chunks in (None, True, "auto") else chunks
+    return aligned_blocks(array.chunks, shape), shape
+
+
+def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
+    """Cut an array into `blocks`; warn where that holds many of its old ones at a time."""
+    if blocks == array.chunks:
+        return array
+    factor = realign_factor(array.chunks, blocks)
+    if factor > COSTLY_REALIGN:
+        warnings.warn(
+            f"{path}: the blocks {shown(array.chunks)} do not match the chunks, and one realigned block draws on "
+            f"{factor} of them at a time; choose chunks that divide the blocks to save memory and time",
+            RealignWarning,
+            stacklevel=3,
+        )
+    return array.rechunk(blocks)
+
+
+def limit_workers(
+    compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize
+) -> dict[str, Any]:
+    """Let as many workers run as fit the memory.
+
+    Raises
+    ------
+    SpecError
+        Not even one does, the caller chose workers as well, or `max_memory` is not a size.
+    """
+    limit = read_memory_size(max_memory, "max_memory") or 0
+    if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
+        raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
+    if not targets:
+        return compute_kwargs
+    largest = max(math.prod(map(max, target.array.chunks)) * target.spec.element_nbytes for target in targets)
+    each = BLOCKS_PER_WORKER * largest
+    n_workers = (limit - BASE_NBYTES) // each if each else CPU_COUNT
+    if n_workers < 1:
+        raise SpecError(
+            f"max_memory={limit:,} bytes is too little for blocks of {largest:,} bytes, which take "
+            f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
+            max_memory=limit,
+            needed=BASE_NBYTES + each,
+        )
+    return {**compute_kwargs, "num_workers": min(n_workers, CPU_COUNT)}

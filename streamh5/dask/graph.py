@@ -1,0 +1,403 @@
+"""The graph of a write of dask arrays, and the file that its tasks share.
+
+The graph::
+
+    source blocks -> realign (only where needed) -> store -> collect -> close
+
+``store`` filters and writes a block in the worker thread that computed it, fused with the source by
+dask's own optimisation, and returns the records of its chunks. ``collect`` enters them in the chunk
+table. A worker takes up its next block when it has stored this one: that is the backpressure.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, cast
+
+import dask.array as da
+import dask.base
+import dask.local
+import dask.threaded
+import numpy as np
+from dask.base import DaskMethodsMixin
+from dask.core import flatten
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from streamh5.dask.notes import noted
+from streamh5.dask.scheduler import check_scheduler, gathered, local_keywords
+from streamh5.errors import BlockError, SchedulerError, StateError, listed
+from streamh5.handles.file import File
+from streamh5.model.chunk_records import RECORD
+from streamh5.sinks.destination_path import (
+    Destination,
+    check_destination,
+    check_path,
+    destination_name,
+    is_path,
+)
+from streamh5.sinks.file_object import check_file_object
+from streamh5.write.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
+    from streamh5.filters import FilterChain
+    from streamh5.handles.dataset import Dataset
+    from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["Target", "Write"]
+
+RUN_LENGTH = 32
+"""Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order
+of blocks is the same from 8 on (tests/dask/test_dask_order.py)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One array of a write: its plan, its filters, its aligned blocks, its identity.
+
+    With `copy`, blocks of `array` only say where they lie: `copy` stores the chunks of one, given the
+    dataset, its origin and its shape, and returns their records.
+    """
+
+    spec: DatasetSpec
+    chain: FilterChain
+    array: da.Array
+    source: str | None
+    copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
+
+    def create(self, file: File, *, write_empty_chunks: bool = True) -> Dataset:
+        """Create the dataset that the blocks go to."""
+        return file.add_dataset(
+            self.spec, self.chain, source=self.source, write_empty_chunks=write_empty_chunks
+        )
+
+
+class Write:
+    """A write that the tasks of a graph share; the file is opened by the first of them.
+
+    Parameters
+    ----------
+    path
+        The destination, or a `Sink`.
+    targets
+        The arrays; all are computed in one pass.
+    prepare
+        Is given the open file before the first block: creates the datasets of the targets, and
+        everything else that the file is to hold.
+    mode
+        As for `File`.
+    options
+        Further keywords of `File`.
+    progress
+        As for `to_fixed_h5`.
+    """
+
+    def __init__(
+        self,
+        path: Destination,
+        targets: list[Target],
+        prepare: Callable[[File], None],
+        *,
+        mode: str,
+        options: dict[str, Any],
+        progress: bool | Callable[[int, int], object] | None,
+    ) -> None:
+        check_path(path)
+        self._path = path
+        self._name = destination_name(path)
+        self._targets = targets
+        self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
+        self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
+        self._prepare = prepare
+        self._mode = mode
+        self._options = options
+        self._is_given_up = False
+        self._show = progress
+        self._token = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._file: File | None = None
+        self._progress: Progress | None = None
+        if is_path(path):
+            check_destination(path, overwrite=mode != "x")
+        elif not hasattr(path, "commit"):
+            check_file_object(cast("IO[bytes]", path), overwrite=mode != "x")
+
+    def compute(self, **compute_kwargs: Any) -> WriteSummary:
+        """Write the file; `compute_kwargs` are those of `dask.compute`.
+
+        What goes wrong gives the write up; an error says what was being written.
+        """
+        try:
+            self.open()
+            if self._targets:
+                arrays = [target.array for target in self._targets]
+                dask.base.compute(self._collected(), **local_keywords(compute_kwargs, arrays))
+            return self.close()
+        except BaseException as error:
+            if isinstance(error, Exception):
+                names = listed(target.spec.path for target in self._targets)
+                error.add_note(f"while writing {names or 'data'} to {self._name}")
+            self.interrupt(error)
+            raise
+
+    def run(self, compute_kwargs: dict[str, Any]) -> WriteSummary:
+        """Check the scheduler, then write the file.
+
+        Raises
+        ------
+        SchedulerError
+            See `check_scheduler`.
+        """
+        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in self._targets])
+        return self.compute(**compute_kwargs)
+
+    def _collected(self) -> _Collected:
+        """Return one task for each block of each array, which enters its records in the chunk table.
+
+        dask begins with the key that sorts last and follows what leads to it, so keys count down, and a
+        task waits for the one before it (in runs of `RUN_LENGTH`, because dask's ordering keeps for each
+        task all roots that it comes from). The arrays take turns. So blocks are computed in their order,
+        and what arrays share is dropped as soon as all have stored it (tests/dask/test_dask_order.py). The
+        stores themselves do not wait for each other.
+        """
+        links: list[tuple[float, str, Any]] = []
+        stores = []
+        for target in self._targets:
+            stored, done = self._stored(target), self._done(target)
+            keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
+            links += [((i + 0.5) / len(keys), target.spec.path, key) for i, key in enumerate(keys)]
+            stores.append(stored)
+        links.sort(key=lambda link: link[0])
+        name = f"collect-{self._token}"
+        names = [f"{name}-{len(links) - i:012d}" for i in range(len(links))]
+        layer: dict[Any, Any] = {}
+        for i, (_, path, key) in enumerate(links):
+            layer[names[i]] = (_collect, self, path, key, names[i - 1] if i % RUN_LENGTH else None)
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=stores)  # type: ignore[arg-type]
+        return _Collected(graph, names, self._token, self._note)
+
+    def _note(self, key: Any) -> str | None:
+        """Say which block the task of a key stores; None for other tasks."""
+        if not isinstance(key, tuple):
+            return None
+        for path in self._starts:
+            if key[0] == self._store_name(path):
+                return f"while writing the block at {self.block(path, key[1:])[0]} of {path}"
+        return None
+
+    def _store_name(self, path: str) -> str:
+        return f"store-{path}-{self._token}"
+
+    def _stored(self, target: Target) -> da.Array:
+        """One task for each block, which stores it and returns its records."""
+        return gathered(target.array).map_blocks(
+            _store,  # type: ignore[arg-type]
+            self,
+            target.spec.path,
+            dtype=RECORD,
+            chunks=tuple((1,) * n for n in target.array.numblocks),
+            meta=np.empty((0,) * target.array.ndim, RECORD),
+            name=self._store_name(target.spec.path),
+        )
+
+    def _done(self, target: Target) -> set[tuple[int, ...]]:
+        """Blocks that an interrupted write has stored; the graph leaves them out."""
+        if self._file is None or not self._options["resume"] or target.spec.chunks is None:
+            return set()
+        dataset = self._file.datasets[target.spec.path]
+        done = set()
+        for block_id in np.ndindex(*target.array.numblocks):
+            origin, shape = self.block(target.spec.path, block_id)
+            if dataset.is_stored(origin, shape):
+                done.add(block_id)
+                self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
+        return done
+
+    def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Origin and shape of a block of the array that goes to `path`."""
+        starts = self._starts[path]
+        origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
+        return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+
+    def anew(self) -> Write:
+        """Return the same write, not begun."""
+        return Write(
+            self._path,
+            self._targets,
+            self._prepare,
+            mode=self._mode,
+            options=self._options,
+            progress=self._show,
+        )
+
+    def delayed(self, **compute_kwargs: Any) -> Delayed:
+        """Return the whole write as one task, with the arrays' own optimisation done.
+
+        Parameters
+        ----------
+        **compute_kwargs
+            Defaults for its ``compute``.
+        """
+        name = f"write-{self._token}"
+        collected = self._collected()
+        keys = collected.__dask_keys__()
+        graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
+        layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
+        delayed = _DelayedWrite(
+            name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}})
+        )
+        delayed.write, delayed.compute_kwargs = self, compute_kwargs
+        return delayed
+
+    def open(self) -> File:
+        """Return the file, which the first call opens."""
+        with self._lock:
+            if self._is_given_up:
+                raise StateError(f"the write to {self._name} was given up after an error")
+            if self._file is None:
+                file = File(
+                    self._path,
+                    self._mode,
+                    header_slack=0,
+                    keep="costly",
+                    **self._options,
+                )
+                try:
+                    self._prepare(file)
+                    file.session.check_resumed()
+                except BaseException as error:
+                    file.session.interrupt(error)
+                    raise
+                nbytes = sum(int(target.array.nbytes) for target in self._targets)
+                self._progress = Progress(nbytes, self._show, self._name)
+                self._file = file
+            return self._file
+
+    def dataset(self, path: str) -> Dataset:
+        """Dataset at `path`."""
+        return self.open().datasets[path]
+
+    def store(self, dataset: Dataset, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        """Store the chunks of a block, or copy those that lie there."""
+        copy = self._copies.get(dataset.name)
+        return dataset.store(block, origin) if copy is None else copy(dataset, origin, block.shape)
+
+    def add_progress(self, nbytes: int) -> None:
+        """Count bytes that are written."""
+        if self._progress is not None:
+            self._progress.add(nbytes)
+
+    def close(self) -> WriteSummary:
+        """Publish the file. The next task opens a new one."""
+        summary = self.open().close()
+        self._end()
+        return summary
+
+    def interrupt(self, error: BaseException) -> None:
+        """Give the write up, for good: a worker that comes late must not open a new file."""
+        self._is_given_up = True
+        if self._file is not None:
+            self._file.session.interrupt(error)
+        self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._progress is not None:
+                self._progress.close()
+            self._file = self._progress = None
+
+    def __dask_tokenize__(self) -> str:
+        return self._token
+
+    def __reduce__(self) -> Any:
+        raise SchedulerError(
+            f"the write to {self._name} lives in this process; compute it with scheduler='threads' or 'synchronous'"
+        )
+
+
+class _DelayedWrite(Delayed):
+    """A write as one task. Its own ``compute`` also clears away what a run that fails has left.
+
+    In ``dask.compute`` together with others it is a graph like any: what a failed run has left goes with
+    this object then.
+    """
+
+    __slots__ = ("compute_kwargs", "write")
+
+    write: Write
+    compute_kwargs: dict[str, Any]
+
+    def compute(self, **kwargs: Any) -> WriteSummary:
+        """Write the file; the keywords are those of `dask.compute`."""
+        return self.write.anew().run({**self.compute_kwargs, **kwargs})
+
+
+class _Collected(DaskMethodsMixin):
+    """The collect tasks of a write, optimised as arrays are."""
+
+    __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
+
+    def __init__(
+        self, graph: HighLevelGraph, keys: list[str], token: str, note: Callable[[Any], str | None]
+    ) -> None:
+        self._graph = graph
+        self._keys = keys
+        self._token = token
+        self._note = note
+
+    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
+        return noted(da.Array.__dask_optimize__(graph, keys, **kwargs), self._note)
+
+    def __dask_tokenize__(self) -> str:
+        # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
+        return self._token
+
+    def __dask_graph__(self) -> HighLevelGraph:
+        return self._graph
+
+    def __dask_keys__(self) -> list[str]:
+        return self._keys
+
+    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
+        return sum, ()
+
+
+def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
+    dataset = write.dataset(path)
+    origin, expected = write.block(path, block_id or ())
+    if np.shape(block) != expected:
+        raise BlockError(
+            f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
+            "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
+            block_shape=np.shape(block),
+            expected=expected,
+        )
+    try:
+        if dataset.chunks is None:
+            dataset[()] = block
+            records = np.zeros(0, RECORD)
+        else:
+            records = write.store(dataset, block, origin)
+    except Exception as error:
+        error.add_note(f"while writing the block at {origin} of {path}")
+        raise
+    write.add_progress(math.prod(expected) * dataset.dtype.itemsize)
+    return records
+
+
+def _collect(write: Write, path: str, records: ChunkRecords, _before: object) -> int:
+    write.dataset(path).record(records)
+    return len(records)
+
+
+def _close(write: Write, counts: object) -> WriteSummary:
+    return write.close()

@@ -1,0 +1,142 @@
+"""Where the tasks of a write run: in threads of this process. Blocks that a cluster holds are fetched one by one."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import dask.base
+import dask.local
+import dask.threaded
+from dask.highlevelgraph import HighLevelGraph
+
+from streamh5.arguments.keywords import unknown_keywords
+from streamh5.errors import SchedulerError, SpecError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["check_compute_keywords", "check_scheduler", "gathered", "local_keywords"]
+
+COMPUTE_KEYWORDS = frozenset(
+    ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")
+)
+"""Keywords of `dask.compute` and of the threaded scheduler."""
+
+
+def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping[str, Any]) -> None:
+    """Refuse what is neither a keyword of a function that writes nor one for dask.
+
+    Raises
+    ------
+    KeywordError
+        The message names the keyword that was meant.
+    SpecError
+        Fewer than one worker.
+    """
+    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
+    if unknown:
+        own = inspect.signature(function).parameters.keys() - {"compute_kwargs"}
+        raise unknown_keywords(function.__name__, unknown, own | COMPUTE_KEYWORDS)
+    n_workers = compute_kwargs.get("num_workers")
+    if n_workers is not None and not (isinstance(n_workers, Integral) and int(n_workers) >= 1):
+        raise SpecError(
+            f"num_workers must be an integer of at least 1, not {shown(n_workers)}", num_workers=n_workers
+        )
+
+
+def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
+    """Refuse a scheduler whose tasks run in other processes, but for arrays whose blocks it has already.
+
+    Raises
+    ------
+    SchedulerError
+        Anything but the threaded and the synchronous scheduler, or a pool of threads.
+    """
+    remote = [array for array in arrays if not _has_futures(array)]
+    if not remote or _is_local(scheduler, remote):
+        return
+    get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)
+    name = getattr(scheduler or get, "__qualname__", None) or shown(scheduler or get)
+    hint = (
+        "; or persist the array first: blocks that a cluster holds are fetched one by one"
+        if name == "Client.get" or type(scheduler).__name__ == "Client"
+        else ""
+    )
+    raise SchedulerError(
+        f"streamh5 writes with the threaded or the synchronous scheduler, not {name}: pass scheduler='threads', which "
+        f"computes in this process{hint}",
+        scheduler=name,
+    )
+
+
+def local_keywords(compute_kwargs: dict[str, Any], arrays: list[da.Array]) -> dict[str, Any]:
+    """Return keywords of `dask.compute` with the threaded scheduler in place of a default that is not local.
+
+    Sources of streamh5 itself, and blocks that are fetched from a cluster, run here whatever dask's default is.
+    """
+    scheduler = compute_kwargs.get("scheduler")
+    if _is_local(scheduler, arrays) or (scheduler is not None and not all(map(_has_futures, arrays))):
+        return compute_kwargs
+    return {**compute_kwargs, "scheduler": "threads"}
+
+
+def _is_local(scheduler: Any, arrays: list[da.Array]) -> bool:
+    """Tell whether tasks run in threads of this process.
+
+    Raises
+    ------
+    SchedulerError
+        There is no such scheduler.
+    """
+    if isinstance(scheduler, ThreadPoolExecutor):
+        return True
+    try:
+        get = dask.base.get_scheduler(scheduler=scheduler, collections=arrays)
+    except (ValueError, TypeError) as error:
+        raise SchedulerError(
+            f"dask has no scheduler {shown(scheduler)}; pass scheduler='threads' or 'synchronous'",
+            scheduler=scheduler,
+        ) from error
+    if get in (dask.threaded.get, dask.local.get_sync):
+        return True
+    submit = getattr(get, "args", (None,))[0]
+    return isinstance(getattr(submit, "__self__", None), ThreadPoolExecutor)
+
+
+def _has_futures(array: da.Array) -> bool:
+    """Whether blocks that an array is made of were persisted on a cluster."""
+    return any(map(_is_of_futures, array.dask.layers.values()))
+
+
+def gathered(array: da.Array) -> da.Array:
+    """Return an array whose tasks fetch the blocks that were persisted, one when its turn comes."""
+    graph = array.dask
+    if not _has_futures(array):
+        return array
+    layers: dict[str, Any] = {
+        name: _fetching(layer) if _is_of_futures(layer) else layer for name, layer in graph.layers.items()
+    }
+    local = HighLevelGraph(layers, graph.dependencies)
+    return da.Array(local, array.name, array.chunks, meta=array._meta)
+
+
+def _is_of_futures(layer: Mapping[Any, Any]) -> bool:
+    distributed = sys.modules.get("distributed")
+    is_made = getattr(layer, "is_materialized", lambda: True)()
+    if distributed is None or not is_made:  # layers of futures are dictionaries
+        return False
+    return any(isinstance(value, distributed.Future) for value in layer.values())
+
+
+def _fetching(layer: Mapping[Any, Any]) -> dict[Any, Any]:
+    future = sys.modules["distributed"].Future
+    return {
+        key: (partial(future.result, value),) if isinstance(value, future) else value
+        for key, value in layer.items()
+    }

@@ -1,0 +1,263 @@
+"""Copy stored chunks of another format into a dataset, block by block, as they are where they can be.
+
+What reads them (`ChunkReader`) gives the stored bytes of each chunk; what checks them (`Accept`) gives the
+bytes that HDF5 is to hold, or None for a chunk that only decoding can bring over.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dask.array as da
+import numpy as np
+
+from streamh5.errors import SourceError
+from streamh5.model.chunk_records import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from streamh5.filters import Buffer
+    from streamh5.handles.dataset import Dataset
+    from streamh5.model.chunk_grid import ChunkGrid
+    from streamh5.model.chunk_records import ChunkRecords
+
+    Accept = Callable[[Buffer], Buffer | None]
+
+__all__ = [
+    "ChunkCopy",
+    "ChunkReader",
+    "ListedChunks",
+    "block_shape",
+    "hollow_array",
+    "lazy_array",
+    "listed_array",
+]
+
+BLOCK_NBYTES = 16 << 20
+"""Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
+holds one block (tests/benchmarks/zarr_copy.py)."""
+
+MAX_N_BLOCKS = 10_000_000
+"""Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
+
+
+class ChunkReader(Protocol):
+    """Reads stored chunks; thread-safe."""
+
+    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
+        """Return the stored bytes of each chunk, None for one that is missing.
+
+        Parameters
+        ----------
+        coords
+            ``(n, rank)`` coords of the chunks in the grid.
+        """
+
+    def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
+        """``(n,)`` uint32: bit i set where a chunk skipped filter i; None where none did."""
+
+
+@dataclass(slots=True)
+class ChunkCopy:
+    """Copies the stored chunks of one array; called by the tasks of a write.
+
+    Parameters
+    ----------
+    reader
+        Gives the stored bytes.
+    accept
+        Gives the bytes to store for those that were read, or None where they cannot be taken over.
+    decode
+        Gives the values of a region of the array: for chunks that are not accepted.
+    listed
+        ``(n, rank)`` coords of the only chunks that there are, of which a block is a stretch (see `listed_array`);
+        None where a block is a part of the array.
+    n_copied, n_encoded
+        Chunks that were copied, and those that had to be decoded and encoded.
+    """
+
+    reader: ChunkReader
+    accept: Accept
+    decode: Callable[[tuple[slice, ...]], Any]
+    listed: NDArray[np.intp] | None = None
+    n_copied: int = 0
+    n_encoded: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
+        """Copy the chunks of a block; those that an interrupted write has stored stay as they are."""
+        grid = dataset.node.spec.grid
+        if self.listed is not None:
+            coords = listed_coords(self.listed, grid, origin, shape)
+            numbers = numbers_of(coords, grid)
+        else:
+            ranges = tuple(
+                (o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, grid.chunks, strict=True)
+            )
+            numbers = grid.numbers(ranges)
+            axes = [np.arange(start, stop) for start, stop in ranges]
+            coords = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+        is_new = ~dataset.are_stored(numbers)
+        if not is_new.all():
+            numbers, coords = numbers[is_new], coords[is_new]
+        stored = self.reader.read(coords)
+        accepted = [None if data is None else self.accept(data) for data in stored]
+        kept = [i for i, data in enumerate(accepted) if data is not None]
+        refused = [i for i, data in enumerate(stored) if data is not None and accepted[i] is None]
+        parts = []
+        if kept:
+            buffers = [data for data in accepted if data is not None]
+            masks = self.reader.filter_masks(coords[kept])
+            parts.append(dataset.store_encoded(numbers[kept], buffers, masks))
+        for i in refused:
+            region = chunk_region(coords[i], grid)
+            parts.append(dataset.store(self.decode(region), tuple(part.start for part in region)))
+        with self._lock:
+            self.n_copied += len(kept)
+            self.n_encoded += len(refused)
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChunks:
+    """Encodes some chunks of an array and leaves the others out; called by the tasks of a write.
+
+    Parameters
+    ----------
+    coords
+        ``(n, rank)`` coords of the chunks, of which a block is a stretch (see `listed_array`).
+    read
+        Gives the values of a region of the array.
+    """
+
+    coords: NDArray[np.intp]
+    read: Callable[[tuple[slice, ...]], Any]
+
+    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
+        """Read and store the chunks of a block."""
+        grid = dataset.node.spec.grid
+        parts = []
+        for coords in listed_coords(self.coords, grid, origin, shape):
+            region = chunk_region(coords, grid)
+            parts.append(dataset.store(self.read(region), tuple(part.start for part in region)))
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+
+def chunk_region(coords: NDArray[np.intp], grid: ChunkGrid) -> tuple[slice, ...]:
+    """Region of a chunk, cut where the array ends."""
+    starts = [int(k) * c for k, c in zip(coords, grid.chunks, strict=True)]
+    return tuple(
+        slice(o, o + c if n is None else min(o + c, n))
+        for o, c, n in zip(starts, grid.chunks, grid.shape, strict=True)
+    )
+
+
+def numbers_of(coords: NDArray[np.intp], grid: ChunkGrid) -> NDArray[np.uint64]:
+    """Numbers of chunks, ``(n,)``, from their coords."""
+    numbers = np.zeros(len(coords), np.uint64)
+    for axis, count in enumerate(grid.counts):
+        numbers = numbers * np.uint64(count) + coords[:, axis].astype(np.uint64)
+    return numbers
+
+
+def listed_coords(
+    listed: NDArray[np.intp], grid: ChunkGrid, origin: tuple[int, ...], shape: tuple[int, ...]
+) -> NDArray[np.intp]:
+    """Coords of the chunks of a block of a `listed_array`."""
+    n_elements = math.prod(grid.chunks)
+    return listed[origin[0] // n_elements : (origin[0] + shape[0]) // n_elements]
+
+
+def listed_array(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
+    """Return an array that only says which of `n_chunks` listed chunks a block is about.
+
+    It has one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
+    grid takes as few tasks.
+    """
+    n_elements = math.prod(chunks)
+    block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
+    return hollow_array((n_chunks * n_elements,), block, dtype)
+
+
+def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Shape of a block of whole units, of about `BLOCK_NBYTES` or one unit.
+
+    Parameters
+    ----------
+    shape
+        Shape of the array.
+    unit
+        What is read at once.
+    itemsize
+        Bytes of an element.
+    """
+    block = list(unit)
+    for axis in reversed(range(len(block))):
+        room = max(1, BLOCK_NBYTES // max(1, math.prod(block) * itemsize))
+        block[axis] *= min(room, max(1, -(-shape[axis] // unit[axis])))
+    return tuple(block)
+
+
+def lazy_array(
+    read: Callable[[tuple[slice, ...]], Any],
+    shape: tuple[int, ...],
+    block: tuple[int, ...],
+    dtype: np.dtype[Any],
+    path: str,
+    identity: str,
+) -> da.Array:
+    """Return an array of blocks, each of which `read` gives for its region when its turn comes.
+
+    Raises
+    ------
+    SourceError
+        There are more than `MAX_N_BLOCKS`, or than there is memory for: the shape is damaged, or sparse data is to
+        be decoded as a whole.
+    """
+    if 0 in shape:
+        block = shape
+    n_blocks = math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
+    try:
+        if n_blocks > MAX_N_BLOCKS:
+            raise MemoryError(f"at most {MAX_N_BLOCKS:,} blocks")
+        array: da.Array = da.map_blocks(
+            _read_block,
+            read,
+            chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
+            dtype=dtype,
+            meta=np.empty((0,) * len(shape), dtype),
+            name=f"read-{path}-{identity}",
+        )
+    except MemoryError as error:
+        raise SourceError(
+            f"{path}: shape {shape} makes {n_blocks:,} blocks, more than can be listed ({MAX_N_BLOCKS:,}, or fewer "
+            "with little memory); if it is right, write the parts that hold data with streamh5.File",
+            path=path,
+        ) from error
+    return array
+
+
+def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
+    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
+
+
+def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
+    """Return an array that only says where its blocks lie; a block takes one element of memory."""
+    element = np.dtype((np.void, dtype.itemsize))  # a dtype of arrays would add dimensions
+    return da.map_blocks(
+        _hollow_block,
+        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
+        dtype=element,
+        meta=np.empty((0,) * len(shape), element),
+        element=element,
+    )
+
+
+def _hollow_block(element: np.dtype[Any], block_info: Any = None) -> np.ndarray[Any, Any]:
+    return np.broadcast_to(np.zeros((), element), block_info[None]["chunk-shape"])

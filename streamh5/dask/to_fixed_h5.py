@@ -1,0 +1,267 @@
+"""Dask arrays: what `to_fixed_h5` is asked, checked, and laid out in blocks that hold whole chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+from dask.delayed import Delayed
+
+from streamh5.arguments.keywords import Sync, check_keywords
+from streamh5.dask.array_like import as_dask
+from streamh5.dask.blocks import RealignWarning, block_layout, limit_workers, realigned
+from streamh5.dask.graph import Target, Write
+from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
+from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
+from streamh5.filters import wants_shuffle
+from streamh5.handles.dataset_plan import check_new_path, plan_dataset
+from streamh5.model.attribute_spec import attribute_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.arguments.memory_size import MemorySize
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.handles.file import File
+    from streamh5.sinks.destination_path import Destination
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
+
+
+@check_keywords
+def to_fixed_h5(
+    path: Destination,
+    *args: Any,
+    chunks: Any = None,
+    compression: Any = "gzip",
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    fletcher32: bool | None = False,
+    scaleoffset: int | bool | None = None,
+    fillvalue: Any = None,
+    write_empty_chunks: bool = True,
+    maxshape: Any = None,
+    libver: str = "v110",
+    track_order: bool | None = False,
+    attrs: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    mode: str | None = None,
+    resume: bool = False,
+    resume_key: str | None = None,
+    sync: Sync = "close",
+    max_memory: MemorySize | None = None,
+    references: LocalPath | None = None,
+    compute: bool = True,
+    progress: bool | Callable[[int, int], object] | None = None,
+    **compute_kwargs: Any,
+) -> WriteSummary | Delayed:
+    """Write arrays into one HDF5 file with Fixed Array chunk indexes.
+
+    The arrays stream: a block is computed, filtered and written by one worker thread, and nothing
+    but its chunks' addresses stays in memory. The file gets its name when it is complete.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    *args
+        ``name, array`` or one dictionary of arrays by name, as `dask.array.to_hdf5` takes them. All
+        arrays are computed in one pass, so work that they share is done once. Arrays of numpy, h5py, zarr
+        and xarray, and others with ``shape``, ``dtype`` and slices, are read in blocks of about 16 MiB.
+    chunks
+        HDF5 chunk shape. By default dask's blocks where they form a uniform grid; otherwise their
+        largest extents, and the blocks are realigned. Of an array that is not dask's, its own chunks, if it
+        has some, else ``"auto"``. ``"auto"`` picks 1 to 8 MiB that divide the
+        blocks. True is the default too.
+    compression, compression_opts, shuffle, fletcher32
+        Filters, as in h5py. ``compression=None`` stores without compression. Shuffle is on unless given
+        where the compression wants it: not for blosc and bitshuffle, which shuffle themselves.
+    fillvalue
+        What pads the chunks at the edge; stands in for masked elements.
+    write_empty_chunks
+        False leaves chunks out that hold nothing but the fill value.
+    maxshape
+        Extents up to which readers may resize the datasets later; by default they are fixed.
+    libver
+        Oldest library that is to read the file; see `File`.
+    track_order
+        Track the creation order of links and attributes.
+    attrs
+        Attributes of the dataset; with several datasets, of each.
+    overwrite
+        Replace an existing file; it stays until the new one is complete.
+    mode
+        ``"w"`` and ``"x"`` are `overwrite` True and False; ``"a"`` adds the datasets to a file that
+        streamh5 wrote (see `File`).
+    resume
+        Take up an interrupted write, or start a new one when there is none: blocks whose chunks are
+        there are not computed again. A failure keeps what is written, to be resumed.
+    resume_key
+        Identity of the source, in place of dask's token where that differs from run to run.
+    sync
+        ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
+        more) or ``"none"``; see docs/reliability.md.
+    max_memory
+        Bytes that the write may take beside the interpreter, a number or text such as ``"1 GB"``: as many
+        workers run as fit it, each counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
+    references
+        Write kerchunk references, too: a ``.json`` file or a ``.parquet`` directory, from which readers of
+        zarr open the file (`WriteSummary.to_kerchunk`).
+    compute
+        False returns a `dask.delayed.Delayed` that writes the file when it is computed.
+    progress
+        True or False; None for a bar when a person is looking; or a function that is called with
+        the bytes done and the bytes in all.
+    **compute_kwargs
+        ``scheduler``, ``num_workers`` and the like for `dask.compute`.
+
+    Returns
+    -------
+    WriteSummary or Delayed
+
+    Raises
+    ------
+    SourceError
+        Not arrays, unknown chunk sizes, or a scheduler of other processes.
+    SpecError, DatatypeError, LimitError
+        Something that cannot be written; nothing has been computed then.
+    SinkError
+        The destination.
+
+    Examples
+    --------
+    >>> import dask.array as da, streamh5
+    >>> x = da.ones((1000, 1000), chunks=(250, 1000))
+    >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
+    """
+    arrays, attributes = _arguments(args, attrs)
+    _check_request(mode, attributes, compute_kwargs, is_resumable=compute or not resume)
+    if compute:
+        own = [array for array in arrays.values() if isinstance(array, da.Array)]
+        check_scheduler(compute_kwargs.get("scheduler"), own)
+    targets = []
+    for name, given in arrays.items():
+        array, wanted = _checked(name, *as_dask(name, given, chunks))
+        blocks, chunk_shape = block_layout(name, array, wanted)
+        spec, chain = plan_dataset(
+            name,
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=chunk_shape,
+            compression=compression,
+            compression_opts=compression_opts,
+            shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
+            scaleoffset=scaleoffset,
+            fletcher32=bool(fletcher32),
+            fillvalue=fillvalue,
+            maxshape=maxshape,
+            libver=libver,
+            track_order=bool(track_order),
+        )
+        source = array.name if resume_key is None else resume_key
+        targets.append(Target(spec, chain, realigned(name, array, blocks), source))
+    if max_memory is not None:
+        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+
+    def prepare(file: File) -> None:
+        for target in targets:
+            dataset = target.create(file, write_empty_chunks=write_empty_chunks)
+            dataset.attrs.update(attributes[target.spec.path])
+
+    write = Write(
+        path,
+        targets,
+        prepare,
+        mode=mode or ("w" if overwrite else "x"),
+        options={"track_order": bool(track_order), "resume": resume, "sync": sync, "libver": libver}
+        | {"references": references},
+        progress=progress,
+    )
+    return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
+
+
+def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
+    """Write this array into one HDF5 file: `streamh5.to_fixed_h5` with this array.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    name
+        Path of the dataset in it, for example ``"/x"``.
+    **kwargs
+        As for `streamh5.to_fixed_h5`.
+    """
+    return to_fixed_h5(path, name, self, **kwargs)
+
+
+def _check_request(
+    mode: Any,
+    attributes: Mapping[str, Mapping[str, Any]],
+    compute_kwargs: Mapping[str, Any],
+    *,
+    is_resumable: bool,
+) -> None:
+    check_compute_keywords(to_fixed_h5, compute_kwargs)
+    for path_of_array, values in attributes.items():
+        for name, value in values.items():
+            attribute_spec(name, value, path=path_of_array)
+    if not is_resumable:
+        raise SpecError(
+            "resume=True needs compute=True: what is to be computed is known when the file is opened"
+        )
+    if mode not in (None, "w", "x", "a"):
+        raise SpecError(
+            f"mode must be 'w', 'x' or 'a', not {mode!r}; or leave it out, for overwrite=", mode=mode
+        )
+
+
+def _arguments(
+    args: tuple[Any, ...], attrs: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
+    """Arrays and attributes by absolute path, from the argument forms of `dask.array.to_hdf5`."""
+    if len(args) == 1 and isinstance(args[0], Mapping):
+        if not isinstance(attrs or {}, Mapping):
+            raise SpecError(f"attrs must be a dictionary of dictionaries, not {type(attrs).__name__}")
+        given, by_name = dict(args[0]), dict(attrs or {})
+    elif len(args) == 2:
+        name = check_new_path(args[0])
+        given, by_name = {name: args[1]}, {name: attrs or {}}
+    else:
+        raise SourceError("give a name and an array, or one dictionary {'/name': array}")
+    if not given:
+        raise SourceError("the dictionary of arrays is empty; give at least one {'/name': array}")
+    arrays: dict[str, Any] = {}
+    attributes: dict[str, Mapping[str, Any]] = {}
+    for name, array in given.items():
+        path = check_new_path(name)
+        if path in arrays:
+            raise PathError(f"{path} is named twice", path=path)
+        arrays[path] = array
+        attributes[path] = by_name.pop(name, {})
+        if not isinstance(attributes[path], Mapping):
+            raise SpecError(
+                f"attrs of {path} must be a dictionary, not {type(attributes[path]).__name__}", path=path
+            )
+    if by_name:
+        raise SpecError(
+            f"attrs names {listed(map(repr, by_name))}, which is no array of this call; "
+            "with a dictionary of arrays, attrs is a dictionary of dictionaries with the same names",
+            names=list(by_name),
+        )
+    return arrays, attributes
+
+
+def _checked(path: str, array: da.Array, chunks: Any) -> tuple[da.Array, Any]:
+    """Refuse objects of which nobody has said what they are."""
+    if array.dtype == object and not array.dtype.metadata:
+        raise DatatypeError(
+            f"{path}: an array of dtype object does not say what the objects are; for text, convert it with "
+            ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
+            "h5py.vlen_dtype(...)",
+            path=path,
+            dtype=array.dtype,
+        )
+    return array, chunks

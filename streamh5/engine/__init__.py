@@ -1,0 +1,1 @@
+"""From the model to bytes at addresses: the file engine, which does no I/O."""

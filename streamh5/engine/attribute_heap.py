@@ -1,0 +1,137 @@
+"""Where the heap objects of attributes and of datasets of references lie: global heap collections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamh5.format.global_heap import (
+    GlobalHeapCollection,
+    encode_global_heap_collection,
+    encode_global_heap_id,
+    encode_variable_length_elements,
+    sizeof_global_heap_collection,
+    split_into_collections,
+)
+from streamh5.format.region_reference import encode_region_reference_object
+from streamh5.model.reference import (
+    SIZEOF_REFERENCE,
+    HeapObject,
+    Reference,
+    RegionReference,
+    join_parts,
+    sizeof_part,
+    sizeof_parts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from streamh5.model.reference import Parts, Resolve
+
+    AddressOf = Callable[[Reference | RegionReference], int]
+
+__all__ = ["MAX_COLLECTION_NBYTES", "AttributeHeap"]
+
+MAX_COLLECTION_NBYTES = 64 << 10
+"""A reader keeps the whole collection of an element in memory, so collections stay small."""
+
+
+class AttributeHeap:
+    """Collections for what `values` keep in the heap.
+
+    Equal values are not shared: a reader that deletes one attribute frees its object.
+
+    Parameters
+    ----------
+    values
+        Parts of attributes and datasets.
+    """
+
+    def __init__(self, values: Iterable[Parts]) -> None:
+        self._objects: list[HeapObject | RegionReference] = []
+        self._numbers: dict[int, int] = {}
+        for parts in values:
+            self._collect(parts)
+        sizes = [_nbytes(one) for one in self._objects]
+        self._slices = split_into_collections(sizes, MAX_COLLECTION_NBYTES)
+        self._sizes = [sizeof_global_heap_collection(sizes[part]) for part in self._slices]
+        self._addresses = np.zeros(len(self._objects), np.uint64)
+        self._indices = np.zeros(len(self._objects), np.uint32)
+        self._address = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all collections; 0 without objects."""
+        return sum(self._sizes)
+
+    def place(self, address: int) -> None:
+        """Put the collections one after the other from `address` on."""
+        self._address = address
+        for part, nbytes in zip(self._slices, self._sizes, strict=True):
+            self._addresses[part] = address
+            self._indices[part] = np.arange(1, part.stop - part.start + 1)
+            address += nbytes
+
+    def resolver(self, address_of: AddressOf) -> Resolve:
+        """Return what gives the bytes of a part, when everything has its place.
+
+        Parameters
+        ----------
+        address_of
+            Tells where the object header lies that a reference names.
+        """
+
+        def resolve(part: Reference | RegionReference | HeapObject) -> bytes:
+            if isinstance(part, Reference):
+                return address_of(part).to_bytes(SIZEOF_REFERENCE, "little")
+            if not _is_object(part):
+                return bytes(sizeof_part(part))
+            number = self._numbers[id(part)]
+            if isinstance(part, RegionReference):
+                return encode_global_heap_id(int(self._addresses[number]), int(self._indices[number]))
+            at = slice(number, number + 1)
+            lengths = np.array([part.n], np.uint32)
+            return encode_variable_length_elements(lengths, self._addresses[at], self._indices[at])
+
+        return resolve
+
+    def encode(self, address_of: AddressOf) -> Iterator[tuple[int, bytes]]:
+        """Address and content of each collection."""
+        resolve = self.resolver(address_of)
+        address = self._address
+        for part, nbytes in zip(self._slices, self._sizes, strict=True):
+            objects = tuple(
+                join_parts(one.parts, resolve)
+                if isinstance(one, HeapObject)
+                else _encode_region(one, address_of(one))
+                for one in self._objects[part]
+            )
+            yield address, encode_global_heap_collection(GlobalHeapCollection(objects))
+            address += nbytes
+
+    def _collect(self, parts: Parts) -> None:
+        for part in parts:
+            if isinstance(part, (HeapObject, RegionReference)) and _is_object(part):
+                self._numbers[id(part)] = len(self._objects)
+                self._objects.append(part)
+            if isinstance(part, HeapObject):
+                self._collect(part.parts)
+
+
+def _is_object(part: HeapObject | RegionReference) -> bool:
+    """Whether something lies in the heap: not for an empty sequence, but for an empty text, which has a part."""
+    return not isinstance(part, HeapObject) or bool(part.parts)
+
+
+def _nbytes(one: HeapObject | RegionReference) -> int:
+    if isinstance(one, HeapObject):
+        return sizeof_parts(one.parts)
+    return len(_encode_region(one, 0))
+
+
+def _encode_region(one: RegionReference, address: int) -> bytes:
+    if isinstance(one.region, bytes):
+        return address.to_bytes(SIZEOF_REFERENCE, "little") + one.region
+    return encode_region_reference_object(address, one.boxes)

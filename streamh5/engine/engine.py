@@ -1,0 +1,448 @@
+"""The file engine: calls in, ``(address, bytes)`` out. No I/O, no threads of its own.
+
+============ ============================ =====================================================
+state        calls                        what happens
+============ ============================ =====================================================
+defining     create_*, set_attribute      the tree grows
+             begin                        -> streaming: the front region is laid out
+             resume                       -> streaming, with a front region from before
+             extend_file                  -> streaming, behind the end of a file that exists
+streaming    create_*, set_attribute      new objects go to the end of the file
+             reserve, record              chunks get addresses and are entered in their table
+             snapshot                     index, headers, superblock of what is there come out
+             finish                       -> finished: index, headers, superblock come out
+finished                                  nothing more
+============ ============================ =====================================================
+
+A failure in ``begin`` or ``finish`` leaves the engine failed: nothing more can be asked of it.
+
+The front region holds the superblock, the object headers and the chunk indexes of everything that
+is known when the first data comes. It is reserved then and filled by ``finish``; what has outgrown
+its place, or was not known, goes to the end. ``finish`` yields referents before references and the
+superblock last: a file that was interrupted has no reachable object.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from streamh5.engine.address_cursor import AddressCursor
+from streamh5.engine.attribute_heap import AttributeHeap
+from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
+from streamh5.engine.header_plan import HeaderPlan, Places
+from streamh5.errors import StateError
+from streamh5.format.data_layout import CompactLayout, encode_data_layout
+from streamh5.format.link import Link, encode_link
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
+from streamh5.model.attribute_spec import blank
+from streamh5.model.chunk_table import ChunkTable
+from streamh5.model.object_path import split_path
+from streamh5.model.parts import encode_parts
+from streamh5.model.reference import Reference, join_parts
+from streamh5.model.tree import (
+    DatasetNode,
+    DatatypeNode,
+    GroupNode,
+    LinkedTarget,
+    LinkValue,
+    Node,
+    Region,
+    StoredObject,
+    find,
+    make_parents,
+    moved_groups,
+    put_attribute,
+    put_link,
+    reference_target,
+    take_attribute,
+    take_link,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    import numpy as np
+
+    from streamh5.model.attribute_spec import AttributeSpec
+    from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Parts, RegionReference
+
+__all__ = ["Engine", "Front", "State"]
+
+
+class State(Enum):
+    """Where an engine is in its life."""
+
+    DEFINING = "being defined"
+    STREAMING = "being written"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The front region: what `Engine.begin` reserved for objects by their paths, and its end."""
+
+    headers: dict[str, Region]
+    indexes: dict[str, Region]
+    heap: Region | None
+    end: int
+
+
+class Engine:
+    """Build one HDF5 file from calls.
+
+    Thread-safe: `reserve` takes the cursor's lock only; everything else one lock of the engine.
+
+    Parameters
+    ----------
+    track_order
+        Track and index the creation order of links and attributes of the root group.
+    header_slack
+        Bytes that `begin` reserves behind each object header for attributes and links that come
+        later.
+    libver
+        Oldest library that is to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
+    """
+
+    def __init__(self, *, track_order: bool = False, header_slack: int = 0, libver: str = "v110") -> None:
+        self.root = GroupNode("/", track_order)
+        self.state = State.DEFINING
+        self._header_slack = header_slack
+        self._libver = libver
+        self._cursor = AddressCursor()
+        self._n_users: Counter[str] = Counter()
+        self._front = Front({}, {}, None, 0)
+        self._lock = threading.RLock()
+
+    @property
+    def front(self) -> Front:
+        """The front region; empty before `begin`."""
+        return self._front
+
+    @property
+    def end_of_file(self) -> int:
+        """First address behind everything reserved so far."""
+        return self._cursor.address
+
+    def create_group(self, path: str, *, track_order: bool = False) -> GroupNode:
+        """Add a group, with its parents where missing.
+
+        Raises
+        ------
+        PathError
+            The path is taken or leads through a dataset.
+        """
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            parent, name = make_parents(self.root, path, track_order=track_order)
+            group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
+            put_link(parent, name, group)
+            self._adopt(group)
+            return group
+
+    def create_datatype(self, datatype: DatatypeNode) -> None:
+        """Add a named datatype, with its parent groups where missing.
+
+        Raises
+        ------
+        PathError
+            The path is taken or leads through a dataset.
+        """
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
+            put_link(parent, name, datatype)
+            datatype.n_users = self._n_users[datatype.path]  # those that were created before it
+            self._adopt(datatype)
+
+    def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
+        """Add a dataset, with its parent groups where missing.
+
+        Raises
+        ------
+        PathError
+            The path is taken or leads through a dataset.
+        """
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            n_numbers = (spec.grid.n_numbers or 0) if spec.chunks is not None else 0
+            table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
+            dataset = DatasetNode(spec, table)
+            parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
+            put_link(parent, name, dataset)
+            self._adopt(dataset)
+            self._share(spec.type_path, 1)
+            return dataset
+
+    def remove_dataset(self, dataset: DatasetNode) -> None:
+        """Take a dataset out again."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            take_link(self.root, dataset)
+            self._share(dataset.spec.type_path, -1)
+
+    def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
+        """Set an attribute of an object; one of the same name is replaced."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            old = node.attributes.get(attribute.name)
+            put_attribute(node, attribute)
+            self._share_again(old, attribute)
+            _mark_changed(node)
+
+    def remove_attribute(self, node: Node, name: str) -> None:
+        """Remove an attribute of an object."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            self._share_again(node.attributes[name], None)
+            take_attribute(node, name)
+            _mark_changed(node)
+
+    def begin(self) -> None:
+        """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""
+        with self._lock:
+            if self.state is State.STREAMING:
+                return
+            with self._in(State.DEFINING), self._latching():
+                self._reserve_front()
+                self.state = State.STREAMING
+
+    def reserve(self, nbytes: int) -> int:
+        """Reserve `nbytes` for stored chunks and return their address."""
+        if self.state is not State.STREAMING:
+            self.begin()
+        return self._cursor.reserve(nbytes)
+
+    def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
+        """Enter chunks that have been written, as ``(n,)`` of `RECORD`."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            dataset.table.record(records)
+
+    def extend(self, dataset: DatasetNode, n_rows: int) -> None:
+        """Let a dataset whose leading extent is open have at least `n_rows`."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            dataset.n_rows = max(dataset.n_rows, n_rows)
+
+    def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
+        """Set data without chunks, as an array of the stored dtype, or of objects where it has parts."""
+        parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            dataset.value, dataset.parts = value, parts
+
+    def set_parts(self, dataset: DatasetNode, parts: Parts) -> None:
+        """Set data without chunks, with references and objects of variable length in between."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            dataset.value, dataset.parts = None, parts
+
+    def link(self, path: str, target: LinkedTarget) -> None:
+        """Add a name for an object of this file, or a soft or external link.
+
+        Raises
+        ------
+        PathError
+            The name is taken.
+        """
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            if isinstance(target, LinkValue):
+                encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
+            parent, name = make_parents(self.root, path, track_order=self.root.track_order)
+            put_link(parent, name, target)
+            if isinstance(target, Node):
+                target.n_links += 1
+                _mark_changed(target)  # its header counts its names
+
+    def allocate(self, dataset: DatasetNode) -> Region:
+        """Reserve all chunks of a dataset with an Implicit index, once."""
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            if dataset.chunk_region is None:
+                self.begin()
+                dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
+            return dataset.chunk_region
+
+    def resume(self, front: Front, end: int) -> None:
+        """Go on with a file whose front region was laid out before.
+
+        Objects that are created now get the places that the front region has for their paths.
+
+        Parameters
+        ----------
+        front
+            What `begin` reserved then.
+        end
+            First address behind everything that is to be kept.
+        """
+        with self._lock, self._in(State.DEFINING):
+            self._front = front
+            self._cursor = AddressCursor(end)
+            self._adopt(self.root)
+            self.state = State.STREAMING
+
+    def extend_file(self, root: GroupNode, end: int) -> None:
+        """Go on with a file that exists, behind its end; its groups are in `root`."""
+        with self._lock, self._in(State.DEFINING):
+            self.root = root
+            self._cursor = AddressCursor(end)
+            self.state = State.STREAMING
+
+    def finish(self) -> Generator[tuple[int, bytes], None, None]:
+        """Encode everything that is not chunks, in its place in the front region where it fits.
+
+        Yields
+        ------
+        tuple of int, bytes
+            Address and content; referents before references, the superblock last.
+        """
+        self.begin()
+        with self._lock, self._in(State.STREAMING), self._latching():
+            self.state = State.FINISHED
+            yield from self._encode(self._place)
+
+    def snapshot(self) -> Generator[tuple[int, bytes], None, None]:
+        """Encode the file as it is now, all of it behind its present end; writing goes on after it.
+
+        Chunks that are recorded while it is encoded wait. Yields as `finish` does.
+        """
+        self.begin()
+        with self._lock, self._in(State.STREAMING):
+            yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
+
+    def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
+        """Indexes first, then what needs all addresses: heap, dense storage, headers."""
+        places = Places()
+        nodes: list[Node] = []
+        moved = moved_groups(self.root)
+        for node in walk(self.root):
+            if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
+                places.headers[node.path] = node.stored_address
+            else:
+                nodes.append(node)
+        heap = AttributeHeap(_referring(nodes))
+
+        def address_of(reference: Reference | RegionReference) -> int:
+            return self._address_of(reference, places)
+
+        sizes: dict[str, int] = {}
+        for node in nodes:
+            if isinstance(node, DatasetNode):
+                places.indexes[node.path] = place(node.index, sizeof_data(node))
+                if node.spec.chunks is None and sizeof_data(node):  # contiguous
+                    node.data_address = places.indexes[node.path]
+                if node.parts is None:
+                    yield from encode_data(node, places.indexes[node.path])
+            header = HeaderPlan(node, places, blank)
+            for dense, nbytes in (
+                (places.dense_links, header.dense_links_nbytes),
+                (places.dense_attributes, header.dense_attributes_nbytes),
+            ):
+                if nbytes:
+                    dense[node.path] = place(None, nbytes)
+            nbytes = header.nbytes
+            places.headers[node.path] = place(node.header, nbytes)
+            in_front = node.header is not None and places.headers[node.path] == node.header.address
+            sizes[node.path] = node.header.nbytes if node.header is not None and in_front else nbytes
+        heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
+        yield from heap.encode(address_of)
+        resolve = heap.resolver(address_of)
+        for node in nodes:
+            header = HeaderPlan(node, places, resolve)
+            if isinstance(node, DatasetNode) and node.parts is not None and not node.spec.is_compact:
+                yield places.indexes[node.path], join_parts(node.parts, resolve)
+            if node.path in places.dense_links:
+                yield places.dense_links[node.path], header.encode_dense_links()
+            if node.path in places.dense_attributes:
+                yield places.dense_attributes[node.path], header.encode_dense_attributes()
+            encoded = header.encode(sizes[node.path])
+            if isinstance(node, DatasetNode) and node.spec.is_compact and node.parts is None:
+                layout = encode_data_layout(CompactLayout(node.value_bytes)).body
+                end = encoded.find(layout) + len(layout)
+                node.data_address = places.headers[node.path] + end - node.spec.value_nbytes
+            yield places.headers[node.path], encoded
+        superblock = Superblock(
+            end_of_file=self.end_of_file,
+            root_address=places.headers["/"],
+            version=2 if self._libver == "v108" else 3,
+        )
+        yield 0, encode_superblock(superblock)
+
+    def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
+        node = reference_target(self.root, reference)
+        return node.address if isinstance(node, StoredObject) else places.headers[node.path]
+
+    def _share(self, type_path: str | None, n: int) -> None:
+        """Count users of a named datatype: each dataset and attribute whose type it is."""
+        if type_path is None:
+            return
+        self._n_users[type_path] += n
+        node = find(self.root, type_path)
+        if isinstance(node, DatatypeNode):
+            node.n_users = self._n_users[type_path]
+
+    def _share_again(self, old: AttributeSpec | None, new: AttributeSpec | None) -> None:
+        for attribute, n in ((old, -1), (new, 1)):
+            if attribute is not None and isinstance(attribute.committed, Reference):
+                self._share(attribute.committed.path, n)
+
+    def _adopt(self, node: Node) -> None:
+        """Give an object the places that an earlier front region has for it."""
+        node.header = self._front.headers.get(node.path)
+        if isinstance(node, DatasetNode):
+            node.index = self._front.indexes.get(node.path)
+
+    def _reserve_front(self) -> None:
+        self._cursor.reserve(SIZEOF_SUPERBLOCK)
+        nodes = list(walk(self.root))
+        heap = AttributeHeap(_referring(nodes))
+        headers: dict[str, Region] = {}
+        indexes: dict[str, Region] = {}
+        for node in reversed(nodes):
+            header = HeaderPlan(node, Places(), blank)
+            headers[node.path] = self._region(header.nbytes + self._header_slack)
+        heap_region = self._region(heap.nbytes) if heap.nbytes else None
+        for node in nodes:
+            if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape:
+                indexes[node.path] = self._region(max_sizeof_data(node))
+        self._front = Front(headers, indexes, heap_region, self._cursor.address)
+        for node in nodes:
+            self._adopt(node)
+
+    def _region(self, nbytes: int) -> Region:
+        return Region(self._cursor.reserve(nbytes), nbytes)
+
+    def _place(self, region: Region | None, nbytes: int) -> int:
+        """Address for a block: its reserved place when it fits there, else the end of the file."""
+        if region is not None and nbytes <= region.nbytes:
+            return region.address
+        return self._cursor.reserve(nbytes)
+
+    @contextmanager
+    def _in(self, *states: State) -> Iterator[None]:
+        """Refuse what comes too early or too late."""
+        if self.state not in states:
+            raise StateError(f"the file is {self.state.value}; nothing more can be added to it")
+        yield
+
+    @contextmanager
+    def _latching(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.state = State.FAILED
+            raise
+
+
+def _referring(nodes: list[Node]) -> Iterator[Parts]:
+    """Yield what may have objects in the global heap: attributes, fill values, and values with references."""
+    for node in nodes:
+        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
+            yield node.spec.fill_parts
+        if isinstance(node, DatasetNode) and node.parts is not None:
+            yield node.parts
+        for attribute in node.attributes.values():
+            yield attribute.data
+
+
+def _mark_changed(node: Node) -> None:
+    if isinstance(node, GroupNode):
+        node.is_changed = True

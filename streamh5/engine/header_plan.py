@@ -1,0 +1,213 @@
+"""The header messages of groups and datasets, and the dense storage of what has no place in a header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamh5.engine.chunk_index_plan import index_plan
+from streamh5.format.attribute import Attribute, encode_attribute
+from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
+from streamh5.format.data_layout import (
+    CompactLayout,
+    ContiguousLayout,
+    DataLayout,
+    encode_data_layout,
+)
+from streamh5.format.dataspace import Dataspace, encode_dataspace
+from streamh5.format.datatype import encode_committed_datatype_message, encode_datatype_message
+from streamh5.format.dense_storage import (
+    dense_attribute_info,
+    dense_attribute_storage,
+    dense_link_info,
+    dense_link_storage,
+    encode_dense_attributes,
+    encode_dense_links,
+)
+from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, encode_fill_value
+from streamh5.format.filter_pipeline import encode_filter_pipeline
+from streamh5.format.group_info import encode_group_info
+from streamh5.format.link import HardLink, Link, encode_link
+from streamh5.format.link_info import LinkInfo, encode_link_info
+from streamh5.format.object_header import Message, encode_object_header, sizeof_object_header
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
+from streamh5.format.reference_count import encode_reference_count
+from streamh5.format.shared_message import encode_shared_datatype_message
+from streamh5.model.reference import Reference, join_parts
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject
+
+if TYPE_CHECKING:
+    from streamh5.format.link import LinkTarget
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Resolve
+    from streamh5.model.tree import LinkedTarget
+
+__all__ = ["HeaderPlan", "Places"]
+
+MAX_COMPACT_LINKS = 256
+"""Links of a group that stand in its header, which is then one read; more go to dense storage, where
+a name is found through a B-tree."""
+
+
+@dataclass(slots=True)
+class Places:
+    """Where the parts of the file lie, by path; 0 while that is not known."""
+
+    headers: dict[str, int] = field(default_factory=dict)
+    indexes: dict[str, int] = field(default_factory=dict)
+    dense_links: dict[str, int] = field(default_factory=dict)
+    dense_attributes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderPlan:
+    """The header of one object.
+
+    Parameters
+    ----------
+    node
+        The object.
+    places
+        Where everything lies; sizes do not depend on it.
+    resolve
+        The bytes of what has an address in attributes and values.
+    """
+
+    node: Node
+    places: Places
+    resolve: Resolve
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the smallest header."""
+        return sizeof_object_header(self._messages(), attribute_order=self.node.track_order)
+
+    @property
+    def dense_links_nbytes(self) -> int:
+        """Bytes of the dense storage of links; 0 when they stand in the header."""
+        return dense_link_storage(self._links()).nbytes if self._has_dense_links else 0
+
+    @property
+    def dense_attributes_nbytes(self) -> int:
+        """Bytes of the dense storage of attributes; 0 when they stand in the header."""
+        if not self._has_dense_attributes:
+            return 0
+        return dense_attribute_storage(self._attributes(), creation_order=self.node.track_order).nbytes
+
+    def encode(self, nbytes: int) -> bytes:
+        """Encode the header, padded to `nbytes`."""
+        return encode_object_header(self._messages(), attribute_order=self.node.track_order, size=nbytes)
+
+    def encode_dense_links(self) -> bytes:
+        """Encode the dense storage of links."""
+        return encode_dense_links(self._links(), self.places.dense_links[self.node.path])
+
+    def encode_dense_attributes(self) -> bytes:
+        """Encode the dense storage of attributes."""
+        address = self.places.dense_attributes[self.node.path]
+        return encode_dense_attributes(self._attributes(), address, creation_order=self.node.track_order)
+
+    def _messages(self) -> list[Message]:
+        node = self.node
+        n_references = node.n_links
+        match node:
+            case DatasetNode():
+                own = self._dataset_messages(node)
+            case DatatypeNode():
+                datatype = node.dtype if node.datatype is None else node.datatype
+                own = [encode_committed_datatype_message(datatype)]
+                n_references += node.n_users  # H5O__shared_link_adj
+            case GroupNode():
+                own = self._group_messages(node)
+        count = [encode_reference_count(n_references)] if n_references > 1 else []
+        return [*own, *self._attribute_messages(), *count]
+
+    def _group_messages(self, group: GroupNode) -> list[Message]:
+        if self._has_dense_links:
+            address = self.places.dense_links.get(group.path, 0)
+            return [encode_link_info(dense_link_info(self._links(), address)), encode_group_info()]
+        links = self._links()
+        info = LinkInfo(len(links) if group.track_order else None)
+        return [encode_link_info(info), encode_group_info(), *map(encode_link, links)]
+
+    def _dataset_messages(self, dataset: DatasetNode) -> list[Message]:
+        spec = dataset.spec
+        time = AllocationTime.INCREMENTAL
+        if spec.is_early:
+            time = AllocationTime.EARLY
+        elif spec.chunks is None:
+            time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
+        data = spec.fill_data
+        fill = None if data is None else join_parts(data, self.resolve)
+        # without a value of their own, elements of variable length are made null when they are allocated
+        is_null = spec.is_encoded and data is None
+        write_time = WriteTime.ON_ALLOCATION if is_null else WriteTime.IF_SET
+        if spec.write_time is not None:
+            write_time = spec.write_time
+        # Stored even where it repeats the shape, as the library does: chunks are numbered over the
+        # maximum, which must stay what it is when a reader shrinks the dataset.
+        maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
+        return [
+            encode_dataspace(Dataspace(dataset.shape, maxshape)),
+            self._datatype_message(spec),
+            encode_fill_value(FillValue(spec.allocation_time or time, fill, write_time)),
+            *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
+            encode_data_layout(self._layout(dataset)),
+        ]
+
+    def _datatype_message(self, spec: DatasetSpec) -> Message:
+        if spec.type_path is None:
+            return encode_datatype_message(spec.file_datatype)
+        return encode_shared_datatype_message(
+            int.from_bytes(self.resolve(Reference(spec.type_path)), "little")
+        )
+
+    def _layout(self, dataset: DatasetNode) -> DataLayout:
+        spec = dataset.spec
+        address = self.places.indexes.get(dataset.path, 0)
+        if spec.chunks is not None:
+            return index_plan(dataset).layout(address)
+        if spec.shape is None:
+            return ContiguousLayout(UNDEFINED_ADDRESS, 0)
+        if spec.is_compact:
+            return CompactLayout(join_parts(dataset.value_parts, self.resolve))
+        return ContiguousLayout(address if dataset.has_value else UNDEFINED_ADDRESS, spec.value_nbytes)
+
+    @property
+    def _has_dense_links(self) -> bool:
+        return isinstance(self.node, GroupNode) and len(self.node.links) > MAX_COMPACT_LINKS
+
+    @property
+    def _has_dense_attributes(self) -> bool:
+        return any(spec.body_nbytes > MAX_MESSAGE_NBYTES for spec in self.node.attributes.values())
+
+    def _links(self) -> list[Link]:
+        group = self.node
+        if not isinstance(group, GroupNode):
+            return []
+        return [
+            Link(name, self._link_target(target), order if group.track_order else None)
+            for order, (name, target) in enumerate(group.links.items())
+        ]
+
+    def _link_target(self, target: LinkedTarget) -> LinkTarget:
+        if isinstance(target, StoredObject):
+            return HardLink(target.address)
+        if isinstance(target, Node):
+            return HardLink(self.places.headers.get(target.path, 0))
+        return target
+
+    def _attributes(self) -> list[Attribute]:
+        return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
+
+    def _attribute_messages(self) -> list[Message]:
+        """Attribute info, which readers need to count attributes, and the attributes."""
+        node = self.node
+        if not node.attributes and not node.track_order:
+            return []
+        if self._has_dense_attributes:
+            address = self.places.dense_attributes.get(node.path, 0)
+            info = dense_attribute_info(self._attributes(), address, creation_order=node.track_order)
+            return [encode_attribute_info(info)]
+        info = AttributeInfo(len(node.attributes) if node.track_order else None)
+        return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]

@@ -1,0 +1,68 @@
+"""Which chunk index a dataset gets, and why.
+
+The choice is the library's own (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
+two exceptions:
+
+============================================  ================  ==========================================
+dimensions                                    index             why
+============================================  ================  ==========================================
+any, for readers before HDF5 1.10             v1 B-tree         the only index of layout version 3
+two or more unlimited                         v2 B-tree         keyed by coordinates, any may grow
+one unlimited, the first                      Extensible Array  grows at its end; constant-time look-up
+one unlimited, not the first                  v2 B-tree         the exception: the library writes an
+                                                                Extensible Array, and its chunk queries
+                                                                (``H5Dget_chunk_info``, HDF5 1.14, 2.0)
+                                                                then give wrong coordinates
+fixed, one chunk holds them                   Single Chunk      the layout message holds the address
+fixed, no filters, allocated early            Implicit          chunk k lies at k times its size: no index
+fixed                                         Fixed Array       one look-up, whatever the number
+over 2^20 chunks, under 1 in 16 stored        v2 B-tree         an array of all would be large and empty
+============================================  ================  ==========================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamh5.format.chunk_index.kind import ChunkIndexKind
+
+if TYPE_CHECKING:
+    from streamh5.model.dataset_spec import DatasetSpec
+
+__all__ = ["choose_index", "is_sparse"]
+
+
+MIN_SPARSE_NUMBERS = 1 << 20
+"""Chunks that a dataset may have for an array of them to be small, 8 to 16 MiB, however few are stored."""
+
+MAX_SPARSENESS = 16
+"""Chunks that there may be for each stored one, before an array of all takes more than a tree of the stored ones."""
+
+
+def is_sparse(n_numbers: int, n_written: int) -> bool:
+    """Whether an index with one element for each chunk would be large, and nearly empty."""
+    return n_numbers > MIN_SPARSE_NUMBERS and n_numbers > MAX_SPARSENESS * n_written
+
+
+def choose_index(spec: DatasetSpec, n_numbers: int, n_written: int) -> ChunkIndexKind:
+    """Index for a dataset with chunks.
+
+    Parameters
+    ----------
+    spec
+        Its plan.
+    n_numbers
+        Chunks of the grid over its maximum shape; unlimited dimensions as they are.
+    n_written
+        Those of them that are stored.
+    """
+    unlimited = [axis for axis, extent in enumerate(spec.maxshape or ()) if extent is None]
+    if spec.libver == "v108":
+        return ChunkIndexKind.V1_BTREE
+    if spec.is_early:
+        return ChunkIndexKind.IMPLICIT
+    if is_sparse(n_numbers, n_written):
+        return ChunkIndexKind.V2_BTREE
+    if unlimited:
+        return ChunkIndexKind.EXTENSIBLE_ARRAY if unlimited == [0] else ChunkIndexKind.V2_BTREE
+    return ChunkIndexKind.SINGLE_CHUNK if n_numbers == 1 else ChunkIndexKind.FIXED_ARRAY

@@ -1,0 +1,139 @@
+"""``attrs``: the attributes of a file, group or dataset, as a dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import AttributeValueError, DatatypeError
+from streamh5.format.character_set import decode_text
+from streamh5.format.datatype_from_dtype import innermost
+from streamh5.model.attribute_spec import attribute_spec
+from streamh5.model.block_value import as_block
+from streamh5.model.not_an_array import UNREADABLE, check_is_array, is_empty
+from streamh5.model.tree import DatatypeNode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.handles.session import Session
+    from streamh5.model.tree import Node
+
+__all__ = ["Attributes", "named_type"]
+
+
+def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | None:
+    """Return the named datatype that is given as `dtype` of an object or attribute; None for any other dtype.
+
+    Raises
+    ------
+    DatatypeError
+        One of another file.
+    """
+    node = getattr(dtype, "node", None)
+    if not isinstance(node, DatatypeNode):
+        return None
+    if dtype.session is not session:
+        raise DatatypeError(
+            f"{path}: {node.path} is a named datatype of another file; pass its .dtype, or name it in this file too",
+            path=path,
+            dtype=node.dtype,
+        )
+    return node
+
+
+class Attributes(MutableMapping[str, Any]):
+    """Attributes by name; they can be set until the file is closed.
+
+    Values are kept as they were given, for reading back; what the file holds is decided when an
+    attribute is set, so a value that cannot be written is refused there.
+    """
+
+    def __init__(self, session: Session, node: Node) -> None:
+        self._session = session
+        self._node = node
+
+    def __getitem__(self, name: str | bytes) -> Any:
+        attribute = self._node.attributes[decode_text(name)]
+        if attribute.value is None:
+            raise KeyError(
+                f"attribute {name!r} of {self._node.path} was in the file before; read it with h5py"
+            )
+        return attribute.value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, (str, bytes)) and decode_text(name) in self._node.attributes
+
+    def __setitem__(self, name: str | bytes, value: Any) -> None:
+        self._session.check_open()
+        name = decode_text(name)
+        self._session.set_attribute(self._node, attribute_spec(name, value, path=self._node.path))
+
+    def __delitem__(self, name: str | bytes) -> None:
+        self._session.remove_attribute(self._node, decode_text(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._node.attributes))
+
+    def __len__(self) -> int:
+        return len(self._node.attributes)
+
+    def create(self, name: str | bytes, data: Any, shape: Any = None, dtype: Any = None) -> None:
+        """Set an attribute, as another shape or dtype than that of `data` (h5py's method of this name).
+
+        Parameters
+        ----------
+        name
+            Attribute name.
+        data
+            Its value.
+        shape
+            Shape of as many elements; with the dimensions of an array dtype at its end.
+        dtype
+            Anything numpy takes, or a named `Datatype` of the same file.
+
+        Raises
+        ------
+        AttributeValueError
+            The name or the value cannot be written, or is not of that shape or dtype.
+        """
+        self._session.check_open()
+        name = decode_text(name)
+        named = named_type(dtype, self._session, path=self._node.path)
+        value = data
+        try:
+            element, inner = (None, ()) if dtype is None or is_empty(data) else innermost(np.dtype(dtype))
+            if element is None and shape is not None:
+                check_is_array(data)
+                value = np.asarray(data)
+        except UNREADABLE as error:
+            raise self._refused(name, error) from error
+        try:
+            if element is not None:
+                # a view has its marks, which h5py's dtypes have beside what compares equal
+                value = as_block(data, element, path=name).view(element)
+            if shape is not None:
+                value = np.reshape(value, shape)
+        except (TypeError, ValueError) as error:
+            raise self._refused(name, error) from error
+        spec = attribute_spec(
+            name,
+            value,
+            path=self._node.path,
+            dtype=np.dtype(dtype) if inner else None,
+            datatype=None if named is None else named.datatype,
+            type_path=None if named is None else named.path,
+        )
+        self._session.set_attribute(self._node, spec)
+
+    def modify(self, name: str | bytes, value: Any) -> None:
+        """Set an attribute; ``attrs[name] = value`` does the same (h5py's method of this name)."""
+        self[name] = value
+
+    def __repr__(self) -> str:
+        return f"<attributes of {self._node.path}: {', '.join(self) or 'none'}>"
+
+    def _refused(self, name: str, error: Exception) -> AttributeValueError:
+        return AttributeValueError(f"attribute {name!r} of {self._node.path}: {error}", name=name)

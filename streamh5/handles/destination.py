@@ -1,0 +1,154 @@
+"""Open a destination together with what is there: an interrupted write, or a file to add to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from streamh5.errors import InterruptedWriteError, SpecError
+from streamh5.handles.existing_file import ExistingFile, read_existing
+from streamh5.recovery.journal import decode_journal
+from streamh5.recovery.resume import Recovery
+from streamh5.sinks.append_file import AppendFileSink
+from streamh5.sinks.destination_path import check_path, destination_exists, destination_name, is_path
+from streamh5.sinks.file_object import FileObjectSink, check_file_object
+from streamh5.sinks.local_file import LocalFileSink
+
+if TYPE_CHECKING:
+    from typing import IO
+
+    from streamh5.arguments.keywords import Sync
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.recovery.journal import Journal
+    from streamh5.sinks.base import Sink
+    from streamh5.sinks.destination_path import Destination
+
+__all__ = ["open_destination", "open_existing", "open_local"]
+
+
+def open_destination(
+    path: Destination, mode: str, *, resume: bool, sync: Sync, libver: str
+) -> tuple[Sink, Recovery | None, ExistingFile | None]:
+    """Open a destination as `File` takes it.
+
+    Raises
+    ------
+    SinkError
+        It cannot be written.
+    SpecError
+        No destination, no such mode, or an addition that is to be resumed; see also `open_existing`.
+    """
+    if mode not in ("w", "x", "a"):
+        hint = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
+        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(str(mode), '')}", mode=mode)
+    check_path(path)
+    if not is_path(path):
+        return open_object(path, mode, resume=resume), None, None
+    if mode != "a" or not destination_exists(path):
+        return *open_local(path, overwrite=mode == "w", resume=resume, sync=sync), None
+    if resume:
+        raise SpecError("an addition to a file (mode 'a') is not resumed: it is made whole or not at all")
+    sink, existing = open_existing(path, sync=sync, libver=libver)
+    return sink, None, existing
+
+
+def open_object(destination: Destination, mode: str, *, resume: bool) -> Sink:
+    """Open a destination that has no path: a `Sink`, which is there already, or a file object.
+
+    Raises
+    ------
+    SpecError
+        A file object that cannot be written, or is to be added to or resumed.
+    DestinationExistsError
+        It holds something that is not to be replaced.
+    """
+    if hasattr(destination, "commit"):
+        return cast("Sink", destination)
+    file = cast("IO[bytes]", destination)
+    if resume:
+        raise SpecError(
+            f"{destination_name(file)} is a file object, whose write cannot be resumed; write to a path for that"
+        )
+    if mode == "a" and check_file_object(file, overwrite=True):
+        raise SpecError(
+            f"{destination_name(file)} is a file object, and mode 'a' adds to files that have a path; write it "
+            "to a path first"
+        )
+    return FileObjectSink(file, overwrite=mode == "w")
+
+
+def open_existing(path: LocalPath, *, sync: Sync, libver: str) -> tuple[AppendFileSink, ExistingFile]:
+    """Open a file that is added to, and read its groups.
+
+    It stays a file for the readers that it was for, unless newer ones are asked for: ``"v110"`` is the
+    default, so it does not contradict a file for older readers.
+
+    Raises
+    ------
+    SinkError
+        See `AppendFileSink`.
+    SpecError
+        It is not a file to which streamh5 can add safely, or not one for readers as old as `libver`.
+    """
+    sink = AppendFileSink(path, sync=sync)
+    try:
+        existing = read_existing(sink.path)
+        sink.check_name()  # what was read is what is open, and locked
+        if existing.libver == "v110" and libver == "v200":
+            existing = replace(existing, libver=libver)
+        if libver not in ("v110", existing.libver):
+            raise SpecError(
+                f"{sink.path} was written with libver={existing.libver!r}, so libver={libver!r} cannot hold for all of "
+                "it; leave libver out, or write a new file",
+                libver=libver,
+            )
+    except BaseException:
+        sink.abort()
+        raise
+    sink.end_of_file = existing.end_of_file
+    return sink, existing
+
+
+def open_local(
+    path: LocalPath, *, overwrite: bool, resume: bool, sync: Sync
+) -> tuple[LocalFileSink, Recovery | None]:
+    """Open a local destination, and what an interrupted write has left there when it is resumed.
+
+    Raises
+    ------
+    SinkError
+        See `LocalFileSink`.
+    InterruptedWriteError
+        An interrupted write is there and neither to be resumed nor to be dropped.
+    JournalError
+        Its journal cannot be trusted.
+    """
+    sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
+    try:
+        journal = None if overwrite and not resume else decode_journal(sink.read_log())
+        if journal is not None and any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
+            journal = None  # that write was complete: only its working name is left
+        if journal is not None and not journal.has_content(sink.nbytes):
+            journal = None
+        if journal is not None and not resume:
+            raise InterruptedWriteError(
+                f"an interrupted write has left {_content(journal)}; go on with it (resume=True), drop it "
+                f"(overwrite=True), or save what is there: streamh5 salvage {sink.partial}",
+                path=str(sink.partial),
+                n_chunks=journal.n_claimed,
+            )
+        if journal is not None and (journal.n_claimed or journal.front is not None):
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
+            entries = recovery.entries(sink.journal_facts)
+            sink.check_content(journal.inode, recovery.is_intact)
+            sink.resume_at(journal.nbytes, recovery.end, entries, is_synced=recovery.is_synced)
+            return sink, recovery
+        sink.restart()
+    except BaseException:
+        sink.suspend()
+        raise
+    return sink, None
+
+
+def _content(journal: Journal) -> str:
+    return f"{journal.n_claimed:,} chunks" if journal.n_claimed else f"{len(journal.values):,} values"

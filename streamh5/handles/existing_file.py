@@ -1,0 +1,141 @@
+"""What is in a file that new objects are added to (mode "a"), read with our own strict reader.
+
+Only headers are read: groups become nodes of the new tree, datasets keep their address. A group
+that nothing is added to is not written again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from streamh5.errors import FormatError, SpecError
+from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.link import HardLink
+from streamh5.format.object_header import MessageType
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.model.attribute_spec import AttributeSpec
+from streamh5.model.tree import GroupNode, StoredObject, put_attribute, put_link
+from streamh5.reader.dense_storage import DenseStorage
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_content import MAX_PATH_LENGTH
+from streamh5.reader.file_map import FileMap
+from streamh5.reader.object_content import GroupMessages, decode_object
+from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.superblock import decode_superblock
+
+if TYPE_CHECKING:
+    import os
+
+    from streamh5.format.link import Link
+    from streamh5.reader.attribute import StoredAttribute
+
+__all__ = ["ExistingFile", "read_existing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingFile:
+    """The groups of a file, where it ends, and for which readers it was written."""
+
+    root: GroupNode
+    end_of_file: int
+    libver: str
+
+
+def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
+    """Read the groups of a file.
+
+    Raises
+    ------
+    SpecError
+        It has structures that streamh5 does not write, so nothing can be added safely.
+    FormatError
+        It is damaged, or no HDF5 file.
+    """
+    with FileBytes(path) as file:
+        try:
+            superblock = decode_superblock(file.read(0, min(SIZEOF_SUPERBLOCK, file.nbytes), "superblock"))
+            if superblock.base_address or superblock.extension_address != UNDEFINED_ADDRESS:
+                raise FormatError("superblock: a user block or a superblock extension")
+            if superblock.end_of_file > file.nbytes:
+                raise FormatError(
+                    f"the file must have {superblock.end_of_file:,} bytes, it has {file.nbytes:,}"
+                )
+            file.limit(superblock.end_of_file)
+            root = _Walk(file).read(superblock.root_address)
+        except FormatError as error:
+            raise SpecError(
+                f"{path}: nothing can be added without risk, it is damaged or not of streamh5: {error}; add to it with "
+                "h5py, or write a new file",
+                path=str(path),
+            ) from error
+    if not isinstance(root, GroupNode):
+        raise SpecError(f"{path}: its root object is no group; add to the file with h5py")
+    return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
+
+
+class _Walk:
+    """The walk over the groups of one file, without recursion."""
+
+    def __init__(self, file: FileBytes) -> None:
+        self._file = file
+        self._map = FileMap(file.nbytes)
+        self._shared = SharedMessages(file, self._map)
+        self._nodes: dict[int, GroupNode | StoredObject] = {}
+
+    def read(self, address: int) -> GroupNode | StoredObject:
+        """Root object at `address`, with all that is in it; what has several names is read once."""
+        root, links = self._read("/", address)
+        entered = [(root, iter(links))]
+        while entered:
+            group, rest = entered[-1]
+            for link in rest:
+                inner = f"{group.path.rstrip('/')}/{link.name}"
+                if not isinstance(link.target, HardLink):
+                    put_link(cast("GroupNode", group), link.name, link.target)
+                    continue
+                child = link.target.address
+                is_new = child not in self._nodes
+                links = self._read(inner, child)[1] if is_new else []
+                put_link(cast("GroupNode", group), link.name, self._nodes[child])
+                if is_new:
+                    entered.append((self._nodes[child], iter(links)))
+                    break
+            else:
+                entered.pop()
+        return root
+
+    def _read(self, path: str, address: int) -> tuple[GroupNode | StoredObject, list[Link]]:
+        """Object at `address`, and the links that it has to get, in their order."""
+        if len(path) > MAX_PATH_LENGTH:
+            raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {path[:40]}...")
+        header = self._shared.header(path, address)
+        types = {stored.message.type_id for stored in header.messages}
+        is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
+        self._nodes[address] = StoredObject(path, address, is_datatype)
+        if MessageType.LINK_INFO not in types:
+            return self._nodes[address], []
+        content = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))
+        if not isinstance(content, GroupMessages):
+            return self._nodes[address], []
+        if content.common.unchecked:
+            raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
+        group = GroupNode(
+            path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=address
+        )
+        for one in content.common.attributes:
+            put_attribute(group, _stored_attribute(one))
+        self._nodes[address] = group
+        return group, sorted(content.links, key=lambda link: link.creation_order or 0)
+
+
+def _stored_attribute(attribute: StoredAttribute) -> AttributeSpec:
+    """Attribute as it is stored; what it has in the global heap stays there."""
+    return AttributeSpec(
+        attribute.name,
+        EncodedDatatype(attribute.datatype_body),
+        attribute.dataspace.shape,
+        (attribute.data,),
+        committed=attribute.committed,
+    )

@@ -1,0 +1,310 @@
+"""``Group``: the handle of a group that is being written, and a mapping of what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.memory_size import check_held
+from streamh5.errors import PathError, StateError
+from streamh5.format.character_set import decode_text
+from streamh5.handles.attributes import Attributes, named_type
+from streamh5.handles.dataset import Dataset
+from streamh5.handles.dataset_plan import (
+    as_array,
+    as_dtype,
+    check_new_path,
+    plan_dataset,
+    shape_of,
+    without_data,
+)
+from streamh5.handles.named_datatype import Datatype
+from streamh5.handles.session import Session
+from streamh5.model.object_path import join_path, split_path
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
+
+if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterator, ValuesView
+
+__all__ = ["Group"]
+
+
+class Group(Mapping[str, "Group | Dataset | Datatype"]):
+    """A group that is being written; made by `create_group`.
+
+    A mapping of what was created in this file. Names of soft and external links, and of objects that were in the
+    file before, are among its keys; `values` and `items` leave them out, because there is no handle for them.
+    """
+
+    def __init__(self, file: Any, node: GroupNode) -> None:  # a `File`, whose module is above this one
+        self._file = file
+        self._node = node
+        self.session: Session = file.session
+
+    @property
+    def node(self) -> GroupNode:
+        """The group in the plan of the file."""
+        return self._node
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def file(self) -> Any:
+        """The `File` that it is in."""
+        return self._file
+
+    @property
+    def parent(self) -> Group:
+        """The group that it was created in; the root group is its own."""
+        node = find(self._file.session.root, self.name.rpartition("/")[0] or "/")
+        return Group(self._file, node) if isinstance(node, GroupNode) else self._file
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self._file.session, self._node)
+
+    @check_keywords
+    def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
+        """Create a group, with its parents where missing.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        track_order
+            Track the creation order of its links and attributes; None for what the file does.
+
+        Raises
+        ------
+        PathError
+            The name is taken, or HDF5 cannot hold it.
+        StateError
+            The file is closed.
+        """
+        self._file.session.check_open()
+        order = self._file.track_order if track_order is None else track_order
+        return Group(self._file, self._file.session.create_group(self._absolute(name), track_order=order))
+
+    @check_keywords
+    def create_dataset(
+        self,
+        name: str | bytes,
+        shape: Any = None,
+        dtype: Any = None,
+        data: Any = None,
+        *,
+        chunks: Any = None,
+        maxshape: Any = None,
+        compression: Any = None,
+        compression_opts: Any = None,
+        shuffle: bool | None = None,
+        fletcher32: bool | None = None,
+        scaleoffset: int | bool | None = None,
+        fillvalue: Any = None,
+        track_order: bool | None = None,
+        write_empty_chunks: bool = True,
+        alloc_time: str | None = None,
+        allow_unknown_filter: bool | None = None,
+    ) -> Dataset:
+        """Create a dataset, with its parent groups where missing. The keywords are h5py's.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        shape
+            Tuple of ints. The leading extent may be None: it is what was written at close. ``()``
+            makes a scalar; without `shape` and `data` the dataset has a null dataspace.
+        dtype
+            Anything numpy takes, or a named `Datatype` of this file; the dtype of `data`, else float32, by
+            default.
+        data
+            Array-like to write at once; an `h5py.Empty` makes a null dataspace.
+        chunks
+            Chunk shape. True or ``"auto"`` pick one of 1 to 8 MiB; so does None, but data of up to
+            64 KiB without filters is then stored whole, without chunks. False stores data of any size
+            whole; it is kept in memory until the file is closed, so it has to fit there.
+        maxshape
+            Extents up to which readers may resize the dataset later; None in it for unlimited, True
+            for unlimited everywhere. By default the dimensions are fixed once the file is closed.
+        compression, compression_opts, shuffle, fletcher32, scaleoffset
+            Filters, as in h5py; none by default.
+        fillvalue
+            What chunks read as that were never written, and what pads the edge; zero by default.
+        track_order
+            Track the creation order of attributes; None for what the file does.
+        write_empty_chunks
+            False leaves chunks out that hold nothing but the fill value.
+        alloc_time
+            ``"early"`` reserves all chunks at once, one after the other, which needs no index
+            (Implicit); for unfiltered datasets of fixed shape.
+        allow_unknown_filter
+            Whether `compression` may be the number of a filter that streamh5 does not have. Its chunks are then
+            given to `Dataset.write_direct_chunk`, filtered. None: unless there is `data`.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        SpecError
+            Something contradicts itself: see its leaves.
+        DatatypeError
+            A dtype that cannot be written.
+        LimitError
+            A limit of HDF5.
+        StateError
+            The file is closed.
+        """
+        self._file.session.check_open()
+        path = self._absolute(name)
+        named = named_type(dtype, self.session, path=path)
+        dtype = dtype if named is None else named.dtype
+        if shape is None:
+            dtype, data = without_data(data, dtype, path)
+        array = None if data is None else as_array(data, dtype, path)
+        spec, chain = plan_dataset(
+            path,
+            shape=shape_of(shape, array, dtype, path),
+            dtype=array.dtype if array is not None and dtype is None else dtype,
+            chunks=chunks,
+            maxshape=maxshape,
+            compression=compression,
+            compression_opts=compression_opts,
+            shuffle=shuffle,
+            fletcher32=fletcher32,
+            scaleoffset=scaleoffset,
+            fillvalue=fillvalue,
+            track_order=self._file.track_order if track_order is None else track_order,
+            alloc_time=alloc_time,
+            libver=self._file.libver,
+            whole=True,
+            datatype=None if named is None else named.datatype,
+            type_path=None if named is None else named.path,
+            allow_unknown_filter=array is None and allow_unknown_filter is not False,
+        )
+        if chunks is False and array is None:
+            check_held(path, spec.value_nbytes)
+        with self.session.call():
+            dataset: Dataset = self._file.add_dataset(
+                spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
+            )
+            try:
+                if array is not None:
+                    dataset[...] = array
+            except BaseException:
+                self._file.discard_dataset(dataset)
+                raise
+            return dataset
+
+    def require_group(self, name: str | bytes) -> Group:
+        """Return the group `name`, made where it is missing.
+
+        Raises
+        ------
+        PathError
+            The name is a dataset's, or HDF5 cannot hold it.
+        """
+        found = find(self._file.session.root, self._absolute(name))
+        return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
+
+    def __getitem__(self, name: str | bytes) -> Group | Dataset | Datatype:
+        """Handle of an object that was created in this file."""
+        path = self._absolute(name)
+        node = find(self._file.session.root, path)
+        if isinstance(node, StoredObject) and node.is_datatype:
+            raise KeyError(
+                f"{path} is a named datatype that is in the file already, which new objects cannot share; pass its "
+                f"dtype, as h5py.File(...)[{path!r}].dtype gives it"
+            )
+        if isinstance(node, StoredObject):
+            raise KeyError(f"{path} is in the file already; read it with h5py")
+        if node is None:
+            raise KeyError(f"there is no object {path} in the file that is being written, or it is a link")
+        if isinstance(node, DatatypeNode):
+            return Datatype(self.session, node)
+        return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
+
+    def __setitem__(self, name: str | bytes, value: Any) -> None:
+        """Link an object under `name`, or write data there, as h5py does.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        value
+            A `Group`, `Dataset` or `Datatype` of this file (a hard link), an `h5py.SoftLink`, an
+            `h5py.ExternalLink`, a `numpy.dtype`, which becomes a named `Datatype`, or an array-like, which becomes a
+            dataset.
+
+        Raises
+        ------
+        PathError
+            The name is taken.
+        DatatypeError
+            A dtype that cannot be written.
+        """
+        if isinstance(value, np.dtype):
+            path = check_new_path(self._absolute(name))
+            element = as_dtype(value, path)
+            self.session.create_datatype(DatatypeNode(path, element, track_order=self._file.track_order))
+            return
+        is_handle = isinstance(value, (Group, Dataset, Datatype))
+        target = value.node if is_handle else as_link(value)
+        if is_handle and value.session is not self.session:
+            raise PathError(
+                f"{value.name} belongs to another file; link it with streamh5.ExternalLink(filename, path)",
+                path=value.name,
+            )
+        if target is None:
+            # None as `data` is no data, and here it would be a value
+            self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
+        else:
+            self._file.session.link(self._absolute(name), target)
+
+    def __delitem__(self, name: str | bytes) -> None:
+        raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
+
+    def __contains__(self, name: object) -> bool:
+        return (
+            isinstance(name, (str, bytes)) and find(self._file.session.root, self._absolute(name)) is not None
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._node.links))
+
+    def __len__(self) -> int:
+        return len(self._node.links)
+
+    def items(self) -> ItemsView[str, Group | Dataset | Datatype]:
+        """Return names and handles."""
+        return {name: self[name] for name, node in self._node.links.items() if isinstance(node, Node)}.items()
+
+    def values(self) -> ValuesView[Group | Dataset | Datatype]:
+        """Return handles."""
+        return dict(self.items()).values()
+
+    def __bool__(self) -> bool:
+        return self.session.is_open
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and other.node is self._node
+
+    def __hash__(self) -> int:
+        return id(self._node)
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
+
+    def _absolute(self, name: str | bytes) -> str:
+        names = split_path(name)
+        name = decode_text(name)
+        return join_path(names if name.startswith("/") else (*split_path(self.name), *names))

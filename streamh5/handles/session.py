@@ -1,0 +1,306 @@
+"""One write from begin to end: engine, pool and sink, and the ways in which it ends."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import threading
+import weakref
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from dask.system import CPU_COUNT
+
+from streamh5.arguments.keywords import Keep
+from streamh5.errors import DestinationExistsError, SpecError, StateError
+from streamh5.handles.journaled_engine import JournaledEngine
+from streamh5.write.pool import Pool
+from streamh5.write.summary import summarize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streamh5.handles.existing_file import ExistingFile
+    from streamh5.model.tree import DatasetNode
+    from streamh5.recovery.resume import Recovery
+    from streamh5.sinks.base import Sink
+    from streamh5.write.pool import Job
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["DEFAULT_IN_FLIGHT_NBYTES", "Session"]
+
+DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
+"""Raw bytes of blocks that wait for a thread or are in one."""
+
+
+class Flush(Protocol):
+    """Stores what a dataset has not stored yet."""
+
+    def __call__(self, *, is_interrupted: bool) -> None: ...
+
+
+class Session(JournaledEngine):
+    """Everything that the handles of one file share.
+
+    Parameters
+    ----------
+    sink
+        Where the bytes go.
+    track_order
+        Creation order of the root group.
+    header_slack
+        See `Engine`.
+    n_threads
+        Threads for blocks that are handed over; None for one each core.
+    max_memory
+        Raw bytes of blocks in flight.
+    recovery
+        An interrupted write that is taken up.
+    keep
+        Whether what is stored stays when the write is interrupted: see `streamh5.write.interruption`.
+    libver
+        Oldest library that is to read the file.
+    existing
+        A file that is added to.
+    """
+
+    _is_whole = False
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        track_order: bool = False,
+        header_slack: int = 0,
+        n_threads: int | None = None,
+        max_memory: int | None = None,
+        recovery: Recovery | None = None,
+        keep: Keep = "always",
+        libver: str = "v110",
+        existing: ExistingFile | None = None,
+    ) -> None:
+        if n_threads is not None and n_threads < 1:
+            raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
+        super().__init__(
+            sink,
+            track_order=track_order,
+            header_slack=header_slack,
+            recovery=recovery,
+            keep=keep,
+            libver=libver,
+            existing=existing,
+        )
+        self.summary: WriteSummary | None = None
+        self._n_threads = n_threads or CPU_COUNT
+        self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
+        self._pool: Pool | None = None
+        self._pool_lock = threading.RLock()
+        self._flushes: dict[DatasetNode, Flush] = {}
+        self._is_whole = True
+        with _OPEN_LOCK:
+            _OPEN.add(self)
+
+    def discard_dataset(self, node: DatasetNode) -> None:
+        """Take back a dataset whose data did not come."""
+        self._flushes.pop(node, None)
+        super().discard_dataset(node)
+
+    def checkpoint(self, path: Path) -> None:
+        """Write index and headers of what is there behind it, and let readers see it at `path`."""
+        with self.call():
+            self.wait()
+            with self._lock:
+                self._write_metadata(self._engine.snapshot())
+                self.sink.snapshot(path)
+
+    def before_close(self, node: DatasetNode, flush: Flush) -> None:
+        """Call `flush` when the file is closed, before its chunks are counted, or interrupted.
+
+        Parameters
+        ----------
+        node
+            The dataset that it is for.
+        flush
+            Is told by ``is_interrupted`` that nothing but the rows of the caller is to be written.
+        """
+        self._flushes[node] = flush
+
+    def submit(self, job: Job) -> None:
+        """Run a job in the pool, within the memory budget."""
+        self.check_open()
+        # the front region holds what is known now, whichever thread comes first to write
+        self.reserve(0)
+        if self._life.state != "open":
+            self.check_open()  # another thread may have ended the write meanwhile
+            job.run()  # it is interrupted, and this thread saves the rest
+            return
+        with self._pool_lock:
+            self.check_open()  # another thread may have ended the write meanwhile
+            if self._pool is None:
+                self._pool = Pool(self._n_threads, self._max_memory, self._life.over)
+        self._pool.submit(job)
+
+    def run(self, job: Job) -> None:
+        """Run a job in the calling thread, after those in flight that write one of its chunks."""
+        self.check_open()
+        if self._pool is not None and self._life.state == "open":
+            self._pool.wait_for_chunks(job)
+        job.run()
+
+    def wait(self) -> None:
+        """Wait until every submitted job is done; raise what went wrong in one."""
+        if self._pool is not None:
+            self._pool.wait()
+
+    def close(self) -> WriteSummary:
+        """Finish the file and publish it; every thread that closes it gets the same summary.
+
+        A failure on the way interrupts the write (`interrupt`) and is raised.
+        """
+        if self.summary is None:
+            self._life.check_process()  # before the locks, as in `Lifecycle.begin_call`
+            self._life.check_between_calls()
+            try:
+                self._life.wait_for_others()
+            except BaseException as error:
+                self.interrupt(error)
+                raise
+        with self._lock:
+            if self.summary is None:
+                self._finish()
+            return cast("WriteSummary", self.summary)
+
+    def _finish(self) -> None:
+        if self._life.state != "open":
+            raise self._life.over()
+        try:
+            with self._life.ending():
+                for flush in list(self._flushes.values()):
+                    flush(is_interrupted=False)
+                self.wait()
+                self.check_resumed()
+                self._write_metadata(self._engine.finish())
+                summary = self._summarize()
+                if not self._life.leave("being published"):
+                    raise self._life.over()
+                self.sink.commit(self._engine.end_of_file)
+        except DestinationExistsError as error:
+            self.leftover.keep = (
+                "always"  # somebody made a file of that name meanwhile; the data is all there
+            )
+            self.interrupt(error, before=("being published",))
+            error.add_note("move the file that is there away first")
+            raise
+        except BaseException as error:
+            self.interrupt(error, before=("open", "being published"))
+            raise
+        self.summary = replace(summary, seconds=self.leftover.seconds)
+        self._life.leave("closed", before=("being published",))
+        self._end()
+
+    def interrupt(self, error: BaseException | None, *, before: tuple[str, ...] = ("open",)) -> None:
+        """End a write that cannot go on: keep what is worth it, and say where it is.
+
+        Rows that fill no whole chunk yet are stored, too, where that is still possible.
+
+        Parameters
+        ----------
+        error
+            What went wrong, which gets a note; None when nobody has closed the file.
+        before
+            States in which the write is interrupted; otherwise nothing happens.
+        """
+        if not self._life.is_mine or not self._life.leave("given up", before=before):
+            return
+        try:
+            if self.leftover.is_worth_it:
+                self._save_rest()
+        finally:
+            kept = self.leftover.kept  # behind the rest: the first chunk may have been in flight
+            if kept:
+                self.sink.suspend()
+            else:
+                self.sink.abort()
+            self._end()
+        self.leftover.tell(error, kept)
+
+    def _save_rest(self) -> None:
+        """Let calls and jobs come to their ends, and store the rows that fill no whole chunk.
+
+        Not in a signal handler in the midst of a call: others may wait for that.
+        """
+        if self._life.is_inside:
+            return
+        self._life.wait_for_others()
+        if self._pool is not None:
+            self._pool.drain()
+        with self._life.ending():
+            for flush in list(self._flushes.values()):
+                with suppress(Exception):  # what cannot be stored is lost, but nothing else
+                    flush(is_interrupted=True)
+
+    def abort(self) -> None:
+        """Give the write up and drop what is written: the destination stays as it was.
+
+        Whoever waits in a call gets a `StateError`. In a fork of the process that writes, nothing happens:
+        the write is the other's.
+        """
+        if self._life.leave("given up") and self._life.is_mine:
+            self._end()
+            self.sink.abort()
+
+    def suspend(self) -> None:
+        """End the write and keep what is stored, to be resumed."""
+        self.leftover.keep = "always"
+        self.leftover.is_told = True
+        self.interrupt(None)
+
+    def _end(self) -> None:
+        with _OPEN_LOCK:
+            _OPEN.discard(self)
+        with self._pool_lock:
+            pool = self._pool
+        if pool is not None:
+            pool.close(is_patient=not self._life.is_inside)
+
+    def _summarize(self) -> WriteSummary:
+        return summarize(
+            self.sink.name,
+            self._engine.root,
+            file_nbytes=self._engine.end_of_file,
+            seconds=self.leftover.seconds,
+        )
+
+    def __del__(self) -> None:
+        if self._is_whole:  # a session that is dropped without close
+            self.interrupt(None)
+
+    def __reduce__(self) -> Any:
+        raise StateError(
+            f"the write to {self.sink.name} lives in this process; use the threaded or the synchronous scheduler"
+        )
+
+
+_OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
+_OPEN_LOCK = threading.RLock()
+
+
+def open_here(name: str) -> Session | None:
+    """Return the write to `name` that goes on in this process; None when there is none.
+
+    One that nobody can reach any more is interrupted first.
+    """
+    gc.collect()
+    with _OPEN_LOCK:
+        sessions = list(_OPEN)
+    return next((one for one in sessions if one.sink.name == name and one.is_open and one.is_mine), None)
+
+
+@atexit.register
+def _interrupt_all() -> None:
+    """End the writes that nobody has closed when the process ends."""
+    with _OPEN_LOCK:
+        sessions = list(_OPEN)
+    for session in sessions:
+        session.interrupt(None)

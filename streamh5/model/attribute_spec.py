@@ -1,0 +1,257 @@
+"""What an attribute holds: a Python value -> datatype, dataspace and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
+from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.character_set import encode_text
+from streamh5.format.dataspace import Dataspace
+from streamh5.format.datatype import encode_datatype, sizeof_element
+from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
+from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
+from streamh5.model.block_value import check_one_kind
+from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
+from streamh5.model.parts import encode_parts, text_object
+from streamh5.model.reference import (
+    HeapObject,
+    Parts,
+    Reference,
+    RegionReference,
+    join_parts,
+    sizeof_part,
+)
+
+if TYPE_CHECKING:
+    from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.model.reference import Resolve
+
+__all__ = ["AttributeSpec", "attribute_spec", "blank", "check_attribute_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """An attribute before it has addresses.
+
+    Parameters
+    ----------
+    name
+        Attribute name.
+    datatype
+        Type of the elements in the file.
+    shape
+        ``()`` for a scalar, None for a null dataspace.
+    data
+        Bytes of the elements, with references and what lies in the heap in between.
+    value
+        The value as it was given.
+    committed
+        The committed datatype that `datatype` is: a reference to it, or the address of one in a file that is added
+        to, as 8 bytes; None for a type of its own.
+    """
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...] | None
+    data: Parts = ()
+    value: Any = None
+    committed: bytes | Reference | None = None
+
+    def attribute(self, resolve: Resolve) -> Attribute:
+        """Return the attribute record; `resolve` gives the bytes of what has an address."""
+        address = None
+        if self.committed is not None:
+            address = int.from_bytes(join_parts((self.committed,), resolve), "little")
+        data = join_parts(self.data, resolve)
+        return Attribute(self.name, self.datatype, Dataspace(self.shape), data, address)
+
+    @property
+    def body_nbytes(self) -> int:
+        """Bytes of its message body."""
+        return len(encode_attribute_body(self.attribute(blank)))
+
+
+def blank(part: Reference | RegionReference | HeapObject) -> bytes:
+    """Bytes of a part that has no place yet: the right size, all zero."""
+    return bytes(sizeof_part(part))
+
+
+def attribute_spec(
+    name: str,
+    value: Any,
+    *,
+    path: str,
+    dtype: np.dtype[Any] | None = None,
+    datatype: EncodedDatatype | None = None,
+    type_path: str | None = None,
+) -> AttributeSpec:
+    """Plan an attribute the way h5py stores the same value.
+
+    A str, or an array of str, becomes variable-length UTF-8; bytes a fixed-length string; numbers,
+    bools, structured values and dates keep their numpy dtype; a list becomes an array.
+
+    Parameters
+    ----------
+    name
+        Attribute name.
+    value
+        Scalar or array-like of numbers, str, bytes or dates; an array of any dtype that a dataset can
+        have; `Reference` or `RegionReference`, or lists of them (lists of lists of references become
+        variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the shape None).
+    path
+        Object that carries the attribute, for messages.
+    dtype
+        Array dtype, such as ``np.dtype(("f4", (3,)))``, whose elements the last dimensions of the value are.
+    datatype
+        Datatype message that is to be written as it is, in place of the one that the value makes, with elements of
+        the same size; any type without pointers into the global heap takes values of dtype ``V``.
+    type_path
+        Path of the named datatype that the attribute's type is.
+
+    Raises
+    ------
+    AttributeValueError
+        A name or a value that cannot be written.
+    LimitError
+        More than 4 GiB - 1.
+    """
+    check_attribute_name(name, path=path)
+    committed = None if type_path is None else Reference(type_path)
+    try:
+        known = _in_memory(name, value, path)
+        made = _spec(name, known) if dtype is None else _of_arrays(name, np.asarray(known), dtype)
+        spec = replace(made, value=value, committed=committed)
+        encode_datatype(spec.datatype)
+        if datatype is not None:
+            spec = replace(spec, datatype=_replaced(spec, datatype))
+    except UnicodeEncodeError as error:
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
+        ) from error
+    except DatatypeError as error:
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path}: {error}", path=path, name=name
+        ) from error
+    if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
+        raise LimitError(
+            f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
+            f"{MAX_DENSE_ATTRIBUTE_NBYTES:,}: store it as a dataset",
+            path=path,
+            name=name,
+            nbytes=spec.body_nbytes,
+        )
+    return spec
+
+
+def check_attribute_name(name: Any, *, path: str) -> None:
+    """Refuse a name that HDF5 cannot hold.
+
+    Raises
+    ------
+    AttributeValueError
+        Not a str, empty, longer than 65,534 bytes, a NUL character, or text without UTF-8 encoding.
+    """
+    try:
+        is_good = isinstance(name, str) and "\0" not in name and 0 < len(encode_text(name)) < 65_535
+    except UnicodeEncodeError:
+        is_good = False
+    if not is_good:
+        raise AttributeValueError(
+            f"{path}: an attribute name must be a str of 1 to 65,534 UTF-8 bytes without NUL, not {name!r:.80}",
+            path=path,
+            name=name,
+        )
+
+
+def _in_memory(name: str, value: Any, path: str) -> Any:
+    """Read an array-like of another library; anything else is what it was."""
+    if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, Reference, RegionReference)):
+        return value
+    try:
+        if is_empty(value):
+            return value
+        check_is_array(value)
+        return np.asarray(value)
+    except DatatypeError:
+        raise
+    except UNREADABLE as error:
+        raise AttributeValueError(
+            f"attribute {shown(name)} of {path}: a value of type {type(value).__name__} cannot be read: {error}",
+            path=path,
+            name=name,
+        ) from error
+
+
+def _spec(name: str, value: Any) -> AttributeSpec:
+    references = _references(name, value)
+    if references is not None:
+        return references
+    if isinstance(value, np.ma.MaskedArray):
+        n_masked = value.size - int(value.count())
+        if n_masked:
+            raise DatatypeError(
+                f"{n_masked} of its values are masked, which HDF5 has no sign for; fill them first"
+            )
+    if isinstance(value, str):
+        value = np.asarray(value, dtype=object)
+    elif isinstance(value, bytes):
+        value = np.bytes_(value or b"\0")  # HDF5 has no strings of size 0
+    if is_empty(value):
+        return AttributeSpec(name, np.dtype(value.dtype), None)
+    try:
+        array = np.asarray(value)
+    except UNREADABLE as error:
+        raise DatatypeError(f"{value!r:.80} is not a scalar or a regular array") from error
+    check_one_kind(value, array)
+    if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
+        items = array.astype(object).ravel().tolist()
+        check_objects(items)
+        texts = [text_object(item) for item in items]
+        return AttributeSpec(name, VariableLengthString(), array.shape, texts)
+    encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
+    return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
+
+
+def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> AttributeSpec:
+    base, shape = innermost(dtype)
+    n_outer = values.ndim - len(shape)
+    if n_outer < 0 or values.shape[n_outer:] != shape or values.dtype != base:
+        raise DatatypeError(f"{values.dtype} of shape {values.shape} are no elements of dtype {dtype}")
+    return AttributeSpec(name, dtype, values.shape[:n_outer], encode_parts(values, dtype))
+
+
+def _replaced(spec: AttributeSpec, datatype: EncodedDatatype) -> EncodedDatatype:
+    nbytes = sizeof_element(spec.datatype)
+    if datatype.nbytes != nbytes:
+        raise DatatypeError(
+            f"its elements take {nbytes:,} bytes, the datatype message says {datatype.nbytes:,}; give values of that "
+            "size"
+        )
+    return datatype
+
+
+def _references(name: str, value: Any) -> AttributeSpec | None:
+    """Plan a reference, a list of them, or a list of lists; None for other values."""
+    if isinstance(value, Reference):
+        return AttributeSpec(name, ObjectReference(), (), (value,))
+    if isinstance(value, RegionReference):
+        return AttributeSpec(name, RegionReferenceClass(), (), (replace(value),))
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    if all(isinstance(item, Reference) for item in value):
+        return AttributeSpec(name, ObjectReference(), (len(value),), value)
+    if all(isinstance(item, RegionReference) for item in value):
+        return AttributeSpec(name, RegionReferenceClass(), (len(value),), [replace(item) for item in value])
+    if all(
+        isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value
+    ):
+        elements = [HeapObject(len(item), item) for item in value]
+        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), (len(value),), elements)
+    return None

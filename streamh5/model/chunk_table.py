@@ -1,0 +1,151 @@
+"""Where the chunks of a dataset lie: numpy columns by chunk number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamh5.model.chunk_records import RECORD, ChunkRecords, Columns, chunk_records
+from streamh5.model.chunk_rows import DenseRows, SparseRows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RECORD", "ChunkRecords", "ChunkTable", "Columns", "chunk_records"]
+
+MAX_DENSE_ROWS = 1 << 22
+"""Rows that a table may have dense whatever is in them: 50 MB."""
+
+MIN_SPARSENESS, MAX_SPARSENESS = 4, 16
+"""Rows for each written one below which a sparse table becomes dense, and above which a dense one becomes sparse."""
+
+
+class ChunkTable:
+    """Addresses, stored sizes and filter masks by chunk number.
+
+    Dense columns while most rows are written or there are few, sorted records of the written ones otherwise: memory
+    and time go by what is stored, not by what could be.
+
+    Not thread-safe: its owner (the engine) holds a lock.
+
+    Parameters
+    ----------
+    n_chunks
+        Rows to begin with; `record` grows the table when a higher number comes.
+    chunk_nbytes
+        Raw size of a chunk.
+    filtered
+        False when every chunk is stored with exactly `chunk_nbytes`: the column is left out.
+    """
+
+    __slots__ = ("_counts", "_filtered", "_rows", "chunk_nbytes")
+
+    def __init__(self, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> None:
+        self.chunk_nbytes = chunk_nbytes
+        self._filtered = filtered
+        self._counts = _Counts()
+        self._rows: DenseRows | SparseRows = (
+            SparseRows() if n_chunks > MAX_DENSE_ROWS else DenseRows(n_chunks, filtered=filtered)
+        )
+
+    @property
+    def n_written(self) -> int:
+        """Chunks that are stored."""
+        return self._settled().n_written
+
+    @property
+    def n_rewritten(self) -> int:
+        """How often a chunk replaced one that was stored before."""
+        return self._settled().n_rewritten
+
+    @property
+    def total_stored_nbytes(self) -> int:
+        """Bytes of the stored chunks."""
+        return self._settled().stored_nbytes
+
+    @property
+    def dead_nbytes(self) -> int:
+        """Bytes of chunks that were replaced or forgotten."""
+        return self._settled().dead_nbytes
+
+    def record(self, records: ChunkRecords) -> None:
+        """Enter stored chunks; for a number that came before, the later one counts.
+
+        Parameters
+        ----------
+        records
+            ``(n,)`` of `RECORD`, numbers unique within the call.
+        """
+        if not len(records):
+            return
+        rows = self._rows
+        if isinstance(rows, DenseRows):
+            n_rows = int(records["number"].max()) + 1
+            is_far = n_rows > MAX_DENSE_ROWS and n_rows > len(rows)
+            if is_far and n_rows > MAX_SPARSENESS * self._counts.n_written:
+                rows = self._rows = SparseRows(rows.records(self.chunk_nbytes))
+            else:
+                self._counts.enter(records, rows.enter(records, self.chunk_nbytes, n_rows))
+                return
+        rows.enter(records)
+        if rows.is_due:
+            self._settled()
+
+    def first(self, n_chunks: int) -> Columns:
+        """Columns of the first `n_chunks`; a dense table grows to them where it is shorter."""
+        self._settled()
+        rows = self._rows
+        if isinstance(rows, SparseRows):
+            rows = DenseRows.of(rows.settled, n_chunks, filtered=self._filtered)
+        return rows.first(n_chunks)
+
+    def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], Columns]:
+        """Numbers of the chunks that are stored, ascending, and their columns; those below `n_chunks`."""
+        self._settled()
+        return self._rows.written(n_chunks, filtered=self._filtered)
+
+    def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell which of ``(n,)`` chunk numbers are stored."""
+        self._settled()
+        return self._rows.are_written(numbers)
+
+    def forget(self, n_chunks: int) -> NDArray[np.uint64]:
+        """Mark every chunk from number `n_chunks` on as not written; return the addresses of those that were."""
+        counts = self._settled()
+        lost, nbytes = self._rows.forget(n_chunks, self.chunk_nbytes)
+        counts.n_written -= len(lost)
+        counts.stored_nbytes -= nbytes
+        counts.dead_nbytes += nbytes
+        return lost
+
+    def _settled(self) -> _Counts:
+        """Count what was entered, and go over to dense columns where they take less."""
+        rows = self._rows
+        if isinstance(rows, SparseRows) and rows.pending:
+            new = np.concatenate(rows.pending)
+            self._counts.enter(new, rows.settle())
+            n_rows = int(rows.settled["number"][-1]) + 1
+            if n_rows < MIN_SPARSENESS * len(rows.settled):
+                self._rows = DenseRows.of(rows.settled, n_rows, filtered=self._filtered)
+        return self._counts
+
+
+class _Counts:
+    """What a table has in it."""
+
+    __slots__ = ("dead_nbytes", "n_rewritten", "n_written", "stored_nbytes")
+
+    def __init__(self) -> None:
+        self.n_written = 0
+        self.n_rewritten = 0
+        self.stored_nbytes = 0
+        self.dead_nbytes = 0
+
+    def enter(self, records: ChunkRecords, replaced: tuple[int, int]) -> None:
+        """Count records, and how many they replaced, of how many bytes."""
+        n_again, dead = replaced
+        self.n_rewritten += n_again
+        self.dead_nbytes += dead
+        self.stored_nbytes += int(records["stored_nbytes"].sum(dtype=np.uint64)) - dead
+        self.n_written += len(records) - n_again

@@ -1,0 +1,247 @@
+"""What a dataset is, decided before its first byte."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import FillValueError, shown
+from streamh5.format.cast import cast_elements
+from streamh5.format.datatype import datatype_class, sizeof_element
+from streamh5.format.datatype_class import VariableLengthString
+from streamh5.format.elements import encode_elements, needs_global_heap
+from streamh5.format.primitives import MAX_CHUNK_NBYTES
+from streamh5.model.chunk_grid import ChunkGrid
+from streamh5.model.parts import has_references
+from streamh5.model.reference import HeapObject
+
+if TYPE_CHECKING:
+    from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.format.fill_value import AllocationTime, WriteTime
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.reference import Parts
+
+__all__ = ["DatasetSpec", "check_fillvalue"]
+
+MAX_COMPACT_NBYTES = 4096
+"""Data without chunks that stands in the header; more is stored contiguously."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """Everything about a dataset that shapes its bytes.
+
+    Parameters
+    ----------
+    path
+        Absolute path, for messages.
+    shape
+        None for a null dataspace, ``()`` for a scalar; the leading extent may be None until close.
+    dtype
+        Element type, as a numpy dtype; h5py's metadata marks strings and sequences of variable length.
+    chunks
+        Chunk shape; None for a scalar or null dataset and for small data stored whole.
+    filters
+        Records of the filter pipeline message, in the order of writing.
+    fillvalue
+        ``()`` array of `dtype`, or of `stored_dtype`, with a user-defined fill value; None for the default, zero.
+    fill_parts
+        The same as parts, where it lies in the global heap.
+    track_order
+        Track and index the creation order of attributes.
+    maxshape
+        Extents up to which readers may let the dataset grow, None for unlimited; None for `shape`.
+    is_early
+        Allocate all chunks at once, one after the other: the Implicit index.
+    libver
+        Oldest library that is to read it: ``"v108"``, ``"v110"`` or ``"v200"``.
+    datatype
+        Datatype message in place of the one that `dtype` makes, with elements of the same size.
+    type_path
+        Path of the named datatype that its type is, which its header points to; None for a type of its own.
+    allocation_time, write_time
+        When a writer of the library allocates storage and fills it; None for what the library does.
+    """
+
+    path: str
+    shape: tuple[int | None, ...] | None
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None = None
+    filters: tuple[FilterRecord, ...] = ()
+    fillvalue: np.ndarray[Any, Any] | None = None
+    fill_parts: Parts | None = None
+    track_order: bool = False
+    maxshape: tuple[int | None, ...] | None = None
+    is_early: bool = False
+    libver: str = "v110"
+    datatype: EncodedDatatype | None = None
+    type_path: str | None = None
+    allocation_time: AllocationTime | None = None
+    write_time: WriteTime | None = None
+
+    @property
+    def file_datatype(self) -> Datatype:
+        """Element type that the header says."""
+        return self.dtype if self.datatype is None else self.datatype
+
+    @property
+    def element_nbytes(self) -> int:
+        """Bytes of an element in the file."""
+        return sizeof_element(self.dtype)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether elements hold references, so that they are kept until addresses are known."""
+        return has_references(self.dtype)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether elements refer to the global heap, so that they differ in memory and in the file."""
+        return needs_global_heap(self.dtype) and not self.is_kept
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether data without chunks is kept as objects until addresses are known."""
+        return self.chunks is None and (self.is_kept or self.is_encoded)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """Element type of stored blocks: `dtype`, or opaque bytes for arrays and for what is encoded."""
+        is_opaque = self.is_encoded or self.dtype.subdtype is not None
+        return np.dtype((np.void, self.element_nbytes)) if is_opaque else self.dtype
+
+    @property
+    def fill_stored(self) -> np.ndarray[Any, Any]:
+        """``()`` array of the stored dtype: the fill value, or 0 where it has something in the global heap."""
+        if self.fillvalue is None or self.is_encoded:
+            return np.zeros((), self.stored_dtype)
+        return self.fillvalue
+
+    @property
+    def fill_data(self) -> Parts | None:
+        """Bytes of the user-defined fill value, with what has no address yet in between; None without one."""
+        if self.fill_parts is not None:
+            return self.fill_parts
+        return None if self.fillvalue is None else (self.fillvalue.tobytes(),)
+
+    def fill_element(self) -> Parts:
+        """One more element of the fill value, with objects of its own where it lies in the global heap."""
+        data = self.fill_data
+        if data is None:
+            return (bytes(self.element_nbytes),)
+        return [replace(part) if isinstance(part, HeapObject) else part for part in data]
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Raw size of a chunk in bytes."""
+        return math.prod(self.chunks or ()) * self.element_nbytes
+
+    @property
+    def value_nbytes(self) -> int:
+        """Bytes of data that has no chunks."""
+        return math.prod(n or 0 for n in self.shape or ()) * self.element_nbytes
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether the data stands in the object header."""
+        return self.chunks is None and self.shape is not None and self.value_nbytes <= MAX_COMPACT_NBYTES
+
+    @property
+    def layout_version(self) -> int:
+        """Version of the data layout message: 5 only for chunks that need it (HDF5 2.0)."""
+        return 5 if self.chunk_nbytes > MAX_CHUNK_NBYTES else 4
+
+    @property
+    def grid(self) -> ChunkGrid:
+        """The chunk grid; only for a dataset that has chunks."""
+        return ChunkGrid(self.shape or (), self.chunks or (), self.maxshape)
+
+
+def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any] | None:
+    """Return `fillvalue` as a ``()`` array of exactly `dtype`.
+
+    Raises
+    ------
+    FillValueError
+        Not a scalar, or a value that `dtype` cannot hold: NaN or 1.5 for an integer, 300 for uint8.
+    """
+    if fillvalue is None:
+        return None
+    facts = {"fillvalue": fillvalue, "dtype": dtype}
+    if needs_global_heap(dtype):
+        return _text_fill(fillvalue, dtype, path, facts)
+    if isinstance(fillvalue, str) and dtype.kind == "S":
+        fillvalue = fillvalue.encode()
+    if isinstance(fillvalue, (bytes, np.bytes_)) and dtype.kind == "V" and dtype.names is None:
+        fillvalue = np.void(fillvalue)
+    hint = f"{path}: fill value {shown(fillvalue)} cannot be held by dtype {dtype}"
+    try:
+        given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)
+        if given.ndim != 0:
+            raise FillValueError(
+                f"{path}: the fill value must be a scalar, not an array of shape {given.shape}", **facts
+            )
+        if given.dtype.kind == "c" and dtype.kind in "biuf":
+            raise FillValueError(f"{hint}: it is complex", **facts)
+        with np.errstate(all="ignore"):
+            if dtype.names is not None:
+                data = encode_elements(cast_elements(given, dtype), dtype)
+                return np.frombuffer(data, dtype).reshape(())
+            if (
+                dtype.kind in "mM" and given.dtype.kind in "UO"
+            ):  # text and datetime's objects, as numpy reads them
+                is_nat = str(given[()]).lower() in ("", "nat")  # which has no unit of its own
+                given = np.asarray(given[()], dtype if is_nat else dtype.kind + "8")
+            is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
+            value = cast_elements(given, dtype) if is_time else given.astype(dtype)
+            exact = _holds(given, value)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, FillValueError):
+            raise
+        raise FillValueError(f"{hint}: {error}", **facts) from error
+    if not exact:
+        became = shown(value[()])
+        reason = (
+            f"it is of dtype {given.dtype}" if became == shown(fillvalue) else f"it would become {became}"
+        )
+        raise FillValueError(f"{hint} ({reason}); give a value of that dtype", **facts)
+    return value
+
+
+def _text_fill(
+    fillvalue: Any, dtype: np.dtype[Any], path: str, facts: dict[str, Any]
+) -> np.ndarray[Any, Any]:
+    """Return the fill value of strings of variable length as ``()`` array of an object."""
+    given = fillvalue[()] if isinstance(fillvalue, np.ndarray) and fillvalue.ndim == 0 else fillvalue
+    if not isinstance(datatype_class(dtype), VariableLengthString) or not isinstance(given, (str, bytes)):
+        raise FillValueError(
+            f"{path}: fill value {given!r:.80} for elements of variable length, {dtype}: only strings can have one, a "
+            "str or bytes",
+            **facts,
+        )
+    value = np.empty((), object)
+    try:
+        value[()] = given.encode() if isinstance(given, str) else bytes(given)
+    except UnicodeEncodeError as error:
+        raise FillValueError(f"{path}: fill value {given!r:.80} has no UTF-8 encoding", **facts) from error
+    return value
+
+
+def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
+    """Whether the cast kept the value: exactly for integers, up to rounding for floats."""
+    numeric = "biufc"
+    if value.dtype.name == "bfloat16" and given.dtype.kind in "biuf":
+        return bool(np.isfinite(value.astype(np.float32)) == np.isfinite(given))
+    if value.dtype.kind == given.dtype.kind == "V":
+        return bool(value.dtype == given.dtype)
+    if value.dtype.kind == given.dtype.kind == "S":
+        return bool(value == given)
+    if given.dtype.kind not in numeric or value.dtype.kind not in numeric:
+        return bool(value.dtype.kind == given.dtype.kind)
+    if value.dtype.kind in "fc":
+        return bool(np.isfinite(value) == np.isfinite(given))
+    return bool(given == value)

@@ -1,0 +1,215 @@
+"""Arrays whose elements name other places of the file -> `Parts`.
+
+For values that are kept until the file is closed: attributes, and datasets of references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import DatatypeError
+from streamh5.format.cast import cast_elements
+from streamh5.format.character_set import CharacterSet, encode_text
+from streamh5.format.datatype import datatype_class
+from streamh5.format.datatype_class import (
+    Array,
+    Compound,
+    ObjectReference,
+    VariableLengthSequence,
+    VariableLengthString,
+)
+from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.elements import encode_elements, needs_global_heap
+from streamh5.model.reference import (
+    HeapObject,
+    Part,
+    Parts,
+    Reference,
+    RegionReference,
+    sizeof_part,
+    sizeof_parts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamh5.format.datatype import Datatype
+    from streamh5.format.elements import ObjectPlacer
+
+__all__ = ["encode_parts", "has_references", "repeated_element", "stored_elements", "text_object"]
+
+
+def has_references(datatype: Datatype) -> bool:
+    """Whether elements of `datatype` hold object or region references."""
+    match datatype_class(datatype):
+        case ObjectReference() | RegionReferenceClass():
+            return True
+        case Array(base) | VariableLengthSequence(base):
+            return has_references(base)
+        case Compound(_, members):
+            return any(has_references(member.datatype) for member in members)
+        case _:
+            return False
+
+
+def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
+    """Return the elements of `values` in C order.
+
+    Parameters
+    ----------
+    values
+        As for `encode_elements`, with `Reference` and `RegionReference` objects; None and what is
+        false (an empty `h5py.Reference`) is a reference to nothing.
+    dtype
+        Their type.
+
+    Raises
+    ------
+    DatatypeError
+        A value is not what the dtype says.
+    """
+    if not needs_global_heap(dtype) and not has_references(dtype):
+        return (encode_elements(values, dtype),)
+    return [part for element in _elements(values, dtype, "") for part in element]
+
+
+def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: str = "") -> HeapObject:
+    """Return the heap object of a text.
+
+    Raises
+    ------
+    DatatypeError
+        No text, NUL in it, or not ASCII where it must be.
+    UnicodeEncodeError
+        Text that has no UTF-8 encoding.
+    """
+    where = f"field {path!r}: " if path else ""
+    encoded = encode_text(value) if isinstance(value, str) else value
+    if not isinstance(encoded, bytes):
+        raise DatatypeError(
+            f"{where}a value of type {type(value).__name__} where text is expected; give str or bytes"
+        )
+    if b"\0" in encoded:
+        raise DatatypeError(f"{where}text {encoded!r:.80} has NUL, which ends an HDF5 string")
+    if charset == CharacterSet.ASCII and isinstance(value, str) and not value.isascii():
+        raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
+    return HeapObject(len(encoded), (encoded,))
+
+
+def stored_elements(parts: Parts, place: ObjectPlacer | None) -> bytes:
+    """Return the bytes of elements whose heap objects are placed now.
+
+    Parameters
+    ----------
+    parts
+        Of elements without references.
+    place
+        Stores objects in the global heap of the new file; not needed for parts that are bytes.
+    """
+    objects = [part for part in parts if isinstance(part, HeapObject)]
+    if not objects or place is None:
+        return b"".join(part for part in parts if isinstance(part, bytes))
+    content = stored_elements([inner for one in objects for inner in one.parts], place)
+    contents, start = [], 0
+    for one in objects:
+        nbytes = sizeof_parts(one.parts)
+        contents.append(content[start : start + nbytes])
+        start += nbytes
+    addresses, indices = place(contents)
+    pointers = iter(
+        n.to_bytes(4, "little") + address.to_bytes(8, "little") + index.to_bytes(4, "little")
+        for n, address, index in zip(
+            [one.n for one in objects], addresses.tolist(), indices.tolist(), strict=True
+        )
+    )
+    return b"".join(part if isinstance(part, bytes) else next(pointers) for part in parts)
+
+
+def repeated_element(parts: Parts, place: ObjectPlacer, n: int) -> bytes:
+    """Return the bytes of `n` elements that are `parts`, each with heap objects of its own."""
+    return stored_elements(list(parts) * n, place)
+
+
+def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:
+    """Return the parts of each element."""
+    base, _ = innermost(dtype)
+    flat = np.ascontiguousarray(values).reshape(-1)
+    record = datatype_class(base)
+    if not needs_global_heap(base) and not has_references(base):
+        data = encode_elements(flat, base)
+        return [(data[i : i + record.nbytes],) for i in range(0, len(data), record.nbytes)]
+    match record:
+        case VariableLengthString():
+            return [(text_object(value or "", record.charset, path),) for value in flat.tolist()]
+        case VariableLengthSequence():
+            metadata: Mapping[str, Any] = base.metadata or {}
+            inner: np.dtype[Any] = np.dtype(metadata["vlen"])
+            return [(_sequence(value, inner, path),) for value in flat]
+        case ObjectReference():
+            return [(_reference(value, Reference, record.nbytes, path),) for value in flat.tolist()]
+        case RegionReferenceClass():
+            return [(_reference(value, RegionReference, record.nbytes, path),) for value in flat.tolist()]
+        case Compound():
+            return _compounds(flat, base, record, path)
+        case _:
+            raise DatatypeError(f"dtype {dtype} has no value that can be kept until the file is closed")
+
+
+def _reference(
+    value: Any, kind: type[Reference | RegionReference], nbytes: int, path: str
+) -> bytes | Reference | RegionReference:
+    if isinstance(value, RegionReference) and kind is RegionReference:
+        return replace(value)  # an object of its own in the heap
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, (Reference, RegionReference)) or value:
+        where = f"field {path!r}: " if path else ""
+        raise DatatypeError(f"{where}{value!r:.80} where a streamh5.{kind.__name__} is expected")
+    return bytes(nbytes)
+
+
+def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
+    if value is None or (isinstance(value, int) and value == 0):  # an element that was never set
+        value = []
+    items = np.asarray(value)
+    if items.ndim != 1:
+        raise DatatypeError(f"a sequence of shape {items.shape} where 1-d ones are expected", path=path)
+    if not dtype.hasobject:
+        items = cast_elements(items, dtype, path=path) if len(items) else items.astype(dtype)
+    return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
+
+
+def _compounds(
+    values: np.ndarray[Any, Any], dtype: np.dtype[Any], record: Compound, path: str
+) -> list[Parts]:
+    """Join the members of each element in the order of their positions, with zeros in between."""
+    rows: list[list[Part]] = [[] for _ in values]
+    position = 0
+    for member in sorted(record.members, key=lambda member: member.position):
+        inner = f"{path}.{member.name}" if path else member.name
+        column = _elements(values[member.name], dtype[member.name], inner)
+        n = len(column) // len(values) if len(values) else 0
+        for i, row in enumerate(rows):
+            row.append(bytes(member.position - position))
+            row.extend(part for element in column[i * n : (i + 1) * n] for part in element)
+        position = member.position + member.datatype.nbytes
+    for row in rows:
+        row.append(bytes(record.nbytes - position))
+    return [_merged(row) for row in rows]
+
+
+def _merged(row: list[Part]) -> Parts:
+    """Join neighbours that are bytes."""
+    merged: list[Part] = []
+    for part in row:
+        if sizeof_part(part) == 0:
+            continue
+        if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return merged

@@ -1,0 +1,162 @@
+"""Values that name other places of the file: object and region references, heap objects.
+
+Their bytes are addresses, which are known when the file is closed. Until then a value is a sequence
+of `Parts`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from streamh5.errors import SpecError, shown
+from streamh5.format import datatype_class
+from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT
+from streamh5.model.object_path import join_path, split_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "SIZEOF_REFERENCE",
+    "HeapObject",
+    "Part",
+    "Parts",
+    "Reference",
+    "RegionReference",
+    "Resolve",
+    "join_parts",
+    "sizeof_part",
+    "sizeof_parts",
+]
+
+SIZEOF_REFERENCE = datatype_class.ObjectReference().nbytes
+SIZEOF_REGION_REFERENCE = datatype_class.RegionReference().nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference to the object at `path` of the same file, for attributes and datasets.
+
+    What h5py shows as `h5py.Reference`. The object may be created later than the reference, before
+    the file is closed.
+
+    Raises
+    ------
+    PathError
+        `path` is none.
+    """
+
+    path: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", join_path(split_path(self.path)))
+
+
+@dataclass(frozen=True, slots=True)
+class RegionReference:
+    """A reference to a part of the dataset at `path`, for attributes and datasets.
+
+    What h5py shows as `h5py.RegionReference`.
+
+    Parameters
+    ----------
+    path
+        The dataset, which may be created later, before the file is closed.
+    region
+        A box, as a tuple of slices and ints with a start and a stop from 0 on, such as
+        ``np.s_[0:3, 5:9]``; or a list of boxes; or, as ``bytes``, a selection as a file stores it, which is
+        not looked into.
+
+    Raises
+    ------
+    PathError
+        `path` is none.
+    SpecError
+        A region without elements, an open slice, a step, or boxes of different rank.
+    """
+
+    path: str
+    region: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", join_path(split_path(self.path)))
+        _ = self.boxes
+
+    @property
+    def boxes(self) -> tuple[tuple[slice, ...], ...]:
+        """The region as boxes of slices; none where it is given as it is stored."""
+        if isinstance(self.region, bytes):
+            return ()
+        given = self.region if isinstance(self.region, list) else [self.region]
+        boxes = tuple(
+            tuple(self._slice(key) for key in (box if isinstance(box, tuple) else (box,))) for box in given
+        )
+        if not boxes or not boxes[0] or len({len(box) for box in boxes}) > 1:
+            raise SpecError(
+                f"the region {shown(self.region)} of {self.path} has no boxes, or some of different rank"
+            )
+        return boxes
+
+    def _slice(self, key: Any) -> slice:
+        try:
+            if isinstance(key, slice):
+                start, stop = operator.index(key.start or 0), operator.index(key.stop)
+                is_good = key.step in (None, 1) and 0 <= start < stop < 2**32
+            else:
+                start = operator.index(key)
+                stop, is_good = start + 1, 0 <= start < 2**32 - 1
+        except TypeError:
+            is_good = False
+        if not is_good:
+            raise SpecError(
+                f"{shown(key)} in the region of {self.path} must be an int or a slice with a start and a later stop "
+                "from 0 to 4,294,967,295, without step",
+                path=self.path,
+                region=self.region,
+            )
+        return slice(start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class HeapObject:
+    """An element of variable length: how many items of its base type, and their bytes in the heap.
+
+    Without parts it has nothing there: an empty sequence. An empty text has one part of no bytes.
+    """
+
+    n: int
+    parts: Parts
+
+
+Part: TypeAlias = "bytes | Reference | RegionReference | HeapObject"
+
+Parts: TypeAlias = "Sequence[Part]"
+"""Bytes of elements, with what has no address yet in between."""
+
+Resolve: TypeAlias = "Callable[[Reference | RegionReference | HeapObject], bytes]"
+
+
+def sizeof_part(part: Part) -> int:
+    """Bytes of a part where it stands."""
+    match part:
+        case Reference():
+            return SIZEOF_REFERENCE
+        case RegionReference():
+            return SIZEOF_REGION_REFERENCE
+        case HeapObject():
+            return SIZEOF_VARIABLE_LENGTH_ELEMENT
+        case _:
+            return len(part)
+
+
+def sizeof_parts(parts: Parts) -> int:
+    """Bytes of `parts`."""
+    return sum(map(sizeof_part, parts))
+
+
+def join_parts(parts: Parts, resolve: Resolve) -> bytes:
+    """Join `parts`; `resolve` gives the bytes of what is not bytes."""
+    return b"".join(part if isinstance(part, bytes) else resolve(part) for part in parts)

@@ -1,0 +1,421 @@
+"""The tree of groups and datasets of one file, before it is bytes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from streamh5.errors import BlockError, LimitError, PathError, shown
+from streamh5.format.character_set import decode_text
+from streamh5.format.elements import encode_elements
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.model.object_path import join_path, split_path
+from streamh5.model.reference import RegionReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.model.attribute_spec import AttributeSpec
+    from streamh5.model.chunk_grid import ChunkGrid
+    from streamh5.model.chunk_table import ChunkTable
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Parts, Reference
+
+__all__ = [
+    "DatasetNode",
+    "DatatypeNode",
+    "GroupNode",
+    "LinkValue",
+    "LinkedTarget",
+    "Node",
+    "Region",
+    "StoredObject",
+    "as_link",
+    "find",
+    "make_parents",
+    "moved_groups",
+    "put_attribute",
+    "put_link",
+    "reference_target",
+    "take_attribute",
+    "take_link",
+    "walk",
+]
+
+
+MAX_ORDERED_ATTRIBUTES = 65_535
+"""The attribute info message holds the next creation order in 16 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """An address range that was reserved before its content was known."""
+
+    address: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of a file that is added to, which stays as it is: a dataset, or a named datatype."""
+
+    path: str
+    address: int
+    is_datatype: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class GroupNode:
+    """A group: its links by name, in creation order, and its attributes.
+
+    ``stored_address`` is where a group of a file that is added to has its header, ``is_changed``
+    whether that no longer holds.
+    """
+
+    path: str
+    track_order: bool = False
+    links: dict[str, LinkedTarget] = field(default_factory=dict)
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+    n_links: int = 1
+    stored_address: int | None = None
+    is_changed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class DatatypeNode:
+    """A named datatype: what elements of `dtype` are in the file, its attributes, and how many share it.
+
+    ``datatype`` is its message where that is another one than `dtype` makes. Each dataset and each attribute of
+    this type counts in ``n_users``.
+    """
+
+    path: str
+    dtype: np.dtype[Any]
+    datatype: EncodedDatatype | None = None
+    track_order: bool = False
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+    n_links: int = 1
+    n_users: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class DatasetNode:
+    """A dataset: its plan, where its chunks lie, its attributes.
+
+    ``value`` holds data without chunks, as it is stored, or as it was given where it has references or
+    lies in the global heap; ``parts`` are its bytes then; ``n_rows`` the leading extent where the spec
+    leaves it open; ``chunk_region`` the chunks of an Implicit index; ``data_address`` where data without
+    chunks lies in the finished file, in the object header where it is compact.
+    """
+
+    spec: DatasetSpec
+    table: ChunkTable
+    n_rows: int = 0
+    value: np.ndarray[Any, Any] | None = None
+    parts: Parts | None = None
+    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
+    header: Region | None = None
+    index: Region | None = None
+    chunk_region: Region | None = None
+    data_address: int | None = None
+    n_empty: int = 0
+    n_links: int = 1
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if spec.fill_parts is not None and spec.is_compact:
+            n = spec.value_nbytes // spec.element_nbytes
+            self.parts = [part for _ in range(n) for part in spec.fill_element()]
+
+    @property
+    def path(self) -> str:
+        """Absolute path."""
+        return self.spec.path
+
+    @property
+    def track_order(self) -> bool:
+        """Whether the creation order of attributes is tracked."""
+        return self.spec.track_order
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape as it is now: an open leading extent is the number of rows written."""
+        shape = self.spec.shape
+        if shape is None:
+            return None
+        return tuple(self.n_rows if n is None else n for n in shape)
+
+    @property
+    def grid(self) -> ChunkGrid:
+        """The chunk grid over the present shape; only for a dataset that has chunks."""
+        return self.spec.grid.with_length((self.shape or (0,))[0])
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of the present shape."""
+        return 0 if self.spec.chunks is None else self.grid.n_chunks or 0
+
+    @property
+    def n_numbers(self) -> int:
+        """Chunks of the grid that numbers them, over the maximum shape."""
+        return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether data without chunks was written."""
+        return self.value is not None or self.parts is not None
+
+    @property
+    def value_parts(self) -> Parts:
+        """Data without chunks, with references in between."""
+        return (self.value_bytes,) if self.parts is None else self.parts
+
+    @property
+    def value_bytes(self) -> bytes:
+        """Data without chunks; the fill value where none was written."""
+        if self.value is not None and not self.spec.has_parts:
+            is_plain = self.value.dtype.names is None
+            return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
+        fill = self.spec.fillvalue
+        element = bytes(self.spec.element_nbytes) if fill is None or self.spec.has_parts else fill.tobytes()
+        return element * (self.spec.value_nbytes // len(element))
+
+    def with_part(self, region: Any, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the data without chunks, with a region of it replaced.
+
+        Raises
+        ------
+        BlockError
+            The block does not fit the region, or the region the dataset.
+        """
+        try:
+            whole = self._whole()
+        except MemoryError as error:
+            raise LimitError(
+                f"{self.path}: its {self.spec.value_nbytes:,} bytes are kept in memory until the file is closed, and "
+                "there is not as much; create it with chunks",
+                path=self.path,
+                nbytes=self.spec.value_nbytes,
+            ) from error
+        try:
+            whole[_of_elements(region) if whole.dtype.hasobject else region] = block
+        except (IndexError, TypeError, ValueError) as error:
+            raise BlockError(
+                f"{self.path}: a block of shape {block.shape} does not fit the region {region!r} of a dataset "
+                f"of shape {self.shape}: {error}",
+                block_shape=block.shape,
+                region=region,
+            ) from error
+        return whole
+
+    def _whole(self) -> np.ndarray[Any, Any]:
+        """Copy of the data without chunks; the fill value where none was written."""
+        if self.value is not None:
+            return self.value.copy()
+        if self.spec.has_parts:
+            whole = np.zeros(self.shape or (), self.spec.dtype)
+            if self.spec.fillvalue is not None:
+                whole[...] = self.spec.fillvalue
+            return whole
+        return np.frombuffer(bytearray(self.value_bytes), self.spec.stored_dtype).reshape(self.shape or ())
+
+
+def _of_elements(region: Any) -> Any:
+    """Region that takes the elements of an array with objects, also where it is one element."""
+    keys = region if isinstance(region, tuple) else (region,)
+    is_open = any(key is Ellipsis or isinstance(key, (str, list)) for key in keys)
+    return region if is_open else (*keys, ...)
+
+
+Node: TypeAlias = GroupNode | DatasetNode | DatatypeNode
+LinkValue: TypeAlias = SoftLink | ExternalLink | UserDefinedLink
+LinkedTarget: TypeAlias = Node | StoredObject | LinkValue
+
+
+def find(root: GroupNode, path: str) -> Node | StoredObject | None:
+    """Object at `path`; None when there is none."""
+    node: Node | StoredObject = root
+    for name in split_path(path):
+        if not isinstance(node, GroupNode) or name not in node.links:
+            return None
+        target = node.links[name]
+        if isinstance(target, LinkValue):
+            return None
+        node = target
+    return node
+
+
+def reference_target(root: GroupNode, reference: Reference | RegionReference) -> Node | StoredObject:
+    """Object that a reference names, as it is now.
+
+    Raises
+    ------
+    PathError
+        It was not created, or the region leaves it.
+    """
+    node = find(root, reference.path)
+    if node is None:
+        raise PathError(
+            f"a reference names {reference.path}, which was not created; create it before the file is closed",
+            path=reference.path,
+        )
+    if isinstance(reference, RegionReference) and isinstance(node, Node):
+        shape = node.shape if isinstance(node, DatasetNode) else None
+        for box in reference.boxes:
+            if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
+                raise PathError(
+                    f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
+                    path=reference.path,
+                )
+    return node
+
+
+def _passes(part: slice, extent: int) -> bool:
+    return bool(part.stop > extent)
+
+
+def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
+    """Group that is to hold the last name of `path`, made with its parents where missing.
+
+    Nothing is made when an error is raised.
+
+    Raises
+    ------
+    PathError
+        The path is the root, is taken, or leads through a dataset.
+    """
+    names = split_path(path)
+    if not names:
+        raise PathError(f"{path!r} is the root group; name an object in it, for example '/x'", path=path)
+    group, n_found = root, 0
+    while n_found < len(names) - 1 and names[n_found] in group.links:
+        child = group.links[names[n_found]]
+        if not isinstance(child, GroupNode):
+            raise PathError(
+                f"{join_path(names)}: {join_path(names[: n_found + 1])} is no group, so nothing can be inside it; "
+                "choose another name",
+                path=path,
+            )
+        group, n_found = child, n_found + 1
+    if n_found == len(names) - 1 and names[-1] in group.links:
+        taken = group.links[names[-1]]
+        kinds: dict[type, str] = {
+            GroupNode: "group",
+            DatasetNode: "dataset",
+            DatatypeNode: "named datatype",
+            StoredObject: "stored object",
+        }
+        kind = kinds.get(type(taken), "link")
+        raise PathError(f"there is a {kind} {join_path(names)} already; choose another name", path=path)
+    group.is_changed = True
+    for i in range(n_found, len(names) - 1):
+        made = GroupNode(join_path(names[: i + 1]), track_order)
+        put_link(group, names[i], made)
+        group = made
+    return group, names[-1]
+
+
+def put_link(group: GroupNode, name: str, target: LinkedTarget) -> None:
+    """Add a link to a group."""
+    group.links[name] = target
+
+
+def take_link(root: GroupNode, node: Node) -> None:
+    """Remove the link that an object was made with."""
+    names = split_path(node.path)
+    group, name = find(root, join_path(names[:-1])), names[-1]
+    if isinstance(group, GroupNode) and group.links.get(name) is node:
+        del group.links[name]
+        node.n_links -= 1
+
+
+def put_attribute(node: Node, attribute: AttributeSpec) -> None:
+    """Add an attribute to an object; one of the same name is replaced.
+
+    Raises
+    ------
+    LimitError
+        There are more than `MAX_ORDERED_ATTRIBUTES` and their order is tracked.
+    """
+    old = node.attributes.get(attribute.name)
+    if old is None and node.track_order and len(node.attributes) == MAX_ORDERED_ATTRIBUTES:
+        raise LimitError(
+            f"{node.path} has {MAX_ORDERED_ATTRIBUTES:,} attributes, the most whose creation order HDF5 tracks; "
+            "leave track_order out",
+            path=node.path,
+            name=attribute.name,
+        )
+    node.attributes[attribute.name] = attribute
+
+
+def take_attribute(node: Node, name: str) -> None:
+    """Remove an attribute from an object."""
+    del node.attributes[name]
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every object from `node` on once, children before their group (referents before references)."""
+    seen = {id(node)}
+    entered: list[tuple[Node, Iterator[LinkedTarget]]] = [(node, _targets(node))]
+    while entered:
+        inner, targets = entered[-1]
+        for child in targets:
+            if isinstance(child, Node) and id(child) not in seen:
+                seen.add(id(child))
+                entered.append((child, _targets(child)))
+                break
+        else:
+            entered.pop()
+            yield inner
+
+
+def moved_groups(root: GroupNode) -> set[int]:
+    """Identities of the groups that have to be written, because something in them is new or moves.
+
+    A group that a file has already stays where it is unless it is changed, or names one that moves, in cycles of
+    hard links as well.
+    """
+    holders: dict[int, list[GroupNode]] = {}
+    moved: set[int] = set()
+    waiting: list[GroupNode] = []
+    for group in walk(root):
+        if isinstance(group, GroupNode):
+            if group.stored_address is None or group.is_changed:
+                waiting.append(group)
+            for child in group.links.values():
+                if isinstance(child, GroupNode):
+                    holders.setdefault(id(child), []).append(group)
+    while waiting:
+        group = waiting.pop()
+        if id(group) not in moved:
+            moved.add(id(group))
+            waiting += holders.get(id(group), [])
+    return moved
+
+
+def _targets(node: Node) -> Iterator[LinkedTarget]:
+    return iter(node.links.values() if isinstance(node, GroupNode) else ())
+
+
+def as_link(value: object) -> LinkValue | None:
+    """Return a soft or external link, ours or h5py's; None for any other value."""
+    if isinstance(value, LinkValue):
+        texts = [getattr(value, name, "") for name in ("filename", "path")]
+        if not all(isinstance(text, str) for text in texts):
+            raise PathError(f"a link leads to a path of type str, not {shown(value)}")
+        return value
+    kind = type(value).__name__
+    if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py
+        return None
+    path, filename = getattr(value, "path", None), getattr(value, "filename", None)
+    if kind == "SoftLink" and isinstance(path, (str, bytes)):
+        return SoftLink(decode_text(path))
+    if kind == "ExternalLink" and isinstance(path, (str, bytes)) and isinstance(filename, (str, bytes)):
+        return ExternalLink(decode_text(filename), decode_text(path))
+    return None

@@ -1,0 +1,1 @@
+"""Xarray's objects as netCDF-4 files."""

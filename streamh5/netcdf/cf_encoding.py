@@ -1,0 +1,247 @@
+"""The ``encoding`` of a variable, in the words of netCDF4-python and of h5netcdf, as `streamh5` takes it."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from streamh5.arguments.keywords import check_flag, did_you_mean
+from streamh5.errors import FilterError, SpecError, listed
+from streamh5.filters.known import KNOWN_FILTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Storage", "read_encoding", "read_filters"]
+
+COMPRESSION_FLAGS = ("zlib", "szip", "zstd", "bzip2", "blosc")
+"""Keys of netCDF4-python's older style: each switches one compression on."""
+
+BLOSC_CODECS = {"blosc_lz": 0, "blosc_lz4": 1, "blosc_lz4hc": 2, "blosc_zlib": 4, "blosc_zstd": 5}
+"""netCDF4-python's names, and the codecs' numbers in blosc.h."""
+
+STORAGE_KEYS = frozenset(
+    {
+        *COMPRESSION_FLAGS,
+        "blosc_shuffle",
+        "chunksizes",
+        "complevel",
+        "compression",
+        "compression_opts",
+        "contiguous",
+        "endian",
+        "fletcher32",
+        "shuffle",
+        "szip_coding",
+        "szip_pixels_per_block",
+    }
+)
+
+FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
+
+LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
+"""Rounding that netCDF-C does while it writes; data that were read with these keys are rounded already."""
+
+IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_FillValue", "dtype"})
+"""What describes the file that was read, or has been applied by xarray's own encoders."""
+
+DEFAULT_LEVEL = 4
+"""``complevel`` of netCDF4-python."""
+
+WANT_SHUFFLE = frozenset(known.keyword for known in KNOWN_FILTERS if known.wants_shuffle)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How a variable is to be stored, in h5py's words.
+
+    Parameters
+    ----------
+    chunks
+        Chunk shape; None where it is left to the data.
+    contiguous
+        Whether the data must not be chunked.
+    compression, compression_opts, shuffle, fletcher32
+        Filters.
+    byteorder
+        ``"<"``, ``">"``, or ``"="`` for the machine's.
+    """
+
+    chunks: Any = None
+    contiguous: bool = False
+    compression: Any = None
+    compression_opts: Any = None
+    shuffle: bool = False
+    fletcher32: bool = False
+    byteorder: str = "="
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether chunks go through a filter."""
+        return self.compression is not None or self.fletcher32
+
+
+def read_encoding(
+    encoding: Mapping[str, Any],
+    *,
+    path: str,
+    is_explicit: bool,
+    shape: tuple[int, ...],
+    is_unlimited: tuple[bool, ...],
+) -> Storage:
+    """Read the encoding of a variable.
+
+    Parameters
+    ----------
+    encoding
+        In the words of ``Dataset.to_netcdf``, for either of its engines for netCDF-4.
+    path
+        The variable, for messages.
+    is_explicit
+        Whether it was asked for in this call. What a variable brings along from the file that it was
+        read from is a wish: what does not fit is left out, as xarray does.
+    shape
+        Of the variable.
+    is_unlimited
+        For each dimension.
+
+    Raises
+    ------
+    SpecError
+        Unknown keys, or keys that contradict each other or cannot be honoured.
+    """
+    given = {key: value for key, value in encoding.items() if key not in IGNORED_KEYS}
+    if is_explicit:
+        _check_keys(given, path)
+    chunks = given.get("chunksizes")
+    if not is_explicit and chunks is not None:
+        is_changed = "original_shape" in encoding and tuple(encoding["original_shape"]) != shape
+        if is_changed or not _fits(chunks, shape, is_unlimited):
+            chunks = None
+    storage = read_filters(given, path=path, is_explicit=is_explicit)
+    storage = replace(storage, chunks=chunks, byteorder=_byteorder(given, path))
+    if not given.get("contiguous") or not is_explicit:
+        return storage
+    if storage.has_filters or chunks is not None or any(is_unlimited):
+        raise SpecError(
+            f"variable {path}: contiguous=True contradicts chunksizes, filters and unlimited dimensions; leave one "
+            "of them out",
+            path=path,
+        )
+    return replace(storage, contiguous=True)
+
+
+def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = True) -> Storage:
+    """Read the filters of an encoding; parameters as for `read_encoding`.
+
+    Raises
+    ------
+    FilterError
+        Keys that contradict each other.
+    """
+    name = _compression(given, path, is_explicit=is_explicit)
+    fletcher32 = bool(given.get("fletcher32"))
+    if name is None or name is False:
+        if is_explicit and given.get("compression_opts") is not None:
+            raise FilterError(
+                f"variable {path}: compression_opts without compression: name the compression too", path=path
+            )
+        return Storage(fletcher32=fletcher32)
+    level, options = given.get("complevel"), given.get("compression_opts")
+    if is_explicit and level is not None and options is not None and level != options:
+        raise FilterError(
+            f"variable {path}: 'complevel' and 'compression_opts' encodings mismatch: {level} and {options}",
+            path=path,
+        )
+    if name in ("zlib", "gzip") and level == 0 and options is None:
+        return Storage(fletcher32=fletcher32)  # "a value of zero disables compression"
+    level = DEFAULT_LEVEL if level is None else level
+    shuffle = given.get("shuffle")
+    if name in BLOSC_CODECS:
+        name, options = "blosc", _blosc_values(name, given, level)
+        shuffle = False
+    elif name in ("zlib", "gzip"):
+        name, options = "gzip", level if options is None else options
+    elif name in ("zstd", "bzip2"):
+        options = (level,) if options is None else options
+    elif name == "szip" and options is None:
+        options = _szip_values(given)
+    if shuffle is None:
+        shuffle = isinstance(name, str) and name in WANT_SHUFFLE
+    return Storage(compression=name, compression_opts=options, shuffle=bool(shuffle), fletcher32=fletcher32)
+
+
+def _check_keys(given: Mapping[str, Any], path: str) -> None:
+    for key in FLAGS & given.keys():
+        if given[key] is not None:
+            check_flag(f"variable {path}: {key}", given[key])
+    lossy = sorted(key for key in LOSSY_KEYS & given.keys() if given[key] is not None)
+    if lossy and lossy != ["quantize_mode"]:
+        raise SpecError(
+            f"variable {path}: {', '.join(lossy)} cannot be honoured, as streamh5 stores values as they are; round "
+            "them first, for example with xarray.DataArray.round, or pack them with scale_factor and dtype",
+            path=path,
+            keys=lossy,
+        )
+    known = sorted(STORAGE_KEYS | {"_FillValue", "dtype"})
+    unknown = sorted(map(str, given.keys() - STORAGE_KEYS - LOSSY_KEYS))
+    if unknown:
+        raise SpecError(
+            f"variable {path}: unexpected encoding parameters {listed(map(repr, unknown))}"
+            + (did_you_mean(unknown[0], known) or f"; netCDF-4 takes {', '.join(known)}"),
+            path=path,
+            keys=unknown,
+        )
+
+
+def _fits(chunks: Any, shape: tuple[int, ...], is_unlimited: tuple[bool, ...]) -> bool:
+    try:
+        extents = tuple(map(operator.index, chunks))
+    except TypeError:
+        return False
+    return len(extents) == len(shape) and all(
+        0 < c <= n or (c > 0 and free) for c, n, free in zip(extents, shape, is_unlimited, strict=True)
+    )
+
+
+def _byteorder(given: Mapping[str, Any], path: str) -> str:
+    endian = given.get("endian") or "native"
+    try:
+        return {"native": "=", "little": "<", "big": ">"}[endian]
+    except (KeyError, TypeError):
+        raise SpecError(
+            f"variable {path}: endian must be 'native', 'little' or 'big', not {endian!r}", path=path
+        ) from None
+
+
+def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> Any:
+    """Name, number or filter object of the compression; None for none."""
+    flags = [key for key in COMPRESSION_FLAGS if given.get(key)]
+    named = given.get("compression")
+    if not flags:
+        return named
+    flag = flags[-1]
+    same = {"zlib": ("zlib", "gzip"), "blosc": ("blosc", *BLOSC_CODECS)}.get(flag, (flag,))
+    if is_explicit and (len(flags) > 1 or (named is not None and named not in same)):
+        both = " and ".join(map(repr, [*flags, *([] if named is None else ["compression"])]))
+        raise FilterError(f"variable {path}: {both} encodings mismatch; name one compression", path=path)
+    if named is not None:
+        return named
+    described = given[flag]
+    if flag == "blosc":  # netCDF4-python describes what it read by a dictionary
+        return described["compressor"] if isinstance(described, dict) else "blosc_lz"
+    return flag
+
+
+def _blosc_values(name: str, given: Mapping[str, Any], level: Any) -> tuple[Any, ...]:
+    described = given.get("blosc")
+    shuffle = described.get("shuffle") if isinstance(described, dict) else given.get("blosc_shuffle")
+    return (0, 0, 0, 0, level, 1 if shuffle is None else shuffle, BLOSC_CODECS[name])
+
+
+def _szip_values(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    described = given.get("szip")
+    if isinstance(described, dict):
+        return described["coding"], described["pixels_per_block"]
+    return given.get("szip_coding", "nn"), given.get("szip_pixels_per_block", 8)

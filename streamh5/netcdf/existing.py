@@ -1,0 +1,143 @@
+"""A netCDF-4 file that is added to: what of it the plan of new groups has to know.
+
+Objects that are there stay as they are, so what is added brings its own dimensions: the scale of one that
+is there would have to name its new users (REFERENCE_LIST).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamh5.errors import SinkError, SpecError
+from streamh5.handles.existing_file import read_existing
+from streamh5.model.tree import GroupNode, find
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from streamh5.netcdf.netcdf4 import NetcdfGroup
+
+__all__ = ["ExistingNetcdf", "read_existing_netcdf"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingNetcdf:
+    """What is there already; nothing by default.
+
+    Parameters
+    ----------
+    name
+        The file.
+    status
+        Its status before it was read; None where there is no file.
+    root
+        Its groups.
+    n_dimensions
+        The first dimension id that is free.
+    libver
+        Oldest library that is to read the file; None where there is no file.
+    """
+
+    name: str = ""
+    status: os.stat_result | None = None
+    root: GroupNode = field(default_factory=lambda: GroupNode("/"))
+    n_dimensions: int = 0
+    libver: str | None = None
+
+    def check_unchanged(self) -> None:
+        """Refuse to add to another file than the one that was read, once it is open and locked.
+
+        Raises
+        ------
+        SinkError
+            Another program has changed or replaced it in between.
+        """
+        if self.status is None:
+            return
+        now = os.stat(self.name)
+        if not os.path.samestat(now, self.status) or now.st_mtime_ns != self.status.st_mtime_ns:
+            raise SinkError(
+                f"cannot add to {self.name}: another program has changed it in between; nothing was added, call again",
+                path=self.name,
+            )
+
+    def check(self, groups: list[NetcdfGroup]) -> None:
+        """Refuse groups, variables and dimensions whose names are taken.
+
+        Raises
+        ------
+        SpecError
+            One is; the message names it.
+        """
+        for group in groups:
+            node = find(self.root, group.path)
+            if node is not None and not isinstance(node, GroupNode):
+                self._refuse(f"group {group.path}: a dataset of that name", group.path)
+            taken = node.links if isinstance(node, GroupNode) else {}
+            if isinstance(node, GroupNode):
+                self._check_shadows(group)
+            for name, variable in group.variables.items():
+                if name in taken:
+                    self._refuse(f"variable {group.member(name)}: it", group.member(name))
+                for dimension in variable.dimensions:
+                    if dimension.name in group.dimensions and dimension.name in taken:
+                        what = f"variable {group.member(name)}: its dimension {dimension.name!r}"
+                        self._refuse(what, group.member(name))
+
+    def _check_shadows(self, group: NetcdfGroup) -> None:
+        """Refuse a dimension that hides one from variables which use it: readers look dimensions up by their names."""
+        above = group.path.rstrip("/")
+        while above:
+            above = above.rpartition("/")[0]
+            node = find(self.root, above or "/")
+            for name in group.dimensions:
+                if isinstance(node, GroupNode) and name in node.links:
+                    self._refuse(f"group {group.path}: a dimension {name!r} of group {node.path}", group.path)
+
+    def _refuse(self, what: str, path: str) -> None:
+        raise SpecError(
+            f"{what} is in {self.name} already, and what is there stays as it is: mode='a' adds groups, and "
+            "variables that bring their own dimensions. Write to another group (group=), or append with xarray's own "
+            "to_netcdf",
+            path=path,
+        )
+
+
+def read_existing_netcdf(path: Path) -> ExistingNetcdf:
+    """Read the groups and dimension ids of a netCDF-4 file.
+
+    Raises
+    ------
+    SpecError
+        Nothing can be added to it safely, or it is not netCDF-4.
+    """
+    import h5py
+
+    status = os.stat(path)
+    existing = read_existing(path)
+    numbers = [-1]
+    n_scales = 0  # netCDF-C counts those that have no number
+
+    def visit(_name: str, item: h5py.HLObject) -> None:
+        nonlocal n_scales
+        if isinstance(item, h5py.Dataset):
+            n_scales += item.is_scale
+            numbers.append(int(item.attrs.get("_Netcdf4Dimid", -1)))
+
+    with h5py.File(path, "r") as file:
+        if "_NCProperties" not in file.attrs:
+            raise SpecError(
+                f"{path} is no netCDF-4 file with _NCProperties, but plain HDF5 or of a netCDF-C before 4.4.1; add to "
+                "it with streamh5.File(path, 'a'), or with xarray's own to_netcdf",
+                path=str(path),
+            )
+        if "_nc3_strict" in file.attrs:
+            raise SpecError(
+                f"{path} follows the classic model (NETCDF4_CLASSIC), to which groups and new types cannot be added; "
+                "append with xarray's own to_netcdf",
+                path=str(path),
+            )
+        file.visititems(visit)
+    return ExistingNetcdf(str(path), status, existing.root, max(*numbers, n_scales - 1) + 1, existing.libver)

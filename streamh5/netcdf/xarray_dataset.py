@@ -1,0 +1,379 @@
+"""xarray datasets, data arrays and data trees: each becomes one netCDF-4 file, in one pass over its data.
+
+xarray's own encoders turn times, masks, scales and strings into what netCDF stores (the CF conventions);
+`netcdf_encoding` reads how each variable is to be stored, and `netcdf4` lays out dimensions and groups.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from streamh5.arguments.keywords import check_keywords
+from streamh5.dask.blocks import limit_workers
+from streamh5.dask.graph import Target, Write
+from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
+from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
+from streamh5.filters import check_compression
+from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
+from streamh5.model.attribute_spec import AttributeSpec
+from streamh5.model.object_path import join_path, split_path
+from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
+from streamh5.netcdf.cf_encoding import Storage, read_encoding, read_filters
+from streamh5.netcdf.existing import ExistingNetcdf, read_existing_netcdf
+from streamh5.netcdf.netcdf4 import (
+    NetcdfGroup,
+    NetcdfVariable,
+    check_members,
+    create_groups,
+    define_dimensions,
+)
+from streamh5.netcdf.storage import default_fill, plan_target
+from streamh5.netcdf.xarray_encoding import (
+    Node,
+    dataset_nodes,
+    encode_node,
+    streamed_nbytes,
+)
+from streamh5.sinks.destination_path import destination_exists, is_path, real_path
+from streamh5.sinks.memory import MemorySink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import xarray as xr
+    from dask.delayed import Delayed
+
+    from streamh5.arguments.keywords import Sync
+    from streamh5.arguments.memory_size import MemorySize
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.handles.file import File
+    from streamh5.sinks.destination_path import Destination
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["to_netcdf"]
+
+NOT_NETCDF = {
+    "auto_complex": "streamh5 writes no complex numbers",
+    "invalid_netcdf": "streamh5 writes no booleans, complex numbers and the like",
+}
+"""Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
+
+
+@check_keywords
+def to_netcdf(
+    data: xr.Dataset | xr.DataArray | xr.DataTree,
+    path: Destination | None = None,
+    mode: str = "w",
+    format: str | None = None,
+    group: str | None = None,
+    engine: str | None = None,
+    encoding: Mapping[Any, Any] | None = None,
+    unlimited_dims: Any = None,
+    compute: bool = True,
+    *,
+    compression: Any = None,
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    write_inherited_coords: bool = False,
+    write_empty_chunks: bool = True,
+    libver: str = "v110",
+    resume: bool = False,
+    resume_key: str | None = None,
+    sync: Sync = "close",
+    max_memory: MemorySize | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+    references: LocalPath | None = None,
+    **compute_kwargs: Any,
+) -> WriteSummary | Delayed | memoryview:
+    """Write an xarray object as one netCDF-4 file, compressed on all cores.
+
+    All variables are computed in one pass; blocks of dask arrays, and parts of large arrays that are not
+    loaded yet, stream through worker threads. The file gets its name when it is complete.
+
+    Parameters
+    ----------
+    data
+        A Dataset; a DataArray, which is written as xarray writes it; or a DataTree, whose nodes become
+        groups.
+    path
+        The file to write; None returns its bytes.
+    mode
+        ``"w"`` replaces an existing file, when the new one is complete; ``"x"`` fails if there is one.
+        ``"a"`` adds to a netCDF-4 file of streamh5 or netCDF-C: groups, and variables whose dimensions are
+        new in their group. What is there keeps its values, attributes are replaced, and until the end
+        readers see nothing else.
+    format
+        None or ``"NETCDF4"``.
+    group
+        Path of the group to write to, made with its parents.
+    engine
+        None: no other library writes the file.
+    encoding
+        How to store each variable, by name: the keys of xarray's `to_netcdf`, with either of its engines
+        for netCDF-4 (docs/xarray.md). For a DataTree, by path of the group and then by name.
+    unlimited_dims
+        Dimensions that readers may extend; by default those of ``data.encoding``. For a DataTree, by path
+        of the group.
+    compute
+        False returns a `dask.delayed.Delayed` that writes the file when it is computed.
+    compression, compression_opts, shuffle
+        Compression of every variable of more than 64 KiB whose `encoding` names none, as in
+        `to_fixed_h5`; shuffle where it helps by default.
+    write_inherited_coords
+        Write the coordinates that a node of a DataTree inherits to its group, too.
+    write_empty_chunks
+        False leaves chunks out that hold nothing but the fill value.
+    libver, resume, resume_key, sync, max_memory, progress, references
+        As for `to_fixed_h5`.
+    **compute_kwargs
+        ``scheduler``, ``num_workers`` and the like for `dask.compute`; xarray's ``invalid_netcdf`` and
+        ``auto_complex``, which must be off.
+
+    Returns
+    -------
+    WriteSummary, Delayed or memoryview
+
+    Raises
+    ------
+    SpecError, DatatypeError, LimitError
+        Something that cannot be written; the message names the variable, and nothing has been computed.
+    SourceError
+        Not an xarray object, or a scheduler of other processes.
+    SinkError
+        The destination.
+    """
+    _check_request(mode, format, engine, compute_kwargs)
+    if not compute and (resume or path is None or mode == "a"):
+        what = "resume=True" if resume else "mode='a'" if mode == "a" else "a file in memory (path=None)"
+        raise SpecError(f"{what} needs compute=True")
+    if path is None and mode == "a":
+        raise SpecError("mode='a' needs a path")
+    existing = ExistingNetcdf()
+    if mode == "a" and path is not None and is_path(path) and destination_exists(path):
+        existing = read_existing_netcdf(real_path(path))
+    nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
+    default = read_filters(
+        {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
+        path="of to_netcdf",
+    )
+    check_compression(default.compression, default.compression_opts)
+    groups = _plan_groups(nodes, default, existing, libver=existing.libver or libver, resume_key=resume_key)
+    variables = [variable for one in groups for variable in one.variables.values()]
+    targets = [variable.target for variable in variables if variable.value is None]
+    if compute:
+        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
+    if max_memory is not None:
+        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+
+    def prepare(file: File) -> None:
+        existing.check_unchanged()
+        create_groups(file, groups=groups, write_empty_chunks=write_empty_chunks)
+
+    memory = MemorySink()
+    write = Write(
+        memory if path is None else path,
+        targets,
+        prepare,
+        mode=mode,
+        options={"track_order": True, "resume": resume, "sync": sync, "libver": libver}
+        | {"references": references},
+        progress=progress,
+    )
+    if not compute:
+        return write.delayed(**compute_kwargs)
+    summary = write.compute(**compute_kwargs)
+    return memoryview(memory.image) if path is None else summary
+
+
+def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
+    if mode not in ("w", "x", "a"):
+        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}", mode=mode)
+    if format is not None and (not isinstance(format, str) or format.upper() != "NETCDF4"):
+        raise SpecError(f"format must be 'NETCDF4', not {format!r}: streamh5 writes no other", format=format)
+    if engine is not None:
+        raise SpecError(
+            f"engine={engine!r}: streamh5 writes the file itself; leave engine out", engine=engine
+        )
+    for keyword, what in NOT_NETCDF.items():
+        if compute_kwargs.pop(keyword, None):
+            raise SpecError(
+                f"{keyword}=True: {what}, which netCDF-4 has no type for; leave it out", keywords=[keyword]
+            )
+    check_compute_keywords(to_netcdf, compute_kwargs)
+
+
+def _group_path(group: Any) -> str:
+    names = split_path("/" if group is None or group == "" else group)
+    return join_path(tuple(netcdf_name(name, "group", "/") for name in names))
+
+
+def _plan_groups(
+    nodes: list[Node], default: Storage, existing: ExistingNetcdf, *, libver: str, resume_key: str | None
+) -> list[NetcdfGroup]:
+    """Plan the groups of all nodes, parents first; those between that hold nothing included."""
+    groups: dict[str, NetcdfGroup] = {"/": NetcdfGroup("/")}
+    n_dimensions = existing.n_dimensions
+    max_nbytes = streamed_nbytes(nodes)
+    for node in nodes:
+        names = split_path(node.path)
+        for i in range(1, len(names) + 1):
+            path, parent = join_path(names[:i]), groups[join_path(names[: i - 1])]
+            groups.setdefault(path, NetcdfGroup(path, parent))
+        group = groups[node.path]
+        encoded = encode_node(node, max_nbytes)
+        _plan_group(group, node, encoded, default, first=n_dimensions, libver=libver, resume_key=resume_key)
+        n_dimensions += len(group.dimensions)
+    check_members(list(groups.values()))
+    existing.check(list(groups.values()))
+    return list(groups.values())
+
+
+def _plan_group(
+    group: NetcdfGroup,
+    node: Node,
+    encoded: tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]],
+    default: Storage,
+    *,
+    first: int,
+    libver: str,
+    resume_key: str | None,
+) -> None:
+    variables, attributes, explicit = encoded
+    for name, value in attributes.items():
+        netcdf_attribute(name, value, where=group.path)
+    group.attributes.update(attributes)
+    names = {name: netcdf_name(name, "variable", group.path) for name in variables}
+    dims = {
+        name: tuple(netcdf_name(dim, f"dimension of variable {name!r}", group.path) for dim in variable.dims)
+        for name, variable in variables.items()
+    }
+    shapes = {
+        names[name]: (dims[name], _known_shape(variables[name], group.member(names[name])))
+        for name in variables
+    }
+    unlimited = [netcdf_name(dim, "dimension", group.path) for dim in node.unlimited]
+    define_dimensions(group, shapes, unlimited=unlimited, first=first)
+    for name, variable in variables.items():
+        path = group.dataset_path(names[name], dims[name])
+        try:
+            group.variables[names[name]] = _plan_variable(
+                group,
+                names[name],
+                dims[name],
+                variable,
+                default,
+                is_explicit=name in explicit,
+                libver=libver,
+                resume_key=resume_key,
+            )
+        except StreamH5Error as error:
+            if path in str(error):
+                raise
+            raise type(error)(f"variable {path}: {error}", **error.facts) from error
+
+
+def _known_shape(variable: xr.Variable, path: str) -> tuple[int, ...]:
+    if any(math.isnan(n) for n in variable.shape):
+        raise UnknownChunksError(
+            f"variable {path}: its dask array has chunks of unknown size; call compute_chunk_sizes() on it first",
+            path=path,
+        )
+    return variable.shape
+
+
+def _plan_variable(
+    group: NetcdfGroup,
+    name: str,
+    dims: tuple[str, ...],
+    variable: xr.Variable,
+    default: Storage,
+    *,
+    is_explicit: bool,
+    libver: str,
+    resume_key: str | None,
+) -> NetcdfVariable:
+    path = group.dataset_path(name, dims)
+    dimensions = tuple(one for one in map(group.find, dims) if one is not None)
+    is_unlimited = tuple(dimension.is_unlimited for dimension in dimensions)
+    storage = read_encoding(
+        variable.encoding,
+        path=path,
+        is_explicit=is_explicit,
+        shape=variable.shape,
+        is_unlimited=is_unlimited,
+    )
+    storage = _with_default(storage, variable, default, is_explicit=is_explicit)
+    attributes = dict(variable.attrs)
+    fill = attributes.pop("_FillValue", None)
+    array, dtype = _typed(variable, path, storage)
+    if fill is None:
+        fill = default_fill(dtype)
+    elif dtype.kind == "U":
+        fill = str(fill)
+    maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
+    target = plan_target(path, array, dtype, storage, maxshape, fill, libver=libver, resume_key=resume_key)
+    specs = [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
+    if "_FillValue" in variable.attrs:
+        specs.insert(0, _fill_attribute(variable.attrs["_FillValue"], target, path))
+    value = None if isinstance(array, da.Array) else array
+    return NetcdfVariable(name, dimensions, target, value, tuple(specs))
+
+
+def _with_default(storage: Storage, variable: xr.Variable, default: Storage, *, is_explicit: bool) -> Storage:
+    """Compress as the call says, where the encoding that it gives for the variable says nothing."""
+    asked = {"compression", "zlib", "szip", "zstd", "bzip2", "blosc"} & variable.encoding.keys()
+    is_small = variable.nbytes <= MAX_WHOLE_NBYTES and not isinstance(variable.data, da.Array)
+    if default.compression is None or is_small or storage.contiguous or (is_explicit and asked):
+        return storage
+    return replace(
+        storage,
+        compression=default.compression,
+        compression_opts=default.compression_opts,
+        shuffle=default.shuffle,
+    )
+
+
+def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.dtype[Any]]:
+    """Return the data, a dask or a numpy array, and its type in netCDF-4; ``U`` stands for strings."""
+    data = variable.data
+    if not isinstance(data, da.Array):
+        data = variable.to_numpy()
+    element: np.dtype[Any] = data.dtype
+    metadata: Mapping[str, Any] = element.metadata or {}
+    if (
+        element.kind in "UT"
+        or str in (metadata.get("element_type"), metadata.get("vlen"))
+        or (variable.encoding.get("dtype") is str and element.kind in "SO")
+    ):
+        return data if element.kind == "U" else data.astype(object), np.dtype("U")
+    if "enum" in metadata:
+        raise DatatypeError(
+            f"variable {path}: netCDF enumerations cannot be written; take dtype out of the variable's encoding to "
+            "store the integers",
+            dtype=element,
+        )
+    if element != np.dtype("S1") and f"{element.kind}{element.itemsize}" not in NUMBERS:
+        real = "float32" if element.itemsize < 4 else "float64"
+        hint = {"c": "split it into .real and .imag", "f": f"encode it with dtype={real!r}"}.get(element.kind)
+        raise DatatypeError(
+            f"variable {path}: netCDF-4 has no type for dtype {element}; {hint or 'convert it to numbers or text'}",
+            dtype=element,
+        )
+    wanted = element.newbyteorder(storage.byteorder)  # type: ignore[arg-type]
+    return data if element == wanted else data.astype(wanted), wanted
+
+
+def _fill_attribute(fill: Any, target: Target, path: str) -> AttributeSpec:
+    """``_FillValue`` in the type of the variable (``nc_put_att`` refuses another)."""
+    if target.spec.is_encoded:
+        return string_attribute("_FillValue", [fill if isinstance(fill, str) else str(fill)], where=path)
+    value = target.spec.fillvalue
+    if value is None:
+        raise SourceError(f"variable {path}: _FillValue {fill!r} cannot be stored", fillvalue=fill)
+    stored = value[()]
+    return netcdf_attribute("_FillValue", bytes(stored) if value.dtype.kind == "S" else stored, where=path)

@@ -1,0 +1,251 @@
+"""What xarray itself does before a netCDF-4 file is written: coordinates, CF conventions, strings."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streamh5.errors import SourceError, SpecError, listed
+from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
+from streamh5.model.chunk_shape import auto_chunks
+from streamh5.model.object_path import join_path, split_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Node", "dataset_nodes", "encode_node", "streamed_nbytes"]
+
+STREAMED_NBYTES = 16 << 20
+"""Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
+what is not loaded yet need not be, and the filters run on all cores."""
+
+HELD_NBYTES = 256 << 20
+"""Where smaller numbers take more than this together, they are cut, too: what is not cut is in memory from
+the plan of the file to its end."""
+
+NUMBER_KINDS = "biuf"
+"""What is cut: xarray encodes times and text by a look at all of them."""
+
+UNNAMED_VARIABLE = "__values__"
+"""xarray's ``NONE_VAR_NAME``: stands for a variable whose name is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A dataset that becomes one group.
+
+    Parameters
+    ----------
+    path
+        The group.
+    dataset
+        What it holds.
+    encoding
+        Encodings that were asked for, by variable.
+    unlimited
+        Names of unlimited dimensions.
+    """
+
+    path: str
+    dataset: xr.Dataset
+    encoding: Mapping[Any, Mapping[str, Any]]
+    unlimited: tuple[str, ...]
+
+
+def dataset_nodes(
+    data: Any, path: str, encoding: Any, unlimited_dims: Any, write_inherited_coords: bool
+) -> list[Node]:
+    """Return the datasets of an xarray object and their groups, parents first.
+
+    Raises
+    ------
+    SourceError
+        Not an xarray object.
+    SpecError
+        An encoding or an unlimited dimension of something that is not there.
+    """
+    import xarray as xr
+
+    if isinstance(data, xr.DataTree):
+        return _tree_nodes(data, path, encoding or {}, unlimited_dims or {}, write_inherited_coords)
+    if isinstance(data, xr.DataArray):
+        data = _array_dataset(data)
+    if not isinstance(data, xr.Dataset):
+        raise SourceError(
+            f"to_netcdf takes an xarray Dataset, DataArray or DataTree, not {type(data).__name__}; write arrays with "
+            "streamh5.to_fixed_h5"
+        )
+    return [_node(path, data, encoding or {}, unlimited_dims)]
+
+
+def streamed_nbytes(nodes: list[Node]) -> int:
+    """Return the size over which numbers that are no dask array are cut into blocks."""
+    variables = [one for node in nodes for one in node.dataset.variables.values()]
+    sizes = [one.nbytes for one in variables if one.dtype.kind in NUMBER_KINDS and not one.chunks]
+    held = sum(nbytes for nbytes in sizes if nbytes <= STREAMED_NBYTES)
+    return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
+
+
+def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
+    """Encode a dataset as xarray does for its own engines.
+
+    Parameters
+    ----------
+    node
+        The dataset.
+    max_nbytes
+        Larger numbers are cut into blocks (`streamed_nbytes`).
+
+    Returns
+    -------
+    dict of str to xarray.Variable
+        The encoded variables by name.
+    dict of str to object
+        The attributes of the group.
+    frozenset of str
+        Names of the variables whose encoding was asked for.
+
+    Raises
+    ------
+    SpecError
+        xarray cannot encode a variable; the message names it.
+    """
+    from xarray import conventions
+
+    variables: dict[Any, xr.Variable]
+    variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
+    for name, given in node.encoding.items():
+        variables[name].encoding = dict(given)
+    explicit = frozenset(_variable_name(name) for name in node.encoding)
+    for name, variable in variables.items():
+        variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
+    try:
+        encoded, attributes = _encoder().encode(variables, attributes)
+    except (TypeError, ValueError, OverflowError) as error:
+        what = _culprit(node.path, variables)
+        raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
+    return {_variable_name(name): variable for name, variable in encoded.items()}, attributes, explicit
+
+
+def _encoder() -> Any:
+    """Xarray's encoders for netCDF-4, as its own engines have them."""
+    from xarray.backends.common import WritableCFDataStore
+    from xarray.coding.strings import CharacterArrayCoder, EncodedStringCoder
+
+    class Encoder(WritableCFDataStore):
+        __slots__ = ()
+
+        def encode_variable(self, variable: Any, name: Any = None) -> Any:
+            for coder in (EncodedStringCoder(allows_unicode=True), CharacterArrayCoder()):
+                variable = coder.encode(variable, name=name)
+            return variable
+
+    return Encoder()
+
+
+def _culprit(path: str, variables: Mapping[Any, xr.Variable]) -> str:
+    """Path of the variable that cannot be encoded."""
+    for name, variable in variables.items():
+        try:
+            _encoder().encode({name: variable}, {})
+        except (TypeError, ValueError, OverflowError):
+            return f"{path.rstrip('/')}/{_variable_name(name)}"
+    return f"of {path}"
+
+
+def _variable_name(name: Any) -> Any:
+    return UNNAMED_VARIABLE if name is None else name
+
+
+def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> xr.Variable:
+    """Cut large numbers into blocks of whole chunks, without loading them."""
+    is_whole = is_explicit and variable.encoding.get("contiguous")
+    is_number = variable.dtype.kind in NUMBER_KINDS
+    if not is_number or variable.nbytes <= max_nbytes or is_whole or variable.chunks:
+        return variable
+    itemsize = variable.dtype.itemsize
+    chunks = variable.encoding.get("chunksizes")
+    if (
+        chunks is None
+        or len(chunks) != variable.ndim
+        or not all(isinstance(n, int) and n > 0 for n in chunks)
+    ):
+        chunks = auto_chunks(variable.shape, itemsize)
+    block = list(chunks)
+    for axis in reversed(range(variable.ndim)):
+        room = max(1, STREAMED_NBYTES // (math.prod(block) * itemsize))
+        needed = -(-variable.shape[axis] // block[axis])
+        block[axis] *= min(room, needed)
+    # where a dimension occurs twice, the smaller block counts: the first, as blocks grow from the last axis on
+    return variable.chunk(dict(reversed(list(zip(variable.dims, block, strict=True)))))
+
+
+def _array_dataset(array: xr.DataArray) -> xr.Dataset:
+    """Return the dataset that ``DataArray.to_netcdf`` writes."""
+    from xarray.backends.api import DATAARRAY_NAME, DATAARRAY_VARIABLE
+
+    if array.name is None:
+        return array.to_dataset(name=DATAARRAY_VARIABLE)
+    if array.name in array.coords or array.name in array.dims:
+        dataset = array.to_dataset(name=DATAARRAY_VARIABLE)
+        dataset.attrs[DATAARRAY_NAME] = array.name
+        return dataset
+    return array.to_dataset()
+
+
+def _tree_nodes(
+    tree: xr.DataTree, path: str, encoding: Any, unlimited: Any, write_inherited_coords: bool
+) -> list[Node]:
+    nodes = list(tree.subtree)
+    paths = [node.path for node in nodes]
+    for what, given in (("encoding", encoding), ("unlimited_dims", unlimited)):
+        if not isinstance(given, Mapping):
+            raise SpecError(f"{what} of a DataTree is a dictionary by path of the group, not {given!r:.100}")
+        unknown = [str(path) for path in given if path not in paths]
+        if unknown:
+            raise SpecError(
+                f"unexpected {what} group {listed(unknown)}; the DataTree has {listed(paths)}",
+                groups=unknown,
+            )
+    start = len(split_path(tree.path))
+    result = []
+    for node in nodes:
+        dataset = node.to_dataset(inherit=write_inherited_coords or node is tree)
+        group = join_path((*split_path(path), *split_path(node.path)[start:]))
+        result.append(_node(group, dataset, encoding.get(node.path) or {}, unlimited.get(node.path)))
+    return result
+
+
+def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node:
+    if not isinstance(encoding, Mapping):
+        raise SpecError(f"encoding must be a dictionary by variable, not {encoding!r:.100}")
+    unknown = [name for name in encoding if name not in dataset.variables]
+    if unknown:
+        raise SpecError(
+            f"encoding names {listed(map(repr, unknown))}, which is no variable of {path}; it has "
+            f"{listed(map(repr, dataset.variables))}",
+            names=unknown,
+        )
+    for name, given in encoding.items():
+        if not isinstance(given, Mapping):
+            raise SpecError(
+                f"the encoding of variable {name!r} must be castable to a dictionary, which {given!r:.100} is not",
+                name=name,
+            )
+    is_asked = unlimited is not None
+    names = unlimited if is_asked else dataset.encoding.get("unlimited_dims", ())
+    names = {names} if isinstance(names, str) or not isinstance(names, Iterable) else set(names)
+    missing = names - set(dataset.dims)
+    if missing:
+        origin = "unlimited_dims-kwarg" if is_asked else "dataset.encoding"
+        message = (
+            f"Unlimited dimension(s) {listed(sorted(map(repr, missing)))} declared in {origin!r}, which {path} has "
+            f"not; it has {listed(map(repr, dataset.dims))}"
+        )
+        if is_asked:
+            raise SpecError(message, names=missing)
+        warnings.warn(message, UserWarning, stacklevel=5)
+    return Node(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in names))

@@ -1,0 +1,1 @@
+"""Signals of the process, and child processes for what may crash."""

@@ -1,0 +1,203 @@
+"""Datasets, links, attributes and values as JSON, for the journal, and back.
+
+Whatever the engine takes has a form: attributes and values are parts (`streamh5.model.reference`), bytes with
+references and objects of variable length in between.
+"""
+
+from __future__ import annotations
+
+import math
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.fill_value import AllocationTime, WriteTime
+from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.model.attribute_spec import AttributeSpec, check_attribute_name
+from streamh5.model.dataset_spec import DatasetSpec
+from streamh5.model.dtype_facts import dtype_facts, dtype_from_facts
+from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_parts
+from streamh5.model.tree import DatatypeNode
+
+if TYPE_CHECKING:
+    from streamh5.model.reference import Part, Parts
+    from streamh5.model.tree import LinkedTarget
+
+__all__ = [
+    "attribute_facts",
+    "attribute_from_facts",
+    "datatype_facts",
+    "datatype_from_facts",
+    "link_facts",
+    "parts_facts",
+    "parts_from_facts",
+    "spec_facts",
+    "spec_from_facts",
+]
+
+
+def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
+    """Everything of a dataset's plan that shapes its bytes, as JSON."""
+    return {
+        "path": spec.path,
+        "shape": None if spec.shape is None else list(spec.shape),
+        "dtype": dtype_facts(spec.dtype),
+        "chunks": None if spec.chunks is None else list(spec.chunks),
+        "filters": [[f.filter_id, f.name, f.flags, list(f.client_values)] for f in spec.filters],
+        "fillvalue": None if spec.fill_data is None else parts_facts(spec.fill_data),
+        "track_order": spec.track_order,
+        "maxshape": None if spec.maxshape is None else list(spec.maxshape),
+        "early": spec.is_early,
+        "libver": spec.libver,
+        "datatype": _hex(spec.datatype),
+        "type": spec.type_path,
+        "times": [spec.allocation_time, spec.write_time],
+    }
+
+
+def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
+    """Plan of a dataset from its D entry."""
+    dtype = dtype_from_facts(facts["dtype"])
+    fill = facts["fillvalue"]
+    allocation_time, write_time = facts.get("times", (None, None))
+    spec = DatasetSpec(
+        path=facts["path"],
+        shape=None if facts["shape"] is None else tuple(facts["shape"]),
+        dtype=dtype,
+        chunks=None if facts["chunks"] is None else tuple(facts["chunks"]),
+        filters=tuple(
+            FilterRecord(i, name, flags, tuple(values)) for i, name, flags, values in facts["filters"]
+        ),
+        track_order=facts["track_order"],
+        maxshape=None if facts["maxshape"] is None else tuple(facts["maxshape"]),
+        is_early=facts["early"],
+        libver=facts["libver"],
+        datatype=_encoded(facts),
+        type_path=facts.get("type"),
+        allocation_time=None if allocation_time is None else AllocationTime(allocation_time),
+        write_time=None if write_time is None else WriteTime(write_time),
+    )
+    if fill is None:
+        return spec
+    parts = parts_from_facts(fill)
+    if sizeof_parts(parts) != spec.element_nbytes:
+        raise ValueError(f"the fill value of {spec.path} has {sizeof_parts(parts):,} bytes")
+    data = b"".join(part for part in parts if isinstance(part, bytes))
+    if spec.is_encoded or len(data) != spec.element_nbytes:  # what lies in the global heap has no bytes here
+        return replace(spec, fill_parts=parts)
+    return replace(spec, fillvalue=np.frombuffer(data, spec.stored_dtype, count=1).reshape(()))
+
+
+def datatype_facts(node: DatatypeNode) -> dict[str, Any]:
+    """Describe a named datatype as JSON."""
+    return {
+        "path": node.path,
+        "dtype": dtype_facts(node.dtype),
+        "datatype": _hex(node.datatype),
+        "track_order": node.track_order,
+    }
+
+
+def datatype_from_facts(facts: dict[str, Any]) -> DatatypeNode:
+    """Named datatype from its T entry."""
+    dtype = dtype_from_facts(facts["dtype"])
+    return DatatypeNode(facts["path"], dtype, _encoded(facts), bool(facts["track_order"]))
+
+
+def _hex(datatype: EncodedDatatype | None) -> str | None:
+    return None if datatype is None else datatype.message.hex()
+
+
+def _encoded(facts: dict[str, Any]) -> EncodedDatatype | None:
+    message = facts.get("datatype")
+    return None if message is None else EncodedDatatype(bytes.fromhex(message))
+
+
+def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
+    """Describe an attribute of the object at `path` as JSON."""
+    return {
+        "path": path,
+        "name": attribute.name,
+        "datatype": encode_datatype(attribute.datatype).hex(),
+        "type": attribute.committed.path if isinstance(attribute.committed, Reference) else None,
+        "shape": None if attribute.shape is None else list(attribute.shape),
+        "parts": parts_facts(attribute.data),
+    }
+
+
+def attribute_from_facts(facts: dict[str, Any]) -> AttributeSpec:
+    """Plan of an attribute from its A entry.
+
+    Raises
+    ------
+    AttributeValueError, DatatypeError, LimitError
+        It is not one that can be written.
+    """
+    check_attribute_name(facts["name"], path=facts["path"])
+    shape = None if facts["shape"] is None else tuple(facts["shape"])
+    datatype = EncodedDatatype(bytes.fromhex(facts["datatype"]))
+    parts = parts_from_facts(facts["parts"])
+    n = 0 if shape is None else math.prod(shape)
+    if sizeof_parts(parts) != n * datatype.nbytes:
+        raise ValueError(f"attribute {facts['name']!r} of {facts['path']} has {sizeof_parts(parts):,} bytes")
+    type_path = facts.get("type")
+    committed = None if type_path is None else Reference(type_path)
+    return AttributeSpec(facts["name"], datatype, shape, parts, committed=committed)
+
+
+def parts_facts(parts: Parts) -> list[Any]:
+    """Describe the bytes of elements, and what lies in between, as JSON.
+
+    A str is bytes (base64), an object a reference, a list an object of variable length: its count and its parts.
+    """
+    return [_part_facts(part) for part in parts]
+
+
+def parts_from_facts(facts: list[Any]) -> list[Part]:
+    """Parts that `parts_facts` described."""
+    return [_part(one) for one in facts]
+
+
+def _part_facts(part: Part) -> Any:
+    match part:
+        case Reference():
+            return {"to": part.path}
+        case RegionReference(path, bytes(selection)):
+            return {"to": path, "selection": b64encode(selection).decode()}
+        case RegionReference():
+            return {"to": part.path, "boxes": [[[s.start, s.stop] for s in box] for box in part.boxes]}
+        case HeapObject():
+            return [part.n, parts_facts(part.parts)]
+        case _:
+            return b64encode(part).decode()
+
+
+def _part(facts: Any) -> Part:
+    if isinstance(facts, str):
+        return b64decode(facts, validate=True)
+    if isinstance(facts, list):
+        n, parts = facts
+        if type(n) is not int or not 0 <= n < 2**32:
+            raise ValueError(f"an object of {n!r} elements")
+        return HeapObject(n, parts_from_facts(parts))
+    if "selection" in facts:
+        return RegionReference(facts["to"], b64decode(facts["selection"], validate=True))
+    if "boxes" in facts:
+        return RegionReference(facts["to"], [tuple(slice(*one) for one in box) for box in facts["boxes"]])
+    return Reference(facts["to"])
+
+
+def link_facts(target: LinkedTarget) -> dict[str, Any]:
+    """Target of a link as JSON."""
+    if isinstance(target, UserDefinedLink):
+        return {"class": target.link_type, "value": target.value.hex()}
+    if isinstance(target, SoftLink):
+        return {"soft": target.path}
+    if isinstance(target, ExternalLink):
+        return {"external": [target.filename, target.path]}
+    return {"hard": target.path}

@@ -1,0 +1,129 @@
+"""Data without chunks in the journal: the elements that each call sets, and the whole of them again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.model.parts import encode_parts
+from streamh5.model.reference import HeapObject, sizeof_part, sizeof_parts
+from streamh5.recovery.journal_facts import parts_facts, parts_from_facts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamh5.model.reference import Part, Parts
+    from streamh5.model.tree import DatasetNode
+
+__all__ = ["assemble_value", "elements_facts"]
+
+MAX_ELEMENTS_NBYTES = 1 << 20
+"""Elements that the journal takes from one call; a value that is set again and again must not outgrow the data."""
+
+MAX_VALUE_NBYTES = 64 << 20
+"""A value that is assembled from the elements of several calls."""
+
+
+def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
+    """Describe a region of data without chunks, which was just set, as JSON: whole elements, from one on.
+
+    What makes more than `MAX_ELEMENTS_NBYTES` is left out: null for its parts.
+    """
+    first, stop = _range(node.shape or (), region)
+    nbytes = node.spec.element_nbytes
+    parts: Parts
+    if not node.spec.has_parts and node.parts is None:
+        parts = (node.value_bytes[first * nbytes : stop * nbytes],)
+    elif (first, stop) == (0, math.prod(node.shape or ())) or node.value is None:
+        parts = node.value_parts
+    else:
+        parts = encode_parts(node.value.reshape(-1)[first:stop], node.spec.dtype)
+    is_small = _deep_nbytes(parts) <= MAX_ELEMENTS_NBYTES
+    return {"first": first, "parts": parts_facts(parts) if is_small else None}
+
+
+def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:
+    """First element of a region, in row-major order, and the one behind its last."""
+    n = math.prod(shape)
+    is_set = np.zeros(shape, bool)
+    try:
+        is_set[region] = True
+    except IndexError:  # a field of all elements
+        return 0, n
+    positions = np.flatnonzero(is_set)
+    return (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
+
+
+def _deep_nbytes(parts: Parts) -> int:
+    return sizeof_parts(parts) + sum(_deep_nbytes(one.parts) for one in parts if isinstance(one, HeapObject))
+
+
+def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[Any] | Parts | None:
+    """Put the elements of E entries together; what no entry has is the fill value.
+
+    Returns
+    -------
+    ndarray, Parts or None
+        An array as it is stored; its parts where it has some; None where an entry left elements out.
+
+    Raises
+    ------
+    ValueError
+        Elements outside the dataset, or a part of one.
+    """
+    nbytes, shape = node.spec.element_nbytes, node.shape or ()
+    n = math.prod(shape)
+    elements: list[tuple[int, Parts]] | None = []
+    for facts in pieces:
+        first, parts = facts["first"], facts["parts"]
+        if parts is None:
+            elements = None
+            continue
+        found = parts_from_facts(parts)
+        count, rest = divmod(sizeof_parts(found), nbytes)
+        if type(first) is not int or first < 0 or rest or first + count > n:
+            raise ValueError(f"{count:,} elements of {node.path} from {first!r} on")
+        if count == n:  # whatever came before
+            elements = []
+        if elements is not None:
+            elements.append((first, found))
+    if elements is None or (len(elements) > 1 and node.spec.value_nbytes > MAX_VALUE_NBYTES):
+        return None
+    if node.spec.has_parts or any(not isinstance(part, bytes) for _, parts in elements for part in parts):
+        return _joined_parts([node.spec.fill_element() for _ in range(n)], elements, nbytes)
+    stored = bytearray(node.value_bytes)
+    for first, parts in elements:
+        data = b"".join(part for part in parts if isinstance(part, bytes))
+        stored[first * nbytes : first * nbytes + len(data)] = data
+    if len(stored) != n * nbytes:
+        raise ValueError(f"references in {node.path}, of type {node.spec.dtype}")
+    return np.frombuffer(stored, node.spec.stored_dtype).reshape(shape)
+
+
+def _joined_parts(whole: list[Parts], elements: list[tuple[int, Parts]], nbytes: int) -> list[Part]:
+    for first, parts in elements:
+        each = _each_element(parts, nbytes)
+        whole[first : first + len(each)] = each
+    return [part for one in whole for part in one]
+
+
+def _each_element(parts: Parts, nbytes: int) -> list[Parts]:
+    """Cut parts into elements of `nbytes` each."""
+    each: list[Parts] = []
+    element: list[Part] = []
+    room = nbytes
+    for part in parts:
+        rest = part
+        while isinstance(rest, bytes) and len(rest) > room:
+            each.append([*element, rest[:room]])
+            rest, element, room = rest[room:], [], nbytes
+        element.append(rest)
+        room -= sizeof_part(rest)
+        if room < 0:
+            raise ValueError("a reference that passes the end of its element")
+        if room == 0:
+            each.append(element)
+            element, room = [], nbytes
+    return each

@@ -1,0 +1,393 @@
+"""Take up an interrupted write: what its journal claims, checked, for the objects that are created again."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from streamh5.engine.engine import Front
+from streamh5.errors import JournalError, ResumeError
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.model.chunk_grid import MAX_CHUNKS
+from streamh5.model.tree import Region
+from streamh5.recovery.journal import Claims, encode_entry, encode_voids
+from streamh5.recovery.journal_facts import spec_facts
+from streamh5.write.stored_rows import stored_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
+    from streamh5.recovery.journal import Journal
+
+__all__ = ["Recovery", "Restored", "boot_id", "front_facts", "stored_rows"]
+
+READ_NBYTES = 16 << 20
+
+
+def boot_id() -> str | None:
+    """Identity of this run of the machine; None where it has none, and is never the same."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def front_facts(front: Front) -> dict[str, Any]:
+    """Front region as an F entry."""
+    return {
+        "headers": {path: [region.address, region.nbytes] for path, region in front.headers.items()},
+        "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
+        "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
+        "end": front.end,
+    }
+
+
+def _front(facts: dict[str, Any]) -> Front:
+    heap = facts["heap"]
+    return Front(
+        {path: Region(*place) for path, place in facts["headers"].items()},
+        {path: Region(*place) for path, place in facts["indexes"].items()},
+        None if heap is None else Region(*heap),
+        int(facts["end"]),
+    )
+
+
+class Restored(NamedTuple):
+    """Rows of an append stream that are safe, and ``(n,) uint64`` addresses of chunks not taken over."""
+
+    n_rows: int
+    lost: NDArray[np.uint64]
+
+
+class Recovery:
+    """An interrupted write.
+
+    Parameters
+    ----------
+    journal
+        Its decoded journal.
+    read
+        Read back ``(address, nbytes)`` of its partial file.
+    name
+        The destination, for messages.
+    nbytes
+        Size of the partial file.
+
+    Notes
+    -----
+    A claim of bytes that the partial file does not have is dropped. Where the data may have been lost
+    behind the journal's back (a restart of the machine since, in a part of the write without
+    ``sync="batch"``), every claimed chunk is read and compared with its checksum; one that differs is
+    not taken over.
+
+    Raises
+    ------
+    JournalError
+        There are claims but no front region.
+    """
+
+    def __init__(
+        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
+    ) -> None:
+        if journal.front is None and journal.n_claimed:
+            raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
+        self._journal = journal
+        self._front = journal.front or front_facts(Front({}, {}, None, SIZEOF_SUPERBLOCK))
+        self._read = read
+        self._name = name
+        self._number = {
+            facts["path"]: number
+            for number, facts in enumerate(journal.datasets)
+            if number not in journal.taken_back
+        }
+        boot = boot_id()
+        self._is_trusted = all(
+            session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
+            for session in journal.sessions
+        )
+        self._restored: set[str] = set()
+        self._lost = self._drop_cut(nbytes)
+
+    @property
+    def front(self) -> Front:
+        """The front region."""
+        return _front(self._front)
+
+    @property
+    def end(self) -> int:
+        """First address behind everything that was ever claimed: no address is used twice."""
+        return max(self._journal.end, int(self._front["end"]))
+
+    @property
+    def n_claimed(self) -> int:
+        """Chunks that are claimed and whose bytes are there."""
+        return self._journal.n_claimed
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the disk had confirmed the data before each claim of it."""
+        return all(session["sync"] == "batch" for session in self._journal.sessions)
+
+    def is_intact(self) -> bool:
+        """Whether every chunk that is claimed, and whose bytes are there, has its checksum."""
+        all_claims = [claims for claims in self._journal.claims.values() if claims.records]
+        if not all_claims:
+            return True
+        records = np.concatenate([one for claims in all_claims for one in claims.records])
+        checksums = np.concatenate([one for claims in all_claims for one in claims.checksums])
+        # a chunk that was written again in its place has the checksum of its last claim
+        last = len(records) - 1 - np.unique(records["address"][::-1], return_index=True)[1]
+        return bool(self._intact(records[last], checksums[last]).all())
+
+    def entries(self, facts: dict[str, Any]) -> bytes:
+        """Entries with which the journal goes on: who writes now, and the claims that are void."""
+        entries = encode_entry("S", {"boot": boot_id(), **facts})
+        return entries + encode_voids(self._lost) if len(self._lost) else entries
+
+    @property
+    def n_datasets(self) -> int:
+        """Datasets that the journal has numbers for."""
+        return len(self._journal.datasets)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Number of each dataset in the journal, by path."""
+        return dict(self._number)
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Refuse other options of the file.
+
+        Raises
+        ------
+        ResumeError
+            Names what differs.
+        """
+        then = {key: self._journal.header.get(key) for key in options}
+        self._compare("the file", then, options)
+
+    def check_dataset(self, spec: DatasetSpec, source: str | None) -> int | None:
+        """Return the number of a dataset in the journal; None when it is new.
+
+        Raises
+        ------
+        ResumeError
+            It is there with another plan or from another source.
+        """
+        number = self._number.get(spec.path)
+        if number is not None:
+            then = dict(self._journal.datasets[number])
+            self._compare(spec.path, then, {**_plain(spec_facts(spec)), "source": source})
+        return number
+
+    def check_complete(self) -> None:
+        """Refuse to end without a dataset whose chunks are there.
+
+        Raises
+        ------
+        ResumeError
+            It was not created again.
+        """
+        claimed = {
+            self._journal.datasets[number]["path"]: sum(map(len, claims.records))
+            for number, claims in self._journal.claims.items()
+        }
+        missing = {path: n for path, n in claimed.items() if n and path not in self._restored}
+        if missing:
+            raise ResumeError(
+                f"the interrupted write of {self._name} is another one: it has {', '.join(missing)} with "
+                f"{sum(missing.values()):,} chunks, which was not created this time. Create what was created then, "
+                "or start again with overwrite=True and without resume",
+                missing=missing,
+            )
+
+    def restore(self, dataset: DatasetNode) -> Restored:
+        """Enter the claimed chunks of a dataset in its table.
+
+        Raises
+        ------
+        JournalError
+            A claim lies outside the dataset or the file.
+        """
+        self._restored.add(dataset.path)
+        lost = self._restore_chunks(dataset)
+        n_rows, forgotten = self._restore_rows(dataset)
+        gone = np.concatenate([*lost, forgotten])
+        # an Implicit index has one address for all versions of a chunk: the last may be the good one
+        _, columns = dataset.table.written()
+        return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
+
+    def salvage(self, dataset: DatasetNode) -> int | None:
+        """Enter every claimed chunk of a dataset, also those behind a gap; set its length.
+
+        Returns
+        -------
+        int or None
+            Rows of an append stream before its first gap; None for a dataset written otherwise.
+
+        Raises
+        ------
+        JournalError
+            A claim lies outside the dataset or the file.
+        """
+        self._restore_chunks(dataset)
+        claims = self._journal.claims.get(self._number[dataset.path])
+        shape, grid = dataset.spec.shape, dataset.spec.grid
+        if claims is None or not shape or not grid.n_numbers_per_row:
+            return None
+        stored = stored_rows(dataset)
+        if shape[0] is None and stored.end:
+            n_rows = stored.end * grid.chunks[0]
+            dataset.n_rows = min(n_rows, claims.n_rows or n_rows)
+        return (
+            None if claims.n_rows is None else min(stored.n_safe * grid.chunks[0], (dataset.shape or (0,))[0])
+        )
+
+    def _restore_chunks(self, dataset: DatasetNode) -> list[NDArray[np.uint64]]:
+        """Enter the chunks of a dataset that can be used; return the addresses of the others."""
+        self._restore_region(dataset)
+        lost = [np.zeros(0, np.uint64)]
+        claims = self._journal.claims.get(self._number[dataset.path], Claims())
+        if dataset.spec.chunks is None:
+            if claims.records:
+                raise self._nonsense(dataset, "chunks")
+            return lost
+        self._check_numbers(dataset, claims)
+        for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
+            self._check(dataset, claimed)
+            is_kept = self._are_kept(dataset, claimed, checksums)
+            lost.append(claimed["address"][~is_kept])
+            dataset.table.record(claimed[is_kept])
+        return lost
+
+    def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:
+        """Leave out claims beyond the end of the partial file; return their addresses."""
+        lost = [np.zeros(0, np.uint64)]
+        for claims in self._journal.claims.values():
+            for i, records in enumerate(claims.records):
+                is_there = records["address"] + records["stored_nbytes"] <= np.uint64(nbytes)
+                if not is_there.all():
+                    lost.append(records["address"][~is_there])
+                    claims.records[i] = records[is_there]
+                    claims.checksums[i] = claims.checksums[i][is_there]
+        return np.concatenate(lost)
+
+    def _are_kept(
+        self, dataset: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]
+    ) -> NDArray[np.bool_]:
+        # chunks of an Implicit index are written again in their place: a kill may leave one half new
+        if self._is_trusted and not dataset.spec.is_early:
+            return np.ones(len(records), bool)
+        if not self._is_trusted and dataset.spec.is_encoded:
+            # what the elements refer to in the global heap has no checksum
+            return np.zeros(len(records), bool)
+        return self._intact(records, checksums)
+
+    def _restore_region(self, dataset: DatasetNode) -> None:
+        """Give a dataset with an Implicit index the place of its chunks."""
+        region = self._journal.regions.get(dataset.path)
+        if region is None or not dataset.spec.is_early:
+            return
+        address, end = region
+        if address < self._front["end"] or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
+            raise self._nonsense(dataset, f"the chunks in the bytes {address:,} to {end:,}")
+        dataset.chunk_region = Region(address, end - address)
+
+    def _restore_rows(self, dataset: DatasetNode) -> tuple[int, NDArray[np.uint64]]:
+        """Rows of an append stream that are safe, and the addresses of the chunks after them."""
+        shape, grid = dataset.spec.shape, dataset.spec.grid
+        claims = self._journal.claims.get(self._number[dataset.path])
+        nothing = np.zeros(0, np.uint64)
+        if claims is None or not shape or not grid.n_numbers_per_row:
+            return 0, nothing
+        stored = stored_rows(dataset)
+        if claims.n_rows is None:  # regions: any chunk may be there
+            if shape[0] is None and stored.end:
+                dataset.n_rows = stored.end * grid.chunks[0]
+            return 0, nothing
+        n_safe = stored.n_safe
+        if claims.n_rows:  # the stream had ended: its last chunk may hold padding
+            n_safe = min(n_safe, claims.n_rows // grid.chunks[0])
+        forgotten = dataset.table.forget(n_safe * grid.n_numbers_per_row)
+        n_rows = n_safe * grid.chunks[0]
+        if shape[0] is None:
+            dataset.n_rows = n_rows
+            return n_rows, forgotten
+        return min(n_rows, shape[0]), forgotten
+
+    def _compare(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
+        differing = {key: (then.get(key), value) for key, value in now.items() if then.get(key) != value}
+        if not differing:
+            return
+        listed = "; ".join(f"{key} was {a!r} and is {b!r}" for key, (a, b) in differing.items())
+        hint = ""
+        if "source" in differing:
+            hint = (
+                "; if the source is the same nevertheless (dask tokens can differ from run to run), pass the same "
+                "resume_key= to both"
+            )
+        raise ResumeError(
+            f"the interrupted write of {self._name} is another one: for {what}, {listed}{hint}. "
+            "Call with what was asked for then, or with overwrite=True and without resume to start again",
+            differing=differing,
+        )
+
+    def _check_numbers(self, dataset: DatasetNode, claims: Claims) -> None:
+        """Refuse chunk numbers that no dataset has."""
+        highest = max((int(records["number"].max()) for records in claims.records if len(records)), default=0)
+        n_numbers = dataset.spec.grid.n_numbers
+        if n_numbers is None:
+            n_numbers = MAX_CHUNKS
+        if highest >= n_numbers and any(map(len, claims.records)):
+            raise self._nonsense(dataset, f"chunk number {highest:,}")
+
+    def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
+        """Refuse records that the writer cannot have made."""
+        spec = dataset.spec
+        address, stored = records["address"], records["stored_nbytes"]
+        outside = (address < self._front["end"]) | (stored == 0)
+        outside |= records["filter_mask"] >= 1 << len(spec.filters)
+        if not spec.filters:
+            outside |= stored != spec.chunk_nbytes
+        if spec.is_early:
+            first = 0 if dataset.chunk_region is None else dataset.chunk_region.address
+            outside |= address != np.uint64(first) + records["number"] * np.uint64(spec.chunk_nbytes)
+        if outside.any():
+            raise self._nonsense(dataset, f"the chunk {records[outside][0]}")
+
+    def _nonsense(self, dataset: DatasetNode, what: str) -> JournalError:
+        return JournalError(
+            f"the journal of {self._name} claims {what} of {dataset.path}, which cannot be; pass overwrite=True "
+            "without resume to start again",
+            path=dataset.path,
+        )
+
+    def _intact(self, records: ChunkRecords, checksums: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        stored = zip(records["address"].tolist(), records["stored_nbytes"].tolist(), strict=True)
+        found = np.array([self._checksum(*place) for place in stored], np.int64)
+        return np.asarray(found == checksums)
+
+    def _checksum(self, address: int, nbytes: int) -> int:
+        checksum = 0
+        while nbytes:
+            piece = self._read(address, min(nbytes, READ_NBYTES))
+            if not piece:
+                return -1
+            checksum = zlib.crc32(piece, checksum)
+            address += len(piece)
+            nbytes -= len(piece)
+        return checksum
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as JSON gives them back: lists instead of tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain

@@ -1,0 +1,384 @@
+"""Salvage: make a valid HDF5 file of what an interrupted write has left.
+
+Nothing is copied: index and headers are written into the partial file, the superblock last, then it
+gets its name, and the journal goes. Until then the write can be resumed as before.
+
+What is not there reads as the fill value; attributes say so:
+
+===========================  ======================================================================
+attribute                    value
+===========================  ======================================================================
+of the root group
+``streamh5_salvaged``        a sentence: of which write, how many chunks are there
+of each dataset with chunks
+``streamh5_chunks``          chunks of the dataset
+``streamh5_missing_chunks``  how many of them are not there
+``streamh5_missing_rows``    ``(n, 2)`` ranges ``[start, stop)`` of the leading dimension in which a chunk is
+                             missing; from the `MAX_RANGES`-th on they are one range
+``streamh5_missing_origins``  ``(n, rank)`` first element of each missing chunk, where they are
+                             `MAX_ORIGINS` at most
+``streamh5_appended_rows``   of an append stream: rows before the first gap
+of each dataset without
+``streamh5_missing_value``   True: its value had not been written, or was too large for the journal
+===========================  ======================================================================
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.engine.engine import Engine
+from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
+from streamh5.filters import FilterChain
+from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.model.attribute_spec import attribute_spec, blank
+from streamh5.model.chunk_grid import MAX_CHUNKS
+from streamh5.model.chunk_shape import check_chunks, check_shape
+from streamh5.model.parts import repeated_element
+from streamh5.model.reference import HeapObject
+from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
+from streamh5.recovery.journal import (
+    NONSENSE,
+    Journal,
+    decode_journal,
+    encode_entry,
+)
+from streamh5.recovery.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
+from streamh5.recovery.journal_values import assemble_value
+from streamh5.recovery.resume import Recovery
+from streamh5.sinks.destination_path import real_path
+from streamh5.sinks.local_file import LocalFileSink
+from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
+from streamh5.write.chunk_writer import ChunkStore, place_objects
+from streamh5.write.stored_rows import stored_coords, stored_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Part, Parts, Reference, RegionReference
+
+__all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
+
+MAX_RANGES = 1000
+MAX_ORIGINS = 1000
+"""Attributes that a reader fetches with each header stay small."""
+
+_OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
+
+
+@dataclass(frozen=True, slots=True)
+class SalvagedDataset:
+    """What is there of one dataset; ``n_rows`` of an append stream before its first gap, else None."""
+
+    path: str
+    shape: tuple[int, ...] | None
+    n_chunks: int
+    n_missing: int
+    n_rows: int | None
+    has_value: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageSummary:
+    """A salvaged file."""
+
+    path: str
+    interrupted: str
+    file_nbytes: int
+    datasets: tuple[SalvagedDataset, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: what is there of the interrupted write of {self.interrupted}"]
+        for one in self.datasets:
+            if not one.has_value:
+                lines.append(
+                    f"  {one.path}: no value: it had not been written, or was too large for the journal"
+                )
+            elif one.n_chunks:
+                rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
+                lines.append(
+                    f"  {one.path} {one.shape}: {one.n_chunks - one.n_missing:,} of {one.n_chunks:,} chunks{rows}"
+                )
+        return "\n".join(lines)
+
+
+def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
+    """Publish what an interrupted write has left as a valid HDF5 file, without copying data.
+
+    Parameters
+    ----------
+    partial
+        Its partial file, ``OUT.h5.partial``, with the journal beside it. It becomes the new file. (Of a
+        destination with a very long name, ``OUT.h5`` is a shorter one: docs/reliability.md.)
+    output
+        Name of the file, in the same file system; ``OUT.salvaged.h5`` by default.
+
+    Returns
+    -------
+    SalvageSummary
+
+    Raises
+    ------
+    FileMissingError
+        There is no such file.
+    UnreadableError
+        It is not a partial file with its journal.
+    DestinationBusyError
+        The write is still going on.
+    DestinationExistsError
+        The output exists.
+    JournalError
+        The journal cannot be trusted, or claims no chunk that is there.
+    SinkError
+        The file cannot be written; the write can be resumed as before.
+    """
+    path = real_path(partial)
+    if not os.path.lexists(path):
+        raise FileMissingError(
+            f"{path}: there is no such file, so it is not the partial file of an interrupted write",
+            path=str(path),
+        )
+    destination = path.with_suffix("")
+    is_partial = path.suffix == PARTIAL_SUFFIX and partial_path(destination) == path
+    if not is_partial or not path.is_file() or not journal_path(path).is_file():
+        raise UnreadableError(
+            f"{path} is not the partial file of an interrupted write: one is named OUT.h5.partial and has its "
+            "journal OUT.h5.partial.journal beside it",
+            path=str(path),
+        )
+    target: LocalPath = (
+        destination.with_suffix(f".salvaged{destination.suffix}") if output is None else output
+    )
+    sink = LocalFileSink(destination, overwrite=False, publish_as=target)
+    try:
+        return _publish(sink, real_path(target))
+    except BaseException:
+        sink.suspend()
+        raise
+
+
+def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
+    journal = decode_journal(sink.read_log())
+    if journal is None or not journal.has_content(sink.nbytes):
+        raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
+    destination = sink.destination(journal.name)
+    for name in (str(destination), *journal.published):
+        if sink.has_name(name):
+            raise SinkError(
+                f"{sink.partial} is the finished file {name} under its working name; remove that name and the journal",
+                path=name,
+            )
+    recovery = Recovery(journal, sink.read, str(destination), nbytes=sink.nbytes)
+    if not (journal.n_claimed or journal.values):  # the bytes of every chunk are cut off
+        raise JournalError(
+            f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
+        )
+    try:
+        engine = _rebuild(journal, recovery, sink.nbytes)
+        nodes = [node for node in walk(engine.root) if isinstance(node, DatasetNode)]
+        n_rows = {node.path: recovery.salvage(node) for node in nodes if node.spec.chunks is not None}
+        without_value = _describe(engine, journal, recovery.numbers)
+        datasets = [_mark(engine, node, n_rows.get(node.path), without_value) for node in nodes]
+    except JournalError:
+        raise
+    except (*NONSENSE, MemoryError) as error:
+        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
+    summary = SalvageSummary(str(target), str(destination), 0, tuple(datasets))
+    n_chunks = sum(one.n_chunks for one in datasets)
+    n_there = n_chunks - sum(one.n_missing for one in datasets)
+    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
+    _set(engine, engine.root, {"streamh5_salvaged": sentence})
+    entries = recovery.entries(sink.journal_facts)
+    sink.check_content(journal.inode, recovery.is_intact)
+    sink.resume_at(journal.nbytes, recovery.end, entries)
+    for node in nodes:
+        _fill_places(engine, sink, node)
+    for address, piece in engine.finish():
+        if address == 0:
+            # a snapshot shares the superblock: what it names stays when the write is resumed after all
+            sink.append_log(encode_entry("R", {"end": engine.end_of_file}))
+            sink.append_log(encode_entry("P", {"path": str(target)}))
+        sink.write(address, [piece])
+    sink.commit(engine.end_of_file)
+    return SalvageSummary(summary.path, summary.interrupted, engine.end_of_file, summary.datasets)
+
+
+def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
+    """Create everything again that the journal says was created."""
+    options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
+    engine = Engine(**options)
+    engine.resume(recovery.front, recovery.end)
+    for kind, facts in journal.made.values():
+        if kind == "L":
+            _link(engine, facts)
+        elif kind == "D":
+            engine.create_dataset(_checked(spec_from_facts(facts)))
+        elif find(engine.root, facts["path"]) is not None:
+            continue  # made with an object in it before
+        elif kind == "T":
+            engine.create_datatype(datatype_from_facts(facts))
+        else:
+            engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
+    return engine
+
+
+def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
+    """Set attributes and data without chunks; return the paths of datasets whose data is not in the journal."""
+    for (path, name), facts in journal.attributes.items():
+        node = find(engine.root, path)
+        if not isinstance(node, Node):
+            raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
+        attribute = attribute_from_facts(facts)
+        engine.set_attribute(node, replace(attribute, data=_known(engine, attribute.data)))
+    without_value: set[str] = set()
+    for path, number in numbers.items():
+        pieces, node = journal.values.get(number), find(engine.root, path)
+        if not isinstance(node, DatasetNode) or node.spec.chunks is not None or node.shape is None:
+            continue
+        value = None if pieces is None else assemble_value(node, pieces)
+        if value is None:
+            without_value.add(path)
+        elif isinstance(value, np.ndarray):
+            engine.set_value(node, value)
+        else:
+            engine.set_parts(node, _known(engine, value))
+    return without_value
+
+
+def _known(engine: Engine, parts: Parts) -> list[Part]:
+    """Parts in which references to what was not created, or not written that far, lead nowhere."""
+    known: list[Part] = []
+    for part in parts:
+        if isinstance(part, HeapObject):
+            known.append(HeapObject(part.n, _known(engine, part.parts)))
+        elif isinstance(part, bytes) or _leads_somewhere(engine, part):
+            known.append(part)
+        else:
+            known.append(blank(part))
+    return known
+
+
+def _leads_somewhere(engine: Engine, reference: Reference | RegionReference) -> bool:
+    try:
+        reference_target(engine.root, reference)
+    except PathError:
+        return False
+    return True
+
+
+def _checked(spec: DatasetSpec) -> DatasetSpec:
+    """Refuse a plan that no dataset has."""
+    if spec.shape is not None:
+        check_shape(spec.shape, path=spec.path, unknown_length=True)
+    if spec.chunks is None:
+        return spec
+    bounds = spec.shape if spec.maxshape is None else spec.maxshape
+    check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
+    if (spec.grid.n_numbers or 0) > MAX_CHUNKS:
+        raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; {MAX_CHUNKS:,} are the most")
+    return spec
+
+
+def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None:
+    """Write the fill value into the places of missing chunks where readers take every chunk for written."""
+    spec = node.spec
+    if not spec.is_early or spec.fill_data is None:  # what was never written is read as 0
+        return
+    place = partial(place_objects, reserve=engine.reserve, write=sink.write)
+    store = ChunkStore(
+        path=spec.path,
+        grid=spec.grid,
+        dtype=spec.dtype,
+        fill=spec.fill_stored,
+        make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
+        chain=FilterChain((), spec.chunk_nbytes),
+        reserve=engine.reserve,
+        write=sink.write,
+        claim=lambda records, buffers: None,
+        region_address=engine.allocate(node).address,
+    )
+    store.fill_places(node.grid.present_counts, node.table.are_written)
+
+
+def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
+    path: str = facts["path"]
+    if find(engine.root, path) is not None:
+        return
+    if "class" in facts:
+        engine.link(path, UserDefinedLink(facts["class"], bytes.fromhex(facts["value"])))
+    elif "soft" in facts:
+        engine.link(path, SoftLink(facts["soft"]))
+    elif "external" in facts:
+        engine.link(path, ExternalLink(*facts["external"]))
+    else:
+        target = find(engine.root, facts["hard"])
+        if not isinstance(target, Node):
+            raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
+        engine.link(path, target)
+
+
+def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:
+    """Say in the attributes of a dataset what is missing."""
+    if node.spec.chunks is None:
+        has_value = node.path not in without_value
+        if not has_value:
+            _set(engine, node, {"streamh5_missing_value": True})
+        return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
+    counts = node.grid.present_counts
+    coords = stored_coords(node)
+    coords = tuple(axis[coords[0] < counts[0]] for axis in coords)
+    n_chunks = math.prod(counts)
+    n_missing = n_chunks - len(coords[0])
+    attributes: dict[str, Any] = {
+        "streamh5_chunks": n_chunks,
+        "streamh5_missing_chunks": n_missing,
+        "streamh5_missing_rows": _missing_rows(node),
+    }
+    if n_missing <= MAX_ORIGINS:
+        is_there = np.zeros(counts, bool)
+        is_there[coords] = True
+        attributes["streamh5_missing_origins"] = np.argwhere(~is_there) * np.array(node.spec.chunks)
+    if n_rows is not None:
+        attributes["streamh5_appended_rows"] = n_rows
+    _set(engine, node, attributes)
+    return SalvagedDataset(node.path, node.shape, n_chunks, n_missing, n_rows, True)
+
+
+def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
+    """Ranges of rows in which a chunk is missing."""
+    n_rows, stored = node.grid.present_counts[0], stored_rows(node)
+    if not stored.n_whole:
+        return np.zeros((0, 2), np.int64)
+    whole = stored.whole[stored.whole < n_rows].astype(np.int64)
+    first, last = np.append(0, whole + 1), np.append(whole, n_rows)
+    is_gap = first < last
+    length, extent = (node.shape or (0,))[0], (node.spec.chunks or (1,))[0]
+    ranges = np.stack([first[is_gap] * extent, np.minimum(last[is_gap] * extent, length)], axis=1)
+    if len(ranges) > MAX_RANGES:
+        ranges[MAX_RANGES - 1, 1] = ranges[-1, 1]
+        ranges = ranges[:MAX_RANGES]
+    return ranges
+
+
+def _set(engine: Engine, node: Node, attributes: Mapping[str, Any]) -> None:
+    for name, value in attributes.items():
+        engine.set_attribute(node, attribute_spec(name, value, path=node.path))

@@ -1,1 +1,0 @@
-"""Whether a file is good: every structure, every checksum, every chunk, with our own reader."""

@@ -1,0 +1,333 @@
+"""What was written, in numbers."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from streamh5.arguments.keywords import check_keywords
+from streamh5.engine.index_choice import choose_index
+from streamh5.errors import FormatError
+from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.model.tree import DatasetNode, GroupNode, StoredObject, walk
+from streamh5.reader.datatype import decode_datatype
+from streamh5.reader.datatype_name import datatype_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from virtualizarr.manifests import ManifestGroup
+
+    from streamh5.arguments.paths import LocalPath
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import Node
+    from streamh5.references.chunk_manifest import ChunkManifest
+    from streamh5.references.file_references import FileReferences
+
+__all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "printable", "summarize"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """One dataset of a written file.
+
+    Attributes
+    ----------
+    path, shape, dtype, chunks
+        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks. Elements whose
+        datatype was copied, and references, are opaque bytes (``V8``) as `dtype`.
+    datatype
+        Name of the datatype in the file, in the words of `inspect`: ``"UTF-8 string"``, ``"object reference"``.
+    index
+        Name of its chunk index; None without chunks.
+    n_chunks, n_missing, n_empty, n_rewritten
+        Chunks of the grid; those not stored, which read as the fill value; how many of these were
+        left out because they held nothing else; and chunks that were written again, whose first
+        bytes lie unused in the file.
+    nbytes, stored_nbytes
+        Bytes of the array, and of its stored chunks.
+    """
+
+    path: str
+    shape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    datatype: str
+    chunks: tuple[int, ...] | None
+    index: str | None
+    n_chunks: int
+    n_missing: int
+    n_empty: int
+    n_rewritten: int
+    nbytes: int
+    stored_nbytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the array for each stored byte; nan when nothing is stored."""
+        return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        facts = asdict(self)
+        return facts | {"dtype": facts.pop("datatype")}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSummary:
+    """What a write has produced.
+
+    Attributes
+    ----------
+    path
+        The file.
+    datasets
+        One summary each, in the order of creation.
+    file_nbytes
+        Size of the file.
+    seconds
+        From opening to the published file, fsync included.
+    tree
+        What was written, the chunk map included; None where it was not kept.
+    """
+
+    path: str
+    datasets: tuple[DatasetSummary, ...]
+    file_nbytes: int
+    seconds: float
+    tree: GroupNode | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(dataset.nbytes for dataset in self.datasets)
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Bytes of all stored chunks."""
+        return sum(dataset.stored_nbytes for dataset in self.datasets)
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the arrays for each stored byte; nan when nothing is stored."""
+        return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of all datasets."""
+        return sum(dataset.n_chunks for dataset in self.datasets)
+
+    @property
+    def n_missing(self) -> int:
+        """Chunks that were never written and read as the fill value."""
+        return sum(dataset.n_missing for dataset in self.datasets)
+
+    @property
+    def nbytes_per_second(self) -> float:
+        """Bytes of the arrays for each second."""
+        return self.nbytes / self.seconds if self.seconds else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the tree as dicts, lists and numbers, for JSON."""
+        return {
+            "path": self.path,
+            "nbytes": self.nbytes,
+            "stored_nbytes": self.stored_nbytes,
+            "file_nbytes": self.file_nbytes,
+            "seconds": self.seconds,
+            "datasets": [dataset.to_dict() for dataset in self.datasets],
+        }
+
+    @check_keywords
+    def references(self, *, url: str | None = None) -> FileReferences:
+        """Return references to the chunks of the file, made of the chunk map of the write.
+
+        Parameters
+        ----------
+        url
+            Where readers will find the file; its absolute path by default.
+        """
+        from streamh5.references.file_references import read_references, tree_references
+
+        if self.tree is None:
+            return read_references(self.path, url=url)
+        return tree_references(self.tree, self.path, url=url)
+
+    @check_keywords
+    def manifest(self, *, url: str | None = None, skip: bool = False) -> dict[str, ChunkManifest]:
+        """Return where the chunks of each dataset lie, as numpy columns: `FileReferences.manifest`."""
+        return self.references(url=url).manifest(skip=skip)
+
+    @check_keywords
+    def to_kerchunk(
+        self,
+        path: LocalPath | None = None,
+        *,
+        url: str | None = None,
+        format: str | None = None,
+        inline: int = 0,
+        skip: bool = False,
+        overwrite: bool = False,
+    ) -> dict[str, Any] | None:
+        """Write references in kerchunk's form, JSON or Parquet, or return them as a dictionary.
+
+        Parameters
+        ----------
+        path, format, inline, skip, overwrite
+            As for `FileReferences.to_kerchunk`.
+        url
+            Where readers will find the file; its absolute path by default.
+        """
+        return self.references(url=url).to_kerchunk(
+            path, format=format, inline=inline, skip=skip, overwrite=overwrite
+        )
+
+    @check_keywords
+    def to_virtualizarr(self, *, url: str | None = None, skip: bool = False) -> ManifestGroup:
+        """Return the file as VirtualiZarr's `ManifestGroup`: `FileReferences.to_virtualizarr`."""
+        return self.references(url=url).to_virtualizarr(skip=skip)
+
+    @property
+    def _figures(self) -> str:
+        ratio = f" (ratio {self.ratio:.2f})" if self.stored_nbytes else ""
+        return (
+            f"{format_nbytes(self.nbytes)} stored as {format_nbytes(self.stored_nbytes)}{ratio}, "
+            f"a file of {format_nbytes(self.file_nbytes)}, in {self.seconds:.2f} s, "
+            f"{format_nbytes(self.nbytes_per_second)}/s"
+        )
+
+    @property
+    def _more(self) -> str:
+        """Say how many datasets are not named."""
+        n_more = len(self.datasets) - MAX_SHOWN
+        return f"and {n_more:,} more dataset{'s' * (n_more > 1)}" if n_more > 0 else ""
+
+    def __repr__(self) -> str:
+        lines = [f"{self.path}: {self._figures}"]
+        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_SHOWN]]
+        if self._more:
+            lines.append(f"  {self._more}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = (
+            "dataset",
+            "shape",
+            "dtype",
+            "chunks",
+            "index",
+            "number",
+            "missing",
+            "size",
+            "stored",
+            "ratio",
+        )
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(dataset)) + "</tr>"
+            for dataset in self.datasets[:MAX_SHOWN]
+        )
+        return (
+            f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
+            f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>{self._more and f'<p>{self._more}</p>'}"
+        )
+
+
+MAX_SHOWN = 20
+"""Datasets that a summary names when it is printed."""
+
+
+def summarize(path: str, root: GroupNode, *, file_nbytes: int, seconds: float) -> WriteSummary:
+    """Summarize a written file from its tree."""
+    nodes = list(walk(root))
+    datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode))
+    return WriteSummary(path, datasets, file_nbytes, seconds, None if _has_stored_objects(nodes) else root)
+
+
+def _has_stored_objects(nodes: list[Node]) -> bool:
+    """Whether a file was added to, so that the tree does not say all of it."""
+    return any(
+        node.stored_address is not None or any(isinstance(one, StoredObject) for one in node.links.values())
+        for node in nodes
+        if isinstance(node, GroupNode)
+    )
+
+
+def _summarize(node: DatasetNode) -> DatasetSummary:
+    spec = node.spec
+    nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
+    index = (
+        choose_index(spec, node.n_numbers, node.table.n_written).value if spec.chunks is not None else None
+    )
+    return DatasetSummary(
+        path=spec.path,
+        shape=node.shape,
+        dtype=spec.dtype,
+        datatype=_datatype_name(spec),
+        chunks=spec.chunks,
+        index=index,
+        n_chunks=node.n_chunks,
+        n_missing=node.n_chunks - node.table.n_written if index else 0,
+        n_empty=node.n_empty,
+        n_rewritten=node.table.n_rewritten,
+        nbytes=nbytes,
+        stored_nbytes=node.table.total_stored_nbytes
+        if index
+        else 0
+        if node.value is None
+        else node.value.nbytes,
+    )
+
+
+def _datatype_name(spec: DatasetSpec) -> str:
+    """Name the datatype in the file, also one that another writer encoded."""
+    body = encode_datatype(spec.file_datatype)
+    try:
+        return datatype_name(decode_datatype(body))
+    except FormatError:
+        return datatype_name(EncodedDatatype(body))
+
+
+def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
+    return (
+        dataset.path,
+        dataset.shape,
+        dataset.datatype,
+        dataset.chunks,
+        dataset.index,
+        f"{dataset.n_chunks:,}",
+        f"{dataset.n_missing:,}",
+        format_nbytes(dataset.nbytes),
+        format_nbytes(dataset.stored_nbytes),
+        f"{dataset.ratio:.2f}" if dataset.stored_nbytes else "",
+    )
+
+
+def _facts(dataset: DatasetSummary) -> Iterable[str]:
+    yield f"{dataset.path} {dataset.shape} {dataset.datatype}"
+    if dataset.chunks is not None:
+        plural = "" if dataset.n_chunks == 1 else "s"
+        yield f"{dataset.n_chunks:,} chunk{plural} {dataset.chunks} ({dataset.index})"
+    if dataset.n_missing:
+        yield f"{dataset.n_missing:,} not stored (fill value)"
+    if dataset.n_rewritten:
+        yield f"{dataset.n_rewritten:,} written again"
+    if dataset.stored_nbytes:
+        yield f"ratio {dataset.ratio:.2f}"
+
+
+def printable(text: str) -> str:
+    """Make text that can be printed of names that are not UTF-8, whose bytes h5py has as surrogates."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def format_nbytes(nbytes: float) -> str:
+    """Format a size with a binary prefix: ``8.0 GiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(nbytes) >= 1024 and len(units) > 1:
+        nbytes /= 1024
+        del units[0]
+    return f"{nbytes:,.0f} B" if units[0] == "B" else f"{nbytes:,.1f} {units[0]}"

@@ -1,0 +1,148 @@
+"""The command line, as a person meets it: other processes, their output and exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+import streamh5
+from streamh5.cli import main as cli
+from tests.deadlock import DEADLOCK_SECONDS
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def run_module(
+    *arguments: str, stdout: IO[bytes] | int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streamh5", *arguments],
+        check=False,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+    )
+
+
+def with_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], int]) -> None:
+    def add(commands: cli.Commands) -> None:
+        commands.add_parser("act").set_defaults(run=run)
+
+    monkeypatch.setattr(cli, "COMMANDS", (add,))
+
+
+def test_cli_version_prints_the_version_of_the_package() -> None:
+    done = run_module("--version")
+    assert (done.returncode, done.stdout) == (0, f"streamh5 {streamh5.__version__}\n")
+
+
+def test_cli_script_is_the_main_function() -> None:
+    scripts = entry_points(group="console_scripts", name="streamh5")
+    if not scripts:
+        pytest.skip("streamh5 is not installed, it runs from its source tree")
+    (script,) = scripts
+    assert script.load() is cli.main
+
+
+def test_cli_without_a_command_ends_with_status_2_and_usage() -> None:
+    done = run_module()
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: streamh5")
+
+
+def test_cli_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    assert re.search(r"^ +demo ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_cli_command_returns_its_status(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with_command(monkeypatch, lambda _: status)
+    assert cli.main(["act"]) == status
+
+
+def test_cli_error_of_ours_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise streamh5.errors.SinkError("the disk is on fire; use another")
+
+    with_command(monkeypatch, fail)
+    assert cli.main(["act"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "streamh5: the disk is on fire; use another\n")
+
+
+def test_cli_interrupt_is_one_line_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    with_command(monkeypatch, interrupt)
+    assert cli.main(["act"]) == 130
+    assert capsys.readouterr().err == "streamh5: interrupted\n"
+
+
+COMMANDS_ON_A_FILE = (["verify"], ["verify", "--json"], ["inspect"], ["inspect", "--json"], ["references"])
+
+
+@pytest.mark.parametrize("command", COMMANDS_ON_A_FILE, ids=" ".join)
+def test_cli_output_that_nobody_reads_ends_like_sigpipe_and_not_like_damage(
+    tmp_path: Path, command: list[str]
+) -> None:
+    path = tmp_path / "x.h5"
+    with streamh5.File(path) as file:
+        file["x"] = [1, 2]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        done = run_module(*command, str(path), stdout=output)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("command", COMMANDS_ON_A_FILE, ids=" ".join)
+def test_cli_output_without_room_is_one_line_and_status_2(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "x.h5"
+    with streamh5.File(path) as file:
+        file["x"] = [1, 2]
+    with open("/dev/full", "wb") as output:
+        done = run_module(*command, str(path), stdout=output)
+    assert done.returncode == 2
+    assert re.fullmatch(r"streamh5: the output cannot be written: .*\n", done.stderr)
+
+
+def test_cli_error_of_others_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise ZeroDivisionError
+
+    with_command(monkeypatch, fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["act"])
+
+
+def test_cli_demo_in_a_missing_directory_is_one_line_and_status_2(tmp_path: Path) -> None:
+    done = run_module("demo", str(tmp_path / "missing" / "x.h5"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"streamh5: cannot write .*missing.* does not exist; create it first\n", done.stderr)
+
+
+@pytest.mark.parametrize("size", ["0", "-1GiB", "much"])
+def test_cli_demo_size_that_is_none_is_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", f"--size={size}"])
+    assert ended.value.code == 2
+    assert "argument --size" in capsys.readouterr().err

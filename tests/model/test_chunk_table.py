@@ -1,0 +1,94 @@
+"""The chunk table beside a dictionary that does the same slowly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamh5.errors import LimitError
+from streamh5.model import chunk_rows, chunk_table
+from streamh5.model.chunk_records import chunk_records
+from streamh5.model.chunk_table import ChunkTable
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 200), min_size=1, max_size=20, unique=True),
+            st.booleans(),
+            st.integers(0, 9),
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 100),
+    st.booleans(),
+    st.sampled_from([(2**22, 4, 16), (0, 4, 16), (3, 1, 2), (0, 0, 0), (10, 300, 300)]),
+    st.booleans(),
+)
+def test_table_keeps_the_last_of_each_chunk_and_counts(
+    calls: list[tuple[list[int], bool, int]],
+    n_chunks: int,
+    filtered: bool,
+    limits: tuple[int, int, int],
+    is_asked: bool,
+) -> None:
+    """Dense, sparse, and from one to the other and back, as small limits make it."""
+    names = ("MAX_DENSE_ROWS", "MIN_SPARSENESS", "MAX_SPARSENESS")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in zip(names, limits, strict=True):
+            patch.setattr(chunk_table, name, limit)
+        patch.setattr(chunk_rows, "MIN_SETTLED", 7)
+        check_table(calls, n_chunks, filtered=filtered, is_asked=is_asked)
+
+
+def check_table(
+    calls: list[tuple[list[int], bool, int]], n_chunks: int, *, filtered: bool, is_asked: bool
+) -> None:
+    table = ChunkTable(n_chunks, 64, filtered=filtered)
+    expected: dict[int, tuple[int, int, int]] = {}
+    address, n_again, dead = 48, 0, 0
+    for numbers, masked, seed in calls:
+        sizes = np.random.default_rng(seed).integers(1, 100, len(numbers)).astype(np.uint64)
+        sizes = sizes if filtered else np.full(len(numbers), 64, np.uint64)
+        masks = np.arange(len(numbers), dtype=np.uint32) if masked and filtered else None
+        table.record(chunk_records(np.array(numbers, np.uint64), address, sizes, masks))
+        for i, number in enumerate(numbers):
+            if number in expected:
+                n_again += 1
+                dead += expected[number][1]
+            expected[number] = (address, int(sizes[i]), 0 if masks is None else int(masks[i]))
+            address += int(sizes[i])
+        if is_asked:
+            assert table.n_written == len(expected)
+    stored, written = table.written()
+    assert stored.tolist() == sorted(expected)
+    assert written.addresses.tolist() == [expected[n][0] for n in sorted(expected)]
+    assert table.written(50)[0].tolist() == [n for n in sorted(expected) if n < 50]
+    asked = np.arange(250, dtype=np.uint64)
+    assert table.are_written(asked).tolist() == [n in expected for n in range(250)]
+    columns = table.first(max([n_chunks, *(n + 1 for n in expected)]))
+    for number in range(len(columns.addresses)):
+        found = (
+            int(columns.addresses[number]),
+            64 if columns.stored_nbytes is None else int(columns.stored_nbytes[number]),
+            0 if columns.filter_masks is None else int(columns.filter_masks[number]),
+        )
+        assert found == expected.get(number, (0, 0 if filtered else 64, 0))
+    assert (table.n_written, table.n_rewritten, table.dead_nbytes) == (len(expected), n_again, dead)
+    assert table.total_stored_nbytes == sum(size for _, size, _ in expected.values())
+    tail = {number: expected.pop(number) for number in [*expected] if number >= 60}
+    assert sorted(table.forget(60).tolist()) == sorted(address for address, _, _ in tail.values())
+    assert (table.n_written, table.written()[0].tolist()) == (len(expected), sorted(expected))
+    assert table.dead_nbytes == dead + sum(size for _, size, _ in tail.values())
+
+
+@pytest.mark.parametrize(("nbytes", "fits"), [(2**32 - 1, True), (2**32, False)])
+def test_record_of_4_gib_is_refused(nbytes: int, fits: bool) -> None:
+    sizes = np.array([nbytes], np.uint64)
+    if fits:
+        assert chunk_records(np.zeros(1, np.uint64), 2**40, sizes, None)["stored_nbytes"][0] == nbytes
+        return
+    with pytest.raises(LimitError, match=f"{nbytes:,}"):
+        chunk_records(np.zeros(1, np.uint64), 2**40, sizes, None)
