@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamh5.reader.fields import ENCODING, Encoding, Fields
+from streamh5.format.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_comment", "decode_modification_time", "decode_old_modification_time"]
 

@@ -11,11 +11,11 @@ from streamh5.errors import ForeignStructureError
 from streamh5.format.attribute_info import AttributeInfo
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype_class import DatatypeClass
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.dataspace import decode_dataspace
 from streamh5.reader.datatype import decode_datatype_message
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = [
     "Resolve",

@@ -18,8 +18,8 @@ from streamh5.format.data_layout import (
     SingleChunk,
     V2BTree,
 )
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_RANK, encoded_length
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = [
     "UNSTATED_NBYTES",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streamh5.errors import FormatError, ShapeError
 from streamh5.format.dataspace import Dataspace
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_RANK
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_dataspace"]
 

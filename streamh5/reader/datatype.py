@@ -27,8 +27,8 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_RANK, encoded_length
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_datatype", "decode_datatype_message"]
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.attribute_info import AttributeInfo
+    from streamh5.format.fields import Encoding
     from streamh5.format.link import Link
     from streamh5.format.link_info import LinkInfo
     from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.data_layout import ExternalFileList
-    from streamh5.reader.fields import Encoding
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 

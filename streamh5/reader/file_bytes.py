@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.arguments.paths import is_url
 from streamh5.errors import FileMissingError, FormatError, UnreadableError
-from streamh5.reader.fields import ENCODING, Encoding
+from streamh5.format.fields import ENCODING, Encoding
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_fill_value", "decode_old_fill_value"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.primitives import MAX_FILTERS
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_filter_pipeline"]
 

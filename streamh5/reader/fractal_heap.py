@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import UNDEFINED_ADDRESS, encoded_length
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 from streamh5.reader.v2_btree import V2BTreeReader, decode_uints
 

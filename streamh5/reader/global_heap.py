@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
-from streamh5.reader.fields import ENCODING, Encoding, Fields
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.link import ExternalLink, HardLink, Link, LinkTarget, SoftLink, UserDefinedLink
 from streamh5.format.link_info import LinkInfo
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 
 __all__ = ["decode_group_info", "decode_link", "decode_link_info"]
 

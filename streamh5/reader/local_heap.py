@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamh5.reader.fields import Fields
+from streamh5.format.fields import Fields
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from streamh5.format.attribute_info import AttributeInfo
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype_class import DatatypeClass
+from streamh5.format.fields import Encoding
 from streamh5.format.fill_value import AllocationTime, FillValue
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import Link
@@ -40,7 +41,6 @@ from streamh5.reader.data_layout import (
 from streamh5.reader.dataspace import decode_dataspace
 from streamh5.reader.datatype import decode_datatype_message
 from streamh5.reader.dense_storage import ExternalFile
-from streamh5.reader.fields import Encoding
 from streamh5.reader.fill_value import decode_fill_value, decode_old_fill_value
 from streamh5.reader.filter_pipeline import decode_filter_pipeline
 from streamh5.reader.link import decode_group_info, decode_link, decode_link_info

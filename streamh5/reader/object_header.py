@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.object_header import Message, MessageType
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.object_header import MessageType
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
 from streamh5.reader.object_header import ObjectHeader, read_object_header

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.format.fields import Encoding, Fields, check_checksum
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIGNATURE, SIZEOF_SUPERBLOCK, Superblock
-from streamh5.reader.fields import Encoding, Fields, check_checksum
 
 if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes

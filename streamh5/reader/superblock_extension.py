@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError
+from streamh5.format.fields import Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.fields import Fields
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

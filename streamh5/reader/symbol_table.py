@@ -10,9 +10,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.link import HardLink, Link, LinkTarget, SoftLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.fields import ENCODING, Encoding, Fields
 from streamh5.reader.file_map import Kind
 from streamh5.reader.local_heap import LocalHeap
 

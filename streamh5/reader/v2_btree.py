@@ -9,8 +9,8 @@ import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import UNDEFINED_ADDRESS, encoded_length
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamh5.reader.fields import Fields, check_checksum
+from streamh5.format.fields import Fields, check_checksum
 
 __all__ = ["check_virtual_mappings"]
 

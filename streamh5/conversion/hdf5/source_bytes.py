@@ -25,8 +25,8 @@ from streamh5.reader.superblock import read_superblock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.format.fields import Encoding
     from streamh5.format.fill_value import FillValue
-    from streamh5.reader.fields import Encoding
 
 __all__ = ["SourceBytes"]
 

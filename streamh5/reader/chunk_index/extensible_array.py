@@ -10,6 +10,7 @@ import numpy as np
 from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.extensible_array import SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArray
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
 from streamh5.reader.chunk_index.element import (
@@ -19,7 +20,6 @@ from streamh5.reader.chunk_index.element import (
     decode_pages,
     missing,
 )
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

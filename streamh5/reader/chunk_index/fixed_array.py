@@ -8,6 +8,7 @@ import numpy as np
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, FixedArray
+from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
 from streamh5.reader.chunk_index.element import (
@@ -17,7 +18,6 @@ from streamh5.reader.chunk_index.element import (
     decode_pages,
     missing,
 )
-from streamh5.reader.fields import Fields, check_checksum
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.fields import Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map, grid_numbers
 from streamh5.reader.chunk_index.element import missing
-from streamh5.reader.fields import Fields
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:
