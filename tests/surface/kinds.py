@@ -20,6 +20,7 @@ from streamh5 import Reference, RegionReference
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.written import DTYPES, GZIP, values
 
+DEFLATE: dict[str, Any] = {"compression": "gzip"}
 MAXSHAPES: dict[str, Any] = {
     "fixed": None,
     "bounded": (40, 50),
@@ -121,7 +122,7 @@ def _numbers(file: streamh5.File) -> None:
 def _types(file: streamh5.File) -> None:
     for name, value in TYPED.items():
         file[f"whole/{name}"] = value
-        file.create_dataset(f"chunked/{name}", data=value, chunks=(2,), compression="gzip")
+        file.create_dataset(f"chunked/{name}", data=value, chunks=(2,), **DEFLATE)
         file.attrs[name] = value
         file.create_dataset(f"attributes/{name}", data=value[0]).attrs["value"] = value[:1]
 
@@ -286,7 +287,7 @@ WAYS: dict[str, Callable[[Callable[[streamh5.File], None], Path], None]] = {
 
 def _dask(path: Path) -> None:
     lazy = da.from_array(values("<f4", (100, 70)), chunks=(30, 20))
-    streamh5.to_fixed_h5(path, {"/a": lazy, "/g/b": lazy[:7]}, attrs={"/a": {"units": "K"}})
+    streamh5.to_fixed_h5(path, {"/a": lazy, "/g/b": lazy[:7]}, attrs={"/a": {"units": "K"}}, **GZIP)
 
 
 def in_parts(path: Path, *, complete: bool) -> None:
