@@ -27,23 +27,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from streamh5.engine.address_cursor import AddressCursor
-from streamh5.engine.attribute_heap import AttributeHeap
-from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
-from streamh5.engine.header_plan import HeaderPlan, Places
+from streamh5.engine.metadata_plan import Front, MetadataPlan, reserve_front
 from streamh5.errors import StateError
-from streamh5.format.data_layout import CompactLayout, encode_data_layout
 from streamh5.format.link import Link, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
-from streamh5.model.attribute_spec import blank
 from streamh5.model.chunk_table import ChunkTable
 from streamh5.model.object_path import split_path
 from streamh5.model.parts import encode_parts
-from streamh5.model.reference import Reference, join_parts
+from streamh5.model.reference import Reference
 from streamh5.model.tree import (
     DatasetNode,
     DatatypeNode,
@@ -52,13 +47,10 @@ from streamh5.model.tree import (
     LinkValue,
     Node,
     Region,
-    StoredObject,
     find,
     make_parents,
-    moved_groups,
     put_attribute,
     put_link,
-    reference_target,
     take_attribute,
     take_link,
     walk,
@@ -72,9 +64,9 @@ if TYPE_CHECKING:
     from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts, RegionReference
+    from streamh5.model.reference import Parts
 
-__all__ = ["Engine", "Front", "State"]
+__all__ = ["Engine", "State"]
 
 
 class State(Enum):
@@ -84,16 +76,6 @@ class State(Enum):
     STREAMING = "being written"
     FINISHED = "finished"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """The front region: what `Engine.begin` reserved for objects by their paths, and its end."""
-
-    headers: dict[str, Region]
-    indexes: dict[str, Region]
-    heap: Region | None
-    end: int
 
 
 class Engine:
@@ -206,7 +188,10 @@ class Engine:
             if self.state is State.STREAMING:
                 return
             with self._in(State.DEFINING), self._latching():
-                self._reserve_front()
+                self._cursor.reserve(SIZEOF_SUPERBLOCK)
+                self._front = reserve_front(self.root, self._cursor.reserve, header_slack=self._header_slack)
+                for node in walk(self.root):
+                    self._adopt(node)
                 self.state = State.STREAMING
 
     def reserve(self, nbytes: int) -> int:
@@ -309,66 +294,15 @@ class Engine:
             yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
 
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
-        """Indexes first, then what needs all addresses: heap, dense storage, headers."""
-        places = Places()
-        nodes: list[Node] = []
-        moved = moved_groups(self.root)
-        for node in walk(self.root):
-            if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
-                places.headers[node.path] = node.stored_address
-            else:
-                nodes.append(node)
-        heap = AttributeHeap(_referring(nodes))
-
-        def address_of(reference: Reference | RegionReference) -> int:
-            return self._address_of(reference, places)
-
-        sizes: dict[str, int] = {}
-        for node in nodes:
-            if isinstance(node, DatasetNode):
-                places.indexes[node.path] = place(node.index, sizeof_data(node))
-                if node.spec.chunks is None and sizeof_data(node):  # contiguous
-                    node.data_address = places.indexes[node.path]
-                if node.parts is None:
-                    yield from encode_data(node, places.indexes[node.path])
-            header = HeaderPlan(node, places, blank)
-            for dense, nbytes in (
-                (places.dense_links, header.dense_links_nbytes),
-                (places.dense_attributes, header.dense_attributes_nbytes),
-            ):
-                if nbytes:
-                    dense[node.path] = place(None, nbytes)
-            nbytes = header.nbytes
-            places.headers[node.path] = place(node.header, nbytes)
-            in_front = node.header is not None and places.headers[node.path] == node.header.address
-            sizes[node.path] = node.header.nbytes if node.header is not None and in_front else nbytes
-        heap.place(place(self._front.heap, heap.nbytes) if heap.nbytes else 0)
-        yield from heap.encode(address_of)
-        resolve = heap.resolver(address_of)
-        for node in nodes:
-            header = HeaderPlan(node, places, resolve)
-            if isinstance(node, DatasetNode) and node.parts is not None and not node.spec.is_compact:
-                yield places.indexes[node.path], join_parts(node.parts, resolve)
-            if node.path in places.dense_links:
-                yield places.dense_links[node.path], header.encode_dense_links()
-            if node.path in places.dense_attributes:
-                yield places.dense_attributes[node.path], header.encode_dense_attributes()
-            encoded = header.encode(sizes[node.path])
-            if isinstance(node, DatasetNode) and node.spec.is_compact and node.parts is None:
-                layout = encode_data_layout(CompactLayout(node.value_bytes)).body
-                end = encoded.find(layout) + len(layout)
-                node.data_address = places.headers[node.path] + end - node.spec.value_nbytes
-            yield places.headers[node.path], encoded
+        plan = MetadataPlan(self.root, self._front.heap, place)
+        yield from plan.encode()
+        # behind everything: other threads may have reserved chunks while a snapshot was encoded
         superblock = Superblock(
             end_of_file=self.end_of_file,
-            root_address=places.headers["/"],
+            root_address=plan.root_address,
             version=2 if self._libver == "v108" else 3,
         )
         yield 0, encode_superblock(superblock)
-
-    def _address_of(self, reference: Reference | RegionReference, places: Places) -> int:
-        node = reference_target(self.root, reference)
-        return node.address if isinstance(node, StoredObject) else places.headers[node.path]
 
     def _share(self, type_path: str | None, n: int) -> None:
         """Count users of a named datatype: each dataset and attribute whose type it is."""
@@ -389,23 +323,6 @@ class Engine:
         node.header = self._front.headers.get(node.path)
         if isinstance(node, DatasetNode):
             node.index = self._front.indexes.get(node.path)
-
-    def _reserve_front(self) -> None:
-        self._cursor.reserve(SIZEOF_SUPERBLOCK)
-        nodes = list(walk(self.root))
-        heap = AttributeHeap(_referring(nodes))
-        headers: dict[str, Region] = {}
-        indexes: dict[str, Region] = {}
-        for node in reversed(nodes):
-            header = HeaderPlan(node, Places(), blank)
-            headers[node.path] = self._region(header.nbytes + self._header_slack)
-        heap_region = self._region(heap.nbytes) if heap.nbytes else None
-        for node in nodes:
-            if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape:
-                indexes[node.path] = self._region(max_sizeof_data(node))
-        self._front = Front(headers, indexes, heap_region, self._cursor.address)
-        for node in nodes:
-            self._adopt(node)
 
     def _region(self, nbytes: int) -> Region:
         return Region(self._cursor.reserve(nbytes), nbytes)
@@ -430,17 +347,6 @@ class Engine:
         except BaseException:
             self.state = State.FAILED
             raise
-
-
-def _referring(nodes: list[Node]) -> Iterator[Parts]:
-    """Yield what may have objects in the global heap: attributes, fill values, and values with references."""
-    for node in nodes:
-        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
-            yield node.spec.fill_parts
-        if isinstance(node, DatasetNode) and node.parts is not None:
-            yield node.parts
-        for attribute in node.attributes.values():
-            yield attribute.data
 
 
 def _mark_changed(node: Node) -> None:

@@ -29,7 +29,12 @@ from streamh5.format.filter_pipeline import encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
 from streamh5.format.link_info import LinkInfo, encode_link_info
-from streamh5.format.object_header import Message, encode_object_header, sizeof_object_header
+from streamh5.format.object_header import (
+    Message,
+    encode_object_header,
+    position_of_body,
+    sizeof_object_header,
+)
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.shared_message import encode_shared_datatype_message
@@ -98,6 +103,16 @@ class HeaderPlan:
         """Encode the header, padded to `nbytes`."""
         return encode_object_header(self._messages(), attribute_order=self.node.track_order, size=nbytes)
 
+    def data_position(self, nbytes: int) -> int:
+        """Byte position of compact data in the header that `encode` pads to `nbytes`."""
+        dataset = self.node
+        if not isinstance(dataset, DatasetNode) or not dataset.spec.is_compact:
+            raise TypeError(f"{dataset.path} has no data in its header")
+        own = self._dataset_messages(dataset)  # its data layout comes last, and ends with the data
+        order = dataset.track_order
+        start = position_of_body(own, len(own) - 1, attribute_order=order, size=nbytes)
+        return start + len(own[-1].body) - dataset.spec.value_nbytes
+
     def encode_dense_links(self) -> bytes:
         """Encode the dense storage of links."""
         return encode_dense_links(self._links(), self.places.dense_links[self.node.path])
@@ -152,7 +167,7 @@ class HeaderPlan:
             self._datatype_message(spec),
             encode_fill_value(FillValue(spec.allocation_time or time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
-            encode_data_layout(self._layout(dataset)),
+            encode_data_layout(self._layout(dataset)),  # the last one: see `data_position`
         ]
 
     def _datatype_message(self, spec: DatasetSpec) -> Message:

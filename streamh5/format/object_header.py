@@ -95,9 +95,8 @@ def encode_object_header(
             needed=needed,
             size=size,
         )
-    overhead = _SIZEOF_PREFIX + SIZEOF_CHECKSUM
-    width = next(width for width in _SIZE_WIDTHS if size - overhead - width < 256**width)
-    chunk_nbytes = size - overhead - width
+    width = _size_width(size)
+    chunk_nbytes = size - _SIZEOF_PREFIX - width - SIZEOF_CHECKSUM
     order_flags = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
     packed = b"".join(_encode_messages(messages, attribute_order=attribute_order))
     return append_checksum(
@@ -112,6 +111,25 @@ def encode_object_header(
             )
         )
     )
+
+
+def position_of_body(
+    messages: Sequence[Message], index: int, *, attribute_order: bool = False, size: int
+) -> int:
+    """Return the byte position of the body of ``messages[index]`` in an object header of `size` bytes.
+
+    Only the messages up to that one count, so those behind it may be left out.
+    """
+    before = _sizeof_messages(messages[:index], attribute_order=attribute_order)
+    return (
+        _SIZEOF_PREFIX + _size_width(size) + before + _sizeof_message_header(attribute_order=attribute_order)
+    )
+
+
+def _size_width(size: int) -> int:
+    """Width of the field that holds the size of chunk 0, in a header of `size` bytes."""
+    overhead = _SIZEOF_PREFIX + SIZEOF_CHECKSUM
+    return next(width for width in _SIZE_WIDTHS if size - overhead - width < 256**width)
 
 
 def _sizeof_message_header(*, attribute_order: bool) -> int:

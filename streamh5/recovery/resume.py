@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from streamh5.engine.engine import Front
+from streamh5.engine.metadata_plan import Front
 from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS

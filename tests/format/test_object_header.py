@@ -17,6 +17,7 @@ from streamh5.format.object_header import (
     Message,
     MessageType,
     encode_object_header,
+    position_of_body,
     sizeof_object_header,
 )
 
@@ -48,6 +49,16 @@ def test_object_header_around_width_of_size_field_exact(n_body: int, spare: int)
     messages = [_nil(n_body)]
     size = sizeof_object_header(messages) + spare
     assert len(encode_object_header(messages, size=size)) == size
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=6), st.integers(0, 400), st.booleans())
+def test_position_of_body_finds_each_message(body_sizes: list[int], spare: int, order: bool) -> None:
+    messages = [Message(MessageType.NIL, bytes([i + 1]) * n) for i, n in enumerate(body_sizes)]
+    size = sizeof_object_header(messages, attribute_order=order) + spare
+    encoded = encode_object_header(messages, attribute_order=order, size=size)
+    for i, message in enumerate(messages):
+        start = position_of_body(messages[: i + 1], i, attribute_order=order, size=size)
+        assert encoded[start : start + len(message.body)] == message.body
 
 
 @pytest.mark.parametrize("order", [False, True])

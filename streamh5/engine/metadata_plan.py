@@ -1,0 +1,185 @@
+"""Everything of a file that is not chunks: first every block gets its place, then all are encoded.
+
+::
+
+    place     for each object, children before their group:
+                  index or contiguous data, dense links, dense attributes, object header
+              then the global heap of attributes and references
+    encode    indexes and contiguous data ─▶ heap ─▶ for each object: data with addresses in it, dense
+              storage, header
+
+Sizes do not depend on addresses, so all addresses are known before the first byte is encoded. What is pointed to
+comes out before what points to it, so a file whose encoding is cut short has no reachable object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamh5.engine.attribute_heap import AttributeHeap
+from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
+from streamh5.engine.header_plan import HeaderPlan, Places
+from streamh5.model.attribute_spec import blank
+from streamh5.model.reference import join_parts
+from streamh5.model.tree import (
+    DatasetNode,
+    GroupNode,
+    Node,
+    Region,
+    StoredObject,
+    moved_groups,
+    reference_target,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from streamh5.model.reference import Parts, Reference, RegionReference, Resolve
+
+    Placer = Callable[[Region | None, int], int]
+    """Gives the address of a block of so many bytes: in the region reserved for it, if it fits, or elsewhere."""
+
+__all__ = ["Front", "MetadataPlan", "reserve_front"]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The front region: what was reserved for headers and indexes of objects by their paths, and its end."""
+
+    headers: dict[str, Region]
+    indexes: dict[str, Region]
+    heap: Region | None
+    end: int
+
+
+def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slack: int) -> Front:
+    """Reserve the front region of a file: headers, heap, then the indexes of datasets whose shape is known.
+
+    Parameters
+    ----------
+    root
+        What is known of the file so far.
+    reserve
+        Reserves bytes at the end of the file, which is the end of the front so far.
+    header_slack
+        Bytes behind each header, for attributes and links that come later.
+    """
+
+    def region(nbytes: int) -> Region:
+        return Region(reserve(nbytes), nbytes)
+
+    nodes = list(walk(root))
+    # The root group comes last in the walk and first in the file: readers begin with it.
+    headers = {
+        node.path: region(HeaderPlan(node, Places(), blank).nbytes + header_slack) for node in reversed(nodes)
+    }
+    heap_nbytes = AttributeHeap(_referring(nodes)).nbytes
+    heap = region(heap_nbytes) if heap_nbytes else None
+    indexes = {
+        node.path: region(max_sizeof_data(node))
+        for node in nodes
+        if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape
+    }
+    return Front(headers, indexes, heap, reserve(0))
+
+
+class MetadataPlan:
+    """Where everything that is not chunks goes, and its bytes.
+
+    Parameters
+    ----------
+    root
+        The tree of the file; it must not change until all is encoded.
+    heap
+        What the front region has for the global heap.
+    place
+        Gives each block its address.
+    """
+
+    def __init__(self, root: GroupNode, heap: Region | None, place: Placer) -> None:
+        self._root = root
+        self._place = place
+        self._places = Places()
+        self._header_nbytes: dict[str, int] = {}
+        self._nodes = list(self._written_nodes())
+        for node in self._nodes:
+            self._place_node(node)
+        self._heap = AttributeHeap(_referring(self._nodes))
+        self._heap.place(place(heap, self._heap.nbytes) if self._heap.nbytes else 0)
+
+    @property
+    def root_address(self) -> int:
+        """Address of the header of the root group."""
+        return self._places.headers["/"]
+
+    def encode(self) -> Iterator[tuple[int, bytes]]:
+        """Yield address and content of each block, referents before references."""
+        for node in self._nodes:
+            if isinstance(node, DatasetNode) and node.parts is None:
+                yield from encode_data(node, self._places.indexes[node.path])
+        yield from self._heap.encode(self._address_of)
+        resolve = self._heap.resolver(self._address_of)
+        for node in self._nodes:
+            yield from self._encode_node(node, resolve)
+
+    def _written_nodes(self) -> Iterator[Node]:
+        """Yield the objects to write; groups of a file that is added to may stay where they are."""
+        moved = moved_groups(self._root)
+        for node in walk(self._root):
+            if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
+                self._places.headers[node.path] = node.stored_address
+            else:
+                yield node
+
+    def _place_node(self, node: Node) -> None:
+        """Give an object's index or contiguous data, dense storage and header their addresses."""
+        path, places = node.path, self._places
+        if isinstance(node, DatasetNode):
+            nbytes = sizeof_data(node)
+            places.indexes[path] = self._place(node.index, nbytes)
+            if node.spec.chunks is None and nbytes:
+                node.data_address = places.indexes[path]
+        header = HeaderPlan(node, places, blank)
+        for dense, dense_nbytes in (
+            (places.dense_links, header.dense_links_nbytes),
+            (places.dense_attributes, header.dense_attributes_nbytes),
+        ):
+            if dense_nbytes:
+                dense[path] = self._place(None, dense_nbytes)
+        nbytes = header.nbytes
+        places.headers[path] = self._place(node.header, nbytes)
+        if node.header is not None and places.headers[path] == node.header.address:
+            nbytes = node.header.nbytes  # padded to the whole region, so that readers can edit it in place
+        self._header_nbytes[path] = nbytes
+
+    def _encode_node(self, node: Node, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
+        path, places = node.path, self._places
+        header = HeaderPlan(node, places, resolve)
+        nbytes = self._header_nbytes[path]
+        if isinstance(node, DatasetNode):
+            if node.parts is not None and not node.spec.is_compact:
+                yield places.indexes[path], join_parts(node.parts, resolve)
+            elif node.parts is None and node.spec.is_compact:
+                node.data_address = places.headers[path] + header.data_position(nbytes)
+        if path in places.dense_links:
+            yield places.dense_links[path], header.encode_dense_links()
+        if path in places.dense_attributes:
+            yield places.dense_attributes[path], header.encode_dense_attributes()
+        yield places.headers[path], header.encode(nbytes)
+
+    def _address_of(self, reference: Reference | RegionReference) -> int:
+        node = reference_target(self._root, reference)
+        return node.address if isinstance(node, StoredObject) else self._places.headers[node.path]
+
+
+def _referring(nodes: list[Node]) -> Iterator[Parts]:
+    """Yield what may have objects in the global heap: attributes, fill values, and values with references."""
+    for node in nodes:
+        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
+            yield node.spec.fill_parts
+        if isinstance(node, DatasetNode) and node.parts is not None:
+            yield node.parts
+        for attribute in node.attributes.values():
+            yield attribute.data
