@@ -77,3 +77,17 @@ def test_text_leaves_nothing_for_later(folder: str) -> None:
         if word.search(line)
     ]
     assert not found, f"left for later: {found}"
+
+
+def test_every_folder_of_the_package_stands_in_the_map_of_the_tests() -> None:
+    folders = {module.parent.name for module in PACKAGE.glob("*/__init__.py")} - {"sample_data"}
+    text = (CHECKOUT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in sorted(folders) if f"| `{name}/`" not in text]
+
+
+def test_map_of_the_tests_names_what_is_there() -> None:
+    text = (CHECKOUT / "tests" / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)+(?:test_\w+\.py)?|[a-z]+\.py)`", text)
+    there = [CHECKOUT / "tests", PACKAGE, CHECKOUT / "tests" / "surface"]
+    assert named
+    assert not [name for name in named if not any((folder / name).exists() for folder in there)]
