@@ -10,6 +10,7 @@ import dask.array as da
 import dask.base
 import numpy as np
 
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.request import ArrayConversion, Conversion
 from streamh5.dask.blocks import limit_workers
@@ -86,11 +87,10 @@ def from_netcdf_classic(
         path,
         targets,
         partial(create_groups, groups=[root], write_empty_chunks=True),
-        mode="w" if overwrite else "x",
-        options={"track_order": True, "resume": False, "sync": sync, "libver": request.libver},
+        WriteOptions(mode="w" if overwrite else "x", libver=request.libver, track_order=True, sync=sync),
         progress=progress,
     )
-    summary = write.compute(**({} if max_memory is None else limit_workers({}, targets, max_memory)))
+    summary = write.compute(**limit_workers({}, targets, max_memory))
     reason = "netCDF classic has no chunks"
     reports = tuple(ArrayConversion(one.path, False, reason) for one in variables)
     return Conversion(summary, reports, "netCDF-4", tuple(notes))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dask.base
 import numpy as np
 
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.array_target import SourceArray, encoded
 from streamh5.conversion.request import Conversion
 from streamh5.dask.blocks import limit_workers
@@ -78,12 +79,11 @@ def from_npy(
         path,
         [planned.target],
         prepare,
-        mode="w" if overwrite else "x",
-        options={"track_order": False, "resume": False, "sync": sync, "libver": request.libver},
+        WriteOptions(mode="w" if overwrite else "x", libver=request.libver, sync=sync),
         progress=progress,
     )
-    limits = {} if max_memory is None else limit_workers({}, [planned.target], max_memory)
-    return Conversion(write.compute(**limits), (planned.report(),))
+    summary = write.compute(**limit_workers({}, [planned.target], max_memory))
+    return Conversion(summary, (planned.report(),))
 
 
 def _read(array: Any, region: tuple[slice, ...]) -> Any:

@@ -91,16 +91,18 @@ def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
 
 
 def limit_workers(
-    compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize
+    compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize | None
 ) -> dict[str, Any]:
-    """Let as many workers run as fit the memory.
+    """Let as many workers run as fit the memory; None sets no limit.
 
     Raises
     ------
     SpecError
         Not even one does, the caller chose workers as well, or `max_memory` is not a size.
     """
-    limit = read_memory_size(max_memory, "max_memory") or 0
+    limit = read_memory_size(max_memory, "max_memory")
+    if limit is None:
+        return compute_kwargs
     if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
         raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
     if not targets:

@@ -31,7 +31,7 @@ from dask.highlevelgraph import HighLevelGraph
 from streamh5.dask.notes import noted
 from streamh5.dask.scheduler import check_scheduler, gathered, local_keywords
 from streamh5.errors import BlockError, SchedulerError, StateError, listed
-from streamh5.handles.file import File
+from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
 from streamh5.sinks.destination_path import (
     Destination,
@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.filters import FilterChain
     from streamh5.handles.dataset import Dataset
+    from streamh5.handles.file import File
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.write.summary import WriteSummary
@@ -93,10 +95,8 @@ class Write:
     prepare
         Is given the open file before the first block: creates the datasets of the targets, and
         everything else that the file is to hold.
-    mode
-        As for `File`.
     options
-        Further keywords of `File`.
+        How the file is written.
     progress
         As for `to_fixed_h5`.
     """
@@ -106,9 +106,8 @@ class Write:
         path: Destination,
         targets: list[Target],
         prepare: Callable[[File], None],
+        options: WriteOptions,
         *,
-        mode: str,
-        options: dict[str, Any],
         progress: bool | Callable[[int, int], object] | None,
     ) -> None:
         check_path(path)
@@ -118,7 +117,6 @@ class Write:
         self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
         self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
         self._prepare = prepare
-        self._mode = mode
         self._options = options
         self._is_given_up = False
         self._show = progress
@@ -127,9 +125,9 @@ class Write:
         self._file: File | None = None
         self._progress: Progress | None = None
         if is_path(path):
-            check_destination(path, overwrite=mode != "x")
+            check_destination(path, overwrite=options.mode != "x")
         elif not hasattr(path, "commit"):
-            check_file_object(cast("IO[bytes]", path), overwrite=mode != "x")
+            check_file_object(cast("IO[bytes]", path), overwrite=options.mode != "x")
 
     def compute(self, **compute_kwargs: Any) -> WriteSummary:
         """Write the file; `compute_kwargs` are those of `dask.compute`.
@@ -211,7 +209,7 @@ class Write:
 
     def _done(self, target: Target) -> set[tuple[int, ...]]:
         """Blocks that an interrupted write has stored; the graph leaves them out."""
-        if self._file is None or not self._options["resume"] or target.spec.chunks is None:
+        if self._file is None or not self._options.resume or target.spec.chunks is None:
             return set()
         dataset = self._file.datasets[target.spec.path]
         done = set()
@@ -230,14 +228,7 @@ class Write:
 
     def anew(self) -> Write:
         """Return the same write, not begun."""
-        return Write(
-            self._path,
-            self._targets,
-            self._prepare,
-            mode=self._mode,
-            options=self._options,
-            progress=self._show,
-        )
+        return Write(self._path, self._targets, self._prepare, self._options, progress=self._show)
 
     def delayed(self, **compute_kwargs: Any) -> Delayed:
         """Return the whole write as one task, with the arrays' own optimisation done.
@@ -264,13 +255,7 @@ class Write:
             if self._is_given_up:
                 raise StateError(f"the write to {self._name} was given up after an error")
             if self._file is None:
-                file = File(
-                    self._path,
-                    self._mode,
-                    header_slack=0,
-                    keep="costly",
-                    **self._options,
-                )
+                file = open_file(self._path, self._options)
                 try:
                     self._prepare(file)
                     file.session.check_resumed()

@@ -9,6 +9,7 @@ import dask.array as da
 from dask.delayed import Delayed
 
 from streamh5.arguments.keywords import Sync, check_keywords
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import RealignWarning, block_layout, limit_workers, realigned
 from streamh5.dask.graph import Target, Write
@@ -136,8 +137,17 @@ def to_fixed_h5(
     >>> x = da.ones((1000, 1000), chunks=(250, 1000))
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
     """
+    options = WriteOptions(
+        mode=("w" if overwrite else "x") if mode is None else mode,
+        libver=libver,
+        track_order=bool(track_order),
+        resume=resume,
+        resume_key=resume_key,
+        sync=sync,
+        references=references,
+    )
     arrays, attributes = _arguments(args, attrs)
-    _check_request(mode, attributes, compute_kwargs, is_resumable=compute or not resume)
+    _check_request(attributes, compute_kwargs, is_resumable=compute or not resume)
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own)
@@ -157,28 +167,19 @@ def to_fixed_h5(
             fletcher32=bool(fletcher32),
             fillvalue=fillvalue,
             maxshape=maxshape,
-            libver=libver,
-            track_order=bool(track_order),
+            libver=options.libver,
+            track_order=options.track_order,
         )
         source = array.name if resume_key is None else resume_key
         targets.append(Target(spec, chain, realigned(name, array, blocks), source))
-    if max_memory is not None:
-        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+    compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
 
     def prepare(file: File) -> None:
         for target in targets:
             dataset = target.create(file, write_empty_chunks=write_empty_chunks)
             dataset.attrs.update(attributes[target.spec.path])
 
-    write = Write(
-        path,
-        targets,
-        prepare,
-        mode=mode or ("w" if overwrite else "x"),
-        options={"track_order": bool(track_order), "resume": resume, "sync": sync, "libver": libver}
-        | {"references": references},
-        progress=progress,
-    )
+    write = Write(path, targets, prepare, options, progress=progress)
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
@@ -198,7 +199,6 @@ def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: An
 
 
 def _check_request(
-    mode: Any,
     attributes: Mapping[str, Mapping[str, Any]],
     compute_kwargs: Mapping[str, Any],
     *,
@@ -211,10 +211,6 @@ def _check_request(
     if not is_resumable:
         raise SpecError(
             "resume=True needs compute=True: what is to be computed is known when the file is opened"
-        )
-    if mode not in (None, "w", "x", "a"):
-        raise SpecError(
-            f"mode must be 'w', 'x' or 'a', not {mode!r}; or leave it out, for overwrite=", mode=mode
         )
 
 

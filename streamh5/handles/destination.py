@@ -17,8 +17,8 @@ from streamh5.sinks.local_file import LocalFileSink
 if TYPE_CHECKING:
     from typing import IO
 
-    from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.recovery.journal import Journal
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
@@ -27,7 +27,7 @@ __all__ = ["open_destination", "open_existing", "open_local"]
 
 
 def open_destination(
-    path: Destination, mode: str, *, resume: bool, sync: Sync, libver: str
+    path: Destination, options: WriteOptions
 ) -> tuple[Sink, Recovery | None, ExistingFile | None]:
     """Open a destination as `File` takes it.
 
@@ -36,23 +36,20 @@ def open_destination(
     SinkError
         It cannot be written.
     SpecError
-        No destination, no such mode, or an addition that is to be resumed; see also `open_existing`.
+        Not a destination, or an addition that is to be resumed; see also `open_existing`.
     """
-    if mode not in ("w", "x", "a"):
-        hint = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
-        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}{hint.get(str(mode), '')}", mode=mode)
     check_path(path)
     if not is_path(path):
-        return open_object(path, mode, resume=resume), None, None
-    if mode != "a" or not destination_exists(path):
-        return *open_local(path, overwrite=mode == "w", resume=resume, sync=sync), None
-    if resume:
+        return open_object(path, options), None, None
+    if options.mode != "a" or not destination_exists(path):
+        return *open_local(path, options), None
+    if options.resume:
         raise SpecError("an addition to a file (mode 'a') is not resumed: it is made whole or not at all")
-    sink, existing = open_existing(path, sync=sync, libver=libver)
+    sink, existing = open_existing(path, options)
     return sink, None, existing
 
 
-def open_object(destination: Destination, mode: str, *, resume: bool) -> Sink:
+def open_object(destination: Destination, options: WriteOptions) -> Sink:
     """Open a destination that has no path: a `Sink`, which is there already, or a file object.
 
     Raises
@@ -65,19 +62,19 @@ def open_object(destination: Destination, mode: str, *, resume: bool) -> Sink:
     if hasattr(destination, "commit"):
         return cast("Sink", destination)
     file = cast("IO[bytes]", destination)
-    if resume:
+    if options.resume:
         raise SpecError(
             f"{destination_name(file)} is a file object, whose write cannot be resumed; write to a path for that"
         )
-    if mode == "a" and check_file_object(file, overwrite=True):
+    if options.mode == "a" and check_file_object(file, overwrite=True):
         raise SpecError(
             f"{destination_name(file)} is a file object, and mode 'a' adds to files that have a path; write it "
             "to a path first"
         )
-    return FileObjectSink(file, overwrite=mode == "w")
+    return FileObjectSink(file, overwrite=options.mode == "w")
 
 
-def open_existing(path: LocalPath, *, sync: Sync, libver: str) -> tuple[AppendFileSink, ExistingFile]:
+def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSink, ExistingFile]:
     """Open a file that is added to, and read its groups.
 
     It stays a file for the readers that it was for, unless newer ones are asked for: ``"v110"`` is the
@@ -88,9 +85,10 @@ def open_existing(path: LocalPath, *, sync: Sync, libver: str) -> tuple[AppendFi
     SinkError
         See `AppendFileSink`.
     SpecError
-        It is not a file to which streamh5 can add safely, or not one for readers as old as `libver`.
+        It is not a file to which streamh5 can add safely, or not one for readers as old as `options.libver`.
     """
-    sink = AppendFileSink(path, sync=sync)
+    libver = options.libver
+    sink = AppendFileSink(path, sync=options.sync)
     try:
         existing = read_existing(sink.path)
         sink.check_name()  # what was read is what is open, and locked
@@ -109,9 +107,7 @@ def open_existing(path: LocalPath, *, sync: Sync, libver: str) -> tuple[AppendFi
     return sink, existing
 
 
-def open_local(
-    path: LocalPath, *, overwrite: bool, resume: bool, sync: Sync
-) -> tuple[LocalFileSink, Recovery | None]:
+def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, Recovery | None]:
     """Open a local destination, and what an interrupted write has left there when it is resumed.
 
     Raises
@@ -123,7 +119,8 @@ def open_local(
     JournalError
         Its journal cannot be trusted.
     """
-    sink = LocalFileSink(path, overwrite=overwrite, sync=sync)
+    overwrite, resume = options.mode == "w", options.resume
+    sink = LocalFileSink(path, overwrite=overwrite, sync=options.sync)
     try:
         journal = None if overwrite and not resume else decode_journal(sink.read_log())
         if journal is not None and any(sink.has_name(name) for name in (str(sink.path), *journal.published)):

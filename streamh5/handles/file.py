@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from streamh5.arguments.keywords import Keep, Sync, check_keywords
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["File"]
+__all__ = ["File", "open_file"]
 
 HEADER_SLACK = 512
 """Bytes kept free behind each header at the front, for what is set later: about ten short attributes."""
@@ -108,35 +110,50 @@ class File(Group):
         libver: str = "v110",
         references: LocalPath | None = None,
     ) -> None:
-        max_in_flight = read_memory_size(max_memory, "max_memory")
-        self.track_order = bool(track_order)
-        self.resume_key = resume_key
-        if references is not None and not is_path(path):
+        options = WriteOptions(
+            mode=mode,
+            track_order=bool(track_order),
+            threads=threads,
+            max_memory=read_memory_size(max_memory, "max_memory"),
+            header_slack=header_slack,
+            resume=resume,
+            resume_key=resume_key,
+            sync=sync,
+            keep=keep,
+            libver=libver,
+            references=references,
+        )
+        self._open(path, options)
+
+    def _open(self, path: Destination, options: WriteOptions) -> None:
+        """Open the destination and begin the write."""
+        if options.references is not None and not is_path(path):
             raise SpecError(
                 "references lead to a file by its path; write to a path, not to a file object or a Sink"
             )
-        self._references = ReferencesOutput(references, overwrite=mode != "x")
+        self._references = ReferencesOutput(options.references, overwrite=options.mode != "x")
         self.datasets: dict[str, Dataset] = {}
         self._references_lock = threading.RLock()
         self._has_references = False
-        sink, recovery, existing = _open(path, mode, resume=resume, sync=sync, libver=libver)
-        self.libver = libver if existing is None else existing.libver
+        sink, recovery, existing = _open_destination(path, options)
+        if existing is not None:
+            options = replace(options, libver=existing.libver)
         try:
-            self.session = Session(
-                sink,
-                recovery=recovery,
-                keep="always" if resume else keep,
-                libver=self.libver,
-                existing=existing,
-                track_order=self.track_order,
-                header_slack=header_slack,
-                n_threads=threads,
-                max_memory=max_in_flight,
-            )
+            self.session = Session(sink, options, recovery=recovery, existing=existing)
         except BaseException:
             sink.suspend() if recovery else sink.abort()
             raise
-        super().__init__(self, self.session.root)
+        Group.__init__(self, self, self.session.root)
+
+    @property
+    def libver(self) -> str:
+        """Oldest library that is to read the file; of one that is added to, its own."""
+        return self.session.options.libver
+
+    @property
+    def track_order(self) -> bool:
+        """Whether the creation order of links and attributes is tracked."""
+        return self.session.options.track_order
 
     @property
     def filename(self) -> str:
@@ -253,12 +270,19 @@ class File(Group):
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
 
 
-def _open(
-    path: Destination, mode: str, *, resume: bool, sync: Sync, libver: str
+def open_file(path: Destination, options: WriteOptions) -> File:
+    """Return a new `File` for options that are checked already."""
+    file = File.__new__(File)
+    file._open(path, options)
+    return file
+
+
+def _open_destination(
+    path: Destination, options: WriteOptions
 ) -> tuple[Sink, Recovery | None, ExistingFile | None]:
     """Open a destination; say so when it is this process itself that has it open."""
     try:
-        return open_destination(path, mode, resume=resume, sync=sync, libver=libver)
+        return open_destination(path, options)
     except DestinationBusyError as error:
         mine = open_here(str(real_path(cast("LocalPath", path))))
         if mine is not None:
@@ -267,4 +291,4 @@ def _open(
                 "give it up (f.abort())",
                 path=mine.sink.name,
             ) from error
-    return open_destination(path, mode, resume=resume, sync=sync, libver=libver)
+    return open_destination(path, options)  # collecting garbage has ended the write that held it

@@ -195,7 +195,10 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             check_held(path, spec.value_nbytes)
         with self.session.call():
             dataset: Dataset = self._file.add_dataset(
-                spec, chain, source=self._file.resume_key, write_empty_chunks=write_empty_chunks
+                spec,
+                chain,
+                source=self._file.session.options.resume_key,
+                write_empty_chunks=write_empty_chunks,
             )
             try:
                 if array is not None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.arguments.keywords import Keep
 from streamh5.engine.engine import Engine
 from streamh5.errors import SinkError, StateError
 from streamh5.recovery.journal import JOURNAL_VERSION, encode_claims, encode_entry, encode_voids
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.filters import Buffer
     from streamh5.handles.existing_file import ExistingFile
     from streamh5.model.attribute_spec import AttributeSpec
@@ -51,24 +51,28 @@ class JournaledEngine:
 
     Parameters
     ----------
-    sink, track_order, header_slack, recovery, keep, libver, existing
+    sink, options, recovery, existing
         As for `Session`.
     """
 
     def __init__(
         self,
         sink: Sink,
+        options: WriteOptions,
         *,
-        track_order: bool,
-        header_slack: int,
         recovery: Recovery | None,
-        keep: Keep,
-        libver: str,
         existing: ExistingFile | None,
     ) -> None:
         self.sink = sink
-        self.leftover = Leftover(sink, keep)
-        self._engine = Engine(track_order=track_order, header_slack=header_slack, libver=libver)
+        self.options = options
+        self.leftover = Leftover(sink, "always" if options.resume else options.keep)
+        # what decides where the bytes of the front go: a resumed write must have been begun with the same
+        layout: dict[str, Any] = {
+            "track_order": options.track_order,
+            "header_slack": options.header_slack,
+            "libver": options.libver,
+        }
+        self._engine = Engine(**layout)
         self._life = Lifecycle(sink.name)
         self._lock = threading.RLock()
         self._begin_lock = threading.RLock()
@@ -78,11 +82,10 @@ class JournaledEngine:
         if existing is not None:
             self._engine.extend_file(existing.root, existing.end_of_file)
             self._is_begun = True
-        options = {"track_order": track_order, "header_slack": header_slack, "libver": libver}
         if recovery is None:
-            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink.journal_facts, **options})
+            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink.journal_facts, **layout})
             return
-        recovery.check_options(options)
+        recovery.check_options(layout)
         self._n_datasets = recovery.n_datasets
         self._engine.resume(recovery.front, recovery.end)
         self._is_begun = True

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dask.system import CPU_COUNT
 
-from streamh5.arguments.keywords import Keep
-from streamh5.errors import DestinationExistsError, SpecError, StateError
+from streamh5.errors import DestinationExistsError, StateError
 from streamh5.handles.journaled_engine import JournaledEngine
 from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
@@ -21,6 +20,7 @@ from streamh5.write.summary import summarize
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.existing_file import ExistingFile
     from streamh5.model.tree import DatasetNode
     from streamh5.recovery.resume import Recovery
@@ -47,20 +47,10 @@ class Session(JournaledEngine):
     ----------
     sink
         Where the bytes go.
-    track_order
-        Creation order of the root group.
-    header_slack
-        See `Engine`.
-    n_threads
-        Threads for blocks that are handed over; None for one each core.
-    max_memory
-        Raw bytes of blocks in flight.
+    options
+        How it is written; `libver` is that of the file where one is added to.
     recovery
         An interrupted write that is taken up.
-    keep
-        Whether what is stored stays when the write is interrupted: see `streamh5.write.interruption`.
-    libver
-        Oldest library that is to read the file.
     existing
         A file that is added to.
     """
@@ -70,30 +60,15 @@ class Session(JournaledEngine):
     def __init__(
         self,
         sink: Sink,
+        options: WriteOptions,
         *,
-        track_order: bool = False,
-        header_slack: int = 0,
-        n_threads: int | None = None,
-        max_memory: int | None = None,
         recovery: Recovery | None = None,
-        keep: Keep = "always",
-        libver: str = "v110",
         existing: ExistingFile | None = None,
     ) -> None:
-        if n_threads is not None and n_threads < 1:
-            raise SpecError(f"threads must be at least 1, not {n_threads}", n_threads=n_threads)
-        super().__init__(
-            sink,
-            track_order=track_order,
-            header_slack=header_slack,
-            recovery=recovery,
-            keep=keep,
-            libver=libver,
-            existing=existing,
-        )
+        super().__init__(sink, options, recovery=recovery, existing=existing)
         self.summary: WriteSummary | None = None
-        self._n_threads = n_threads or CPU_COUNT
-        self._max_memory = max_memory or DEFAULT_IN_FLIGHT_NBYTES
+        self._n_threads = options.threads or CPU_COUNT
+        self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
         self._pool_lock = threading.RLock()
         self._flushes: dict[DatasetNode, Flush] = {}

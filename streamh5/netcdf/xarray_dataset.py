@@ -14,6 +14,7 @@ import dask.array as da
 import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
@@ -147,7 +148,16 @@ def to_netcdf(
     SinkError
         The destination.
     """
-    _check_request(mode, format, engine, compute_kwargs)
+    options = WriteOptions(
+        mode=mode,
+        libver=libver,
+        track_order=True,
+        resume=resume,
+        resume_key=resume_key,
+        sync=sync,
+        references=references,
+    )
+    _check_request(format, engine, compute_kwargs)
     if not compute and (resume or path is None or mode == "a"):
         what = "resume=True" if resume else "mode='a'" if mode == "a" else "a file in memory (path=None)"
         raise SpecError(f"{what} needs compute=True")
@@ -167,32 +177,21 @@ def to_netcdf(
     targets = [variable.target for variable in variables if variable.value is None]
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
-    if max_memory is not None:
-        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+    compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
 
     def prepare(file: File) -> None:
         existing.check_unchanged()
         create_groups(file, groups=groups, write_empty_chunks=write_empty_chunks)
 
     memory = MemorySink()
-    write = Write(
-        memory if path is None else path,
-        targets,
-        prepare,
-        mode=mode,
-        options={"track_order": True, "resume": resume, "sync": sync, "libver": libver}
-        | {"references": references},
-        progress=progress,
-    )
+    write = Write(memory if path is None else path, targets, prepare, options, progress=progress)
     if not compute:
         return write.delayed(**compute_kwargs)
     summary = write.compute(**compute_kwargs)
     return memoryview(memory.image) if path is None else summary
 
 
-def _check_request(mode: Any, format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
-    if mode not in ("w", "x", "a"):
-        raise SpecError(f"mode must be 'w', 'x' or 'a', not {mode!r}", mode=mode)
+def _check_request(format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
     if format is not None and (not isinstance(format, str) or format.upper() != "NETCDF4"):
         raise SpecError(f"format must be 'NETCDF4', not {format!r}: streamh5 writes no other", format=format)
     if engine is not None:

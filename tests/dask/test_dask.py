@@ -278,14 +278,16 @@ def test_any_blocks_fit_any_chunks(
     shape: tuple[int, ...], blocks: Any, chunks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import streamh5.dask.graph as dask_graph
+    import streamh5.handles.file as handles_file
+    from streamh5.arguments.write_options import WriteOptions
 
     files: list[streamh5.File] = []
 
-    def file(*args: Any, **keywords: Any) -> streamh5.File:
-        files.append(streamh5.File(*args, **keywords))
+    def open_file(path: Any, options: WriteOptions) -> streamh5.File:
+        files.append(handles_file.open_file(path, options))
         return files[-1]
 
-    monkeypatch.setattr(dask_graph, "File", file)
+    monkeypatch.setattr(dask_graph, "open_file", open_file)
     data = values("<f4", shape)
     path = tmp_path / "a.h5"
     with warnings.catch_warnings():

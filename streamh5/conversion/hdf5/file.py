@@ -11,6 +11,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.hdf5.contents import read_contents
 from streamh5.conversion.hdf5.errors import reading
 from streamh5.conversion.hdf5.plan import FilePlan
@@ -85,10 +86,16 @@ def from_hdf5(
         _check(plan, skip_unsupported=skip_unsupported)
         targets = [one.target for one in plan.targets]
         destination: Any = path
+        options = WriteOptions(
+            mode="w" if overwrite else "x",
+            libver=request.libver,
+            track_order=contents.groups["/"],
+            sync=sync,
+        )
         more_notes: tuple[str, ...] = ()
         if file.userblock_size and isinstance(path, (str, bytes, os.PathLike)):
             user_block = _user_block(source, file.userblock_size)
-            sink: Sink = UserBlockSink(os.fsdecode(path), user_block, overwrite=overwrite, sync=sync)
+            sink: Sink = UserBlockSink(os.fsdecode(path), user_block, options)
             destination = sink
             stack.callback(sink.abort)  # nothing to do once the file is closed
         elif file.userblock_size:
@@ -99,16 +106,10 @@ def from_hdf5(
             destination,
             targets,
             plan.prepare,
-            mode="w" if overwrite else "x",
-            options={
-                "track_order": contents.groups["/"],
-                "resume": False,
-                "sync": sync,
-                "libver": request.libver,
-            },
+            options,
             progress=progress,
         )
-        summary = write.compute(**({} if max_memory is None else limit_workers({}, targets, max_memory)))
+        summary = write.compute(**limit_workers({}, targets, max_memory))
         notes = plan.notes() + more_notes
     reports = tuple(one.report() for one in plan.targets)
     return Conversion(summary, reports, "netCDF-4" if plan.is_netcdf else "HDF5", notes)

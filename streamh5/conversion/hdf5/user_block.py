@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streamh5.arguments.keywords import Sync
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.sinks.base import Buffer
 
 __all__ = ["UserBlockSink"]
@@ -27,8 +27,8 @@ class UserBlockSink:
 
     Parameters
     ----------
-    path, overwrite, sync
-        As for `LocalFileSink`.
+    path, options
+        As for `open_local`; nothing is resumed.
     user_block
         Its bytes: 512, 1024, 2048 and so on.
 
@@ -38,10 +38,8 @@ class UserBlockSink:
         See `LocalFileSink`.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], user_block: bytes, *, overwrite: bool, sync: Sync
-    ) -> None:
-        self._sink, _ = open_local(path, overwrite=overwrite, resume=False, sync=sync)
+    def __init__(self, path: str | os.PathLike[str], user_block: bytes, options: WriteOptions) -> None:
+        self._sink, _ = open_local(path, options)
         self._user_block = user_block
 
     keeps_journal = False

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.array_target import ArrayTarget
 from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
 from streamh5.conversion.zarr.netcdf import plan_netcdf
@@ -122,11 +123,16 @@ def from_zarr(
         path,
         targets,
         plan.prepare,
-        mode="w" if overwrite else "x",
-        options={"track_order": plan.is_netcdf, "resume": resume, "sync": sync, "libver": libver},
+        WriteOptions(
+            mode="w" if overwrite else "x",
+            libver=libver,
+            track_order=plan.is_netcdf,
+            resume=resume,
+            sync=sync,
+        ),
         progress=progress,
     )
-    summary = write.compute(**({} if max_memory is None else limit_workers({}, targets, max_memory)))
+    summary = write.compute(**limit_workers({}, targets, max_memory))
     reports = tuple(one.report() for one in plan.targets)
     return Conversion(summary, reports, "netCDF-4" if plan.is_netcdf else "HDF5", tuple(notes))
 
