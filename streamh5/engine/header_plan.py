@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from streamh5.engine.chunk_index_plan import index_plan
 from streamh5.format.attribute import Attribute, encode_attribute
-from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
 from streamh5.format.data_layout import (
     CompactLayout,
     ContiguousLayout,
@@ -28,7 +27,6 @@ from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, enc
 from streamh5.format.filter_pipeline import encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
-from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import (
     Message,
     encode_object_header,
@@ -38,6 +36,7 @@ from streamh5.format.object_header import (
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.shared_message import encode_shared_datatype_message
+from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 from streamh5.model.reference import Reference, join_parts
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject
 
@@ -142,7 +141,7 @@ class HeaderPlan:
             address = self.places.dense_links.get(group.path, 0)
             return [encode_link_info(dense_link_info(self._links(), address)), encode_group_info()]
         links = self._links()
-        info = LinkInfo(len(links) if group.track_order else None)
+        info = StorageInfo(len(links) if group.track_order else None)
         return [encode_link_info(info), encode_group_info(), *map(encode_link, links)]
 
     def _dataset_messages(self, dataset: DatasetNode) -> list[Message]:
@@ -224,5 +223,5 @@ class HeaderPlan:
             address = self.places.dense_attributes.get(node.path, 0)
             info = dense_attribute_info(self._attributes(), address, creation_order=node.track_order)
             return [encode_attribute_info(info)]
-        info = AttributeInfo(len(node.attributes) if node.track_order else None)
+        info = StorageInfo(len(node.attributes) if node.track_order else None)
         return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]

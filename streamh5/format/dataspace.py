@@ -1,11 +1,12 @@
-"""Dataspace message, version 2 (specification IV.A.2.b)."""
+"""Dataspace message: versions 1 and 2 are read, 2 is written (specification IV.A.2.b)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from streamh5.errors import LimitError, ShapeError
+from streamh5.errors import FormatError, LimitError, ShapeError
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_RANK, UNLIMITED, length, uint
 
@@ -18,6 +19,7 @@ class _Type(IntEnum):
 
 class _Flag(IntFlag):
     MAXIMUM_DIMENSIONS = 0x01
+    PERMUTATION_INDICES = 0x02  # version 1 only; the specification calls them never implemented
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,41 @@ def encode_dataspace(dataspace: Dataspace) -> Message:
         )
     )
     return Message(MessageType.DATASPACE, body)
+
+
+def decode_dataspace(body: bytes, encoding: Encoding = ENCODING) -> Dataspace:
+    """Decode a dataspace message.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "dataspace message", encoding)
+    version = fields.version(1, 2)
+    rank = fields.uint(1, "dimensionality")
+    flags = fields.uint(1, "flags")
+    if version == 1:
+        fields.take(5, "reserved bytes")
+        space_type = _Type.SIMPLE if rank else _Type.SCALAR
+        known_flags = _Flag.MAXIMUM_DIMENSIONS | _Flag.PERMUTATION_INDICES
+    else:
+        space_type = fields.known(_Type, fields.uint(1, "type"), "type")
+        known_flags = _Flag.MAXIMUM_DIMENSIONS
+    if rank > MAX_RANK or flags & ~known_flags or (space_type != _Type.SIMPLE and rank):
+        raise fields.error(
+            f"dimensionality {rank}, flags {flags:#04x} and type {space_type:d} do not go together"
+        )
+    shape = tuple(fields.length("dimension size") for _ in range(rank))
+    maxshape: tuple[int | None, ...] | None = None
+    if flags & _Flag.MAXIMUM_DIMENSIONS:
+        unlimited = 256**encoding.sizeof_length - 1
+        sizes = (fields.length("dimension maximum size") for _ in range(rank))
+        maxshape = tuple(None if size == unlimited else size for size in sizes)
+    if flags & _Flag.PERMUTATION_INDICES:
+        fields.take(rank * encoding.sizeof_length, "permutation indices")
+    fields.end()
+    try:
+        return Dataspace(None if space_type == _Type.NULL else shape, maxshape)
+    except ShapeError as error:
+        raise FormatError(f"dataspace message: {error}") from None

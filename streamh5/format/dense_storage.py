@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from streamh5.errors import AttributeValueError, LimitError, PathError
 from streamh5.format.attribute import Attribute, encode_attribute_body
-from streamh5.format.attribute_info import AttributeInfo
 from streamh5.format.character_set import encode_text
 from streamh5.format.checksum import lookup3
 from streamh5.format.fractal_heap import (
@@ -26,8 +25,8 @@ from streamh5.format.fractal_heap import (
     encode_heap_ids,
 )
 from streamh5.format.link import Link, encode_link_body
-from streamh5.format.link_info import LinkInfo
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.storage_info import StorageInfo
 from streamh5.format.v2_btree import (
     SIZEOF_V2_BTREE_HEADER,
     RecordType,
@@ -134,13 +133,13 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     )
 
 
-def dense_link_info(links: Sequence[Link], storage_address: int) -> LinkInfo:
+def dense_link_info(links: Sequence[Link], storage_address: int) -> StorageInfo:
     """Return the link info of a group whose dense storage stands at `storage_address`."""
     storage = dense_link_storage(links)
     orders = [link.creation_order for link in links if link.creation_order is not None]
     if storage.creation_order_index is None:
-        return LinkInfo(None, storage_address, storage_address + storage.name_index_position)
-    return LinkInfo(
+        return StorageInfo(None, storage_address, storage_address + storage.name_index_position)
+    return StorageInfo(
         max(orders) + 1,
         storage_address,
         storage_address + storage.name_index_position,
@@ -192,14 +191,14 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
 
 def dense_attribute_info(
     attributes: Sequence[Attribute], storage_address: int, *, creation_order: bool
-) -> AttributeInfo:
+) -> StorageInfo:
     """Return the attribute info of an object whose dense storage stands at `storage_address`."""
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
     name_index_address = storage_address + storage.name_index_position
     if not creation_order:
-        return AttributeInfo(None, storage_address, name_index_address)
+        return StorageInfo(None, storage_address, name_index_address)
     order_index_address = storage_address + storage.creation_order_index_position
-    return AttributeInfo(len(attributes), storage_address, name_index_address, order_index_address)
+    return StorageInfo(len(attributes), storage_address, name_index_address, order_index_address)
 
 
 def encode_dense_attributes(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from functools import cache
+from typing import TypeVar
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
@@ -11,6 +14,18 @@ from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_
 __all__ = ["ENCODING", "Encoding", "Fields", "check_checksum"]
 
 _ALIGNMENT = 8
+
+_Flags = TypeVar("_Flags", bound=IntFlag)
+_Number = TypeVar("_Number", bound=IntEnum)
+
+
+@cache
+def _all_bits(flags: type[IntFlag]) -> int:
+    """Return the bits that `flags` names; iterating over it would leave out those of more than one bit."""
+    bits = 0
+    for flag in flags.__members__.values():
+        bits |= flag
+    return bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,32 @@ class Fields:
         if padded:
             self.take(-(self.position - start) % _ALIGNMENT, f"padding of {field}")
         return text
+
+    def flags(self, known: type[_Flags]) -> _Flags:
+        """Read one byte of flags.
+
+        Raises
+        ------
+        FormatError
+            A bit is set that `known` does not name.
+        """
+        found = self.uint(1, "flags")
+        if found & ~_all_bits(known):
+            raise self.error(f"flags are {found:#04x}, with reserved bits")
+        return known(found)
+
+    def known(self, numbers: type[_Number], number: int, field: str) -> _Number:
+        """Return the member of `numbers` that a number which has been read stands for.
+
+        Raises
+        ------
+        FormatError
+            None of them has it.
+        """
+        try:
+            return numbers(number)
+        except ValueError:
+            raise self.error(f"{field} {number} is not known") from None
 
     def expect(self, value: int, nbytes: int, field: str) -> None:
         """Read an integer that can only be `value`.

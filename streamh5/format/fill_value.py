@@ -1,10 +1,11 @@
-"""Fill value message, version 3 (specification IV.A.2.f)."""
+"""Fill value messages: the old one and versions 1 to 3 are read, 3 is written (specification IV.A.2.e and f)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import uint
 
@@ -29,10 +30,16 @@ class WriteTime(IntEnum):
 
 
 class _Flag(IntFlag):
+    ALLOCATION_TIME = 0x03
+    WRITE_TIME = 0x0C
+    VALUE_UNDEFINED = 0x10
     VALUE_DEFINED = 0x20
 
 
 _WRITE_TIME_SHIFT = 2
+
+_UNDEFINED_SIZES = (0, 0xFFFF_FFFF)
+"""Sizes of a value in versions 1 and 2 where there is none; the library writes -1 for undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,49 @@ def encode_fill_value(fill_value: FillValue) -> Message:
         parts.append(uint(len(fill_value.value), 4, "fill value size"))
         parts.append(fill_value.value)
     return Message(MessageType.FILL_VALUE, b"".join(parts), MessageFlag.CONSTANT)
+
+
+def decode_fill_value(body: bytes, encoding: Encoding = ENCODING) -> FillValue:
+    """Decode a fill value message of version 1, 2 or 3.
+
+    A fill value that is undefined is None, as is one of zeros that is not written out.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "fill value message", encoding)
+    version = fields.version(1, 2, 3)
+    if version < 3:
+        times = fields.uint(1, "space allocation time"), fields.uint(1, "fill value write time")
+        has_value = bool(fields.uint(1, "fill value defined")) or version == 1
+    else:
+        flags = fields.flags(_Flag)
+        times = flags & _Flag.ALLOCATION_TIME, (flags & _Flag.WRITE_TIME) >> _WRITE_TIME_SHIFT
+        has_value = bool(flags & _Flag.VALUE_DEFINED)
+        if has_value and flags & _Flag.VALUE_UNDEFINED:
+            raise fields.error("the fill value is both defined and undefined")
+    allocation_time = fields.known(AllocationTime, times[0], "space allocation time")
+    write_time = fields.known(WriteTime, times[1], "fill value write time")
+    value = None
+    if has_value:
+        nbytes = fields.uint(4, "size")
+        if version == 3 or nbytes not in _UNDEFINED_SIZES:
+            value = fields.take(nbytes, "fill value")
+    fields.end()
+    return FillValue(allocation_time, value, write_time)
+
+
+def decode_old_fill_value(body: bytes, encoding: Encoding = ENCODING) -> bytes:
+    """Decode the fill value message of HDF5 before 1.6, which may stand beside the other: one element.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "old fill value message", encoding)
+    value = fields.take(fields.uint(4, "size"), "fill value")
+    fields.end()
+    return value

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from streamh5.errors import LimitError, PathError
 from streamh5.format.character_set import CharacterSet, character_set, encode_text
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, encoded_length, uint
 
@@ -19,6 +20,7 @@ class _Type(IntEnum):
 
 
 class _Flag(IntFlag):
+    NAME_WIDTH = 0x03
     CREATION_ORDER = 0x04
     TYPE = 0x08
     CHARACTER_SET = 0x10
@@ -130,8 +132,12 @@ def encode_link_body(link: Link) -> bytes:
     )
 
 
+def _is_name(text: str) -> bool:
+    return text not in ("", ".") and "/" not in text and "\0" not in text
+
+
 def _check_name(name: str) -> None:
-    if name in ("", ".") or "/" in name or "\0" in name:
+    if not _is_name(name):
         raise PathError(
             f"link name {name!r}: a name in a group is not empty, not '.', and has no '/' and no NUL",
             name=name,
@@ -149,7 +155,7 @@ def _encode_target(target: LinkTarget) -> tuple[int, bytes]:
             value = b"\0" + _encode_text(filename) + b"\0" + _encode_text(path) + b"\0"
             return _Type.EXTERNAL, uint(len(value), 2, "length of external value") + value
         case UserDefinedLink(link_type, value):
-            if not 65 <= link_type <= 255:
+            if not _Type.EXTERNAL < link_type <= 255:
                 raise PathError(f"a link of class {link_type!r}; a user's are 65 to 255", target=target)
             return link_type, uint(len(value), 2, "length of user-defined data") + value
 
@@ -163,3 +169,47 @@ def _encode_text(text: str) -> bytes:
         raise PathError(
             f"link target {text!r:.80} cannot be encoded as UTF-8: {error.reason}", target=text
         ) from error
+
+
+def decode_link(body: bytes, encoding: Encoding = ENCODING) -> Link:
+    """Decode a link message.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "link message", encoding)
+    fields.expect(1, 1, "version")
+    flags = fields.flags(_Flag)
+    link_type = fields.uint(1, "link type") if flags & _Flag.TYPE else _Type.HARD
+    creation_order = fields.uint(8, "creation order") if flags & _Flag.CREATION_ORDER else None
+    if flags & _Flag.CHARACTER_SET:
+        fields.known(CharacterSet, fields.uint(1, "link name character set"), "character set")
+    name = fields.text(fields.uint(1 << (flags & _Flag.NAME_WIDTH), "length of link name"), "link name")
+    if not _is_name(name):
+        raise fields.error(f"{name[:40]!r} is not the name of a link")
+    target = _decode_target(fields, link_type)
+    fields.end()
+    return Link(name, target, creation_order)
+
+
+def _decode_target(fields: Fields, link_type: int) -> LinkTarget:
+    if link_type == _Type.HARD:
+        return HardLink(fields.address("object header address"))
+    if link_type == _Type.SOFT:
+        path = fields.text(fields.uint(2, "length of soft link value"), "soft link value")
+        if not path or "\0" in path:
+            raise fields.error(f"soft link value {path[:40]!r} is empty or contains NUL")
+        return SoftLink(path)
+    if link_type < _Type.EXTERNAL:
+        raise fields.error(f"link type {link_type} is not known")
+    nbytes = fields.uint(2, "length of link value")
+    if link_type > _Type.EXTERNAL:
+        return UserDefinedLink(link_type, fields.take(nbytes, "user-defined data"))
+    stop = fields.position + nbytes
+    fields.expect(0, 1, "version and flags of the external value")
+    target = ExternalLink(fields.terminated_text("file name"), fields.terminated_text("object path"))
+    if fields.position != stop:
+        raise fields.error("the external value is not as long as its parts")
+    return target

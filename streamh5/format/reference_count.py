@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import uint
 
@@ -18,3 +19,18 @@ def encode_reference_count(n_links: int) -> Message:
         )
     )
     return Message(MessageType.REFERENCE_COUNT, body, MessageFlag.DO_NOT_SHARE)
+
+
+def decode_reference_count(body: bytes, encoding: Encoding = ENCODING) -> int:
+    """Decode the number of hard links to an object.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "reference count message", encoding)
+    fields.expect(0, 1, "version")
+    n_links = fields.uint(4, "reference count")
+    fields.end()
+    return n_links

@@ -1,4 +1,4 @@
-"""Attribute, attribute info and reference count messages from bytes (specification IV.A.2.m, v and w)."""
+"""Attribute message, versions 1 to 3, from bytes (specification IV.A.2.m)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from streamh5.errors import ForeignStructureError
-from streamh5.format.attribute_info import AttributeInfo
-from streamh5.format.dataspace import Dataspace
+from streamh5.format.dataspace import Dataspace, decode_dataspace
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import MessageType
-from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.dataspace import decode_dataspace
 from streamh5.reader.datatype import decode_datatype_message
 
 __all__ = [
     "Resolve",
     "StoredAttribute",
     "decode_attribute",
-    "decode_attribute_info",
-    "decode_reference_count",
 ]
 
 _SHARED_DATATYPE, _SHARED_DATASPACE = 0x01, 0x02
-_TRACKED, _INDEXED = 0x01, 0x02
 _SIZEOF_COMMITTED = 10  # version, type, address
 
 Resolve: TypeAlias = Callable[[int, bytes], bytes]
@@ -120,38 +114,3 @@ def decode_attribute(
     data = fields.take(n_elements * datatype.nbytes, "data")
     fields.end()
     return StoredAttribute(name, datatype, dataspace, data, datatype_body, committed)
-
-
-def decode_attribute_info(body: bytes, encoding: Encoding = ENCODING) -> AttributeInfo:
-    """Decode an attribute info message.
-
-    Raises
-    ------
-    FormatError
-        A field is wrong.
-    """
-    fields = Fields(body, "attribute info message", encoding)
-    fields.expect(0, 1, "version")
-    flags = fields.uint(1, "flags")
-    if flags > (_TRACKED | _INDEXED):
-        raise fields.error(f"flags are {flags:#04x}, with reserved bits")
-    max_creation_index = fields.uint(2, "maximum creation index") if flags & _TRACKED else None
-    heap, names = fields.address("fractal heap address"), fields.address("name B-tree address")
-    orders = fields.address("creation order B-tree address") if flags & _INDEXED else UNDEFINED_ADDRESS
-    fields.end()
-    return AttributeInfo(max_creation_index, heap, names, orders)
-
-
-def decode_reference_count(body: bytes, encoding: Encoding = ENCODING) -> int:
-    """Decode an object reference count message (IV.A.2.w): the number of hard links to the object.
-
-    Raises
-    ------
-    FormatError
-        A field is wrong.
-    """
-    fields = Fields(body, "reference count message", encoding)
-    fields.expect(0, 1, "version")
-    n_links = fields.uint(4, "reference count")
-    fields.end()
-    return n_links

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import lookup3
+from streamh5.format.link import decode_link
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import RecordType
 from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
-from streamh5.reader.link import decode_link
 from streamh5.reader.local_heap import LocalHeap
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.symbol_table import decode_symbol_table, read_symbol_table
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from streamh5.format.attribute_info import AttributeInfo
     from streamh5.format.fields import Encoding
     from streamh5.format.link import Link
-    from streamh5.format.link_info import LinkInfo
+    from streamh5.format.storage_info import StorageInfo
     from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.data_layout import ExternalFileList
     from streamh5.reader.file_bytes import FileBytes
@@ -76,7 +75,7 @@ class DenseStorage:
         self.shared = SharedMessages(file, file_map) if shared is None else shared
         self._trees = V2BTreeReader(file, file_map, Kind.HEAP, owner)
 
-    def links(self, info: LinkInfo) -> list[Link]:
+    def links(self, info: StorageInfo) -> list[Link]:
         """Read the links of a group.
 
         Raises
@@ -100,7 +99,7 @@ class DenseStorage:
             _check_orders({link.creation_order for link in links}, ordered[:, :8])
         return links
 
-    def attributes(self, info: AttributeInfo) -> list[StoredAttribute]:
+    def attributes(self, info: StorageInfo) -> list[StoredAttribute]:
         """Read the attributes of an object.
 
         Raises
@@ -167,7 +166,7 @@ class DenseStorage:
             body = heap.object(heap_id)
         return decode_attribute(body, self.encoding, self.resolve)
 
-    def _heap(self, info: LinkInfo | AttributeInfo, id_nbytes: int) -> FractalHeapReader:
+    def _heap(self, info: StorageInfo | StorageInfo, id_nbytes: int) -> FractalHeapReader:
         heap = FractalHeapReader(self._file, self._map, self._owner, info.fractal_heap_address)
         if heap.id_nbytes != id_nbytes:
             raise FormatError(

@@ -13,6 +13,7 @@ from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_decoding import chunk_decoder
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.data_layout import VirtualLayout
@@ -29,7 +30,6 @@ from streamh5.reader.object_content import (
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.superblock import StoredSuperblock, read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
-from streamh5.reader.virtual_mapping import check_virtual_mappings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,27 +8,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.attribute_info import AttributeInfo
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
-from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype_class import DatatypeClass
-from streamh5.format.fields import Encoding
-from streamh5.format.fill_value import AllocationTime, FillValue
-from streamh5.format.filter_pipeline import FilterRecord
-from streamh5.format.link import Link
-from streamh5.format.link_info import LinkInfo
-from streamh5.format.object_header import MessageType
-from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.annotation import (
+from streamh5.format.annotation import (
     decode_comment,
     decode_modification_time,
     decode_old_modification_time,
 )
+from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
+from streamh5.format.dataspace import Dataspace, decode_dataspace
+from streamh5.format.datatype_class import DatatypeClass
+from streamh5.format.fields import Encoding
+from streamh5.format.fill_value import AllocationTime, FillValue, decode_fill_value, decode_old_fill_value
+from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline
+from streamh5.format.group_info import decode_group_info
+from streamh5.format.link import Link, decode_link
+from streamh5.format.object_header import MessageType
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.reference_count import decode_reference_count
+from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
 from streamh5.reader.attribute import (
     StoredAttribute,
     decode_attribute,
-    decode_attribute_info,
-    decode_reference_count,
 )
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame
 from streamh5.reader.data_layout import (
@@ -38,12 +37,8 @@ from streamh5.reader.data_layout import (
     decode_data_layout,
     decode_external_file_list,
 )
-from streamh5.reader.dataspace import decode_dataspace
 from streamh5.reader.datatype import decode_datatype_message
 from streamh5.reader.dense_storage import ExternalFile
-from streamh5.reader.fill_value import decode_fill_value, decode_old_fill_value
-from streamh5.reader.filter_pipeline import decode_filter_pipeline
-from streamh5.reader.link import decode_group_info, decode_link, decode_link_info
 
 if TYPE_CHECKING:
     from streamh5.format.object_header import Message
@@ -238,7 +233,7 @@ def _common(
     header: ObjectHeader,
     dense: DenseStorage,
 ) -> ObjectMessages:
-    info: AttributeInfo | None = found.get(MessageType.ATTRIBUTE_INFO)
+    info: StorageInfo | None = found.get(MessageType.ATTRIBUTE_INFO)
     if info is not None:
         try:
             attributes += dense.attributes(info)
@@ -253,7 +248,7 @@ def _common(
 def _group(
     found: dict[int, Any], links: list[Link], common: ObjectMessages, dense: DenseStorage
 ) -> GroupMessages:
-    info: LinkInfo | None = found.get(MessageType.LINK_INFO)
+    info: StorageInfo | None = found.get(MessageType.LINK_INFO)
     if _SYMBOL_TABLE in found:
         links += dense.symbol_table(found[_SYMBOL_TABLE])
     if info is not None:

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 
-from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
 from streamh5.format.data_layout import CompactLayout, DataLayout, encode_data_layout
 from streamh5.format.dataspace import Dataspace, encode_dataspace
 from streamh5.format.datatype import Datatype, encode_datatype_message
@@ -17,8 +16,8 @@ from streamh5.format.fill_value import AllocationTime, FillValue, encode_fill_va
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, LinkTarget, encode_link
-from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import Message, MessageType, encode_object_header
+from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 
 
@@ -71,7 +70,7 @@ class FileBuilder:
             messages.append(encode_filter_pipeline(filters))
         if any(message.type_id == MessageType.ATTRIBUTE for message in extra):
             count = sum(message.type_id == MessageType.ATTRIBUTE for message in extra)
-            info = AttributeInfo(count if header.get("attribute_order") else None)
+            info = StorageInfo(count if header.get("attribute_order") else None)
             messages.append(encode_attribute_info(info))
         address = self.add(encode_object_header(messages, **header))
         self.add_link(name, address)
@@ -80,7 +79,7 @@ class FileBuilder:
     def write(self, *, root: Sequence[Message] = (), version: int = 3) -> Path:
         messages = [*root, *self.links]
         if not any(message.type_id == MessageType.LINK_INFO for message in root):
-            messages = [encode_link_info(LinkInfo()), encode_group_info(), *messages]
+            messages = [encode_link_info(StorageInfo()), encode_group_info(), *messages]
         root_address = self.add(encode_object_header(messages))
         self.put(0, encode_superblock(Superblock(len(self.content), root_address, version=version)))
         self.path.write_bytes(self.content)

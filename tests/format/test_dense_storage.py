@@ -10,7 +10,6 @@ import pytest
 
 from streamh5.errors import AttributeValueError, LimitError, PathError
 from streamh5.format.attribute import Attribute
-from streamh5.format.attribute_info import encode_attribute_info
 from streamh5.format.checksum import lookup3
 from streamh5.format.data_layout import CompactLayout
 from streamh5.format.dataspace import Dataspace
@@ -25,7 +24,7 @@ from streamh5.format.dense_storage import (
 from streamh5.format.fractal_heap import MAX_MANAGED_NBYTES
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, SoftLink
-from streamh5.format.link_info import encode_link_info
+from streamh5.format.storage_info import encode_attribute_info, encode_link_info
 
 if TYPE_CHECKING:
     from tests.format.conftest import FileBuilder

@@ -13,7 +13,6 @@ import pytest
 
 from streamh5.errors import AttributeValueError, ChunkShapeError, LimitError, PathError, ShapeError
 from streamh5.format.attribute import Attribute, encode_attribute
-from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.data_layout import (
     ChunkedLayout,
@@ -35,10 +34,10 @@ from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, enc
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link
-from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import Message, MessageType, encode_object_header
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
+from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 
 LibraryMessages = Callable[..., dict[int, list[tuple[int, bytes]]]]
 
@@ -298,13 +297,13 @@ def test_attribute_info_equals_libhdf5(library_messages: LibraryMessages) -> Non
         x = file.create_dataset("x", (3,), "<i4", track_order=True)
         x.attrs["a"] = x.attrs["b"] = 1
 
-    ours = encode_attribute_info(AttributeInfo(2))
+    ours = encode_attribute_info(StorageInfo(2))
     assert (ours.flags, ours.body) == _only(library_messages(write), MessageType.ATTRIBUTE_INFO)
 
     def write_unordered(file: h5py.File) -> None:
         file.create_dataset("x", (3,), "<i4").attrs["a"] = 1
 
-    ours = encode_attribute_info(AttributeInfo())
+    ours = encode_attribute_info(StorageInfo())
     assert (ours.flags, ours.body) == _only(library_messages(write_unordered), MessageType.ATTRIBUTE_INFO)
 
 
@@ -329,7 +328,7 @@ def test_group_messages_equal_libhdf5(library_messages: LibraryMessages, ordered
         links = [Link(link.name, link.target, i) for i, link in enumerate(links)]
     ours = [encode_link(link) for link in links]
     assert sorted((m.flags, m.body) for m in ours) == sorted(theirs[MessageType.LINK])
-    info = encode_link_info(LinkInfo(3 if ordered else None))
+    info = encode_link_info(StorageInfo(3 if ordered else None))
     assert (info.flags, info.body) == _only(theirs, MessageType.LINK_INFO)
     group_info = encode_group_info()
     assert (group_info.flags, group_info.body) == _only(theirs, MessageType.GROUP_INFO)
@@ -377,7 +376,7 @@ def test_reference_count_two_names_survive_unlink(one_value_dataset: Any) -> Non
 
 def test_root_group_of_handmade_sample_known_checksum() -> None:
     messages = [
-        encode_link_info(LinkInfo()),
+        encode_link_info(StorageInfo()),
         Message(MessageType.GROUP_INFO, encode_group_info().body),
         encode_link(Link("x", HardLink(0x1A4))),
     ]

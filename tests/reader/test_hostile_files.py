@@ -38,8 +38,8 @@ from streamh5.format.datatype import encode_datatype_message
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
-from streamh5.format.link_info import LinkInfo, encode_link_info
 from streamh5.format.object_header import Message, encode_object_header
+from streamh5.format.storage_info import StorageInfo, encode_link_info
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
@@ -73,7 +73,7 @@ def verified(content: bytes) -> VerifyReport | FormatError:
 
 def group(*links: tuple[str, int], extra: tuple[Message, ...] = ()) -> bytes:
     messages = [encode_link(Link(name, HardLink(address))) for name, address in links]
-    return encode_object_header([encode_link_info(LinkInfo()), encode_group_info(), *messages, *extra])
+    return encode_object_header([encode_link_info(StorageInfo()), encode_group_info(), *messages, *extra])
 
 
 def dataset(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from streamh5.errors import FormatError
 from streamh5.format.attribute import Attribute, encode_attribute
-from streamh5.format.attribute_info import AttributeInfo, encode_attribute_info
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -25,23 +24,31 @@ from streamh5.format.data_layout import (
     V2BTree,
     encode_data_layout,
 )
-from streamh5.format.dataspace import Dataspace, encode_dataspace
+from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
 from streamh5.format.datatype import datatype_class, encode_datatype
 from streamh5.format.datatype_class import Complex, FloatingPoint, Opaque
-from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, encode_fill_value
-from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
+from streamh5.format.fill_value import (
+    AllocationTime,
+    FillValue,
+    WriteTime,
+    decode_fill_value,
+    encode_fill_value,
+)
+from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline, encode_filter_pipeline
 from streamh5.format.global_heap import GlobalHeapCollection, encode_global_heap_collection
-from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, encode_link
-from streamh5.format.link_info import LinkInfo, encode_link_info
+from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, decode_link, encode_link
+from streamh5.format.storage_info import (
+    StorageInfo,
+    decode_attribute_info,
+    decode_link_info,
+    encode_attribute_info,
+    encode_link_info,
+)
 from streamh5.format.superblock import Superblock, encode_superblock
-from streamh5.reader.attribute import decode_attribute, decode_attribute_info
+from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.data_layout import decode_data_layout
-from streamh5.reader.dataspace import decode_dataspace
 from streamh5.reader.datatype import decode_datatype
-from streamh5.reader.fill_value import decode_fill_value
-from streamh5.reader.filter_pipeline import decode_filter_pipeline
 from streamh5.reader.global_heap import decode_global_heap_collection
-from streamh5.reader.link import decode_link, decode_link_info
 from streamh5.reader.superblock import decode_superblock
 
 ADDRESSES = st.integers(0, 2**64 - 1)
@@ -139,9 +146,9 @@ def test_link_with_a_name_of_any_length_comes_back(nbytes: int) -> None:
 @given(st.none() | st.integers(0, 65535), ADDRESSES, ADDRESSES, ADDRESSES)
 def test_link_and_attribute_info_come_back(count: int | None, heap: int, names: int, orders: int) -> None:
     rest = () if count is None else (orders,)
-    link_info = LinkInfo(count, heap, names, *rest)
+    link_info = StorageInfo(count, heap, names, *rest)
     assert decode_link_info(encode_link_info(link_info).body) == link_info
-    attribute_info = AttributeInfo(count, heap, names, *rest)
+    attribute_info = StorageInfo(count, heap, names, *rest)
     assert decode_attribute_info(encode_attribute_info(attribute_info).body) == attribute_info
 
 
