@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamh5
-from streamh5.model.chunk_records import Columns
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.model.tree import DatasetNode, find
 from tests.readers import readers_for
 from tests.readers.protocol import assert_reads
@@ -46,14 +46,14 @@ def values(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> NDArray[Any]:
     return found.reshape(shape)
 
 
-def columns(file: streamh5.File, path: str) -> Columns:
+def columns(file: streamh5.File, path: str) -> ChunkColumns:
     """What streamh5 has tracked of the chunks of a dataset."""
     node = find(file.session.root, path)
     assert isinstance(node, DatasetNode)
     return node.table.first(node.n_chunks)
 
 
-def write(path: Path, data: NDArray[Any], name: str = "/x", **keywords: Any) -> Columns:
+def write(path: Path, data: NDArray[Any], name: str = "/x", **keywords: Any) -> ChunkColumns:
     """Write one dataset with `streamh5.File` and return its tracked chunks."""
     with streamh5.File(path, "x") as file:
         file.create_dataset(name, data=data, **keywords)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.reader.chunk_index.chunk_map import ChunkMap
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_content import StoredDataset
 
@@ -68,8 +68,8 @@ def damaged_chunk(path: str, chunks: ChunkMap, row: int, problem: str, base_addr
     """Describe the chunk at `row` of a chunk map of a file with a base address."""
     return DamagedChunk(
         path,
-        chunks.coords(row),
-        chunks.origin(row),
+        chunks.coords_at(row),
+        chunks.origin_at(row),
         int(chunks.addresses[row]) + base_address,
         int(chunks.stored_nbytes[row]),
         problem,
@@ -139,7 +139,7 @@ def _batches(chunks: ChunkMap, rows: NDArray[np.int64]) -> Iterator[NDArray[np.i
     rows = rows[np.argsort(chunks.addresses[rows], kind="stable")]
     starts = chunks.addresses[rows]
     stops = starts + chunks.stored_nbytes[rows]
-    is_cut = starts[1:] - stops[:-1] > _MAX_GAP_NBYTES
+    is_cut = (starts[1:] - stops[:-1]).view(np.int64) > _MAX_GAP_NBYTES
     is_cut |= starts[1:] // _BATCH_NBYTES != starts[:-1] // _BATCH_NBYTES
     edges = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(rows)]]).tolist()
     for start, stop in pairwise(edges):
@@ -175,7 +175,7 @@ def _check_batch(
             damaged.append((row, str(error)))
         except MemoryError:
             raise UnreadableError(
-                f"chunk {chunks.coords(row)} at address {address:,}: its {nbytes:,} bytes decode to "
+                f"chunk {chunks.coords_at(row)} at address {address:,}: its {nbytes:,} bytes decode to "
                 f"{decoders[mask].chunk_nbytes:,}, for which there is not enough memory; verify where there is more, "
                 "or without data"
             ) from None

@@ -5,7 +5,6 @@ libhdf5 is written for files that are not hostile: it is asked only when our own
 
 from __future__ import annotations
 
-from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArray
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.data_layout import VirtualLayout
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.reader.chunk_index.chunk_map import ChunkMap
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_content import FileContent, StoredDataset
 
 __all__ = ["H5pyView", "h5py_version", "has_filters"]
@@ -149,11 +149,10 @@ class H5pyView:
                     f"user block of {base_address:,} bytes"
                 )
         elif dataset.chunk_map is not None and _is_iterable(dataset) and hasattr(seen.id, "chunk_iter"):
-            # H5D__earray_idx_iterate_cb gives wrong coordinates where the unlimited dimension is not the first.
             has_extensible_array = isinstance(layout, ChunkedLayout) and isinstance(
                 layout.index, ExtensibleArray
             )
-            by_origin = not has_extensible_array or seen.maxshape[0] is None
+            by_origin = not has_extensible_array or tells_coords(seen.maxshape)
             filters_edges = dataset.frame is None or dataset.frame.filters_edges
             _compare_chunks(seen, dataset.chunk_map, base_address, by_origin=by_origin, by_mask=filters_edges)
 
@@ -168,31 +167,24 @@ def _compare_chunks(
     seen: Any, chunks: ChunkMap, base_address: int, *, by_origin: bool, by_mask: bool
 ) -> None:
     """Compare the chunks inside the current shape: libraries differ in whether they iterate over others."""
-    rank = len(chunks.chunks)
-    origins, numbers = array("Q"), array("Q")
-
-    def collect(chunk: Any) -> None:
-        origins.extend(chunk.chunk_offset)
-        numbers.extend((chunk.byte_offset, chunk.size, chunk.filter_mask))
-
-    seen.id.chunk_iter(collect)
-    theirs = np.frombuffer(numbers, np.uint64).reshape(-1, 3)
-    their_origins = np.frombuffer(origins, np.uint64).reshape(-1, rank)
-    ours = np.arange(len(chunks)) if len(theirs) == len(chunks) else np.flatnonzero(chunks.within)
-    if len(theirs) != len(ours) and by_origin:
-        inside = (their_origins < np.array(seen.shape, np.uint64)).all(axis=1)
-        theirs, their_origins = theirs[inside], their_origins[inside]
-    if len(theirs) != len(ours):
-        raise FormatError(f"h5py sees {len(theirs):,} chunks, the index has {len(ours):,}")
-    their_order = np.argsort(theirs[:, 0], kind="stable")
+    rank = len(chunks.grid.chunks)
+    their_origins, theirs = iterate_chunks(seen.id, rank)
+    is_all = len(their_origins) == len(chunks)
+    ours = np.arange(len(chunks)) if is_all else np.flatnonzero(chunks.is_present())
+    if len(their_origins) != len(ours) and by_origin:
+        inside = np.flatnonzero((their_origins < np.array(seen.shape, np.uint64)).all(axis=1))
+        theirs, their_origins = theirs.take(inside), their_origins[inside]
+    if len(their_origins) != len(ours):
+        raise FormatError(f"h5py sees {len(their_origins):,} chunks, the index has {len(ours):,}")
+    their_order = np.argsort(theirs.addresses, kind="stable")
     our_order = ours[np.argsort(chunks.addresses[ours], kind="stable")]
     # One column at a time: an index of millions of chunks is compared in the memory of a few columns.
-    columns: list[tuple[str, NDArray[Any], NDArray[Any]]] = [
-        ("address", theirs[:, 0], chunks.addresses + base_address),
-        ("stored size", theirs[:, 1], chunks.stored_nbytes),
+    columns: list[tuple[str, Any, NDArray[Any]]] = [
+        ("address", theirs.addresses, chunks.addresses + np.uint64(base_address)),
+        ("stored size", theirs.stored_nbytes, chunks.stored_nbytes),
     ]
     if by_mask:
-        columns.append(("filter mask", theirs[:, 2], chunks.filter_masks))
+        columns.append(("filter mask", theirs.filter_masks, chunks.filter_masks))
     if by_origin:
         our_origins = chunks.origins()
         columns += [
@@ -205,5 +197,5 @@ def _compare_chunks(
             row = our_order[int(np.argmax(differs))]
             raise FormatError(
                 f"h5py sees another {name} of {int(differs.sum()):,} chunks, the first by address is "
-                f"{chunks.coords(int(row))} at {int(chunks.addresses[row]):,}"
+                f"{chunks.coords_at(int(row))} at {int(chunks.addresses[row]):,}"
             )

@@ -17,6 +17,7 @@ from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.chunk_decoding import chunk_decoder, is_checksummed
+from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import StoredDataset, StoredGroup, read_file_content
 from streamh5.reader.file_map import Kind
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.check.h5py_view import H5pyView
-    from streamh5.reader.chunk_index.chunk_map import ChunkMap
+    from streamh5.model.chunk_map import ChunkMap
+    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
     from streamh5.reader.file_content import FileContent
     from streamh5.reader.file_map import Overlaps
 
@@ -150,9 +152,9 @@ class Verification:
         overlaps = self._content.file_map.overlaps()
         self._report_overlaps(overlaps)
         rows = {
-            dataset.path: self._sound_rows(dataset.path, dataset.chunk_map, overlaps)
+            dataset.path: self._sound_rows(dataset.path, dataset.frame, dataset.chunk_map, overlaps)
             for dataset in self._content.datasets
-            if dataset.chunk_map is not None
+            if dataset.frame is not None and dataset.chunk_map is not None
         }
         try:
             if with_h5py:
@@ -174,13 +176,13 @@ class Verification:
                 )
                 self._content.add(second.owner, second.address, FormatError(problem))
 
-    def _sound_rows(self, path: str, chunks: ChunkMap, overlaps: Overlaps) -> NDArray[np.int64]:
+    def _sound_rows(
+        self, path: str, frame: ChunkFrame, chunks: ChunkMap, overlaps: Overlaps
+    ) -> NDArray[np.int64]:
         """Report chunks that cannot be where the index says; return the rows of the others."""
-        is_sound = ~chunks.impossible
-        impossible = np.flatnonzero(chunks.impossible)
-        stops = chunks.addresses[impossible].view(np.uint64) + chunks.stored_nbytes[impossible].view(
-            np.uint64
-        )
+        is_sound = ~impossible_chunks(frame, chunks, self._file.nbytes)
+        impossible = np.flatnonzero(~is_sound)
+        stops = chunks.addresses[impossible] + chunks.stored_nbytes[impossible]
         is_behind = stops > self._file.nbytes
         problem = f"it reaches behind the end of the file at {self._file.nbytes:,}"
         self._add_damaged(path, chunks, impossible[is_behind], problem)
@@ -310,7 +312,7 @@ def _decode_each(
     chunks = _chunk_map(dataset)
     for row in rows.tolist():
         try:
-            view.decode(dataset.path, chunks.origin(row))
+            view.decode(dataset.path, chunks.origin_at(row))
         except ForeignStructureError:
             raise
         except FormatError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.model.chunk_records import Columns
+    from streamh5.format.chunk_index.element import ChunkColumns
     from streamh5.model.tree import DatasetNode
 
 __all__ = ["IndexPlan", "encode_data", "index_plan", "max_sizeof_data", "sizeof_data"]
@@ -121,7 +121,7 @@ def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]
         address += len(piece)
 
 
-def _written(dataset: DatasetNode) -> tuple[NDArray[np.intp], Columns]:
+def _written(dataset: DatasetNode) -> tuple[NDArray[np.intp], ChunkColumns]:
     """Numbers of the chunks that were written, ascending, and their columns."""
     return dataset.table.written(dataset.n_numbers)
 
@@ -193,7 +193,10 @@ class _FixedArray:
             return
         block = address + SIZEOF_FIXED_ARRAY_HEADER
         columns = self.dataset.table.first(array.n_elements)
-        yield from _follow(block, encode_fixed_array_data_block(array, address, *columns))
+        pieces = encode_fixed_array_data_block(
+            array, address, columns.addresses, columns.stored_nbytes, columns.filter_masks
+        )
+        yield from _follow(block, pieces)
         yield address, encode_fixed_array_header(array, block)
 
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_CHUNKS", "Box", "ChunkGrid"]
+__all__ = ["MAX_CHUNKS", "MAX_NUMBERS", "Box", "ChunkGrid"]
 
 MAX_CHUNKS = 2**32 - 1
 """A Fixed Array of that many is 32 GiB of index; an Extensible Array holds no more (32 bits)."""
+
+MAX_NUMBERS = 2**62
+"""Chunks of the largest grid that can be numbered: arithmetic with their numbers stays exact in 8 bytes."""
 
 Box = tuple[tuple[int, int], ...]
 """Half-open ranges ``(start, stop)``, one a dimension."""
@@ -81,14 +84,52 @@ class ChunkGrid:
         """Return the same grid with the leading extent known."""
         return ChunkGrid((n_rows, *self.shape[1:]), self.chunks, self.maxshape)
 
-    def origin(self, number: int) -> tuple[int, ...]:
-        """First element of chunk `number`."""
+    @property
+    def present(self) -> ChunkGrid:
+        """The grid of the present shape alone, which numbers its chunks without those that may come."""
+        return ChunkGrid(self.shape, self.chunks)
+
+    def coords(self, number: int) -> tuple[int, ...]:
+        """Place of chunk `number` in the grid."""
         coords = []
         for n in reversed(self.counts[1:]):
             number, coord = divmod(number, n)
             coords.append(coord)
-        coords.append(number)
-        return tuple(i * c for i, c in zip(reversed(coords), self.chunks, strict=True))
+        return (number, *reversed(coords))
+
+    def origin(self, number: int) -> tuple[int, ...]:
+        """First element of chunk `number`."""
+        return tuple(i * c for i, c in zip(self.coords(number), self.chunks, strict=True))
+
+    def coords_of(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+        """Places of chunks in the grid: ``(n,)`` for each dimension."""
+        if not len(numbers):  # numpy refuses a grid with an empty dimension
+            return (np.zeros(0, np.intp),) * len(self.counts)
+        return np.unravel_index(numbers, self.counts)
+
+    def locate(
+        self, coords: Sequence[NDArray[Any]] | NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the numbers of the chunks at some coords, and which of them are in the grid at all.
+
+        Parameters
+        ----------
+        coords
+            ``(n,)`` integers for each dimension, none negative.
+
+        Returns
+        -------
+        tuple of ndarray
+            ``(n,) int64``, of no meaning for coords outside of the grid, and ``(n,) bool``.
+        """
+        numbers = np.zeros(len(coords[0]), np.int64)
+        is_inside = np.ones(len(numbers), np.bool_)
+        if not len(numbers):  # a dimension of an empty grid may be too long for numpy's integers
+            return numbers, is_inside
+        for n, coord in zip(self.counts, coords, strict=True):
+            is_inside &= coord < n
+            numbers = numbers * n + coord.astype(np.int64, copy=False)
+        return numbers, is_inside
 
     def numbers(self, box: Box) -> NDArray[np.uint64]:
         """Numbers of the chunks whose coords lie in `box`, in row-major order of the box.

@@ -1,8 +1,8 @@
-"""What is known of stored chunks, as numpy records and columns."""
+"""What is known of stored chunks, as numpy records."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from streamh5.errors import LimitError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RECORD", "ChunkRecords", "Columns", "chunk_records"]
+__all__ = ["RECORD", "ChunkRecords", "chunk_records"]
 
 RECORD = np.dtype(
     [("number", "<u8"), ("address", "<u8"), ("stored_nbytes", "<u4"), ("filter_mask", "<u4")], align=False
@@ -62,20 +62,3 @@ def chunk_records(
     if filter_masks is not None:
         records["filter_mask"] = filter_masks
     return records
-
-
-class Columns(NamedTuple):
-    """``(n,)`` uint64 addresses, uint32 stored sizes and uint32 filter masks of a table's first rows."""
-
-    addresses: NDArray[np.uint64]
-    stored_nbytes: NDArray[np.uint32] | None
-    filter_masks: NDArray[np.uint32] | None
-
-    def take(self, numbers: NDArray[np.intp]) -> Columns:
-        """Columns of some rows."""
-        stored, masks = self.stored_nbytes, self.filter_masks
-        return Columns(
-            self.addresses[numbers],
-            None if stored is None else stored[numbers],
-            None if masks is None else masks[numbers],
-        )

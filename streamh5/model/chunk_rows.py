@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.model.chunk_records import RECORD, ChunkRecords, Columns
+from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.model.chunk_records import RECORD, ChunkRecords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,17 +63,17 @@ class DenseRows:
             self._filter_masks[numbers] = records["filter_mask"]
         return n_again, dead
 
-    def first(self, n_chunks: int) -> Columns:
+    def first(self, n_chunks: int) -> ChunkColumns:
         """Columns of the first `n_chunks`."""
         self._grow(n_chunks)
-        return self._columns(slice(n_chunks))
+        return self._columns[:n_chunks]
 
-    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], Columns]:
+    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
         del filtered
-        addresses = self._addresses[:n_chunks]
-        numbers = np.flatnonzero(addresses)
-        return numbers, self._columns(numbers if len(numbers) < len(addresses) else slice(n_chunks))
+        columns = self._columns[:n_chunks]
+        numbers = np.flatnonzero(columns.addresses)
+        return numbers, columns if len(numbers) == len(columns.addresses) else columns.take(numbers)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell which chunk numbers are stored."""
@@ -98,13 +99,9 @@ class DenseRows:
             records["filter_mask"] = columns.filter_masks
         return records
 
-    def _columns(self, rows: slice | NDArray[np.intp]) -> Columns:
-        stored, masks = self._stored_nbytes, self._filter_masks
-        return Columns(
-            self._addresses[rows],
-            None if stored is None else stored[rows],
-            None if masks is None else masks[rows],
-        )
+    @property
+    def _columns(self) -> ChunkColumns:
+        return ChunkColumns(self._addresses, self._stored_nbytes, self._filter_masks)
 
     def _sizes(self, numbers: NDArray[np.intp], chunk_nbytes: int) -> int:
         if self._stored_nbytes is None:
@@ -151,12 +148,12 @@ class SparseRows:
         self.settled, self.pending, self._n_pending = records[is_last], [], 0
         return len(replaced), int(replaced.sum(dtype=np.uint64))
 
-    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], Columns]:
+    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
         end = len(self.settled) if n_chunks is None else self._find(n_chunks)
         records = self.settled[:end]
         masks = records["filter_mask"]
-        columns = Columns(
+        columns = ChunkColumns(
             records["address"], records["stored_nbytes"] if filtered else None, masks if masks.any() else None
         )
         return records["number"].astype(np.intp), columns

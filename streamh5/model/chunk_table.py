@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamh5.model.chunk_records import RECORD, ChunkRecords, Columns, chunk_records
 from streamh5.model.chunk_rows import DenseRows, SparseRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RECORD", "ChunkRecords", "ChunkTable", "Columns", "chunk_records"]
+    from streamh5.format.chunk_index.element import ChunkColumns
+    from streamh5.model.chunk_records import ChunkRecords
+
+__all__ = ["ChunkTable"]
 
 MAX_DENSE_ROWS = 1 << 22
 """Rows that a table may have dense whatever is in them: 50 MB."""
@@ -92,7 +94,7 @@ class ChunkTable:
         if rows.is_due:
             self._settled()
 
-    def first(self, n_chunks: int) -> Columns:
+    def first(self, n_chunks: int) -> ChunkColumns:
         """Columns of the first `n_chunks`; a dense table grows to them where it is shorter."""
         self._settled()
         rows = self._rows
@@ -100,7 +102,7 @@ class ChunkTable:
             rows = DenseRows.of(rows.settled, n_chunks, filtered=self._filtered)
         return rows.first(n_chunks)
 
-    def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], Columns]:
+    def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Numbers of the chunks that are stored, ascending, and their columns; those below `n_chunks`."""
         self._settled()
         return self._rows.written(n_chunks, filtered=self._filtered)

@@ -10,8 +10,10 @@ import numpy as np
 
 from streamh5.errors import BlockError, LimitError, PathError, shown
 from streamh5.format.character_set import decode_text
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.elements import encode_elements
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import RegionReference
 
@@ -165,6 +167,18 @@ class DatasetNode:
     def n_numbers(self) -> int:
         """Chunks of the grid that numbers them, over the maximum shape."""
         return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
+
+    @property
+    def chunk_map(self) -> ChunkMap:
+        """Where the chunks that were written lie; an Implicit index has every chunk, written or not."""
+        n_numbers, nbytes = self.n_numbers, self.spec.chunk_nbytes
+        if self.chunk_region is None:
+            numbers, columns = self.table.written(n_numbers)
+        else:
+            numbers = np.arange(n_numbers)
+            positions = numbers.astype(np.uint64) * np.uint64(nbytes)
+            columns = ChunkColumns(np.uint64(self.chunk_region.address) + positions)
+        return ChunkMap.of(self.grid, numbers, columns, nbytes)
 
     @property
     def has_value(self) -> bool:

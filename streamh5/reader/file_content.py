@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_decoding import chunk_decoder
+from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.dense_storage import DenseStorage
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.datatype_class import DatatypeClass
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap
+    from streamh5.model.chunk_map import ChunkMap
+    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
 
 __all__ = [
@@ -102,7 +103,7 @@ class StoredDataset:
         """Chunks of the current shape that were never written."""
         if self.frame is None or self.chunk_map is None:
             return 0
-        return max(0, math.prod(self.frame.grid) - int(np.count_nonzero(self.chunk_map.within)))
+        return max(0, (self.frame.grid.n_chunks or 0) - int(np.count_nonzero(self.chunk_map.is_present())))
 
 
 @dataclass(slots=True)
@@ -275,9 +276,10 @@ class _Walk:
             match messages.layout:
                 case ChunkedLayout() | ChunkedLayoutV3() as layout if frame is not None:
                     chunk_map = read_chunk_map(self._file, self._map, frame, layout)
-                    self._claim_chunks(path, chunk_map)
+                    impossible = impossible_chunks(frame, chunk_map, self._file.nbytes)
+                    self._claim_chunks(path, chunk_map, impossible)
                     if has_references(messages.datatype):
-                        self._check_chunked(path, address, messages, frame, chunk_map)
+                        self._check_chunked(path, address, messages, frame, chunk_map.take(~impossible))
                 case ContiguousLayout() as layout if layout.address != UNDEFINED_ADDRESS:
                     self._file.check_range(layout.address, layout.nbytes, "contiguous data")
                     self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
@@ -292,11 +294,13 @@ class _Walk:
             self._content.add(path, address, error)
         self._content.datasets.append(StoredDataset(path, address, messages, frame, chunk_map))
 
-    def _claim_chunks(self, path: str, chunk_map: ChunkMap) -> None:
+    def _claim_chunks(self, path: str, chunk_map: ChunkMap, impossible: NDArray[np.bool_]) -> None:
         addresses, nbytes = chunk_map.addresses, chunk_map.stored_nbytes
-        if chunk_map.impossible.any():
-            addresses = np.where(chunk_map.impossible, self._map.file_nbytes, addresses)
-            nbytes = np.where(chunk_map.impossible, 0, nbytes)
+        if (
+            impossible.any()
+        ):  # rows stay those of the chunk map: such a chunk is claimed as nothing at the end
+            addresses = np.where(impossible, np.uint64(self._map.file_nbytes), addresses)
+            nbytes = np.where(impossible, np.uint64(0), nbytes)
         self._map.claim_chunks(path, addresses, nbytes)
 
     def _check_contiguous(self, path: str, layout: ContiguousLayout, datatype: DatatypeClass) -> None:
@@ -310,16 +314,16 @@ class _Walk:
     def _check_chunked(
         self, path: str, address: int, messages: DatasetMessages, frame: ChunkFrame, chunk_map: ChunkMap
     ) -> None:
-        """Check the elements of chunks, one chunk at a time; a chunk that cannot be decoded is left out.
+        """Check the elements of chunks that can be, one at a time; a chunk that cannot be decoded is left out.
 
         Who decodes all chunks will report it.
         """
-        n_stored = int(chunk_map.stored_nbytes[~chunk_map.impossible].sum(dtype=np.float64))
+        n_stored = int(chunk_map.stored_nbytes.sum(dtype=np.float64))
         if n_stored > self._map.file_nbytes:
             raise FormatError(f"chunk index: its chunks overlap, they have {n_stored:,} bytes together")
         if len(chunk_map) and frame.chunk_nbytes > _MAX_FOLLOWED_NBYTES:
             raise ForeignStructureError(f"references of elements in chunks of {frame.chunk_nbytes:,} bytes")
-        for row in np.flatnonzero(~chunk_map.impossible).tolist():
+        for row in range(len(chunk_map)):
             mask = int(chunk_map.filter_masks[row])
             decoder = chunk_decoder(messages.filters, mask, frame.chunk_nbytes)
             if decoder.unknown_filters:
@@ -331,7 +335,7 @@ class _Walk:
             )
             with suppress(FormatError):
                 raw = np.frombuffer(decoder.decode(stored), np.uint8)
-                self._check_elements_of_chunk(path, address, raw, messages.datatype, chunk_map.coords(row))
+                self._check_elements_of_chunk(path, address, raw, messages.datatype, chunk_map.coords_at(row))
 
     def _check_elements_of_chunk(
         self,

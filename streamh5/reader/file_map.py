@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -126,12 +126,12 @@ class FileMap:
         if nbytes:
             self._extents.append(Extent(kind, owner, address, nbytes))
 
-    def claim_chunks(self, owner: str, addresses: NDArray[np.int64], nbytes: NDArray[np.int64]) -> None:
-        """Enter chunks, row by row, all inside the file: ``(n,) int64`` both.
+    def claim_chunks(self, owner: str, addresses: NDArray[np.uint64], nbytes: NDArray[Any]) -> None:
+        """Enter chunks, row by row, all inside the file: ``(n,)`` both.
 
         A row without bytes stands at the end of the file, where it touches nothing.
         """
-        self._columns.append(_Column(owner, addresses, nbytes))
+        self._columns.append(_Column(owner, addresses.view(np.int64), nbytes.astype(np.int64, copy=False)))
 
     def overlaps(self, *, n_pairs: int = 20) -> Overlaps:
         """Find the extents that share bytes, and show the first `n_pairs`."""

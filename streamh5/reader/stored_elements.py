@@ -11,6 +11,7 @@ from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_decoding import chunk_decoder
+from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ def _read_chunks(
     if frame.chunk_nbytes > _MAX_CHUNK_NBYTES:
         raise ForeignStructureError(f"chunks of {frame.chunk_nbytes:,} bytes")
     chunks = read_chunk_map(file, file_map, frame, layout)
-    if chunks.impossible.any():
+    if impossible_chunks(frame, chunks, file.nbytes).any():
         raise FormatError("chunk index: chunks lie outside the file")
     if int(chunks.stored_nbytes.sum(dtype=np.float64)) > file.nbytes:
         raise FormatError("chunk index: its chunks overlap")
-    for row in np.flatnonzero(chunks.within).tolist():
+    for row in np.flatnonzero(chunks.is_present()).tolist():
         decoder = chunk_decoder(messages.filters, int(chunks.filter_masks[row]), frame.chunk_nbytes)
         if decoder.unknown_filters:
             raise ForeignStructureError(f"elements behind filters {decoder.unknown_filters}")
@@ -81,6 +82,6 @@ def _read_chunks(
         raw = np.frombuffer(decoder.decode(stored), np.uint8).reshape(*frame.chunks, -1)
         box = tuple(
             slice(start, min(start + size, stop))
-            for start, size, stop in zip(chunks.origin(row), frame.chunks, frame.shape, strict=True)
+            for start, size, stop in zip(chunks.origin_at(row), frame.chunks, frame.shape, strict=True)
         )
         found[box] = raw[tuple(slice(0, one.stop - one.start) for one in box)]

@@ -14,14 +14,17 @@ import numpy as np
 
 from streamh5.errors import FormatError, UnreadableError
 from streamh5.format.filter_pipeline import FilterRecord
+from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
+from streamh5.model.chunk_map import ChunkMap
+from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import DatasetMessages, decode_object
 from streamh5.reader.object_header import read_object_header
 from streamh5.references.attributes import OF_REFERENCES, is_reference
-from streamh5.references.chunk_columns import NO_COLUMNS, chunk_columns, compact_columns, in_grid, one_chunk
-from streamh5.references.stored_file import ChunkColumns, StoredArray, StoredFile
+from streamh5.references.stored_data import chunked_data, compact_data, whole_data
+from streamh5.references.stored_file import StoredArray, StoredFile
 from streamh5.references.texts import encode_texts, is_text, too_many_texts
 
 if TYPE_CHECKING:
@@ -128,7 +131,7 @@ def _array(dataset: h5py.Dataset, path: str, address: int, raw: FileBytes) -> St
     properties = dataset.id.get_create_plist()
     layout = properties.get_layout()
     problem = _problem(dataset, layout)
-    columns, content = NO_COLUMNS, None
+    chunk_map, content = None, None
     if is_text(dataset.dtype):
         problem = problem or too_many_texts(dataset.shape)
         if problem is None and dataset.shape is not None:
@@ -138,11 +141,11 @@ def _array(dataset: h5py.Dataset, path: str, address: int, raw: FileBytes) -> St
                 problem = f"its strings are not UTF-8: {error}"
     elif problem is None and dataset.shape is not None:
         if layout == h5py.h5d.COMPACT:
-            columns, content = _compact(dataset, address, raw)
+            chunk_map, content = _compact(dataset, address, raw)
         elif layout == h5py.h5d.CONTIGUOUS:
-            columns = _contiguous(dataset)
+            chunk_map = _contiguous(dataset)
         else:
-            columns, problem = _chunked(dataset, path, address, raw)
+            chunk_map, problem = _chunked(dataset, path, address, raw)
     fillvalue = None
     if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and dataset.dtype.kind != "O":
         fillvalue = np.array(dataset.fillvalue, dataset.dtype)
@@ -155,7 +158,7 @@ def _array(dataset: h5py.Dataset, path: str, address: int, raw: FileBytes) -> St
         fillvalue=fillvalue,
         attributes=_attributes(dataset),
         scales=_scales(dataset),
-        columns=columns,
+        chunk_map=chunk_map,
         content=content,
         problem=problem,
     )
@@ -218,21 +221,21 @@ def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
     return tuple(scales)
 
 
-def _contiguous(dataset: h5py.Dataset) -> ChunkColumns:
+def _contiguous(dataset: h5py.Dataset) -> ChunkMap | None:
     address = dataset.id.get_offset()
     if address is None or dataset.dtype.kind == "O":
-        return NO_COLUMNS
-    return one_chunk(address, dataset.id.get_storage_size())
+        return None
+    return whole_data(dataset.shape, address, dataset.id.get_storage_size())
 
 
-def _compact(dataset: h5py.Dataset, address: int, raw: FileBytes) -> tuple[ChunkColumns, bytes | None]:
+def _compact(dataset: h5py.Dataset, address: int, raw: FileBytes) -> tuple[ChunkMap | None, bytes | None]:
     content = b"" if dataset.dtype.kind == "O" else np.asarray(dataset[()]).tobytes()
-    return compact_columns(raw, address, content)
+    return compact_data(raw, address, dataset.shape, content)
 
 
 def _chunked(
     dataset: h5py.Dataset, path: str, address: int, raw: FileBytes
-) -> tuple[ChunkColumns, str | None]:
+) -> tuple[ChunkMap | None, str | None]:
     """Chunks of a dataset, or why they cannot be referred to."""
     try:
         messages = decode_object(
@@ -240,42 +243,20 @@ def _chunked(
             DenseStorage(raw, FileMap(raw.nbytes), path),
         )
         if isinstance(messages, DatasetMessages):
-            return chunk_columns(raw, FileMap(raw.nbytes), path, messages)
+            return chunked_data(raw, FileMap(raw.nbytes), path, messages)
     except FormatError:
         pass
     return _iterated(dataset, is_old=raw.read(address, 4, "object header") != b"OHDR")
 
 
-def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> tuple[ChunkColumns, str | None]:
-    """Chunks as h5py iterates over them (H5Dchunk_iter), or why they cannot be referred to.
+def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> tuple[ChunkMap | None, str | None]:
+    """Chunks as the library iterates over them, or why they cannot be referred to.
 
     An object header of version 1 is that of a library whose only index is the v1 B-tree.
     """
-    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
-    if len(unlimited) == 1 and unlimited != [0] and not is_old:
-        # H5D__earray_idx_iterate_cb gives wrong coordinates there
-        return (
-            NO_COLUMNS,
-            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited",
-        )
-    rows: list[tuple[int, ...]] = []
-
-    def add(chunk: Any) -> None:
-        rows.append((*chunk.chunk_offset, chunk.filter_mask, chunk.byte_offset, chunk.size))
-
-    dataset.id.chunk_iter(add)
-    if not rows:
-        return NO_COLUMNS, None
-    table = np.array(rows, np.uint64)
-    coords = table[:, :-3].astype(np.int64) // np.array(dataset.chunks)
-    return in_grid(
-        dataset.shape,
-        dataset.chunks,
-        coords.T,
-        ChunkColumns(
-            np.zeros(len(rows), np.int64),
-            table[:, -2].copy(),
-            table[:, -1].copy(),
-            table[:, -3].astype(np.uint32),
-        ),
-    )
+    if not is_old and not tells_coords(dataset.maxshape):
+        return None, "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
+    grid = ChunkGrid(dataset.shape, dataset.chunks)
+    if (grid.n_chunks or 0) > MAX_NUMBERS:
+        return None, f"its grid of {grid.n_chunks:,} chunks is more than can be numbered"
+    return ChunkMap.at(grid, *iterate_chunks(dataset.id, len(grid.chunks))), None

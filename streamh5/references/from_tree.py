@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, GroupNode, walk
-from streamh5.references.stored_file import ChunkColumns, StoredArray, StoredFile
+from streamh5.references.stored_data import whole_data
+from streamh5.references.stored_file import StoredArray, StoredFile
 
 if TYPE_CHECKING:
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.model.tree import Node
 
 __all__ = ["read_tree"]
@@ -42,38 +42,17 @@ def _array(node: DatasetNode, attributes: dict[str, Any]) -> StoredArray:
         fillvalue=spec.fillvalue,
         attributes=attributes,
         scales=_scales(attributes.get("DIMENSION_LIST")),
-        columns=_chunked(node) if spec.chunks is not None else _whole(node),
+        chunk_map=_chunk_map(node),
     )
 
 
-def _is_whole(node: DatasetNode) -> bool:
-    return node.spec.chunks is None and node.shape is not None and not node.spec.is_encoded
-
-
-def _whole(node: DatasetNode) -> ChunkColumns:
-    """Return data without chunks as one chunk."""
-    n = 0 if node.data_address is None or not _is_whole(node) else 1
-    address = np.full(n, node.data_address or 0, np.uint64)
-    return ChunkColumns(np.zeros(n, np.int64), address, np.full(n, node.spec.value_nbytes, np.uint64), None)
-
-
-def _chunked(node: DatasetNode) -> ChunkColumns:
-    n_numbers = node.n_numbers
-    if node.chunk_region is not None:  # an Implicit index has every chunk, written or not
-        numbers = np.arange(n_numbers)
-        step = np.uint64(node.spec.chunk_nbytes)
-        addresses = np.uint64(node.chunk_region.address) + numbers.astype(np.uint64) * step
-        stored_nbytes = masks = None
-    else:
-        numbers, (addresses, stored_nbytes, masks) = node.table.written(n_numbers)
-    sizes: Any = stored_nbytes
-    if stored_nbytes is None:
-        sizes = np.broadcast_to(np.uint64(node.spec.chunk_nbytes), len(numbers))
-    counts, present = node.grid.counts, node.grid.present_counts
-    if len(numbers) and counts[1:] != present[1:]:
-        # numbered over the maximum shape
-        numbers = np.ravel_multi_index(np.unravel_index(numbers, counts), present)
-    return ChunkColumns(numbers.astype(np.int64, copy=False), addresses, sizes, masks)
+def _chunk_map(node: DatasetNode) -> ChunkMap | None:
+    spec = node.spec
+    if spec.chunks is not None:
+        return node.chunk_map.present()
+    if node.data_address is None or node.shape is None or spec.is_encoded:
+        return None
+    return whole_data(node.shape, node.data_address, spec.value_nbytes)
 
 
 def _scales(dimension_list: Any) -> tuple[str | None, ...]:

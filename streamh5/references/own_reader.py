@@ -29,7 +29,7 @@ from streamh5.reader.superblock import read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
 from streamh5.reader.values import decode_values, heap_contents, numpy_dtype, refers_to_objects
 from streamh5.references.attributes import HIDDEN, NEEDED
-from streamh5.references.chunk_columns import NO_COLUMNS, chunk_columns, compact_columns, one_chunk
+from streamh5.references.stored_data import chunked_data, compact_data, whole_data
 from streamh5.references.stored_file import StoredArray, StoredFile
 from streamh5.references.texts import encode_texts, is_text, too_many_texts
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streamh5.format.datatype_class import DatatypeClass
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.file_bytes import FileBytes
-    from streamh5.references.stored_file import ChunkColumns
 
 __all__ = ["Found", "Place", "read_objects"]
 
@@ -190,14 +190,14 @@ class _Walk:
             problem = "a virtual dataset, whose data is in other datasets; make references to those"
         elif messages.external_files:
             problem = "its data is in external files"
-        columns, content = NO_COLUMNS, None
+        chunk_map, content = None, None
         if problem is None and shape is not None:
             if is_text(dtype):
                 content, problem = self._texts(place, messages, shape)
             elif dtype.hasobject:
                 pass  # zarr has no such type
             else:
-                columns, content, problem = self._columns(place, messages)
+                chunk_map, content, problem = self._data(place, messages, shape)
         frame = messages.frame(place.shown)
         value = None if messages.fill_value is None else messages.fill_value.value
         fillvalue = None
@@ -212,30 +212,31 @@ class _Walk:
             fillvalue=fillvalue,
             attributes=self._attributes(place, attributes),
             scales=(),
-            columns=columns,
+            chunk_map=chunk_map,
             content=content,
             problem=problem,
         )
 
-    def _columns(
-        self, place: Place, messages: DatasetMessages
-    ) -> tuple[ChunkColumns, bytes | None, str | None]:
+    def _data(
+        self, place: Place, messages: DatasetMessages, shape: tuple[int, ...]
+    ) -> tuple[ChunkMap | None, bytes | None, str | None]:
+        """Where elements lie; or the elements, or why they cannot be referred to."""
         match messages.layout:
             case CompactLayout(data):
-                return *compact_columns(self._raw, place.address, data), None
+                return *compact_data(self._raw, place.address, shape, data), None
             case ContiguousLayout(address, nbytes):
                 if address == UNDEFINED_ADDRESS or not nbytes:
-                    return NO_COLUMNS, None, None
+                    return None, None, None
                 if address + nbytes > self._raw.nbytes:
-                    return NO_COLUMNS, None, f"its {nbytes:,} bytes at {address:,} lie outside the file"
-                return one_chunk(self._raw.base_address + address, nbytes), None, None
+                    return None, None, f"its {nbytes:,} bytes at {address:,} lie outside the file"
+                return whole_data(shape, self._raw.base_address + address, nbytes), None, None
         try:
-            columns, problem = chunk_columns(self._raw, self._map, place.shown, messages)
+            chunk_map, problem = chunked_data(self._raw, self._map, place.shown, messages)
         except ForeignStructureError:
             raise
         except FormatError as error:
-            return NO_COLUMNS, None, str(error)
-        return columns, None, problem
+            return None, None, str(error)
+        return chunk_map, None, problem
 
     def _texts(
         self, place: Place, messages: DatasetMessages, shape: tuple[int, ...]

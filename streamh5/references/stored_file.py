@@ -9,33 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-    from numpy.typing import NDArray
 
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.chunk_map import ChunkMap
 
-__all__ = ["ChunkColumns", "StoredArray", "StoredFile"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkColumns:
-    """The stored chunks of an array as columns, ``(n,)`` each.
-
-    Attributes
-    ----------
-    numbers
-        ``int64``: row-major in the grid of the present shape.
-    addresses
-        ``uint64``.
-    stored_nbytes
-        Unsigned; may be a broadcast constant.
-    filter_masks
-        ``uint32``; None where no chunk has skipped a filter.
-    """
-
-    numbers: NDArray[np.int64]
-    addresses: NDArray[np.uint64]
-    stored_nbytes: NDArray[Any]
-    filter_masks: NDArray[np.uint32] | None
+__all__ = ["StoredArray", "StoredFile"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +38,9 @@ class StoredArray:
         As h5py gives them.
     scales
         Path of the dimension scale of each axis (DIMENSION_LIST); None for an axis without.
-    columns
-        Stored chunks; data without chunks is one.
+    chunk_map
+        Stored chunks of the present shape, numbered in its own grid; data without chunks is one. None where
+        nothing is stored.
     content
         Raw bytes of compact data whose address is not known; None for other data.
     problem
@@ -76,7 +55,7 @@ class StoredArray:
     fillvalue: np.ndarray[Any, Any] | None
     attributes: Mapping[str, Any]
     scales: tuple[str | None, ...]
-    columns: ChunkColumns
+    chunk_map: ChunkMap | None
     content: bytes | None = None
     problem: str | None = None
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import ReferencesError
+from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.references.attributes import json_attributes
 from streamh5.references.chunk_manifest import ChunkManifest
 from streamh5.references.codecs import numcodecs_filters
 from streamh5.references.dimensions import variable_path
-from streamh5.references.stored_file import ChunkColumns
 from streamh5.references.texts import encode_texts, is_text, too_many_texts
 from streamh5.references.zarr_dtype import encode_fill_value, zarr_dtype
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.references.stored_file import StoredArray
 
 __all__ = ["ZarrArray", "check_elements", "zarr_array"]
@@ -110,8 +111,8 @@ def zarr_array(
         dtype = zarr_dtype(array.dtype, path=array.path)
         filters = numcodecs_filters(_applied(array), path=array.path)
     chunks = tuple(max(1, n) for n in chunks)
-    grid = tuple(-(-n // chunk) for n, chunk in zip(array.shape, chunks, strict=True))
-    manifest = _manifest(url, grid, array.columns, is_empty=content is not None or 0 in array.shape)
+    chunk_map = None if content is not None or 0 in array.shape else array.chunk_map
+    manifest = _manifest(url, ChunkGrid(array.shape, chunks).counts, chunk_map)
     mask = _mask(array)
     return ZarrArray(
         path=variable_path(array.path),
@@ -151,8 +152,8 @@ def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, p
 
 def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
     """Return the filters that the chunks have passed, which must be the same for all of them."""
-    masks = array.columns.filter_masks
-    if masks is None or not len(masks) or not masks.any():
+    masks = np.zeros(0, np.uint32) if array.chunk_map is None else array.chunk_map.filter_masks
+    if not masks.any():
         return array.filters
     first = int(masks[0])
     if (masks == first).all():
@@ -167,11 +168,11 @@ def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
     )
 
 
-def _manifest(url: str, grid: tuple[int, ...], columns: ChunkColumns, *, is_empty: bool) -> ChunkManifest:
-    end = 0 if is_empty else len(columns.numbers)
-    return ChunkManifest(
-        url, grid, columns.numbers[:end], columns.addresses[:end], columns.stored_nbytes[:end]
-    )
+def _manifest(url: str, grid: tuple[int, ...], chunk_map: ChunkMap | None) -> ChunkManifest:
+    if chunk_map is None:
+        nothing = np.zeros(0, np.uint64)
+        return ChunkManifest(url, grid, np.zeros(0, np.int64), nothing, nothing)
+    return ChunkManifest(url, grid, chunk_map.numbers, chunk_map.addresses, chunk_map.stored_nbytes)
 
 
 def _mask(array: StoredArray) -> np.ndarray[Any, Any] | None:

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "model": frozenset({"errors", "format"}),
-    "reader": frozenset({"errors", "arguments", "format"}),
+    "reader": frozenset({"errors", "arguments", "format", "model"}),
     "sinks": frozenset({"errors", "arguments", "processes"}),
     "engine": frozenset({"errors", "format", "model"}),
     "references": frozenset({"errors", "arguments", "processes", "format", "model", "reader", "sinks"}),
@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "recovery": frozenset({"errors", "arguments", "format", "filters", "model", "sinks", "engine", "write"}),
-    "check": frozenset({"errors", "arguments", "processes", "format", "filters", "reader", "write"}),
+    "check": frozenset({"errors", "arguments", "processes", "format", "filters", "model", "reader", "write"}),
     "handles": frozenset(
         {
             "errors",

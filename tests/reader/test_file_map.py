@@ -18,7 +18,7 @@ def mapped(structures: list[tuple[int, int]], chunks: list[tuple[int, int]]) -> 
     file_map = FileMap(FILE_NBYTES)
     for address, nbytes in structures:
         file_map.claim(Kind.HEADER, "/", address, nbytes)
-    columns = np.array(chunks, np.int64).reshape(-1, 2)
+    columns = np.array(chunks, np.uint64).reshape(-1, 2)
     file_map.claim_chunks("/x", columns[:, 0], columns[:, 1])
     return file_map
 

@@ -152,8 +152,8 @@ def test_unfiltered_edge_chunks_decode_as_h5py_reads_them(tmp_path: Path) -> Non
             chunks = dataset.chunk_map
             assert chunks is not None
             for row in range(len(chunks)):
-                info = seen[dataset.path].id.get_chunk_info_by_coord(chunks.origin(row))
-                is_raw = info.size == 4 * 4 * 4 and 4 in chunks.origin(row)
+                info = seen[dataset.path].id.get_chunk_info_by_coord(chunks.origin_at(row))
+                is_raw = info.size == 4 * 4 * 4 and 4 in chunks.origin_at(row)
                 assert bool(chunks.filter_masks[row]) == is_raw
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 
 import streamh5
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.model.chunk_records import Columns
 from streamh5.model.tree import DatasetNode, find
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import index_address, index_type, repacks
@@ -64,7 +64,7 @@ EARLY = [
 ]
 
 
-def columns(file: streamh5.File, path: str) -> Columns:
+def columns(file: streamh5.File, path: str) -> ChunkColumns:
     """What streamh5 has tracked, in the order of the grid over the present shape."""
     node = find(file.session.root, path)
     assert isinstance(node, DatasetNode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,12 @@ from streamh5.filters import FilterChain, chain_from_keywords
 from streamh5.filters.known import KNOWN_FILTERS
 from streamh5.format.data_layout import ChunkedLayout
 from streamh5.format.filter_pipeline import FilterRecord
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
+from streamh5.model.chunk_map import ChunkMap
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, impossible_chunks
+from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_map import FileMap
 
 if TYPE_CHECKING:
@@ -42,51 +46,38 @@ MAX_LISTED = 50_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkList:
-    """The chunks that a dataset has, one row each, in row-major order of their coords.
+    """The chunks that a dataset has.
 
     Attributes
     ----------
-    coords
-        ``(n, rank) intp``.
-    addresses, sizes
-        ``(n,) int64``, in the file.
-    masks
-        ``(n,) uint32``: bit i set where a chunk skipped filter i.
+    map
+        Those of the present shape, ascending; addresses are positions behind the user block.
     is_edge_raw
         Whether chunks that pass the shape are stored without filters (`H5Pset_chunk_opts`).
     is_certain
         False where the library may tell wrong coords.
     has_places
-        False where it may tell wrong addresses: some versions count the user block, others do not.
+        False where it may tell wrong addresses.
     """
 
-    coords: NDArray[np.intp]
-    addresses: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    masks: NDArray[np.uint32]
+    map: ChunkMap
     is_edge_raw: bool = False
     is_certain: bool = True
     has_places: bool = True
 
-    def take(self, rows: NDArray[Any]) -> ChunkList:
-        """Return some of the rows."""
-        return replace(
-            self,
-            coords=self.coords[rows],
-            addresses=self.addresses[rows],
-            sizes=self.sizes[rows],
-            masks=self.masks[rows],
-        )
 
-
-def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:
+def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList | None:
     """Find the chunks of a dataset: from its index as this package reads it, otherwise from the library.
+
+    None for a dataset without chunks, or with more than can be numbered.
 
     Raises
     ------
     SourceError
         The index is damaged.
     """
+    if dataset.chunks is None or (ChunkGrid(dataset.shape or (), dataset.chunks).n_chunks or 0) > MAX_NUMBERS:
+        return None
     if stored is not None:
         try:
             return _from_index(dataset, stored)
@@ -109,45 +100,25 @@ def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
         filters_edges,
     )
     found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame, layout)
-    if found.impossible.any():
-        n = int(found.impossible.sum())
+    n = int(impossible_chunks(frame, found, stored.file.nbytes).sum())
+    if n:
         raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
-    coords = np.stack(np.unravel_index(found.numbers, found.grid), axis=1) if len(found) else None
-    if coords is None:
-        coords = np.zeros((0, len(layout.chunks)), np.intp)
-    chunks = ChunkList(coords, found.addresses, found.stored_nbytes, found.filter_masks, not filters_edges)
-    return _inside(chunks, dataset)
+    return ChunkList(_sorted(found.present()), is_edge_raw=not filters_edges)
 
 
 def _from_library(dataset: SourceDataset) -> ChunkList:
-    entries: list[tuple[tuple[int, ...], int, int, int]] = []
+    grid = ChunkGrid(dataset.shape or (), dataset.chunks or ())
+    rank = len(grid.chunks)
+    origins, columns = np.zeros((0, rank), np.uint64), missing(filtered=True)
     with reading(f"the chunk index of {dataset.path}", dataset.path):
         if math.prod(dataset.shape or ()) and dataset.id.get_num_chunks():
-            dataset.id.chunk_iter(
-                lambda one: entries.append((one.chunk_offset, one.byte_offset, one.size, one.filter_mask))
-            )
-    rank = len(dataset.chunks or ())
-    offsets = np.array([entry[0] for entry in entries], np.intp).reshape(len(entries), rank)
-    table = np.array([entry[1:] for entry in entries], np.int64).reshape(len(entries), 3)
-    unlimited = [axis for axis, extent in enumerate(dataset.maxshape) if extent is None]
-    # H5D__earray_idx_iterate_cb gives wrong coordinates there
-    is_certain = len(unlimited) != 1 or unlimited == [0]
-    chunks = ChunkList(
-        offsets // np.array(dataset.chunks or (), np.intp),
-        table[:, 0],
-        table[:, 1],
-        table[:, 2].astype(np.uint32),
-        is_certain=is_certain,
-        has_places=not dataset.base,
-    )
-    return _inside(chunks, dataset)
+            origins, columns = iterate_chunks(dataset.id, rank)
+    found = ChunkMap.at(grid, origins, columns)
+    return ChunkList(_sorted(found), is_certain=tells_coords(dataset.maxshape), has_places=not dataset.base)
 
 
-def _inside(chunks: ChunkList, dataset: SourceDataset) -> ChunkList:
-    """Sort the chunks, and leave out those outside the shape: they are left from when it was larger."""
-    counts = [-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True)]
-    rows = np.flatnonzero((chunks.coords < np.array(counts)).all(axis=1))
-    return chunks.take(rows[np.lexsort(chunks.coords[rows].T[::-1])])
+def _sorted(chunks: ChunkMap) -> ChunkMap:
+    return chunks.take(np.argsort(chunks.numbers, kind="stable"))
 
 
 def needed_chunks(
@@ -167,28 +138,27 @@ def needed_chunks(
     ndarray, ``(n, rank) intp``
         In row-major order.
     """
-    counts = np.array([-(-n // c) for n, c in zip(shape, chunks, strict=True)], np.intp)
-    n_all = math.prod(counts.tolist())
+    grid = ChunkGrid(shape, chunks)
+    n_all = math.prod(grid.counts)
     if not len(boxes) or not n_all:
         return np.zeros((0, len(shape)), np.intp)
     size = np.array(chunks, np.intp)
     starts = boxes[:, 0] // size
-    spans = np.minimum(-(-boxes[:, 1] // size), counts) - starts
+    spans = np.minimum(-(-boxes[:, 1] // size), np.array(grid.counts)) - starts
     most = spans.max(axis=0)
     if (
         math.prod(most.tolist()) >= n_all
         or math.prod(most.tolist()) * len(boxes) > MAX_LISTED
-        or n_all >= 2**62
+        or n_all > MAX_NUMBERS
     ):
         return None
     found: NDArray[np.int64] = np.zeros(0, np.int64)
     for offset in np.ndindex(*most.tolist()):
         inside = (np.array(offset) < spans).all(axis=1)
-        numbers = np.ravel_multi_index(tuple((starts[inside] + offset).T), tuple(counts))
-        found = np.union1d(found, numbers)
+        found = np.union1d(found, grid.locate((starts[inside] + offset).T)[0])
     if len(found) == n_all:
         return None
-    return np.stack(np.unravel_index(found, tuple(counts)), axis=1)
+    return np.stack(grid.coords_of(found), axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +167,16 @@ class _Reader:
 
     filename: str
     base: int
-    counts: tuple[int, ...]
-    numbers: NDArray[np.int64]
-    chunks: ChunkList
+    chunks: ChunkMap
+    masks: NDArray[np.uint32]
     is_edge: NDArray[np.bool_]
     chain: FilterChain | None
 
     def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
         rows = self._rows(coords)
-        places = zip(self.chunks.addresses[rows].tolist(), self.chunks.sizes[rows].tolist(), strict=True)
+        places = zip(
+            self.chunks.addresses[rows].tolist(), self.chunks.stored_nbytes[rows].tolist(), strict=True
+        )
         with open(self.filename, "rb", buffering=0) as file:
             fd = file.fileno()
             stored: list[Buffer | None] = [_pread(fd, size, self.base + address) for address, size in places]
@@ -214,19 +185,18 @@ class _Reader:
         return stored
 
     def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
-        masks: NDArray[np.uint32] = self.chunks.masks[self._rows(coords)]
+        masks: NDArray[np.uint32] = self.masks[self._rows(coords)]
         return masks if masks.any() else None
 
     def _rows(self, coords: NDArray[np.intp]) -> NDArray[np.intp]:
-        numbers = np.ravel_multi_index(tuple(coords.T), self.counts)
-        return np.searchsorted(self.numbers, numbers)
+        return np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])
 
     def _filtered(self, data: Any, row: int) -> Buffer | None:
         """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
         if self.chain is None or len(data) != self.chain.chunk_nbytes:
             return data
         encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
-        self.chunks.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
+        self.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
         return encoded.buffers[0]
 
 
@@ -270,28 +240,25 @@ def stored_as(
         )
     filters = dataset.filters
     what = ", ".join(_name(record) for record in filters) or "no filters"
-    if request.verify and chunks.masks.any():
+    if request.verify and chunks.map.filter_masks.any():
         raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
     nbytes = math.prod(dataset.chunks) * dataset.kind.nbytes
     reader = _reader(dataset, chunks, _same_chain(dataset))
     chain = FilterChain((), nbytes)
     accept = _Whole(source.path)
-    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, accept, what, chunks.coords)
+    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, accept, what, chunks.map.coords())
 
 
 def _reader(dataset: SourceDataset, chunks: ChunkList, chain: FilterChain | None) -> _Reader:
-    counts = tuple(-(-n // c) for n, c in zip(dataset.shape or (), dataset.chunks or (), strict=True))
-    is_edge = np.zeros(len(chunks.coords), bool)
-    masks = chunks.masks.copy()
+    found = chunks.map
+    is_edge = np.zeros(len(found), bool)
+    masks = found.filter_masks.copy()
     if chunks.is_edge_raw:
-        ends = (chunks.coords + 1) * np.array(dataset.chunks)
+        ends = found.origins() + np.array(dataset.chunks)
         is_edge = (ends > np.array(dataset.shape)).any(axis=1)
         if chain is None:
             masks[is_edge] = (1 << len(dataset.filters)) - 1
-    numbers = np.ravel_multi_index(tuple(chunks.coords.T), counts) if len(chunks.coords) else np.zeros(0, int)
-    return _Reader(
-        dataset.filename, dataset.base, counts, numbers, replace(chunks, masks=masks), is_edge, chain
-    )
+    return _Reader(dataset.filename, dataset.base, found, masks, is_edge, chain)
 
 
 @dataclass(frozen=True, slots=True)

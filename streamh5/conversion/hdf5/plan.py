@@ -286,7 +286,7 @@ class FilePlan:
     def _target(self, dataset: SourceDataset, reader: RegionReader) -> ArrayTarget:
         path, request = dataset.path, self._request
         shape = dataset.shape or ()
-        chunks = None if dataset.chunks is None else find_chunks(dataset, self._stored)
+        chunks = find_chunks(dataset, self._stored)
         boxes = self._boxes(dataset, chunks)
         source = SourceArray(
             path,
@@ -335,9 +335,9 @@ class FilePlan:
         """Parts of a dataset that hold data, ``(n, 2, rank)``; None for all of it."""
         shape = dataset.shape or ()
         if chunks is not None and chunks.is_certain:
-            size = np.array(dataset.chunks)
-            starts = chunks.coords * size
-            return np.stack([starts, np.minimum(starts + size, np.array(shape))], axis=1)
+            starts = chunks.map.origins()
+            stops = np.minimum(starts + np.array(dataset.chunks), np.array(shape))
+            return np.stack([starts, stops], axis=1)
         if dataset.layout != "virtual":
             return np.zeros((0, 2, len(shape)), np.intp) if not dataset.is_allocated else None
         parts = virtual_parts(dataset.id, dataset.id.get_create_plist(), self._file)

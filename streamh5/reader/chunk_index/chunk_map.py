@@ -1,9 +1,9 @@
-"""What an index needs to know of its dataset, and the chunk map that every index is read into."""
+"""What an index needs to know of its dataset, and how every index becomes a chunk map."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,15 @@ import numpy as np
 from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import sizeof_stored_nbytes
 from streamh5.format.primitives import MAX_FILTERS
+from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
+from streamh5.model.chunk_map import ChunkMap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.chunk_index.element import ChunkColumns
 
-__all__ = ["ChunkFrame", "ChunkMap", "chunk_map", "grid_numbers"]
-
-_MAX_INT = 2**62
-"""Chunk numbers and sizes stay exact in 8 bytes."""
+__all__ = ["ChunkFrame", "chunk_map", "grid_numbers", "impossible_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,14 @@ class ChunkFrame:
         return math.prod(self.chunks) * self.element_nbytes
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        """Chunks along each dimension of the current shape."""
-        return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
+    def grid(self) -> ChunkGrid:
+        """The grid that numbers the chunks."""
+        return ChunkGrid(self.shape, self.chunks, self.maxshape)
 
     @property
     def max_grid(self) -> tuple[int, ...]:
         """Chunks along each dimension of the maximum shape, of the current one where it is unlimited."""
-        return tuple(
-            -(-(size if most is None else most) // chunk)
-            for size, most, chunk in zip(self.shape, self.maxshape, self.chunks, strict=True)
-        )
+        return self.grid.counts
 
     @property
     def n_max_chunks(self) -> int:
@@ -80,14 +76,9 @@ class ChunkFrame:
             More than can be numbered.
         """
         n_chunks = math.prod(self.max_grid)
-        if n_chunks > _MAX_INT:
+        if n_chunks > MAX_NUMBERS:
             raise FormatError(f"a grid of {n_chunks:,} chunks is more than an index can number")
         return n_chunks
-
-    @property
-    def has_outside(self) -> bool:
-        """Whether an index can hold chunks outside of the current shape."""
-        return self.max_grid != self.grid
 
     @property
     def stored_nbytes_width(self) -> int | None:
@@ -95,124 +86,56 @@ class ChunkFrame:
         return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.n_filters else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChunkMap:
-    """The written chunks of a dataset as columns, ``(n,)`` each.
+def chunk_map(frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: ChunkColumns) -> ChunkMap:
+    """Make the map of the chunks of an index.
 
-    Attributes
-    ----------
-    chunks
-        Shape of a chunk.
-    grid
-        Chunks along each dimension; `numbers` are row-major in it.
-    numbers, addresses, stored_nbytes
-        ``int64``.
-    filter_masks
-        ``uint32``; bit i set: filter i was skipped. Chunks at the edge that the layout leaves without filters have
-        the bits of all filters set, whatever the index says.
-    within
-        ``bool``: the chunk is inside the current shape; others were allocated in advance, or are left over.
-    impossible
-        ``bool``: the chunk lies outside the file, has a size that cannot be, or has skipped a filter that
-        does not exist.
-    """
-
-    chunks: tuple[int, ...]
-    grid: tuple[int, ...]
-    numbers: NDArray[np.int64]
-    addresses: NDArray[np.int64]
-    stored_nbytes: NDArray[np.int64]
-    filter_masks: NDArray[np.uint32]
-    within: NDArray[np.bool_]
-    impossible: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def coords(self, row: int) -> tuple[int, ...]:
-        """Place of a chunk in the grid."""
-        number = int(self.numbers[row])
-        coords = []
-        for size in reversed(self.grid):
-            number, coord = divmod(number, size)
-            coords.append(coord)
-        return tuple(reversed(coords))
-
-    def origin(self, row: int) -> tuple[int, ...]:
-        """First element of a chunk."""
-        return tuple(coord * size for coord, size in zip(self.coords(row), self.chunks, strict=True))
-
-    def origins(self) -> NDArray[np.int64]:
-        """First element of every chunk: ``(n, rank) int64``."""
-        coords = np.unravel_index(self.numbers, self.grid) if len(self) else [self.numbers] * len(self.grid)
-        return np.stack([coord * size for coord, size in zip(coords, self.chunks, strict=True)], axis=1)
-
-
-def chunk_map(
-    frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: ChunkColumns, *, file_nbytes: int
-) -> ChunkMap:
-    """Make the map of the chunks of an index, and find those that cannot be.
+    Chunks at the edge that the layout leaves without filters get the bits of all filters in their masks, whatever
+    the index says.
 
     Parameters
     ----------
     frame
         The dataset.
     numbers
-        ``(n,) int64``, in `frame.max_grid`; None for ``0 .. n - 1``.
+        ``(n,) int64``, in the grid of the frame; None for ``0 .. n - 1``.
     columns
         As in the index; address 0 marks a chunk that was never written.
-    file_nbytes
-        Size of the file.
-
     """
     written = np.flatnonzero(columns.addresses)
-    all_written = len(written) == len(columns.addresses)
-    addresses = columns.addresses if all_written else columns.addresses[written]
-    stored = _stored_nbytes(frame, columns, None if all_written else written)
-    masks = np.zeros(len(addresses), np.uint32)
-    if columns.filter_masks is not None:
-        masks = columns.filter_masks if all_written else columns.filter_masks[written]
-    if numbers is None:
+    if len(written) < len(columns.addresses):
+        columns = columns.take(written)
+        numbers = written if numbers is None else numbers[written]
+    elif numbers is None:
         numbers = written
-    elif not all_written:
-        numbers = numbers[written]
-    within, at_edge = _places(frame, numbers)
-    if not frame.filters_edges:
-        masks = np.where(at_edge, np.uint32((1 << frame.n_filters) - 1), masks)
+    found = ChunkMap.of(frame.grid, numbers, columns, min(frame.chunk_nbytes, MAX_NUMBERS))
+    if frame.filters_edges:
+        return found
+    every_filter = np.uint32((1 << frame.n_filters) - 1)
+    return replace(found, filter_masks=np.where(_at_edge(found), every_filter, found.filter_masks))
+
+
+def impossible_chunks(frame: ChunkFrame, chunks: ChunkMap, file_nbytes: int) -> NDArray[np.bool_]:
+    """Say of every chunk, ``(n,) bool``, whether it cannot be.
+
+    It lies outside the file, has a size that no chunk has, or has skipped a filter that does not exist.
+    """
     limit = np.uint64(file_nbytes)
+    addresses, stored = chunks.addresses, chunks.stored_nbytes.astype(np.uint64, copy=False)
     impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
+    has_other_size = stored != min(frame.chunk_nbytes, MAX_NUMBERS)
     if not frame.n_filters:
-        impossible |= stored != min(frame.chunk_nbytes, _MAX_INT)
+        impossible |= has_other_size
     elif not frame.filters_edges:
-        impossible |= at_edge & (stored != min(frame.chunk_nbytes, _MAX_INT))
+        impossible |= _at_edge(chunks) & has_other_size
     if frame.n_filters < MAX_FILTERS:
-        impossible |= masks >> np.uint32(frame.n_filters) != 0
-    return ChunkMap(
-        frame.chunks,
-        frame.max_grid,
-        numbers,
-        addresses.view(np.int64),
-        stored.view(np.int64),
-        masks,
-        within,
-        impossible,
-    )
+        impossible |= chunks.filter_masks >> np.uint32(frame.n_filters) != 0
+    return np.asarray(impossible)
 
 
-def _places(frame: ChunkFrame, numbers: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say of every chunk whether it is inside the current shape, and whether it reaches over it."""
-    within = np.ones(len(numbers), np.bool_)
-    at_edge = np.zeros(len(numbers), np.bool_)
-    if not frame.has_outside and frame.filters_edges:
-        return within, at_edge
-    rest = numbers
-    for axis in reversed(range(len(frame.shape))):
-        coords = rest % frame.max_grid[axis]
-        rest = rest // frame.max_grid[axis]
-        within &= coords < frame.grid[axis]
-        if not frame.filters_edges:
-            at_edge |= coords >= frame.shape[axis] // frame.chunks[axis]
-    return within, at_edge
+def _at_edge(chunks: ChunkMap) -> NDArray[np.bool_]:
+    """Whether each chunk reaches over the present shape."""
+    whole = np.array([(n or 0) // c for n, c in zip(chunks.grid.shape, chunks.grid.chunks, strict=True)])
+    return np.asarray((chunks.coords() >= whole).any(axis=1))
 
 
 def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure: str) -> NDArray[np.int64]:
@@ -236,23 +159,15 @@ def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure:
     FormatError
         A chunk is outside the shape, or there twice.
     """
-    numbers = np.zeros(len(scaled[0]), np.int64)
-    if frame.n_max_chunks == 0 and len(numbers):
-        raise FormatError(f"{structure}: {len(numbers):,} chunks of a dataset of shape {frame.shape}")
-    for size, coords in zip(frame.max_grid, scaled, strict=True):
-        if len(coords) and int(coords.max()) >= size:
-            raise FormatError(f"{structure}: a chunk has coordinate {int(coords.max()):,} where {size:,} fit")
-        numbers = numbers * size + coords.astype(np.int64)
+    if frame.n_max_chunks == 0 and len(scaled[0]):
+        raise FormatError(f"{structure}: {len(scaled[0]):,} chunks of a dataset of shape {frame.shape}")
+    numbers, is_inside = frame.grid.locate(scaled)
+    if not is_inside.all():
+        for size, coords in zip(frame.max_grid, scaled, strict=True):
+            if int(coords.max()) >= size:
+                raise FormatError(
+                    f"{structure}: a chunk has coordinate {int(coords.max()):,} where {size:,} fit"
+                )
     if len(np.unique(numbers)) < len(numbers):
         raise FormatError(f"{structure}: a chunk is there twice")
     return numbers
-
-
-def _stored_nbytes(
-    frame: ChunkFrame, columns: ChunkColumns, written: NDArray[np.intp] | None
-) -> NDArray[np.uint64]:
-    n_chunks = len(columns.addresses) if written is None else len(written)
-    if columns.stored_nbytes is None:
-        return np.full(n_chunks, min(frame.chunk_nbytes, _MAX_INT), np.uint64)
-    stored = columns.stored_nbytes if written is None else columns.stored_nbytes[written]
-    return stored.astype(np.uint64)

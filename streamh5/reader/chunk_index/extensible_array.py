@@ -12,7 +12,7 @@ from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.extensible_array import SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArray
 from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map
 from streamh5.reader.chunk_index.element import (
     concatenate,
     decode_elements,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from streamh5.format import data_layout
     from streamh5.format.chunk_index.element import ChunkColumns
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -162,7 +163,7 @@ def read_extensible_array(
     statistics = {name: fields.length(name) for name in _STATISTICS}
     index_block_address = fields.address("index block address")
     if index_block_address == UNDEFINED_ADDRESS:
-        return chunk_map(frame, None, missing(filtered=array.filtered), file_nbytes=file.nbytes)
+        return chunk_map(frame, None, missing(filtered=array.filtered))
     reader = _Reader(file, file_map, frame.owner, array, index.address)
     parts = _read_index_block(reader, index_block_address, statistics["max index set"])
     columns = concatenate([part.columns for part in parts])
@@ -176,7 +177,7 @@ def read_extensible_array(
             f"element {int(elements.max()):,} is written, but the shape has {array.n_elements:,}"
         )
     numbers = _grid_numbers(frame, elements)
-    return chunk_map(frame, numbers, columns.take(written), file_nbytes=file.nbytes)
+    return chunk_map(frame, numbers, columns.take(written))
 
 
 def _check_parameters(fields: Fields, index: data_layout.ExtensibleArray) -> None:

@@ -10,7 +10,7 @@ from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, FixedArray
 from streamh5.format.fields import Fields, check_checksum
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map
 from streamh5.reader.chunk_index.element import (
     concatenate,
     decode_elements,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from streamh5.format import data_layout
     from streamh5.format.chunk_index.element import ChunkColumns
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -68,9 +69,9 @@ def read_fixed_array(
     fields.expect(array.n_elements, 8, "max number of entries")
     data_block_address = fields.address("data block address")
     if data_block_address == UNDEFINED_ADDRESS:
-        return chunk_map(frame, None, missing(filtered=array.filtered), file_nbytes=file.nbytes)
+        return chunk_map(frame, None, missing(filtered=array.filtered))
     numbers, columns = _read_data_block(file, file_map, frame, array, index.address, data_block_address)
-    return chunk_map(frame, numbers, columns, file_nbytes=file.nbytes)
+    return chunk_map(frame, numbers, columns)
 
 
 def _read_data_block(

@@ -19,7 +19,7 @@ from streamh5.format.data_layout import (
     V2BTree,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map
 from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
 from streamh5.reader.chunk_index.fixed_array import read_fixed_array
@@ -27,6 +27,7 @@ from streamh5.reader.chunk_index.v1_btree import read_v1_btree
 from streamh5.reader.chunk_index.v2_btree import read_chunk_btree
 
 if TYPE_CHECKING:
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -61,7 +62,7 @@ def read_chunk_map(
     """
     address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
     if address == UNDEFINED_ADDRESS:
-        return chunk_map(frame, None, missing(filtered=frame.n_filters > 0), file_nbytes=file.nbytes)
+        return chunk_map(frame, None, missing(filtered=frame.n_filters > 0))
     if isinstance(layout, ChunkedLayoutV3):
         return read_v1_btree(file, file_map, frame, layout)
     if file.encoding.sizeof_address != SIZEOF_ADDRESS or file.encoding.sizeof_length != SIZEOF_LENGTH:
@@ -92,7 +93,7 @@ def _read_single_chunk(file: FileBytes, frame: ChunkFrame, index: SingleChunk) -
     stored = None if index.stored_nbytes is None else np.array([index.stored_nbytes], np.uint64)
     masks = np.array([index.filter_mask], np.uint32)
     columns = ChunkColumns(np.array([index.address], np.uint64), stored, masks)
-    return chunk_map(frame, None, columns, file_nbytes=file.nbytes)
+    return chunk_map(frame, None, columns)
 
 
 def _read_implicit(file: FileBytes, frame: ChunkFrame, index: Implicit) -> ChunkMap:
@@ -101,4 +102,4 @@ def _read_implicit(file: FileBytes, frame: ChunkFrame, index: Implicit) -> Chunk
     nbytes = frame.chunk_nbytes
     file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
     addresses = np.uint64(index.address) + np.arange(frame.n_max_chunks, dtype=np.uint64) * np.uint64(nbytes)
-    return chunk_map(frame, None, ChunkColumns(addresses), file_nbytes=file.nbytes)
+    return chunk_map(frame, None, ChunkColumns(addresses))

@@ -12,7 +12,7 @@ from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.fields import Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map, grid_numbers
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map, grid_numbers
 from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.file_map import Kind
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.data_layout import ChunkedLayoutV3
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -61,7 +62,7 @@ def read_v1_btree(file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout:
     while True:
         nodes = [_read_node(file, file_map, frame, address, level) for address in addresses]
         if not len(nodes[0].keys):
-            return chunk_map(frame, None, missing(filtered=True), file_nbytes=file.nbytes)
+            return chunk_map(frame, None, missing(filtered=True))
         _check_neighbours(nodes, addresses)
         keys = np.concatenate([node.keys for node in nodes])
         if above is not None:
@@ -81,7 +82,7 @@ def read_v1_btree(file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout:
     if (numbers[1:] <= numbers[:-1]).any():
         raise FormatError(f"{_STRUCTURE}: its keys are not in order")
     columns = ChunkColumns(children, keys["nbytes"].astype(np.uint64), keys["filter_mask"].astype(np.uint32))
-    return chunk_map(frame, numbers, columns, file_nbytes=file.nbytes)
+    return chunk_map(frame, numbers, columns)
 
 
 def _read_node(

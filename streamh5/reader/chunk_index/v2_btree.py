@@ -10,12 +10,13 @@ from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import SIZEOF_FILTER_MASK, ChunkColumns
 from streamh5.format.primitives import SIZEOF_ADDRESS
 from streamh5.format.v2_btree import RecordType
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, ChunkMap, chunk_map, grid_numbers
+from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map, grid_numbers
 from streamh5.reader.file_map import Kind
 from streamh5.reader.v2_btree import V2BTreeReader, decode_uints
 
 if TYPE_CHECKING:
     from streamh5.format import data_layout
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -49,4 +50,4 @@ def read_chunk_btree(
         masks = decode_uints(records[:, end : end + SIZEOF_FILTER_MASK]).astype(np.uint32)
         columns = ChunkColumns(addresses, decode_uints(records[:, SIZEOF_ADDRESS:end]), masks)
     numbers = grid_numbers(frame, scaled, "version 2 B-tree")
-    return chunk_map(frame, numbers, columns, file_nbytes=file.nbytes)
+    return chunk_map(frame, numbers, columns)

@@ -1,0 +1,62 @@
+"""Chunks of a dataset as the HDF5 library iterates over them (``H5Dchunk_iter``), for indexes that are not read here.
+
+Two things it may tell wrongly:
+
+* coords, see `tells_coords`;
+* addresses in a file with a user block: some versions count the bytes of the block, others do not.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.format.chunk_index.element import ChunkColumns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["iterate_chunks", "tells_coords"]
+
+
+def tells_coords(maxshape: tuple[int | None, ...]) -> bool:
+    """Whether the coords are right of a dataset that may have an Extensible Array.
+
+    That index numbers chunks with its unlimited dimension in front, but ``H5D__earray_idx_iterate_cb`` counts them as
+    if that were the first of the dataset (HDF5 1.10 to 2.0): where it is another one, coords are those of other chunks.
+    """
+    unlimited = [axis for axis, most in enumerate(maxshape) if most is None]
+    return len(unlimited) != 1 or unlimited == [0]
+
+
+def iterate_chunks(dataset: Any, rank: int) -> tuple[NDArray[np.uint64], ChunkColumns]:
+    """Collect the chunks of a dataset, in the order of the library.
+
+    Parameters
+    ----------
+    dataset
+        `h5py.h5d.DatasetID`, of a dataset with chunks.
+    rank
+        Its dimensions.
+
+    Returns
+    -------
+    tuple of ndarray, `ChunkColumns`
+        First elements, ``(n, rank) uint64``, and columns of addresses, stored sizes and filter masks. Some versions
+        leave out chunks outside of the present shape, others do not.
+    """
+    origins, numbers = (
+        array("Q"),
+        array("Q"),
+    )  # 8 bytes a number: an index of millions of chunks is no list of tuples
+
+    def collect(chunk: Any) -> None:
+        origins.extend(chunk.chunk_offset)
+        numbers.extend((chunk.byte_offset, chunk.size, chunk.filter_mask))
+
+    dataset.chunk_iter(collect)
+    table = np.frombuffer(numbers, np.uint64).reshape(-1, 3)
+    columns = ChunkColumns(table[:, 0], table[:, 1], table[:, 2].astype(np.uint32))
+    return np.frombuffer(origins, np.uint64).reshape(-1, rank), columns
