@@ -5,8 +5,6 @@ Importing it adds `to_fixed_h5` to dask arrays, and ``.streamh5.to_netcdf`` to x
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 import dask.array as _da
 
 from streamh5 import errors
@@ -30,6 +28,7 @@ from streamh5.netcdf.xarray_dataset import to_netcdf
 from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
 from streamh5.references.chunk_manifest import ChunkManifest
 from streamh5.references.file_references import FileReferences, read_references
+from streamh5.version import __version__
 from streamh5.write.interruption import InterruptedWriteWarning
 from streamh5.write.summary import DatasetSummary, WriteSummary
 

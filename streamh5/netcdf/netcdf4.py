@@ -10,7 +10,6 @@ User's Guide, ``libhdf5/nc4hdf.c`` and ``libhdf5/hdf5open.c`` of netCDF-C 4.10.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from streamh5.netcdf.attributes import (
     reference_list,
     text_attribute,
 )
+from streamh5.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -320,4 +320,4 @@ def _store(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
 
 def _properties() -> str:
     """Provenance of the file, in the form that netCDF-C takes apart (``libsrc4/nc4info.c``)."""
-    return f"version=2,streamh5={sys.modules['streamh5'].__version__}"
+    return f"version=2,streamh5={__version__}"

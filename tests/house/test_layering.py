@@ -8,6 +8,7 @@ storeys, so the table cannot hold a circle.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ PACKAGE = Path(__file__).parents[2] / "streamh5"
 EVERYTHING = frozenset({"*"})
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
+    "version": frozenset(),
     "errors": frozenset(),
     "arguments": frozenset({"errors"}),
     "processes": frozenset({"errors", "arguments"}),
@@ -66,7 +68,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "dask": frozenset({"errors", "arguments", "filters", "model", "sinks", "write", "handles"}),
     "netcdf": frozenset(
-        {"errors", "arguments", "format", "filters", "model", "sinks", "write", "handles", "dask"}
+        {"version", "errors", "arguments", "format", "filters", "model", "sinks", "write", "handles", "dask"}
     ),
     "conversion": frozenset(
         {
@@ -89,6 +91,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "cli": EVERYTHING,
     "__main__": EVERYTHING,
 }
+
+# processes: a child process is told by name what to call; filters: the packages of codecs, by their rows.
+BY_COMPUTED_NAME = frozenset({"processes", "filters"})
 
 ANYWHERE = frozenset({"numpy"})
 
@@ -152,6 +157,24 @@ def imported(module: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, node.module
 
 
+def named_modules(module: Path) -> Iterator[tuple[int, str | None]]:
+    """Yield the line and the dotted name of every module that is reached by its name; None for a computed name.
+
+    That is how an import can hide: ``sys.modules[name]``, ``importlib.import_module(name)``, ``__import__(name)``.
+    """
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Subscript):
+            reached, names = ast.unparse(node.value), [node.slice]
+        elif isinstance(node, ast.Call):
+            reached, names = ast.unparse(node.func), node.args
+        else:
+            continue
+        if re.search(r"\bsys\.modules(\.get)?$|\b(import_module|__import__)$", reached):
+            name = names[0] if names else None
+            is_text = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            yield node.lineno, ast.literal_eval(name) if name is not None and is_text else None
+
+
 def is_allowed(unit: str, name: str) -> bool:
     """Tell whether a unit may import ``streamh5.sinks.base`` and the like."""
     parts = name.split(".")
@@ -189,6 +212,33 @@ def test_imports_go_in_the_direction_of_the_house() -> None:
         if name.split(".")[0] == "streamh5" and not is_allowed(unit_of(module), name)
     ]
     assert not wrong, "imports against the direction of the house (MAY_IMPORT):\n" + "\n".join(wrong)
+
+
+def test_modules_that_are_reached_by_name_keep_the_direction_of_the_house() -> None:
+    wrong = [
+        f"{module.relative_to(PACKAGE.parent)}:{line} reaches {name or 'a module whose name is computed'}"
+        for module in modules()
+        for line, name in named_modules(module)
+        if (unit := unit_of(module)) not in BY_COMPUTED_NAME and MAY_IMPORT[unit] is not EVERYTHING
+        if name is None or (name.split(".")[0] == "streamh5" and not is_allowed(unit, name))
+    ]
+    assert not wrong, "imports that hide behind a name (write an import; MAY_IMPORT):\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.modules['streamh5'].__version__",
+        "sys.modules.get('streamh5')",
+        "importlib.import_module('streamh5')",
+        "import_module('streamh5')",
+        "__import__('streamh5')",
+    ],
+)
+def test_module_that_is_reached_by_name_is_seen(code: str, tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(f"def f():\n    return {code}\n")
+    assert list(named_modules(module)) == [(2, "streamh5")]
 
 
 def test_outside_packages_are_imported_only_in_their_place() -> None:
