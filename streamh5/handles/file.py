@@ -17,6 +17,7 @@ from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
 from streamh5.handles.session import Session, open_here
 from streamh5.references.output import ReferencesOutput
+from streamh5.sinks.base import as_journaled
 from streamh5.sinks.destination_path import is_path, real_path
 from streamh5.sinks.working_names import snapshot_path
 
@@ -141,7 +142,8 @@ class File(Group):
         try:
             self.session = Session(sink, options, recovery=recovery, existing=existing)
         except BaseException:
-            sink.suspend() if recovery else sink.abort()
+            journal = as_journaled(sink)
+            journal.suspend() if recovery and journal else sink.abort()  # what was resumed stays as it was
             raise
         Group.__init__(self, self, self.session.root)
 

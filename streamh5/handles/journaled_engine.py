@@ -18,6 +18,7 @@ from streamh5.recovery.journal import JOURNAL_VERSION, encode_claims, encode_ent
 from streamh5.recovery.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
 from streamh5.recovery.journal_values import elements_facts
 from streamh5.recovery.resume import boot_id, front_facts
+from streamh5.sinks.base import as_journaled
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle
 
@@ -64,6 +65,7 @@ class JournaledEngine:
         existing: ExistingFile | None,
     ) -> None:
         self.sink = sink
+        self._journal = as_journaled(sink)  # None: nothing is claimed, and nothing can be resumed
         self.options = options
         self.leftover = Leftover(sink, "always" if options.resume else options.keep)
         # what decides where the bytes of the front go: a resumed write must have been begun with the same
@@ -83,7 +85,9 @@ class JournaledEngine:
             self._engine.extend_file(existing.root, existing.end_of_file)
             self._is_begun = True
         if recovery is None:
-            self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink.journal_facts, **layout})
+            if self._journal is not None:
+                facts = self._journal.journal_facts
+                self._log("H", {"journal": JOURNAL_VERSION, "boot": boot_id(), **facts, **layout})
             return
         recovery.check_options(layout)
         self._n_datasets = recovery.n_datasets
@@ -161,8 +165,8 @@ class JournaledEngine:
             node = self._engine.create_dataset(spec)
             if self._recovery is not None and number is not None:
                 restored = self._recovery.restore(node)
-                if len(restored.lost):
-                    self.sink.append_log(encode_voids(restored.lost))
+                if len(restored.lost) and self._journal is not None:
+                    self._journal.append_log(encode_voids(restored.lost))
                 return node, number, restored.n_rows
             self._log("D", {"number": self._n_datasets, **spec_facts(spec), "source": source})
             self._n_datasets += 1
@@ -179,7 +183,7 @@ class JournaledEngine:
         """Set an attribute of an object."""
         with self._life.call(), self._lock:
             self._engine.set_attribute(node, attribute)
-            if self.sink.keeps_journal:
+            if self._journal is not None:
                 self._log("A", attribute_facts(node.path, attribute))
 
     def remove_attribute(self, node: Node, name: str) -> None:
@@ -210,7 +214,7 @@ class JournaledEngine:
         with self._life.call(), self._lock:
             self._engine.set_value(node, node.with_part(region, block))
             self.leftover.has_values = True
-            if self.sink.keeps_journal:
+            if self._journal is not None:
                 self._log("E", {"dataset": number, **elements_facts(node, region)})
 
     def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
@@ -218,7 +222,7 @@ class JournaledEngine:
         with self._life.call(), self._lock:
             self._engine.set_parts(node, parts)
             self.leftover.has_values = True
-            if self.sink.keeps_journal:
+            if self._journal is not None:
                 self._log("E", {"dataset": number, **elements_facts(node, ...)})
 
     def link(self, path: str, target: LinkedTarget) -> None:
@@ -266,10 +270,10 @@ class JournaledEngine:
         buffers
             Their stored bytes, one buffer each.
         """
-        if self.sink.keeps_journal:
+        if self._journal is not None:
             checksums = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
-            self.sink.append_log(encode_claims(number, records, checksums), nbytes)
+            self._journal.append_log(encode_claims(number, records, checksums), nbytes)
             self.leftover.count(len(records), nbytes)
 
     def log_rows(self, number: int, n_rows: int) -> None:
@@ -299,5 +303,5 @@ class JournaledEngine:
                 self.sink.write(address, [piece])
 
     def _log(self, kind: str, facts: dict[str, Any], *, is_urgent: bool = False) -> None:
-        if self.sink.keeps_journal:
-            self.sink.append_log(encode_entry(kind, facts), is_urgent=is_urgent)
+        if self._journal is not None:
+            self._journal.append_log(encode_entry(kind, facts), is_urgent=is_urgent)

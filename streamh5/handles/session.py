@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dask.system import CPU_COUNT
 
-from streamh5.errors import DestinationExistsError, StateError
+from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.handles.journaled_engine import JournaledEngine
+from streamh5.sinks.base import Snapshots
 from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
 
@@ -84,10 +85,16 @@ class Session(JournaledEngine):
     def checkpoint(self, path: Path) -> None:
         """Write index and headers of what is there behind it, and let readers see it at `path`."""
         with self.call():
+            sink = self.sink
+            if not isinstance(sink, Snapshots):
+                raise SinkError(
+                    f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
+                    "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
+                )
             self.wait()
             with self._lock:
                 self._write_metadata(self._engine.snapshot())
-                self.sink.snapshot(path)
+                sink.snapshot(path)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
         """Call `flush` when the file is closed, before its chunks are counted, or interrupted.
@@ -193,8 +200,8 @@ class Session(JournaledEngine):
                 self._save_rest()
         finally:
             kept = self.leftover.kept  # behind the rest: the first chunk may have been in flight
-            if kept:
-                self.sink.suspend()
+            if kept and self._journal is not None:
+                self._journal.suspend()
             else:
                 self.sink.abort()
             self._end()

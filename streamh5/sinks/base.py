@@ -1,22 +1,42 @@
-"""The narrow protocol between a writer and the place where its bytes go.
+"""The narrow protocols between a writer and the place where its bytes go.
 
-=========== ==========================================================================
-call        promise
-=========== ==========================================================================
-write       positional, any order, thread-safe; ranges that are written do not overlap
-append_log  entries of the journal, never before the data that they claim
-commit      everything written is durable, then the destination has its name
-suspend     what is written is kept, to be resumed; where the sink can
-abort       nothing remains of the write; the destination is as it was; never raises
-=========== ==========================================================================
+A destination of your own is an object with the four members of `Sink`; pass it to `streamh5.File` in the
+place of a path. What more a sink can do, it says by having the methods of `Journaled` or `Snapshots`.
+
+=========== ========= =================================================================
+call        protocol  promise
+=========== ========= =================================================================
+name        Sink      what messages call the destination
+write       Sink      positional, any order, thread-safe; ranges written do not overlap,
+                      but for byte 0: the superblock is written last, and after each
+                      `snapshot` again
+commit      Sink      everything written is durable, then the destination has its name
+abort       Sink      nothing remains of the write; the destination is as it was; never
+                      raises; may be called at any time, also twice
+append_log  Journaled journal entries are kept in order, never before the data they claim
+suspend     Journaled what is written is kept, to be resumed
+has_name    Journaled tells whether a path leads to what is being written
+snapshot    Snapshots readers see, under another name, what the superblock refers to
+=========== ========= =================================================================
 
 After `commit`, `suspend` or `abort` a `write` is a `StateError`: a worker that finishes late cannot
-touch the published file.
+touch the published file. `streamh5.sinks.gated_sink.GatedSink` keeps that promise for the sinks of
+this package.
+
+==================================== ======== ============ =============
+sink                                 Journal  Snapshots    destination until `commit`
+==================================== ======== ============ =============
+`local_file.LocalFileSink`           yes      yes          the old file
+`append_file.AppendFileSink`         no       no           the old content
+`file_object.FileObjectSink`         no       no           emptied
+`memory.MemorySink`                  no       yes          (its `image`)
+`UserBlockSink` of conversion/hdf5   no       no           the old file
+==================================== ======== ============ =============
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import os
@@ -29,27 +49,15 @@ if TYPE_CHECKING:
 
     Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-__all__ = ["Sink"]
+__all__ = ["Journaled", "Sink", "Snapshots", "as_journaled"]
 
 
 class Sink(Protocol):
-    """A destination for the bytes of one file."""
+    """A destination for the bytes of one file: all that a sink must have."""
 
     @property
     def name(self) -> str:
         """What a message calls the destination."""
-
-    @property
-    def keeps_journal(self) -> bool:
-        """Whether `append_log` keeps what it gets."""
-
-    @property
-    def journal_facts(self) -> dict[str, Any]:
-        """What the journal says of its files; empty where there is none."""
-
-    @property
-    def sync(self) -> str:
-        """When the journal waits for the disk: ``"close"``, ``"batch"`` or ``"none"``."""
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put `buffers`, one after the other, at `address`.
@@ -62,8 +70,34 @@ class Sink(Protocol):
             After `commit` or `abort`.
         """
 
-    def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Whether what is written has the name `path` in the file system."""
+    def commit(self, nbytes: int) -> None:
+        """Make the `nbytes` of the file durable and publish it under its name."""
+
+    def abort(self) -> None:
+        """Give up: remove what was written. Safe to call at any time, also twice."""
+
+
+@runtime_checkable
+class Snapshots(Sink, Protocol):
+    """A sink that can show an unfinished file to readers."""
+
+    def snapshot(self, path: Path) -> None:
+        """Let readers see, at `path`, what the superblock refers to at this moment.
+
+        Raises
+        ------
+        SinkError
+            It cannot be done there.
+        """
+
+
+@runtime_checkable
+class Journaled(Sink, Protocol):
+    """A sink that keeps a journal of the write, so that an interrupted write can be resumed."""
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """What the header of the journal says of the sink."""
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal of the write.
@@ -78,20 +112,17 @@ class Sink(Protocol):
             Do not let the entries wait for more of them.
         """
 
-    def commit(self, nbytes: int) -> None:
-        """Make the `nbytes` of the file durable and publish it under its name."""
-
-    def snapshot(self, path: Path) -> None:
-        """Let readers see, at `path`, what the superblock names that has been written.
-
-        Raises
-        ------
-        SinkError
-            The sink cannot do that.
-        """
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Whether what is written has the name `path` in the file system."""
 
     def suspend(self) -> None:
-        """Stop and keep what is written where it can be resumed; otherwise as `abort`."""
+        """Stop, and keep what is written where it can be resumed."""
 
-    def abort(self) -> None:
-        """Give up: remove what was written. Safe to call at any time, also twice."""
+
+def as_journaled(sink: Sink) -> Journaled | None:
+    """Return a sink that keeps a journal as such; None for one that does not.
+
+    This is the one question after a journal. A sink may have the methods and still say no, with
+    ``keeps_journal = False``: before `Journaled` was optional, every sink had to have them.
+    """
+    return sink if isinstance(sink, Journaled) and getattr(sink, "keeps_journal", True) else None

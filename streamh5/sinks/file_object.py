@@ -9,17 +9,15 @@ from __future__ import annotations
 import errno
 import io
 import threading
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
-from streamh5.errors import DestinationExistsError, SinkError, SpecError
+from streamh5.errors import DestinationExistsError, SpecError
 from streamh5.sinks.destination_path import destination_name
-from streamh5.sinks.gate import Gate
+from streamh5.sinks.gated_sink import GatedSink
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
     from typing import IO
 
     from streamh5.sinks.base import Buffer
@@ -31,7 +29,7 @@ ZEROS_NBYTES = 1 << 20
 USE_ANOTHER = "write to a local file or io.BytesIO, and copy that"
 
 
-class FileObjectSink:
+class FileObjectSink(GatedSink):
     """Write into a file object, at its positions, under a lock.
 
     Parameters
@@ -48,65 +46,37 @@ class FileObjectSink:
         See `check_file_object`.
     """
 
-    keeps_journal = False
-    sync = "none"
+    _failures = (OSError, ValueError)  # ValueError: it has been closed
 
     def __init__(self, file: IO[bytes], *, overwrite: bool) -> None:
-        self._end = check_file_object(file, overwrite=overwrite)
+        self._end_of_file = check_file_object(file, overwrite=overwrite)
+        super().__init__(destination_name(file))
         self._file = file
-        self._lock = threading.Lock()
-        self._gate = Gate(self.name)
+        # one position for all threads; reentrant, since a signal handler may abort in the midst of `commit`
+        self._lock = threading.RLock()
         with self._failing("it cannot be emptied"):
             self._truncate(0)
 
-    @property
-    def name(self) -> str:
-        """What a message calls the destination."""
-        return destination_name(self._file)
-
-    @property
-    def journal_facts(self) -> dict[str, Any]:
-        """Nothing: there is no journal."""
-        return {}
-
-    def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Nothing has."""
-        return False
-
-    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
-        with self._gate.writing(), self._lock, self._failing(f"writing at byte {address:,} failed"):
-            self._write(address, buffers)
-
-    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
-        """Keep no journal: an interrupted write is not resumed."""
-
-    def commit(self, nbytes: int) -> None:
+    def _commit(self, nbytes: int) -> None:
         """Give the file its size, flush the object; it stands at the end then, and stays open."""
-        with self._gate.committing(), self._lock, self._failing("it could not be completed"):
-            while self._end < nbytes:
-                self._write(self._end, [bytes(min(nbytes - self._end, ZEROS_NBYTES))])
+        with self._lock:
+            while self._end_of_file < nbytes:
+                self._put(self._end_of_file, [bytes(min(nbytes - self._end_of_file, ZEROS_NBYTES))])
             self._truncate(nbytes)
             self._file.seek(nbytes)
             if hasattr(self._file, "flush"):
                 self._file.flush()
 
-    def snapshot(self, path: Path) -> None:
-        """Refuse: a file object has no second name."""
-        raise SinkError(f"{self.name} is a file object; a checkpoint of it is not possible")
-
-    def suspend(self) -> None:
-        """Give up: there is nothing to resume."""
-        self.abort()
-
-    def abort(self) -> None:
-        """Empty the object."""
-        if self._gate.end("aborted") is not None:
-            with self._lock, suppress(OSError, ValueError):  # it may have been closed
-                self._truncate(0)
-                self._file.seek(0)
+    def _drop(self) -> None:
+        with self._lock, suppress(OSError, ValueError):  # it may have been closed
+            self._truncate(0)
+            self._file.seek(0)
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        with self._lock:
+            self._put(address, buffers)
+
+    def _put(self, address: int, buffers: Sequence[Buffer]) -> None:
         self._file.seek(address)
         for buffer in buffers:
             rest = memoryview(cast("bytes", buffer)).cast("B")
@@ -120,27 +90,17 @@ class FileObjectSink:
             raise OSError(
                 errno.ESPIPE, f"it does not write where it is told to (append mode?); {USE_ANOTHER}"
             )
-        self._end = max(self._end, address)
+        self._end_of_file = max(self._end_of_file, address)
 
     def _truncate(self, nbytes: int) -> None:
-        if self._end <= nbytes:
+        if self._end_of_file <= nbytes:
             return
         if not hasattr(self._file, "truncate"):
-            raise OSError(errno.ENOTSUP, f"it holds {self._end:,} bytes and has no truncate(); {USE_ANOTHER}")
+            raise OSError(
+                errno.ENOTSUP, f"it holds {self._end_of_file:,} bytes and has no truncate(); {USE_ANOTHER}"
+            )
         self._file.truncate(nbytes)
-        self._end = nbytes
-
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        """Say which object it was that an operation failed on."""
-        try:
-            yield
-        except SinkError:
-            raise
-        except (OSError, ValueError) as error:  # ValueError: it was closed
-            failure = SinkError(f"cannot write {self.name}: {what}: {error}")
-            failure.errno = getattr(error, "errno", None)
-            raise failure from error
+        self._end_of_file = nbytes
 
 
 def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:

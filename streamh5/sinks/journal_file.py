@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError
-from streamh5.sinks.named_file import create_file, leads_to, remove
+from streamh5.sinks.named_file import close, closed_on_error, create_file, leads_to, remove
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
@@ -90,17 +90,16 @@ class JournalFile:
         content = self.read()[:nbytes] if nbytes else b""
         temporary = path.with_name(f".{secrets.token_hex(8)}.streamh5")
         fd = create_file(temporary, mode, self._system)
-        try:
-            lock_journal(fd, path, destination)  # before anybody can find it
-            write_vectored(self._system, fd, 0, [content])
-            self._system.fsync(fd)
-            self._system.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                remove(temporary, fd, self._system)
-            with suppress(OSError):
-                self._system.close(fd)
-            raise
+        with closed_on_error(fd, self._system):
+            try:
+                lock_journal(fd, path, destination)  # before anybody can find it
+                write_vectored(self._system, fd, 0, [content])
+                self._system.fsync(fd)
+                self._system.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    remove(temporary, fd, self._system)
+                raise
         copy = JournalFile(fd, self._system)
         copy.nbytes = nbytes
         return copy
@@ -199,16 +198,11 @@ def open_locked(
     """
     while True:
         fd, is_new = open_file(path)
-        try:
+        with closed_on_error(fd, system):
             lock_journal(fd, path, destination)
-        except BaseException:
-            with suppress(OSError):
-                system.close(fd)
-            raise
         if leads_to(path, fd):
             return fd, is_new
-        with suppress(OSError):
-            system.close(fd)
+        close(fd, system)
 
 
 def lock_journal(fd: int, path: Path, destination: Path) -> None:

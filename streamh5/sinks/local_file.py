@@ -19,16 +19,18 @@ one. A lock on the journal (``flock``, which dies with its process) keeps a seco
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.keywords import Sync, check_choice
 from streamh5.errors import DestinationBusyError, SinkError, SpecError
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
-from streamh5.sinks.gate import Gate
+from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.inode_lock import lock_inode
 from streamh5.sinks.journal_file import JournalFile, open_locked
 from streamh5.sinks.named_file import (
+    close,
+    closed_on_error,
     create_file,
     has_other_names,
     leads_to,
@@ -43,7 +45,7 @@ from streamh5.sinks.vectored_write import write_vectored
 from streamh5.sinks.working_names import journal_path, partial_path, snapshot_path, temporary_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamh5.arguments.paths import LocalPath
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalFileSink"]
 
 
-class LocalFileSink:
+class LocalFileSink(GatedSink):
     """Write a partial file beside `path` and publish it on commit.
 
     Parameters
@@ -98,13 +100,13 @@ class LocalFileSink:
         check_choice("sync", sync)
         check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
         self.path = real_path(path)
+        super().__init__(str(self.path))
         self._target = self.path if publish_as is None else real_path(publish_as)
         self.partial = partial_path(self.path)
         self.journal = journal_path(self.partial)
         self.sync = sync
         self._overwrite = overwrite
         self._system = system
-        self._gate = Gate(str(self.path))
         self._snapshots = {snapshot_path(self.path)}
         self._has_synced_names = False
         with self._failing("the file that is to be replaced cannot be looked at"):
@@ -121,7 +123,7 @@ class LocalFileSink:
         self._journal = JournalFile(journal_fd, self._system)
         try:
             self._fd, self._is_new = self._open_own(self.partial)
-            try:
+            with closed_on_error(self._fd, self._system):
                 if is_new_write and self.nbytes and not has_other_names(self._fd):
                     raise SinkError(
                         f"cannot write {self.path}: {self.partial} is in the way, a file without a journal, so not "
@@ -129,27 +131,17 @@ class LocalFileSink:
                         path=str(self.partial),
                     )
                 if not lock_inode(self._fd, is_exclusive=False):
-                    raise self._busy()
+                    raise DestinationBusyError(
+                        f"another writer is adding to {self.partial}; wait for it or choose another name",
+                        path=str(self.path),
+                    )
                 if self._is_new:
                     self._hand_on()
-            except BaseException:
-                with suppress(OSError):
-                    self._system.close(self._fd)
-                raise
         except BaseException:
             if is_new_write:
-                with suppress(OSError):
-                    remove(self.journal, journal_fd, self._system)
-            with suppress(OSError):
-                self._system.close(journal_fd)
+                self._remove((self.journal, journal_fd))
+            close(journal_fd, self._system)
             raise
-
-    keeps_journal = True
-
-    @property
-    def name(self) -> str:
-        """What a message calls the destination."""
-        return str(self.path)
 
     @property
     def journal_facts(self) -> dict[str, Any]:
@@ -237,24 +229,16 @@ class LocalFileSink:
         with self._failing(f"{self.partial} cannot be read"):
             return cast("bytes", self._system.pread(self._fd, nbytes, address))
 
-    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
-        with self._gate.writing():
-            try:
-                write_vectored(self._system, self._fd, address, buffers)
-            except OSError as error:
-                raise self._failed(f"writing at byte {address:,} failed", error) from error
-
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal; the `nbytes` of data that they claim have been written before."""
-        with self._gate.writing():
+        with self._writing():
             is_due = self._journal.add(entries, nbytes)
             if self.sync != "batch" or is_due or is_urgent:
                 self._flush_log(is_patient=self.sync != "batch" or is_urgent)
 
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock names."""
-        with self._gate.writing():
+        with self._writing():
             snapshot = real_path(path.parent) / path.name  # a link of that name is not followed
             if snapshot in (self.path, self.partial, self.journal, self._target):
                 raise SpecError(f"a snapshot cannot have the name {path}, which the write itself uses")
@@ -265,34 +249,34 @@ class LocalFileSink:
                 self._name_snapshot(snapshot)
             self._snapshots.add(snapshot)
 
-    def commit(self, nbytes: int) -> None:
-        """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
-        with self._gate.committing(), self._failing("it could not be published"):
-            self._system.ftruncate(self._fd, nbytes)
-            self._replaced.finish(self._fd)
-            if self.sync != "none":
-                self._sync_data()
-            self._publish()
-            if self.sync != "none":
-                sync_names(self._target.parent, self._system)
-        self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
-        self._tidy()
-        self._close()
-
     def suspend(self) -> None:
         """Stop, and keep what is written, to be resumed."""
-        if self._gate.end("suspended"):
-            with suppress(OSError):
-                self._flush_log()
-            self._gate.when_idle(self._close)
+        self._end("suspended", self._keep)
 
-    def abort(self) -> None:
-        """Remove what was written; the destination stays as it was."""
-        if self._gate.end("aborted"):
-            # removed before they are closed: the lock is held until nobody can find the files
-            self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
-            self._tidy()
-            self._gate.when_idle(self._close)
+    def _keep(self) -> None:
+        with suppress(OSError):
+            self._flush_log()
+
+    def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        write_vectored(self._system, self._fd, address, buffers)
+
+    def _commit(self, nbytes: int) -> None:
+        """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
+        self._system.ftruncate(self._fd, nbytes)
+        self._replaced.finish(self._fd)
+        if self.sync != "none":
+            self._sync_data()
+        self._publish()
+        if self.sync != "none":
+            sync_names(self._target.parent, self._system)
+        # the journal last: without it, what a crash leaves would not be known for a finished file
+        self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
+        self._tidy()
+
+    def _drop(self) -> None:
+        # removed before they are closed: the lock is held until nobody can find the files
+        self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
+        self._tidy()
 
     def _tidy(self) -> None:
         """Remove what a crash within `snapshot` can have left."""
@@ -304,16 +288,13 @@ class LocalFileSink:
                 remove(path, fd, self._system)
 
     def _close(self) -> None:
-        for fd in (self._fd, self._journal.fd):
-            with suppress(OSError):
-                self._system.close(fd)
+        close(self._fd, self._system)
+        close(self._journal.fd, self._system)
         self._replaced.close()
 
     def _open_own(self, path: Path) -> tuple[int, bool]:
-        try:
+        with self._failing(f"{path} cannot be created"):
             return open_own(path, self._replaced.creation_mode, self._system)
-        except OSError as error:
-            raise self._failed(f"{path} cannot be created", error) from error
 
     def _hand_on(self) -> None:
         for fd in (self._fd, self._journal.fd):  # the journal tells of the data: attributes, names
@@ -341,15 +322,17 @@ class LocalFileSink:
                     self._has_synced_names = True
         finally:
             if self._journal.is_taken_back:
-                self._gate.fail()
+                self._fail()
 
     def _sync_data(self) -> None:
         try:
-            self._system.fsync(self._fd)
-        except OSError as error:
+            with self._failing("the disk did not take the data (fsync)"):
+                self._system.fsync(self._fd)
+        except SinkError:
+            # a second fsync would say that all is well, although the pages are lost: nothing more is claimed
             self._journal.take_back()
-            self._gate.fail()
-            raise self._failed("the disk did not take the data (fsync)", error) from error
+            self._fail()
+            raise
 
     def _name_snapshot(self, snapshot: Path) -> None:
         temporary = temporary_path(snapshot)  # may be left from a crash
@@ -403,34 +386,9 @@ class LocalFileSink:
         if not leads_to(self.partial, self._fd):
             raise self._taken(self.partial)
 
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        """Say which destination it was that an operation failed on."""
-        try:
-            yield
-        except SinkError:
-            raise
-        except OSError as error:
-            raise self._failed(what, error) from error
-
-    def _failed(self, what: str, error: OSError) -> SinkError:
-        if isinstance(error, SinkError):
-            return error
-        failure = SinkError(
-            f"cannot write {self.path}: {what}: {error.strerror or error}", path=str(self.path)
-        )
-        failure.errno = error.errno
-        return failure
-
     def _taken(self, path: Path) -> SinkError:
         return SinkError(
             f"cannot write {self.path}: another program has removed {path.name} or put another file "
             "there meanwhile, so it is not what was written; keep two programs from using one name, and write again",
             path=str(path),
-        )
-
-    def _busy(self) -> DestinationBusyError:
-        return DestinationBusyError(
-            f"another writer is adding to {self.partial}; wait for it or choose another name",
-            path=str(self.path),
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from streamh5.errors import StateError
+from streamh5.sinks.gated_sink import GatedSink
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -17,32 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["MemorySink"]
 
 
-class MemorySink:
-    """Keep the file in memory, in `image`."""
-
-    name = "memory"
-    keeps_journal = False
-    sync = "none"
+class MemorySink(GatedSink):
+    """Keep the file in memory, in `image`, which is empty after `abort`."""
 
     def __init__(self) -> None:
+        super().__init__("memory")
         self.image = bytearray()
-        self._open = True
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # a bytearray that grows may move
 
-    @property
-    def journal_facts(self) -> dict[str, Any]:
-        """Nothing: there is no journal."""
-        return {}
-
-    def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Nothing has."""
-        return False
-
-    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
+    def snapshot(self, path: Path) -> None:
+        """Write the image to `path`."""
         with self._lock:
-            if not self._open:
-                raise StateError("the file in memory is closed; nothing more can be written to it")
+            path.write_bytes(self.image)
+
+    def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        with self._lock:
             for buffer in buffers:
                 piece = memoryview(cast("bytes", buffer))
                 end = address + len(piece)
@@ -51,25 +39,8 @@ class MemorySink:
                 self.image[address:end] = piece
                 address = end
 
-    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
-        """Keep no journal: memory is lost with its process."""
-
-    def commit(self, nbytes: int) -> None:
-        """Pad the image to `nbytes` and close it."""
+    def _commit(self, nbytes: int) -> None:
         self.image.extend(bytes(nbytes - len(self.image)))
-        self._open = False
 
-    def snapshot(self, path: Path) -> None:
-        """Write the image to `path`."""
-        with self._lock:
-            path.write_bytes(self.image)
-
-    def suspend(self) -> None:
-        """Drop the image."""
-        self.abort()
-
-    def abort(self) -> None:
-        """Drop the image."""
-        if self._open:
-            self._open = False
-            self.image.clear()
+    def _drop(self) -> None:
+        self.image.clear()

@@ -10,13 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SinkError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 __all__ = [
+    "close",
+    "closed_on_error",
     "create_file",
     "has_other_names",
     "leads_to",
@@ -124,12 +129,25 @@ def open_own(path: Path, mode: int, system: Any) -> tuple[int, bool]:
                 if error.errno in (errno.ENOENT, errno.ELOOP):  # it was replaced meanwhile: look again
                     continue
                 raise
-            try:
+            with closed_on_error(fd, system):
                 refuse_irregular(path, os.fstat(fd))
-            except BaseException:
-                system.close(fd)
-                raise
             return fd, False
+
+
+def close(fd: int, system: Any) -> None:
+    """Close a file; an error of it, as a network file system may report, comes too late to be of use."""
+    with suppress(OSError):
+        system.close(fd)
+
+
+@contextmanager
+def closed_on_error(fd: int, system: Any) -> Iterator[None]:
+    """Close a file that was opened, when what is done next with it fails."""
+    try:
+        yield
+    except BaseException:
+        close(fd, system)
+        raise
 
 
 def remove(path: Path, fd: int, system: Any) -> None:

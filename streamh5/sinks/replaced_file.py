@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError
 from streamh5.sinks.inode_lock import lock_inode
-from streamh5.sinks.named_file import refuse_irregular, stat_of
+from streamh5.sinks.named_file import close, refuse_irregular, stat_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,8 +105,7 @@ class ReplacedFile:
     def close(self) -> None:
         """Let go of the file, and of the lock on it."""
         if self._fd >= 0:
-            with suppress(OSError):
-                self._system.close(self._fd)
+            close(self._fd, self._system)
             self._fd = -1
 
     def _chown(self, fd: int, uid: int, gid: int) -> bool:

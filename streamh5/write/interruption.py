@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.processes.signals import first_frame_outside
+from streamh5.sinks.base import as_journaled
 from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Leftover:
 
     def __init__(self, sink: Sink, keep: Keep) -> None:
         self._sink = sink
+        self._journal = as_journaled(sink)
         self.keep = keep
         self.n_chunks = 0
         self.nbytes = 0
@@ -88,16 +90,16 @@ class Leftover:
     def is_worth_it(self) -> bool:
         """Whether what is stored, and what is still to be, stays when the write is interrupted now."""
         is_costly = self.seconds >= COSTLY_SECONDS or self.nbytes >= COSTLY_NBYTES
-        return self._sink.keeps_journal and (self.keep == "always" or (self.keep == "costly" and is_costly))
+        return self._journal is not None and (self.keep == "always" or (self.keep == "costly" and is_costly))
 
     @property
     def kept(self) -> str:
         """What stays, in words; empty where nothing is stored or worth it."""
-        if not self.is_worth_it or not (self.n_chunks or self.has_values):
+        if self._journal is None or not self.is_worth_it or not (self.n_chunks or self.has_values):
             return ""
         if not self._partial.exists():  # the file got its name before something went wrong
             return ""
-        if not self._sink.has_name(self._partial):
+        if not self._journal.has_name(self._partial):
             return (
                 f"{self._partial} is a file of another program by now, which has renamed or removed the one with what "
                 f"was written; its journal is kept in {journal_path(self._partial)}"

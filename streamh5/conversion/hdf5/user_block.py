@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from streamh5.errors import StateError
 from streamh5.format.superblock import Superblock, encode_superblock
 from streamh5.handles.destination import open_local
 from streamh5.reader.superblock import decode_superblock
@@ -12,7 +11,6 @@ from streamh5.reader.superblock import decode_superblock
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
-    from pathlib import Path
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.sinks.base import Buffer
@@ -23,7 +21,8 @@ __all__ = ["UserBlockSink"]
 class UserBlockSink:
     """Put a user block in front of a file: all addresses count from its end.
 
-    There is no journal: what is interrupted is dropped.
+    There is no journal, so an interrupted write is dropped. State, locks and errors are those of the
+    `LocalFileSink` behind it.
 
     Parameters
     ----------
@@ -42,26 +41,10 @@ class UserBlockSink:
         self._sink, _ = open_local(path, options)
         self._user_block = user_block
 
-    keeps_journal = False
-
-    @property
-    def journal_facts(self) -> dict[str, Any]:
-        """Say nothing in a journal."""
-        return {}
-
     @property
     def name(self) -> str:
         """What a message calls the destination."""
         return self._sink.name
-
-    @property
-    def sync(self) -> str:
-        """When the file waits for the disk."""
-        return self._sink.sync
-
-    def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Whether the file has the name `path`."""
-        return self._sink.has_name(path)
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Put buffers behind the user block."""
@@ -74,21 +57,10 @@ class UserBlockSink:
             buffers = [encode_superblock(moved)]
         self._sink.write(base + address, buffers)
 
-    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
-        """Keep no journal."""
-
     def commit(self, nbytes: int) -> None:
         """Write the user block and publish the file."""
         self._sink.write(0, [self._user_block])
         self._sink.commit(nbytes + len(self._user_block))
-
-    def snapshot(self, path: Path) -> None:
-        """Refuse to show an unfinished file."""
-        raise StateError(f"{path}: a file with a user block has no snapshots")
-
-    def suspend(self) -> None:
-        """Drop what was written."""
-        self._sink.abort()
 
     def abort(self) -> None:
         """Drop what was written."""
