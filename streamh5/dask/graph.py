@@ -274,7 +274,7 @@ class Write:
     def store(self, dataset: Dataset, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         """Store the chunks of a block, or copy those that lie there."""
         copy = self._copies.get(dataset.name)
-        return dataset.store(block, origin) if copy is None else copy(dataset, origin, block.shape)
+        return dataset.write_block(block, origin) if copy is None else copy(dataset, origin, block.shape)
 
     def add_progress(self, nbytes: int) -> None:
         """Count bytes that are written."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from streamh5.errors import SourceError
 from streamh5.model.chunk_records import RECORD
+from streamh5.write.chunk_writer import EncodedChunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,10 +115,10 @@ class ChunkCopy:
         if kept:
             buffers = [data for data in accepted if data is not None]
             masks = self.reader.filter_masks(coords[kept])
-            parts.append(dataset.store_encoded(numbers[kept], buffers, masks))
+            parts.append(dataset.write_encoded(EncodedChunks(numbers[kept], buffers, masks)))
         for i in refused:
             region = chunk_region(coords[i], grid)
-            parts.append(dataset.store(self.decode(region), tuple(part.start for part in region)))
+            parts.append(dataset.write_block(self.decode(region), tuple(part.start for part in region)))
         with self._lock:
             self.n_copied += len(kept)
             self.n_encoded += len(refused)
@@ -145,7 +146,7 @@ class ListedChunks:
         parts = []
         for coords in listed_coords(self.coords, grid, origin, shape):
             region = chunk_region(coords, grid)
-            parts.append(dataset.store(self.read(region), tuple(part.start for part in region)))
+            parts.append(dataset.write_block(self.read(region), tuple(part.start for part in region)))
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import threading
-from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -14,8 +13,8 @@ from streamh5.errors import BlockError, LimitError
 from streamh5.handles.dataset_facts import DatasetFacts
 from streamh5.model.block_value import as_arrays, as_block
 from streamh5.model.chunk_grid import MAX_CHUNKS
-from streamh5.model.parts import repeated_element
-from streamh5.write.chunk_writer import ChunkStore, place_objects
+from streamh5.model.chunk_records import RECORD
+from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks, RawChunks
 from streamh5.write.pool import Job
 from streamh5.write.region import parse_region
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from streamh5.filters import Buffer, FilterChain
     from streamh5.handles.session import Session
-    from streamh5.model.chunk_grid import Box
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
 
@@ -73,21 +71,9 @@ class Dataset(DatasetFacts):
         self._is_appended = False
         self._pending: np.ndarray[Any, Any] | None = None
         self._skipped: list[NDArray[np.uint64]] = []
-        place = partial(place_objects, reserve=session.reserve, write=session.sink.write)
-        self._store = ChunkStore(
-            path=spec.path,
-            grid=spec.grid,
-            dtype=spec.dtype,
-            fill=spec.fill_stored,
-            make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
-            chain=chain,
-            reserve=session.reserve,
-            write=session.sink.write,
-            claim=partial(session.claim, number),
-            place_objects=place if spec.is_encoded and not spec.has_parts else None,
-            region_address=session.allocate(node).address if spec.is_early else None,
-            skip_empty=None if write_empty_chunks else self._skip_empty,
-        )
+        region_address = session.allocate(node).address if spec.is_early else None
+        self._writer = ChunkWriter(spec, chain, region_address)
+        self._writes_empty = write_empty_chunks
         grid = spec.grid
         n_rows_of_chunks = MAX_CHUNKS // max(1, grid.n_numbers_per_row) if grid.chunks else 2**64
         self._max_rows = n_rows_of_chunks * (grid.chunks or (1,))[0]
@@ -144,7 +130,7 @@ class Dataset(DatasetFacts):
                 self.session.set_value(self._number, self._node, slice(start, stop), block)
                 self._n_appended = stop
                 return
-            self._append(self._store.stored(block))
+            self._append(self._writer.elements(block, self.session.place))
 
     @_writing
     def __setitem__(self, region: Any, value: Any) -> None:
@@ -180,14 +166,14 @@ class Dataset(DatasetFacts):
                 block_shape=block.shape,
                 region_shape=kept,
             ) from None
-        self._store.check(whole, origin)
+        self._writer.check(whole, origin)
         if self._is_appended and extents[0] is None and origin[0] + shape[0] > self._n_appended:
             raise BlockError(
                 f"{self.name}: it is appended to and has {self._n_appended} rows; a region up to row "
                 f"{origin[0] + shape[0]} is behind them: use either append or regions for new rows",
                 n_rows=self._n_appended,
             )
-        self._submit(self._store, self._store.stored(whole), origin)
+        self._hand_over(self._writer.elements(whole, self.session.place), origin)
 
     @_writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
@@ -215,7 +201,7 @@ class Dataset(DatasetFacts):
             raise BlockError(
                 f"{self.name} is stored whole and has no chunks; create it with chunks=True or a shape"
             )
-        chunks, grid = self._store.grid.chunks, self._store.grid
+        chunks, grid = self._writer.grid.chunks, self._writer.grid
         where = f"{self.name}: the chunk at {offsets}"
         try:
             offsets = tuple(map(operator.index, offsets))
@@ -230,12 +216,12 @@ class Dataset(DatasetFacts):
         if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
             raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
         self._check_length(offsets[0] + 1)
-        self._store.check_stored(where, piece.nbytes, filter_mask)
+        self._writer.check_encoded(where, piece.nbytes, filter_mask)
         box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
 
         def run() -> None:
             masks = np.array([filter_mask], np.uint32) if filter_mask else None
-            self.record(self._store.store_encoded(grid.numbers(box), [piece], masks))
+            self.record(self._write_encoded(EncodedChunks(grid.numbers(box), [piece], masks)))
 
         self.session.run(Job(run, piece.nbytes, self, box))
         if shape[0] is None:
@@ -243,8 +229,8 @@ class Dataset(DatasetFacts):
             self.session.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
 
     @_writing
-    def store(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
-        """Store a block in the calling thread and return its records, which `record` enters.
+    def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        """Encode and write a block in the calling thread; return its records, which `record` enters.
 
         For sources that bring their own threads. It changes nothing that another call sees but the
         end of the file.
@@ -256,27 +242,16 @@ class Dataset(DatasetFacts):
         origin
             Its first element.
         """
-        return self._store.store(self._as_block(block), origin)
+        values = self._as_block(block)
+        self._writer.check(values, origin)
+        elements = self._writer.elements(values, self.session.place)
+        parts = [self._write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     @_writing
-    def store_encoded(
-        self,
-        numbers: NDArray[np.uint64],
-        buffers: Sequence[Buffer],
-        filter_masks: NDArray[np.uint32] | None = None,
-    ) -> ChunkRecords:
-        """Store chunks that have been through the filters elsewhere; as `store` otherwise.
-
-        Parameters
-        ----------
-        numbers
-            ``(n,)`` uint64 numbers of the chunks in the grid of the dataset.
-        buffers
-            Their stored bytes, one buffer each; they are trusted.
-        filter_masks
-            ``(n,)`` uint32: bit i set where filter i was skipped; None for all zero.
-        """
-        return self._store.store_encoded(numbers, buffers, filter_masks)
+    def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
+        """Write chunks that have been through the filters; they are trusted. As `write_block` otherwise."""
+        return self._write_encoded(encoded)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Whether every chunk of a block is stored: after a resume, the block need not come again.
@@ -291,7 +266,7 @@ class Dataset(DatasetFacts):
         BlockError
             The block leaves the dataset.
         """
-        chunks, extents = self._store.grid.chunks, self._store.grid.shape
+        chunks, extents = self._writer.grid.chunks, self._writer.grid.shape
         if self._node.spec.chunks is None:
             return False
         stops = [o + n for o, n in zip(origin, shape, strict=True)]
@@ -305,7 +280,7 @@ class Dataset(DatasetFacts):
                 origin=origin,
             )
         box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
-        return bool(self.are_stored(self._store.grid.numbers(box)).all())
+        return bool(self.are_stored(self._writer.grid.numbers(box)).all())
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which chunks are stored, by their numbers."""
@@ -316,7 +291,7 @@ class Dataset(DatasetFacts):
         self.session.record(self._node, records)
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
-        self._store.chain.check_encodes()
+        self._writer.chain.check_encodes()
         if self.dtype.subdtype is not None:
             return as_arrays(value, self.dtype, path=self.name)
         return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)
@@ -355,7 +330,7 @@ class Dataset(DatasetFacts):
 
     def _append(self, block: np.ndarray[Any, Any]) -> None:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
-        n_chunk_rows = self._store.grid.chunks[0]
+        n_chunk_rows = self._writer.grid.chunks[0]
         if not self._is_appended:
             self._check_only_appended()
             self.session.log_rows(self._number, 0)
@@ -365,23 +340,16 @@ class Dataset(DatasetFacts):
             origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
             if n_pending == 0 and len(block) >= n_chunk_rows:
                 n = len(block) // n_chunk_rows * n_chunk_rows
-                self._submit(self._store, block[:n], origin)
+                self._hand_over(block[:n], origin)
             else:
                 n = min(len(block), n_chunk_rows - n_pending)
                 if self._pending is None:
                     self._pending = np.empty((n_chunk_rows, *block.shape[1:]), block.dtype)
                 self._pending[n_pending : n_pending + n] = block[:n]
                 if n_pending + n == n_chunk_rows:
-                    self._submit(self._store, self._pending, origin)
+                    self._hand_over(self._pending, origin)
             self._n_appended += n
             block = block[n:]
-
-    def _skip_empty(self, numbers: NDArray[np.uint64], is_empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Chunks to leave out: empty, and not written before, where the earlier chunk would show again."""
-        skipped = is_empty & ~self.are_stored(numbers)
-        if skipped.any():
-            self._skipped.append(numbers[skipped])  # without the lock, which `append` holds while it waits
-        return skipped
 
     def _flush(self, *, is_interrupted: bool) -> None:
         """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
@@ -390,49 +358,60 @@ class Dataset(DatasetFacts):
         self._flush_rows()
         if is_interrupted:
             return
-        if self._store.skip_empty is not None or self._node.spec.is_early:
+        if not self._writes_empty or self._node.spec.is_early:
             self.session.wait()
         if self._skipped:
             skipped = np.unique(np.concatenate(self._skipped))
             self._node.n_empty = int(np.count_nonzero(~self.are_stored(skipped)))
         if self._node.spec.is_early:
-            self._store.fill_places(self._node.grid.present_counts, self.are_stored)
+            self._writer.fill_missing(self._node, self.session.place)
 
     def _flush_rows(self) -> None:
         self.session.extend(self._node, self._n_appended)
-        n_pending = self._n_appended % self._store.grid.chunks[0]
+        n_pending = self._n_appended % self._writer.grid.chunks[0]
         if self._pending is None or not n_pending:
             return
         self.session.log_rows(self._number, self._n_appended)
-        start = self._n_appended - n_pending
-        length = self._node.spec.shape[0] if self._node.spec.shape else None
-        stop = min(start + len(self._pending), self._n_appended if length is None else length)
-        rest = self._pending[n_pending:]
-        rest[...] = self._store.filled(rest.shape)
-        grid = self._store.grid.with_length(stop)
-        origin = (start,) + (0,) * (self.ndim - 1)
-        self._submit(replace(self._store, grid=grid), self._pending[: stop - start], origin)
+        origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
+        self._hand_over(self._pending[:n_pending], origin)
 
-    def _submit(self, store: ChunkStore, block: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
+    def _hand_over(self, elements: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
         """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
-        store.check(block, origin)
         if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self.session.extend(self._node, origin[0] + len(block))
-        for box in store.boxes(block):
-            rows, absolute = store.rows(block, origin, box)
-            job = self._job(store, rows, absolute)
-            if not store.chain.filters:  # nothing to compute: a thread would only cost a copy
+            self.session.extend(self._node, origin[0] + len(elements))
+        # without filters there is nothing to compute: a thread would only cost a copy
+        is_filtered = bool(self._writer.chain.filters)
+        for raw in self._writer.split(elements, origin, self.session.place):
+            rows = raw.rows
+            if is_filtered and np.may_share_memory(rows, elements):
+                rows = rows.copy()
+            job = Job(partial(self._write_and_record, RawChunks(raw.box, rows)), rows.nbytes, self, raw.box)
+            if is_filtered:
+                self.session.submit(job)
+            else:
                 self.session.run(job)
-                continue
-            if np.may_share_memory(rows, block):
-                job = self._job(store, rows.copy(), absolute)
-            self.session.submit(job)
 
-    def _job(self, store: ChunkStore, rows: np.ndarray[Any, np.dtype[np.uint8]], box: Box) -> Job:
-        def run() -> None:
-            self.record(store.store_rows(rows, box))
+    def _write_and_record(self, raw: RawChunks) -> None:
+        self.record(self._write(raw))
 
-        return Job(run, rows.nbytes, self, box)
+    def _write(self, raw: RawChunks) -> ChunkRecords:
+        """Encode and write a batch, but for the chunks that are left out because they are empty."""
+        if self._writes_empty:
+            return self._write_encoded(self._writer.encode(raw))
+        numbers = self._writer.grid.numbers(raw.box)
+        # an empty chunk that was written before is written again, or the earlier one would show
+        skipped = self._writer.are_empty(raw.rows) & ~self.are_stored(numbers)
+        if skipped.any():
+            self._skipped.append(numbers[skipped])  # without the lock, which `append` holds while it waits
+        if skipped.all():
+            return np.zeros(0, RECORD)
+        return self._write_encoded(self._writer.encode(raw, ~skipped))
+
+    def _write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
+        """Write encoded chunks and enter them in the journal, which never names what is not written."""
+        records = self._writer.write(encoded, self.session.place)
+        self.session.claim(self._number, records, encoded.buffers)
+        return records
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a part of it; it is kept until the file is closed."""

@@ -21,6 +21,7 @@ from streamh5.recovery.resume import boot_id, front_facts
 from streamh5.sinks.base import as_journaled
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle
+from streamh5.write.place import FilePlace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -76,6 +77,7 @@ class JournaledEngine:
         }
         self._engine = Engine(**layout)
         self._life = Lifecycle(sink.name)
+        self.place = FilePlace(self, sink)
         self._lock = threading.RLock()
         self._begin_lock = threading.RLock()
         self._is_begun = False

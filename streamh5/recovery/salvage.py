@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +39,6 @@ from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_shape import check_chunks, check_shape
-from streamh5.model.parts import repeated_element
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
 from streamh5.recovery.journal import (
@@ -55,7 +53,8 @@ from streamh5.recovery.resume import Recovery
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
-from streamh5.write.chunk_writer import ChunkStore, place_objects
+from streamh5.write.chunk_writer import ChunkWriter
+from streamh5.write.place import FilePlace
 from streamh5.write.stored_rows import stored_coords, stored_rows
 
 if TYPE_CHECKING:
@@ -303,20 +302,8 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
     spec = node.spec
     if not spec.is_early or spec.fill_data is None:  # what was never written is read as 0
         return
-    place = partial(place_objects, reserve=engine.reserve, write=sink.write)
-    store = ChunkStore(
-        path=spec.path,
-        grid=spec.grid,
-        dtype=spec.dtype,
-        fill=spec.fill_stored,
-        make_fill=None if spec.fill_parts is None else partial(repeated_element, spec.fill_parts, place),
-        chain=FilterChain((), spec.chunk_nbytes),
-        reserve=engine.reserve,
-        write=sink.write,
-        claim=lambda records, buffers: None,
-        region_address=engine.allocate(node).address,
-    )
-    store.fill_places(node.grid.present_counts, node.table.are_written)
+    writer = ChunkWriter(spec, FilterChain((), spec.chunk_nbytes), engine.allocate(node).address)
+    writer.fill_missing(node, FilePlace(engine, sink))
 
 
 def _link(engine: Engine, facts: Mapping[str, Any]) -> None:

@@ -1,27 +1,32 @@
-"""From blocks to stored chunks: split, filter, reserve, write.
+"""From blocks to stored chunks: split, encode, write, record.
 
-`ChunkStore.store` is the way of every block, whoever calls it: a dask worker in its own thread, or
-`streamh5.write.pool.Pool` for blocks that a person hands over. It touches no shared state but the address reservation
-and returns what it stored.
+::
+
+    block ── elements ─▶ stored elements ── split ─▶ RawChunks ── encode ─▶ EncodedChunks ── write ─▶ ChunkRecords
+             strings and                 about 4 MiB            numbers,                 at addresses
+             sequences to                each                   buffers, masks           of a place
+             the global heap
+
+This is the way of every block, whoever walks it: a dask worker in its own thread, or `streamh5.write.pool.Pool` for
+blocks that a person hands over. Only `write`, and `elements` and `split` of what lies in the global heap, touch the
+outside, through the `Place` that they are given. What is written is then entered in the journal and in the table of
+the dataset, by `streamh5.handles.dataset.Dataset` alone.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from streamh5.engine.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
-from streamh5.format.global_heap import (
-    GlobalHeapCollection,
-    encode_global_heap_collection,
-    split_into_collections,
-)
-from streamh5.model.chunk_records import MAX_STORED_NBYTES, RECORD, chunk_records
+from streamh5.model.chunk_records import MAX_STORED_NBYTES, chunk_records
+from streamh5.model.parts import repeated_element
+from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +34,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.filters import Buffer, FilterChain
-    from streamh5.format.elements import ObjectPlacer
-    from streamh5.model.chunk_grid import Box, ChunkGrid
+    from streamh5.model.chunk_grid import Box
     from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
+    from streamh5.write.place import Place
 
-__all__ = ["BATCH_NBYTES", "ChunkStore", "chunk_rows", "place_objects"]
+__all__ = ["BATCH_NBYTES", "ChunkWriter", "EncodedChunks", "RawChunks", "chunk_rows"]
 
 BATCH_NBYTES = 4 << 20
 """Raw bytes that are split and filtered at once, then written with one call. Large enough that the
@@ -44,186 +51,178 @@ what a thread holds (tests/benchmarks, works b, c and h)."""
 N_FILLED_AT_ONCE = 1 << 16
 
 
+class RawChunks(NamedTuple):
+    """Chunks before the filters: ``(n, chunk_nbytes) uint8`` rows, in row-major order of a box of chunk coords."""
+
+    box: Box
+    rows: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, slots=True)
-class ChunkStore:
-    """All that is needed to store blocks of one dataset.
+class EncodedChunks:
+    """Chunks behind the filters.
 
     Parameters
     ----------
-    path
-        Name of the dataset, for messages.
-    grid
-        Its chunk grid.
-    dtype
-        Element type of blocks.
-    fill
-        ``()`` array of the stored dtype: what pads the chunks at the edge.
-    chain
-        Its filters.
-    reserve
-        Reserve bytes, return their address.
-    write
-        Write buffers one after the other at an address.
-    claim
-        Enter stored chunks and their buffers in the journal.
-    place_objects
-        Put objects into the global heap; None for elements that have nothing there.
-    make_fill
-        Gives the bytes of so many elements of a fill value that has something in the global heap, which is put there;
-        None for `fill`.
-    region_address
-        Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
-    skip_empty
-        Says of chunk numbers which may be left out when they hold nothing but the fill value; None to
-        write every chunk.
+    numbers
+        ``(n,) uint64`` numbers of the chunks in the grid of the dataset.
+    buffers
+        Their stored bytes, one buffer each.
+    filter_masks
+        ``(n,) uint32``: bit i set where filter i was skipped; None for all zero.
     """
 
-    path: str
-    grid: ChunkGrid
-    dtype: np.dtype[Any]
-    fill: np.ndarray[Any, Any]
-    chain: FilterChain
-    reserve: Callable[[int], int]
-    write: Callable[[int, Sequence[Buffer]], None]
-    claim: Callable[[ChunkRecords, Sequence[Buffer]], None]
-    place_objects: ObjectPlacer | None = None
-    make_fill: Callable[[int], bytes] | None = None
-    region_address: int | None = None
-    skip_empty: Callable[[NDArray[np.uint64], NDArray[np.bool_]], NDArray[np.bool_]] | None = None
+    numbers: NDArray[np.uint64]
+    buffers: Sequence[Buffer]
+    filter_masks: NDArray[np.uint32] | None = None
 
-    def store(self, block: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
-        """Filter and write the chunks of a block.
+    def __reduce__(self) -> tuple[Any, ...]:
+        # filters return memoryviews where that saves a copy, and these cannot be pickled
+        buffers = [bytes(one) for one in self.buffers]
+        return EncodedChunks, (self.numbers, buffers, self.filter_masks)
+
+
+class ChunkWriter:
+    """Makes stored chunks of blocks of one dataset. Immutable, thread-safe, and pickled in a few hundred bytes.
+
+    Parameters
+    ----------
+    spec
+        The plan of the dataset.
+    chain
+        Its filters.
+    region_address
+        Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
+    """
+
+    __slots__ = ("_fill", "_has_heap_elements", "chain", "grid", "region_address", "spec")
+
+    def __init__(self, spec: DatasetSpec, chain: FilterChain, region_address: int | None = None) -> None:
+        self.spec = spec
+        self.chain = chain
+        self.region_address = region_address
+        # derived once: `append` of single rows asks for them each time
+        self.grid = spec.grid
+        self._fill = spec.fill_stored
+        self._has_heap_elements = spec.is_encoded and not spec.has_parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkWriter, (self.spec, self.chain, self.region_address)
+
+    def elements(self, block: NDArray[Any], place: Place) -> NDArray[Any]:
+        """Return elements as the file stores them; strings and sequences go to the global heap at `place`.
+
+        Raises
+        ------
+        DatatypeError
+            A value is not what the dtype says.
+        """
+        if not self._has_heap_elements:
+            return block
+        placer = partial(place_objects, place)
+        try:
+            data = encode_elements(block.reshape(-1), self.spec.dtype, place_objects=placer)
+        except DatatypeError as error:
+            raise DatatypeError(f"{self.spec.path}: {error}", path=self.spec.path) from error
+        return np.frombuffer(data, self._fill.dtype).reshape(block.shape)
+
+    def split(
+        self, elements: NDArray[Any], origin: tuple[int, ...], place: Place | None = None
+    ) -> Iterator[RawChunks]:
+        """Cut a block of stored elements into chunks, in batches of about `BATCH_NBYTES`.
 
         Parameters
         ----------
-        block
-            Part of the dataset, of its dtype. Its extent along each dimension is a multiple of the
-            chunk's, or ends where the dataset ends.
+        elements
+            As `elements` returns them: whole chunks, but for those that the fill value pads.
         origin
-            Its first element, on a chunk boundary.
+            First element of the block, on a chunk boundary.
+        place
+            Where the fill value has its objects; needed only where it lies in the global heap.
+
+        Yields
+        ------
+        RawChunks
+            Rows are views of the block where its chunks lie in it one after the other.
+        """
+        chunks = self.grid.chunks
+        counts = tuple(-(-n // c) for n, c in zip(elements.shape, chunks, strict=True))
+        if 0 in counts:
+            return
+        first = tuple(o // c for o, c in zip(origin, chunks, strict=True))
+        filled = partial(self._filled, place=place)
+        for box in self.grid.batches(counts, max(1, BATCH_NBYTES // self.chain.chunk_nbytes)):
+            absolute = tuple((f + a, f + b) for f, (a, b) in zip(first, box, strict=True))
+            yield RawChunks(absolute, chunk_rows(elements, chunks, box, filled))
+
+    def encode(self, raw: RawChunks, kept: NDArray[np.bool_] | None = None) -> EncodedChunks:
+        """Run the filters over a batch of chunks.
+
+        Parameters
+        ----------
+        raw
+            The chunks.
+        kept
+            ``(n,)`` which of them are to be encoded; None for all.
+        """
+        numbers, rows = self.grid.numbers(raw.box), raw.rows
+        if kept is not None:
+            numbers, rows = numbers[kept], rows[kept]
+        encoded = self.chain.encode_rows(rows)
+        return EncodedChunks(numbers, encoded.buffers, encoded.filter_masks)
+
+    def write(self, encoded: EncodedChunks, place: Place) -> ChunkRecords:
+        """Write encoded chunks: one address range, one call. Chunks of an Implicit index go to their own addresses.
 
         Returns
         -------
-        ndarray, ``(n_chunks,)`` of `RECORD`
+        ndarray, ``(n,)`` of `RECORD`
         """
-        self.check(block, origin)
-        block = self.stored(block)
-        parts = [self.store_rows(*self.rows(block, origin, box)) for box in self.boxes(block)]
-        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+        numbers, buffers = encoded.numbers, encoded.buffers
+        stored_nbytes = np.fromiter(map(len, buffers), np.uint64, len(buffers))
+        region = self.region_address
+        address = place.reserve(int(stored_nbytes.sum())) if region is None else region
+        records = chunk_records(numbers, address, stored_nbytes, encoded.filter_masks)
+        if region is None:
+            place.write(address, buffers)
+            return records
+        records["address"] = np.uint64(region) + numbers * np.uint64(self.chain.chunk_nbytes)
+        for chunk_address, buffer in zip(records["address"].tolist(), buffers, strict=True):
+            place.write(chunk_address, [buffer])
+        return records
 
-    def stored(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Elements as the file stores them; strings and sequences go to the global heap."""
-        if self.place_objects is None:
-            return block
-        try:
-            data = encode_elements(block.reshape(-1), self.dtype, place_objects=self.place_objects)
-        except DatatypeError as error:
-            raise DatatypeError(f"{self.path}: {error}", path=self.path) from error
-        return np.frombuffer(data, self.fill.dtype).reshape(block.shape)
+    def fill_missing(self, dataset: DatasetNode, place: Place) -> None:
+        """Write the fill value to the addresses of missing chunks: an Implicit index knows no missing chunks."""
+        shape = (self.chain.chunk_nbytes // self._fill.itemsize,)
+        is_in_heap = self.spec.fill_parts is not None
+        row = np.ascontiguousarray(self._filled(shape, place))
+        for box in self.grid.batches(dataset.grid.present_counts, N_FILLED_AT_ONCE):
+            numbers = self.grid.numbers(box)
+            for number in numbers[~dataset.table.are_written(numbers)].tolist():
+                if is_in_heap:  # each element has an object of its own
+                    row = self._filled(shape, place)
+                place.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 
-    def filled(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def are_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which of ``(n, chunk_nbytes)`` raw chunks hold nothing but the fill value."""
+        fill = np.frombuffer(self._fill.tobytes(), np.uint8)
+        elements = rows.reshape(len(rows), -1, len(fill))
+        if self._has_heap_elements and self.spec.fill_parts is None:  # empty text has an object too
+            elements = np.where(heap_pointers_of(self.spec.dtype), np.uint8(0), elements)
+        return np.asarray((elements == fill).all(axis=(1, 2)))
+
+    def _filled(self, shape: tuple[int, ...], place: Place | None) -> NDArray[Any]:
         """Return stored elements of the fill value.
 
         Each has an object of its own in the global heap: a reader that writes one of them frees its object.
         """
-        if self.make_fill is None:
-            return np.broadcast_to(self.fill, shape)
-        return np.frombuffer(self.make_fill(math.prod(shape)), self.fill.dtype).reshape(shape)
-
-    def boxes(self, block: NDArray[Any]) -> Iterator[Box]:
-        """Cut a block into boxes of chunk coords, relative to it, of about `BATCH_NBYTES` each."""
-        counts = tuple(-(-n // c) for n, c in zip(block.shape, self.grid.chunks, strict=True))
-        if 0 not in counts:
-            yield from self.grid.batches(counts, max(1, BATCH_NBYTES // self.chain.chunk_nbytes))
-
-    def rows(self, block: NDArray[Any], origin: tuple[int, ...], box: Box) -> tuple[NDArray[np.uint8], Box]:
-        """Chunks of one box as rows (see `chunk_rows`), and the box in coords of the grid."""
-        first = tuple(o // c for o, c in zip(origin, self.grid.chunks, strict=True))
-        absolute = tuple((f + a, f + b) for f, (a, b) in zip(first, box, strict=True))
-        return chunk_rows(block, self.grid.chunks, box, self.filled), absolute
-
-    def store_rows(self, rows: NDArray[np.uint8], box: Box) -> ChunkRecords:
-        """Filter chunks, reserve one address range, write it with one call.
-
-        Parameters
-        ----------
-        rows
-            ``(n_chunks, chunk_nbytes)`` uint8, in row-major order of `box`.
-        box
-            Their coords in the grid.
-        """
-        numbers = self.grid.numbers(box)
-        if self.skip_empty is not None:
-            kept = ~self.skip_empty(numbers, self._is_empty(rows))
-            rows, numbers = rows[kept], numbers[kept]
-            if not len(rows):
-                return np.zeros(0, RECORD)
-        encoded = self.chain.encode_rows(rows)
-        return self.store_encoded(numbers, encoded.buffers, encoded.filter_masks)
-
-    def store_encoded(
-        self,
-        numbers: NDArray[np.uint64],
-        buffers: Sequence[Buffer],
-        filter_masks: NDArray[np.uint32] | None = None,
-    ) -> ChunkRecords:
-        """Write chunks that have been through the filters: one address range, one call.
-
-        Chunks of an Implicit index go to their places.
-
-        Parameters
-        ----------
-        numbers
-            ``(n,)`` uint64 chunk numbers.
-        buffers
-            Their stored bytes, one buffer each.
-        filter_masks
-            ``(n,)`` uint32 masks of skipped filters; None for all zero.
-        """
-        stored_nbytes = np.fromiter(map(len, buffers), np.uint64, len(buffers))
-        address = (
-            self.reserve(int(stored_nbytes.sum())) if self.region_address is None else self.region_address
-        )
-        records = chunk_records(numbers, address, stored_nbytes, filter_masks)
-        if self.region_address is None:
-            self.write(address, buffers)
-        else:
-            records["address"] = np.uint64(address) + numbers * np.uint64(self.chain.chunk_nbytes)
-            for place, buffer in zip(records["address"].tolist(), buffers, strict=True):
-                self.write(place, [buffer])
-        self.claim(records, buffers)
-        return records
-
-    def fill_places(
-        self,
-        counts: tuple[int, ...],
-        are_stored: Callable[[NDArray[np.uint64]], NDArray[np.bool_]],
-    ) -> None:
-        """Write the fill value into places of an Implicit index, which knows no missing chunks.
-
-        Parameters
-        ----------
-        counts
-            Chunks along each dimension.
-        are_stored
-            Says of chunk numbers which need none.
-        """
-        shape = (self.chain.chunk_nbytes // self.fill.itemsize,)
-        row = np.ascontiguousarray(self.filled(shape))
-        for box in self.grid.batches(counts, N_FILLED_AT_ONCE):
-            numbers = self.grid.numbers(box)
-            for number in numbers[~are_stored(numbers)].tolist():
-                if self.make_fill is not None:
-                    row = self.filled(shape)
-                self.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
-
-    def _is_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which chunks hold nothing but the fill value."""
-        fill = np.frombuffer(self.fill.tobytes(), np.uint8)
-        elements = rows.reshape(len(rows), -1, len(fill))
-        if self.place_objects is not None and self.make_fill is None:  # empty text has an object too
-            elements = np.where(heap_pointers_of(self.dtype), np.uint8(0), elements)
-        return np.asarray((elements == fill).all(axis=(1, 2)))
+        parts = self.spec.fill_parts
+        if parts is None:
+            return np.broadcast_to(self._fill, shape)
+        if place is None:
+            raise TypeError(f"{self.spec.path}: its fill value lies in the global heap, which needs a place")
+        data = repeated_element(parts, partial(place_objects, place), math.prod(shape))
+        return np.frombuffer(data, self._fill.dtype).reshape(shape)
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Refuse a block that does not fill whole chunks of the grid.
@@ -234,7 +233,7 @@ class ChunkStore:
             Wrong rank, misaligned, or past the end of the dataset.
         """
         shape = self.grid.shape
-        where = f"{self.path}: a block of shape {block.shape} at {origin}"
+        where = f"{self.spec.path}: a block of shape {block.shape} at {origin}"
         facts: dict[str, Any] = {"block_shape": block.shape, "origin": origin, "chunks": self.grid.chunks}
         if block.ndim != len(shape) or len(origin) != len(shape):
             raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
@@ -251,7 +250,7 @@ class ChunkStore:
                     **facts,
                 )
 
-    def check_stored(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
+    def check_encoded(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
         """Refuse a chunk that cannot be right, filtered as its mask says.
 
         Raises
@@ -275,21 +274,6 @@ class ChunkStore:
                 f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
                 **facts,
             )
-
-
-def place_objects(
-    objects: Sequence[bytes], *, reserve: Callable[[int], int], write: Callable[[int, Sequence[Buffer]], None]
-) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Write objects to global heap collections of their own; return the address and index of each."""
-    sizes = [len(data) for data in objects]
-    addresses, indices = np.zeros(len(objects), np.uint64), np.zeros(len(objects), np.uint32)
-    for part in split_into_collections(sizes, MAX_COLLECTION_NBYTES):
-        collection = encode_global_heap_collection(GlobalHeapCollection(tuple(objects[part])))
-        address = reserve(len(collection))
-        write(address, [collection])
-        addresses[part] = address
-        indices[part] = np.arange(1, part.stop - part.start + 1)
-    return addresses, indices
 
 
 def chunk_rows(

@@ -270,7 +270,7 @@ def test_dataset_that_was_taken_back_is_not_salvaged_nor_missed_at_a_resume(
     path = tmp_path / "out.h5"
 
     def failing(self: streamh5.Dataset, region: Any, value: Any) -> None:
-        self.store(np.asarray(value)[:2], (0,))
+        self.write_block(np.asarray(value)[:2], (0,))
         raise BlockError("in between")
 
     def take_back(file: streamh5.File) -> None:

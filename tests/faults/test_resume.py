@@ -322,7 +322,7 @@ def test_chunks_behind_a_gap_do_not_come_back_when_the_gap_is_filled(tmp_path: P
     rows.append(np.full((4, 4), 1, "i4"))
     for i in (3, 2, 1):  # threads finish out of order; the one of chunk 1 was killed
         if i > 1:
-            rows.record(rows.store(np.full((4, 4), 1, "i4"), (4 * i, 0)))
+            rows.record(rows.write_block(np.full((4, 4), 1, "i4"), (4 * i, 0)))
     file.suspend()
     assert append(path, 8, is_closed=False, first=2) == 4
     assert append(path, 9, is_closed=True, first=3) == 8

@@ -37,7 +37,7 @@ from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
 from streamh5.model.tree import DatatypeNode
-from streamh5.write.chunk_writer import place_objects
+from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ class FilePlan:
                 with self._leaving_out(path):
                     file.session.set_attribute(handles[path].node, spec)
         for reader in self._readers:
-            reader.place = partial(place_objects, reserve=file.session.reserve, write=file.session.sink.write)
+            reader.place = partial(place_objects, file.session.place)
         for path, whole in self._wholes.items():
             if whole.reader is not None and path in handles:
                 with self._leaving_out(path):
