@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TypeAlias
 
 from streamh5.errors import ChunkShapeError, LimitError
@@ -34,7 +34,7 @@ class _IndexType(IntEnum):
     V2_BTREE = 5
 
 
-class _ChunkedFlag(IntFlag):
+class _ChunkedFlag(IntEnum):
     DONT_FILTER_PARTIAL_EDGE_CHUNKS = 0x01
     SINGLE_INDEX_WITH_FILTER = 0x02
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from streamh5.errors import FormatError, LimitError, ShapeError
 from streamh5.format.fields import ENCODING, Encoding, Fields
@@ -17,7 +17,7 @@ class _Type(IntEnum):
     NULL = 2
 
 
-class _Flag(IntFlag):
+class _Flag(IntEnum):
     MAXIMUM_DIMENSIONS = 0x01
     PERMUTATION_INDICES = 0x02  # version 1 only; the specification calls them never implemented
 

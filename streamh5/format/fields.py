@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
-from functools import cache
+from enum import IntEnum
+from functools import cache, reduce
+from operator import or_
 from typing import TypeVar
 
 from streamh5.errors import FormatError
@@ -15,17 +16,13 @@ __all__ = ["ENCODING", "Encoding", "Fields", "check_checksum"]
 
 _ALIGNMENT = 8
 
-_Flags = TypeVar("_Flags", bound=IntFlag)
 _Number = TypeVar("_Number", bound=IntEnum)
 
 
 @cache
-def _all_bits(flags: type[IntFlag]) -> int:
-    """Return the bits that `flags` names; iterating over it would leave out those of more than one bit."""
-    bits = 0
-    for flag in flags.__members__.values():
-        bits |= flag
-    return bits
+def _reserved_bits(flags: type[IntEnum]) -> int:
+    """Return the bits of a byte that `flags` has no name for."""
+    return 0xFF & ~reduce(or_, flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +141,10 @@ class Fields:
             self.take(-(self.position - start) % _ALIGNMENT, f"padding of {field}")
         return text
 
-    def flags(self, known: type[_Flags]) -> _Flags:
-        """Read one byte of flags.
+    def flags(self, known: type[IntEnum]) -> int:
+        """Read one byte of flags, which is an int, as `known` is an IntEnum.
+
+        With IntFlag, each ``&`` would be a call of Python code (1 us), and ``~`` would leave out reserved bits.
 
         Raises
         ------
@@ -153,9 +152,9 @@ class Fields:
             A bit is set that `known` does not name.
         """
         found = self.uint(1, "flags")
-        if found & ~_all_bits(known):
+        if found & _reserved_bits(known):
             raise self.error(f"flags are {found:#04x}, with reserved bits")
-        return known(found)
+        return found
 
     def known(self, numbers: type[_Number], number: int, field: str) -> _Number:
         """Return the member of `numbers` that a number which has been read stands for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
@@ -29,7 +29,7 @@ class WriteTime(IntEnum):
     IF_SET = 2
 
 
-class _Flag(IntFlag):
+class _Flag(IntEnum):
     ALLOCATION_TIME = 0x03
     WRITE_TIME = 0x0C
     VALUE_UNDEFINED = 0x10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 
 from streamh5.errors import LimitError
 from streamh5.format.fields import ENCODING, Encoding, Fields
@@ -14,7 +14,7 @@ from streamh5.format.primitives import MAX_FILTERS, uint
 _N_RESERVED_IDS = 256  # version 2 stores no name of the library's own filters
 
 
-class FilterFlag(IntFlag):
+class FilterFlag(IntEnum):
     """Flags of a filter: an optional one may be skipped for a chunk."""
 
     OPTIONAL = 0x01

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import IntFlag
+from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import uint
 
 
-class _Flag(IntFlag):
+class _Flag(IntEnum):
     LINK_PHASE_CHANGE = 0x01
     ESTIMATED_ENTRIES = 0x02
 

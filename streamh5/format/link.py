@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import TypeAlias
 
 from streamh5.errors import LimitError, PathError
@@ -19,7 +19,7 @@ class _Type(IntEnum):
     EXTERNAL = 64
 
 
-class _Flag(IntFlag):
+class _Flag(IntEnum):
     NAME_WIDTH = 0x03
     CREATION_ORDER = 0x04
     TYPE = 0x08

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from streamh5.errors import LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
@@ -28,7 +28,7 @@ class MessageType(IntEnum):
     REFERENCE_COUNT = 0x16
 
 
-class MessageFlag(IntFlag):
+class MessageFlag(IntEnum):
     """Header message flags."""
 
     CONSTANT = 0x01
@@ -36,7 +36,7 @@ class MessageFlag(IntFlag):
     DO_NOT_SHARE = 0x04
 
 
-class _HeaderFlag(IntFlag):
+class _HeaderFlag(IntEnum):
     ATTRIBUTE_ORDER_TRACKED = 0x04
     ATTRIBUTE_ORDER_INDEXED = 0x08
 

@@ -6,7 +6,7 @@ Specification IV.A.2.c and v; the two differ in nothing but the width of the lar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
@@ -16,7 +16,7 @@ _LINK_INDEX_NBYTES = 8
 _ATTRIBUTE_INDEX_NBYTES = 2
 
 
-class _Flag(IntFlag):
+class _Flag(IntEnum):
     CREATION_ORDER_TRACKED = 0x01
     CREATION_ORDER_INDEXED = 0x02
 

@@ -36,7 +36,9 @@ from streamh5.format.fill_value import (
 )
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline, encode_filter_pipeline
 from streamh5.format.global_heap import GlobalHeapCollection, encode_global_heap_collection
+from streamh5.format.group_info import decode_group_info, encode_group_info
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, decode_link, encode_link
+from streamh5.format.object_header import Message, MessageType
 from streamh5.format.storage_info import (
     StorageInfo,
     decode_attribute_info,
@@ -206,6 +208,28 @@ def test_superblock_comes_back(end: int, root: int, extension: int, version: int
 def test_global_heap_collection_comes_back(objects: tuple[bytes, ...]) -> None:
     block = encode_global_heap_collection(GlobalHeapCollection(objects))
     assert decode_global_heap_collection(block) == dict(enumerate(objects, start=1))
+
+
+@pytest.mark.parametrize(
+    ("decode", "message", "known"),
+    [
+        (decode_attribute_info, encode_attribute_info(StorageInfo()), 0x03),
+        (decode_data_layout, encode_data_layout(ChunkedLayout((3,), 4, Implicit(64))), 0x03),
+        (decode_dataspace, encode_dataspace(Dataspace((3,))), 0x01),
+        (decode_fill_value, encode_fill_value(FillValue(AllocationTime.LATE)), 0x3F),
+        (decode_group_info, encode_group_info(), 0x03),
+        (decode_link, encode_link(Link("a", HardLink(96))), 0x1F),
+        (decode_link_info, encode_link_info(StorageInfo()), 0x03),
+    ],
+)
+def test_flags_without_a_meaning_are_refused(decode: Any, message: Message, known: int) -> None:
+    position = 2 if message.type_id in (MessageType.DATASPACE, MessageType.DATA_LAYOUT) else 1
+    decode(message.body)
+    for bit in (1 << i for i in range(8) if not known >> i & 1):
+        body = bytearray(message.body)
+        body[position] |= bit
+        with pytest.raises(FormatError, match="flags"):
+            decode(bytes(body))
 
 
 @given(st.binary(max_size=80))
