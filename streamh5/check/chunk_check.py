@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError, UnreadableError
-from streamh5.reader.chunk_decoding import ChunkDecoder, chunk_decoder
+from streamh5.filters.chunk_decoder import ChunkDecoder, chunk_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.filters.registry import filter_name
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetInspection", "FileInspection", "GroupInspection", "Region", "inspect"]
 
-_KEYWORDS = {known.filter_id: known.keyword for known in KNOWN_FILTERS}
 _N_CELLS = 72
 _LETTERS = {
     Kind.SUPERBLOCK: "S",
@@ -294,7 +293,7 @@ def _position(address: int | None, base_address: int) -> int | None:
 
 
 def _filter_name(record: FilterRecord) -> str:
-    name = _KEYWORDS.get(record.filter_id) or f"{record.name.split(';')[0] or 'filter'} ({record.filter_id})"
+    name = filter_name(record)
     return f"{name}({', '.join(map(str, record.client_values))})" if record.client_values else name
 
 

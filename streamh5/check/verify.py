@@ -13,10 +13,10 @@ from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.check.chunk_check import DamagedChunk, check_chunks, damaged_chunk, n_threads
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
+from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.processes.child_process import call_in_child
-from streamh5.reader.chunk_decoding import chunk_decoder, is_checksummed
 from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import StoredDataset, StoredGroup, read_file_content

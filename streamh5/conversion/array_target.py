@@ -21,8 +21,8 @@ from streamh5.dask.stored_chunks import (
     listed_array,
 )
 from streamh5.errors import FormatError, SourceError
+from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.handles.dataset_plan import plan_dataset
-from streamh5.reader.chunk_decoding import chunk_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import MissingCodecError
-from streamh5.filters.base import Buffer, Filter
+from streamh5.filters.base import Buffer, Filter, RegisteredFilter
 from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_engine
-from streamh5.filters.known import KNOWN_FILTERS, KnownFilter
 from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.registry import FILTERS
 from streamh5.filters.shuffle import Shuffle
 
 __all__ = ["AvailableFilter", "available"]
@@ -69,24 +69,24 @@ def available(*, measure: bool = False) -> list[AvailableFilter]:
         By filter number.
     """
     if not measure:
-        return [_describe(known, None) for known in KNOWN_FILTERS]
+        return [_describe(row, None) for row in FILTERS]
     sample = _sample()
     # In a worker thread, as chunks are encoded: the main thread's Blosc would use all cores.
     with ThreadPoolExecutor(1) as thread:
-        return list(thread.map(lambda known: _describe(known, sample), KNOWN_FILTERS))
+        return list(thread.map(lambda row: _describe(row, sample), FILTERS))
 
 
-def _describe(known: KnownFilter, sample: bytes | None) -> AvailableFilter:
+def _describe(row: RegisteredFilter, sample: bytes | None) -> AvailableFilter:
     chunk = RawChunk(np.dtype("<f4"), _SAMPLE_SHAPE, 4 * _SAMPLE_SHAPE[0] * _SAMPLE_SHAPE[1])
     try:
-        one = known.build(known.example_values, chunk)
+        one = row.set_up_example(chunk)
     except MissingCodecError as error:
-        return AvailableFilter(known.filter_id, known.keyword, False, str(error))
-    note = deflate_engine(DEFAULT_LEVEL) if known.keyword == "gzip" else ""
+        return AvailableFilter(row.filter_id, row.keyword, False, str(error))
+    note = deflate_engine(DEFAULT_LEVEL) if row.keyword == "gzip" else ""
     mb_per_s = ratio = None
     if sample is not None and one.encode(sample) is not sample:
-        mb_per_s, ratio = _measure(one, Shuffle(4).encode(sample) if known.wants_shuffle else sample)
-    return AvailableFilter(known.filter_id, known.keyword, True, note, mb_per_s, ratio)
+        mb_per_s, ratio = _measure(one, Shuffle(4).encode(sample) if row.wants_shuffle else sample)
+    return AvailableFilter(row.filter_id, row.keyword, True, note, mb_per_s, ratio)
 
 
 def _measure(one: Filter, sample: Buffer) -> tuple[float, float]:

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.lz4 import lz4_block
 from streamh5.filters.raw_chunk import RawChunk
 from streamh5.filters.zstd import DEFAULT_LEVEL as DEFAULT_ZSTD_LEVEL
 from streamh5.filters.zstd import Zstd
 
-__all__ = ["Bitshuffle"]
+__all__ = ["ROW", "Bitshuffle"]
 
 # BSHUF_VERSION_MAJOR and _MINOR, which bshuf_h5_set_local writes first.
 _VERSIONS = (0, 4)
@@ -41,17 +41,13 @@ class Bitshuffle:
     ------
     FilterError
         If the block size is no multiple of 8 elements, or the codec or its level is unknown.
-    MissingCodecError
-        If imagecodecs is not installed.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 32008
-    name: ClassVar[str] = "bitshuffle; see https://github.com/kiyo-masui/bitshuffle"
-    optional: ClassVar[bool] = True
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Bitshuffle:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Bitshuffle:
         """Set the filter up as ``bshuf_h5_set_local`` does: versions and element size go in front."""
         defaults = (0, _NO_CODEC) if len(values) < 2 or values[1] != _ZSTD else (0, _ZSTD, DEFAULT_ZSTD_LEVEL)
         return cls((*_VERSIONS, chunk.dtype.itemsize, *values, *defaults[len(values) :]))
@@ -70,7 +66,6 @@ class Bitshuffle:
             )
         if self.codec == _ZSTD:
             Zstd(self.client_values[5:])
-        codec_package("imagecodecs", "bitshuffle")
 
     @property
     def element_nbytes(self) -> int:
@@ -129,3 +124,14 @@ def _has_raw_block(framed: bytes, raw_nbytes: int, block_nbytes: int) -> bool:
             return True
         position += _BLOCK_SIZE.size + stored_nbytes
     return False
+
+
+ROW = RegisteredFilter(
+    filter_id=Bitshuffle.filter_id,
+    keyword="bitshuffle",
+    build=Bitshuffle.from_values,
+    name="bitshuffle; see https://github.com/kiyo-masui/bitshuffle",
+    package="imagecodecs",
+    default_values=(0, _LZ4),
+    lowest_value=-1 << 31,  # a level of Zstandard
+)

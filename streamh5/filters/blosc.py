@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numcodecs import blosc as _blosc
 
-from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.errors import FilterError, FormatError
+from streamh5.filters.base import (
+    Buffer,
+    Bytes,
+    NetcdfCompression,
+    RegisteredFilter,
+    Values,
+    ZarrCodec,
+    value_at,
+)
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["Blosc"]
+__all__ = ["ROW", "Blosc"]
 
-_compress: Any = _blosc.compress
+_compress: Any = _blosc.compress  # numcodecs has no types
 
 # BLOSC_BLOSCLZ ... BLOSC_ZSTD of blosc.h, by number.
 _CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+_NETCDF_CODECS = {"blosc_lz": 0, "blosc_lz4": 1, "blosc_lz4hc": 2, "blosc_zlib": 4, "blosc_zstd": 5}
+_ZARR_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2, 0: 0, 1: 1, 2: 2}
 _WRITABLE = tuple(_blosc.list_compressors())
 # FILTER_BLOSC_VERSION and BLOSC_VERSION_FORMAT, which blosc_set_local writes first.
 _VERSIONS = (2, 2)
 # Level, shuffle and codec that blosc_filter uses where the file has none: 5, bytes, BloscLZ.
 _DEFAULTS = (5, 1, 0)
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
+# Of a container: version, three bytes, then raw size, block size and stored size.
+_HEADER = struct.Struct("<B3xIII")
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
 
 
@@ -40,13 +54,11 @@ class Blosc:
         chunk is 2 GiB or more.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 32001
-    name: ClassVar[str] = "blosc"
-    optional: ClassVar[bool] = True
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Blosc:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Blosc:
         """Set the filter up as ``blosc_set_local`` does: the first four values are its own."""
         chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
         type_nbytes = chunk.dtype.base.itemsize
@@ -93,3 +105,61 @@ class Blosc:
             chunk, codec, self.level, self.shuffle, 0, typesize=self.client_values[2]
         )
         return container
+
+
+def _decode(data: Bytes, most: int, values: Values) -> bytes:
+    if len(data) < _HEADER.size:
+        raise FormatError(f"{len(data)} bytes are not a Blosc chunk")
+    _, nbytes, _, stored_nbytes = _HEADER.unpack_from(data)
+    if nbytes > most or stored_nbytes != len(data):
+        raise FormatError(f"its Blosc header says {stored_nbytes:,} bytes for {nbytes:,} raw ones")
+    try:
+        return bytes(_blosc.decompress(data))
+    except RuntimeError as error:
+        raise FormatError(f"its Blosc chunk is damaged: {error}") from error
+
+
+def _numcodecs(values: Values) -> dict[str, Any]:
+    # Only what decodes matters, and a Blosc container says that itself.
+    codec = value_at(values, 6, 0)
+    return {
+        "id": "blosc",
+        "cname": _CODECS[codec] if codec < len(_CODECS) else _CODECS[0],
+        "clevel": min(value_at(values, 4, 5), 9),
+        "shuffle": value_at(values, 5, 1),
+        "blocksize": 0,
+    }
+
+
+def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Blosc:
+    """Set the filter up for a codec, whose automatic shuffle (-1, or none named) is by bits for bytes."""
+    shuffle = _ZARR_SHUFFLES.get(config["shuffle"], 2 if chunk.dtype.itemsize == 1 else 1)
+    return Blosc.from_values((0, 0, 0, 0, config["clevel"], shuffle, _CODECS.index(config["cname"])), chunk)
+
+
+def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
+    if len(data) < _HEADER.size:
+        return None
+    version, raw_nbytes, _, stored_nbytes = _HEADER.unpack_from(data)
+    is_good = version <= _VERSIONS[1] and stored_nbytes == len(data) and nbytes in (None, raw_nbytes)
+    return data if is_good else None
+
+
+def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    described = given.get("blosc")  # a dictionary where netCDF4-python describes what it has read
+    shuffle = described.get("shuffle") if isinstance(described, dict) else given.get("blosc_shuffle")
+    values = (0, 0, 0, 0, level, 1 if shuffle is None else shuffle, _NETCDF_CODECS[name])
+    return {"compression_opts": values, "shuffle": False}
+
+
+ROW = RegisteredFilter(
+    filter_id=Blosc.filter_id,
+    keyword="blosc",
+    build=Blosc.from_values,
+    name="blosc",
+    default_values=(0, 0, 0, 0, 5, 1, 1),
+    decode=_decode,
+    numcodecs=_numcodecs,
+    zarr=(ZarrCodec("blosc", _from_zarr, _accept),),
+    netcdf=NetcdfCompression("blosc", tuple(_NETCDF_CODECS), _netcdf_keywords),
+)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["Blosc2"]
+__all__ = ["ROW", "Blosc2"]
 
 # FILTER_BLOSC2_VERSION, which blosc2_set_local writes first.
 _VERSION = 1
@@ -45,17 +45,13 @@ class Blosc2:
     ------
     FilterError
         If the codec, the level or the filter is unknown or would lose digits, or the chunk is 2 GiB or more.
-    MissingCodecError
-        If imagecodecs is not installed.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 32026
-    name: ClassVar[str] = "blosc2"
-    optional: ClassVar[bool] = True
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Blosc2:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Blosc2:
         """Set the filter up as ``blosc2_set_local`` does: it adds type, size and, from 2-D up, shape."""
         if len(values) not in (0, _N_GENERAL_VALUES):
             raise FilterError(
@@ -74,7 +70,6 @@ class Blosc2:
                 f" a codec of {_CODECS}, not {(level, shuffle, codec)}",
                 values=self.client_values,
             )
-        codec_package("imagecodecs", "blosc2")
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Compress one chunk into one frame."""
@@ -101,3 +96,13 @@ class Blosc2:
             bytes.fromhex("93cd0007de0000dc0000"),  # no metalayers
         )
         return b"".join((header, compressed, after))
+
+
+ROW = RegisteredFilter(
+    filter_id=Blosc2.filter_id,
+    keyword="blosc2",
+    build=Blosc2.from_values,
+    name="blosc2",
+    package="imagecodecs",
+    example_values=(0, 0, 0, 0, 5, 1, 1),
+)

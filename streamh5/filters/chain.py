@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamh5.errors import BlockError
-from streamh5.filters.base import Buffer, Filter
+from streamh5.errors import BlockError, FilterError
+from streamh5.filters.base import Buffer, Bytes, Filter
+from streamh5.filters.chunk_decoder import chunk_decoder
+from streamh5.filters.registry import REGISTRY
 from streamh5.filters.shuffle import Shuffle, shuffle_rows
 from streamh5.filters.unknown import UnknownFilter
 from streamh5.format.filter_pipeline import FilterRecord
@@ -70,12 +72,7 @@ class FilterChain:
     def records(self) -> tuple[FilterRecord, ...]:
         """Records for the filter pipeline message, in the order of writing."""
         return tuple(
-            FilterRecord(
-                filter_id=one.filter_id,
-                name=one.name,
-                flags=1 if one.optional else 0,
-                client_values=one.client_values,
-            )
+            FilterRecord(one.filter_id, _name(one), 1 if _is_optional(one) else 0, one.client_values)
             for one in self.filters
         )
 
@@ -136,6 +133,30 @@ class FilterChain:
         stored_nbytes = np.fromiter(map(len, buffers), np.uint64, n_chunks)
         return EncodedRows(buffers, stored_nbytes, filter_masks if filter_masks.any() else None)
 
+    def decode(self, stored: Bytes, filter_mask: int = 0) -> Bytes:
+        """Return the raw bytes of one stored chunk.
+
+        Parameters
+        ----------
+        stored
+            As `encode_rows` gives it.
+        filter_mask
+            Bit i set: filter i was skipped.
+
+        Raises
+        ------
+        FilterError
+            A filter cannot be undone here; only HDF5 has its decoder.
+        FormatError
+            The bytes are not a whole chunk of ``chunk_nbytes`` that went through the filters.
+        """
+        decoder = chunk_decoder(self.records, filter_mask, self.chunk_nbytes)
+        if decoder.unknown_filters:
+            raise FilterError(
+                f"filters {decoder.unknown_filters} cannot be undone here; read the chunk with h5py"
+            )
+        return decoder.decode(stored)
+
     def _encode_group(
         self, rows: npt.NDArray[np.uint8], filter_masks: npt.NDArray[np.uint32]
     ) -> list[Buffer]:
@@ -149,7 +170,7 @@ class FilterChain:
                 continue
             encode = one.encode
             encoded = [encode(chunk) for chunk in chunks]
-            if one.optional and max(map(len, encoded)) > MAX_CHUNK_NBYTES:
+            if _is_optional(one) and max(map(len, encoded)) > MAX_CHUNK_NBYTES:
                 for i, (chunk, larger) in enumerate(zip(chunks, encoded, strict=True)):
                     if len(larger) > MAX_CHUNK_NBYTES:
                         encoded[i] = chunk
@@ -159,6 +180,16 @@ class FilterChain:
             return chunks
         # What no filter changed is still the caller's memory or the thread's scratch.
         return [bytes(chunk) if chunk is old else chunk for chunk, old in zip(chunks, before, strict=True)]
+
+
+def _name(one: Filter) -> str:
+    row = REGISTRY.get(one.filter_id)
+    return "" if row is None else row.name
+
+
+def _is_optional(one: Filter) -> bool:
+    row = REGISTRY.get(one.filter_id)
+    return row is None or row.optional
 
 
 def _shuffled(rows: npt.NDArray[np.uint8], shuffle: Shuffle, *, is_last: bool) -> npt.NDArray[np.uint8]:

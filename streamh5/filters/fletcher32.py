@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from numcodecs.fletcher32 import Fletcher32 as _NumcodecsFletcher32
 
-from streamh5.filters.base import Buffer
+from streamh5.errors import FormatError
+from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec
 
-__all__ = ["Fletcher32"]
+__all__ = ["ROW", "Fletcher32"]
 
 # numcodecs computes what H5_checksum_fletcher32 does, odd lengths and the two zeros of ones'
-# complement sums included (tests/filters/test_fletcher32.py). It holds the GIL, at 3 to 5 GB/s.
+# complement sums included (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
 _append_checksum = _NumcodecsFletcher32().encode
+_verify_checksum: Callable[[Bytes], Any] = _NumcodecsFletcher32().decode
+_SIZEOF_CHECKSUM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,32 @@ class Fletcher32:
     """Fletcher checksum of the bytes as stored, appended little-endian (``H5Zfletcher32.c``)."""
 
     filter_id: ClassVar[int] = 3
-    name: ClassVar[str] = "fletcher32"
-    # H5Pset_fletcher32 adds it with H5Z_FLAG_MANDATORY.
-    optional: ClassVar[bool] = False
-    client_values: ClassVar[tuple[int, ...]] = ()
+    client_values: ClassVar[Values] = ()
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Copy one chunk and append its checksum; holds the GIL."""
         return memoryview(_append_checksum(chunk)).cast("B")
+
+
+def _decode(data: Bytes, most: int, values: Values) -> Bytes:
+    if len(data) < _SIZEOF_CHECKSUM:
+        raise FormatError(f"{len(data)} bytes are not a chunk with a Fletcher checksum")
+    try:
+        return memoryview(_verify_checksum(data)).cast("B")
+    except RuntimeError as error:
+        raise FormatError("its Fletcher checksum is wrong") from error
+
+
+ROW = RegisteredFilter(
+    filter_id=Fletcher32.filter_id,
+    keyword="fletcher32",
+    build=lambda values, chunk: Fletcher32(),
+    name="fletcher32",
+    optional=False,  # H5Pset_fletcher32 adds it with H5Z_FLAG_MANDATORY
+    is_compression=False,
+    decode=_decode,
+    added_nbytes=_SIZEOF_CHECKSUM,
+    is_checksummed=True,
+    numcodecs=lambda values: {"id": "fletcher32"},
+    zarr=(ZarrCodec("fletcher32", lambda config, chunk: Fletcher32()),),
+)

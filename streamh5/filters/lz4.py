@@ -9,17 +9,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numcodecs import lz4 as _lz4
 
-from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.errors import FilterError, FormatError
+from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec
 
-__all__ = ["Lz4", "lz4_block"]
+__all__ = ["ROW", "Lz4", "lz4_block"]
 
 # DEFAULT_BLOCK_SIZE of the plugin's H5Zlz4.c; LZ4_MAX_INPUT_SIZE of lz4.h.
 _DEFAULT_BLOCK_NBYTES = 1 << 30
 _MAX_BLOCK_NBYTES = 0x7E000000
 
-_compress: Any = _lz4.compress
+# Raw size and block size; then each block behind its size.
+_FRAME_HEADER = struct.Struct(">QI")
+_BLOCK_NBYTES = struct.Struct(">I")
+
+_compress: Any = _lz4.compress  # numcodecs has no types
 
 
 def lz4_block(data: Buffer) -> memoryview:
@@ -38,12 +41,8 @@ class Lz4:
         If there is more than a block size, or it is above LZ4's limit.
     """
 
-    client_values: tuple[int, ...] = (0,)
+    client_values: Values = (0,)
     filter_id: ClassVar[int] = 32004
-    name: ClassVar[str] = (
-        "HDF5 lz4 filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md"
-    )
-    optional: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if len(self.client_values) != 1 or self.block_nbytes > _MAX_BLOCK_NBYTES:
@@ -51,11 +50,6 @@ class Lz4:
                 f"lz4 takes one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {self.client_values}",
                 values=self.client_values,
             )
-
-    @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Lz4:
-        """Set the filter up from the client values that the user gave."""
-        return cls(values or (0,))
 
     @property
     def block_nbytes(self) -> int:
@@ -66,10 +60,62 @@ class Lz4:
         """Compress one chunk block by block."""
         raw: Any = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8)
         block_nbytes = min(self.block_nbytes, len(raw))
-        parts: list[Any] = [struct.pack(">QI", len(raw), block_nbytes)]
+        parts: list[Any] = [_FRAME_HEADER.pack(len(raw), block_nbytes)]
         for first in range(0, len(raw), block_nbytes):
             block = raw[first : first + block_nbytes]
             compressed = lz4_block(block)
             smallest = compressed if len(compressed) < len(block) else block
-            parts += (struct.pack(">I", len(smallest)), smallest)
+            parts += (_BLOCK_NBYTES.pack(len(smallest)), smallest)
         return b"".join(parts)
+
+
+def _decode(data: Bytes, most: int, values: Values) -> bytes:
+    try:
+        nbytes, block_nbytes = _FRAME_HEADER.unpack_from(data)
+        if nbytes > most or (nbytes and not block_nbytes):
+            raise FormatError(f"its LZ4 header says {nbytes:,} bytes in blocks of {block_nbytes:,}")
+        position, n_left = _FRAME_HEADER.size, nbytes
+        blocks = []
+        while n_left:
+            expected = min(block_nbytes, n_left)
+            (stored_nbytes,) = _BLOCK_NBYTES.unpack_from(data, position)
+            position += _BLOCK_NBYTES.size
+            block = bytes(data[position : position + stored_nbytes])
+            if stored_nbytes != expected:  # otherwise it is stored raw
+                block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
+            if len(block) != expected:
+                raise FormatError(f"an LZ4 block has {len(block):,} bytes instead of {expected:,}")
+            blocks.append(block)
+            position, n_left = position + stored_nbytes, n_left - expected
+    except (struct.error, RuntimeError, ValueError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"its LZ4 blocks are damaged: {error}") from error
+    if position != len(data):
+        raise FormatError(f"its LZ4 blocks end at {position:,} of {len(data):,} bytes")
+    return b"".join(blocks)
+
+
+def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
+    """Put the block of numcodecs into the frame of HDF5's plugin (``H5Zlz4.c``).
+
+    The plugin takes a block of the raw size for one that is not compressed.
+    """
+    raw_nbytes = int.from_bytes(data[:4], "little")
+    block_nbytes = len(data) - 4
+    if nbytes not in (None, raw_nbytes) or not 0 < block_nbytes < raw_nbytes <= _MAX_BLOCK_NBYTES:
+        return None
+    return b"".join((_FRAME_HEADER.pack(raw_nbytes, raw_nbytes), _BLOCK_NBYTES.pack(block_nbytes), data[4:]))
+
+
+ROW = RegisteredFilter(
+    filter_id=Lz4.filter_id,
+    keyword="lz4",
+    build=lambda values, chunk: Lz4(values or (0,)),
+    name="HDF5 lz4 filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md",
+    wants_shuffle=True,
+    default_values=(0,),
+    decode=_decode,
+    # numcodecs' own LZ4 has another frame, so that it cannot decode what HDF5 stores
+    zarr=(ZarrCodec("lz4", lambda config, chunk: Lz4(), _accept, is_reframed=True),),
+)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["Lzf"]
+__all__ = ["ROW", "Lzf"]
 
 # H5PY_FILTER_LZF_VERSION and LZF_VERSION, which h5py's lzf_set_local writes first.
 _VERSIONS = (4, 0x0105)
@@ -18,24 +18,13 @@ _VERSIONS = (4, 0x0105)
 
 @dataclass(frozen=True, slots=True)
 class Lzf:
-    """One LZF stream a chunk, by imagecodecs, outside the GIL (h5py's ``lzf_filter.c``).
+    """One LZF stream a chunk, by imagecodecs, outside the GIL (h5py's ``lzf_filter.c``)."""
 
-    Raises
-    ------
-    MissingCodecError
-        If imagecodecs is not installed.
-    """
-
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 32000
-    name: ClassVar[str] = "lzf"
-    optional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        codec_package("imagecodecs", "lzf")
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Lzf:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Lzf:
         """Set the filter up; it has no options.
 
         Raises
@@ -51,3 +40,14 @@ class Lzf:
         """Compress one chunk."""
         stream: bytes = codec_package("imagecodecs", "lzf").lzf_encode(chunk)
         return stream
+
+
+ROW = RegisteredFilter(
+    filter_id=Lzf.filter_id,
+    keyword="lzf",
+    build=Lzf.from_values,
+    name="lzf",
+    is_named_by_h5py=True,
+    wants_shuffle=True,
+    package="imagecodecs",
+)

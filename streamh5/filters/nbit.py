@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter, Values
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["Nbit"]
+__all__ = ["ROW", "Nbit"]
 
 _NEED_NOT_COMPRESS = 1
 _ATOMIC = 1  # H5Z_NBIT_ATOMIC
@@ -29,20 +29,18 @@ class Nbit:
         If there are options, or the dtype is compound or has array elements.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 5
-    name: ClassVar[str] = "nbit"
-    optional: ClassVar[bool] = True
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Nbit:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Nbit:
         """Set the filter up as ``H5Z__set_local_nbit`` does."""
         if values:
             raise FilterError(f"nbit takes no options, not {values}", values=values)
         dtype = chunk.dtype
         if dtype.names is not None or dtype.subdtype is not None or dtype.kind == "c":
             raise FilterError(f"nbit is not written for the compound dtype {dtype}", dtype=dtype)
-        parameters: tuple[int, ...] = (_NEED_NOT_COMPRESS, chunk.n_elements)
+        parameters: Values = (_NEED_NOT_COMPRESS, chunk.n_elements)
         if dtype.kind in "iuf":
             order = 1 if chunk.is_big_endian else 0
             parameters += (_ATOMIC, dtype.itemsize, order, 8 * dtype.itemsize, 0)
@@ -51,3 +49,6 @@ class Nbit:
     def encode(self, chunk: Buffer) -> Buffer:
         """Return the chunk."""
         return chunk
+
+
+ROW = RegisteredFilter(filter_id=Nbit.filter_id, keyword="nbit", build=Nbit.from_values, name="nbit")

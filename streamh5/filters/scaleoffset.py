@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["FLOAT_DSCALE", "INTEGER", "ScaleOffset"]
+__all__ = ["FLOAT_DSCALE", "INTEGER", "ROW", "ScaleOffset"]
 
 # H5Z_SO_FLOAT_DSCALE and H5Z_SO_INT.
 FLOAT_DSCALE, INTEGER = 0, 2
@@ -42,8 +42,6 @@ class ScaleOffset:
     dtype: np.dtype[Any]
     fillvalue: Any
     filter_id: ClassVar[int] = 6
-    name: ClassVar[str] = "scaleoffset"
-    optional: ClassVar[bool] = True
 
     @classmethod
     def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> ScaleOffset:
@@ -174,3 +172,14 @@ def _packed(offsets: Values, n_bits: int) -> bytes:
         bits = np.unpackbits(some.view(np.uint8).reshape(len(some), -1), axis=1)
         passes.append(np.packbits(bits[:, -n_bits:]).tobytes())
     return b"".join(passes)
+
+
+ROW = RegisteredFilter(
+    filter_id=ScaleOffset.filter_id,
+    keyword="scaleoffset",
+    build=ScaleOffset.from_values,
+    name="scaleoffset",
+    is_compression=False,
+    is_lossy=True,
+    example_values=(FLOAT_DSCALE, 3),
+)

@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from streamh5.filters.base import Buffer
+from streamh5.errors import FormatError
+from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec, value_at
 
-__all__ = ["Shuffle", "shuffle_rows"]
+__all__ = ["ROW", "Shuffle", "shuffle_rows"]
 
 Bytes2D = npt.NDArray[np.uint8]
 
@@ -29,11 +30,9 @@ class Shuffle:
 
     element_nbytes: int
     filter_id: ClassVar[int] = 2
-    name: ClassVar[str] = "shuffle"
-    optional: ClassVar[bool] = True
 
     @property
-    def client_values(self) -> tuple[int, ...]:
+    def client_values(self) -> Values:
         """Element size in bytes, as ``H5Z__set_local_shuffle`` sets it."""
         return (self.element_nbytes,)
 
@@ -72,3 +71,26 @@ def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
     for plane in range(1, element_nbytes):
         shift = integers.dtype.type(8 * plane)
         np.right_shift(integers, shift, out=planes[:, plane], casting="unsafe")
+
+
+def _decode(data: Bytes, most: int, values: Values) -> Bytes:
+    element_nbytes = value_at(values, 0, 0)
+    if not element_nbytes:  # H5Z__filter_shuffle refuses such a chunk
+        raise FormatError("the shuffle filter has no element size")
+    n_elements = len(data) // element_nbytes
+    whole = n_elements * element_nbytes
+    planes = np.frombuffer(data[:whole], np.uint8).reshape(element_nbytes, n_elements)
+    return planes.T.tobytes() + bytes(data[whole:])
+
+
+ROW = RegisteredFilter(
+    filter_id=Shuffle.filter_id,
+    keyword="shuffle",
+    build=lambda values, chunk: Shuffle(chunk.dtype.itemsize),
+    name="shuffle",
+    is_compression=False,
+    decode=_decode,
+    added_nbytes=0,
+    numcodecs=lambda values: {"id": "shuffle", "elementsize": value_at(values, 0, 1)},
+    zarr=(ZarrCodec("shuffle", lambda config, chunk: Shuffle(config["elementsize"])),),
+)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, NetcdfCompression, RegisteredFilter, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["ENTROPY_CODING", "NEAREST_NEIGHBOR", "Szip"]
+__all__ = ["ROW", "Szip"]
 
 # Option masks of szlib.h, by H5Pset_szip and H5Z__set_local_szip.
-ENTROPY_CODING, NEAREST_NEIGHBOR = 4, 32
+_ENTROPY_CODING, _NEAREST_NEIGHBOR = 4, 32
 _ALLOW_K13, _CHIP, _LSB, _MSB, _RAW = 1, 2, 8, 16, 128
+# h5py's words for the masks.
+_METHODS = {"ec": _ENTROPY_CODING, "nn": _NEAREST_NEIGHBOR}
 _MAX_PIXELS_PER_BLOCK, _MAX_BLOCKS_PER_SCANLINE = 32, 128
 
 
@@ -27,23 +31,16 @@ class Szip:
     ------
     FilterError
         If the options or the dtype are not what szip takes.
-    MissingCodecError
-        If imagecodecs is not installed.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     filter_id: ClassVar[int] = 4
-    name: ClassVar[str] = "szip"
-    optional: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        codec_package("imagecodecs", "szip")
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Szip:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Szip:
         """Set the filter up from an option mask and pixels a block, as ``H5Z__set_local_szip`` does."""
         mask, pixels_per_block = values if len(values) == 2 else (0, 0)
-        if not mask & (ENTROPY_CODING | NEAREST_NEIGHBOR):
+        if not mask & (_ENTROPY_CODING | _NEAREST_NEIGHBOR):
             raise FilterError(
                 f"szip takes an option mask with 4 (ec) or 32 (nn) and pixels a block, not {values}",
                 values=values,
@@ -71,3 +68,38 @@ class Szip:
         """Compress one chunk."""
         stream = codec_package("imagecodecs", "szip").szip_encode(chunk, *self.client_values)
         return struct.pack("<I", len(chunk)) + bytes(stream)
+
+
+def _values(options: Any) -> Values:
+    """Client values of h5py's ``("nn", 8)``."""
+    try:
+        method, pixels_per_block = options
+        return _METHODS[method], operator.index(pixels_per_block)
+    except (KeyError, TypeError, ValueError):
+        raise FilterError(
+            f"szip takes ('ec' or 'nn', an even number of pixels up to 32), not {options!r}",
+            compression_opts=options,
+        ) from None
+
+
+def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    if given.get("compression_opts") is not None:
+        return {}
+    described = given.get("szip")
+    if isinstance(described, dict):  # netCDF4-python describes so what it has read
+        return {"compression_opts": (described["coding"], described["pixels_per_block"])}
+    options = given.get("szip_coding", "nn"), given.get("szip_pixels_per_block", 8)
+    return {"compression_opts": options}
+
+
+ROW = RegisteredFilter(
+    filter_id=Szip.filter_id,
+    keyword="szip",
+    build=Szip.from_values,
+    name="szip",
+    is_named_by_h5py=True,
+    package="imagecodecs",
+    default_values=(_NEAREST_NEIGHBOR, 8),  # h5py's DEFAULT_SZIP
+    options=_values,
+    netcdf=NetcdfCompression("szip", ("szip",), _netcdf_keywords),
+)

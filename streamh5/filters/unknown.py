@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer
@@ -17,8 +16,6 @@ class UnknownFilter:
 
     filter_id: int
     client_values: tuple[int, ...]
-    name: ClassVar[str] = ""
-    optional: ClassVar[bool] = True
 
     def encode(self, chunk: Buffer) -> Buffer:
         """Refuse to encode.

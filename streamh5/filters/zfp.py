@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer
+from streamh5.filters.base import Buffer, RegisteredFilter, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["Zfp"]
+__all__ = ["ROW", "Zfp"]
 
 # First client value: ZFP 1.0.1.0, its codec 5, H5Z-ZFP 1.1.1 (H5Zzfp_version.h).
 _VERSIONS = 0x1010_5111
@@ -35,22 +35,18 @@ class Zfp:
     FilterError
         If the dtype is not a little-endian 4- or 8-byte integer or float, the chunk has no or more than
         four dimensions longer than 1, or the mode is unknown.
-    MissingCodecError
-        If imagecodecs is not installed.
     """
 
-    client_values: tuple[int, ...]
+    client_values: Values
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     mode: str
     parameters: Any
     header_nbits: int
     filter_id: ClassVar[int] = 32013
-    name: ClassVar[str] = "H5Z-ZFP-1.1.1 (ZFP-1.0.1)"
-    optional: ClassVar[bool] = True
 
     @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> Zfp:
+    def from_values(cls, values: Values, chunk: RawChunk) -> Zfp:
         """Set the filter up from H5Z-ZFP's generic client values, as ``H5Z_zfp_set_local`` does."""
         chunk.require("if", (4, 8), "zfp")
         shape = tuple(extent for extent in chunk.chunks if extent > 1)
@@ -83,7 +79,7 @@ class Zfp:
         return bytes(stream) + bytes(-len(stream) % 8)
 
 
-def _mode(values: tuple[int, ...]) -> tuple[str, Any]:
+def _mode(values: Values) -> tuple[str, Any]:
     mode, number = (values[0] if values else 0), 0.0
     if len(values) >= 4:
         number = struct.unpack("<d", struct.pack("<2I", *values[2:4]))[0]
@@ -108,3 +104,14 @@ def _encode(values: np.ndarray[Any, Any], mode: str, parameters: Any) -> bytes:
         values, parameters, mode=mode, execution="serial", numthreads=1, header=True
     )
     return encoded
+
+
+ROW = RegisteredFilter(
+    filter_id=Zfp.filter_id,
+    keyword="zfp",
+    build=Zfp.from_values,
+    name="H5Z-ZFP-1.1.1 (ZFP-1.0.1)",
+    is_lossy=True,
+    package="imagecodecs",
+    example_values=(_REVERSIBLE, 0, 0, 0, 0, 0),
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from streamh5.errors import StateError
+from streamh5.filters.registry import REGISTRY
 from streamh5.handles.attributes import Attributes
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
 
 __all__ = ["DatasetFacts"]
-
-_COMPRESSIONS = {1: "gzip", 4: "szip", 32000: "lzf"}
-"""Filters that h5py names."""
 
 
 class DatasetFacts:
@@ -90,8 +88,8 @@ class DatasetFacts:
     @property
     def compression(self) -> str | None:
         """``"gzip"``, ``"szip"`` or ``"lzf"``; None for other filters, as in h5py, and without."""
-        names = (_COMPRESSIONS.get(one.filter_id) for one in self._node.spec.filters)
-        return next((name for name in names if name is not None), None)
+        rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
+        return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
 
     @property
     def attrs(self) -> Attributes:

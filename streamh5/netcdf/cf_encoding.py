@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_flag, did_you_mean
 from streamh5.errors import FilterError, SpecError, listed
-from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.filters import wants_shuffle
+from streamh5.filters.registry import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Storage", "read_encoding", "read_filters"]
 
-COMPRESSION_FLAGS = ("zlib", "szip", "zstd", "bzip2", "blosc")
+COMPRESSION_FLAGS = {row.netcdf.flag: row.netcdf for row in FILTERS if row.netcdf}
 """Keys of netCDF4-python's older style: each switches one compression on."""
 
-BLOSC_CODECS = {"blosc_lz": 0, "blosc_lz4": 1, "blosc_lz4hc": 2, "blosc_zlib": 4, "blosc_zstd": 5}
-"""netCDF4-python's names, and the codecs' numbers in blosc.h."""
+COMPRESSIONS = {name: (row.keyword, row.netcdf) for row in FILTERS if row.netcdf for name in row.netcdf.names}
+"""netCDF4-python's names for ``compression``."""
 
 STORAGE_KEYS = frozenset(
     {
@@ -48,8 +49,6 @@ IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_Fill
 
 DEFAULT_LEVEL = 4
 """``complevel`` of netCDF4-python."""
-
-WANT_SHUFFLE = frozenset(known.keyword for known in KNOWN_FILTERS if known.wants_shuffle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +155,15 @@ def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = Tru
         )
     if name in ("zlib", "gzip") and level == 0 and options is None:
         return Storage(fletcher32=fletcher32)  # "a value of zero disables compression"
-    level = DEFAULT_LEVEL if level is None else level
     shuffle = given.get("shuffle")
-    if name in BLOSC_CODECS:
-        name, options = "blosc", _blosc_values(name, given, level)
-        shuffle = False
-    elif name in ("zlib", "gzip"):
-        name, options = "gzip", level if options is None else options
-    elif name in ("zstd", "bzip2"):
-        options = (level,) if options is None else options
-    elif name == "szip" and options is None:
-        options = _szip_values(given)
     if shuffle is None:
-        shuffle = isinstance(name, str) and name in WANT_SHUFFLE
-    return Storage(compression=name, compression_opts=options, shuffle=bool(shuffle), fletcher32=fletcher32)
+        shuffle = isinstance(name, str) and wants_shuffle(name)
+    storage = Storage(None, False, name, options, bool(shuffle), fletcher32)
+    if not (isinstance(name, str) and name in COMPRESSIONS):
+        return storage
+    keyword, netcdf = COMPRESSIONS[name]
+    keywords = netcdf.keywords(name, DEFAULT_LEVEL if level is None else level, given)
+    return replace(storage, compression=keyword, **keywords)
 
 
 def _check_keys(given: Mapping[str, Any], path: str) -> None:
@@ -222,26 +216,16 @@ def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> A
     if not flags:
         return named
     flag = flags[-1]
-    same = {"zlib": ("zlib", "gzip"), "blosc": ("blosc", *BLOSC_CODECS)}.get(flag, (flag,))
+    names = COMPRESSION_FLAGS[flag].names
+    same = (flag, *names)
     if is_explicit and (len(flags) > 1 or (named is not None and named not in same)):
         both = " and ".join(map(repr, [*flags, *([] if named is None else ["compression"])]))
         raise FilterError(f"variable {path}: {both} encodings mismatch; name one compression", path=path)
     if named is not None:
         return named
     described = given[flag]
-    if flag == "blosc":  # netCDF4-python describes what it read by a dictionary
-        return described["compressor"] if isinstance(described, dict) else "blosc_lz"
-    return flag
-
-
-def _blosc_values(name: str, given: Mapping[str, Any], level: Any) -> tuple[Any, ...]:
-    described = given.get("blosc")
-    shuffle = described.get("shuffle") if isinstance(described, dict) else given.get("blosc_shuffle")
-    return (0, 0, 0, 0, level, 1 if shuffle is None else shuffle, BLOSC_CODECS[name])
-
-
-def _szip_values(given: Mapping[str, Any]) -> tuple[Any, Any]:
-    described = given.get("szip")
-    if isinstance(described, dict):
-        return described["coding"], described["pixels_per_block"]
-    return given.get("szip_coding", "nn"), given.get("szip_pixels_per_block", 8)
+    if (
+        isinstance(described, dict) and "compressor" in described
+    ):  # so netCDF4-python describes Blosc that it read
+        return described["compressor"]
+    return names[0]

@@ -24,7 +24,7 @@ from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
-from streamh5.netcdf.cf_encoding import Storage, read_encoding, read_filters
+from streamh5.netcdf.cf_encoding import COMPRESSION_FLAGS, Storage, read_encoding, read_filters
 from streamh5.netcdf.existing import ExistingNetcdf, read_existing_netcdf
 from streamh5.netcdf.netcdf4 import (
     NetcdfGroup,
@@ -325,7 +325,7 @@ def _plan_variable(
 
 def _with_default(storage: Storage, variable: xr.Variable, default: Storage, *, is_explicit: bool) -> Storage:
     """Compress as the call says, where the encoding that it gives for the variable says nothing."""
-    asked = {"compression", "zlib", "szip", "zstd", "bzip2", "blosc"} & variable.encoding.keys()
+    asked = {"compression", *COMPRESSION_FLAGS} & variable.encoding.keys()
     is_small = variable.nbytes <= MAX_WHOLE_NBYTES and not isinstance(variable.data, da.Array)
     if default.compression is None or is_small or storage.contiguous or (is_explicit and asked):
         return storage

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
-from streamh5.reader.chunk_decoding import chunk_decoder
 from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.data_layout import VirtualLayout

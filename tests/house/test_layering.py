@@ -31,10 +31,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "model": frozenset({"errors", "format"}),
-    "reader": frozenset({"errors", "arguments", "format", "model"}),
+    "reader": frozenset({"errors", "arguments", "format", "filters", "model"}),
     "sinks": frozenset({"errors", "arguments", "processes"}),
     "engine": frozenset({"errors", "format", "model"}),
-    "references": frozenset({"errors", "arguments", "processes", "format", "model", "reader", "sinks"}),
+    "references": frozenset(
+        {"errors", "arguments", "processes", "format", "filters", "model", "reader", "sinks"}
+    ),
     "write": frozenset(
         {
             "errors",
@@ -100,19 +102,16 @@ ANYWHERE = frozenset({"numpy"})
 MAY_USE: dict[str, frozenset[str]] = {
     # required packages
     "dask": frozenset({"__init__", "arguments", "handles", "dask", "netcdf", "conversion", "cli"}),
-    "numcodecs": frozenset(
-        {"format", "filters", "reader", "references", "conversion"}
-    ),  # conversion: zarr's CRC-32C
-    # handles: its CRC-32, for the journal; conversion: checksums of gzip, for zlib streams
-    "isal": frozenset({"filters", "reader", "handles", "conversion"}),
+    # format: lookup3 checksums; references: its texts; conversion: zarr's CRC-32C
+    "numcodecs": frozenset({"format", "filters", "references", "conversion"}),
+    "isal": frozenset({"filters", "handles"}),  # handles: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     # reads what was written, never writes
     "h5py": frozenset({"references", "check", "dask", "netcdf", "conversion", "cli"}),
     "tqdm": frozenset({"write", "cli"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
-    "imagecodecs": frozenset({"filters", "reader"}),
-    "blosc2": frozenset({"filters"}),
-    "hdf5plugin": frozenset({"filters", "check", "conversion"}),
+    "imagecodecs": frozenset({"filters"}),
+    "hdf5plugin": frozenset({"check", "conversion"}),
     "ml_dtypes": frozenset({"format", "model", "reader"}),
     "zarr": frozenset({"dask", "conversion"}),
     "xarray": frozenset({"references", "dask", "netcdf", "conversion"}),

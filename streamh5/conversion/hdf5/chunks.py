@@ -14,7 +14,10 @@ from streamh5.conversion.hdf5.errors import reading
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, chain_from_keywords
-from streamh5.filters.known import KNOWN_FILTERS
+from streamh5.filters.deflate import Deflate
+from streamh5.filters.fletcher32 import Fletcher32
+from streamh5.filters.registry import REGISTRY
+from streamh5.filters.shuffle import Shuffle
 from streamh5.format.data_layout import ChunkedLayout
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
 
-_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_DEFLATE, _SHUFFLE, _FLETCHER32 = Deflate.filter_id, Shuffle.filter_id, Fletcher32.filter_id
 
 MAX_LISTED = 50_000_000
 """Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
@@ -276,8 +279,8 @@ class _Whole:
 
 
 def _name(record: FilterRecord) -> str:
-    known = {one.filter_id: one.keyword for one in KNOWN_FILTERS}
-    return known.get(record.filter_id, f"filter {record.filter_id}")
+    row = REGISTRY.get(record.filter_id)
+    return f"filter {record.filter_id}" if row is None else row.keyword
 
 
 def filter_records(plist: Any) -> tuple[FilterRecord, ...]:

@@ -33,6 +33,7 @@ from streamh5.errors import (
     SpecError,
     StreamH5Error,
 )
+from streamh5.filters.fletcher32 import Fletcher32
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES, plan_dataset
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FilePlan"]
 
-_FLETCHER32 = 3
+_FLETCHER32 = Fletcher32.filter_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ Sources: specifications of zarr 2, zarr 3 and numcodecs; ``H5Zdeflate.c``, ``H5Z
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,36 +32,19 @@ import numpy as np
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FilterError
 from streamh5.filters import FilterChain
-from streamh5.filters.blosc import Blosc
-from streamh5.filters.bzip2 import Bzip2
-from streamh5.filters.deflate import Deflate
-from streamh5.filters.fletcher32 import Fletcher32
-from streamh5.filters.lz4 import Lz4
 from streamh5.filters.raw_chunk import RawChunk
-from streamh5.filters.shuffle import Shuffle
-from streamh5.filters.zstd import DEFAULT_LEVEL, Zstd
+from streamh5.filters.registry import FILTERS
 
 if TYPE_CHECKING:
     from streamh5.filters import Buffer, Filter
-
-inflater: Any
-try:
-    from isal import isal_zlib as inflater
-except ImportError:
-    import zlib as inflater
 
 __all__ = ["Accept", "ShardLayout", "StoredLayout", "crc32c", "stored_layout"]
 
 Config = Mapping[str, Any]
 Check = Callable[[memoryview, "int | None"], "Buffer | None"]
 
-_BLOSC_CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
-_BLOSC_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2, 0: 0, 1: 1, 2: 2}
-_BLOSC_HEADER = struct.Struct("<4BIII")
-_BLOSC_FORMAT = 2
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_CODECS = {codec.name: codec for row in FILTERS for codec in row.zarr}
 _SIZEOF_CHECKSUM = 4
-_LZ4_MAX_NBYTES = 0x7E000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +191,19 @@ def _chain(
     has_crc32c = names[-1:] == ["crc32c"]
     filters = tuple(_filter(name, config, raw) for name, config in codecs[: len(codecs) - has_crc32c])
     names = names[: len(filters)]
-    compressions = [i for i, name in enumerate(names) if name in _CHECKS]
+    compressions = [i for i, name in enumerate(names) if _CODECS[name].accept is not None]
     first, last = (compressions[0], compressions[-1]) if compressions else (len(names), len(names))
     n_checksums = [names[:first].count("fletcher32"), names[last:].count("fletcher32")]
     if n_checksums[0] and "blosc" in names[first:]:
         raise NotCopiable("the codec 'blosc' behind one that changes the size")
     for name in names[:-1]:
-        if name in _REFRAMED:
+        if _CODECS[name].is_reframed:
             raise NotCopiable(f"the codec {name!r} has another frame in HDF5, and other codecs follow it")
     accept = Accept(
         has_crc32c,
         n_checksums[1] * _SIZEOF_CHECKSUM,
         raw.nbytes + n_checksums[0] * _SIZEOF_CHECKSUM if first == last else None,
-        _CHECKS[names[last]] if compressions else None,
+        _CODECS[names[last]].accept if compressions else None,
     )
     return FilterChain(filters, raw.nbytes), accept
 
@@ -234,28 +216,13 @@ def _filter(name: str, config: Config, raw: RawChunk) -> Filter:
     NotCopiable
         There is none.
     """
+    codec = _CODECS.get(name)
+    if codec is None:
+        raise NotCopiable(f"HDF5 has no filter for the codec {name!r}")
     try:
-        match name:
-            case "zlib" | "gzip":
-                level = config.get("level", 1)
-                return Deflate(level if level in range(10) else 6)
-            case "zstd":
-                return Zstd.from_level(config.get("level", DEFAULT_LEVEL))
-            case "bz2":
-                return Bzip2((config.get("level", 1),))
-            case "lz4":
-                return Lz4()
-            case "blosc":
-                shuffle = _BLOSC_SHUFFLES.get(config["shuffle"], 2 if raw.dtype.itemsize == 1 else 1)
-                codec = _BLOSC_CODECS.index(config["cname"])
-                return Blosc.from_values((0, 0, 0, 0, config["clevel"], shuffle, codec), raw)
-            case "shuffle":
-                return Shuffle(config["elementsize"])
-            case "fletcher32":
-                return Fletcher32()
+        return codec.build(config, raw)
     except FilterError as error:
         raise NotCopiable(str(error)) from error
-    raise NotCopiable(f"HDF5 has no filter for the codec {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,79 +266,3 @@ def crc32c(data: memoryview) -> int:
 
     checksum: int = CRC32C.checksum(np.frombuffer(data, np.uint8))
     return checksum
-
-
-def _zlib_stream(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Look at the two bytes of the header (RFC 1950, 2.2): deflate, no dictionary."""
-    is_zlib = len(data) > 2 and data[0] & 15 == 8 and not data[1] & 32 and (data[0] << 8 | data[1]) % 31 == 0
-    return data if is_zlib else None
-
-
-def _bz2_stream(data: memoryview, nbytes: int | None) -> Buffer | None:
-    return data if bytes(data[:3]) == b"BZh" else None
-
-
-def _zstd_frame(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Read the content size (RFC 8878, 3.1.1.1), which HDF5's plugin goes by."""
-    if bytes(data[:4]) != _ZSTD_MAGIC or len(data) < 6:
-        return None
-    descriptor = data[4]
-    size_flag, is_single = descriptor >> 6, descriptor >> 5 & 1
-    if not size_flag and not is_single:
-        return None
-    start = 6 - is_single + (0, 1, 2, 4)[descriptor & 3]
-    size = int.from_bytes(data[start : start + (1 << size_flag)], "little") + (256 if size_flag == 1 else 0)
-    return data if nbytes in (None, size) else None
-
-
-def _blosc_container(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Compare the sizes in the header of a Blosc 1 container."""
-    if len(data) < _BLOSC_HEADER.size:
-        return None
-    version, _, _, _, raw_nbytes, _, stored_nbytes = _BLOSC_HEADER.unpack_from(data)
-    is_good = version <= _BLOSC_FORMAT and stored_nbytes == len(data) and nbytes in (None, raw_nbytes)
-    return data if is_good else None
-
-
-def _lz4_frame(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Put the block of numcodecs into the frame of HDF5's plugin (``H5Zlz4.c``).
-
-    The plugin takes a block of the raw size for one that is not compressed.
-    """
-    raw_nbytes = int.from_bytes(data[:4], "little")
-    block_nbytes = len(data) - 4
-    if nbytes not in (None, raw_nbytes) or not 0 < block_nbytes < raw_nbytes <= _LZ4_MAX_NBYTES:
-        return None
-    return b"".join((struct.pack(">QII", raw_nbytes, raw_nbytes, block_nbytes), data[4:]))
-
-
-def _gzip_member(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Put the deflate body of one gzip member (RFC 1952) into a zlib stream.
-
-    A zlib stream ends with the Adler-32 of the content, a gzip member with its CRC-32: the body is inflated
-    for it, which takes a fifth of the time of compressing again, and checks it.
-    """
-    if len(data) < 18 or bytes(data[:4]) != b"\x1f\x8b\x08\x00":
-        return None
-    inflate = inflater.decompressobj(-15)
-    try:
-        raw = inflate.decompress(data[10:])
-    except inflater.error:
-        return None
-    crc, size = struct.unpack("<II", data[-8:])
-    if not inflate.eof or len(inflate.unused_data) != 8 or nbytes not in (None, len(raw)):
-        return None
-    if size != len(raw) & 0xFFFFFFFF or crc != inflater.crc32(raw):
-        return None
-    return b"".join((b"\x78\x9c", data[10:-8], inflater.adler32(raw).to_bytes(4, "big")))
-
-
-_CHECKS: dict[str, Check] = {
-    "blosc": _blosc_container,
-    "bz2": _bz2_stream,
-    "gzip": _gzip_member,
-    "lz4": _lz4_frame,
-    "zlib": _zlib_stream,
-    "zstd": _zstd_frame,
-}
-_REFRAMED = frozenset({"gzip", "lz4"})

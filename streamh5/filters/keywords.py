@@ -1,0 +1,239 @@
+"""From h5py's keywords to a filter chain.
+
+The words, their defaults and their conflicts are those of ``h5py._hl.dataset.make_new_dset`` and
+``h5py._hl.filters.fill_dcpl``; the order is theirs too: scaleoffset, shuffle, compression, fletcher32.
+Beyond h5py, a compression may be named by the keywords of the registry ("zstd", "blosc", ...).
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.errors import FilterError, shown
+from streamh5.filters.chain import FilterChain
+from streamh5.filters.deflate import ROW as GZIP
+from streamh5.filters.fletcher32 import Fletcher32
+from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.registry import FILTERS
+from streamh5.filters.scaleoffset import FLOAT_DSCALE, INTEGER, ScaleOffset
+from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.unknown import UnknownFilter
+
+if TYPE_CHECKING:
+    from streamh5.filters.base import Filter, RegisteredFilter, Values
+
+__all__ = ["chain_from_keywords", "check_compression", "wants_shuffle"]
+
+_BY_NUMBER = {row.filter_id: row for row in FILTERS if row.is_compression}
+_BY_WORD = {word: row for row in _BY_NUMBER.values() for word in (row.keyword, *row.aliases)}
+_NO_FILTER = frozenset(("", "none", "no", "off", "false", "null", "uncompressed", "raw"))
+"""Words with which people mean None."""
+_GZIP_LEVELS = range(10)
+"""An integer of these is a level of gzip, h5py's old form, and not the number of a filter."""
+_MAX_FILTER_ID = 65_535  # H5Z_FILTER_MAX
+
+
+def chain_from_keywords(
+    *,
+    dtype: np.dtype[Any],
+    chunk_nbytes: int,
+    compression: str | bool | int | Mapping[str, Any] | None = None,
+    compression_opts: Any = None,
+    shuffle: bool | None = False,
+    fletcher32: bool | None = False,
+    scaleoffset: bool | int | None = None,
+    chunks: tuple[int, ...] | None = None,
+    fillvalue: Any = None,
+    allow_unknown_filter: bool = False,
+) -> FilterChain:
+    """Build the filter chain that h5py's keywords of the same names stand for; empty if none asks for a filter.
+
+    Parameters
+    ----------
+    dtype
+        Of the elements as they are stored in the file.
+    chunk_nbytes
+        Raw size of one chunk in bytes.
+    compression
+        "gzip" (also "zlib"), "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
+        gzip (h5py's old form); the registered number of a filter; or a filter object such as
+        hdf5plugin's, as it is or through ``**``.
+    compression_opts
+        For "gzip" the level, 0 to 9, 4 if None. For "szip" ("ec" or "nn", pixels a block). For a number
+        and the other words the client values of the filter, or the only one.
+    shuffle, fletcher32
+        Whether to add these filters.
+    scaleoffset
+        Decimal digits of floats to keep; bits of integers, True or 0 for as many as a chunk needs.
+    chunks
+        Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
+    fillvalue
+        Of the dataset, zero if None; scaleoffset goes by it.
+    allow_unknown_filter
+        Take any number of a filter as `compression`; chunks must then be given filtered.
+
+    Raises
+    ------
+    FilterError
+        If the compression is not known, its options are out of range, or two arguments contradict.
+    MissingCodecError
+        If the codec's package is not installed.
+    """
+    shape = (chunk_nbytes // dtype.itemsize,) if chunks is None else chunks
+    chunk = RawChunk(dtype, shape, chunk_nbytes, fillvalue)
+    filters: list[Filter | None] = [
+        _scaleoffset(scaleoffset, chunk, fletcher32=bool(fletcher32)),
+        Shuffle(dtype.itemsize) if shuffle else None,
+        _compression(compression, compression_opts, chunk, allow_unknown=allow_unknown_filter),
+        Fletcher32() if fletcher32 else None,
+    ]
+    return FilterChain(tuple(one for one in filters if one is not None), chunk_nbytes)
+
+
+def check_compression(compression: Any, compression_opts: Any, *, allow_unknown_filter: bool = False) -> None:
+    """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
+
+    Raises
+    ------
+    FilterError, MissingCodecError
+        As `chain_from_keywords`.
+    """
+    chunk = RawChunk(np.dtype("f8"), (4096,), 32768)
+    _compression(compression, compression_opts, chunk, allow_unknown=allow_unknown_filter)
+
+
+def wants_shuffle(compression: Any) -> bool:
+    """Whether shuffle in front helps: the filter knows bytes only and does not shuffle by itself.
+
+    Parameters
+    ----------
+    compression
+        As for `chain_from_keywords`; False for None and for what is not known.
+    """
+    try:
+        number, _ = _number_and_values(compression, None)
+    except FilterError:
+        return False
+    return number in _BY_NUMBER and _BY_NUMBER[number].wants_shuffle
+
+
+def _scaleoffset(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filter | None:
+    # h5py reads False as 0, "as many bits as needed"; nobody means that.
+    if scaleoffset is None or scaleoffset is False:
+        return None
+    is_float = chunk.dtype.kind == "f"
+    factor = _as_number(scaleoffset)
+    if factor is None or factor < 0 or (is_float and scaleoffset is True):
+        raise FilterError(
+            f"scaleoffset must be a number of {'decimal digits' if is_float else 'bits'} from 0 up,"
+            f" not {scaleoffset!r}",
+            scaleoffset=scaleoffset,
+        )
+    if fletcher32:
+        raise FilterError(
+            "fletcher32 cannot be combined with scaleoffset, which may lose digits: leave out one of them"
+        )
+    if is_float:
+        return ScaleOffset.from_values((FLOAT_DSCALE, factor), chunk)
+    return ScaleOffset.from_values((INTEGER, 0 if scaleoffset is True else factor), chunk)
+
+
+def _compression(compression: Any, options: Any, chunk: RawChunk, *, allow_unknown: bool) -> Filter | None:
+    if compression is None:
+        if options is None:
+            return None
+        raise FilterError(
+            f"compression_opts={options!r} without compression: name the compression too",
+            compression_opts=options,
+        )
+    number, values = _number_and_values(compression, options)
+    row = _BY_NUMBER.get(number)
+    if row is not None:
+        return row.set_up(values, chunk)
+    if allow_unknown and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID:
+        return UnknownFilter(number, values)
+    raise FilterError(f"filter number {number} cannot be written; known are {_known()}", filter_id=number)
+
+
+def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
+    """Return the number of the filter that is meant, and its client values as they are given."""
+    if isinstance(compression, str):
+        return _by_word(_row_of_word(compression), options)
+    if compression is True:
+        return _by_word(GZIP, options)
+    if isinstance(compression, Mapping):
+        number, options = _as_number(compression.get("compression")), compression.get("compression_opts")
+        if number is None:
+            raise FilterError(
+                f"{compression!r} is not a filter object: it needs 'compression' and 'compression_opts'",
+                compression=compression,
+            )
+        return number, _client_values(number, options)
+    number = _as_number(compression)
+    if number is None:
+        raise FilterError(
+            f"compression {compression!r} cannot be written; known are {_known()}", compression=compression
+        )
+    if number not in _GZIP_LEVELS:
+        return number, _client_values(number, options)
+    if options is not None:
+        raise FilterError(
+            f"compression={compression!r} is a gzip level already, so compression_opts={options!r}"
+            f" contradicts it; write compression='gzip' with compression_opts as the level",
+            compression=compression,
+            compression_opts=options,
+        )
+    return GZIP.filter_id, (number,)
+
+
+def _row_of_word(word: str) -> RegisteredFilter:
+    if word in _BY_WORD:
+        return _BY_WORD[word]
+    plain = word.strip().lower()
+    close = difflib.get_close_matches(plain, _BY_WORD, n=1)
+    meant = "None" if plain in _NO_FILTER else repr(close[0]) if close else ""
+    raise FilterError(
+        f"compression {shown(word)} cannot be written; {meant and f'did you mean {meant}? '}known are {_known()}",
+        compression=word,
+    )
+
+
+def _by_word(row: RegisteredFilter, options: Any) -> tuple[int, Values]:
+    if options is None:
+        return row.filter_id, row.default_values
+    return row.filter_id, row.options(options) if row.options else _client_values(row.filter_id, options)
+
+
+def _client_values(filter_id: int, options: Any) -> Values:
+    number = _as_number(options)
+    try:
+        values = (number,) if number is not None else tuple(map(operator.index, options or ()))
+    except TypeError:
+        values = (-1 << 32,)
+    row = _BY_NUMBER.get(filter_id)
+    lowest = 0 if row is None else row.lowest_value
+    if not all(lowest <= value < 1 << 32 for value in values):
+        raise FilterError(
+            f"compression_opts of filter number {filter_id} must be unsigned 32-bit integers,"
+            f" not {options!r}",
+            filter_id=filter_id,
+            compression_opts=options,
+        )
+    return tuple(value % (1 << 32) for value in values)
+
+
+def _as_number(value: Any) -> int | None:
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _known() -> str:
+    words = ", ".join(repr(row.keyword) for row in _BY_NUMBER.values())
+    return f"{words} and the filter numbers {', '.join(map(str, _BY_NUMBER))}"
