@@ -1,12 +1,15 @@
 """The graph of a write of dask arrays, and the file that its tasks share.
 
-The graph::
+::
 
-    source blocks -> realign (only where needed) -> store -> collect -> close
+    source blocks --> realign ---------> store --------------> collect ----------> close
+                      where blocks do    filters and writes    enters the          publishes
+                      not hold whole     the chunks of one     records in the      the file
+                      chunks             block                 chunk table
 
-``store`` filters and writes a block in the worker thread that computed it, fused with the source by
-dask's own optimisation, and returns the records of its chunks. ``collect`` enters them in the chunk
-table. A worker takes up its next block when it has stored this one: that is the backpressure.
+`store` runs in the worker thread that computed its block (dask's own optimisation makes one task of both), and
+returns small records of where the chunks lie. A worker takes up its next block when it has stored this one: that is the
+backpressure. In which order blocks are taken up is the business of `streamh5.dask.order`.
 """
 
 from __future__ import annotations
@@ -23,12 +26,11 @@ import dask.base
 import dask.local
 import dask.threaded
 import numpy as np
-from dask.base import DaskMethodsMixin
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from streamh5.dask.notes import noted
+from streamh5.dask.order import Collected
 from streamh5.dask.scheduler import check_scheduler, gathered, local_keywords
 from streamh5.errors import BlockError, SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
@@ -56,10 +58,6 @@ if TYPE_CHECKING:
     from streamh5.write.summary import WriteSummary
 
 __all__ = ["Target", "Write"]
-
-RUN_LENGTH = 32
-"""Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order
-of blocks is the same from 8 on (tests/dask/test_dask_order.py)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,30 +156,14 @@ class Write:
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in self._targets])
         return self.compute(**compute_kwargs)
 
-    def _collected(self) -> _Collected:
-        """Return one task for each block of each array, which enters its records in the chunk table.
-
-        dask begins with the key that sorts last and follows what leads to it, so keys count down, and a
-        task waits for the one before it (in runs of `RUN_LENGTH`, because dask's ordering keeps for each
-        task all roots that it comes from). The arrays take turns. So blocks are computed in their order,
-        and what arrays share is dropped as soon as all have stored it (tests/dask/test_dask_order.py). The
-        stores themselves do not wait for each other.
-        """
-        links: list[tuple[float, str, Any]] = []
-        stores = []
+    def _collected(self) -> Collected:
+        """Return one task for each block of each array, which enters its records in the chunk table."""
+        stores = {}
         for target in self._targets:
             stored, done = self._stored(target), self._done(target)
             keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
-            links += [((i + 0.5) / len(keys), target.spec.path, key) for i, key in enumerate(keys)]
-            stores.append(stored)
-        links.sort(key=lambda link: link[0])
-        name = f"collect-{self._token}"
-        names = [f"{name}-{len(links) - i:012d}" for i in range(len(links))]
-        layer: dict[Any, Any] = {}
-        for i, (_, path, key) in enumerate(links):
-            layer[names[i]] = (_collect, self, path, key, names[i - 1] if i % RUN_LENGTH else None)
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=stores)  # type: ignore[arg-type]
-        return _Collected(graph, names, self._token, self._note)
+            stores[target.spec.path] = stored, keys
+        return Collected(self._token, stores, (_collect, self), self._note)
 
     def _note(self, key: Any) -> str | None:
         """Say which block the task of a key stores; None for other tasks."""
@@ -324,36 +306,6 @@ class _DelayedWrite(Delayed):
     def compute(self, **kwargs: Any) -> WriteSummary:
         """Write the file; the keywords are those of `dask.compute`."""
         return self.write.anew().run({**self.compute_kwargs, **kwargs})
-
-
-class _Collected(DaskMethodsMixin):
-    """The collect tasks of a write, optimised as arrays are."""
-
-    __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
-
-    def __init__(
-        self, graph: HighLevelGraph, keys: list[str], token: str, note: Callable[[Any], str | None]
-    ) -> None:
-        self._graph = graph
-        self._keys = keys
-        self._token = token
-        self._note = note
-
-    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
-        return noted(da.Array.__dask_optimize__(graph, keys, **kwargs), self._note)
-
-    def __dask_tokenize__(self) -> str:
-        # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
-        return self._token
-
-    def __dask_graph__(self) -> HighLevelGraph:
-        return self._graph
-
-    def __dask_keys__(self) -> list[str]:
-        return self._keys
-
-    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
-        return sum, ()
 
 
 def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
