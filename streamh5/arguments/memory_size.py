@@ -6,8 +6,6 @@ import os
 from numbers import Real
 from typing import TypeAlias
 
-from dask.utils import parse_bytes
-
 from streamh5.errors import LimitError, SpecError
 
 __all__ = ["MemorySize", "check_held", "memory_nbytes", "read_memory_size"]
@@ -36,6 +34,8 @@ def read_memory_size(size: MemorySize | None, name: str) -> int | None:
     nbytes = 0
     try:
         if isinstance(size, str) and size.strip():  # dask reads blank text as 1
+            from dask.utils import parse_bytes  # here: importing dask takes longer than most commands
+
             nbytes = int(parse_bytes(size))
         elif is_number:
             nbytes = int(size)

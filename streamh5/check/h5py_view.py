@@ -43,18 +43,14 @@ def h5py_version() -> str:
 
 def has_filters(filter_ids: Sequence[int]) -> bool:
     """Whether HDF5 has all of these filters here."""
-    _register_plugins()
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - importing registers the filters
     return all(h5py.h5z.filter_avail(filter_id) for filter_id in filter_ids)
 
 
 def _words(error: BaseException) -> str:
     """Return what the library says, on one line and as long as a message can show."""
     return shown(" ".join(str(error).split()), MAX_WORDS, quoted=False)
-
-
-def _register_plugins() -> None:
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - importing registers the filters
 
 
 class H5pyView:
@@ -72,7 +68,6 @@ class H5pyView:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        _register_plugins()
         try:
             self._file = h5py.File(path, "r")
         except (OSError, RuntimeError) as error:

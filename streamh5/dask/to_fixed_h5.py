@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["RealignWarning", "array_to_fixed_h5", "to_fixed_h5"]
+__all__ = ["RealignWarning", "to_fixed_h5"]
 
 
 @check_keywords
@@ -181,21 +181,6 @@ def to_fixed_h5(
 
     write = Write(path, targets, prepare, options, progress=progress)
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
-
-
-def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
-    """Write this array into one HDF5 file: `streamh5.to_fixed_h5` with this array.
-
-    Parameters
-    ----------
-    path
-        The file to write.
-    name
-        Path of the dataset in it, for example ``"/x"``.
-    **kwargs
-        As for `streamh5.to_fixed_h5`.
-    """
-    return to_fixed_h5(path, name, self, **kwargs)
 
 
 def _check_request(

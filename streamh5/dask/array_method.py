@@ -1,0 +1,38 @@
+"""``Array.to_fixed_h5`` of dask arrays, whose work is imported when it is first called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import dask.array as da
+    from dask.delayed import Delayed
+
+    from streamh5.sinks.destination_path import Destination
+    from streamh5.write.summary import WriteSummary
+
+__all__ = ["add_array_method"]
+
+
+def add_array_method(dask_array: ModuleType) -> None:
+    """Give the arrays of dask the method `to_fixed_h5`."""
+    dask_array.Array.to_fixed_h5 = array_to_fixed_h5
+
+
+def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
+    """Write this array into one HDF5 file: `streamh5.to_fixed_h5` with this array.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    name
+        Path of the dataset in it, for example ``"/x"``.
+    **kwargs
+        As for `streamh5.to_fixed_h5`.
+    """
+    from streamh5.dask.to_fixed_h5 import to_fixed_h5
+
+    return to_fixed_h5(path, name, self, **kwargs)
