@@ -1,0 +1,234 @@
+"""The public names are imported when they are first used, and a command imports what it needs.
+
+Each check is a process of its own: what is imported there, nobody else has imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+from tests.deadlock import DEADLOCK_SECONDS
+
+PACKAGE = Path(streamh5.__file__).parent
+
+HEAVY = ("dask", "pandas", "xarray", "zarr", "tqdm", "imagecodecs", "hdf5plugin")
+
+CLI = "import sys; from streamh5.cli.main import main\ntry: main(sys.argv[2:])\nexcept SystemExit: pass\n"
+
+
+def loaded(code: str, *arguments: str, names: tuple[str, ...] = HEAVY) -> list[str]:
+    """Which of `names` a process has imported in the end."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{code}\nprint('\\n', *({names!r} & sys.modules.keys()))",
+            "streamh5",
+            *arguments,
+        ],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+        check=True,
+    )
+    assert not done.stderr
+    return sorted(done.stdout.splitlines()[-1].split())
+
+
+def run(code: str) -> str:
+    """What a process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        values = np.arange(200.0).reshape(10, 20)
+        file.create_dataset(
+            "g/x", data=values, chunks=(5, 5), compression="gzip", shuffle=True, fletcher32=True
+        )
+        file["g/x"].attrs["unit"] = "K"
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect",
+        "inspect --json",
+        "verify",
+        "verify --no-data",
+        "verify --no-data --no-h5py",
+        "references",
+    ],
+)
+def test_command_on_a_small_file_imports_no_heavy_package(command: str, small: Path) -> None:
+    assert loaded(CLI, *command.split(), str(small)) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["", "demo", "verify", "inspect", "salvage", "references", "convert", "filters"]
+)
+def test_help_imports_not_even_numpy(command: str) -> None:
+    names = (*HEAVY, "numpy", "numcodecs", "h5py", "streamh5.check.verify", "streamh5.handles.file")
+    assert loaded(CLI, *command.split(), "--help", names=names) == []
+
+
+def test_import_of_the_package_imports_not_even_numpy() -> None:
+    assert loaded("import sys, streamh5", names=(*HEAVY, "numpy", "numcodecs", "h5py")) == []
+
+
+def imports_for_type_checkers() -> dict[str, str]:
+    """Home of each name of the block that only type checkers read."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    found = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in found for alias in node.names}
+
+
+def test_names_of_the_package_are_the_same_for_people_interpreter_and_type_checkers() -> None:
+    homes = {name: f"streamh5.{home}" for name, home in streamh5._HOME.items()}
+    assert imports_for_type_checkers() == homes
+    at_once = {"InterruptedWriteWarning", "StreamH5Error", "__version__", "errors"}
+    assert set(streamh5.__all__) == homes.keys() | at_once
+    assert list(streamh5.__all__) == sorted(streamh5.__all__)
+
+
+@pytest.mark.parametrize("name", streamh5.__all__)
+def test_public_name_is_there_first_of_all_in_a_new_process(name: str) -> None:
+    assert (
+        run(
+            f"from streamh5 import {name} as found; print(found is getattr(__import__('streamh5'), {name!r}))"
+        )
+        == "True"
+    )
+
+
+def test_no_folder_of_the_package_has_the_name_of_something_public() -> None:
+    units = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("_")}
+    assert units & set(streamh5.__all__) == {"errors"}
+
+
+def test_star_import_and_dir_give_all_names() -> None:
+    assert run("from streamh5 import *; import streamh5; print({*streamh5.__all__} <= {*dir()})") == "True"
+    assert run("import streamh5; print({*streamh5.__all__} - {*dir(streamh5)})") == "set()"
+
+
+def test_name_that_is_not_there_is_an_attribute_error_with_a_suggestion() -> None:
+    with pytest.raises(AttributeError, match="module 'streamh5' has no attribute 'to_fixed_h'"):
+        _ = streamh5.to_fixed_h  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'to_fixed_h'"):
+        from streamh5 import to_fixed_h  # type: ignore[attr-defined]  # noqa: F401
+    done = subprocess.run(
+        [sys.executable, "-c", "import streamh5; streamh5.to_fixed_h"],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+        check=False,
+    )
+    assert "Did you mean: 'to_fixed_h5'" in done.stderr
+
+
+def test_help_shows_the_functions() -> None:
+    shown = run("import streamh5; help(streamh5)")
+    assert "to_fixed_h5(path" in shown.replace("'", "")
+    assert "class File(" in shown
+
+
+@pytest.mark.parametrize("name", streamh5.__all__)
+def test_classes_and_functions_are_pickled_by_their_names(name: str) -> None:
+    found = getattr(streamh5, name)
+    if inspect.isclass(found) or inspect.isfunction(found):
+        assert pickle.loads(pickle.dumps(found)) is found
+
+
+def test_errors_are_a_module() -> None:
+    assert streamh5.errors is errors
+
+
+ORDERS = [
+    "import streamh5; import dask.array; import xarray",
+    "import dask.array; import streamh5; import xarray",
+    "import xarray; import streamh5; import dask.array",
+    "import streamh5; import xarray; import dask.array",
+    "import dask.array, xarray; import streamh5",
+    "from streamh5 import to_fixed_h5; import xarray",
+    "from streamh5 import to_netcdf",
+    "import streamh5; import dask.array.core; import xarray.core.dataset",
+]
+
+
+@pytest.mark.parametrize("imports", ORDERS)
+def test_method_and_accessors_are_there_in_every_order_of_imports(imports: str) -> None:
+    code = f"""
+import sys
+{imports}
+import dask.array, xarray, importlib.machinery
+array = dask.array.ones((4, 4), chunks=2)
+print(array.to_fixed_h5.__name__, hasattr(xarray.DataTree(), "streamh5"))
+print(*(type(one.streamh5).__name__ for one in (xarray.Dataset(), xarray.DataArray(1))))
+for module in (dask.array, xarray):  # as if nobody had looked
+    assert type(module.__loader__) is type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
+print([finder for finder in sys.meta_path if type(finder).__module__.startswith("streamh5")])
+"""
+    expected = ["array_to_fixed_h5 True", "StreamH5Accessor StreamH5Accessor", "[]"]
+    assert run(code).splitlines() == expected
+
+
+def test_method_of_an_array_that_is_made_later_writes_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    code = f"""
+import streamh5
+import dask.array as da
+da.arange(12, chunks=5).to_fixed_h5({str(path)!r}, "/x", progress=False)
+"""
+    assert run(code) == ""
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["x"][()], np.arange(12))
+
+
+def test_search_for_a_package_shows_its_own_facts() -> None:
+    code = """
+import importlib.util, streamh5
+spec = importlib.util.find_spec("xarray")
+print(spec.name, spec.loader.is_package("xarray"), spec.origin == spec.loader.get_filename("xarray"))
+"""
+    assert run(code) == "xarray True True"
+
+
+def test_import_that_fails_is_an_error_each_time_and_nothing_is_added(tmp_path: Path) -> None:
+    (tmp_path / "xarray.py").write_text("raise ImportError('not today')")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import streamh5
+for _ in range(2):
+    try:
+        import xarray
+    except ImportError as error:
+        print(error)
+"""
+    assert run(code).splitlines() == ["not today"] * 2
