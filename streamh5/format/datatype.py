@@ -1,69 +1,67 @@
-"""Datatype message (specification IV.A.2.d).
+"""Datatype message (specification IV.A.2.d): versions 1 to 5 are read, the oldest that can say it is written.
 
 Atomic classes are written as version 1, compound, enumeration and array as version 3, as HDF5 1.8 and
 all later libraries read them. A type of variable length takes the version of its base, and no container
 a lower one than its members (H5T_upgrade_version).
+
+What no record of `streamh5.format.datatype_class` can say (times, bit fields, integers of odd precision, references
+of HDF5 1.12) is decoded to an `EncodedDatatype`, after its fields have been checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from streamh5.errors import DatatypeError, LimitError
+from streamh5.errors import DatatypeError, ForeignStructureError
+from streamh5.format.atomic_datatype import (
+    ATOMIC_DECODERS,
+    ATOMIC_ENCODERS,
+    NIBBLE,
+    DatatypeHead,
+    Encoded,
+    read_text_kind,
+)
 from streamh5.format.character_set import encode_text
 from streamh5.format.datatype_class import (
     Array,
+    ClassNumber,
     Complex,
     Compound,
+    CompoundMember,
     DatatypeClass,
     EncodedDatatype,
     Enumeration,
-    FixedLengthString,
     FixedPoint,
     FloatingPoint,
-    ObjectReference,
-    Opaque,
-    RegionReference,
     VariableLengthSequence,
     VariableLengthString,
 )
 from streamh5.format.datatype_from_dtype import datatype_from_dtype
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_RANK, encoded_length, uint
 
 Datatype: TypeAlias = np.dtype[Any] | DatatypeClass
 
-_MAX_TAG_NBYTES = 248  # the tag's length field keeps multiples of 8 in one byte
+_NEWEST_VERSION = 5
 
+_MAX_DEPTH = 32
+"""Containers inside containers, so that no datatype exhausts the stack."""
 
-class _Class(IntEnum):
-    FIXED_POINT = 0
-    FLOATING_POINT = 1
-    STRING = 3
-    OPAQUE = 5
-    COMPOUND = 6
-    REFERENCE = 7
-    ENUMERATION = 8
-    VARIABLE_LENGTH = 9
-    ARRAY = 10
-    COMPLEX = 11
-
-
-# Bit fields of the classes, in the 24 bits after class and version.
-_BIG_ENDIAN = 0x01
-_SIGNED = 0x08
-_MANTISSA_MSB_IMPLIED = 0x20
-_SIGN_LOCATION_SHIFT = 8
-_STRING_CHARSET_SHIFT = 4
-_REGION_REFERENCE = 0x01
-_VARIABLE_LENGTH_STRING = 0x01
+_MAX_MEMBERS = 0xFFFF
+_N_MEMBER_DIMS = 4
 _VARIABLE_LENGTH_PADDING_SHIFT = 4
 _VARIABLE_LENGTH_CHARSET_SHIFT = 8
 _COMPLEX_HOMOGENEOUS = 0x01
+
+
+class _VariableLengthType(IntEnum):
+    SEQUENCE = 0
+    STRING = 1
 
 
 def datatype_class(datatype: Datatype) -> DatatypeClass:
@@ -110,39 +108,45 @@ def encode_datatype(datatype: Datatype) -> bytes:
         A size or a number of members does not fit its field.
     """
     record = datatype_class(datatype)
-    match record:
-        case FixedPoint():
-            bits = (_BIG_ENDIAN if record.big_endian else 0) | (_SIGNED if record.signed else 0)
-            properties = uint(0, 2, "bit offset") + uint(8 * record.nbytes, 2, "bit precision")
-            return _encode_class(record, _Class.FIXED_POINT, bits, properties)
-        case FloatingPoint():
-            return _encode_floating_point(record)
-        case FixedLengthString():
-            bits = record.padding | record.charset << _STRING_CHARSET_SHIFT
-            return _encode_class(record, _Class.STRING, bits, b"")
-        case Opaque():
-            return _encode_opaque(record)
-        case Compound():
-            return _encode_compound(record)
-        case ObjectReference():
-            return _encode_class(record, _Class.REFERENCE, 0, b"")
-        case RegionReference():
-            return _encode_class(record, _Class.REFERENCE, _REGION_REFERENCE, b"")
-        case Enumeration():
-            return _encode_enumeration(record)
-        case VariableLengthString():
-            bits = _VARIABLE_LENGTH_STRING | record.padding << _VARIABLE_LENGTH_PADDING_SHIFT
-            bits |= record.charset << _VARIABLE_LENGTH_CHARSET_SHIFT
-            character = encode_datatype(FixedPoint(1, signed=False))
-            return _encode_class(record, _Class.VARIABLE_LENGTH, bits, character)
-        case VariableLengthSequence():
-            return _encode_class(record, _Class.VARIABLE_LENGTH, 0, encode_datatype(record.base))
-        case Array():
-            return _encode_array(record)
-        case Complex():
-            return _encode_class(record, _Class.COMPLEX, _COMPLEX_HOMOGENEOUS, encode_datatype(record.base))
-        case EncodedDatatype():
-            return record.message
+    if isinstance(record, EncodedDatatype):
+        return record.message
+    class_number, bit_field, properties = _ENCODERS[type(record)](record)
+    return b"".join(
+        (
+            uint(_version(record) << 4 | class_number, 1, "class and version"),
+            uint(bit_field, 3, "class bit field"),
+            uint(record.nbytes, 4, "datatype size"),
+            properties,
+        )
+    )
+
+
+def decode_datatype(body: bytes, encoding: Encoding = ENCODING) -> DatatypeClass:
+    """Decode the body of a datatype message.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong, or the size does not follow from the members.
+    ForeignStructureError
+        A datatype of more than 32 others inside each other.
+    """
+    return decode_datatype_message(body, encoding)[0]
+
+
+def decode_datatype_message(body: bytes, encoding: Encoding = ENCODING) -> tuple[DatatypeClass, bytes]:
+    """Decode the body of a datatype message, and return it also as it is, without padding behind it.
+
+    Raises
+    ------
+    FormatError, ForeignStructureError
+        As `decode_datatype`.
+    """
+    fields = Fields(body, "datatype message", encoding)
+    record = _decode(fields, 0)
+    stated = fields.since(0)
+    fields.end()
+    return record, stated
 
 
 def _version(record: DatatypeClass) -> int:
@@ -163,91 +167,66 @@ def _version(record: DatatypeClass) -> int:
             return 1
 
 
-def _encode_class(record: DatatypeClass, class_id: _Class, bit_field: int, properties: bytes) -> bytes:
-    return b"".join(
-        (
-            uint(_version(record) << 4 | class_id, 1, "class and version"),
-            uint(bit_field, 3, "class bit field"),
-            uint(record.nbytes, 4, "datatype size"),
-            properties,
-        )
+def _decode(fields: Fields, depth: int) -> DatatypeClass:
+    start = fields.position
+    class_and_version = fields.uint(1, "class and version")
+    head = DatatypeHead(
+        class_and_version >> 4, fields.uint(3, "class bit field"), fields.uint(4, "size"), depth
     )
+    class_id = class_and_version & NIBBLE
+    if not 1 <= head.version <= _NEWEST_VERSION or not head.nbytes:
+        raise fields.error(f"class {class_id} of version {head.version} and size {head.nbytes:,}")
+    if depth > _MAX_DEPTH:
+        raise ForeignStructureError(f"datatype message: nested more than {_MAX_DEPTH} deep")
+    record = _DECODERS[fields.known(ClassNumber, class_id, "class")](fields, head)
+    if record is None:
+        return EncodedDatatype(fields.since(start))
+    if record.nbytes != head.nbytes:
+        raise fields.error(f"size is {head.nbytes:,}, but its parts make {record.nbytes:,}")
+    return record
 
 
-def _encode_floating_point(record: FloatingPoint) -> bytes:
-    bits = record.sign_location << _SIGN_LOCATION_SHIFT
-    bits |= _BIG_ENDIAN if record.big_endian else 0
-    bits |= _MANTISSA_MSB_IMPLIED if record.implied_msb else 0
-    properties = (
-        uint(0, 2, "bit offset"),
-        uint(record.precision, 2, "bit precision"),
-        uint(record.exponent_location, 1, "exponent location"),
-        uint(record.exponent_size, 1, "exponent size"),
-        uint(record.mantissa_location, 1, "mantissa location"),
-        uint(record.mantissa_size, 1, "mantissa size"),
-        uint(record.exponent_bias, 4, "exponent bias"),
-    )
-    return _encode_class(record, _Class.FLOATING_POINT, bits, b"".join(properties))
-
-
-def _encode_opaque(record: Opaque) -> bytes:
-    tag = encode_text(record.tag)
-    tag += bytes(-len(tag) % 8)
-    if len(tag) > _MAX_TAG_NBYTES:
-        raise LimitError(
-            f"an opaque tag of {len(encode_text(record.tag))} bytes; HDF5 allows {_MAX_TAG_NBYTES}",
-            tag=record.tag,
-            limit=_MAX_TAG_NBYTES,
-        )
-    return _encode_class(record, _Class.OPAQUE, len(tag), tag)
-
-
-def _encode_compound(record: Compound) -> bytes:
-    width = encoded_length(record.nbytes)
-
-    def members() -> Iterator[bytes]:
-        for member in record.members:
-            yield _encode_name(member.name)
-            yield uint(member.position, width, "byte offset of member")
-            yield encode_datatype(member.datatype)
-
+def _encode_compound(record: Compound) -> Encoded:
     if not record.members:
         raise DatatypeError("a compound datatype needs at least one member")
-    n_members = uint(len(record.members), 2, "number of members")
-    return _encode_class(record, _Class.COMPOUND, int.from_bytes(n_members, "little"), b"".join(members()))
-
-
-def _encode_enumeration(record: Enumeration) -> bytes:
-    n_members = uint(len(record.members), 2, "number of members")
-    order = "big" if record.base.big_endian else "little"
-    try:
-        values = [
-            value.to_bytes(record.base.nbytes, order, signed=record.base.signed)  # type: ignore[arg-type]
-            for _, value in record.members
-        ]
-    except OverflowError:
-        raise DatatypeError(
-            f"an enumeration value of {dict(record.members)} does not fit {record.base.nbytes} bytes",
-            members=record.members,
-            nbytes=record.base.nbytes,
-        ) from None
-    names = [_encode_name(name) for name, _ in record.members]
-    properties = b"".join((encode_datatype(record.base), *names, *values))
-    return _encode_class(record, _Class.ENUMERATION, int.from_bytes(n_members, "little"), properties)
-
-
-def _encode_array(record: Array) -> bytes:
-    if not 1 <= len(record.shape) <= MAX_RANK or min(record.shape) < 1:
-        raise DatatypeError(
-            f"an array datatype of shape {record.shape}; HDF5 takes 1 to {MAX_RANK} sizes, none below 1",
-            shape=record.shape,
+    width = encoded_length(record.nbytes)
+    members = (
+        b"".join(
+            (
+                _encode_name(member.name),
+                uint(member.position, width, "byte offset of member"),
+                encode_datatype(member.datatype),
+            )
         )
-    properties = (
-        uint(len(record.shape), 1, "dimensionality"),
-        *(uint(size, 4, "dimension size") for size in record.shape),
-        encode_datatype(record.base),
+        for member in record.members
     )
-    return _encode_class(record, _Class.ARRAY, 0, b"".join(properties))
+    return ClassNumber.COMPOUND, _n_members(record), b"".join(members)
+
+
+def _decode_compound(fields: Fields, head: DatatypeHead) -> Compound:
+    width = 4 if head.is_padded else encoded_length(head.nbytes)
+    members = []
+    for _ in range(head.bits & _MAX_MEMBERS):
+        name = fields.terminated_text("name of member", padded=head.is_padded)
+        position = fields.uint(width, "byte offset of member")
+        shape = _read_member_shape(fields) if head.version == 1 else ()
+        datatype = _decode(fields, head.depth + 1)
+        members.append(CompoundMember(name, position, Array(datatype, shape) if shape else datatype))
+    ends = sorted((member.position, member.position + member.datatype.nbytes) for member in members)
+    starts = [start for start, _ in ends[1:]] + [head.nbytes]
+    if not members or any(stop > start for (_, stop), start in zip(ends, starts, strict=True)):
+        raise fields.error(f"the members of a compound of {head.nbytes:,} bytes overlap or do not fit")
+    return Compound(head.nbytes, tuple(members))
+
+
+def _read_member_shape(fields: Fields) -> tuple[int, ...]:
+    """Read the dimensions that a member of a compound of version 1 has itself; ``()`` for none."""
+    rank = fields.uint(1, "dimensionality of member")
+    fields.take(3 + 4 + 4, "dimension permutation and reserved bytes")
+    sizes = [fields.uint(4, "dimension size of member") for _ in range(_N_MEMBER_DIMS)]
+    if rank > _N_MEMBER_DIMS or 0 in sizes[:rank]:
+        raise fields.error(f"a member of rank {rank} and shape {sizes}")
+    return tuple(sizes[:rank])
 
 
 def _encode_name(name: str) -> bytes:
@@ -259,3 +238,119 @@ def _encode_name(name: str) -> bytes:
         raise DatatypeError(
             f"member name {name!r:.80} cannot be encoded as UTF-8: {error.reason}", name=name
         ) from error
+
+
+def _n_members(record: Compound | Enumeration) -> int:
+    """Return the number of members, which has two of the three bytes of the bit field."""
+    return int.from_bytes(uint(len(record.members), 2, "number of members"), "little")
+
+
+def _encode_enumeration(record: Enumeration) -> Encoded:
+    base = record.base
+    try:
+        values = [
+            value.to_bytes(base.nbytes, base.byteorder, signed=base.signed) for _, value in record.members
+        ]
+    except OverflowError:
+        raise DatatypeError(
+            f"an enumeration value of {dict(record.members)} does not fit {base.nbytes} bytes",
+            members=record.members,
+            nbytes=base.nbytes,
+        ) from None
+    names = [_encode_name(name) for name, _ in record.members]
+    properties = b"".join((encode_datatype(base), *names, *values))
+    return ClassNumber.ENUMERATION, _n_members(record), properties
+
+
+def _decode_enumeration(fields: Fields, head: DatatypeHead) -> Enumeration | None:
+    base = _decode(fields, head.depth + 1)
+    n_members = head.bits & _MAX_MEMBERS
+    names = [fields.terminated_text("name of member", padded=head.is_padded) for _ in range(n_members)]
+    raw = fields.take(n_members * base.nbytes, "values of members")
+    if not isinstance(base, FixedPoint):
+        return None
+    values = (
+        int.from_bytes(raw[start : start + base.nbytes], base.byteorder, signed=base.signed)
+        for start in range(0, len(raw), base.nbytes)
+    )
+    return Enumeration(base, tuple(zip(names, values, strict=True)))
+
+
+def _encode_variable_length_string(record: VariableLengthString) -> Encoded:
+    bits = _VariableLengthType.STRING | record.padding << _VARIABLE_LENGTH_PADDING_SHIFT
+    bits |= record.charset << _VARIABLE_LENGTH_CHARSET_SHIFT
+    return ClassNumber.VARIABLE_LENGTH, bits, encode_datatype(FixedPoint(1, signed=False))
+
+
+def _encode_variable_length_sequence(record: VariableLengthSequence) -> Encoded:
+    return ClassNumber.VARIABLE_LENGTH, _VariableLengthType.SEQUENCE, encode_datatype(record.base)
+
+
+def _decode_variable_length(
+    fields: Fields, head: DatatypeHead
+) -> VariableLengthString | VariableLengthSequence | None:
+    base = _decode(fields, head.depth + 1)
+    record: VariableLengthString | VariableLengthSequence
+    if head.bits & NIBBLE == _VariableLengthType.SEQUENCE:
+        record = VariableLengthSequence(base)
+    elif head.bits & NIBBLE != _VariableLengthType.STRING or base.nbytes != 1:
+        raise fields.error(f"a type of variable length with bit field {head.bits:#x}")
+    else:
+        charset = head.bits >> _VARIABLE_LENGTH_CHARSET_SHIFT
+        padding = head.bits >> _VARIABLE_LENGTH_PADDING_SHIFT
+        record = VariableLengthString(*read_text_kind(fields, charset, padding))
+    is_other_width = head.nbytes == fields.encoding.sizeof_address + 8 != record.nbytes
+    return None if is_other_width else record
+
+
+def _encode_array(record: Array) -> Encoded:
+    if not 1 <= len(record.shape) <= MAX_RANK or min(record.shape) < 1:
+        raise DatatypeError(
+            f"an array datatype of shape {record.shape}; HDF5 takes 1 to {MAX_RANK} sizes, none below 1",
+            shape=record.shape,
+        )
+    properties = (
+        uint(len(record.shape), 1, "dimensionality"),
+        *(uint(size, 4, "dimension size") for size in record.shape),
+        encode_datatype(record.base),
+    )
+    return ClassNumber.ARRAY, 0, b"".join(properties)
+
+
+def _decode_array(fields: Fields, head: DatatypeHead) -> Array:
+    rank = fields.uint(1, "dimensionality")
+    fields.take(3 if head.is_padded else 0, "reserved bytes")
+    shape = tuple(fields.uint(4, "dimension size") for _ in range(rank))
+    fields.take(4 * rank if head.is_padded else 0, "permutation indices")
+    if not 1 <= rank <= MAX_RANK or min(shape) < 1:
+        raise fields.error(f"an array datatype of shape {shape[:MAX_RANK]}")
+    return Array(_decode(fields, head.depth + 1), shape)
+
+
+def _encode_complex(record: Complex) -> Encoded:
+    return ClassNumber.COMPLEX, _COMPLEX_HOMOGENEOUS, encode_datatype(record.base)
+
+
+def _decode_complex(fields: Fields, head: DatatypeHead) -> Complex | None:
+    base = _decode(fields, head.depth + 1)
+    return Complex(base) if head.bits == _COMPLEX_HOMOGENEOUS and isinstance(base, FloatingPoint) else None
+
+
+_ENCODERS: dict[type[DatatypeClass], Callable[[Any], Encoded]] = {
+    **ATOMIC_ENCODERS,
+    Compound: _encode_compound,
+    Enumeration: _encode_enumeration,
+    VariableLengthString: _encode_variable_length_string,
+    VariableLengthSequence: _encode_variable_length_sequence,
+    Array: _encode_array,
+    Complex: _encode_complex,
+}
+
+_DECODERS: dict[ClassNumber, Callable[[Fields, DatatypeHead], DatatypeClass | None]] = {
+    **ATOMIC_DECODERS,
+    ClassNumber.COMPOUND: _decode_compound,
+    ClassNumber.ENUMERATION: _decode_enumeration,
+    ClassNumber.VARIABLE_LENGTH: _decode_variable_length,
+    ClassNumber.ARRAY: _decode_array,
+    ClassNumber.COMPLEX: _decode_complex,
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from streamh5.errors import DatatypeError
 from streamh5.format.character_set import CharacterSet
@@ -18,6 +18,23 @@ from streamh5.format.primitives import SIZEOF_ADDRESS
 
 _SIZEOF_CLASS = 8
 """Bytes that every datatype message begins with: class and version, bit field, size of an element."""
+
+
+class ClassNumber(IntEnum):
+    """Number of a class in the datatype message."""
+
+    FIXED_POINT = 0
+    FLOATING_POINT = 1
+    TIME = 2
+    STRING = 3
+    BIT_FIELD = 4
+    OPAQUE = 5
+    COMPOUND = 6
+    REFERENCE = 7
+    ENUMERATION = 8
+    VARIABLE_LENGTH = 9
+    ARRAY = 10
+    COMPLEX = 11
 
 
 class StringPadding(IntEnum):
@@ -35,6 +52,11 @@ class FixedPoint:
     nbytes: int
     signed: bool
     big_endian: bool = False
+
+    @property
+    def byteorder(self) -> Literal["little", "big"]:
+        """Byte order, as Python's integers name it."""
+        return "big" if self.big_endian else "little"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +224,11 @@ class EncodedDatatype:
     def __post_init__(self) -> None:
         if len(self.message) < _SIZEOF_CLASS or not self.nbytes:
             raise DatatypeError(f"{self.message[:40].hex(' ')} is not the body of a datatype message")
+
+    @property
+    def class_number(self) -> int:
+        """Number of its class, which may be one that is not in `ClassNumber`."""
+        return self.message[0] & 0x0F
 
     @property
     def nbytes(self) -> int:

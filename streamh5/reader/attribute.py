@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from streamh5.errors import ForeignStructureError
 from streamh5.format.dataspace import Dataspace, decode_dataspace
+from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import MessageType
-from streamh5.reader.datatype import decode_datatype_message
 
 __all__ = [
     "Resolve",

@@ -15,6 +15,7 @@ from streamh5.format.annotation import (
 )
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.dataspace import Dataspace, decode_dataspace
+from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import Encoding
 from streamh5.format.fill_value import AllocationTime, FillValue, decode_fill_value, decode_old_fill_value
@@ -37,7 +38,6 @@ from streamh5.reader.data_layout import (
     decode_data_layout,
     decode_external_file_list,
 )
-from streamh5.reader.datatype import decode_datatype_message
 from streamh5.reader.dense_storage import ExternalFile
 
 if TYPE_CHECKING:

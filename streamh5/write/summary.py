@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from streamh5.arguments.keywords import check_keywords
 from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
-from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype import decode_datatype, encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.datatype_name import datatype_name
 from streamh5.model.tree import DatasetNode, GroupNode, StoredObject, walk
-from streamh5.reader.datatype import decode_datatype
-from streamh5.reader.datatype_name import datatype_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,7 +25,7 @@ from streamh5.format.data_layout import (
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
-from streamh5.format.datatype import datatype_class, encode_datatype
+from streamh5.format.datatype import datatype_class, decode_datatype, encode_datatype
 from streamh5.format.datatype_class import Complex, FloatingPoint, Opaque
 from streamh5.format.fill_value import (
     AllocationTime,
@@ -49,7 +49,6 @@ from streamh5.format.storage_info import (
 from streamh5.format.superblock import Superblock, encode_superblock
 from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.data_layout import decode_data_layout
-from streamh5.reader.datatype import decode_datatype
 from streamh5.reader.global_heap import decode_global_heap_collection
 from streamh5.reader.superblock import decode_superblock
 
