@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.conversion.hdf5.file import from_hdf5
-from streamh5.conversion.netcdf_classic import from_netcdf_classic
-from streamh5.conversion.npy_file import from_npy
+from streamh5.arguments.write_options import WriteOptions
+from streamh5.conversion.hdf5.file import plan_hdf5
+from streamh5.conversion.netcdf_classic import plan_classic
+from streamh5.conversion.npy_file import plan_npy
+from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
-from streamh5.conversion.zarr.store import from_zarr
+from streamh5.conversion.zarr.store import plan_zarr
 from streamh5.errors import SourceError, SourceMissingError, SpecError
 from streamh5.processes.child_process import call_in_child
 from streamh5.sinks.destination_path import is_path
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.arguments.memory_size import MemorySize
+    from streamh5.conversion.plan import ConversionPlan
     from streamh5.sinks.destination_path import Destination
 
 __all__ = ["convert"]
@@ -105,25 +109,26 @@ def convert(
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     request.check()
     check_destination(source, path)
-    common: dict[str, Any] = {
-        "overwrite": overwrite,
-        "sync": sync,
-        "max_memory": max_memory,
-        "progress": progress,
-    }
+    options = WriteOptions(mode="w" if overwrite else "x", libver=libver, sync=sync)
+    with ExitStack() as stack:
+        plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
+        return run(plan, path, options, max_memory=max_memory, progress=progress)
+
+
+def _plan(
+    source: str, name: str | None, request: Request, stack: ExitStack, *, skip_unsupported: bool
+) -> ConversionPlan:
+    """Plan a source of any kind; what has to stay open for the conversion enters `stack`."""
     kind = _kind(source)
     if kind == "zarr":
-        return from_zarr(
-            source, path, name, chunks=chunks, compression=compression, compression_opts=compression_opts,
-            shuffle=shuffle, fletcher32=fletcher32, copy=copy, verify=verify, libver=libver, **common,
-        )  # fmt: skip
+        return plan_zarr(source, name, request)
     if kind == "npy":
-        return from_npy(source, path, name or "/data", request, **common)
+        return plan_npy(source, name or "/data", request)
     if name is not None:
         raise SpecError(f"{source} has names for its arrays, which stay; leave name={name!r} out", name=name)
     if kind == "netcdf":
-        return from_netcdf_classic(source, path, request, **common)
-    return from_hdf5(source, path, request, skip_unsupported=skip_unsupported, **common)
+        return plan_classic(source, request)
+    return plan_hdf5(source, request, stack, skip_unsupported=skip_unsupported)
 
 
 def _in_child(source: str, **asked: Any) -> Conversion:

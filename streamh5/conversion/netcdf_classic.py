@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import dask.base
 import numpy as np
 
-from streamh5.arguments.write_options import WriteOptions
+from streamh5.conversion.array_plan import ArrayPlan
 from streamh5.conversion.classic_header import read_header
-from streamh5.conversion.request import ArrayConversion, Conversion
-from streamh5.dask.blocks import limit_workers
-from streamh5.dask.graph import Write
+from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.stored_chunks import block_shape
 from streamh5.errors import FilterError, PathError
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
@@ -24,36 +21,22 @@ from streamh5.netcdf.cf_encoding import Storage
 from streamh5.netcdf.netcdf4 import (
     NetcdfGroup,
     NetcdfVariable,
-    create_groups,
     define_dimensions,
+    plan_file,
 )
-from streamh5.netcdf.storage import default_fill, plan_target
+from streamh5.netcdf.storage import default_fill, plan_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from streamh5.arguments.keywords import Sync
-    from streamh5.arguments.memory_size import MemorySize
     from streamh5.conversion.classic_header import ClassicHeader, ClassicVariable
     from streamh5.conversion.request import Request
-    from streamh5.sinks.destination_path import Destination
 
-__all__ = ["from_netcdf_classic"]
+__all__ = ["plan_classic"]
 
 FILL_VALUE = "_FillValue"
 
 
-def from_netcdf_classic(
-    source: str | os.PathLike[str],
-    path: Destination,
-    request: Request,
-    *,
-    overwrite: bool = False,
-    sync: Sync = "close",
-    max_memory: MemorySize | None = None,
-    progress: bool | Callable[[int, int], object] | None = None,
-) -> Conversion:
-    """Write a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4: nothing is decoded or scaled on the way.
+def plan_classic(source: str | os.PathLike[str], request: Request) -> ConversionPlan:
+    """Plan a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4: nothing is decoded or scaled on the way.
 
     Dimensions, variables and attributes keep their order; dimensions that no variable uses come over, too.
 
@@ -61,12 +44,8 @@ def from_netcdf_classic(
     ----------
     source
         The file that is read.
-    path
-        The file to write.
     request
         How arrays are to be stored; gzip behind shuffle by default.
-    overwrite, sync, max_memory, progress
-        As for `to_fixed_h5`.
 
     Raises
     ------
@@ -81,19 +60,14 @@ def from_netcdf_classic(
     request.check_arrays({f"/{one.name}": one.shape for one in header.variables})
     notes: list[str] = []
     root = _plan_root(source, header, request, notes)
-    variables = list(root.variables.values())
-    targets = [variable.target for variable in variables if variable.value is None]
-    write = Write(
-        path,
-        targets,
-        partial(create_groups, groups=[root], write_empty_chunks=True),
-        WriteOptions(mode="w" if overwrite else "x", libver=request.libver, track_order=True, sync=sync),
-        progress=progress,
-    )
-    summary = write.compute(**limit_workers({}, targets, max_memory))
-    reason = "netCDF classic has no chunks"
-    reports = tuple(ArrayConversion(one.path, False, reason) for one in variables)
-    return Conversion(summary, reports, "netCDF-4", tuple(notes))
+    arrays = [
+        ArrayPlan(
+            one.dataset, "netCDF classic has no chunks", None if one.target is None else one.target.array
+        )
+        for one in root.variables.values()
+    ]
+    file = plan_file([root], libver=request.libver, write_empty_chunks=True)
+    return ConversionPlan(file, arrays, track_order=True, format="netCDF-4", notes=lambda: notes)
 
 
 def _plan_root(
@@ -159,13 +133,12 @@ def _plan_variable(
     storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, **filters)
     maxshape = tuple(None if one.is_record else one.length for one in variable.dimensions)
     array = data if data.nbytes <= MAX_WHOLE_NBYTES else _lazy(data, dtype, storage.chunks, path, identity)
-    target = plan_target(
+    dataset, target = plan_variable(
         path, array, dtype, storage, maxshape, fill, libver=request.libver, resume_key=identity
     )
     attributes = tuple(netcdf_attribute(key, value, where=path) for key, value in variable.attributes.items())
     dimensions = tuple(root.dimensions[dim] for dim in dims)
-    value = None if isinstance(array, da.Array) else array
-    return NetcdfVariable(name, dimensions, target, value, attributes)
+    return NetcdfVariable(name, dimensions, dataset, target, attributes)
 
 
 def _lazy(

@@ -17,9 +17,11 @@ import numpy as np
 
 from streamh5.errors import PathError, ShapeError
 from streamh5.filters import FilterChain
+from streamh5.handles.file_plan import FilePlan, PlannedDataset
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.dataset_spec import DatasetSpec
 from streamh5.model.reference import Reference
+from streamh5.model.tree import GroupNode
 from streamh5.netcdf.attributes import (
     netcdf_attribute,
     netcdf_name,
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from streamh5.dask.graph import Target
-    from streamh5.handles.dataset import Dataset
-    from streamh5.handles.file import File
-    from streamh5.handles.group import Group
     from streamh5.model.attribute_spec import AttributeSpec
 
 __all__ = [
@@ -42,8 +41,8 @@ __all__ = [
     "NetcdfGroup",
     "NetcdfVariable",
     "check_members",
-    "create_groups",
     "define_dimensions",
+    "plan_file",
 ]
 
 SCALE_CLASS = "DIMENSION_SCALE"
@@ -97,24 +96,24 @@ class NetcdfVariable:
     ----------
     dimensions
         Its dimensions, in order.
+    dataset
+        The dataset that it becomes, which writes the data itself where it is in memory.
     target
-        Plan, filters and identity; the array where it is a dask array.
-    value
-        The data where it is in memory; None where the tasks of `target` bring it.
+        What tasks write of it; None where it is in memory.
     attributes
         Its attributes, as they are written.
     """
 
     name: str
     dimensions: tuple[Dimension, ...]
-    target: Target
-    value: np.ndarray[Any, Any] | None
+    dataset: PlannedDataset
+    target: Target | None
     attributes: tuple[AttributeSpec, ...]
 
     @property
     def path(self) -> str:
         """The dataset in the file."""
-        return self.target.spec.path
+        return self.dataset.spec.path
 
     @property
     def is_scale(self) -> bool:
@@ -226,51 +225,53 @@ def check_members(groups: list[NetcdfGroup]) -> None:
                 )
 
 
-def create_groups(file: File, groups: list[NetcdfGroup], *, write_empty_chunks: bool) -> None:
-    """Create everything that is planned, and write the data that is in memory.
-
-    Objects and attributes come before any data, so that all of them lie in front of it.
+def plan_file(
+    groups: list[NetcdfGroup], *, libver: str, write_empty_chunks: bool, is_new: bool = True
+) -> FilePlan:
+    """Plan the objects and attributes of a file that tracks the creation order.
 
     Parameters
     ----------
-    file
-        Tracks the creation order; one that is added to keeps its provenance.
     groups
         The root first, parents before their children.
+    libver
+        Oldest library that is to read the file.
     write_empty_chunks
         False leaves chunks out that hold nothing but the fill value.
+    is_new
+        Whether the file is new; one that is added to keeps its provenance.
     """
+    plan = FilePlan(write_empty_chunks=write_empty_chunks)
+    root = plan.attributes.setdefault("/", [])
+    if is_new:
+        root.append(text_attribute("_NCProperties", _properties().encode()))
     uses: dict[str, list[tuple[str, int]]] = {}
-    scales: dict[str, tuple[Dataset, Dimension]] = {}
-    created: list[tuple[Dataset, NetcdfVariable]] = []
-    properties = text_attribute("_NCProperties", _properties().encode())
-    if properties.name not in file.node.attributes:
-        file.session.set_attribute(file.node, properties)
+    scales: dict[str, Dimension] = {}
     for group in groups:
-        handle: Group = file if group.path == "/" else file.require_group(group.path)
-        for name, value in group.attributes.items():
-            file.session.set_attribute(handle.node, netcdf_attribute(name, value, where=group.path))
+        plan.objects[group.path] = GroupNode(group.path, track_order=True)
+        plan.attributes.setdefault(group.path, []).extend(
+            netcdf_attribute(name, value, where=group.path) for name, value in group.attributes.items()
+        )
         for dimension in group.dimensions.values():
             if not dimension.has_variable:
-                scales[dimension.path] = _scale_without_variable(file, dimension), dimension
+                scales[dimension.path] = dimension
+                plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
         for variable in group.variables.values():
-            dataset = variable.target.create(file, write_empty_chunks=write_empty_chunks)
-            created.append((dataset, variable))
+            plan.objects[variable.path] = variable.dataset
             if variable.is_scale:
-                scales[variable.path] = dataset, variable.dimensions[0]
+                scales[variable.path] = variable.dimensions[0]
             else:
                 for axis, dimension in enumerate(variable.dimensions):
                     uses.setdefault(dimension.path, []).append((variable.path, axis))
-    for dataset, dimension in scales.values():
-        _mark_scale(file, dataset, dimension, uses.get(dimension.path, []))
-    for dataset, variable in created:
-        _describe(file, dataset, variable)
-    for dataset, variable in created:
-        if variable.value is not None:
-            _store(dataset, variable.value)
+    for path, dimension in scales.items():
+        plan.attributes[path] = _scale_attributes(dimension, uses.get(path, []))
+    for group in groups:
+        for variable in group.variables.values():
+            plan.attributes.setdefault(variable.path, []).extend(_variable_attributes(variable))
+    return plan
 
 
-def _scale_without_variable(file: File, dimension: Dimension) -> Dataset:
+def _scale_without_variable(dimension: Dimension, libver: str) -> PlannedDataset:
     length = dimension.length
     spec = DatasetSpec(
         dimension.path,
@@ -279,25 +280,24 @@ def _scale_without_variable(file: File, dimension: Dimension) -> Dataset:
         chunks=(max(1, min(length, SCALE_CHUNK)),),
         track_order=True,
         maxshape=(None,) if dimension.is_unlimited else None,
-        libver=file.libver,
+        libver=libver,
     )
-    return file.add_dataset(spec, FilterChain((), spec.chunk_nbytes))
+    return PlannedDataset(spec, FilterChain((), spec.chunk_nbytes))
 
 
-def _mark_scale(file: File, dataset: Dataset, dimension: Dimension, uses: list[tuple[str, int]]) -> None:
+def _scale_attributes(dimension: Dimension, uses: list[tuple[str, int]]) -> list[AttributeSpec]:
+    """Return what makes a dataset a scale, and names the variables that use it."""
     name = dimension.name if dimension.has_variable else f"{WITHOUT_VARIABLE}{dimension.length:10d}"
-    for attribute in (
+    attributes = [
         text_attribute("CLASS", SCALE_CLASS.encode() + b"\0"),
         text_attribute("NAME", name.encode() + b"\0"),
-        attribute_spec("_Netcdf4Dimid", np.int32(dimension.number), path=dataset.name),
-    ):
-        file.session.set_attribute(dataset.node, attribute)
-    if uses:
-        file.session.set_attribute(dataset.node, reference_list(uses))
+        attribute_spec("_Netcdf4Dimid", np.int32(dimension.number), path=dimension.path),
+    ]
+    return [*attributes, reference_list(uses)] if uses else attributes
 
 
-def _describe(file: File, dataset: Dataset, variable: NetcdfVariable) -> None:
-    """Set the dimensions of a variable and its attributes."""
+def _variable_attributes(variable: NetcdfVariable) -> list[AttributeSpec]:
+    """Return the attributes of a variable, with those that tell its dimensions."""
     attributes = list(variable.attributes)
     if variable.dimensions:
         numbers = np.array([dimension.number for dimension in variable.dimensions], np.int32)
@@ -305,17 +305,7 @@ def _describe(file: File, dataset: Dataset, variable: NetcdfVariable) -> None:
         if not variable.is_scale:
             scales = [[Reference(dimension.path)] for dimension in variable.dimensions]
             attributes.append(attribute_spec("DIMENSION_LIST", scales, path=variable.path))
-    for attribute in attributes:
-        file.session.set_attribute(dataset.node, attribute)
-
-
-def _store(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
-    if not value.size:
-        return
-    if dataset.chunks is None:
-        dataset[()] = value
-    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # not so after a resume
-        dataset[...] = value
+    return attributes
 
 
 def _properties() -> str:

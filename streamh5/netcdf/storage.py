@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,14 +12,16 @@ from streamh5.dask.blocks import block_layout, realigned
 from streamh5.dask.graph import Target
 from streamh5.errors import SpecError
 from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.file_plan import PlannedDataset
 from streamh5.model.chunk_shape import auto_chunks
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from streamh5.handles.dataset import Dataset
     from streamh5.netcdf.cf_encoding import Storage
 
-__all__ = ["default_fill", "plan_target"]
+__all__ = ["default_fill", "plan_variable"]
 
 DEFAULT_FILLVALUES: dict[str, Any] = {
     "S1": b"\0",
@@ -46,7 +49,7 @@ def default_fill(dtype: np.dtype[Any]) -> Any:
     return DEFAULT_FILLVALUES[f"{dtype.kind}{dtype.itemsize}"]
 
 
-def plan_target(
+def plan_variable(
     path: str,
     array: Any,
     dtype: np.dtype[Any],
@@ -56,8 +59,8 @@ def plan_target(
     *,
     libver: str,
     resume_key: str | None,
-) -> Target:
-    """Plan the dataset of a variable.
+) -> tuple[PlannedDataset, Target | None]:
+    """Plan the dataset of a variable, and what tasks write of it: None for data in memory, which it writes itself.
 
     Parameters
     ----------
@@ -113,7 +116,19 @@ def plan_target(
     if not has_chunks:
         spec = replace(spec, chunks=None)
     source = array.name if is_streamed and resume_key is None else resume_key
-    return Target(spec, chain, array, source)
+    if is_streamed:
+        return PlannedDataset(spec, chain, source), Target(spec, chain, array, source)
+    return PlannedDataset(spec, chain, source, partial(_write, value=array)), None
+
+
+def _write(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
+    """Write the data of a variable that is in memory."""
+    if not value.size:
+        return
+    if dataset.chunks is None:
+        dataset[()] = value
+    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # it is, after a resume
+        dataset[...] = value
 
 
 def _record_chunks(

@@ -16,7 +16,7 @@ import numpy as np
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.blocks import limit_workers
-from streamh5.dask.graph import Target, Write
+from streamh5.dask.graph import Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
 from streamh5.filters import check_compression
@@ -30,10 +30,10 @@ from streamh5.netcdf.netcdf4 import (
     NetcdfGroup,
     NetcdfVariable,
     check_members,
-    create_groups,
     define_dimensions,
+    plan_file,
 )
-from streamh5.netcdf.storage import default_fill, plan_target
+from streamh5.netcdf.storage import default_fill, plan_variable
 from streamh5.netcdf.xarray_encoding import (
     Node,
     dataset_nodes,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import LocalPath
     from streamh5.handles.file import File
+    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -172,16 +173,20 @@ def to_netcdf(
         path="of to_netcdf",
     )
     check_compression(default.compression, default.compression_opts)
-    groups = _plan_groups(nodes, default, existing, libver=existing.libver or libver, resume_key=resume_key)
+    readers = existing.libver or libver
+    groups = _plan_groups(nodes, default, existing, libver=readers, resume_key=resume_key)
     variables = [variable for one in groups for variable in one.variables.values()]
-    targets = [variable.target for variable in variables if variable.value is None]
+    targets = [variable.target for variable in variables if variable.target is not None]
+    plan = plan_file(
+        groups, libver=readers, write_empty_chunks=write_empty_chunks, is_new=existing.status is None
+    )
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
 
     def prepare(file: File) -> None:
         existing.check_unchanged()
-        create_groups(file, groups=groups, write_empty_chunks=write_empty_chunks)
+        plan.create(file)
 
     memory = MemorySink()
     write = Write(memory if path is None else path, targets, prepare, options, progress=progress)
@@ -315,12 +320,13 @@ def _plan_variable(
     elif dtype.kind == "U":
         fill = str(fill)
     maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
-    target = plan_target(path, array, dtype, storage, maxshape, fill, libver=libver, resume_key=resume_key)
+    dataset, target = plan_variable(
+        path, array, dtype, storage, maxshape, fill, libver=libver, resume_key=resume_key
+    )
     specs = [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
     if "_FillValue" in variable.attrs:
-        specs.insert(0, _fill_attribute(variable.attrs["_FillValue"], target, path))
-    value = None if isinstance(array, da.Array) else array
-    return NetcdfVariable(name, dimensions, target, value, tuple(specs))
+        specs.insert(0, _fill_attribute(variable.attrs["_FillValue"], dataset.spec, path))
+    return NetcdfVariable(name, dimensions, dataset, target, tuple(specs))
 
 
 def _with_default(storage: Storage, variable: xr.Variable, default: Storage, *, is_explicit: bool) -> Storage:
@@ -367,11 +373,11 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
     return data if element == wanted else data.astype(wanted), wanted
 
 
-def _fill_attribute(fill: Any, target: Target, path: str) -> AttributeSpec:
+def _fill_attribute(fill: Any, spec: DatasetSpec, path: str) -> AttributeSpec:
     """``_FillValue`` in the type of the variable (``nc_put_att`` refuses another)."""
-    if target.spec.is_encoded:
+    if spec.is_encoded:
         return string_attribute("_FillValue", [fill if isinstance(fill, str) else str(fill)], where=path)
-    value = target.spec.fillvalue
+    value = spec.fillvalue
     if value is None:
         raise SourceError(f"variable {path}: _FillValue {fill!r} cannot be stored", fillvalue=fill)
     stored = value[()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.array_target import StoredAs
+from streamh5.conversion.array_plan import SourceFilters, StoredAs
 from streamh5.conversion.hdf5.errors import reading
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FormatError, SourceError, StreamH5Error
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.conversion.array_target import SourceArray
+    from streamh5.conversion.array_plan import SourceArray
     from streamh5.conversion.hdf5.dataset import SourceDataset
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
@@ -227,10 +227,9 @@ def stored_as(
     NotCopiable
         They cannot, or are not to be.
     """
-    request.check_copy()
     if dataset.chunks is None or chunks is None:
         raise NotCopiable("it has no chunks")
-    request.check_copied_chunks(source.path, source.shape, dataset.chunks)
+    request.check_copied_chunks(source.path, source.shape or (), dataset.chunks)
     if dataset.kind.has_pointers:
         raise NotCopiable("its elements lie outside its chunks")
     if not dataset.is_one_file:
@@ -292,8 +291,15 @@ def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
     )
 
 
-def source_filters(dataset: SourceDataset) -> dict[str, Any] | None:
-    """Return the filters of a dataset as keywords of `plan_dataset`; None where ours cannot be the same."""
+def source_filters(dataset: SourceDataset) -> SourceFilters:
+    """Return the filters of a dataset, as keywords of `plan_dataset` where ours can be the same."""
+    names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
+    return SourceFilters(
+        names, _keywords(dataset), any(one.filter_id == _FLETCHER32 for one in dataset.filters)
+    )
+
+
+def _keywords(dataset: SourceDataset) -> dict[str, Any] | None:
     found = {record.filter_id: record.client_values for record in dataset.filters}
     keywords: dict[str, Any] = {"shuffle": _SHUFFLE in found, "fletcher32": _FLETCHER32 in found}
     compressions = [number for number in found if number not in (_SHUFFLE, _FLETCHER32)]
@@ -324,7 +330,7 @@ def _chain(dataset: SourceDataset, keywords: dict[str, Any]) -> FilterChain | No
 
 def _same_chain(dataset: SourceDataset) -> FilterChain | None:
     """Return a chain that does what the filters of a dataset do, None where ours is not the same."""
-    keywords = source_filters(dataset)
+    keywords = _keywords(dataset)
     chain = None if keywords is None else _chain(dataset, keywords)
     if chain is None:
         return None

@@ -6,6 +6,7 @@ import math
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from streamh5.errors import FormatError, SourceError
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
 from streamh5.model.reference import sizeof_parts
+from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
     from streamh5.conversion.hdf5.datatype import StoredType
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.format.elements import ObjectPlacer
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.handles.dataset import Dataset
     from streamh5.model.reference import Parts
 
 __all__ = ["RegionReader", "SourceDataset", "read_dataset"]
@@ -131,27 +134,10 @@ def read_dataset(
     SourceError
         A datatype that streamh5 does not write.
     """
-    from h5py import h5d, h5s
-
     plist = dataset.get_create_plist()
     kind = stored_type(dataset.get_type())
-    space = dataset.get_space()
-    is_null = space.get_simple_extent_type() == h5s.NULL
-    shape = None if is_null else tuple(space.get_simple_extent_dims())
-    most = () if is_null else space.get_simple_extent_dims(True)
-    layouts = {
-        h5d.COMPACT: "compact",
-        h5d.CONTIGUOUS: "contiguous",
-        h5d.CHUNKED: "chunked",
-        h5d.VIRTUAL: "virtual",
-    }
-    layout = layouts[plist.get_layout()]
-    is_allocated = True
-    if layout == "contiguous":
-        if plist.get_external_count():
-            layout = "external"
-        elif not is_null and math.prod(shape or ()):
-            is_allocated = dataset.get_offset() is not None
+    shape, maxshape = _extent(dataset)
+    layout, is_allocated = _layout(dataset, plist, shape)
     return SourceDataset(
         dataset,
         path,
@@ -159,7 +145,7 @@ def read_dataset(
         kind,
         _dtype(dataset, kind),
         shape,
-        tuple(None if n == h5s.UNLIMITED else n for n in most),
+        maxshape,
         tuple(plist.get_chunk()) if layout == "chunked" else None,
         layout,
         is_allocated,
@@ -171,6 +157,30 @@ def read_dataset(
         file.userblock_size,
         stored is not None,
     )
+
+
+def _extent(dataset: Any) -> tuple[tuple[int, ...] | None, tuple[int | None, ...]]:
+    """Return shape and maximum shape; None and ``()`` for a null dataspace."""
+    from h5py import h5s
+
+    space = dataset.get_space()
+    if space.get_simple_extent_type() == h5s.NULL:
+        return None, ()
+    most = space.get_simple_extent_dims(True)
+    return tuple(space.get_simple_extent_dims()), tuple(None if n == h5s.UNLIMITED else n for n in most)
+
+
+def _layout(dataset: Any, plist: Any, shape: tuple[int, ...] | None) -> tuple[str, bool]:
+    """Return the name of the layout, and whether there is storage."""
+    from h5py import h5d
+
+    number = plist.get_layout()
+    if number == h5d.CONTIGUOUS:
+        if plist.get_external_count():
+            return "external", True
+        is_empty = shape is None or not math.prod(shape)
+        return "contiguous", is_empty or dataset.get_offset() is not None
+    return {h5d.COMPACT: "compact", h5d.CHUNKED: "chunked", h5d.VIRTUAL: "virtual"}[number], True
 
 
 def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
@@ -286,10 +296,20 @@ class RegionReader:
             raise SourceError(f"{self.dataset.path} is read before there is a place for its objects")
         return np.frombuffer(stored_elements(parts, self.place), self.dataset.dtype).reshape(shape)
 
-    def parts(self, referents: Referents) -> Parts:
-        """Return all elements with heap objects and references in between."""
-        memory = self._memory(self.dataset.whole)
-        return to_parts(memory.tobytes(), self.dataset.kind.element, referents)
+    def begin(self, written: Dataset) -> None:
+        """Learn where the objects of the blocks go, from the dataset that is written."""
+        self.place = partial(place_objects, written.session.place)
+
+    def write_value(self, referents: Referents, written: Dataset) -> None:
+        """Write all elements in one piece, with references among them."""
+        if not math.prod(self.dataset.shape or ()):
+            return
+        if self.dataset.kind.has_pointers:
+            memory = self._memory(self.dataset.whole)
+            parts = to_parts(memory.tobytes(), self.dataset.kind.element, referents)
+            written.session.set_parts(written.number, written.node, parts)
+        else:
+            written[()] = self(self.dataset.whole)
 
     def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         path = self.dataset.path

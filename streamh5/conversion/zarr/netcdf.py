@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.zarr.target import WIDENED, are_characters, plan_array
+from streamh5.conversion.zarr.array import WIDENED, are_characters, plan_zarr_array
 from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes
 from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
 from streamh5.model.object_path import join_path, split_path
@@ -16,7 +16,7 @@ from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, s
 from streamh5.netcdf.netcdf4 import NetcdfGroup, NetcdfVariable, check_members, define_dimensions
 
 if TYPE_CHECKING:
-    from streamh5.conversion.array_target import ArrayTarget
+    from streamh5.conversion.array_plan import ArrayPlan
     from streamh5.conversion.request import Request
     from streamh5.model.attribute_spec import AttributeSpec
 
@@ -25,7 +25,7 @@ __all__ = ["plan_netcdf"]
 
 def plan_netcdf(
     tree: ZarrTree, request: Request, notes: list[str], *, is_strict: bool
-) -> tuple[list[NetcdfGroup], list[ArrayTarget]]:
+) -> tuple[list[NetcdfGroup], list[ArrayPlan]]:
     """Plan groups and variables, parents first.
 
     Parameters
@@ -45,7 +45,7 @@ def plan_netcdf(
         The tree cannot be netCDF-4; the message names the object.
     """
     groups = {"/": NetcdfGroup("/")}
-    targets: list[ArrayTarget] = []
+    arrays: list[ArrayPlan] = []
     members: dict[str, dict[str, ZarrArray]] = {path: {} for path in tree.groups}
     for one in tree.arrays:
         *parents, name = split_path(one.path)
@@ -66,12 +66,12 @@ def plan_netcdf(
         n_dimensions += len(group.dimensions)
         for name, one in members[path].items():
             at = group.dataset_path(name, dims[name])
-            target, attributes = _variable(replace(one, path=at), request, notes, is_strict=is_strict)
-            targets.append(target)
+            array, attributes = _variable(replace(one, path=at), request, notes, is_strict=is_strict)
+            arrays.append(array)
             dimensions = tuple(found for dim in dims[name] if (found := group.find(dim)) is not None)
-            group.variables[name] = NetcdfVariable(name, dimensions, target.target, None, attributes)
+            group.variables[name] = NetcdfVariable(name, dimensions, array.dataset, None, attributes)
     check_members(list(groups.values()))
-    return list(groups.values()), targets
+    return list(groups.values()), arrays
 
 
 class _PhonyDimensions:
@@ -108,7 +108,7 @@ def _dims_of(
 
 def _variable(
     one: ZarrArray, request: Request, notes: list[str], *, is_strict: bool
-) -> tuple[ArrayTarget, tuple[AttributeSpec, ...]]:
+) -> tuple[ArrayPlan, tuple[AttributeSpec, ...]]:
     """Plan a variable and its attributes."""
     dtype = one.array.dtype
     is_known = f"{dtype.kind}{dtype.itemsize}" in NUMBERS or dtype.kind in "UTS" or dtype in WIDENED
@@ -140,7 +140,7 @@ def _variable(
             specs.append(spec)
     values = _netcdf_values(attributes, one.path)
     specs += [netcdf_attribute(key, value, where=one.path) for key, value in values.items()]
-    return plan_array(one, request, netcdf=True), tuple(specs)
+    return plan_zarr_array(one, request, netcdf=True), tuple(specs)
 
 
 def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:

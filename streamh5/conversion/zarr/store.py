@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +10,16 @@ import numpy as np
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.array_target import ArrayTarget
+from streamh5.conversion.plan import ConversionPlan, run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
+from streamh5.conversion.zarr.array import plan_zarr_array
 from streamh5.conversion.zarr.netcdf import plan_netcdf
-from streamh5.conversion.zarr.target import plan_array
 from streamh5.conversion.zarr.tree import ZarrTree, json_attributes, read_tree
-from streamh5.dask.blocks import limit_workers
-from streamh5.dask.graph import Write
 from streamh5.errors import DatatypeError, SpecError
-from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
-from streamh5.netcdf.netcdf4 import (
-    create_groups,
-)
+from streamh5.handles.file_plan import FilePlan
+from streamh5.model.attribute_spec import attribute_spec
+from streamh5.model.tree import GroupNode
+from streamh5.netcdf.netcdf4 import plan_file
 from streamh5.sinks.destination_path import is_path
 
 if TYPE_CHECKING:
@@ -30,10 +27,9 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.memory_size import MemorySize
-    from streamh5.handles.file import File
     from streamh5.sinks.destination_path import Destination
 
-__all__ = ["from_zarr"]
+__all__ = ["from_zarr", "plan_zarr"]
 
 DIMENSION_LABELS = "DIMENSION_LABELS"
 """Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
@@ -112,66 +108,40 @@ def from_zarr(
     request.check()
     source = local_path(source) if is_path(source) else source
     check_destination(source, path)
+    plan = plan_zarr(source, name, request, netcdf=netcdf)
+    options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
+    return run(plan, path, options, max_memory=max_memory, progress=progress)
+
+
+def plan_zarr(
+    source: Any, name: str | None, request: Request, *, netcdf: bool | None = None
+) -> ConversionPlan:
+    """Plan a zarr array or group; see `from_zarr`."""
     tree = read_tree(source, name)
     request.check_arrays({one.path: one.array.shape for one in tree.arrays})
     notes: list[str] = []
-    plan = _netcdf_plan(tree, request, notes, netcdf)
-    if plan is None:
-        plan = _plain_plan(tree, request)
-    targets = [one.target for one in plan.targets]
-    write = Write(
-        path,
-        targets,
-        plan.prepare,
-        WriteOptions(
-            mode="w" if overwrite else "x",
-            libver=libver,
-            track_order=plan.is_netcdf,
-            resume=resume,
-            sync=sync,
-        ),
-        progress=progress,
-    )
-    summary = write.compute(**limit_workers({}, targets, max_memory))
-    reports = tuple(one.report() for one in plan.targets)
-    return Conversion(summary, reports, "netCDF-4" if plan.is_netcdf else "HDF5", tuple(notes))
+    plan = _netcdf_plan(tree, request, notes, netcdf) or _plain_plan(tree, request)
+    return replace(plan, notes=lambda: notes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    targets: list[ArrayTarget]
-    prepare: Callable[[File], None]
-    is_netcdf: bool
-
-
-def _plain_plan(tree: ZarrTree, request: Request) -> _Plan:
+def _plain_plan(tree: ZarrTree, request: Request) -> ConversionPlan:
     """Datasets as the arrays are; names of dimensions become labels."""
-    targets = [plan_array(one, request) for one in tree.arrays]
-    attributes: dict[str, list[AttributeSpec]] = {}
-    for path, values in tree.groups.items():
-        attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
+    arrays = [plan_zarr_array(one, request) for one in tree.arrays]
+    file = FilePlan(write_empty_chunks=False)
+    file.objects |= {path: GroupNode(path) for path in tree.groups}
+    file.objects |= {one.dataset.spec.path: one.dataset for one in arrays}
+    for path, values in [*tree.groups.items(), *((one.path, one.attributes) for one in tree.arrays)]:
+        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
     for one in tree.arrays:
-        specs = [attribute_spec(k, v, path=one.path) for k, v in json_attributes(one.attributes)]
         if one.dims is not None and any(one.dims):
             labels = np.array([dim or "" for dim in one.dims], object)
-            specs.append(attribute_spec(DIMENSION_LABELS, labels, path=one.path))
-        attributes[one.path] = specs
-
-    def prepare(file: File) -> None:
-        handles: dict[str, Any] = {}
-        for group in tree.groups:
-            handles[group] = file.require_group(group)
-        for target in targets:
-            dataset = target.target.create(file, write_empty_chunks=False)
-            handles[dataset.name] = dataset
-        for path, specs in attributes.items():
-            for spec in specs:
-                file.session.set_attribute(handles[path].node, spec)
-
-    return _Plan(targets, prepare, False)
+            file.attributes[one.path].append(attribute_spec(DIMENSION_LABELS, labels, path=one.path))
+    return ConversionPlan(file, arrays)
 
 
-def _netcdf_plan(tree: ZarrTree, request: Request, notes: list[str], netcdf: bool | None) -> _Plan | None:
+def _netcdf_plan(
+    tree: ZarrTree, request: Request, notes: list[str], netcdf: bool | None
+) -> ConversionPlan | None:
     """Return the plan of a netCDF-4 file; None where it is to be plain HDF5, with the reason in `notes`.
 
     Raises
@@ -184,11 +154,12 @@ def _netcdf_plan(tree: ZarrTree, request: Request, notes: list[str], netcdf: boo
         return None
     found: list[str] = []
     try:
-        groups, targets = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
+        groups, arrays = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
     except (SpecError, DatatypeError) as error:
         if netcdf:
             raise
         notes.append(f"plain HDF5, not netCDF-4: {error}")
         return None
     notes += found
-    return _Plan(targets, partial(create_groups, groups=groups, write_empty_chunks=False), True)
+    file = plan_file(groups, libver=request.libver, write_empty_chunks=False)
+    return ConversionPlan(file, arrays, track_order=True, format="netCDF-4")

@@ -1,4 +1,4 @@
-"""From a zarr array to the target of a write: its stored chunks copied where that is possible."""
+"""How a zarr array comes over: its stored chunks copied where HDF5 has filters for their codecs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.array_target import ArrayTarget, SourceArray, StoredAs, copied, encoded
+from streamh5.conversion.array_plan import ArrayPlan, SourceArray, StoredAs, plan_array
 from streamh5.conversion.request import NotCopiable
 from streamh5.conversion.zarr.chunks import chunk_reader
 from streamh5.conversion.zarr.codecs import stored_layout
 from streamh5.dask.foreign_errors import foreign_errors
-from streamh5.errors import FilterError
 from streamh5.netcdf.storage import default_fill
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from streamh5.conversion.zarr.codecs import StoredLayout
     from streamh5.conversion.zarr.tree import ZarrArray
 
-__all__ = ["WIDENED", "are_characters", "plan_array"]
+__all__ = ["WIDENED", "are_characters", "plan_zarr_array"]
 
 SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
@@ -40,7 +39,7 @@ BYTE_SEQUENCES = np.dtype("O", metadata={"vlen": np.dtype("u1")})
 """Bytes of variable length: HDF5's strings end at a NUL, its sequences do not."""
 
 
-def plan_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -> ArrayTarget:
+def plan_zarr_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -> ArrayPlan:
     """Plan an array: copied where that is possible, else decoded and encoded.
 
     Parameters
@@ -61,22 +60,9 @@ def plan_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -> Arr
         See `plan_dataset`.
     """
     with foreign_errors(f"{one.path}: the metadata of the zarr array cannot be used", path=one.path):
-        return _plan(one, request, netcdf=netcdf)
-
-
-def _plan(one: ZarrArray, request: Request, *, netcdf: bool) -> ArrayTarget:
-    source = _source(one, netcdf=netcdf)
-    try:
-        stored = _stored_as(one, source.dtype, request, netcdf=netcdf)
-    except NotCopiable as reason:
-        if request.copy:
-            raise FilterError(
-                f"{one.path}: its chunks cannot be copied: {reason}; leave copy=True out to have them decoded and "
-                "encoded",
-                path=one.path,
-            ) from reason
-        return encoded(source, request, str(reason), track_order=netcdf)
-    return copied(source, stored, request, track_order=netcdf)
+        source = _source(one, netcdf=netcdf)
+        find_stored = partial(_stored_as, one, source.dtype, request, netcdf=netcdf)
+        return plan_array(source, request, find_stored, [])
 
 
 def _source(one: ZarrArray, *, netcdf: bool) -> SourceArray:
@@ -98,7 +84,15 @@ def _source(one: ZarrArray, *, netcdf: bool) -> SourceArray:
         shape, chunks, unit = (*shape, *last), chunks and (*chunks, *last), unit and (*unit, *last)
         dtype, fill = np.dtype("S1"), b"\0"
     return SourceArray(
-        one.path, shape, dtype, fill, partial(_read, one, dtype), chunks, one.identity, unit=unit
+        one.path,
+        shape,
+        dtype,
+        partial(_read, one, dtype),
+        one.identity,
+        fillvalue=fill,
+        chunks=chunks,
+        unit=unit,
+        track_order=netcdf,
     )
 
 
@@ -128,7 +122,6 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
     NotCopiable
         They cannot, or are not to be.
     """
-    request.check_copy()
     if netcdf and one.array.dtype.kind == "f" and one.array.dtype in WIDENED:
         raise NotCopiable("netCDF-4 has no type for half precision")
     if netcdf and are_characters(one.array.dtype):

@@ -1,0 +1,371 @@
+"""How one array comes over: its stored chunks *copied*, or decoded and *encoded* again, block by block.
+
+A source describes an array (`SourceArray`) and, where it can, how its chunks are stored (`StoredAs`); `plan_array`
+decides between the two and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamh5.conversion.request import ArrayConversion, NotCopiable
+from streamh5.dask.blocks import block_layout, realigned
+from streamh5.dask.graph import Target
+from streamh5.dask.stored_chunks import (
+    ChunkCopy,
+    ListedChunks,
+    block_shape,
+    hollow_array,
+    lazy_array,
+    listed_array,
+)
+from streamh5.errors import FilterError, FormatError, SourceError
+from streamh5.filters.chunk_decoder import chunk_decoder
+from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.file_plan import PlannedDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+    from streamh5.conversion.request import Request
+    from streamh5.dask.stored_chunks import ChunkReader
+    from streamh5.filters import Buffer, FilterChain
+    from streamh5.format.datatype_class import EncodedDatatype
+    from streamh5.format.fill_value import AllocationTime, WriteTime
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.handles.dataset import Dataset
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Parts
+
+__all__ = ["ArrayPlan", "SourceArray", "SourceFilters", "StoredAs", "encoded", "plan_array", "plan_whole"]
+
+NO_FILTERS: Mapping[str, Any] = MappingProxyType({})
+"""Keywords of `plan_dataset` for data that has no chunks, and so no filters."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFilters:
+    """The filters of an array whose source has HDF5's.
+
+    Parameters
+    ----------
+    names
+        What messages call them.
+    keywords
+        The same filters as keywords of `plan_dataset`; None where ours cannot be the same.
+    has_checksums
+        Whether Fletcher32 is among them.
+    """
+
+    names: tuple[str, ...]
+    keywords: Mapping[str, Any] | None
+    has_checksums: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceArray:
+    """An array that is to come over.
+
+    Parameters
+    ----------
+    path
+        The dataset that it becomes.
+    shape, dtype
+        As the dataset has them; ``U`` for text. A shape of None is a null dataspace.
+    read
+        Gives the values of a region, as `dtype`.
+    identity
+        Identity of the source, for a resume.
+    fillvalue
+        What missing chunks read as; None for zero.
+    chunks
+        Its chunks; None where it has none.
+    unit
+        Shape of what its source reads at once; None for `chunks`.
+    maxshape
+        Extents up to which the dataset may grow; None for `shape`.
+    track_order
+        Whether the creation order of its attributes is tracked.
+    begin
+        See `PlannedDataset`.
+    filters
+        Its filters, where they are HDF5's.
+    datatype, raw_fillvalue
+        Datatype message and fill value of an HDF5 file, which stay as they are; `fillvalue` is None then.
+    type_path
+        Path of the named datatype that its type is.
+    fill_parts
+        Fill value that lies in the global heap.
+    times
+        When storage of an HDF5 dataset is allocated, while it has the layout that it had, and filled.
+    needed
+        Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
+        where all do.
+    """
+
+    path: str
+    shape: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    read: Callable[[tuple[slice, ...]], Any]
+    identity: str | None = None
+    fillvalue: Any = None
+    chunks: tuple[int, ...] | None = None
+    unit: tuple[int, ...] | None = None
+    maxshape: tuple[int | None, ...] | None = None
+    track_order: bool = False
+    begin: Callable[[Dataset], None] | None = None
+    filters: SourceFilters | None = None
+    datatype: EncodedDatatype | None = None
+    raw_fillvalue: Parts | None = None
+    type_path: str | None = None
+    fill_parts: Parts | None = None
+    times: tuple[AllocationTime | None, WriteTime | None] = (None, None)
+    needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAs:
+    """How the chunks of an array are stored.
+
+    Parameters
+    ----------
+    chunks, dtype
+        Shape of a chunk, and the element type in it.
+    chain
+        The filters of chunks that have to be encoded after all.
+    filters
+        Records of the filters that undo the stored bytes.
+    reader, accept
+        See `ChunkCopy`.
+    what
+        What is copied, in words.
+    listed
+        ``(n, rank)`` coords of the chunks that there are; None where `reader` is asked for each.
+    """
+
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chain: FilterChain
+    filters: tuple[FilterRecord, ...]
+    reader: ChunkReader
+    accept: Callable[[Buffer], Buffer | None]
+    what: str
+    listed: NDArray[np.intp] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPlan:
+    """One array of a conversion, and how it comes over.
+
+    Parameters
+    ----------
+    dataset
+        The dataset that it becomes.
+    reason
+        Why it comes over in this way.
+    blocks
+        Its blocks, which tasks write; None where `dataset` itself writes the value in one piece.
+    copy
+        What writes a block, where that is not simply encoded: see `Target`.
+    """
+
+    dataset: PlannedDataset
+    reason: str
+    blocks: da.Array | None = None
+    copy: ChunkCopy | ListedChunks | None = None
+
+    def targets(self) -> list[Target]:
+        """Return what tasks write of it: one target, or none."""
+        if self.blocks is None:
+            return []
+        return [Target(self.dataset.spec, self.dataset.chain, self.blocks, self.dataset.source, self.copy)]
+
+    def report(self) -> ArrayConversion:
+        """Return how it came over, once it is written."""
+        path, copy = self.dataset.spec.path, self.copy
+        if not isinstance(copy, ChunkCopy):
+            return ArrayConversion(path, False, self.reason)
+        return ArrayConversion(path, True, self.reason, copy.n_copied, copy.n_encoded)
+
+
+def plan_array(
+    source: SourceArray,
+    request: Request,
+    find_stored: Callable[[], StoredAs],
+    notes: list[str],
+) -> ArrayPlan:
+    """Decide whether the chunks of an array are copied or encoded, and plan that.
+
+    Parameters
+    ----------
+    source
+        The array.
+    request
+        How arrays are to be stored.
+    find_stored
+        Finds out how its chunks are stored, or raises `NotCopiable` with the reason why they cannot be copied.
+    notes
+        Gets a line about filters that do not stay.
+
+    Raises
+    ------
+    FilterError
+        Its chunks were to be copied, and cannot be.
+    SpecError, DatatypeError, LimitError
+        See `plan_dataset`.
+    """
+    try:
+        request.check_copy()
+        stored = find_stored()
+    except NotCopiable as reason:
+        if request.copy:
+            raise FilterError(
+                f"{source.path}: its chunks cannot be copied: {reason}; leave copy=True out to have them decoded and "
+                "encoded",
+                path=source.path,
+            ) from reason
+        return encoded(source, request, str(reason), notes)
+    return _copied(source, stored, request)
+
+
+def plan_whole(source: SourceArray, libver: str) -> PlannedDataset:
+    """Plan an array without chunks and filters, whose value is written in one piece by `begin`, if at all."""
+    spec, chain = _spec(source, libver, False, NO_FILTERS)
+    return PlannedDataset(spec, chain, begin=source.begin)
+
+
+def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPlan:
+    shape = source.shape or ()
+    if source.maxshape is None and 0 not in shape:
+        # H5D__chunk_construct: no chunk is larger than the dataset may become
+        source = replace(source, maxshape=tuple(map(max, shape, stored.chunks)))
+    spec, _ = _spec(replace(source, dtype=stored.dtype), request.libver, stored.chunks, NO_FILTERS)
+    spec = replace(spec, filters=stored.filters)
+    accept = _verifying(stored) if request.verify else stored.accept
+    can_encode = stored.chain.records == stored.filters
+    decode = source.read if can_encode else partial(_damaged, source.path)
+    copy = ChunkCopy(stored.reader, accept, decode, stored.listed)
+    if stored.listed is None:
+        hollow = hollow_array(shape, block_shape(shape, stored.chunks, stored.dtype.itemsize), stored.dtype)
+    else:
+        hollow = listed_array(len(stored.listed), stored.chunks, stored.dtype)
+    dataset = PlannedDataset(spec, stored.chain, source.identity, source.begin)
+    return ArrayPlan(dataset, stored.what, hollow, copy)
+
+
+def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]) -> ArrayPlan:
+    """Plan an array that is decoded and encoded, for the `reason`; see `plan_array`."""
+    shape, dtype = source.shape or (), source.dtype
+    array = _lazy(source)
+    chunks: Any = request.chunks_of(source.path, shape)
+    if chunks is None and source.chunks is not None:
+        chunks = _within(source.chunks, source.maxshape or shape)
+    if shape:
+        blocks, chunks = block_layout(
+            source.path, array, "auto" if chunks is None else chunks, source.maxshape
+        )
+        array = realigned(source.path, array, blocks)
+    if dtype.kind in "OUT" and not isinstance(source.fillvalue, (str, bytes)):
+        source = replace(source, fillvalue=None)  # a number of zarr's, which means nothing here
+    filters = _filters(source, request, notes) if shape else NO_FILTERS
+    spec, chain = _spec(source, request.libver, chunks if shape else None, filters)
+    dataset = PlannedDataset(spec, chain, source.identity, source.begin)
+    needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
+    if needed is None:
+        return ArrayPlan(dataset, reason, array)
+    hollow = listed_array(len(needed), spec.chunks or (), dtype)
+    return ArrayPlan(dataset, reason, hollow, ListedChunks(needed, source.read))
+
+
+def _spec(
+    source: SourceArray, libver: str, chunks: Any, filters: Mapping[str, Any]
+) -> tuple[DatasetSpec, FilterChain]:
+    """Plan a dataset with all that the source says of it."""
+    spec, chain = plan_dataset(
+        source.path,
+        shape=source.shape,
+        dtype=source.dtype,
+        chunks=chunks,
+        maxshape=source.maxshape,
+        fillvalue=source.fillvalue,
+        track_order=source.track_order,
+        libver=libver,
+        datatype=source.datatype,
+        raw_fillvalue=source.raw_fillvalue,
+        type_path=source.type_path,
+        **filters,
+    )
+    allocation_time, write_time = source.times
+    fill_parts = spec.fill_parts if source.fill_parts is None else source.fill_parts
+    return replace(spec, allocation_time=allocation_time, write_time=write_time, fill_parts=fill_parts), chain
+
+
+def _filters(source: SourceArray, request: Request, notes: list[str]) -> Mapping[str, Any]:
+    """Return the filters of what is encoded: those of the source where it has any and they are to stay."""
+    own, asked = source.filters, request.filters
+    if own is None:
+        return asked
+    if request.keeps_filters:
+        if own.keywords is None:
+            notes.append(
+                f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied here; gzip takes their place"
+            )
+        return asked if own.keywords is None else own.keywords
+    if own.has_checksums and request.fletcher32 is None:
+        if request.compression is None:
+            notes.append(f"{source.path}: its checksums go with the filters; fletcher32=True keeps them")
+        else:
+            return {**asked, "fletcher32": True}
+    return asked
+
+
+def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Chunks that are no larger than what the dataset may become."""
+    return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
+
+
+def _lazy(source: SourceArray) -> da.Array:
+    """Return the array as a dask array in blocks of whole units."""
+    shape = source.shape or ()
+    itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
+    unit = source.unit or source.chunks or (1,) * len(shape)
+    block = block_shape(shape, tuple(max(1, n) for n in unit), itemsize)
+    dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
+    return lazy_array(source.read, shape, block, dtype, source.path, source.identity or "")
+
+
+def _damaged(path: str, region: tuple[slice, ...]) -> Any:
+    raise SourceError(
+        f"{path}: the stored chunk of {region} does not decode to a whole chunk; it is damaged", path=path
+    )
+
+
+def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
+    """Also undo the filters of what is accepted, as a reader of HDF5 will."""
+    decoder = chunk_decoder(stored.filters, 0, stored.chain.chunk_nbytes)
+    if decoder.unknown_filters:
+        raise SourceError(
+            f"filters {decoder.unknown_filters} cannot be undone here, so copied chunks cannot be verified; leave "
+            "verify out"
+        )
+
+    def accept(data: Buffer) -> Buffer | None:
+        taken = stored.accept(data)
+        if taken is not None:
+            try:
+                # `Buffer` is anything with the buffer protocol, which mypy cannot say of memoryview's argument
+                decoder.check(memoryview(taken).cast("B"))  # type: ignore[arg-type]
+            except FormatError:
+                return None
+        return taken
+
+    return accept

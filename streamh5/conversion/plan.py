@@ -1,0 +1,104 @@
+"""``ConversionPlan``, which every kind of source turns into, and the one function that carries it out.
+
+::
+
+    source -> plan_hdf5 | plan_zarr | plan_classic | plan_npy -> ConversionPlan -> run -> Conversion
+
+A plan holds no file of its own: what cannot be carried over is known, and refused, before the destination is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from streamh5.conversion.hdf5.user_block import UserBlockSink
+from streamh5.conversion.request import Conversion
+from streamh5.dask.blocks import limit_workers
+from streamh5.dask.graph import Write
+from streamh5.sinks.destination_path import is_path
+
+if TYPE_CHECKING:
+    from streamh5.arguments.memory_size import MemorySize
+    from streamh5.arguments.write_options import WriteOptions
+    from streamh5.conversion.array_plan import ArrayPlan
+    from streamh5.handles.file_plan import FilePlan
+    from streamh5.sinks.destination_path import Destination
+
+__all__ = ["ConversionPlan", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What a source becomes.
+
+    Parameters
+    ----------
+    file
+        Groups, named datatypes, links, datasets and attributes.
+    arrays
+        Those of the datasets of which `Conversion` tells how they came over, in this order.
+    track_order
+        Whether the root group tracks the creation order.
+    format
+        ``"HDF5"`` or ``"netCDF-4"``.
+    notes
+        Gives what else there is to say, when the file is written.
+    user_block
+        Bytes in front of the superblock.
+    """
+
+    file: FilePlan
+    arrays: list[ArrayPlan]
+    track_order: bool = False
+    format: str = "HDF5"
+    notes: Callable[[], Iterable[str]] = tuple
+    user_block: bytes = b""
+
+
+def run(
+    plan: ConversionPlan,
+    path: Destination,
+    options: WriteOptions,
+    *,
+    max_memory: MemorySize | None,
+    progress: bool | Callable[[int, int], object] | None,
+) -> Conversion:
+    """Write what is planned, and tell how it came over.
+
+    Parameters
+    ----------
+    plan
+        The source is still open.
+    path
+        The file to write.
+    options
+        How it is written; whether it tracks the creation order, the plan says.
+    max_memory, progress
+        As for `to_fixed_h5`.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read.
+    SinkError
+        The destination cannot be written.
+    """
+    options = replace(options, track_order=plan.track_order)
+    destination: Any = path
+    notes: list[str] = []
+    with ExitStack() as stack:
+        if plan.user_block and is_path(path):
+            destination = UserBlockSink(os.fsdecode(path), plan.user_block, options)
+            stack.callback(destination.abort)  # nothing to do once the file is closed
+        elif plan.user_block:
+            n = len(plan.user_block)
+            notes.append(f"the user block of {n:,} bytes is left out: {path!r:.80} is not a path")
+        targets = [target for one in plan.arrays for target in one.targets()]
+        write = Write(destination, targets, plan.file.create, options, progress=progress)
+        summary = write.compute(**limit_workers({}, targets, max_memory))
+    reports = tuple(one.report() for one in plan.arrays)
+    return Conversion(summary, reports, plan.format, (*plan.notes(), *notes))
