@@ -7,7 +7,7 @@ that nothing is added to is not written again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError, SpecError
 from streamh5.format.datatype_class import EncodedDatatype
@@ -17,12 +17,10 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.tree import GroupNode, StoredObject, put_attribute, put_link
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_content import MAX_PATH_LENGTH
 from streamh5.reader.file_map import FileMap
-from streamh5.reader.object_content import GroupMessages, decode_object
-from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.object_content import GroupMessages
+from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
 from streamh5.reader.superblock import decode_superblock
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamh5.format.link import Link
     from streamh5.reader.attribute import StoredAttribute
+    from streamh5.reader.object_walk import Place
 
 __all__ = ["ExistingFile", "read_existing"]
 
@@ -63,7 +62,7 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
                     f"the file must have {superblock.end_of_file:,} bytes, it has {file.nbytes:,}"
                 )
             file.limit(superblock.end_of_file)
-            root = _Walk(file).read(superblock.root_address)
+            root = _read_tree(file, superblock.root_address)
         except FormatError as error:
             raise SpecError(
                 f"{path}: nothing can be added without risk, it is damaged or not of streamh5: {error}; add to it with "
@@ -75,59 +74,44 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
     return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
 
 
-class _Walk:
-    """The walk over the groups of one file, without recursion."""
+def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
+    """Read the root object with all that is in it; what has several names is one node."""
+    walk = ObjectWalk(file, FileMap(file.nbytes))
+    nodes: dict[int, GroupNode | StoredObject] = {}
+    groups: list[tuple[GroupNode, list[Link]]] = []
+    for place in walk.over(root_address):
+        node, links = _read_object(walk, place)
+        nodes[place.address] = node
+        if isinstance(node, GroupNode):
+            groups.append((node, links))
+        if not walk.follow(place, links):
+            raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {place.path[:40]}...")
+    for group, links in groups:  # now that there is a node for each address
+        for link in links:
+            target = link.target
+            put_link(group, link.name, nodes[target.address] if isinstance(target, HardLink) else target)
+    return nodes[root_address]
 
-    def __init__(self, file: FileBytes) -> None:
-        self._file = file
-        self._map = FileMap(file.nbytes)
-        self._shared = SharedMessages(file, self._map)
-        self._nodes: dict[int, GroupNode | StoredObject] = {}
 
-    def read(self, address: int) -> GroupNode | StoredObject:
-        """Root object at `address`, with all that is in it; what has several names is read once."""
-        root, links = self._read("/", address)
-        entered = [(root, iter(links))]
-        while entered:
-            group, rest = entered[-1]
-            for link in rest:
-                inner = f"{group.path.rstrip('/')}/{link.name}"
-                if not isinstance(link.target, HardLink):
-                    put_link(cast("GroupNode", group), link.name, link.target)
-                    continue
-                child = link.target.address
-                is_new = child not in self._nodes
-                links = self._read(inner, child)[1] if is_new else []
-                put_link(cast("GroupNode", group), link.name, self._nodes[child])
-                if is_new:
-                    entered.append((self._nodes[child], iter(links)))
-                    break
-            else:
-                entered.pop()
-        return root
-
-    def _read(self, path: str, address: int) -> tuple[GroupNode | StoredObject, list[Link]]:
-        """Object at `address`, and the links that it has to get, in their order."""
-        if len(path) > MAX_PATH_LENGTH:
-            raise FormatError(f"a path of more than {MAX_PATH_LENGTH:,} characters: {path[:40]}...")
-        header = self._shared.header(path, address)
-        types = {stored.message.type_id for stored in header.messages}
-        is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
-        self._nodes[address] = StoredObject(path, address, is_datatype)
-        if MessageType.LINK_INFO not in types:
-            return self._nodes[address], []
-        content = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))
-        if not isinstance(content, GroupMessages):
-            return self._nodes[address], []
-        if content.common.unchecked:
-            raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
-        group = GroupNode(
-            path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=address
-        )
-        for one in content.common.attributes:
-            put_attribute(group, _stored_attribute(one))
-        self._nodes[address] = group
-        return group, sorted(content.links, key=lambda link: link.creation_order or 0)
+def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObject, list[Link]]:
+    """Object at a place, and the links that it has to get, in their order."""
+    path, header = place.path, walk.header(place)
+    types = {stored.message.type_id for stored in header.messages}
+    is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
+    stored_object = StoredObject(path, place.address, is_datatype)
+    if MessageType.LINK_INFO not in types:  # what stays as it is may have messages that are not known
+        return stored_object, []
+    content = walk.messages(place, header)
+    if not isinstance(content, GroupMessages):
+        return stored_object, []
+    if content.common.unchecked:
+        raise FormatError(f"{path}: {', '.join(content.common.unchecked)}")
+    group = GroupNode(
+        path, bool(header.attribute_order), n_links=content.common.n_links, stored_address=place.address
+    )
+    for one in content.common.attributes:
+        put_attribute(group, _stored_attribute(one))
+    return group, sorted(content.links, key=lambda link: link.creation_order or 0)
 
 
 def _stored_attribute(attribute: StoredAttribute) -> AttributeSpec:

@@ -11,22 +11,16 @@ import numpy as np
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
-from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.data_layout import VirtualLayout
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.elements import check_elements, has_references
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
-from streamh5.reader.object_content import (
-    DatasetMessages,
-    DatatypeMessages,
-    GroupMessages,
-    decode_object,
-)
+from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, GroupMessages
+from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.superblock import StoredSuperblock, read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
@@ -38,9 +32,9 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.chunk_index.chunk_map import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
+    from streamh5.reader.object_walk import Place
 
 __all__ = [
-    "MAX_PATH_LENGTH",
     "FileContent",
     "Finding",
     "StoredDataset",
@@ -51,9 +45,6 @@ __all__ = [
 
 MAX_FINDINGS = 1000
 """Findings that are kept; more are counted."""
-
-MAX_PATH_LENGTH = 4096
-"""Groups below a longer path are not entered, so that paths take no more memory than the file."""
 
 _PIECE_NBYTES = 1 << 20
 
@@ -122,8 +113,6 @@ class FileContent:
         Extents of everything that was reached.
     groups, datasets, datatypes
         In the order in which they were reached, each once, under the first path that leads to it.
-    paths
-        First path of every object by the address of its header, to which hard links and references point.
     n_damages, damages
         How many damaged structures, and the first of them.
     n_unchecked, unchecked
@@ -136,7 +125,6 @@ class FileContent:
     groups: list[StoredGroup] = field(default_factory=list)
     datasets: list[StoredDataset] = field(default_factory=list)
     datatypes: list[StoredDatatype] = field(default_factory=list)
-    paths: dict[int, str] = field(default_factory=dict)
     n_damages: int = 0
     damages: list[Finding] = field(default_factory=list)
     n_unchecked: int = 0
@@ -196,42 +184,36 @@ def read_file_content(file: FileBytes) -> FileContent:
         raise
     except FormatError as error:
         content.add("/", superblock.extension_address, error)
-    _Walk(file, content, shared).run()
+    _Visitor(file, content, ObjectWalk(file, content.file_map, shared)).run()
     return content
 
 
-class _Walk:
-    """The walk over the objects of one file, without recursion."""
+class _Visitor:
+    """Enters every object of one file, and checks what its elements refer to."""
 
-    def __init__(self, file: FileBytes, content: FileContent, shared: SharedMessages) -> None:
+    def __init__(self, file: FileBytes, content: FileContent, walk: ObjectWalk) -> None:
         self._file = file
         self._content = content
+        self._walk = walk
         self._map = content.file_map
         self._heap = GlobalHeap(file, content.file_map)
-        self._shared = shared
         self._referenced: dict[int, str] = {}
 
     def run(self) -> None:
-        pending = [("/", self._content.superblock.root_address)]
-        paths = self._content.paths
-        while pending:
-            path, address = pending.pop()
-            if address in paths:
-                continue
-            paths[address] = path
+        for place in self._walk.over(self._content.superblock.root_address):
             try:
-                pending += reversed(self._visit(path, address))
+                self._visit(place)
             except FormatError as error:
-                self._content.add(path, address, error)
+                self._content.add(place.path, place.address, error)
         for address, path in self._referenced.items():
-            if address not in paths:
+            if address not in self._walk.places:
                 problem = f"an object reference points to address {address:,}, where no path leads to"
                 self._content.add_unchecked(path, address, problem)
 
-    def _visit(self, path: str, address: int) -> list[tuple[str, int]]:
-        """Read the object at `address` and return those that it links to."""
-        header = self._shared.header(path, address)
-        messages = decode_object(header, DenseStorage(self._file, self._map, path, self._shared))
+    def _visit(self, place: Place) -> None:
+        """Read an object, and go on with those that it links to."""
+        path, address = place.path, place.address
+        messages = self._walk.messages(place, self._walk.header(place))
         for problem in messages.common.unchecked:
             self._content.add_unchecked(path, address, problem)
         for attribute in messages.common.attributes:
@@ -248,26 +230,14 @@ class _Walk:
                 self._content.datatypes.append(StoredDatatype(path, address, messages))
             case GroupMessages():
                 self._content.groups.append(StoredGroup(path, address, messages))
-                return self._targets(path, address, messages)
-        return []
+                if not self._walk.follow(place, messages.links):
+                    self._content.add_unchecked(
+                        path, address, f"objects with paths over {MAX_PATH_LENGTH} characters"
+                    )
 
     def _check_elements(self, path: str, elements: NDArray[np.uint8], datatype: DatatypeClass) -> None:
         for address in check_elements(elements, datatype, self._heap, path).tolist():
             self._referenced.setdefault(address, path)
-
-    def _targets(self, path: str, address: int, messages: GroupMessages) -> list[tuple[str, int]]:
-        targets = []
-        for link in messages.links:
-            if not isinstance(link.target, HardLink):
-                continue
-            child = f"{path.rstrip('/')}/{link.name}"
-            if len(child) > MAX_PATH_LENGTH:
-                self._content.add_unchecked(
-                    path, address, f"objects with paths over {MAX_PATH_LENGTH} characters"
-                )
-            else:
-                targets.append((child, link.target.address))
-        return targets
 
     def _visit_dataset(self, path: str, address: int, messages: DatasetMessages) -> None:
         frame = messages.frame(path)

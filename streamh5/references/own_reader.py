@@ -16,13 +16,12 @@ from streamh5.format.datatype_class import (
     StringPadding,
     VariableLengthSequence,
 )
-from streamh5.format.link import HardLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.data_layout import VirtualLayout
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import GlobalHeap
-from streamh5.reader.object_content import DatasetMessages, GroupMessages, decode_object
+from streamh5.reader.object_content import DatasetMessages, GroupMessages
+from streamh5.reader.object_walk import ObjectWalk
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.stored_elements import read_elements
 from streamh5.reader.superblock import read_superblock
@@ -40,26 +39,12 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.file_bytes import FileBytes
+    from streamh5.reader.object_walk import Place
 
-__all__ = ["Found", "Place", "read_objects"]
-
-_MAX_PATH_LENGTH = 4096
+__all__ = ["Found", "read_objects"]
 
 _EXTRA_NBYTES = 16 << 20
 """Heap objects that are read in all may have this many bytes more than the file: each belongs to one element."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an object is: its path with surrogates for bytes that are not UTF-8, and the address of its header."""
-
-    path: str
-    address: int
-
-    @property
-    def shown(self) -> str:
-        """Path with replacement characters."""
-        return self.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @dataclass(slots=True)
@@ -91,45 +76,41 @@ def read_objects(raw: FileBytes, path: str) -> Found:
     ForeignStructureError
         A superblock that is not known.
     """
-    return _Walk(raw, path).run()
+    superblock = read_superblock(raw)
+    raw.limit(superblock.end_of_file)
+    file_map = FileMap(raw.nbytes)
+    shared = SharedMessages(raw, file_map)
+    read_superblock_extension(raw, file_map, superblock, shared)
+    return _Visitor(raw, path, file_map, ObjectWalk(raw, file_map, shared)).run(superblock.root_address)
 
 
-class _Walk:
-    """The walk over one file."""
+class _Visitor:
+    """Describes every object of one file."""
 
-    def __init__(self, raw: FileBytes, path: str) -> None:
+    def __init__(self, raw: FileBytes, path: str, file_map: FileMap, walk: ObjectWalk) -> None:
         self._raw = raw
-        self._superblock = read_superblock(raw)
-        raw.limit(self._superblock.end_of_file)
-        self._map = FileMap(raw.nbytes)
-        self._shared = SharedMessages(raw, self._map)
-        read_superblock_extension(raw, self._map, self._superblock, self._shared)
-        self._heap = GlobalHeap(raw, self._map)
+        self._map = file_map
+        self._walk = walk
+        self._heap = GlobalHeap(raw, file_map)
         self._n_heap_nbytes = 0
         self._found = Found(StoredFile(path))
-        self._paths: dict[int, str] = {}
         self._scales: dict[str, list[int]] = {}
 
-    def run(self) -> Found:
-        pending = [Place("/", self._superblock.root_address)]
-        while pending:
-            place = pending.pop()
-            if place.address in self._paths:
-                continue
-            self._paths[place.address] = place.shown
+    def run(self, root_address: int) -> Found:
+        for place in self._walk.over(root_address):
             try:
-                pending += reversed(self._visit(place))
+                self._visit(place)
             except ForeignStructureError:
                 self._found.foreign.append(place)
             except FormatError as error:
                 raise FormatError(f"{place.shown}: {error}", path=place.shown) from error
-        self._found.seen = set(self._paths)
+        self._found.seen = set(self._walk.places)
         self._name_scales()
         return self._found
 
-    def _visit(self, place: Place) -> list[Place]:
-        header = self._shared.header(place.shown, place.address)
-        messages = decode_object(header, DenseStorage(self._raw, self._map, place.shown, self._shared))
+    def _visit(self, place: Place) -> None:
+        header = self._walk.header(place)
+        messages = self._walk.messages(place, header)
         if messages.common.unchecked:
             raise ForeignStructureError(messages.common.unchecked[0])
         attributes = messages.common.attributes
@@ -137,14 +118,9 @@ class _Walk:
             attributes = tuple(sorted(attributes, key=attrgetter("name")))
         if isinstance(messages, GroupMessages):
             self._found.file.groups[place.shown] = self._attributes(place, attributes)
-            return [
-                Place(f"{place.path.rstrip('/')}/{link.name}", link.target.address)
-                for link in sorted(messages.links, key=attrgetter("name"))
-                if isinstance(link.target, HardLink) and len(place.path) < _MAX_PATH_LENGTH
-            ]
+            self._walk.follow(place, sorted(messages.links, key=attrgetter("name")))
         if isinstance(messages, DatasetMessages):
             self._found.file.arrays.append(self._array(place, messages, attributes))
-        return []
 
     def _content(self, address: int, index: int) -> bytes:
         content = self._heap.content(address, index, "")
@@ -178,7 +154,8 @@ class _Walk:
         arrays = self._found.file.arrays
         for i, array in enumerate(arrays):
             if array.path in self._scales:
-                scales = tuple(self._paths.get(address) for address in self._scales[array.path])
+                places = map(self._walk.places.get, self._scales[array.path])
+                scales = tuple(None if place is None else place.shown for place in places)
                 arrays[i] = replace(array, scales=scales)
 
     def _array(

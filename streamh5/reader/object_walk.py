@@ -1,0 +1,104 @@
+"""The walk over the objects of a file: from the root group along hard links, each object once, without recursion.
+
+root ──▶ header ──▶ messages ──▶ links ─┐       what visits an object reads as much of it as it needs,
+▲                                     │       and says which links are followed, in which order
+└──────── next place ◀────────────────┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamh5.format.link import HardLink
+from streamh5.reader.dense_storage import DenseStorage
+from streamh5.reader.object_content import (
+    DatasetMessages,
+    DatatypeMessages,
+    GroupMessages,
+    decode_object,
+)
+from streamh5.reader.shared_message import SharedMessages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from streamh5.format.link import Link
+    from streamh5.reader.file_bytes import FileBytes
+    from streamh5.reader.file_map import FileMap
+    from streamh5.reader.object_header import ObjectHeader
+
+__all__ = ["MAX_PATH_LENGTH", "ObjectWalk", "Place"]
+
+MAX_PATH_LENGTH = 4096
+"""Groups with a longer path are not entered, so that paths take no more memory than the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object is: its path with surrogates for bytes that are not UTF-8, and the address of its header."""
+
+    path: str
+    address: int
+
+    @property
+    def shown(self) -> str:
+        """Path with replacement characters."""
+        return self.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+class ObjectWalk:
+    """Yield the places of all objects that `follow` has led to: a group, then what is in it, link by link.
+
+    Parameters
+    ----------
+    file, file_map
+        The file, and the map in which what is read is entered.
+    shared
+        Its shared messages; by default those of a file without superblock extension.
+
+    Attributes
+    ----------
+    places
+        First place of every object by the address of its header, in the order of the walk.
+    """
+
+    def __init__(self, file: FileBytes, file_map: FileMap, shared: SharedMessages | None = None) -> None:
+        self._file = file
+        self._map = file_map
+        self._shared = shared or SharedMessages(file, file_map)
+        self._pending: list[Place] = []
+        self.places: dict[int, Place] = {}
+
+    def over(self, root_address: int) -> Iterator[Place]:
+        """Walk from the root group on."""
+        self._pending.append(Place("/", root_address))
+        while self._pending:
+            place = self._pending.pop()
+            if place.address not in self.places:
+                self.places[place.address] = place
+                yield place
+
+    def header(self, place: Place) -> ObjectHeader:
+        """Read the header of an object."""
+        return self._shared.header(place.path, place.address)
+
+    def messages(
+        self, place: Place, header: ObjectHeader
+    ) -> GroupMessages | DatasetMessages | DatatypeMessages:
+        """Decode the messages of an object, and read what it has outside of its header."""
+        return decode_object(header, DenseStorage(self._file, self._map, place.path, self._shared))
+
+    def follow(self, place: Place, links: Iterable[Link]) -> bool:
+        """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""
+        if len(place.path) > MAX_PATH_LENGTH:
+            return False
+        parent = place.path.rstrip("/")
+        self._pending += reversed(
+            [
+                Place(f"{parent}/{link.name}", link.target.address)
+                for link in links
+                if isinstance(link.target, HardLink)
+            ]
+        )
+        return True
