@@ -163,7 +163,7 @@ def _compare_chunks(
 ) -> None:
     """Compare the chunks inside the current shape: libraries differ in whether they iterate over others."""
     rank = len(chunks.grid.chunks)
-    their_origins, theirs = iterate_chunks(seen.id, rank)
+    their_origins, theirs = iterate_chunks(seen.id)
     is_all = len(their_origins) == len(chunks)
     ours = np.arange(len(chunks)) if is_all else np.flatnonzero(chunks.is_present())
     if len(their_origins) != len(ours) and by_origin:

@@ -96,14 +96,10 @@ class ChunkCopy:
         grid = dataset.node.spec.grid
         if self.listed is not None:
             coords = listed_coords(self.listed, grid, origin, shape)
-            numbers = numbers_of(coords, grid)
+            numbers = grid.locate(coords.T)[0].view(np.uint64)
         else:
-            ranges = tuple(
-                (o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, grid.chunks, strict=True)
-            )
-            numbers = grid.numbers(ranges)
-            axes = [np.arange(start, stop) for start, stop in ranges]
-            coords = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+            numbers = grid.numbers(grid.covering(origin, shape))
+            coords = np.stack(grid.coords_of(numbers), axis=1)
         is_new = ~dataset.are_stored(numbers)
         if not is_new.all():
             numbers, coords = numbers[is_new], coords[is_new]
@@ -117,7 +113,7 @@ class ChunkCopy:
             masks = self.reader.filter_masks(coords[kept])
             parts.append(dataset.write_encoded(EncodedChunks(numbers[kept], buffers, masks)))
         for i in refused:
-            region = chunk_region(coords[i], grid)
+            region = grid.region(coords[i])
             parts.append(dataset.write_block(self.decode(region), tuple(part.start for part in region)))
         with self._lock:
             self.n_copied += len(kept)
@@ -145,26 +141,9 @@ class ListedChunks:
         grid = dataset.node.spec.grid
         parts = []
         for coords in listed_coords(self.coords, grid, origin, shape):
-            region = chunk_region(coords, grid)
+            region = grid.region(coords)
             parts.append(dataset.write_block(self.read(region), tuple(part.start for part in region)))
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
-
-
-def chunk_region(coords: NDArray[np.intp], grid: ChunkGrid) -> tuple[slice, ...]:
-    """Region of a chunk, cut where the array ends."""
-    starts = [int(k) * c for k, c in zip(coords, grid.chunks, strict=True)]
-    return tuple(
-        slice(o, o + c if n is None else min(o + c, n))
-        for o, c, n in zip(starts, grid.chunks, grid.shape, strict=True)
-    )
-
-
-def numbers_of(coords: NDArray[np.intp], grid: ChunkGrid) -> NDArray[np.uint64]:
-    """Numbers of chunks, ``(n,)``, from their coords."""
-    numbers = np.zeros(len(coords), np.uint64)
-    for axis, count in enumerate(grid.counts):
-        numbers = numbers * np.uint64(count) + coords[:, axis].astype(np.uint64)
-    return numbers
 
 
 def listed_coords(

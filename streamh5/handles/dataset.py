@@ -266,7 +266,7 @@ class Dataset(DatasetFacts):
         BlockError
             The block leaves the dataset.
         """
-        chunks, extents = self._writer.grid.chunks, self._writer.grid.shape
+        extents = self._writer.grid.shape
         if self._node.spec.chunks is None:
             return False
         stops = [o + n for o, n in zip(origin, shape, strict=True)]
@@ -279,8 +279,8 @@ class Dataset(DatasetFacts):
                 block_shape=shape,
                 origin=origin,
             )
-        box = tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, chunks, strict=True))
-        return bool(self.are_stored(self._writer.grid.numbers(box)).all())
+        grid = self._writer.grid
+        return bool(self.are_stored(grid.numbers(grid.covering(origin, shape))).all())
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which chunks are stored, by their numbers."""

@@ -101,11 +101,13 @@ class ChunkGrid:
         """First element of chunk `number`."""
         return tuple(i * c for i, c in zip(self.coords(number), self.chunks, strict=True))
 
-    def coords_of(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], ...]:
+    def coords_of(self, numbers: NDArray[Any]) -> tuple[NDArray[np.intp], ...]:
         """Places of chunks in the grid: ``(n,)`` for each dimension."""
         if not len(numbers):  # numpy refuses a grid with an empty dimension
             return (np.zeros(0, np.intp),) * len(self.counts)
-        return np.unravel_index(numbers, self.counts)
+        # The leading dimension is apart: its extent may not be known.
+        row, inner = np.divmod(numbers.astype(np.intp, copy=False), self.n_numbers_per_row)
+        return (row, *np.unravel_index(inner, self.counts[1:])) if self.counts[1:] else (row,)
 
     def locate(
         self, coords: Sequence[NDArray[Any]] | NDArray[Any]
@@ -130,6 +132,18 @@ class ChunkGrid:
             is_inside &= coord < n
             numbers = numbers * n + coord.astype(np.int64, copy=False)
         return numbers, is_inside
+
+    def covering(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> Box:
+        """Return the chunk coords of the chunks that a region touches, from its first element and its shape."""
+        return tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, self.chunks, strict=True))
+
+    def region(self, coords: Sequence[int] | NDArray[np.intp]) -> tuple[slice, ...]:
+        """Return the elements of a chunk, cut where the shape ends."""
+        starts = [int(k) * c for k, c in zip(coords, self.chunks, strict=True)]
+        return tuple(
+            slice(o, o + c if n is None else min(o + c, n))
+            for o, c, n in zip(starts, self.chunks, self.shape, strict=True)
+        )
 
     def numbers(self, box: Box) -> NDArray[np.uint64]:
         """Numbers of the chunks whose coords lie in `box`, in row-major order of the box.

@@ -25,21 +25,19 @@ def tells_coords(maxshape: tuple[int | None, ...]) -> bool:
     """Whether the coords are right of a dataset that may have an Extensible Array.
 
     That index numbers chunks with its unlimited dimension in front, but ``H5D__earray_idx_iterate_cb`` counts them as
-    if that were the first of the dataset (HDF5 1.10 to 2.0): where it is another one, coords are those of other chunks.
+    if that were the first of the dataset (still in HDF5 2.0): where it is not, chunks get the coords of others.
     """
     unlimited = [axis for axis, most in enumerate(maxshape) if most is None]
     return len(unlimited) != 1 or unlimited == [0]
 
 
-def iterate_chunks(dataset: Any, rank: int) -> tuple[NDArray[np.uint64], ChunkColumns]:
+def iterate_chunks(dataset: Any) -> tuple[NDArray[np.uint64], ChunkColumns]:
     """Collect the chunks of a dataset, in the order of the library.
 
     Parameters
     ----------
     dataset
         `h5py.h5d.DatasetID`, of a dataset with chunks.
-    rank
-        Its dimensions.
 
     Returns
     -------
@@ -56,7 +54,8 @@ def iterate_chunks(dataset: Any, rank: int) -> tuple[NDArray[np.uint64], ChunkCo
         origins.extend(chunk.chunk_offset)
         numbers.extend((chunk.byte_offset, chunk.size, chunk.filter_mask))
 
-    dataset.chunk_iter(collect)
+    if 0 not in dataset.shape and dataset.get_num_chunks():
+        dataset.chunk_iter(collect)
     table = np.frombuffer(numbers, np.uint64).reshape(-1, 3)
     columns = ChunkColumns(table[:, 0], table[:, 1], table[:, 2].astype(np.uint32))
-    return np.frombuffer(origins, np.uint64).reshape(-1, rank), columns
+    return np.frombuffer(origins, np.uint64).reshape(-1, len(dataset.shape)), columns

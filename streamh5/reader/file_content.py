@@ -22,6 +22,7 @@ from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, GroupMessages
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
 from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.stored_elements import stored_chunks
 from streamh5.reader.superblock import StoredSuperblock, read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
 
@@ -47,9 +48,6 @@ MAX_FINDINGS = 1000
 """Findings that are kept; more are counted."""
 
 _PIECE_NBYTES = 1 << 20
-
-_MAX_FOLLOWED_NBYTES = 256 << 20
-"""Raw bytes of the largest chunk whose elements are followed to what they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,21 +286,7 @@ class _Visitor:
 
         Who decodes all chunks will report it.
         """
-        n_stored = int(chunk_map.stored_nbytes.sum(dtype=np.float64))
-        if n_stored > self._map.file_nbytes:
-            raise FormatError(f"chunk index: its chunks overlap, they have {n_stored:,} bytes together")
-        if len(chunk_map) and frame.chunk_nbytes > _MAX_FOLLOWED_NBYTES:
-            raise ForeignStructureError(f"references of elements in chunks of {frame.chunk_nbytes:,} bytes")
-        for row in range(len(chunk_map)):
-            mask = int(chunk_map.filter_masks[row])
-            decoder = chunk_decoder(messages.filters, mask, frame.chunk_nbytes)
-            if decoder.unknown_filters:
-                raise ForeignStructureError(
-                    f"references of elements behind filters {decoder.unknown_filters}"
-                )
-            stored = self._file.read(
-                int(chunk_map.addresses[row]), int(chunk_map.stored_nbytes[row]), "chunk"
-            )
+        for row, decoder, stored in stored_chunks(self._file, messages.filters, frame, chunk_map):
             with suppress(FormatError):
                 raw = np.frombuffer(decoder.decode(stored), np.uint8)
                 self._check_elements_of_chunk(path, address, raw, messages.datatype, chunk_map.coords_at(row))

@@ -15,16 +15,22 @@ from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
+    from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.chunk_map import ChunkMap
+    from streamh5.reader.chunk_decoding import ChunkDecoder
     from streamh5.reader.chunk_index.chunk_map import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
 
-__all__ = ["read_elements"]
+__all__ = ["read_elements", "stored_chunks"]
 
 _MAX_CHUNK_NBYTES = 256 << 20
+"""Raw bytes of the largest chunk that is decoded for its elements: there is one in memory."""
 
 
 def read_elements(
@@ -67,21 +73,35 @@ def _read_chunks(
     layout: ChunkedLayout | ChunkedLayoutV3,
     found: NDArray[np.uint8],
 ) -> None:
-    if frame.chunk_nbytes > _MAX_CHUNK_NBYTES:
-        raise ForeignStructureError(f"chunks of {frame.chunk_nbytes:,} bytes")
     chunks = read_chunk_map(file, file_map, frame, layout)
     if impossible_chunks(frame, chunks, file.nbytes).any():
         raise FormatError("chunk index: chunks lie outside the file")
-    if int(chunks.stored_nbytes.sum(dtype=np.float64)) > file.nbytes:
-        raise FormatError("chunk index: its chunks overlap")
-    for row in np.flatnonzero(chunks.is_present()).tolist():
-        decoder = chunk_decoder(messages.filters, int(chunks.filter_masks[row]), frame.chunk_nbytes)
+    chunks = chunks.present()
+    for row, decoder, stored in stored_chunks(file, messages.filters, frame, chunks):
+        raw = np.frombuffer(decoder.decode(stored), np.uint8).reshape(*frame.chunks, -1)
+        box = chunks.grid.region(chunks.coords_at(row))
+        found[box] = raw[tuple(slice(0, one.stop - one.start) for one in box)]
+
+
+def stored_chunks(
+    file: FileBytes, filters: tuple[FilterRecord, ...], frame: ChunkFrame, chunks: ChunkMap
+) -> Iterator[tuple[int, ChunkDecoder, bytes]]:
+    """Yield row, decoder and stored bytes of chunks that lie in the file, one after the other.
+
+    Raises
+    ------
+    FormatError
+        They overlap: together they are larger than the file.
+    ForeignStructureError
+        A filter that is not known, or chunks of more than 256 MiB.
+    """
+    n_stored = int(chunks.stored_nbytes.sum(dtype=np.float64))
+    if n_stored > file.nbytes:
+        raise FormatError(f"chunk index: its chunks overlap, they have {n_stored:,} bytes together")
+    if len(chunks) and frame.chunk_nbytes > _MAX_CHUNK_NBYTES:
+        raise ForeignStructureError(f"elements in chunks of {frame.chunk_nbytes:,} bytes")
+    for row in range(len(chunks)):
+        decoder = chunk_decoder(filters, int(chunks.filter_masks[row]), frame.chunk_nbytes)
         if decoder.unknown_filters:
             raise ForeignStructureError(f"elements behind filters {decoder.unknown_filters}")
-        stored = file.read(int(chunks.addresses[row]), int(chunks.stored_nbytes[row]), "chunk")
-        raw = np.frombuffer(decoder.decode(stored), np.uint8).reshape(*frame.chunks, -1)
-        box = tuple(
-            slice(start, min(start + size, stop))
-            for start, size, stop in zip(chunks.origin_at(row), frame.chunks, frame.shape, strict=True)
-        )
-        found[box] = raw[tuple(slice(0, one.stop - one.start) for one in box)]
+        yield row, decoder, file.read(int(chunks.addresses[row]), int(chunks.stored_nbytes[row]), "chunk")

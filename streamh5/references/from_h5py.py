@@ -259,4 +259,4 @@ def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> tuple[ChunkMap | None, 
     grid = ChunkGrid(dataset.shape, dataset.chunks)
     if (grid.n_chunks or 0) > MAX_NUMBERS:
         return None, f"its grid of {grid.n_chunks:,} chunks is more than can be numbered"
-    return ChunkMap.at(grid, *iterate_chunks(dataset.id, len(grid.chunks))), None
+    return ChunkMap.at(grid, *iterate_chunks(dataset.id)), None

@@ -51,8 +51,7 @@ def stored_coords(dataset: DatasetNode) -> tuple[NDArray[np.intp], ...]:
     """
     grid = dataset.spec.grid
     numbers, _ = dataset.table.written()
-    row, inner = np.divmod(numbers, grid.n_numbers_per_row)
-    coords = (row, *np.unravel_index(inner, grid.counts[1:])) if grid.counts[1:] else (row,)
+    coords = grid.coords_of(numbers)
     present = grid.present_counts[1:]
     if grid.counts[1:] == present:
         return coords

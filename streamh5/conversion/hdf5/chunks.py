@@ -23,7 +23,6 @@ from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, impossible_chunks
-from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_map import FileMap
@@ -111,12 +110,8 @@ def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
 
 def _from_library(dataset: SourceDataset) -> ChunkList:
     grid = ChunkGrid(dataset.shape or (), dataset.chunks or ())
-    rank = len(grid.chunks)
-    origins, columns = np.zeros((0, rank), np.uint64), missing(filtered=True)
     with reading(f"the chunk index of {dataset.path}", dataset.path):
-        if math.prod(dataset.shape or ()) and dataset.id.get_num_chunks():
-            origins, columns = iterate_chunks(dataset.id, rank)
-    found = ChunkMap.at(grid, origins, columns)
+        found = ChunkMap.at(grid, *iterate_chunks(dataset.id))
     return ChunkList(_sorted(found), is_certain=tells_coords(dataset.maxshape), has_places=not dataset.base)
 
 
