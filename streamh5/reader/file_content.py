@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamh5.filters.chunk_decoder import ChunkDecoder
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.chunk_decoding import ChunkDecoder
     from streamh5.reader.chunk_index.chunk_map import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
