@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from streamh5.errors import AttributeValueError, LimitError, PathError
 from streamh5.format.attribute import Attribute, encode_attribute_body
@@ -23,6 +23,7 @@ from streamh5.format.fractal_heap import (
     encode_fractal_heap_block,
     encode_fractal_heap_header,
     encode_heap_ids,
+    huge_object_record,
 )
 from streamh5.format.link import Link, encode_link_body
 from streamh5.format.primitives import UNDEFINED_ADDRESS
@@ -33,18 +34,27 @@ from streamh5.format.v2_btree import (
     V2BTree,
     encode_v2_btree_header,
     encode_v2_btree_nodes,
-    uint_columns,
 )
 
 MAX_DENSE_LINK_NBYTES = (1 << 16) - 1
 MAX_MANAGED_ATTRIBUTE_NBYTES = (1 << 24) - 1
 MAX_DENSE_ATTRIBUTE_NBYTES = (1 << 32) - 1
 """An attribute is encoded in memory; HDF5 itself has no limit for it."""
-_SIZEOF_HUGE_RECORD = 3 * 8
-_LINK_ID_NBYTES = 7
-_ATTRIBUTE_ID_NBYTES = 8
+LINK_ID_NBYTES = 7
+ATTRIBUTE_ID_NBYTES = 8
 _NODE_SIZE = 512
 _UNTRACKED_ORDER = 65_535  # H5O_MAX_CRT_ORDER_IDX: an attribute whose creation order nobody tracks
+
+_LINK_ID = ("heap_id", "u1", (LINK_ID_NBYTES,))
+LINK_NAME = np.dtype([("hash", "<u4"), _LINK_ID])
+"""Record of a link in the index of names: the hash of its name, and where the heap has it."""
+
+LINK_CREATION_ORDER = np.dtype([("order", "<u8"), _LINK_ID])
+_ATTRIBUTE = [("heap_id", "u1", (ATTRIBUTE_ID_NBYTES,)), ("flags", "u1"), ("order", "<u4")]
+ATTRIBUTE_CREATION_ORDER = np.dtype(_ATTRIBUTE)
+"""Record of an attribute in the index of creation order: where the heap has it, and the flags of its message."""
+
+ATTRIBUTE_NAME = np.dtype([*_ATTRIBUTE, ("hash", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class DenseStorage:
     @property
     def huge_index(self) -> V2BTree:
         """The index of what stands outside of the block."""
-        return V2BTree(RecordType.HUGE_OBJECT, _SIZEOF_HUGE_RECORD, self.heap.n_huge, _NODE_SIZE)
+        return _index(RecordType.HUGE_OBJECT, huge_object_record(), self.heap.n_huge)
 
     @property
     def huge_index_position(self) -> int:
@@ -125,11 +135,10 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
             limit=MAX_DENSE_LINK_NBYTES,
         )
     n = len(links)
-    order = RecordType.LINK_CREATION_ORDER
     return DenseStorage(
-        FractalHeap.of(_LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, sizes),
-        V2BTree(RecordType.LINK_NAME, 4 + _LINK_ID_NBYTES, n, _NODE_SIZE),
-        V2BTree(order, 8 + _LINK_ID_NBYTES, n, _NODE_SIZE) if n_ordered else None,
+        FractalHeap.of(LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, sizes),
+        _index(RecordType.LINK_NAME, LINK_NAME, n),
+        _index(RecordType.LINK_CREATION_ORDER, LINK_CREATION_ORDER, n) if n_ordered else None,
     )
 
 
@@ -165,8 +174,8 @@ def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
         storage,
         storage_address,
         bodies,
-        name_records=np.hstack([uint_columns(hashes, 4), ids])[by_name],
-        order_records=np.hstack([uint_columns(orders, 8), ids])[by_order],
+        name_records=_records(LINK_NAME, hash=hashes, heap_id=ids)[by_name],
+        order_records=_records(LINK_CREATION_ORDER, order=orders, heap_id=ids)[by_order],
     )
 
 
@@ -183,9 +192,9 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
     sizes = [len(encode_attribute_body(attribute)) for attribute in attributes]
     order = RecordType.ATTRIBUTE_CREATION_ORDER
     return DenseStorage(
-        FractalHeap.of(_ATTRIBUTE_ID_NBYTES, MAX_MANAGED_ATTRIBUTE_NBYTES, sizes),
-        V2BTree(RecordType.ATTRIBUTE_NAME, _ATTRIBUTE_ID_NBYTES + 1 + 4 + 4, n, _NODE_SIZE),
-        V2BTree(order, _ATTRIBUTE_ID_NBYTES + 1 + 4, n, _NODE_SIZE) if creation_order else None,
+        FractalHeap.of(ATTRIBUTE_ID_NBYTES, MAX_MANAGED_ATTRIBUTE_NBYTES, sizes),
+        _index(RecordType.ATTRIBUTE_NAME, ATTRIBUTE_NAME, n),
+        _index(order, ATTRIBUTE_CREATION_ORDER, n) if creation_order else None,
     )
 
 
@@ -217,14 +226,12 @@ def encode_dense_attributes(
     hashes, by_name = _name_order([attribute.name for attribute in attributes])
     n = len(attributes)
     orders = np.arange(n) if creation_order else np.full(n, _UNTRACKED_ORDER)
-    message_flags = np.zeros((n, 1), np.uint8)
-    order_records = np.hstack([ids, message_flags, uint_columns(orders, 4)])
     return _encode_storage(
         storage,
         storage_address,
         bodies,
-        name_records=np.hstack([order_records, uint_columns(hashes, 4)])[by_name],
-        order_records=order_records,
+        name_records=_records(ATTRIBUTE_NAME, heap_id=ids, flags=0, order=orders, hash=hashes)[by_name],
+        order_records=_records(ATTRIBUTE_CREATION_ORDER, heap_id=ids, flags=0, order=orders),
     )
 
 
@@ -233,8 +240,8 @@ def _encode_storage(
     storage_address: int,
     bodies: Sequence[bytes],
     *,
-    name_records: NDArray[np.uint8],
-    order_records: NDArray[np.uint8],
+    name_records: NDArray[np.void],
+    order_records: NDArray[np.void],
 ) -> bytes:
     heap = storage.heap
     block_address = storage_address + SIZEOF_FRACTAL_HEAP_HEADER
@@ -255,16 +262,28 @@ def _encode_storage(
     return b"".join(parts)
 
 
-def _huge_records(huge: Sequence[bytes], address: int) -> NDArray[np.uint8]:
+def _huge_records(huge: Sequence[bytes], address: int) -> NDArray[np.void]:
     """Address, length and key of each huge object; they stand one after the other from `address` on."""
     sizes = np.array([len(body) for body in huge], np.int64)
     addresses = address + np.cumsum(sizes) - sizes
-    return np.hstack([uint_columns(column, 8) for column in (addresses, sizes, np.arange(1, len(huge) + 1))])
+    return _records(huge_object_record(), address=addresses, nbytes=sizes, key=np.arange(1, len(huge) + 1))
 
 
-def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.uint8]) -> bytes:
+def _index(record_type: RecordType, record: np.dtype[np.void], n_records: int) -> V2BTree:
+    return V2BTree(record_type, record.itemsize, n_records, _NODE_SIZE)
+
+
+def _records(record: np.dtype[np.void], **columns: ArrayLike) -> NDArray[np.void]:
+    found = np.zeros(max(np.shape(column)[0] for column in columns.values() if np.ndim(column)), record)
+    for name, column in columns.items():
+        found[name] = column
+    return found
+
+
+def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.void]) -> bytes:
     nodes_address = header_address + SIZEOF_V2_BTREE_HEADER
-    nodes = encode_v2_btree_nodes(tree, nodes_address, lambda positions: records[positions])
+    rows = records.view(np.uint8).reshape(len(records), records.itemsize)
+    nodes = encode_v2_btree_nodes(tree, nodes_address, lambda positions: rows[positions])
     return b"".join((encode_v2_btree_header(tree, nodes_address), *nodes))
 
 

@@ -72,6 +72,23 @@ class Fields:
         self.position = 0
         self.structure = structure
 
+    @classmethod
+    def of_block(
+        cls, block: bytes, structure: str, signature: bytes, encoding: Encoding = ENCODING, version: int = 0
+    ) -> Fields:
+        """Begin to read a block: check its signature, the checksum at its end, and its version.
+
+        Raises
+        ------
+        FormatError
+            One of them is wrong.
+        """
+        fields = cls(block, structure, encoding)
+        fields.expect_signature(signature)
+        check_checksum(block, structure)
+        fields.expect(version, 1, "version")
+        return fields
+
     @property
     def n_left(self) -> int:
         """Bytes not read yet."""

@@ -1,4 +1,8 @@
-"""Global heap: the collections that hold variable-length data (specification III.E)."""
+"""Global heap: the collections that hold variable-length data (specification III.E).
+
+A collection has no checksum: only that its objects fill it, and that they are as long as the elements that refer to
+them say, can be checked.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import LimitError
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import address, length, uint
 
+STRUCTURE = "global heap collection"
 _SIGNATURE = b"GCOL"
-_SIZEOF_COLLECTION_HEADER = 16
+SIZEOF_COLLECTION_HEADER = 16
+_VERSION = 1
 _SIZEOF_OBJECT_HEADER = 16
 _ALIGNMENT = 8
 MIN_COLLECTION_NBYTES = 4096
@@ -21,10 +28,15 @@ MIN_COLLECTION_NBYTES = 4096
 MAX_COLLECTION_OBJECTS = 65_535
 """The index of an object has 2 bytes, and 0 is the free space."""
 
-SIZEOF_GLOBAL_HEAP_ID = 12
+_HEAP_ID_FIELDS = [("address", "<u8"), ("index", "<u4")]
+GLOBAL_HEAP_ID = np.dtype(_HEAP_ID_FIELDS)
 """Collection address and object index, as region references and variable-length elements hold them."""
 
-SIZEOF_VARIABLE_LENGTH_ELEMENT = 4 + SIZEOF_GLOBAL_HEAP_ID
+VARIABLE_LENGTH_ELEMENT = np.dtype([("length", "<u4"), *_HEAP_ID_FIELDS])
+"""Number of elements of the base type, and where they are."""
+
+SIZEOF_GLOBAL_HEAP_ID = GLOBAL_HEAP_ID.itemsize
+SIZEOF_VARIABLE_LENGTH_ELEMENT = VARIABLE_LENGTH_ELEMENT.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class GlobalHeapCollection:
 def sizeof_global_heap_collection(object_nbytes: Sequence[int]) -> int:
     """Return the bytes of a collection of objects with the sizes `object_nbytes`."""
     used = sum(_SIZEOF_OBJECT_HEADER + _padded(nbytes) for nbytes in object_nbytes)
-    return max(MIN_COLLECTION_NBYTES, _SIZEOF_COLLECTION_HEADER + used)
+    return max(MIN_COLLECTION_NBYTES, SIZEOF_COLLECTION_HEADER + used)
 
 
 def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
@@ -60,11 +72,11 @@ def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
     size = sizeof_global_heap_collection([len(data) for data in collection.objects])
     parts = [
         _SIGNATURE,
-        uint(1, 1, "global heap version"),
+        uint(_VERSION, 1, "global heap version"),
         bytes(3),
         length(size, "collection size"),
     ]
-    used = _SIZEOF_COLLECTION_HEADER
+    used = SIZEOF_COLLECTION_HEADER
     for index, data in enumerate(collection.objects, start=1):
         parts.append(_encode_object_header(index, len(data)))
         parts.append(data)
@@ -78,18 +90,73 @@ def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
     return b"".join(parts)
 
 
+def decode_sizeof_global_heap_collection(head: bytes, encoding: Encoding = ENCODING) -> int:
+    """Return the bytes of a collection that begins with `SIZEOF_COLLECTION_HEADER` bytes `head`.
+
+    Raises
+    ------
+    FormatError
+        Its signature is wrong, or it is smaller than that.
+    """
+    prefix = Fields(head, STRUCTURE, encoding)
+    prefix.expect_signature(_SIGNATURE)
+    prefix.take(4, "version")
+    nbytes = prefix.length("collection size")
+    if nbytes < SIZEOF_COLLECTION_HEADER:
+        raise prefix.error(f"collection size is {nbytes:,}")
+    return nbytes
+
+
+def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -> dict[int, bytes]:
+    """Decode a whole collection: its objects by index.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong, or the objects do not tile the collection.
+    """
+    fields = Fields(block, STRUCTURE, encoding)
+    # Headers take 16 bytes whatever the width of lengths is (H5HG_SIZEOF_HDR, H5HG_SIZEOF_OBJHDR).
+    sizeof_gap = _SIZEOF_OBJECT_HEADER - 8 - encoding.sizeof_length
+    fields.expect_signature(_SIGNATURE)
+    fields.expect(_VERSION, 1, "version")
+    fields.expect(0, 3, "reserved bytes")
+    fields.expect(len(block), encoding.sizeof_length, "collection size")
+    fields.take(sizeof_gap, "padding of the header")
+    objects: dict[int, bytes] = {}
+    while fields.n_left >= _SIZEOF_OBJECT_HEADER:
+        index = fields.uint(2, "object index")
+        fields.uint(2, "reference count")
+        fields.expect(0, 4, "reserved bytes of an object")
+        nbytes = fields.length("object size")
+        fields.take(sizeof_gap, "padding of the object header")
+        if index == 0:  # free space, which counts its own header
+            n_left = fields.n_left + _SIZEOF_OBJECT_HEADER
+            if not _SIZEOF_OBJECT_HEADER <= nbytes <= n_left:
+                raise fields.error(f"free space of {nbytes:,} bytes, where {n_left:,} are left")
+            fields.take(nbytes - _SIZEOF_OBJECT_HEADER, "free space")
+            continue
+        if index in objects:
+            raise fields.error(f"two objects have index {index}")
+        objects[index] = fields.take(nbytes, f"object {index}")
+        fields.take(_padded(nbytes) - nbytes, f"padding of object {index}")
+    if fields.n_left % _ALIGNMENT:
+        raise fields.error(f"{fields.n_left} bytes are left behind its last object")
+    return objects
+
+
 def split_into_collections(object_nbytes: Sequence[int], max_nbytes: int) -> list[slice]:
     """Group consecutive objects into collections of at most `max_nbytes`, a larger object alone in one.
 
     A reader keeps the whole collection of an element in memory, so collections should stay small.
     """
     groups: list[slice] = []
-    start, used = 0, _SIZEOF_COLLECTION_HEADER
+    start, used = 0, SIZEOF_COLLECTION_HEADER
     for i, nbytes in enumerate(object_nbytes):
         needed = _SIZEOF_OBJECT_HEADER + _padded(nbytes)
         if i > start and (used + needed > max_nbytes or i - start == MAX_COLLECTION_OBJECTS):
             groups.append(slice(start, i))
-            start, used = i, _SIZEOF_COLLECTION_HEADER
+            start, used = i, SIZEOF_COLLECTION_HEADER
         used += needed
     if start < len(object_nbytes):
         groups.append(slice(start, len(object_nbytes)))
@@ -108,7 +175,7 @@ def encode_variable_length_elements(
     collection_addresses, indices
         ``(n,) uint64`` and ``(n,) uint32``: where the value is; 0 and 0 for an empty one.
     """
-    elements = np.empty(len(lengths), [("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+    elements = np.empty(len(lengths), VARIABLE_LENGTH_ELEMENT)
     elements["length"] = lengths
     elements["address"] = collection_addresses
     elements["index"] = indices

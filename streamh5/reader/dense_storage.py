@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
 from streamh5.format.checksum import lookup3
+from streamh5.format.dense_storage import (
+    ATTRIBUTE_CREATION_ORDER,
+    ATTRIBUTE_ID_NBYTES,
+    ATTRIBUTE_NAME,
+    LINK_CREATION_ORDER,
+    LINK_ID_NBYTES,
+    LINK_NAME,
+)
 from streamh5.format.link import decode_link
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
@@ -19,8 +27,9 @@ from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
 from streamh5.reader.local_heap import LocalHeap
 from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.structure_reader import StructureReader
 from streamh5.reader.symbol_table import decode_symbol_table, read_symbol_table
-from streamh5.reader.v2_btree import V2BTreeReader, decode_uints
+from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DenseStorage", "ExternalFile"]
 
-_LINK_ID_NBYTES = 7
-_ATTRIBUTE_ID_NBYTES = 8
 _SHARED = 0x02
 
 
@@ -73,7 +80,7 @@ class DenseStorage:
         self._map = file_map
         self._owner = owner
         self.shared = SharedMessages(file, file_map) if shared is None else shared
-        self._trees = V2BTreeReader(file, file_map, Kind.HEAP, owner)
+        self._reader = StructureReader(file, file_map, Kind.HEAP, owner)
 
     def links(self, info: StorageInfo) -> list[Link]:
         """Read the links of a group.
@@ -85,18 +92,17 @@ class DenseStorage:
         """
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
-        heap = self._heap(info, _LINK_ID_NBYTES)
-        records = self._trees.read(info.name_index_address, RecordType.LINK_NAME, 4 + _LINK_ID_NBYTES)
-        encoding = self.encoding
-        links = [decode_link(heap.object(record.tobytes()), encoding) for record in records[:, 4:]]
-        _check_hashes([link.name for link in links], decode_uints(records[:, :4]).tolist())
+        heap = self._heap(info, LINK_ID_NBYTES)
+        records = self._index(info.name_index_address, RecordType.LINK_NAME, LINK_NAME)
+        links = [decode_link(heap.object(one.tobytes()), self.encoding) for one in records["heap_id"]]
+        _check_hashes([link.name for link in links], records)
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
-            ordered = self._trees.read(
-                info.creation_order_index_address, RecordType.LINK_CREATION_ORDER, 8 + _LINK_ID_NBYTES
+            ordered = self._index(
+                info.creation_order_index_address, RecordType.LINK_CREATION_ORDER, LINK_CREATION_ORDER
             )
-            for record in ordered:
-                decode_link(heap.object(record[8:].tobytes()), encoding)
-            _check_orders({link.creation_order for link in links}, ordered[:, :8])
+            for heap_id in ordered["heap_id"]:
+                decode_link(heap.object(heap_id.tobytes()), self.encoding)
+            _check_orders({link.creation_order for link in links}, ordered)
         return links
 
     def attributes(self, info: StorageInfo) -> list[StoredAttribute]:
@@ -109,21 +115,17 @@ class DenseStorage:
         """
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
-        heap = self._heap(info, _ATTRIBUTE_ID_NBYTES)
-        record_nbytes = _ATTRIBUTE_ID_NBYTES + 1 + 4 + 4
-        records = self._trees.read(info.name_index_address, RecordType.ATTRIBUTE_NAME, record_nbytes)
+        heap = self._heap(info, ATTRIBUTE_ID_NBYTES)
+        records = self._index(info.name_index_address, RecordType.ATTRIBUTE_NAME, ATTRIBUTE_NAME)
         attributes = [self._attribute(heap, record) for record in records]
-        _check_hashes([one.name for one in attributes], decode_uints(records[:, -4:]).tolist())
-        if info.creation_order_index_address != UNDEFINED_ADDRESS:
-            ordered = self._trees.read(
-                info.creation_order_index_address,
-                RecordType.ATTRIBUTE_CREATION_ORDER,
-                _ATTRIBUTE_ID_NBYTES + 1 + 4,
-            )
-            _check_orders(set(decode_uints(records[:, -8:-4]).tolist()), ordered[:, -4:])
-            by_order = decode_uints(records[:, -8:-4]).argsort(kind="stable").tolist()
-            return [attributes[i] for i in by_order]
-        return attributes
+        _check_hashes([one.name for one in attributes], records)
+        if info.creation_order_index_address == UNDEFINED_ADDRESS:
+            return attributes
+        ordered = self._index(
+            info.creation_order_index_address, RecordType.ATTRIBUTE_CREATION_ORDER, ATTRIBUTE_CREATION_ORDER
+        )
+        _check_orders(set(records["order"].tolist()), ordered)
+        return [attributes[i] for i in records["order"].argsort(kind="stable").tolist()]
 
     @property
     def encoding(self) -> Encoding:
@@ -158,9 +160,12 @@ class DenseStorage:
         """Return the body of the message that a shared message refers to."""
         return self.shared.body(message_type, reference, self._owner)
 
-    def _attribute(self, heap: FractalHeapReader, record: NDArray[np.uint8]) -> StoredAttribute:
-        heap_id = record[:_ATTRIBUTE_ID_NBYTES].tobytes()
-        if record[_ATTRIBUTE_ID_NBYTES] & _SHARED:
+    def _index(self, address: int, record_type: RecordType, record: np.dtype[np.void]) -> NDArray[np.void]:
+        return read_v2_btree(self._reader, address, record_type, record)
+
+    def _attribute(self, heap: FractalHeapReader, record: np.void) -> StoredAttribute:
+        heap_id = record["heap_id"].tobytes()
+        if record["flags"] & _SHARED:
             body = self.shared.in_heap(MessageType.ATTRIBUTE, heap_id)
         else:
             body = heap.object(heap_id)
@@ -175,15 +180,15 @@ class DenseStorage:
         return heap
 
 
-def _check_hashes(names: list[str], hashes: list[int]) -> None:
-    for name, stored in zip(names, hashes, strict=True):
+def _check_hashes(names: list[str], records: NDArray[np.void]) -> None:
+    for name, stored in zip(names, records["hash"].tolist(), strict=True):
         if lookup3(name.encode(errors="surrogateescape")) != stored:
             raise FormatError(f"dense storage: the record of {name[:40]!r} has another hash than the name")
 
 
-def _check_orders(orders: set[int] | set[int | None], indexed: NDArray[np.uint8]) -> None:
+def _check_orders(orders: set[int] | set[int | None], ordered: NDArray[np.void]) -> None:
     """Check that every name is in the index of creation order, which may keep those of deleted names."""
-    missing = orders - set(decode_uints(indexed).tolist())
+    missing = orders - set(ordered["order"].tolist())
     if missing:
         raise FormatError(
             f"dense storage: {len(missing):,} of {len(orders):,} names are not in creation order"

@@ -79,7 +79,7 @@ def check_elements(
         case RegionReference():
             for address, index in np.unique(_records(elements, _HEAP_ID)).tolist():
                 if address not in (0, UNDEFINED_ADDRESS):
-                    heap.find(address, index, owner)
+                    heap.object_nbytes(address, index, owner)
         case ObjectReference():
             addresses = np.unique(np.ascontiguousarray(elements).view("<u8").ravel().astype(np.uint64))
             defined: NDArray[np.uint64] = addresses[(addresses != 0) & (addresses != UNDEFINED_ADDRESS)]
@@ -114,10 +114,10 @@ def _check_variable_length(
     for length, address, index in np.unique(_records(elements, _VARIABLE_LENGTH)).tolist():
         if length == 0:
             continue
-        found = heap.find(address, index, owner)
-        if found.nbytes != length * base_nbytes:
+        found = heap.object_nbytes(address, index, owner)
+        if found != length * base_nbytes:
             raise FormatError(
-                f"heap object {index} of the collection at address {address:,} has {found.nbytes:,} bytes, its "
+                f"heap object {index} of the collection at address {address:,} has {found:,} bytes, its "
                 f"element says {length * base_nbytes:,}",
                 address=address,
                 index=index,

@@ -35,7 +35,11 @@ from streamh5.format.fill_value import (
     encode_fill_value,
 )
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline, encode_filter_pipeline
-from streamh5.format.global_heap import GlobalHeapCollection, encode_global_heap_collection
+from streamh5.format.global_heap import (
+    GlobalHeapCollection,
+    decode_global_heap_collection,
+    encode_global_heap_collection,
+)
 from streamh5.format.group_info import decode_group_info, encode_group_info
 from streamh5.format.link import ExternalLink, HardLink, Link, SoftLink, decode_link, encode_link
 from streamh5.format.object_header import Message, MessageType
@@ -49,7 +53,6 @@ from streamh5.format.storage_info import (
 from streamh5.format.superblock import Superblock, encode_superblock
 from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.data_layout import decode_data_layout
-from streamh5.reader.global_heap import decode_global_heap_collection
 from streamh5.reader.superblock import decode_superblock
 
 ADDRESSES = st.integers(0, 2**64 - 1)

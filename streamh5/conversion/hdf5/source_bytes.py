@@ -17,7 +17,7 @@ from streamh5.reader.data_layout import decode_data_layout
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
-from streamh5.reader.global_heap import decode_global_heap_collection
+from streamh5.reader.global_heap import read_global_heap_collection
 from streamh5.reader.object_content import GroupMessages, decode_object
 from streamh5.reader.object_header import read_object_header
 from streamh5.reader.superblock import read_superblock
@@ -35,8 +35,6 @@ _MAX_COLLECTIONS = 64
 
 _SHARED = 0x02
 _COMMENT = 0x0D
-_SIZEOF_SIGNATURE = 8
-"""Signature, version and reserved bytes of a collection."""
 
 
 class SourceBytes:
@@ -139,11 +137,7 @@ class SourceBytes:
         """
         objects = self._collections.get(address)
         if objects is None:
-            structure = "global heap collection"
-            encoding = self.file.encoding
-            head = self.file.read(address, _SIZEOF_SIGNATURE + encoding.sizeof_length, structure)
-            nbytes = int.from_bytes(head[_SIZEOF_SIGNATURE:], "little")
-            objects = decode_global_heap_collection(self.file.read(address, nbytes, structure), encoding)
+            objects = read_global_heap_collection(self.file, address)
             self._collections[address] = objects
             if len(self._collections) > _MAX_COLLECTIONS:
                 self._collections.popitem(last=False)

@@ -1,18 +1,25 @@
-"""What every chunk index stores for a chunk: its address and, behind filters, stored size and mask."""
+"""What every chunk index stores for a chunk: its address and, behind filters, stored size and mask.
+
+Fixed and Extensible Arrays keep elements in blocks and pages, whose common parts are here too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.errors import LimitError
-from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3_rows
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, encoded_length
+from streamh5.errors import FormatError, LimitError
+from streamh5.format.checksum import SIZEOF_CHECKSUM, Buffer, lookup3_rows
+from streamh5.format.fields import Fields
+from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, address, encoded_length, uint
 
-SIZEOF_FILTER_MASK = 4
+SIZEOF_BLOCK_PREFIX = 4 + 1 + 1 + SIZEOF_ADDRESS
+"""Signature, version, client ID and address of the header, which begin every block of an array."""
 
 
 class ClientId(IntEnum):
@@ -77,20 +84,23 @@ class ChunkColumns:
         )
 
 
-def element_dtype(
-    stored_nbytes_width: int | None, extra: tuple[tuple[str, str], ...] = ()
-) -> np.dtype[np.void]:
-    """Return the packed numpy dtype of an element, followed by the fields `extra`.
+def chunk_element(chunk_nbytes: int, *, filtered: bool, layout_version: int = 4) -> np.dtype[np.void]:
+    """Return the packed numpy dtype of an element."""
+    return element_dtype(sizeof_stored_nbytes(chunk_nbytes, layout_version) if filtered else 0)
+
+
+def element_dtype(stored_nbytes_width: int, extra: tuple[tuple[str, str], ...] = ()) -> np.dtype[np.void]:
+    """Return the packed numpy dtype of an element, followed by the fields `extra`; width 0: without filters.
 
     The field for the stored size is 4 or 8 bytes, the next power of two, where the format has 2 to 8: it
-    reaches into the filter mask, which `fill_elements` writes after it.
+    reaches into the filter mask, which is written after it, and cut off when it is read.
     """
     fields: list[tuple[str, str, int]] = [("address", "<u8", 0)]
     end = SIZEOF_ADDRESS
-    if stored_nbytes_width is not None:
+    if stored_nbytes_width:
         fields.append(("stored_nbytes", "<u4" if stored_nbytes_width <= 4 else "<u8", end))
         fields.append(("filter_mask", "<u4", end + stored_nbytes_width))
-        end += stored_nbytes_width + SIZEOF_FILTER_MASK
+        end += stored_nbytes_width + 4
     for name, form in extra:
         fields.append((name, form, end))
         end += np.dtype(form).itemsize
@@ -98,10 +108,19 @@ def element_dtype(
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
 
 
-def fill_elements(
-    elements: NDArray[np.void], columns: ChunkColumns, *, stored_nbytes_width: int | None
-) -> None:
-    """Write `columns` into `elements`, arrays of `element_dtype` of any shape with as many elements.
+def client_id(element: np.dtype[np.void]) -> ClientId:
+    """Return the kind of an element."""
+    return ClientId.FILTERED_CHUNKS if _stored_nbytes_width(element) else ClientId.UNFILTERED_CHUNKS
+
+
+def _stored_nbytes_width(element: np.dtype[np.void]) -> int:
+    """Width of the stored size, 0 without filters: it ends where the filter mask begins."""
+    fields: Mapping[str, tuple[Any, ...]] = element.fields or {}
+    return fields["filter_mask"][1] - fields["stored_nbytes"][1] if "filter_mask" in fields else 0
+
+
+def fill_elements(elements: NDArray[np.void], columns: ChunkColumns) -> None:
+    """Write `columns` into `elements`, of `chunk_element` and any shape with as many elements.
 
     A chunk that was never written gets the undefined address and zeros.
 
@@ -113,11 +132,12 @@ def fill_elements(
     shape = elements.shape
     missing = columns.addresses == 0
     any_missing = bool(missing.any())
-    address = columns.addresses
+    addresses = columns.addresses
     if any_missing:
-        address = np.where(missing, np.uint64(UNDEFINED_ADDRESS), address)
-    elements["address"] = address.reshape(shape)
-    if stored_nbytes_width is None:
+        addresses = np.where(missing, np.uint64(UNDEFINED_ADDRESS), addresses)
+    elements["address"] = addresses.reshape(shape)
+    width = _stored_nbytes_width(elements.dtype)
+    if not width:
         return
     stored = columns.stored_nbytes
     if stored is None:
@@ -127,37 +147,123 @@ def fill_elements(
         stored = np.where(missing, 0, stored)
         masks = np.where(missing, 0, masks)
     largest = int(stored.max(initial=0))
-    if largest >= 256**stored_nbytes_width:
+    if largest >= 256**width:
         raise LimitError(
             f"a chunk of {largest} bytes after filters; its index holds sizes below "
-            f"{256**stored_nbytes_width}: store such a chunk without the filter that lets it grow",
+            f"{256**width}: store such a chunk without the filter that lets it grow",
             stored_nbytes=largest,
-            limit=256**stored_nbytes_width - 1,
+            limit=256**width - 1,
         )
     elements["stored_nbytes"] = stored.reshape(shape)
     elements["filter_mask"] = masks.reshape(shape) if len(masks) == elements.size else masks
 
 
-def encode_elements(columns: ChunkColumns, *, stored_nbytes_width: int | None) -> bytes:
+def columns_of(elements: NDArray[np.void]) -> ChunkColumns:
+    """Return the columns of ``(n,)`` elements; address 0 for a chunk that was never written.
+
+    Raises
+    ------
+    FormatError
+        A chunk is at address 0.
+    """
+    addresses = elements["address"].astype(np.uint64)
+    if not addresses.all():
+        raise FormatError("an element of the chunk index has address 0, where the superblock is")
+    addresses[addresses == UNDEFINED_ADDRESS] = 0
+    width = _stored_nbytes_width(elements.dtype)
+    if not width:
+        return ChunkColumns(addresses)
+    stored = elements["stored_nbytes"].astype(np.uint64)
+    if width not in (4, 8):
+        stored &= np.uint64(256**width - 1)
+    return ChunkColumns(addresses, stored, elements["filter_mask"].astype(np.uint32))
+
+
+def no_chunks(*, filtered: bool) -> ChunkColumns:
+    """Return the columns of no chunk at all."""
+    return columns_of(np.zeros(0, chunk_element(1, filtered=filtered)))
+
+
+def concatenate(parts: Sequence[ChunkColumns]) -> ChunkColumns:
+    """Join the chunks of parts of an index."""
+    stored = [part.stored_nbytes for part in parts if part.stored_nbytes is not None]
+    masks = [part.filter_masks for part in parts if part.filter_masks is not None]
+    return ChunkColumns(
+        np.concatenate([part.addresses for part in parts]),
+        np.concatenate(stored) if stored else None,
+        np.concatenate(masks) if masks else None,
+    )
+
+
+def encode_elements(columns: ChunkColumns, element: np.dtype[np.void]) -> bytes:
     """Encode the chunks one after the other."""
-    elements = np.empty(len(columns.addresses), element_dtype(stored_nbytes_width))
-    fill_elements(elements, columns, stored_nbytes_width=stored_nbytes_width)
+    elements = np.empty(len(columns.addresses), element)
+    fill_elements(elements, columns)
     return elements.tobytes()
 
 
-def encode_pages(columns: ChunkColumns, n_pages: int, *, stored_nbytes_width: int | None) -> bytes:
+def decode_elements(raw: Buffer, element: np.dtype[np.void]) -> ChunkColumns:
+    """Decode elements that stand one after the other; address 0 for a chunk that was never written."""
+    return columns_of(np.frombuffer(raw, np.uint8).view(element))
+
+
+def encode_pages(columns: ChunkColumns, n_pages: int, element: np.dtype[np.void]) -> bytes:
     """Encode the chunks as `n_pages` pages of one length, each followed by its checksum.
 
     A page without a written chunk stays zero: its bit in the page bitmap tells readers to skip it.
     """
-    dtype = element_dtype(stored_nbytes_width)
-    page_nbytes = len(columns.addresses) // n_pages * dtype.itemsize
+    page_nbytes = len(columns.addresses) // n_pages * element.itemsize
     pages = np.empty((n_pages, page_nbytes + SIZEOF_CHECKSUM), np.uint8)
     contents = pages[:, :page_nbytes]
-    fill_elements(contents.view(dtype), columns, stored_nbytes_width=stored_nbytes_width)
+    fill_elements(contents.view(element), columns)
     pages[:, page_nbytes:].view("<u4")[:, 0] = lookup3_rows(contents)
     pages[~pages_written(columns.addresses, n_pages)] = 0
     return pages.tobytes()
+
+
+def decode_pages(
+    raw: Buffer,
+    written: NDArray[np.bool_],
+    element: np.dtype[np.void],
+    *,
+    structure: str,
+    first_page: int = 0,
+) -> ChunkColumns:
+    """Decode pages of one length, each with its checksum; one that is not written is not looked at.
+
+    Parameters
+    ----------
+    raw
+        All pages.
+    written
+        ``(n_pages,) bool``, from the page bitmap.
+    element
+        From `chunk_element`.
+    structure, first_page
+        What the pages belong to, and the number of the first, for the error.
+
+    Raises
+    ------
+    FormatError
+        The checksum of a page is wrong.
+    """
+    pages = np.frombuffer(raw, np.uint8).reshape(len(written), -1)
+    contents = pages[:, :-SIZEOF_CHECKSUM]
+    stored = np.ascontiguousarray(pages[:, -SIZEOF_CHECKSUM:]).view("<u4")[:, 0]
+    rows = np.flatnonzero(written)
+    damaged = rows[lookup3_rows(contents[rows] if len(rows) < len(written) else contents) != stored[rows]]
+    n_damaged = len(damaged)
+    if n_damaged:
+        raise FormatError(
+            f"{structure}: the checksums of {n_damaged:,} of {len(written):,} pages are wrong, the first is page "
+            f"{first_page + int(damaged[0]):,}",
+            structure=structure,
+            n_damaged=n_damaged,
+            page=first_page + int(damaged[0]),
+        )
+    if len(rows) < len(written):
+        contents = np.where(written[:, None], contents, np.uint8(0xFF))  # reads as the undefined address
+    return columns_of(contents.view(element).ravel())
 
 
 def pages_written(addresses: NDArray[np.uint64], n_pages: int) -> NDArray[np.bool_]:
@@ -168,3 +274,36 @@ def pages_written(addresses: NDArray[np.uint64], n_pages: int) -> NDArray[np.boo
 def encode_page_bitmap(written: NDArray[np.bool_]) -> bytes:
     """Encode one bit a page, the first in the highest bit of the first byte (H5VM_bit_set)."""
     return np.packbits(written).tobytes()
+
+
+def decode_page_bitmap(raw: bytes, n_pages: int) -> NDArray[np.bool_]:
+    """Decode one bit a page, the first in the highest bit of the first byte: ``(n_pages,) bool``."""
+    return np.unpackbits(np.frombuffer(raw, np.uint8), count=n_pages).view(np.bool_)
+
+
+def encode_block_prefix(signature: bytes, element: np.dtype[np.void], header_address: int) -> bytes:
+    """Encode what begins a block of an array, `SIZEOF_BLOCK_PREFIX` bytes."""
+    return b"".join(
+        (
+            signature,
+            uint(0, 1, "version"),
+            uint(client_id(element), 1, "client ID"),
+            address(header_address, "header address"),
+        )
+    )
+
+
+def decode_block_prefix(
+    block: bytes, structure: str, signature: bytes, element: np.dtype[np.void], header_address: int
+) -> Fields:
+    """Begin to read a block of an array that ends with its checksum.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    fields = Fields.of_block(block, structure, signature)
+    fields.expect(client_id(element), 1, "client ID")
+    fields.expect(header_address, SIZEOF_ADDRESS, "header address")
+    return fields

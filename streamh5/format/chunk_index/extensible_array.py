@@ -9,26 +9,71 @@ other super blocks, which point to theirs. A large data block is cut into pages 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.chunk_index.element import (
-    SIZEOF_FILTER_MASK,
+    SIZEOF_BLOCK_PREFIX,
     ChunkColumns,
-    ClientId,
+    chunk_element,
+    client_id,
+    decode_block_prefix,
+    decode_elements,
+    decode_page_bitmap,
+    decode_pages,
+    encode_block_prefix,
     encode_elements,
     encode_page_bitmap,
     encode_pages,
     pages_written,
-    sizeof_stored_nbytes,
 )
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, address, length, uint
+from streamh5.format.header import (
+    ADDRESS,
+    LENGTH,
+    Header,
+    check_header,
+    decode_header,
+    encode_header,
+    sizeof_header,
+    stored,
+)
+from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, address, uint
 
-SIZEOF_EXTENSIBLE_ARRAY_HEADER = 72
-_SIZEOF_PREFIX = 4 + 1 + 1 + SIZEOF_ADDRESS  # signature, version, client ID, header address
+INDEX_BLOCK = "Extensible Array index block"
+SUPER_BLOCK = "Extensible Array super block"
+DATA_BLOCK = "Extensible Array data block"
+_INDEX, _SUPER, _DATA = b"EAIB", b"EASB", b"EADB"
+_MAX_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensibleArrayHeader(Header):
+    """The header of an Extensible Array; the data layout message has the parameters in another order."""
+
+    structure: ClassVar[str] = "Extensible Array header"
+    signature: ClassVar[bytes] = b"EAHD"
+
+    client_id: int = stored(1, "client ID")
+    element_nbytes: int = stored(1, "element size")
+    max_n_elements_bits: int = stored(1, "max bits of number of elements")
+    n_index_block_elements: int = stored(1, "index block elements")
+    min_n_data_block_elements: int = stored(1, "min elements of a data block")
+    min_n_data_block_pointers: int = stored(1, "min data block pointers of a super block")
+    page_bits: int = stored(1, "page bits")
+    n_super_blocks: int = stored(LENGTH, "number of super blocks")
+    super_blocks_nbytes: int = stored(LENGTH, "super block size")
+    n_data_blocks: int = stored(LENGTH, "number of data blocks")
+    data_blocks_nbytes: int = stored(LENGTH, "data block size")
+    max_index_set: int = stored(LENGTH, "max index set")
+    n_elements: int = stored(LENGTH, "number of elements")
+    index_block_address: int = stored(ADDRESS, "index block address")
+
+
+SIZEOF_EXTENSIBLE_ARRAY_HEADER = sizeof_header(ExtensibleArrayHeader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +107,9 @@ class ExtensibleArray:
     layout_version: int = 4
 
     @property
-    def client_id(self) -> int:
-        """The kind of element."""
-        return ClientId.FILTERED_CHUNKS if self.filtered else ClientId.UNFILTERED_CHUNKS
-
-    @property
-    def stored_nbytes_width(self) -> int | None:
-        """Width of an element's stored size, None without filters."""
-        return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.filtered else None
-
-    @property
-    def element_nbytes(self) -> int:
-        """Bytes of one element."""
-        width = self.stored_nbytes_width
-        return SIZEOF_ADDRESS if width is None else SIZEOF_ADDRESS + width + SIZEOF_FILTER_MASK
+    def element(self) -> np.dtype[np.void]:
+        """The dtype of an element."""
+        return chunk_element(self.chunk_nbytes, filtered=self.filtered, layout_version=self.layout_version)
 
     @property
     def n_super_blocks(self) -> int:
@@ -88,12 +122,21 @@ class ExtensibleArray:
         return 2 * (self.min_n_data_block_pointers.bit_length() - 1)
 
     @property
+    def n_data_pointers(self) -> int:
+        """Data blocks that the index block points to."""
+        return 2 * (self.min_n_data_block_pointers - 1)
+
+    @property
+    def n_super_pointers(self) -> int:
+        """Super blocks that the index block points to."""
+        return self.n_super_blocks - self.n_direct_super_blocks
+
+    @property
     def sizeof_index_block(self) -> int:
         """Bytes of the index block."""
-        n_pointers = 2 * (self.min_n_data_block_pointers - 1)
-        n_pointers += self.n_super_blocks - self.n_direct_super_blocks
-        elements = self.n_index_block_elements * self.element_nbytes
-        return _SIZEOF_PREFIX + elements + n_pointers * SIZEOF_ADDRESS + SIZEOF_CHECKSUM
+        elements = self.n_index_block_elements * self.element.itemsize
+        pointers = (self.n_data_pointers + self.n_super_pointers) * SIZEOF_ADDRESS
+        return SIZEOF_BLOCK_PREFIX + elements + pointers + SIZEOF_CHECKSUM
 
     @property
     def sizeof_block_offset(self) -> int:
@@ -107,21 +150,38 @@ class ExtensibleArray:
 
 
 @dataclass(frozen=True, slots=True)
-class _SuperBlock:
-    """A super block and its data blocks: counts, sizes, and where they stand behind the index block."""
+class SuperBlock:
+    """A super block and its data blocks: their counts and sizes.
+
+    Parameters
+    ----------
+    array, index
+        The array, and the number of the super block.
+    start
+        First element, not counting those of the index block.
+    position
+        From the start of the index block, where the blocks of a new array follow it.
+    """
 
     array: ExtensibleArray
     index: int
-    start: int  # first element, not counting those of the index block
-    position: int  # from the start of the index block
+    start: int
+    position: int = 0
 
     @property
     def n_data_blocks(self) -> int:
+        """Its data blocks."""
         return 1 << self.index // 2
 
     @property
     def n_block_elements(self) -> int:
+        """Elements of each data block."""
         return self.array.min_n_data_block_elements << (self.index + 1) // 2
+
+    @property
+    def end(self) -> int:
+        """First element of the next super block."""
+        return self.start + self.n_data_blocks * self.n_block_elements
 
     @property
     def n_used(self) -> int:
@@ -141,25 +201,32 @@ class _SuperBlock:
         return self.n_block_elements // page_size if self.n_block_elements > page_size else 0
 
     @property
+    def sizeof_prefix(self) -> int:
+        """Bytes of the super block, and of a data block, before what they hold."""
+        return SIZEOF_BLOCK_PREFIX + self.array.sizeof_block_offset
+
+    @property
     def sizeof_page_bitmaps(self) -> int:
+        """Bytes of the page bitmaps of all data blocks."""
         return self.n_data_blocks * -(-self.n_pages // 8)
 
     @property
     def sizeof_super_block(self) -> int:
+        """Bytes of the super block, 0 where there is none."""
         if self.is_direct:
             return 0
         pointers = self.n_data_blocks * SIZEOF_ADDRESS
-        prefix = _SIZEOF_PREFIX + self.array.sizeof_block_offset
-        return prefix + self.sizeof_page_bitmaps + pointers + SIZEOF_CHECKSUM
+        return self.sizeof_prefix + self.sizeof_page_bitmaps + pointers + SIZEOF_CHECKSUM
 
     @property
     def sizeof_data_block(self) -> int:
-        elements = self.n_block_elements * self.array.element_nbytes
-        prefix = _SIZEOF_PREFIX + self.array.sizeof_block_offset
-        return prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
+        """Bytes of one data block with its pages."""
+        elements = self.n_block_elements * self.array.element.itemsize
+        return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the super block and the data blocks that hold elements."""
         return self.sizeof_super_block + self.n_used * self.sizeof_data_block
 
     def data_block_addresses(self, index_block_address: int) -> list[int]:
@@ -169,13 +236,13 @@ class _SuperBlock:
         return used + [UNDEFINED_ADDRESS] * (self.n_data_blocks - self.n_used)
 
 
-def _used_super_blocks(array: ExtensibleArray) -> list[_SuperBlock]:
-    blocks: list[_SuperBlock] = []
+def _used_super_blocks(array: ExtensibleArray) -> list[SuperBlock]:
+    blocks: list[SuperBlock] = []
     start, position = 0, array.sizeof_index_block
     while start < array.n_elements - array.n_index_block_elements:
-        block = _SuperBlock(array, len(blocks), start, position)
+        block = SuperBlock(array, len(blocks), start, position)
         blocks.append(block)
-        start += block.n_data_blocks * block.n_block_elements
+        start = block.end
         position += block.nbytes
     return blocks
 
@@ -188,28 +255,50 @@ def encode_extensible_array_header(array: ExtensibleArray, index_block_address: 
     used = _used_super_blocks(array)
     super_blocks = [block for block in used if not block.is_direct]
     n_realized = sum(block.n_used * block.n_block_elements for block in used)
-    return append_checksum(
-        b"".join(
-            (
-                b"EAHD",
-                uint(0, 1, "extensible array header version"),
-                uint(array.client_id, 1, "client ID"),
-                uint(array.element_nbytes, 1, "element size"),
-                uint(array.max_n_elements_bits, 1, "max bits of number of elements"),
-                uint(array.n_index_block_elements, 1, "index block elements"),
-                uint(array.min_n_data_block_elements, 1, "min elements of a data block"),
-                uint(array.min_n_data_block_pointers, 1, "min data block pointers of a super block"),
-                uint(array.page_bits, 1, "page bits"),
-                length(len(super_blocks), "number of super blocks"),
-                length(sum(block.sizeof_super_block for block in super_blocks), "super block size"),
-                length(sum(block.n_used for block in used), "number of data blocks"),
-                length(sum(block.n_used * block.sizeof_data_block for block in used), "data block size"),
-                length(array.n_elements, "max index set"),
-                length(array.n_index_block_elements + n_realized, "number of elements"),
-                address(index_block_address, "index block address"),
-            )
+    return encode_header(
+        ExtensibleArrayHeader(
+            **_parameters(array),
+            n_super_blocks=len(super_blocks),
+            super_blocks_nbytes=sum(block.sizeof_super_block for block in super_blocks),
+            n_data_blocks=sum(block.n_used for block in used),
+            data_blocks_nbytes=sum(block.n_used * block.sizeof_data_block for block in used),
+            max_index_set=array.n_elements,
+            n_elements=array.n_index_block_elements + n_realized,
+            index_block_address=index_block_address,
         )
     )
+
+
+def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> ExtensibleArrayHeader:
+    """Decode the header of an array with the parameters of `array`, which are those of the layout message.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong, or no array has such parameters.
+    """
+    found = decode_header(ExtensibleArrayHeader, block)
+    elements, pointers = array.min_n_data_block_elements, array.min_n_data_block_pointers
+    powers = all(number and not number & (number - 1) for number in (elements, pointers))
+    if not powers or pointers < 2 or not 1 <= array.max_n_elements_bits <= _MAX_BITS or not array.page_bits:
+        raise found.error("the layout has parameters that no Extensible Array can have")
+    if array.n_super_pointers < 0:
+        raise found.error(f"the layout has {pointers} pointers for {array.n_super_blocks} super blocks")
+    check_header(found, replace(found, **_parameters(array)))
+    return found
+
+
+def _parameters(array: ExtensibleArray) -> dict[str, int]:
+    """Return the fields of the header that say how the array is made, in place of what is in it."""
+    return {
+        "client_id": client_id(array.element),
+        "element_nbytes": array.element.itemsize,
+        "max_n_elements_bits": array.max_n_elements_bits,
+        "n_index_block_elements": array.n_index_block_elements,
+        "min_n_data_block_elements": array.min_n_data_block_elements,
+        "min_n_data_block_pointers": array.min_n_data_block_pointers,
+        "page_bits": array.page_bits,
+    }
 
 
 def encode_extensible_array_blocks(
@@ -256,21 +345,10 @@ def encode_extensible_array_blocks(
             yield _encode_data_block(block, one, header_address, block.start + start)
 
 
-def _encode_prefix(signature: bytes, array: ExtensibleArray, header_address: int) -> bytes:
-    return b"".join(
-        (
-            signature,
-            uint(0, 1, "extensible array block version"),
-            uint(array.client_id, 1, "client ID"),
-            address(header_address, "header address"),
-        )
-    )
-
-
 def _encode_index_block(
     array: ExtensibleArray,
     columns: ChunkColumns,
-    blocks: list[_SuperBlock],
+    blocks: list[SuperBlock],
     header_address: int,
     index_block_address: int,
 ) -> bytes:
@@ -282,14 +360,13 @@ def _encode_index_block(
             data_blocks += block.data_block_addresses(index_block_address)
         else:
             super_blocks.append(index_block_address + block.position)
-    data_blocks += [UNDEFINED_ADDRESS] * (2 * (array.min_n_data_block_pointers - 1) - len(data_blocks))
-    n_super_pointers = array.n_super_blocks - array.n_direct_super_blocks
-    super_blocks += [UNDEFINED_ADDRESS] * (n_super_pointers - len(super_blocks))
+    data_blocks += [UNDEFINED_ADDRESS] * (array.n_data_pointers - len(data_blocks))
+    super_blocks += [UNDEFINED_ADDRESS] * (array.n_super_pointers - len(super_blocks))
     return append_checksum(
         b"".join(
             (
-                _encode_prefix(b"EAIB", array, header_address),
-                encode_elements(own, stored_nbytes_width=array.stored_nbytes_width),
+                encode_block_prefix(_INDEX, array.element, header_address),
+                encode_elements(own, array.element),
                 *(address(block, "data block address") for block in data_blocks),
                 *(address(block, "super block address") for block in super_blocks),
             )
@@ -298,7 +375,7 @@ def _encode_index_block(
 
 
 def _encode_super_block(
-    block: _SuperBlock, columns: ChunkColumns, header_address: int, index_block_address: int
+    block: SuperBlock, columns: ChunkColumns, header_address: int, index_block_address: int
 ) -> bytes:
     """Encode a super block. The bits of its data blocks' pages follow each other without padding."""
     bitmaps = b""
@@ -309,7 +386,7 @@ def _encode_super_block(
     return append_checksum(
         b"".join(
             (
-                _encode_prefix(b"EASB", block.array, header_address),
+                encode_block_prefix(_SUPER, block.array.element, header_address),
                 uint(block.start, block.array.sizeof_block_offset, "block offset"),
                 bitmaps.ljust(block.sizeof_page_bitmaps, b"\0"),
                 *(
@@ -322,15 +399,81 @@ def _encode_super_block(
 
 
 def _encode_data_block(
-    block: _SuperBlock, columns: ChunkColumns, header_address: int, block_offset: int
+    block: SuperBlock, columns: ChunkColumns, header_address: int, block_offset: int
 ) -> bytes:
-    width = block.array.stored_nbytes_width
+    element = block.array.element
     prefix = b"".join(
         (
-            _encode_prefix(b"EADB", block.array, header_address),
+            encode_block_prefix(_DATA, element, header_address),
             uint(block_offset, block.array.sizeof_block_offset, "block offset"),
         )
     )
     if not block.n_pages:
-        return append_checksum(prefix + encode_elements(columns, stored_nbytes_width=width))
-    return append_checksum(prefix) + encode_pages(columns, block.n_pages, stored_nbytes_width=width)
+        return append_checksum(prefix + encode_elements(columns, element))
+    return append_checksum(prefix) + encode_pages(columns, block.n_pages, element)
+
+
+def decode_index_block(
+    array: ExtensibleArray, header_address: int, block: bytes
+) -> tuple[ChunkColumns, list[int], list[int]]:
+    """Decode the index block: its elements, and the addresses of data blocks and super blocks.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    fields = decode_block_prefix(block, INDEX_BLOCK, _INDEX, array.element, header_address)
+    own = fields.take(array.n_index_block_elements * array.element.itemsize, "elements")
+    return (
+        decode_elements(own, array.element),
+        [fields.address("data block address") for _ in range(array.n_data_pointers)],
+        [fields.address("super block address") for _ in range(array.n_super_pointers)],
+    )
+
+
+def decode_super_block(
+    block: SuperBlock, header_address: int, raw: bytes
+) -> tuple[list[int], NDArray[np.bool_]]:
+    """Decode a super block: the addresses of its data blocks, and which of their pages were written.
+
+    Returns
+    -------
+    addresses, and ``(n_data_blocks, n_pages) bool``
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    fields = decode_block_prefix(raw, SUPER_BLOCK, _SUPER, block.array.element, header_address)
+    fields.expect(block.start, block.array.sizeof_block_offset, "block offset")
+    bitmaps = fields.take(block.sizeof_page_bitmaps, "page bitmaps")
+    # The bits of the data blocks follow each other without padding.
+    bits = decode_page_bitmap(bitmaps, block.n_data_blocks * block.n_pages)
+    addresses = [fields.address("data block address") for _ in range(block.n_data_blocks)]
+    return addresses, bits.reshape(block.n_data_blocks, block.n_pages)
+
+
+def decode_data_block(
+    block: SuperBlock, number: int, header_address: int, raw: bytes, pages: NDArray[np.bool_] | None
+) -> ChunkColumns:
+    """Decode data block `number` of a super block; `pages` says which of its pages were written.
+
+    Raises
+    ------
+    FormatError
+        A field or a checksum is wrong.
+    """
+    element = block.array.element
+    end = block.sizeof_prefix + SIZEOF_CHECKSUM if block.n_pages else len(raw)
+    fields = decode_block_prefix(raw[:end], DATA_BLOCK, _DATA, element, header_address)
+    start = block.start + number * block.n_block_elements
+    offset = fields.uint(block.array.sizeof_block_offset, "block offset")
+    # The library counts data blocks of the index block from its first one (H5EA__lookup_elmt).
+    n_before = sum(1 << before // 2 for before in range(block.index)) if block.is_direct else 0
+    if offset not in (start, block.start + (n_before + number) * block.n_block_elements):
+        raise fields.error(f"block offset is {offset:,}, where {start:,} must be")
+    if block.n_pages and pages is not None:
+        return decode_pages(memoryview(raw)[end:], pages, element, structure=DATA_BLOCK)
+    return decode_elements(fields.take(block.n_block_elements * element.itemsize, "elements"), element)

@@ -9,25 +9,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.chunk_index.element import (
-    SIZEOF_FILTER_MASK,
+    SIZEOF_BLOCK_PREFIX,
     ChunkColumns,
-    ClientId,
+    chunk_element,
+    client_id,
+    decode_block_prefix,
+    decode_elements,
+    decode_page_bitmap,
+    encode_block_prefix,
     encode_elements,
     encode_page_bitmap,
     encode_pages,
     pages_written,
-    sizeof_stored_nbytes,
 )
-from streamh5.format.primitives import SIZEOF_ADDRESS, address, length, uint
+from streamh5.format.header import (
+    ADDRESS,
+    LENGTH,
+    Header,
+    check_header,
+    decode_header,
+    encode_header,
+    sizeof_header,
+    stored,
+)
 
-SIZEOF_FIXED_ARRAY_HEADER = 28
+DATA_BLOCK = "Fixed Array data block"
+_DATA_BLOCK_SIGNATURE = b"FADB"
+_MAX_PAGE_BITS = 63
 _PIECE_NBYTES = 2 << 20  # stays in cache: 10 million chunks in 0.08 s, against 0.6 s in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class FixedArrayHeader(Header):
+    """The header of a Fixed Array."""
+
+    structure: ClassVar[str] = "Fixed Array header"
+    signature: ClassVar[bytes] = b"FAHD"
+
+    client_id: int = stored(1, "client ID")
+    element_nbytes: int = stored(1, "entry size")
+    page_bits: int = stored(1, "page bits")
+    n_elements: int = stored(LENGTH, "max number of entries")
+    data_block_address: int = stored(ADDRESS, "data block address")
+
+
+SIZEOF_FIXED_ARRAY_HEADER = sizeof_header(FixedArrayHeader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +89,9 @@ class FixedArray:
     layout_version: int = 4
 
     @property
-    def client_id(self) -> int:
-        """The kind of element."""
-        return ClientId.FILTERED_CHUNKS if self.filtered else ClientId.UNFILTERED_CHUNKS
-
-    @property
-    def stored_nbytes_width(self) -> int | None:
-        """Width of an element's stored size, None without filters."""
-        return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.filtered else None
-
-    @property
-    def element_nbytes(self) -> int:
-        """Bytes of one element."""
-        width = self.stored_nbytes_width
-        return SIZEOF_ADDRESS if width is None else SIZEOF_ADDRESS + width + SIZEOF_FILTER_MASK
+    def element(self) -> np.dtype[np.void]:
+        """The dtype of an element."""
+        return chunk_element(self.chunk_nbytes, filtered=self.filtered, layout_version=self.layout_version)
 
     @property
     def is_paged(self) -> bool:
@@ -86,29 +109,44 @@ class FixedArray:
         return -(-self.n_pages // 8)
 
     @property
+    def sizeof_prefix(self) -> int:
+        """Bytes of the data block before its elements or pages, without a checksum."""
+        return SIZEOF_BLOCK_PREFIX + self.sizeof_page_bitmap
+
+    @property
     def sizeof_data_block(self) -> int:
         """Bytes of the data block with its pages."""
-        prefix = 4 + 1 + 1 + SIZEOF_ADDRESS
-        n_checksums = 1 + self.n_pages
-        elements = self.n_elements * self.element_nbytes
-        return prefix + self.sizeof_page_bitmap + elements + n_checksums * SIZEOF_CHECKSUM
+        elements = self.n_elements * self.element.itemsize
+        return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
+
+    def header(self, data_block_address: int) -> FixedArrayHeader:
+        """Return the header of the array."""
+        element = self.element
+        return FixedArrayHeader(
+            client_id(element), element.itemsize, self.page_bits, self.n_elements, data_block_address
+        )
 
 
 def encode_fixed_array_header(fixed_array: FixedArray, data_block_address: int) -> bytes:
     """Encode the header, `SIZEOF_FIXED_ARRAY_HEADER` bytes."""
-    return append_checksum(
-        b"".join(
-            (
-                b"FAHD",
-                uint(0, 1, "fixed array header version"),
-                uint(fixed_array.client_id, 1, "client ID"),
-                uint(fixed_array.element_nbytes, 1, "entry size"),
-                uint(fixed_array.page_bits, 1, "page bits"),
-                length(fixed_array.n_elements, "max number of entries"),
-                address(data_block_address, "data block address"),
-            )
+    return encode_header(fixed_array.header(data_block_address))
+
+
+def decode_fixed_array_header(fixed_array: FixedArray, block: bytes) -> int:
+    """Decode the header of an array with such sizes: the address of its data block.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    if not 1 <= fixed_array.page_bits <= _MAX_PAGE_BITS:
+        raise FormatError(
+            f"{FixedArrayHeader.structure}: page bits in the layout are {fixed_array.page_bits}"
         )
-    )
+    found = decode_header(FixedArrayHeader, block)
+    check_header(found, fixed_array.header(found.data_block_address))
+    return found.data_block_address
 
 
 def encode_fixed_array_data_block(
@@ -139,20 +177,36 @@ def encode_fixed_array_data_block(
         A stored size does not fit its field.
     """
     columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
-    prefix = b"".join(
-        (
-            b"FADB",
-            uint(0, 1, "fixed array data block version"),
-            uint(fixed_array.client_id, 1, "client ID"),
-            address(header_address, "header address"),
-        )
-    )
+    prefix = encode_block_prefix(_DATA_BLOCK_SIGNATURE, fixed_array.element, header_address)
     if not fixed_array.is_paged:
-        width = fixed_array.stored_nbytes_width
-        yield append_checksum(prefix + encode_elements(columns, stored_nbytes_width=width))
+        yield append_checksum(prefix + encode_elements(columns, fixed_array.element))
         return
     yield append_checksum(prefix + _encode_page_bitmap(fixed_array, addresses))
     yield from _encode_pages(fixed_array, columns)
+
+
+def decode_fixed_array_data_block(
+    fixed_array: FixedArray, header_address: int, block: bytes
+) -> ChunkColumns | NDArray[np.bool_]:
+    """Decode the data block up to its own checksum.
+
+    Returns
+    -------
+    ChunkColumns
+        Of the elements; for a block with pages, which come behind it, ``(n_pages,) bool``: which were written.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    element = fixed_array.element
+    fields = decode_block_prefix(block, DATA_BLOCK, _DATA_BLOCK_SIGNATURE, element, header_address)
+    if fixed_array.is_paged:
+        return decode_page_bitmap(
+            fields.take(fixed_array.sizeof_page_bitmap, "page bitmap"), fixed_array.n_pages
+        )
+    return decode_elements(fields.take(fixed_array.n_elements * element.itemsize, "elements"), element)
 
 
 def _encode_page_bitmap(fixed_array: FixedArray, addresses: NDArray[np.uint64]) -> bytes:
@@ -166,12 +220,12 @@ def _encode_page_bitmap(fixed_array: FixedArray, addresses: NDArray[np.uint64]) 
 
 def _encode_pages(fixed_array: FixedArray, columns: ChunkColumns) -> Iterator[bytes]:
     page_size = 1 << fixed_array.page_bits
-    width = fixed_array.stored_nbytes_width
+    element = fixed_array.element
     n_full = fixed_array.n_elements >> fixed_array.page_bits
-    pages_per_piece = max(1, _PIECE_NBYTES // (page_size * fixed_array.element_nbytes))
+    pages_per_piece = max(1, _PIECE_NBYTES // (page_size * element.itemsize))
     for page in range(0, n_full, pages_per_piece):
         n_pages = min(pages_per_piece, n_full - page)
         part = columns[page * page_size : (page + n_pages) * page_size]
-        yield encode_pages(part, n_pages, stored_nbytes_width=width)
+        yield encode_pages(part, n_pages, element)
     if n_full < fixed_array.n_pages:
-        yield encode_pages(columns[n_full * page_size :], 1, stored_nbytes_width=width)
+        yield encode_pages(columns[n_full * page_size :], 1, element)

@@ -12,22 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import LimitError
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
-MAX_CHILDREN = 64
+MAX_CHILDREN = 2 * ENCODING.chunk_k
 """Twice the rank of the tree that readers assume without another word in the superblock (K = 32)."""
 
-_NODE_PREFIX = np.dtype(
-    [
-        ("signature", "S4"),
-        ("type", "u1"),
-        ("level", "u1"),
-        ("n_children", "<u2"),
-        ("left", "<u8"),
-        ("right", "<u8"),
-    ]
-)
+NODE = "version 1 B-tree node"
+_SIGNATURE = b"TREE"
 _CHUNK_NODE_TYPE = 1
+_MAX_LEVEL = 32
+
+
+def _node_dtype(
+    rank: int, n_most: int = MAX_CHILDREN, sizeof_address: int = SIZEOF_ADDRESS
+) -> np.dtype[np.void]:
+    """Return the dtype of a node: one more key than children, each child between two keys."""
+    sibling = f"<u{sizeof_address}"
+    prefix = [("signature", "S4"), ("type", "u1"), ("level", "u1"), ("n_children", "<u2"), ("left", sibling)]
+    key = np.dtype([("nbytes", "<u4"), ("filter_mask", "<u4"), ("offset", "<u8", (rank + 1,))])
+    entry = [("key", key), ("child", sibling)]
+    return np.dtype([*prefix, ("right", sibling), ("entries", entry, (n_most,)), ("last_key", key)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,19 @@ class V1BTree:
     element_nbytes: int
 
     @property
+    def node(self) -> np.dtype[np.void]:
+        """The dtype of a node."""
+        return _node_dtype(len(self.chunks))
+
+    @property
     def sizeof_key(self) -> int:
         """Bytes of a key: stored size, filter mask, offsets of the chunk and one more of 0."""
-        return 4 + 4 + 8 * (len(self.chunks) + 1)
+        return self.node["last_key"].itemsize
 
     @property
     def node_size(self) -> int:
         """Bytes of a node."""
-        entries = MAX_CHILDREN * (self.sizeof_key + SIZEOF_ADDRESS)
-        return _NODE_PREFIX.itemsize + entries + self.sizeof_key
+        return self.node.itemsize
 
     @property
     def n_nodes(self) -> tuple[int, ...]:
@@ -139,9 +148,7 @@ def _keys(
     Each offset of the last must be a multiple of the chunk's size, or of the element's size behind the
     dimensions (H5D__btree_decode_key).
     """
-    rank = len(tree.chunks)
-    dtype = np.dtype([("nbytes", "<u4"), ("filter_mask", "<u4"), ("offset", "<u8", (rank + 1,))])
-    keys = np.zeros(len(chunk_numbers) + 1, dtype)
+    keys = np.zeros(len(chunk_numbers) + 1, tree.node["last_key"])
     nbytes = int(np.prod(tree.chunks)) * tree.element_nbytes
     keys["nbytes"][:-1] = nbytes if stored_nbytes is None else stored_nbytes
     if filter_masks is not None:
@@ -157,20 +164,17 @@ def _encode_level(
 ) -> bytes:
     """Encode the nodes of one level; `keys` has one more element than `children`."""
     n_nodes = tree.n_nodes[level]
-    entry = np.dtype([("key", keys.dtype), ("child", "<u8")])
-    node = np.dtype([("prefix", _NODE_PREFIX), ("entries", entry, (MAX_CHILDREN,)), ("last_key", keys.dtype)])
-    nodes = np.zeros(n_nodes, node)
+    nodes = np.zeros(n_nodes, tree.node)
     own_addresses = np.uint64(level_address) + np.arange(n_nodes, dtype=np.uint64) * np.uint64(tree.node_size)
     n_last = len(children) - (n_nodes - 1) * MAX_CHILDREN
-    prefix = nodes["prefix"]
-    prefix["signature"] = b"TREE"
-    prefix["type"] = _CHUNK_NODE_TYPE
-    prefix["level"] = level
-    prefix["n_children"] = MAX_CHILDREN
-    prefix["n_children"][-1] = n_last
-    prefix["left"] = np.append(np.uint64(UNDEFINED_ADDRESS), own_addresses[:-1])
-    prefix["right"] = np.append(own_addresses[1:], np.uint64(UNDEFINED_ADDRESS))
-    filled = np.zeros(n_nodes * MAX_CHILDREN, entry)
+    nodes["signature"] = _SIGNATURE
+    nodes["type"] = _CHUNK_NODE_TYPE
+    nodes["level"] = level
+    nodes["n_children"] = MAX_CHILDREN
+    nodes["n_children"][-1] = n_last
+    nodes["left"] = np.append(np.uint64(UNDEFINED_ADDRESS), own_addresses[:-1])
+    nodes["right"] = np.append(own_addresses[1:], np.uint64(UNDEFINED_ADDRESS))
+    filled = np.zeros(n_nodes * MAX_CHILDREN, nodes["entries"].dtype)
     filled["key"][: len(children)] = keys[:-1]
     filled["child"][: len(children)] = children
     nodes["entries"] = filled.reshape(n_nodes, MAX_CHILDREN)
@@ -180,3 +184,68 @@ def _encode_level(
     else:
         nodes["entries"]["key"][-1, n_last] = keys[-1]
     return nodes.tobytes()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class V1BTreeNode:
+    """A node as it was read: ``(n_children,)`` keys and addresses of children, and its neighbours.
+
+    `last_offset` is that of the key behind the last child, and `has_rest` says whether there is anything behind it.
+    """
+
+    level: int
+    left: int
+    right: int
+    keys: NDArray[np.void]
+    last_offset: NDArray[np.uint64]
+    children: NDArray[np.uint64]
+    has_rest: bool
+
+
+def sizeof_v1_btree_node(rank: int, encoding: Encoding = ENCODING) -> int:
+    """Return the bytes of a node."""
+    return _node_dtype(rank, 2 * encoding.chunk_k, encoding.sizeof_address).itemsize
+
+
+def decode_v1_btree_node(
+    block: bytes,
+    chunks: tuple[int, ...],
+    element_nbytes: int,
+    level: int | None = None,
+    encoding: Encoding = ENCODING,
+) -> V1BTreeNode:
+    """Decode a node of the tree of a dataset with such chunks; `level` is None for the root, which may be empty.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    n_most = 2 * encoding.chunk_k
+    dtype = _node_dtype(len(chunks), n_most, encoding.sizeof_address)
+    entry = dtype["entries"].base
+    key = entry["key"]
+    fields = Fields(block, NODE, encoding)
+    fields.expect_signature(_SIGNATURE)
+    fields.expect(_CHUNK_NODE_TYPE, 1, "node type")
+    found_level = fields.uint(1, "node level")
+    n_children = fields.uint(2, "entries used")
+    left, right = fields.address("left sibling"), fields.address("right sibling")
+    if found_level != (found_level if level is None else level) or found_level > _MAX_LEVEL:
+        raise fields.error(f"node level is {found_level}, where {level} must be")
+    # Of a tree whose last chunk was removed an empty root is left (H5B__remove_helper).
+    if not (0 if level is None and found_level == 0 else 1) <= n_children <= n_most:
+        raise fields.error(f"{n_children} entries are used, where 1 to {n_most} can be")
+    entries = np.frombuffer(fields.take(n_children * entry.itemsize, "entries"), entry)
+    last_key = np.frombuffer(fields.take(key.itemsize, "last key"), key)
+    has_rest = any(fields.take(fields.n_left, "unused entries"))
+    last_offset = last_key["offset"][0].astype(np.uint64)
+    if not n_children and has_rest:
+        raise fields.error("no entries are used, but there are some")
+    sizes = np.array((*chunks, element_nbytes), np.uint64)
+    if n_children and ((last_offset % sizes).any() or (entries["key"]["offset"] % sizes).any()):
+        raise fields.error("the offset of a key is no multiple of the chunk shape")
+    if n_children and tuple(last_offset) <= tuple(entries["key"]["offset"][-1]):
+        raise fields.error("its last key is not behind the others")
+    children = entries["child"].astype(np.uint64)
+    return V1BTreeNode(found_level, left, right, entries["key"], last_offset, children, has_rest)

@@ -35,9 +35,8 @@ def chunk_btree(
 
     Its header is encoded by `streamh5.format.v2_btree.encode_v2_btree_header`.
     """
-    width = sizeof_stored_nbytes(chunk_nbytes, layout_version) if filtered else None
-    record_type = RecordType.FILTERED_CHUNK if filtered else RecordType.UNFILTERED_CHUNK
-    return V2BTree(record_type, _record_dtype(width, rank).itemsize, n_chunks, node_size)
+    record = chunk_record(rank, chunk_nbytes=chunk_nbytes, filtered=filtered, layout_version=layout_version)
+    return V2BTree(chunk_record_type(filtered=filtered), record.itemsize, n_chunks, node_size)
 
 
 def encode_chunk_btree_nodes(
@@ -75,12 +74,12 @@ def encode_chunk_btree_nodes(
     columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
     rank = len(grid)
     is_filtered = tree.record_type == RecordType.FILTERED_CHUNK
-    width = tree.record_nbytes - 8 * rank - 12 if is_filtered else None
-    dtype = _record_dtype(width, rank)
+    # What is not address, filter mask and coordinates is the stored size.
+    dtype = _record_dtype(tree.record_nbytes - 8 * rank - 12 if is_filtered else 0, rank)
 
     def encode_records(positions: NDArray[np.intp]) -> NDArray[np.uint8]:
         records = np.empty(len(positions), dtype)
-        fill_elements(records, columns.take(positions), stored_nbytes_width=width)
+        fill_elements(records, columns.take(positions))
         for dimension, scaled in enumerate(np.unravel_index(chunk_numbers[positions].astype(np.intp), grid)):
             records["scaled"][:, dimension] = scaled
         return records.view(np.uint8).reshape(len(positions), dtype.itemsize)
@@ -88,5 +87,17 @@ def encode_chunk_btree_nodes(
     return encode_v2_btree_nodes(tree, nodes_address, encode_records)
 
 
-def _record_dtype(stored_nbytes_width: int | None, rank: int) -> np.dtype[np.void]:
+def chunk_record_type(*, filtered: bool) -> RecordType:
+    """Return the type of the records."""
+    return RecordType.FILTERED_CHUNK if filtered else RecordType.UNFILTERED_CHUNK
+
+
+def chunk_record(
+    rank: int, *, chunk_nbytes: int, filtered: bool, layout_version: int = 4
+) -> np.dtype[np.void]:
+    """Return the dtype of a record: the element, then the coordinates of the chunk, ``scaled``."""
+    return _record_dtype(sizeof_stored_nbytes(chunk_nbytes, layout_version) if filtered else 0, rank)
+
+
+def _record_dtype(stored_nbytes_width: int, rank: int) -> np.dtype[np.void]:
     return element_dtype(stored_nbytes_width, (("scaled", f"({rank},)<u8"),))

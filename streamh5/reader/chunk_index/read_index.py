@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.chunk_index.element import ChunkColumns, no_chunks
 from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.data_layout import (
     ChunkedLayout,
@@ -20,13 +20,16 @@ from streamh5.format.data_layout import (
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map
-from streamh5.reader.chunk_index.element import missing
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
 from streamh5.reader.chunk_index.fixed_array import read_fixed_array
 from streamh5.reader.chunk_index.v1_btree import read_v1_btree
 from streamh5.reader.chunk_index.v2_btree import read_chunk_btree
+from streamh5.reader.file_map import Kind
+from streamh5.reader.structure_reader import StructureReader
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
@@ -60,29 +63,38 @@ def read_chunk_map(
     ForeignStructureError
         An index of HDF5 1.10 in a file whose addresses or lengths are not of 8 bytes.
     """
+    numbers, columns = _read(StructureReader(file, file_map, Kind.INDEX, frame.owner), frame, layout)
+    return chunk_map(frame, numbers, columns)
+
+
+def _read(
+    reader: StructureReader, frame: ChunkFrame, layout: ChunkedLayout | ChunkedLayoutV3
+) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
+    """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are."""
     address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
     if address == UNDEFINED_ADDRESS:
-        return chunk_map(frame, None, missing(filtered=frame.n_filters > 0))
+        return None, no_chunks(filtered=frame.n_filters > 0)
     if isinstance(layout, ChunkedLayoutV3):
-        return read_v1_btree(file, file_map, frame, layout)
-    if file.encoding.sizeof_address != SIZEOF_ADDRESS or file.encoding.sizeof_length != SIZEOF_LENGTH:
+        return read_v1_btree(reader, frame, layout)
+    encoding = reader.encoding
+    if encoding.sizeof_address != SIZEOF_ADDRESS or encoding.sizeof_length != SIZEOF_LENGTH:
         raise ForeignStructureError(
-            f"{index_name(layout)} index in a file with addresses of {file.encoding.sizeof_address} bytes"
+            f"{index_name(layout)} index in a file with addresses of {encoding.sizeof_address} bytes"
         )
     match layout.index:
-        case SingleChunk():
-            return _read_single_chunk(file, frame, layout.index)
-        case Implicit():
-            return _read_implicit(file, frame, layout.index)
-        case FixedArray():
-            return read_fixed_array(file, file_map, frame, layout.index)
-        case ExtensibleArray():
-            return read_extensible_array(file, file_map, frame, layout.index)
-        case V2BTree():
-            return read_chunk_btree(file, file_map, frame, layout.index)
+        case SingleChunk() as index:
+            return None, _single_chunk(frame, index)
+        case Implicit() as index:
+            return None, _implicit(reader, frame, index)
+        case FixedArray() as index:
+            return read_fixed_array(reader, frame, index)
+        case ExtensibleArray() as index:
+            return read_extensible_array(reader, frame, index)
+        case V2BTree() as index:
+            return read_chunk_btree(reader, frame, index)
 
 
-def _read_single_chunk(file: FileBytes, frame: ChunkFrame, index: SingleChunk) -> ChunkMap:
+def _single_chunk(frame: ChunkFrame, index: SingleChunk) -> ChunkColumns:
     if (index.stored_nbytes is not None) != (frame.n_filters > 0):
         raise FormatError(
             f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, the dataset "
@@ -92,14 +104,13 @@ def _read_single_chunk(file: FileBytes, frame: ChunkFrame, index: SingleChunk) -
         raise FormatError(f"data layout message: a single chunk for a grid of {frame.max_grid}")
     stored = None if index.stored_nbytes is None else np.array([index.stored_nbytes], np.uint64)
     masks = np.array([index.filter_mask], np.uint32)
-    columns = ChunkColumns(np.array([index.address], np.uint64), stored, masks)
-    return chunk_map(frame, None, columns)
+    return ChunkColumns(np.array([index.address], np.uint64), stored, masks)
 
 
-def _read_implicit(file: FileBytes, frame: ChunkFrame, index: Implicit) -> ChunkMap:
+def _implicit(reader: StructureReader, frame: ChunkFrame, index: Implicit) -> ChunkColumns:
     if frame.n_filters:
         raise FormatError("data layout message: an Implicit index for chunks with filters")
     nbytes = frame.chunk_nbytes
-    file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
+    reader.file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
     addresses = np.uint64(index.address) + np.arange(frame.n_max_chunks, dtype=np.uint64) * np.uint64(nbytes)
-    return chunk_map(frame, None, ChunkColumns(addresses))
+    return ChunkColumns(addresses)
