@@ -14,10 +14,10 @@ from streamh5.engine.index_choice import choose_index
 from streamh5.format import data_layout
 from streamh5.format.chunk_index.extensible_array import (
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
-    ExtensibleArray,
     encode_extensible_array_blocks,
     encode_extensible_array_header,
 )
+from streamh5.format.chunk_index.extensible_array_sizes import ExtensibleArray
 from streamh5.format.chunk_index.fixed_array import (
     SIZEOF_FIXED_ARRAY_HEADER,
     FixedArray,
@@ -28,7 +28,8 @@ from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
 from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, V2BTree, encode_v2_btree_header
+from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, encode_v2_btree_header
+from streamh5.format.v2_btree_sizes import V2BTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -30,11 +30,10 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.storage_info import StorageInfo
 from streamh5.format.v2_btree import (
     SIZEOF_V2_BTREE_HEADER,
-    RecordType,
-    V2BTree,
     encode_v2_btree_header,
     encode_v2_btree_nodes,
 )
+from streamh5.format.v2_btree_sizes import RecordType, V2BTree
 
 MAX_DENSE_LINK_NBYTES = (1 << 16) - 1
 MAX_MANAGED_ATTRIBUTE_NBYTES = (1 << 24) - 1

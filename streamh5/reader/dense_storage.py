@@ -21,7 +21,7 @@ from streamh5.format.dense_storage import (
 from streamh5.format.link import decode_link
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.format.v2_btree import RecordType
+from streamh5.format.v2_btree_sizes import RecordType
 from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader

@@ -10,17 +10,15 @@ from streamh5.format.header import sizeof_header
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import (
     V2BTreeHeader,
-    V2BTreeNodes,
     decode_v2_btree_header,
     decode_v2_btree_node,
-    node_structure,
-    sizeof_used,
 )
+from streamh5.format.v2_btree_sizes import V2BTreeNodes, node_structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamh5.format.v2_btree import RecordType
+    from streamh5.format.v2_btree_sizes import RecordType
     from streamh5.reader.structure_reader import StructureReader
 
 __all__ = ["read_v2_btree"]
@@ -65,7 +63,7 @@ def read_v2_btree(
     for depth in range(header.depth, -1, -1):
         below: list[tuple[int, int]] = []
         for at, n_records in level:
-            n_used = sizeof_used(nodes, depth, n_records)
+            n_used = nodes.sizeof_used(depth, n_records)
             block = reader.read(at, nodes.node_size, node_structure(depth), n_read=n_used)
             records, children = decode_v2_btree_node(nodes, depth, n_records, block)
             parts.append(records)

@@ -14,10 +14,10 @@ from streamh5.errors import LimitError
 from streamh5.format import data_layout
 from streamh5.format.chunk_index.extensible_array import (
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
-    ExtensibleArray,
     encode_extensible_array_blocks,
     encode_extensible_array_header,
 )
+from streamh5.format.chunk_index.extensible_array_sizes import ExtensibleArray
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.filter_pipeline import FilterRecord
 

@@ -16,7 +16,8 @@ from streamh5.format.chunk_index.element import (
     fill_elements,
     sizeof_stored_nbytes,
 )
-from streamh5.format.v2_btree import RecordType, V2BTree, encode_v2_btree_nodes
+from streamh5.format.v2_btree import encode_v2_btree_nodes
+from streamh5.format.v2_btree_sizes import RecordType, V2BTree
 
 CHUNK_NODE_SIZE = 2048
 """H5D_BT2_NODE_SIZE."""

@@ -13,14 +13,13 @@ from streamh5.format.chunk_index.extensible_array import (
     INDEX_BLOCK,
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
     SUPER_BLOCK,
-    ExtensibleArray,
     ExtensibleArrayHeader,
-    SuperBlock,
     decode_data_block,
     decode_extensible_array_header,
     decode_index_block,
     decode_super_block,
 )
+from streamh5.format.chunk_index.extensible_array_sizes import ExtensibleArray, SuperBlock
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 
 if TYPE_CHECKING:

@@ -1,0 +1,185 @@
+"""The blocks of an Extensible Array: how many there are of each, and how large they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamh5.format.checksum import SIZEOF_CHECKSUM
+from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX, chunk_element
+from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
+
+__all__ = ["ExtensibleArray", "SuperBlock", "used_super_blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensibleArray:
+    """The sizes of an Extensible Array.
+
+    Parameters
+    ----------
+    n_elements
+        One more than the last chunk that may be written, at least 1: chunks of the current shape.
+    chunk_nbytes
+        Raw bytes of a chunk.
+    filtered
+        Whether the dataset has filters.
+    max_n_elements_bits, n_index_block_elements, min_n_data_block_elements, min_n_data_block_pointers
+        The library's creation parameters; the last two and `page_bits` count in powers of two.
+    page_bits
+        Binary logarithm of the elements in a page.
+    layout_version
+        Of the data layout message.
+    """
+
+    n_elements: int
+    chunk_nbytes: int
+    filtered: bool
+    max_n_elements_bits: int = 32
+    n_index_block_elements: int = 4
+    min_n_data_block_elements: int = 16
+    min_n_data_block_pointers: int = 4
+    page_bits: int = 10
+    layout_version: int = 4
+
+    @property
+    def element(self) -> np.dtype[np.void]:
+        """The dtype of an element."""
+        return chunk_element(self.chunk_nbytes, filtered=self.filtered, layout_version=self.layout_version)
+
+    @property
+    def n_super_blocks(self) -> int:
+        """Super blocks that all possible elements would need."""
+        return 1 + self.max_n_elements_bits - (self.min_n_data_block_elements.bit_length() - 1)
+
+    @property
+    def n_direct_super_blocks(self) -> int:
+        """Super blocks whose data blocks the index block points to."""
+        return 2 * (self.min_n_data_block_pointers.bit_length() - 1)
+
+    @property
+    def n_data_pointers(self) -> int:
+        """Data blocks that the index block points to."""
+        return 2 * (self.min_n_data_block_pointers - 1)
+
+    @property
+    def n_super_pointers(self) -> int:
+        """Super blocks that the index block points to."""
+        return self.n_super_blocks - self.n_direct_super_blocks
+
+    @property
+    def sizeof_index_block(self) -> int:
+        """Bytes of the index block."""
+        elements = self.n_index_block_elements * self.element.itemsize
+        pointers = (self.n_data_pointers + self.n_super_pointers) * SIZEOF_ADDRESS
+        return SIZEOF_BLOCK_PREFIX + elements + pointers + SIZEOF_CHECKSUM
+
+    @property
+    def sizeof_block_offset(self) -> int:
+        """Width of the block offset field."""
+        return -(-self.max_n_elements_bits // 8)
+
+    @property
+    def sizeof_blocks(self) -> int:
+        """Bytes of the index block, super blocks and data blocks that `n_elements` need."""
+        return self.sizeof_index_block + sum(block.nbytes for block in used_super_blocks(self))
+
+
+@dataclass(frozen=True, slots=True)
+class SuperBlock:
+    """A super block and its data blocks: their counts and sizes.
+
+    Parameters
+    ----------
+    array, index
+        The array, and the number of the super block.
+    start
+        First element, not counting those of the index block.
+    position
+        From the start of the index block, where the blocks of a new array follow it.
+    """
+
+    array: ExtensibleArray
+    index: int
+    start: int
+    position: int = 0
+
+    @property
+    def n_data_blocks(self) -> int:
+        """Its data blocks."""
+        return 1 << self.index // 2
+
+    @property
+    def n_block_elements(self) -> int:
+        """Elements of each data block."""
+        return self.array.min_n_data_block_elements << (self.index + 1) // 2
+
+    @property
+    def end(self) -> int:
+        """First element of the next super block."""
+        return self.start + self.n_data_blocks * self.n_block_elements
+
+    @property
+    def n_used(self) -> int:
+        """Data blocks of it that hold elements."""
+        n_elements = self.array.n_elements - self.array.n_index_block_elements - self.start
+        return min(self.n_data_blocks, -(-n_elements // self.n_block_elements))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the index block points to the data blocks, so that there is no super block."""
+        return self.index < self.array.n_direct_super_blocks
+
+    @property
+    def n_pages(self) -> int:
+        """Pages of each data block, 0 when it has one checksum."""
+        page_size = 1 << self.array.page_bits
+        return self.n_block_elements // page_size if self.n_block_elements > page_size else 0
+
+    @property
+    def sizeof_prefix(self) -> int:
+        """Bytes of the super block, and of a data block, before what they hold."""
+        return SIZEOF_BLOCK_PREFIX + self.array.sizeof_block_offset
+
+    @property
+    def sizeof_page_bitmaps(self) -> int:
+        """Bytes of the page bitmaps of all data blocks."""
+        return self.n_data_blocks * -(-self.n_pages // 8)
+
+    @property
+    def sizeof_super_block(self) -> int:
+        """Bytes of the super block, 0 where there is none."""
+        if self.is_direct:
+            return 0
+        pointers = self.n_data_blocks * SIZEOF_ADDRESS
+        return self.sizeof_prefix + self.sizeof_page_bitmaps + pointers + SIZEOF_CHECKSUM
+
+    @property
+    def sizeof_data_block(self) -> int:
+        """Bytes of one data block with its pages."""
+        elements = self.n_block_elements * self.array.element.itemsize
+        return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the super block and the data blocks that hold elements."""
+        return self.sizeof_super_block + self.n_used * self.sizeof_data_block
+
+    def data_block_addresses(self, index_block_address: int) -> list[int]:
+        """One address for each data block, undefined for those without elements."""
+        first = index_block_address + self.position + self.sizeof_super_block
+        used = [first + i * self.sizeof_data_block for i in range(self.n_used)]
+        return used + [UNDEFINED_ADDRESS] * (self.n_data_blocks - self.n_used)
+
+
+def used_super_blocks(array: ExtensibleArray) -> list[SuperBlock]:
+    """Return the super blocks that `array.n_elements` need."""
+    blocks: list[SuperBlock] = []
+    start, position = 0, array.sizeof_index_block
+    while start < array.n_elements - array.n_index_block_elements:
+        block = SuperBlock(array, len(blocks), start, position)
+        blocks.append(block)
+        start = block.end
+        position += block.nbytes
+    return blocks
