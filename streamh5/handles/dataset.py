@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import operator
+import math
 import threading
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
-from streamh5.errors import BlockError, LimitError
-from streamh5.handles.dataset_facts import DatasetFacts
+from streamh5.errors import BlockError, LimitError, StateError
+from streamh5.filters.registry import REGISTRY
+from streamh5.handles.attributes import Attributes
+from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.model.block_value import as_arrays, as_block
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
-from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks, RawChunks
+from streamh5.write.chunk_writer import ChunkWriter
+from streamh5.write.direct_chunk import direct_chunk
 from streamh5.write.pool import Job
 from streamh5.write.region import parse_region
+from streamh5.write.row_buffer import RowBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
+    from streamh5.write.chunk_writer import EncodedChunks
 
 __all__ = ["Dataset"]
 
@@ -45,7 +51,7 @@ def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatena
     return call
 
 
-class Dataset(DatasetFacts):
+class Dataset:
     """A dataset that is being written; made by `create_dataset`.
 
     Thread-safe. Blocks are split, filtered and written by the threads of the file; a call copies
@@ -67,22 +73,90 @@ class Dataset(DatasetFacts):
         self.session = session
         self._node = node
         self._lock = threading.Lock()
-        self._n_appended = n_rows
         self._is_appended = False
-        self._pending: np.ndarray[Any, Any] | None = None
-        self._skipped: list[NDArray[np.uint64]] = []
         region_address = session.allocate(node).address if spec.is_early else None
         self._writer = ChunkWriter(spec, chain, region_address)
-        self._writes_empty = write_empty_chunks
-        grid = spec.grid
+        self._out = DatasetWriter(session, node, number, self._writer, writes_empty=write_empty_chunks)
+        grid = self._writer.grid
+        self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])
         n_rows_of_chunks = MAX_CHUNKS // max(1, grid.n_numbers_per_row) if grid.chunks else 2**64
         self._max_rows = n_rows_of_chunks * (grid.chunks or (1,))[0]
         session.before_close(node, self._flush)
 
     @property
+    def number(self) -> int:
+        """The number of the dataset in the journal."""
+        return self._number
+
+    @property
+    def node(self) -> DatasetNode:
+        """The dataset in the plan of the file."""
+        return self._node
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape as it is now; the leading extent grows where it was given as None."""
+        shape = self._node.shape
+        if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
+            return (max(shape[0], self.n_appended), *shape[1:])
+        return shape
+
+    @property
+    def maxshape(self) -> tuple[int | None, ...] | None:
+        """Shape up to which readers may let it grow, None for unlimited."""
+        return self.shape if self._node.spec.maxshape is None else self._node.spec.maxshape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return self._node.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self._node.spec.shape or ())
+
+    @property
+    def size(self) -> int | None:
+        """Number of elements as it is now; None for a null dataset."""
+        return None if self.shape is None else math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements before the filters."""
+        return (self.size or 0) * self._node.spec.element_nbytes
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Chunk shape; None for a scalar or null dataset, and for data stored whole."""
+        return self._node.spec.chunks
+
+    @property
+    def fillvalue(self) -> Any:
+        """What is read where nothing was written."""
+        fill, dtype = self._node.spec.fillvalue, self._node.spec.stored_dtype
+        return (np.zeros((), dtype) if fill is None else fill)[()]
+
+    @property
+    def compression(self) -> str | None:
+        """``"gzip"``, ``"szip"`` or ``"lzf"``; None for other filters, as in h5py, and without."""
+        rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
+        return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self.session, self._node)
+
+    @property
     def n_appended(self) -> int:
         """Rows that `append` has taken; after a resume, those that are safe: go on with the next."""
-        return self._n_appended
+        return self._rows.n_rows
 
     @_writing
     def append(self, rows: Any) -> None:
@@ -116,7 +190,7 @@ class Dataset(DatasetFacts):
                 shape=shape,
             )
         with self._lock:
-            start, stop = self._n_appended, self._n_appended + len(block)
+            start, stop = self.n_appended, self.n_appended + len(block)
             self._check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 raise BlockError(
@@ -128,7 +202,7 @@ class Dataset(DatasetFacts):
                 )
             if self.chunks is None:  # data stored whole
                 self.session.set_value(self._number, self._node, slice(start, stop), block)
-                self._n_appended = stop
+                self._rows.n_rows = stop
                 return
             self._append(self._writer.elements(block, self.session.place))
 
@@ -167,13 +241,13 @@ class Dataset(DatasetFacts):
                 region_shape=kept,
             ) from None
         self._writer.check(whole, origin)
-        if self._is_appended and extents[0] is None and origin[0] + shape[0] > self._n_appended:
+        if self._is_appended and extents[0] is None and origin[0] + shape[0] > self.n_appended:
             raise BlockError(
-                f"{self.name}: it is appended to and has {self._n_appended} rows; a region up to row "
+                f"{self.name}: it is appended to and has {self.n_appended} rows; a region up to row "
                 f"{origin[0] + shape[0]} is behind them: use either append or regions for new rows",
-                n_rows=self._n_appended,
+                n_rows=self.n_appended,
             )
-        self._hand_over(self._writer.elements(whole, self.session.place), origin)
+        self._out.hand_over(self._writer.elements(whole, self.session.place), origin)
 
     @_writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
@@ -201,32 +275,17 @@ class Dataset(DatasetFacts):
             raise BlockError(
                 f"{self.name} is stored whole and has no chunks; create it with chunks=True or a shape"
             )
-        chunks, grid = self._writer.grid.chunks, self._writer.grid
-        where = f"{self.name}: the chunk at {offsets}"
-        try:
-            offsets = tuple(map(operator.index, offsets))
-            filter_mask = operator.index(filter_mask)
-            piece = memoryview(cast("bytes", data)).cast("B")
-        except TypeError as error:
-            raise BlockError(
-                f"{where} needs a tuple of ints, contiguous bytes and an int as filter mask: {error}"
-            ) from error
-        if len(offsets) != len(shape) or any(o % c for o, c in zip(offsets, chunks, strict=False)):
-            raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
-        if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
-            raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
-        self._check_length(offsets[0] + 1)
-        self._writer.check_encoded(where, piece.nbytes, filter_mask)
-        box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
+        box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
+        start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
+        self._check_length(start + 1)
 
         def run() -> None:
-            masks = np.array([filter_mask], np.uint32) if filter_mask else None
-            self.record(self._write_encoded(EncodedChunks(grid.numbers(box), [piece], masks)))
+            self._out.record(self._out.write_encoded(encoded))
 
-        self.session.run(Job(run, piece.nbytes, self, box))
+        self.session.run(Job(run, len(encoded.buffers[0]), self._node, box))
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
-            self.session.extend(self._node, min(offsets[0] + chunks[0], bound or 2**64))
+            self.session.extend(self._node, min(stop, bound or 2**64))
 
     @_writing
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
@@ -245,13 +304,13 @@ class Dataset(DatasetFacts):
         values = self._as_block(block)
         self._writer.check(values, origin)
         elements = self._writer.elements(values, self.session.place)
-        parts = [self._write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
+        parts = [self._out.write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     @_writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write chunks that have been through the filters; they are trusted. As `write_block` otherwise."""
-        return self._write_encoded(encoded)
+        return self._out.write_encoded(encoded)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Whether every chunk of a block is stored: after a resume, the block need not come again.
@@ -259,7 +318,7 @@ class Dataset(DatasetFacts):
         Parameters
         ----------
         origin, shape
-            First element and shape of the block, as for `store`.
+            First element and shape of the block, as for `write_block`.
 
         Raises
         ------
@@ -287,8 +346,8 @@ class Dataset(DatasetFacts):
         return self._node.table.are_written(numbers)
 
     def record(self, records: ChunkRecords) -> None:
-        """Enter chunks that `store` has written."""
-        self.session.record(self._node, records)
+        """Enter chunks that `write_block` has written in the table."""
+        self._out.record(records)
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
         self._writer.chain.check_encodes()
@@ -321,7 +380,7 @@ class Dataset(DatasetFacts):
 
     def _check_only_appended(self) -> None:
         """Refuse to append where regions were written: both would say where the dataset ends."""
-        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self._n_appended:
+        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self.n_appended:
             raise BlockError(
                 f"{self.name}: regions of it were written up to row {self._node.n_rows}, so that nothing can be "
                 "appended; use either append or regions for a dataset of unknown length",
@@ -330,88 +389,26 @@ class Dataset(DatasetFacts):
 
     def _append(self, block: np.ndarray[Any, Any]) -> None:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
-        n_chunk_rows = self._writer.grid.chunks[0]
         if not self._is_appended:
             self._check_only_appended()
             self.session.log_rows(self._number, 0)
             self._is_appended = True
-        while len(block):
-            n_pending = self._n_appended % n_chunk_rows
-            origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
-            if n_pending == 0 and len(block) >= n_chunk_rows:
-                n = len(block) // n_chunk_rows * n_chunk_rows
-                self._hand_over(block[:n], origin)
-            else:
-                n = min(len(block), n_chunk_rows - n_pending)
-                if self._pending is None:
-                    self._pending = np.empty((n_chunk_rows, *block.shape[1:]), block.dtype)
-                self._pending[n_pending : n_pending + n] = block[:n]
-                if n_pending + n == n_chunk_rows:
-                    self._hand_over(self._pending, origin)
-            self._n_appended += n
-            block = block[n:]
+        for rows, start in self._rows.take(block):
+            self._hand_over_rows(rows, start)
 
     def _flush(self, *, is_interrupted: bool) -> None:
-        """Store the rows that fill no whole chunk; the rest of the chunk is the fill value."""
-        if self._node.spec.chunks is None:
+        """Write the rows that fill no whole chunk; the rest of the chunk is the fill value."""
+        if self.chunks is None:
             return
-        self._flush_rows()
-        if is_interrupted:
-            return
-        if not self._writes_empty or self._node.spec.is_early:
-            self.session.wait()
-        if self._skipped:
-            skipped = np.unique(np.concatenate(self._skipped))
-            self._node.n_empty = int(np.count_nonzero(~self.are_stored(skipped)))
-        if self._node.spec.is_early:
-            self._writer.fill_missing(self._node, self.session.place)
+        self.session.extend(self._node, self.n_appended)
+        if self._rows.rest is not None:
+            self.session.log_rows(self._number, self.n_appended)
+            self._hand_over_rows(*self._rows.rest)
+        if not is_interrupted:
+            self._out.finish()
 
-    def _flush_rows(self) -> None:
-        self.session.extend(self._node, self._n_appended)
-        n_pending = self._n_appended % self._writer.grid.chunks[0]
-        if self._pending is None or not n_pending:
-            return
-        self.session.log_rows(self._number, self._n_appended)
-        origin = (self._n_appended - n_pending,) + (0,) * (self.ndim - 1)
-        self._hand_over(self._pending[:n_pending], origin)
-
-    def _hand_over(self, elements: np.ndarray[Any, Any], origin: tuple[int, ...]) -> None:
-        """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
-        if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self.session.extend(self._node, origin[0] + len(elements))
-        # without filters there is nothing to compute: a thread would only cost a copy
-        is_filtered = bool(self._writer.chain.filters)
-        for raw in self._writer.split(elements, origin, self.session.place):
-            rows = raw.rows
-            if is_filtered and np.may_share_memory(rows, elements):
-                rows = rows.copy()
-            job = Job(partial(self._write_and_record, RawChunks(raw.box, rows)), rows.nbytes, self, raw.box)
-            if is_filtered:
-                self.session.submit(job)
-            else:
-                self.session.run(job)
-
-    def _write_and_record(self, raw: RawChunks) -> None:
-        self.record(self._write(raw))
-
-    def _write(self, raw: RawChunks) -> ChunkRecords:
-        """Encode and write a batch, but for the chunks that are left out because they are empty."""
-        if self._writes_empty:
-            return self._write_encoded(self._writer.encode(raw))
-        numbers = self._writer.grid.numbers(raw.box)
-        # an empty chunk that was written before is written again, or the earlier one would show
-        skipped = self._writer.are_empty(raw.rows) & ~self.are_stored(numbers)
-        if skipped.any():
-            self._skipped.append(numbers[skipped])  # without the lock, which `append` holds while it waits
-        if skipped.all():
-            return np.zeros(0, RECORD)
-        return self._write_encoded(self._writer.encode(raw, ~skipped))
-
-    def _write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
-        """Write encoded chunks and enter them in the journal, which never names what is not written."""
-        records = self._writer.write(encoded, self.session.place)
-        self.session.claim(self._number, records, encoded.buffers)
-        return records
+    def _hand_over_rows(self, rows: np.ndarray[Any, Any], start: int) -> None:
+        self._out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a part of it; it is kept until the file is closed."""
@@ -420,3 +417,29 @@ class Dataset(DatasetFacts):
         block = self._as_block(value)
         with self._lock:
             self.session.set_value(self._number, self._node, region, block)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(f"{self.name} has no dimensions, so no length")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return self.session.is_open
+
+    def __getitem__(self, region: Any) -> NoReturn:
+        self._refuse_reading()
+
+    def __iter__(self) -> NoReturn:
+        self._refuse_reading()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._refuse_reading()
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"
+
+    def _refuse_reading(self) -> NoReturn:
+        raise StateError(
+            f"{self.name} is for writing; read it with h5py when {self.session.sink.name} is closed, or before that "
+            "from a File.checkpoint()"
+        )

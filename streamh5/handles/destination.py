@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.paths import LocalPath
     from streamh5.arguments.write_options import WriteOptions
-    from streamh5.recovery.journal import Journal
+    from streamh5.recovery.journal_content import Journal
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
 

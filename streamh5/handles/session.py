@@ -8,22 +8,28 @@ import threading
 import weakref
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from dask.system import CPU_COUNT
 
 from streamh5.errors import DestinationExistsError, SinkError, StateError
-from streamh5.handles.journaled_engine import JournaledEngine
-from streamh5.sinks.base import Snapshots
+from streamh5.recovery.journaled_engine import JournaledEngine
+from streamh5.sinks.base import Snapshots, as_journaled
+from streamh5.write.interruption import Leftover
+from streamh5.write.lifecycle import Lifecycle
+from streamh5.write.place import FilePlace
 from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.existing_file import ExistingFile
-    from streamh5.model.tree import DatasetNode
+    from streamh5.model.tree import DatasetNode, GroupNode
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.write.pool import Job
@@ -41,8 +47,43 @@ class Flush(Protocol):
     def __call__(self, *, is_interrupted: bool) -> None: ...
 
 
-class Session(JournaledEngine):
-    """Everything that the handles of one file share.
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _call(
+    method: Callable[Concatenate[JournaledEngine, P], T],
+) -> Callable[Concatenate[Session, P], T]:
+    """Make a method of the engine one of the session: one call, for which `close` waits."""
+
+    @wraps(method)
+    def call(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._life.call():
+            return method(self._engine, *args, **kwargs)
+
+    return call
+
+
+def _within_a_call(
+    method: Callable[Concatenate[JournaledEngine, P], T],
+) -> Callable[Concatenate[Session, P], T]:
+    """Make a method of the engine one of the session: for jobs, and within a call; `close` waits for these anyway."""
+
+    @wraps(method)
+    def call(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(self._engine, *args, **kwargs)
+
+    return call
+
+
+class Session:
+    """Everything that the handles of one file share: the door to the engine, the threads, the end of the write.
+
+    ::
+
+        handles ─▶ verbs of the session ─▶ JournaledEngine ─▶ Engine      the tree and the addresses
+                     │ life: may this thread call?      └───▶ journal     of the sink
+                     └ jobs ─▶ Pool ─▶ ChunkWriter ─▶ place ─▶ engine.reserve, sink.write
 
     Parameters
     ----------
@@ -66,8 +107,19 @@ class Session(JournaledEngine):
         recovery: Recovery | None = None,
         existing: ExistingFile | None = None,
     ) -> None:
-        super().__init__(sink, options, recovery=recovery, existing=existing)
+        self.sink = sink
+        self.options = options
         self.summary: WriteSummary | None = None
+        self.leftover = Leftover(sink, "always" if options.resume else options.keep)
+        self._life = Lifecycle(sink.name)
+        self._engine = JournaledEngine(
+            sink,
+            options,
+            self.leftover,
+            recovery=recovery,
+            existing=None if existing is None else (existing.root, existing.end_of_file),
+        )
+        self.place = FilePlace(self._engine, sink)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
@@ -77,10 +129,54 @@ class Session(JournaledEngine):
         with _OPEN_LOCK:
             _OPEN.add(self)
 
+    create_group = _call(JournaledEngine.create_group)
+    create_datatype = _call(JournaledEngine.create_datatype)
+    create_dataset = _call(JournaledEngine.create_dataset)
+    set_attribute = _call(JournaledEngine.set_attribute)
+    remove_attribute = _call(JournaledEngine.remove_attribute)
+    set_value = _call(JournaledEngine.set_value)
+    set_parts = _call(JournaledEngine.set_parts)
+    link = _call(JournaledEngine.link)
+
+    allocate = _within_a_call(JournaledEngine.allocate)
+    claim = _within_a_call(JournaledEngine.claim)
+    record = _within_a_call(JournaledEngine.record)
+    extend = _within_a_call(JournaledEngine.extend)
+    log_rows = _within_a_call(JournaledEngine.log_rows)
+    check_resumed = _within_a_call(JournaledEngine.check_resumed)
+
+    @property
+    def root(self) -> GroupNode:
+        """The root group; what is in it is changed by calls of this session only."""
+        return self._engine.root
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this is the process that writes, not a fork of it."""
+        return self._life.is_mine
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the write is still going on."""
+        return self._life.state == "open"
+
+    @property
+    def state(self) -> str:
+        """``open``, ``being published``, ``closed`` or ``given up``."""
+        return self._life.state
+
+    def check_open(self) -> None:
+        """Refuse a call after the end: see `Lifecycle.check_open`."""
+        self._life.check_open()
+
+    def call(self) -> AbstractContextManager[None]:
+        """Make what is done inside one call, for which `close` waits: see `Lifecycle.begin_call`."""
+        return self._life.call()
+
     def discard_dataset(self, node: DatasetNode) -> None:
-        """Take back a dataset whose data did not come."""
+        """Take back a dataset whose data did not come; also when the write is over, which may be why."""
         self._flushes.pop(node, None)
-        super().discard_dataset(node)
+        self._engine.remove_dataset(node)
 
     def checkpoint(self, path: Path) -> None:
         """Write index and headers of what is there behind it, and let readers see it at `path`."""
@@ -92,8 +188,8 @@ class Session(JournaledEngine):
                     "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
                 )
             self.wait()
-            with self._lock:
-                self._write_metadata(self._engine.snapshot())
+            with self._engine.lock:
+                self._engine.snapshot()
                 sink.snapshot(path)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
@@ -112,7 +208,7 @@ class Session(JournaledEngine):
         """Run a job in the pool, within the memory budget."""
         self.check_open()
         # the front region holds what is known now, whichever thread comes first to write
-        self.reserve(0)
+        self._engine.reserve(0)
         if self._life.state != "open":
             self.check_open()  # another thread may have ended the write meanwhile
             job.run()  # it is interrupted, and this thread saves the rest
@@ -148,7 +244,7 @@ class Session(JournaledEngine):
             except BaseException as error:
                 self.interrupt(error)
                 raise
-        with self._lock:
+        with self._engine.lock:
             if self.summary is None:
                 self._finish()
             return cast("WriteSummary", self.summary)
@@ -162,7 +258,7 @@ class Session(JournaledEngine):
                     flush(is_interrupted=False)
                 self.wait()
                 self.check_resumed()
-                self._write_metadata(self._engine.finish())
+                self._engine.finish()
                 summary = self._summarize()
                 if not self._life.leave("being published"):
                     raise self._life.over()
@@ -200,8 +296,9 @@ class Session(JournaledEngine):
                 self._save_rest()
         finally:
             kept = self.leftover.kept  # behind the rest: the first chunk may have been in flight
-            if kept and self._journal is not None:
-                self._journal.suspend()
+            journal = as_journaled(self.sink)
+            if kept and journal is not None:
+                journal.suspend()
             else:
                 self.sink.abort()
             self._end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import Region
-from streamh5.recovery.journal import Claims, encode_entry, encode_voids
+from streamh5.recovery.entry_kinds import SESSION, VOIDS, boot_id
+from streamh5.recovery.journal_content import Claims
 from streamh5.recovery.journal_facts import spec_facts
 from streamh5.write.stored_rows import stored_rows
 
@@ -26,39 +26,11 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
-    from streamh5.recovery.journal import Journal
+    from streamh5.recovery.journal_content import Journal
 
-__all__ = ["Recovery", "Restored", "boot_id", "front_facts", "stored_rows"]
+__all__ = ["Recovery", "Restored", "stored_rows"]
 
 READ_NBYTES = 16 << 20
-
-
-def boot_id() -> str | None:
-    """Identity of this run of the machine; None where it has none, and is never the same."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
-def front_facts(front: Front) -> dict[str, Any]:
-    """Front region as an F entry."""
-    return {
-        "headers": {path: [region.address, region.nbytes] for path, region in front.headers.items()},
-        "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
-        "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
-        "end": front.end,
-    }
-
-
-def _front(facts: dict[str, Any]) -> Front:
-    heap = facts["heap"]
-    return Front(
-        {path: Region(*place) for path, place in facts["headers"].items()},
-        {path: Region(*place) for path, place in facts["indexes"].items()},
-        None if heap is None else Region(*heap),
-        int(facts["end"]),
-    )
 
 
 class Restored(NamedTuple):
@@ -101,7 +73,7 @@ class Recovery:
         if journal.front is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
-        self._front = journal.front or front_facts(Front({}, {}, None, SIZEOF_SUPERBLOCK))
+        self.front = journal.front or Front({}, {}, None, SIZEOF_SUPERBLOCK)
         self._read = read
         self._name = name
         self._number = {
@@ -118,14 +90,9 @@ class Recovery:
         self._lost = self._drop_cut(nbytes)
 
     @property
-    def front(self) -> Front:
-        """The front region."""
-        return _front(self._front)
-
-    @property
     def end(self) -> int:
         """First address behind everything that was ever claimed: no address is used twice."""
-        return max(self._journal.end, int(self._front["end"]))
+        return max(self._journal.end, self.front.end)
 
     @property
     def n_claimed(self) -> int:
@@ -150,8 +117,8 @@ class Recovery:
 
     def entries(self, facts: dict[str, Any]) -> bytes:
         """Entries with which the journal goes on: who writes now, and the claims that are void."""
-        entries = encode_entry("S", {"boot": boot_id(), **facts})
-        return entries + encode_voids(self._lost) if len(self._lost) else entries
+        entries = SESSION.encode(facts)
+        return entries + VOIDS.encode(self._lost) if len(self._lost) else entries
 
     @property
     def n_datasets(self) -> int:
@@ -297,7 +264,7 @@ class Recovery:
         if region is None or not dataset.spec.is_early:
             return
         address, end = region
-        if address < self._front["end"] or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
+        if address < self.front.end or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
             raise self._nonsense(dataset, f"the chunks in the bytes {address:,} to {end:,}")
         dataset.chunk_region = Region(address, end - address)
 
@@ -353,7 +320,7 @@ class Recovery:
         """Refuse records that the writer cannot have made."""
         spec = dataset.spec
         address, stored = records["address"], records["stored_nbytes"]
-        outside = (address < self._front["end"]) | (stored == 0)
+        outside = (address < self.front.end) | (stored == 0)
         outside |= records["filter_mask"] >= 1 << len(spec.filters)
         if not spec.filters:
             outside |= stored != spec.chunk_nbytes

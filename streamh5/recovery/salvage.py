@@ -41,12 +41,8 @@ from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_shape import check_chunks, check_shape
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
-from streamh5.recovery.journal import (
-    NONSENSE,
-    Journal,
-    decode_journal,
-    encode_entry,
-)
+from streamh5.recovery.entry_kinds import PUBLISHED, USED
+from streamh5.recovery.journal import NONSENSE, decode_journal
 from streamh5.recovery.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
 from streamh5.recovery.journal_values import assemble_value
 from streamh5.recovery.resume import Recovery
@@ -66,6 +62,7 @@ if TYPE_CHECKING:
     from streamh5.arguments.paths import LocalPath
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Part, Parts, Reference, RegionReference
+    from streamh5.recovery.journal_content import Journal
 
 __all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
 
@@ -214,8 +211,8 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     for address, piece in engine.finish():
         if address == 0:
             # a snapshot shares the superblock: what it names stays when the write is resumed after all
-            sink.append_log(encode_entry("R", {"end": engine.end_of_file}))
-            sink.append_log(encode_entry("P", {"path": str(target)}))
+            sink.append_log(USED.encode(engine.end_of_file))
+            sink.append_log(PUBLISHED.encode(str(target)))
         sink.write(address, [piece])
     sink.commit(engine.end_of_file)
     return SalvageSummary(summary.path, summary.interrupted, engine.end_of_file, summary.datasets)

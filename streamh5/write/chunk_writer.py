@@ -24,7 +24,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
-from streamh5.model.chunk_records import MAX_STORED_NBYTES, chunk_records
+from streamh5.model.chunk_records import chunk_records
 from streamh5.model.parts import repeated_element
 from streamh5.write.place import place_objects
 
@@ -249,31 +249,6 @@ class ChunkWriter:
                     f"it must begin on a multiple of {c} and end on one or at the end of the dataset",
                     **facts,
                 )
-
-    def check_encoded(self, where: str, stored_nbytes: int, filter_mask: int) -> None:
-        """Refuse a chunk that cannot be right, filtered as its mask says.
-
-        Raises
-        ------
-        BlockError
-            A mask of filters that the dataset does not have, or a size that cannot be right.
-        """
-        n_filters, nbytes = len(self.chain.filters), self.chain.chunk_nbytes
-        facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
-        if not 0 <= filter_mask < 1 << n_filters:
-            raise BlockError(
-                f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are",
-                **facts,
-            )
-        if filter_mask == (1 << n_filters) - 1 and stored_nbytes != nbytes:
-            raise BlockError(
-                f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts
-            )
-        if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
-            raise BlockError(
-                f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}",
-                **facts,
-            )
 
 
 def chunk_rows(

@@ -82,7 +82,7 @@ def machine_boot(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The machine restarts when the test changes the name of the boot."""
     boot = ["before"]
     monkeypatch.setattr("streamh5.recovery.resume.boot_id", lambda: boot[0])
-    monkeypatch.setattr("streamh5.handles.journaled_engine.boot_id", lambda: boot[0])
+    monkeypatch.setattr("streamh5.recovery.entry_kinds.boot_id", lambda: boot[0])
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
     return boot
 

@@ -104,7 +104,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "dask": frozenset({"__init__", "arguments", "handles", "dask", "netcdf", "conversion", "cli"}),
     # format: lookup3 checksums; references: its texts; conversion: zarr's CRC-32C
     "numcodecs": frozenset({"format", "filters", "references", "conversion"}),
-    "isal": frozenset({"filters", "handles"}),  # handles: its CRC-32, for the journal
+    "isal": frozenset({"filters", "recovery"}),  # recovery: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     # reads what was written, never writes
     "h5py": frozenset({"references", "check", "dask", "netcdf", "conversion", "cli"}),

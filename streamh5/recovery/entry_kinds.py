@@ -1,0 +1,354 @@
+"""The kinds of journal entries: what each is called, how it is encoded, and how it is entered when it is read.
+
+An entry is::
+
+    "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
+
+The payload is JSON, but for C and V, which are binary. To add a kind, add a row to `KINDS`: an encoder, which takes
+what the engine takes, beside a function that enters the payload in a `Journal`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+
+import numpy as np
+
+from streamh5.engine.metadata_plan import Front
+from streamh5.errors import JournalError
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.model.chunk_records import RECORD
+from streamh5.model.tree import Region
+from streamh5.recovery.journal_content import Claims, Journal
+from streamh5.recovery.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
+from streamh5.recovery.journal_values import elements_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from streamh5.model.attribute_spec import AttributeSpec
+    from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode, GroupNode, LinkedTarget
+
+__all__ = ["JOURNAL_VERSION", "KINDS", "EntryKind", "boot_id", "split_entries"]
+
+JOURNAL_VERSION = 2
+
+P = ParamSpec("P")
+
+_MAGIC = b"SJE"
+_CLAIM = struct.Struct("<I")
+_MAX_ADDRESS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class EntryKind(Generic[P]):
+    """One kind of entry.
+
+    Parameters
+    ----------
+    letter
+        Its name in the file.
+    payload
+        Makes the payload, of what is to be said: bytes, or a dict that becomes JSON.
+    enter
+        Enters a payload, decoded where it is JSON, in what the journal says so far; what makes no sense raises
+        whatever reading it raises.
+    is_json
+        Whether the payload is JSON.
+    """
+
+    letter: str
+    payload: Callable[P, Any]
+    enter: Callable[[Journal, Any], None]
+    is_json: bool = True
+
+    @property
+    def magic(self) -> bytes:
+        """What every entry of this kind begins with."""
+        return _MAGIC + self.letter.encode()
+
+    def encode(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """Encode an entry; the arguments are those of `payload`."""
+        payload = self.payload(*args, **kwargs)
+        if self.is_json:
+            payload = json.dumps(payload, separators=(",", ":")).encode()
+        head = self.magic + len(payload).to_bytes(4, "little")
+        checksum = zlib.crc32(payload, zlib.crc32(head))
+        return bytes(head + checksum.to_bytes(4, "little") + payload)
+
+    def decode(self, journal: Journal, payload: bytes) -> None:
+        """Enter an entry that was read."""
+        self.enter(journal, json.loads(payload) if self.is_json else payload)
+
+
+def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """Yield letter, payload and end of each entry, up to the first that is cut short or damaged."""
+    position = 0
+    while position + 12 <= len(log):
+        head, checksum = log[position : position + 8], log[position + 8 : position + 12]
+        start = position + 12
+        end = start + int.from_bytes(head[4:], "little")
+        if head[:3] != _MAGIC or end > len(log):
+            return
+        payload = log[start:end]
+        if zlib.crc32(payload, zlib.crc32(head)) != int.from_bytes(checksum, "little"):
+            return
+        yield chr(head[3]), payload, end
+        position = end
+
+
+def boot_id() -> str | None:
+    """Identity of this run of the machine; None where it has none, and is never the same."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+# H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
+# options of the file. S: the write was taken up: durability, boot and inode from here on.
+
+
+def _header_facts(sink_facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    return {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink_facts, **options}
+
+
+def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
+    if journal.header:
+        raise JournalError("the journal has a second header")
+    if facts["journal"] != JOURNAL_VERSION:
+        raise JournalError(
+            f"the journal has version {facts['journal']}, this streamh5 reads {JOURNAL_VERSION}; finish with "
+            "the streamh5 that began it, or pass overwrite=True without resume to start again",
+            version=facts["journal"],
+        )
+    journal.header = facts
+    _enter_session(journal, facts)
+
+
+def _session_facts(sink_facts: dict[str, Any]) -> dict[str, Any]:
+    return {"boot": boot_id(), **sink_facts}
+
+
+def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
+    inode = facts.get("inode")
+    session = {"sync": facts["sync"], "boot": facts["boot"]}
+    journal.sessions.append({**session, "inode": None if inode is None else _address(inode)})
+
+
+# G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
+# (hard to another path, soft or external) was made. U: a dataset was taken back, because its data did not come.
+
+
+def _group_facts(group: GroupNode) -> dict[str, Any]:
+    return {"path": group.path, "track_order": group.track_order}
+
+
+def _dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
+    return {"number": number, **spec_facts(spec), "source": source}
+
+
+def _path_facts(path: str) -> dict[str, Any]:
+    return {"path": path}
+
+
+def _made_facts(path: str, target: LinkedTarget) -> dict[str, Any]:
+    return {"path": path, **link_facts(target)}
+
+
+def _enter_made(kind: str) -> Callable[[Journal, dict[str, Any]], None]:
+    def enter(journal: Journal, facts: dict[str, Any]) -> None:
+        journal.made.setdefault(_path(facts), (kind, facts))
+
+    return enter
+
+
+def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
+    if journal.made.setdefault(_path(facts), ("D", facts))[1] is not facts:
+        raise ValueError(f"a second object {facts['path']}")
+    # claims go by number: an entry that is missing or there twice must not shift them
+    if facts["number"] != len(journal.datasets):
+        raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
+    journal.datasets.append(facts)
+
+
+def _enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
+    journal.take_back(_path(facts))
+
+
+# A: an attribute was set (its datatype message, shape and parts), or removed.
+
+
+def _attribute_facts(path: str, name: str, attribute: AttributeSpec | None) -> dict[str, Any]:
+    if attribute is None:
+        return {"path": path, "name": name, "datatype": None}
+    return attribute_facts(path, attribute)
+
+
+def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
+    if facts["datatype"] is None:
+        journal.attributes.pop((_path(facts), facts["name"]), None)
+    else:
+        journal.attributes[_path(facts), facts["name"]] = facts
+
+
+# E: elements of a dataset without chunks were set: from which one on, and their parts; null for parts where they were
+# too large. N: rows of an open-ended or appended dataset at the end of its stream; 0 when it begins.
+
+
+def _elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any]:
+    return {"dataset": number, **elements_facts(node, region)}
+
+
+def _enter_elements(journal: Journal, facts: dict[str, Any]) -> None:
+    journal.values.setdefault(_number(facts, journal), []).append(facts)
+
+
+def _rows_facts(number: int, n_rows: int) -> dict[str, Any]:
+    return {"dataset": number, "n_rows": n_rows}
+
+
+def _enter_rows(journal: Journal, facts: dict[str, Any]) -> None:
+    journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = _address(facts["n_rows"])
+
+
+# F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are in use by
+# something that is not a chunk of the stream, or by all chunks of a dataset with an Implicit index.
+
+
+def _front_facts(front: Front) -> dict[str, Any]:
+    return {
+        "headers": {path: [region.address, region.nbytes] for path, region in front.headers.items()},
+        "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
+        "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
+        "end": front.end,
+    }
+
+
+def _enter_front(journal: Journal, facts: dict[str, Any]) -> None:
+    heap = facts["heap"]
+    front = Front(
+        {path: _region(place) for path, place in facts["headers"].items()},
+        {path: _region(place) for path, place in facts["indexes"].items()},
+        None if heap is None else _region(heap),
+        _address(facts["end"]),
+    )
+    regions = [*front.headers.values(), *front.indexes.values(), *([front.heap] if front.heap else [])]
+    first = SIZEOF_SUPERBLOCK
+    for region in sorted(regions, key=lambda region: (region.address, region.nbytes)):
+        if region.address < first and region.nbytes:
+            raise ValueError(f"two regions of the front at {region.address}")
+        first = max(first, region.address + region.nbytes)
+    if first > front.end:
+        raise ValueError(f"a region at {first} in a front region that ends at {front.end}")
+    journal.front = front
+    journal.end = max(journal.end, front.end)
+
+
+def _region(place: Any) -> Region:
+    address, nbytes = place
+    return Region(_address(address), _address(nbytes))
+
+
+def _used_facts(end: int, path: str | None = None, address: int | None = None) -> dict[str, Any]:
+    return {"end": end} if path is None else {"end": end, "path": path, "address": address}
+
+
+def _enter_used(journal: Journal, facts: dict[str, Any]) -> None:
+    end = _address(facts["end"])
+    journal.end = max(journal.end, end)
+    if "path" in facts:
+        journal.regions[facts["path"]] = (_address(facts["address"]), end)
+
+
+# C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. V: void: the chunks claimed so
+# far at these n addresses (8 each) are not to be used.
+
+
+def _claims_payload(number: int, records: ChunkRecords, checksums: NDArray[np.uint32]) -> bytes:
+    return _CLAIM.pack(number) + records.tobytes() + checksums.astype("<u4").tobytes()
+
+
+def _enter_claims(journal: Journal, payload: bytes) -> None:
+    (dataset,) = _CLAIM.unpack_from(payload)
+    n, rest = divmod(len(payload) - _CLAIM.size, RECORD.itemsize + 4)
+    if rest or n < 1 or dataset >= len(journal.datasets):
+        raise ValueError(f"claims of {len(payload)} bytes for dataset {dataset}")
+    records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
+    if int(records["address"].max()) >= _MAX_ADDRESS:
+        raise ValueError(f"a chunk of dataset {dataset} at address {int(records['address'].max())}")
+    claims = journal.claims.setdefault(dataset, Claims())
+    claims.records.append(records)
+    claims.positions.append(journal.nbytes)
+    claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
+    journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))
+
+
+def _voids_payload(addresses: NDArray[np.uint64]) -> bytes:
+    return addresses.astype("<u8").tobytes()
+
+
+def _enter_voids(journal: Journal, payload: bytes) -> None:
+    addresses = np.frombuffer(payload, "<u8")
+    if not len(addresses):
+        raise ValueError("it names no address")
+    journal.voids.append((journal.nbytes, addresses))
+
+
+# P: the file is about to get another name than the destination's (salvage).
+
+
+def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
+    journal.published.append(_path(facts))
+
+
+HEADER = EntryKind("H", _header_facts, _enter_header)
+SESSION = EntryKind("S", _session_facts, _enter_session)
+GROUP = EntryKind("G", _group_facts, _enter_made("G"))
+DATATYPE = EntryKind("T", datatype_facts, _enter_made("T"))
+LINK = EntryKind("L", _made_facts, _enter_made("L"))
+DATASET = EntryKind("D", _dataset_facts, _enter_dataset)
+TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
+ATTRIBUTE = EntryKind("A", _attribute_facts, _enter_attribute)
+ELEMENTS = EntryKind("E", _elements_facts, _enter_elements)
+ROWS = EntryKind("N", _rows_facts, _enter_rows)
+FRONT = EntryKind("F", _front_facts, _enter_front)
+USED = EntryKind("R", _used_facts, _enter_used)
+CLAIMS = EntryKind("C", _claims_payload, _enter_claims, is_json=False)
+VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
+PUBLISHED = EntryKind("P", _path_facts, _enter_published)
+
+_ALL: tuple[EntryKind[Any], ...] = (
+    *(HEADER, SESSION, GROUP, DATATYPE, LINK, DATASET, TAKEN_BACK, ATTRIBUTE),
+    *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, VOIDS, PUBLISHED),
+)
+KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
+"""Every kind by its letter."""
+
+
+def _path(facts: dict[str, Any]) -> str:
+    if not isinstance(facts["path"], str):
+        raise TypeError(f"path {facts['path']!r}")
+    return facts["path"]
+
+
+def _number(facts: dict[str, Any], journal: Journal) -> int:
+    number = facts["dataset"]
+    if type(number) is not int or not 0 <= number < len(journal.datasets):
+        raise ValueError(f"dataset {number!r} of {len(journal.datasets)}")
+    return number
+
+
+def _address(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_ADDRESS:
+        raise ValueError(f"address or count {value!r}")
+    return value

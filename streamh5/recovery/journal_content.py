@@ -1,0 +1,107 @@
+"""What a journal says, entry by entry: `streamh5.recovery.entry_kinds` enters it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from streamh5.engine.metadata_plan import Front
+    from streamh5.model.chunk_records import ChunkRecords
+
+__all__ = ["Claims", "Journal"]
+
+
+@dataclass(slots=True)
+class Claims:
+    """Chunks that the journal says are stored: records, checksums, and where the entries begin."""
+
+    records: list[ChunkRecords] = field(default_factory=list)
+    checksums: list[NDArray[np.uint32]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    n_rows: int | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """A decoded journal.
+
+    Attributes
+    ----------
+    header
+        Payload of its H entry.
+    datasets
+        Payloads of the D entries in their order.
+    made
+        Kinds and payloads of the G, T, D and L entries by path, the first of each, in their order: a path may lead
+        through a link that was made before.
+    attributes
+        Payloads of the last A entry for each path and name that is there, in the order of creation.
+    front
+        The front region; None when no data was written.
+    regions
+        First address and end of the chunks of datasets with an Implicit index, by path.
+    claims
+        By number of the dataset; in a decoded journal without what V entries take back.
+    voids
+        Positions of V entries and the addresses whose claims before them are not to be used.
+    values
+        Payloads of the E entries in their order, by number of the dataset.
+    sessions
+        Payloads of the H entry and of the S entries.
+    taken_back
+        Numbers of the datasets of U entries.
+    published
+        Other names that the file may have got.
+    end
+        First address behind everything that was ever claimed.
+    nbytes
+        Bytes of the valid entries; what follows is to be cut off.
+    """
+
+    header: dict[str, Any]
+    nbytes: int = 0
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    front: Front | None = None
+    regions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    claims: dict[int, Claims] = field(default_factory=dict)
+    voids: list[tuple[int, NDArray[np.uint64]]] = field(default_factory=list)
+    values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    taken_back: set[int] = field(default_factory=set)
+    published: list[str] = field(default_factory=list)
+    end: int = 0
+
+    def take_back(self, path: str) -> None:
+        """Forget a dataset and its attributes; its number is not used again."""
+        kind, facts = self.made.pop(path)
+        if kind != "D":
+            raise ValueError(f"{path} is not a dataset")
+        self.taken_back.add(facts["number"])
+        self.attributes = {key: one for key, one in self.attributes.items() if key[0] != path}
+
+    def has_content(self, nbytes: int) -> bool:
+        """Whether something would be lost with it: a value, or chunks in a partial file of `nbytes`."""
+        return bool(nbytes if self.n_claimed else self.values)
+
+    @property
+    def inode(self) -> int | None:
+        """Inode of the partial file when it was last written; None where the journal does not say."""
+        inode: int | None = self.sessions[-1]["inode"]
+        return inode
+
+    @property
+    def name(self) -> str | None:
+        """Name of the destination in its directory; None where the journal does not say."""
+        name = self.header.get("name")
+        return name if isinstance(name, str) and "/" not in name and name not in ("", ".", "..") else None
+
+    @property
+    def n_claimed(self) -> int:
+        """Chunks claimed, those written again counted each time."""
+        return sum(len(records) for claims in self.claims.values() for records in claims.records)
