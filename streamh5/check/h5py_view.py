@@ -12,10 +12,9 @@ import h5py
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
-from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArray
+from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArray, VirtualLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
-from streamh5.reader.data_layout import VirtualLayout
 
 if TYPE_CHECKING:
     import os

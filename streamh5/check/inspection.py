@@ -18,11 +18,11 @@ from streamh5.format.data_layout import (
     ContiguousLayout,
     Implicit,
     SingleChunk,
+    VirtualLayout,
 )
 from streamh5.format.datatype_name import datatype_name
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.read_index import index_name
-from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind

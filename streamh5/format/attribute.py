@@ -1,18 +1,32 @@
-"""Attribute message, version 3 (specification IV.A.2.m)."""
+"""Attribute message: versions 1 to 3 are read, 3 is written (specification IV.A.2.m)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TypeAlias
 
-from streamh5.errors import AttributeValueError, LimitError
-from streamh5.format.character_set import character_set, encode_text
-from streamh5.format.dataspace import Dataspace, encode_dataspace
-from streamh5.format.datatype import Datatype, encode_datatype
+from streamh5.errors import AttributeValueError, ForeignStructureError, LimitError
+from streamh5.format.character_set import CharacterSet, character_set, decode_text, encode_text
+from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
+from streamh5.format.datatype import decode_datatype_message, encode_datatype
+from streamh5.format.datatype_class import DatatypeClass
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
-from streamh5.format.shared_message import encode_shared_datatype
+from streamh5.format.shared_message import decode_shared_message, encode_shared_datatype
 
-_DATATYPE_IS_SHARED = 0x01
+Resolve: TypeAlias = Callable[[int, bytes], bytes]
+"""Type and body of a shared message -> body of the message itself."""
+
+_ALIGNMENT_V1 = 8
+
+
+class _Flag(IntEnum):
+    DATATYPE_SHARED = 0x01
+    DATASPACE_SHARED = 0x02
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +36,24 @@ class Attribute:
     Parameters
     ----------
     name
-        Not empty, without NUL; ASCII or UTF-8 is chosen by its characters.
+        Not empty, without NUL; ASCII or UTF-8 is chosen by its characters. Bytes that are not UTF-8 are surrogates,
+        as in h5py.
     datatype, dataspace
         Of the value.
     data
         The elements in C order as the datatype stores them; empty for a null dataspace.
     committed_address
         Where the object header of `datatype` lies, which is then only pointed to; None for a type of its own.
+    datatype_body
+        Body of the datatype message that stands for `datatype`, byte for byte; empty for what `encode_datatype` makes.
     """
 
     name: str
-    datatype: Datatype
+    datatype: DatatypeClass
     dataspace: Dataspace
     data: bytes
     committed_address: int | None = None
+    datatype_body: bytes = b""
 
 
 def encode_attribute(attribute: Attribute) -> Message:
@@ -71,14 +89,14 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
     name = encode_text(attribute.name) + b"\0"
     is_committed = attribute.committed_address is not None
     if attribute.committed_address is None:
-        datatype = encode_datatype(attribute.datatype)
+        datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
     else:
         datatype = encode_shared_datatype(attribute.committed_address)
     dataspace = encode_dataspace(attribute.dataspace).body
     return b"".join(
         (
             uint(3, 1, "attribute version"),
-            uint(_DATATYPE_IS_SHARED if is_committed else 0, 1, "flags"),
+            uint(_Flag.DATATYPE_SHARED if is_committed else 0, 1, "flags"),
             uint(len(name), 2, "attribute name size"),
             uint(len(datatype), 2, "attribute datatype size"),
             uint(len(dataspace), 2, "attribute dataspace size"),
@@ -89,3 +107,68 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
             attribute.data,
         )
     )
+
+
+def _refuse(message_type: int, body: bytes) -> bytes:
+    raise ForeignStructureError(f"attribute message: a shared message of type {message_type:#04x}")
+
+
+def decode_attribute(body: bytes, encoding: Encoding = ENCODING, resolve: Resolve = _refuse) -> Attribute:
+    """Decode an attribute message of version 1, 2 or 3.
+
+    Parameters
+    ----------
+    body
+        Of the message.
+    encoding
+        Of the file.
+    resolve
+        What follows shared datatypes and dataspaces to where they are.
+
+    Returns
+    -------
+    Attribute
+        With the `datatype_body`, which is that of the named datatype where it has one.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong, or the data is not as long as datatype and dataspace say.
+    ForeignStructureError
+        A shared datatype or dataspace, and no `resolve`.
+    """
+    fields = Fields(body, "attribute message", encoding)
+    version = fields.version(1, 2, 3)
+    flags = 0 if version == 1 else fields.flags(_Flag)
+    if version == 1:
+        fields.uint(1, "reserved byte")
+    sizes = [(part, fields.uint(2, f"{part} size")) for part in ("name", "datatype", "dataspace")]
+    if version > 2:
+        fields.known(CharacterSet, fields.uint(1, "name character set"), "character set")
+    alignment = _ALIGNMENT_V1 if version == 1 else 1
+    raw_name, datatype_part, dataspace_part = [_take_part(fields, *size, alignment) for size in sizes]
+    name, terminator, rest = raw_name.partition(b"\0")
+    if not name or not terminator or rest:
+        raise fields.error(f"the name {name[:40]!r} does not take the {len(raw_name)} bytes of its field")
+    committed_address = None
+    datatype_encoding = dataspace_encoding = encoding
+    if flags & _Flag.DATATYPE_SHARED:
+        target = decode_shared_message(datatype_part, encoding)
+        committed_address = target if isinstance(target, int) else None
+        datatype_part = resolve(MessageType.DATATYPE, datatype_part)
+        datatype_encoding = replace(encoding, padded=True)
+    if flags & _Flag.DATASPACE_SHARED:
+        dataspace_part = resolve(MessageType.DATASPACE, dataspace_part)
+        dataspace_encoding = replace(encoding, padded=True)
+    datatype, datatype_body = decode_datatype_message(datatype_part, datatype_encoding)
+    dataspace = decode_dataspace(dataspace_part, dataspace_encoding)
+    n_elements = 0 if dataspace.shape is None else math.prod(dataspace.shape)
+    data = fields.take(n_elements * datatype.nbytes, "data")
+    fields.end()
+    return Attribute(decode_text(name), datatype, dataspace, data, committed_address, datatype_body)
+
+
+def _take_part(fields: Fields, part: str, nbytes: int, alignment: int) -> bytes:
+    content = fields.take(nbytes, part)
+    fields.take(-nbytes % alignment, f"padding of {part}")
+    return content

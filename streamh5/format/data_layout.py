@@ -1,4 +1,4 @@
-"""Data layout message, versions 3 to 5 (specification IV.A.2.i)."""
+"""Data layout message: versions 1 to 5 are read, 3 to 5 are written (specification IV.A.2.i)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from streamh5.errors import ChunkShapeError, LimitError
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import (
     MAX_CHUNK_NBYTES,
     MAX_COMPACT_NBYTES,
+    MAX_RANK,
     UNDEFINED_ADDRESS,
     address,
     encoded_length,
@@ -24,6 +26,7 @@ class _Class(IntEnum):
     COMPACT = 0
     CONTIGUOUS = 1
     CHUNKED = 2
+    VIRTUAL = 3
 
 
 class _IndexType(IntEnum):
@@ -37,6 +40,10 @@ class _IndexType(IntEnum):
 class _ChunkedFlag(IntEnum):
     DONT_FILTER_PARTIAL_EDGE_CHUNKS = 0x01
     SINGLE_INDEX_WITH_FILTER = 0x02
+
+
+UNSTATED_NBYTES = -1
+"""Size of contiguous data in versions 1 and 2, which do not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,47 @@ class ChunkedLayoutV3:
     address: int
 
 
+@dataclass(frozen=True, slots=True)
+class VirtualLayout:
+    """Raw data in other datasets: `index` of a global heap collection is the list of mappings, if there is any."""
+
+    collection_address: int
+    index: int
+
+
 DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | ChunkedLayoutV3
+"""What is written."""
+
+StoredLayout: TypeAlias = DataLayout | VirtualLayout
+"""What is read."""
+
+_INDEXES: dict[_IndexType, tuple[type[ChunkIndex], tuple[tuple[str, int, str], ...]]] = {
+    _IndexType.SINGLE_CHUNK: (SingleChunk, ()),
+    _IndexType.IMPLICIT: (Implicit, ()),
+    _IndexType.FIXED_ARRAY: (FixedArray, (("page_bits", 1, "page bits"),)),
+    _IndexType.EXTENSIBLE_ARRAY: (
+        ExtensibleArray,
+        (
+            ("max_n_elements_bits", 1, "max bits"),
+            ("n_index_block_elements", 1, "index elements"),
+            # The header of the array has the two minima in the other order.
+            ("min_n_data_block_pointers", 1, "min pointers"),
+            ("min_n_data_block_elements", 1, "min elements"),
+            ("page_bits", 1, "page bits"),
+        ),
+    ),
+    _IndexType.V2_BTREE: (
+        V2BTree,
+        (
+            ("node_size", 4, "node size"),
+            ("split_percent", 1, "split percent"),
+            ("merge_percent", 1, "merge percent"),
+        ),
+    ),
+}
+"""Record of each chunk index, and its fields before the address: attribute, bytes, name in the specification."""
+
+_INDEX_TYPES = {record: index_type for index_type, (record, _) in _INDEXES.items()}
 
 
 def encode_data_layout(layout: DataLayout) -> Message:
@@ -220,36 +267,13 @@ def _encode_chunked(layout: ChunkedLayout) -> bytes:
 
 
 def _encode_index(index: ChunkIndex) -> bytes:
-    match index:
-        case SingleChunk():
-            parts = [uint(_IndexType.SINGLE_CHUNK, 1, "chunk indexing type")]
-            if index.stored_nbytes is not None:
-                parts.append(length(index.stored_nbytes, "size of filtered chunk"))
-                parts.append(uint(index.filter_mask, 4, "filters for chunk"))
-        case Implicit():
-            parts = [uint(_IndexType.IMPLICIT, 1, "chunk indexing type")]
-        case FixedArray():
-            parts = [
-                uint(_IndexType.FIXED_ARRAY, 1, "chunk indexing type"),
-                uint(index.page_bits, 1, "page bits"),
-            ]
-        case ExtensibleArray():
-            # The header of the array has the two minima in the other order.
-            parts = [
-                uint(_IndexType.EXTENSIBLE_ARRAY, 1, "chunk indexing type"),
-                uint(index.max_n_elements_bits, 1, "max bits"),
-                uint(index.n_index_block_elements, 1, "index elements"),
-                uint(index.min_n_data_block_pointers, 1, "min pointers"),
-                uint(index.min_n_data_block_elements, 1, "min elements"),
-                uint(index.page_bits, 1, "page bits"),
-            ]
-        case V2BTree():
-            parts = [
-                uint(_IndexType.V2_BTREE, 1, "chunk indexing type"),
-                uint(index.node_size, 4, "node size"),
-                uint(index.split_percent, 1, "split percent"),
-                uint(index.merge_percent, 1, "merge percent"),
-            ]
+    index_type = _INDEX_TYPES[type(index)]
+    parts = [uint(index_type, 1, "chunk indexing type")]
+    if isinstance(index, SingleChunk) and index.stored_nbytes is not None:
+        parts.append(length(index.stored_nbytes, "size of filtered chunk"))
+        parts.append(uint(index.filter_mask, 4, "filters for chunk"))
+    for attribute, nbytes, field in _INDEXES[index_type][1]:
+        parts.append(uint(getattr(index, attribute), nbytes, field))
     return b"".join((*parts, address(index.address, "chunk index address")))
 
 
@@ -282,3 +306,100 @@ def _check_chunk(layout: ChunkedLayout | ChunkedLayoutV3, *, max_nbytes: int | N
             nbytes=nbytes,
             limit=max_nbytes,
         )
+
+
+def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> StoredLayout:
+    """Decode a data layout message of version 1 to 5.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "data layout message", encoding)
+    version = fields.version(1, 2, 3, 4, 5)
+    layout = _decode_old(fields) if version < 3 else _decode(fields, version)
+    fields.end()
+    return layout
+
+
+def _decode(fields: Fields, version: int) -> StoredLayout:
+    """Decode what follows the version in versions 3 to 5."""
+    layout_class = fields.uint(1, "layout class")
+    if layout_class == _Class.COMPACT:
+        return CompactLayout(fields.take(fields.uint(2, "compact data size"), "compact data"))
+    if layout_class == _Class.CONTIGUOUS:
+        return ContiguousLayout(fields.address("address"), fields.length("size"))
+    if layout_class == _Class.CHUNKED:
+        return _decode_chunked_v3(fields) if version == 3 else _decode_chunked(fields, version)
+    if layout_class == _Class.VIRTUAL and version > 3:
+        return VirtualLayout(fields.address("global heap address"), fields.uint(4, "global heap index"))
+    raise fields.error(f"version {version} and class {layout_class} are not known")
+
+
+def _decode_old(fields: Fields) -> StoredLayout:
+    """Decode what follows the version in versions 1 and 2."""
+    n_dims = fields.uint(1, "dimensionality")
+    layout_class = fields.uint(1, "layout class")
+    if not 1 <= n_dims <= MAX_RANK + 1 or layout_class > _Class.CHUNKED:
+        raise fields.error(f"dimensionality {n_dims} and class {layout_class} are not known")
+    fields.take(5, "reserved bytes")
+    data_address = fields.address("data address") if layout_class != _Class.COMPACT else 0
+    if layout_class == _Class.CHUNKED:
+        if n_dims < 2:
+            raise fields.error("chunks without dimensions")
+        return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), data_address)
+    fields.take(4 * n_dims, "dimension sizes")
+    if layout_class == _Class.COMPACT:
+        return CompactLayout(fields.take(fields.uint(4, "compact data size"), "compact data"))
+    return ContiguousLayout(data_address, UNSTATED_NBYTES)
+
+
+def _decode_chunked_v3(fields: Fields) -> ChunkedLayoutV3:
+    n_dims = _decode_dimensionality(fields)
+    btree_address = fields.address("B-tree address")
+    return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), btree_address)
+
+
+def _decode_chunked(fields: Fields, version: int) -> ChunkedLayout:
+    flags = fields.flags(_ChunkedFlag)
+    n_dims = _decode_dimensionality(fields)
+    width = fields.uint(1, "dimension size encoded length")
+    chunks, element_nbytes = _decode_dims(fields, n_dims, width)
+    fewest = encoded_length(max(*chunks, element_nbytes))
+    if width != fewest:
+        raise fields.error(
+            f"dimension sizes take {width} bytes where {fewest} hold the largest; HDF5 2.0 and 2.1 refuse that"
+        )
+    index = _decode_index(fields, flags)
+    filters_edges = not flags & _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
+    return ChunkedLayout(chunks, element_nbytes, index, version, filters_edges)
+
+
+def _decode_index(fields: Fields, flags: int) -> ChunkIndex:
+    index_type = fields.known(_IndexType, fields.uint(1, "chunk indexing type"), "chunk indexing type")
+    record, parameters = _INDEXES[index_type]
+    values: dict[str, int] = {}
+    if flags & _ChunkedFlag.SINGLE_INDEX_WITH_FILTER:
+        if record is not SingleChunk:
+            raise fields.error(f"flags are {flags:#04x}, but the index is not a single chunk")
+        values["stored_nbytes"] = fields.length("size of filtered chunk")
+        values["filter_mask"] = fields.uint(4, "filters for chunk")
+    for attribute, nbytes, field in parameters:
+        values[attribute] = fields.uint(nbytes, field)
+    return record(address=fields.address("chunk index address"), **values)
+
+
+def _decode_dimensionality(fields: Fields) -> int:
+    n_dims = fields.uint(1, "dimensionality")
+    if not 2 <= n_dims <= MAX_RANK + 1:
+        raise fields.error(f"dimensionality is {n_dims}, where 2 to {MAX_RANK + 1} must be")
+    return n_dims
+
+
+def _decode_dims(fields: Fields, n_dims: int, width: int) -> tuple[tuple[int, ...], int]:
+    """Return the shape of a chunk and the size of its elements, which counts as the last dimension."""
+    dims = tuple(fields.uint(width, "chunk dimension size") for _ in range(n_dims))
+    if min(dims) < 1:
+        raise fields.error(f"a chunk dimension of size 0 among {dims}")
+    return dims[:-1], dims[-1]

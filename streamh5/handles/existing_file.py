@@ -14,6 +14,7 @@ from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.link import HardLink
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.primitives import address as encode_address
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.tree import GroupNode, StoredObject, put_attribute, put_link
@@ -26,8 +27,8 @@ from streamh5.reader.superblock import decode_superblock
 if TYPE_CHECKING:
     import os
 
+    from streamh5.format.attribute import Attribute
     from streamh5.format.link import Link
-    from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.object_walk import Place
 
 __all__ = ["ExistingFile", "read_existing"]
@@ -114,12 +115,13 @@ def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObje
     return group, sorted(content.links, key=lambda link: link.creation_order or 0)
 
 
-def _stored_attribute(attribute: StoredAttribute) -> AttributeSpec:
+def _stored_attribute(attribute: Attribute) -> AttributeSpec:
     """Attribute as it is stored; what it has in the global heap stays there."""
+    committed = attribute.committed_address
     return AttributeSpec(
         attribute.name,
         EncodedDatatype(attribute.datatype_body),
         attribute.dataspace.shape,
         (attribute.data,),
-        committed=attribute.committed,
+        committed=None if committed is None else encode_address(committed),
     )

@@ -11,7 +11,7 @@ from streamh5.errors import AttributeValueError, DatatypeError, LimitError, show
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import encode_datatype, sizeof_element
+from streamh5.format.datatype import datatype_class, encode_datatype, sizeof_element
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.datatype_from_dtype import innermost
@@ -70,7 +70,7 @@ class AttributeSpec:
         if self.committed is not None:
             address = int.from_bytes(join_parts((self.committed,), resolve), "little")
         data = join_parts(self.data, resolve)
-        return Attribute(self.name, self.datatype, Dataspace(self.shape), data, address)
+        return Attribute(self.name, datatype_class(self.datatype), Dataspace(self.shape), data, address)
 
     @property
     def body_nbytes(self) -> int:

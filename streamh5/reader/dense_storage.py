@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
+from streamh5.format.attribute import decode_attribute
 from streamh5.format.checksum import lookup3
 from streamh5.format.dense_storage import (
     ATTRIBUTE_CREATION_ORDER,
@@ -22,7 +23,6 @@ from streamh5.format.link import decode_link
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree_sizes import RecordType
-from streamh5.reader.attribute import decode_attribute
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
 from streamh5.reader.local_heap import LocalHeap
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from streamh5.format.attribute import Attribute
+    from streamh5.format.external_file_list import ExternalFileList
     from streamh5.format.fields import Encoding
     from streamh5.format.link import Link
     from streamh5.format.storage_info import StorageInfo
-    from streamh5.reader.attribute import StoredAttribute
-    from streamh5.reader.data_layout import ExternalFileList
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
@@ -105,7 +105,7 @@ class DenseStorage:
             _check_orders({link.creation_order for link in links}, ordered)
         return links
 
-    def attributes(self, info: StorageInfo) -> list[StoredAttribute]:
+    def attributes(self, info: StorageInfo) -> list[Attribute]:
         """Read the attributes of an object.
 
         Raises
@@ -163,7 +163,7 @@ class DenseStorage:
     def _index(self, address: int, record_type: RecordType, record: np.dtype[np.void]) -> NDArray[np.void]:
         return read_v2_btree(self._reader, address, record_type, record)
 
-    def _attribute(self, heap: FractalHeapReader, record: np.void) -> StoredAttribute:
+    def _attribute(self, heap: FractalHeapReader, record: np.void) -> Attribute:
         heap_id = record["heap_id"].tobytes()
         if record["flags"] & _SHARED:
             body = self.shared.in_heap(MessageType.ATTRIBUTE, heap_id)

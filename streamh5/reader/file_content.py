@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
+from streamh5.format.data_layout import (
+    ChunkedLayout,
+    ChunkedLayoutV3,
+    CompactLayout,
+    ContiguousLayout,
+    VirtualLayout,
+)
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_map import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
-from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.elements import check_elements, has_references
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap

@@ -13,10 +13,24 @@ from streamh5.format.annotation import (
     decode_modification_time,
     decode_old_modification_time,
 )
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
+from streamh5.format.attribute import (
+    Attribute,
+    decode_attribute,
+)
+from streamh5.format.data_layout import (
+    UNSTATED_NBYTES,
+    ChunkedLayout,
+    ChunkedLayoutV3,
+    CompactLayout,
+    ContiguousLayout,
+    StoredLayout,
+    VirtualLayout,
+    decode_data_layout,
+)
 from streamh5.format.dataspace import Dataspace, decode_dataspace
 from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.datatype_class import DatatypeClass
+from streamh5.format.external_file_list import decode_external_file_list
 from streamh5.format.fields import Encoding
 from streamh5.format.fill_value import AllocationTime, FillValue, decode_fill_value, decode_old_fill_value
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline
@@ -26,18 +40,7 @@ from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.reference_count import decode_reference_count
 from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
-from streamh5.reader.attribute import (
-    StoredAttribute,
-    decode_attribute,
-)
 from streamh5.reader.chunk_index.chunk_map import ChunkFrame
-from streamh5.reader.data_layout import (
-    UNSTATED_NBYTES,
-    StoredLayout,
-    VirtualLayout,
-    decode_data_layout,
-    decode_external_file_list,
-)
 from streamh5.reader.dense_storage import ExternalFile
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ class ObjectMessages:
         For people; None without.
     """
 
-    attributes: tuple[StoredAttribute, ...]
+    attributes: tuple[Attribute, ...]
     n_links: int
     unchecked: tuple[str, ...]
     comment: str | None = None
@@ -180,7 +183,7 @@ def decode_object(
     """
     found: dict[int, Any] = {}
     links: list[Link] = []
-    attributes: list[StoredAttribute] = []
+    attributes: list[Attribute] = []
     unchecked: list[str] = []
     for stored in header.messages:
         message_type = stored.message.type_id
@@ -228,7 +231,7 @@ def _decode_message(message: Message, header: ObjectHeader, dense: DenseStorage)
 
 def _common(
     found: dict[int, Any],
-    attributes: list[StoredAttribute],
+    attributes: list[Attribute],
     unchecked: list[str],
     header: ObjectHeader,
     dense: DenseStorage,

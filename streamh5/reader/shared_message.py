@@ -1,14 +1,18 @@
-"""Shared messages from bytes: named datatypes, and the table of shared object header messages (III.F, IV.A.2)."""
+"""Follow shared messages to where they are: in headers of named datatypes, and in the heaps of the file's table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.checksum import SIZEOF_CHECKSUM
-from streamh5.format.fields import Fields, check_checksum
-from streamh5.format.object_header import MessageType
+from streamh5.errors import FormatError
+from streamh5.format.object_header import MessageFlag, MessageType
+from streamh5.format.shared_message import decode_shared_message
+from streamh5.format.shared_message_table import (
+    SharedMessageIndex,
+    decode_shared_message_table,
+    decode_shared_message_table_message,
+    sizeof_shared_message_table,
+)
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
 from streamh5.reader.object_header import ObjectHeader, read_object_header
@@ -19,18 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedMessages"]
 
-_IN_HEAP, _COMMITTED = 1, 2
-_SHARED = 0x02
-_SIZEOF_HEAP_ID = 8
 _TABLE = "shared object header message table"
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """One index of the table: the types of message in it (bit i: type i), and its heap."""
-
-    message_types: int
-    heap_address: int
 
 
 class SharedMessages:
@@ -46,7 +39,7 @@ class SharedMessages:
         self._file = file
         self._map = file_map
         self._headers: dict[int, ObjectHeader] = {}
-        self._indexes: list[_Index] = []
+        self._indexes: list[SharedMessageIndex] = []
         self._heaps: dict[int, FractalHeapReader] = {}
 
     def header(self, owner: str, address: int) -> ObjectHeader:
@@ -69,17 +62,10 @@ class SharedMessages:
         ForeignStructureError
             A message that is shared in another way.
         """
-        fields = Fields(reference, "shared message", self._file.encoding)
-        version = fields.version(1, 2, 3)
-        kind = fields.uint(1, "type")
-        if version == 1:
-            fields.take(6, "reserved bytes")
-            fields.length("local heap offset")
-        if version == 3 and kind == _IN_HEAP:
-            return self.in_heap(message_type, fields.take(_SIZEOF_HEAP_ID, "heap ID"))
-        if version == 3 and kind != _COMMITTED:
-            raise ForeignStructureError(f"shared message of type {kind}")
-        return self._committed(message_type, fields.address("object header address"), owner)
+        target = decode_shared_message(reference, self._file.encoding)
+        if isinstance(target, bytes):
+            return self.in_heap(message_type, target)
+        return self._committed(message_type, target, owner)
 
     def in_heap(self, message_type: int, heap_id: bytes) -> bytes:
         """Return a message from the heap of its type.
@@ -107,27 +93,16 @@ class SharedMessages:
             A field or a checksum is wrong.
         """
         encoding = self._file.encoding
-        message = Fields(body, "shared message table message", encoding)
-        message.expect(0, 1, "version")
-        address, n_indexes = message.address("table address"), message.uint(1, "number of indexes")
-        nbytes = 4 + n_indexes * (14 + 2 * encoding.sizeof_address) + SIZEOF_CHECKSUM
+        address, n_indexes = decode_shared_message_table_message(body, encoding)
+        nbytes = sizeof_shared_message_table(n_indexes, encoding)
         self._file.check_range(address, nbytes, _TABLE)
         self._map.claim(Kind.HEAP, "/", address, nbytes)
         block = self._file.read(address, nbytes, _TABLE)
-        check_checksum(block, _TABLE)
-        fields = Fields(block, _TABLE, encoding)
-        fields.expect_signature(b"SMTB")
-        for _ in range(n_indexes):
-            fields.expect(0, 1, "version")
-            fields.uint(1, "index type")
-            message_types = fields.uint(2, "message type flags")
-            fields.take(4 + 2 + 2 + 2, "sizes and cutoffs")
-            fields.address("index address")
-            self._indexes.append(_Index(message_types, fields.address("fractal heap address")))
+        self._indexes += decode_shared_message_table(block, n_indexes, encoding)
 
     def _committed(self, message_type: int, address: int, owner: str) -> bytes:
         for stored in self.header(owner, address).messages:
-            if stored.message.type_id == message_type and not stored.message.flags & _SHARED:
+            if stored.message.type_id == message_type and not stored.message.flags & MessageFlag.SHARED:
                 return stored.message.body
         raise FormatError(
             f"shared message: the object at address {address:,} has no message of type {message_type:#04x}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.data_layout import CompactLayout, ContiguousLayout
+from streamh5.format.data_layout import CompactLayout, ContiguousLayout, VirtualLayout
 from streamh5.format.datatype_class import (
     FixedLengthString,
     ObjectReference,
@@ -17,7 +17,6 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.data_layout import VirtualLayout
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, GroupMessages
@@ -35,9 +34,9 @@ from streamh5.references.texts import encode_texts, is_text, too_many_texts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from streamh5.format.attribute import Attribute
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.attribute import StoredAttribute
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_walk import Place
 
@@ -129,7 +128,7 @@ class _Visitor:
             raise FormatError("global heap: many elements share objects of it, which have one element each")
         return content
 
-    def _attributes(self, place: Place, stored: Iterable[StoredAttribute]) -> dict[str, Any]:
+    def _attributes(self, place: Place, stored: Iterable[Attribute]) -> dict[str, Any]:
         """Attributes that references show or need; those that refer to objects are left out."""
         found: dict[str, Any] = {}
         for one in stored:
@@ -142,7 +141,7 @@ class _Visitor:
             found[name] = "" if shape is None else decode_values(one.datatype, shape, one.data, self._content)
         return found
 
-    def _targets(self, stored: StoredAttribute) -> list[int]:
+    def _targets(self, stored: Attribute) -> list[int]:
         """Address of the last scale of each dimension, 0 for none."""
         if _is_not_of_scales(stored.datatype):
             return []
@@ -158,9 +157,7 @@ class _Visitor:
                 scales = tuple(None if place is None else place.shown for place in places)
                 arrays[i] = replace(array, scales=scales)
 
-    def _array(
-        self, place: Place, messages: DatasetMessages, attributes: Iterable[StoredAttribute]
-    ) -> StoredArray:
+    def _array(self, place: Place, messages: DatasetMessages, attributes: Iterable[Attribute]) -> StoredArray:
         dtype, problem = _dtype(messages.datatype)
         shape = messages.dataspace.shape
         if isinstance(messages.layout, VirtualLayout):

@@ -13,6 +13,7 @@ from streamh5.format.attribute import Attribute
 from streamh5.format.checksum import lookup3
 from streamh5.format.data_layout import CompactLayout
 from streamh5.format.dataspace import Dataspace
+from streamh5.format.datatype import datatype_class
 from streamh5.format.dense_storage import (
     dense_attribute_info,
     dense_attribute_storage,
@@ -115,7 +116,7 @@ def test_dense_link_at_and_above_limit() -> None:
 
 def _attribute(name: str, value: Any) -> Attribute:
     array = np.asarray(value)
-    return Attribute(name, array.dtype, Dataspace(array.shape), array.tobytes())
+    return Attribute(name, datatype_class(array.dtype), Dataspace(array.shape), array.tobytes())
 
 
 def _write_attributes(builder: FileBuilder, attributes: list[Attribute], ordered: bool) -> Path:

@@ -28,7 +28,7 @@ from streamh5.format.data_layout import (
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, encode_dataspace
-from streamh5.format.datatype import encode_datatype
+from streamh5.format.datatype import datatype_class, encode_datatype
 from streamh5.format.datatype_class import FixedLengthString, VariableLengthString
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, encode_fill_value
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
@@ -256,7 +256,7 @@ def test_attribute_equals_libhdf5(library_messages: LibraryMessages, name: str) 
         file.create_dataset("x", (3,), "<i4").attrs.create(name, value)
 
     ours = encode_attribute(
-        Attribute(name, value.dtype, Dataspace(value.shape, value.shape), value.tobytes())
+        Attribute(name, datatype_class(value.dtype), Dataspace(value.shape, value.shape), value.tobytes())
     )
     theirs = bytearray(_only(library_messages(write), MessageType.ATTRIBUTE)[1])
     theirs[8] = CharacterSet.ASCII if name.isascii() else CharacterSet.UTF8  # h5py always says UTF-8
@@ -266,10 +266,10 @@ def test_attribute_equals_libhdf5(library_messages: LibraryMessages, name: str) 
 def test_attribute_values_of_many_kinds_read_by_h5py(one_value_dataset: Any) -> None:
     scalar = Dataspace(())
     values = {
-        "int": Attribute("int", np.dtype("<i8"), scalar, np.int64(-3).tobytes()),
-        "empty": Attribute("empty", np.dtype("<f4"), Dataspace(None), b""),
+        "int": Attribute("int", datatype_class(np.dtype("<i8")), scalar, np.int64(-3).tobytes()),
+        "empty": Attribute("empty", datatype_class(np.dtype("<f4")), Dataspace(None), b""),
         "text": Attribute("text", FixedLengthString(3, CharacterSet.UTF8), scalar, "è1".encode()),
-        "bools": Attribute("bools", np.dtype(bool), Dataspace((2,)), b"\x01\x00"),
+        "bools": Attribute("bools", datatype_class(np.dtype(bool)), Dataspace((2,)), b"\x01\x00"),
     }
     path = one_value_dataset("x", [encode_attribute(a) for a in values.values()]).write()
     with h5py.File(path) as file:
@@ -284,12 +284,14 @@ def test_attribute_values_of_many_kinds_read_by_h5py(one_value_dataset: Any) -> 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_attribute_impossible_name_attribute_value_error(name: str) -> None:
     with pytest.raises(AttributeValueError):
-        encode_attribute(Attribute(name, np.dtype("u1"), Dataspace(()), b"\0"))
+        encode_attribute(Attribute(name, datatype_class(np.dtype("u1")), Dataspace(()), b"\0"))
 
 
 def test_attribute_above_message_limit_limit_error_names_it() -> None:
     with pytest.raises(LimitError, match="'big'"):
-        encode_attribute(Attribute("big", np.dtype("u1"), Dataspace((65_536,)), bytes(65_536)))
+        encode_attribute(
+            Attribute("big", datatype_class(np.dtype("u1")), Dataspace((65_536,)), bytes(65_536))
+        )
 
 
 def test_attribute_info_equals_libhdf5(library_messages: LibraryMessages) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamh5.errors import LimitError
 from streamh5.format.attribute import Attribute, encode_attribute
 from streamh5.format.dataspace import Dataspace
+from streamh5.format.datatype import datatype_class
 from streamh5.format.object_header import (
     Message,
     MessageType,
@@ -33,7 +34,7 @@ def _nil(nbytes: int) -> Message:
 
 def _attribute(name: str, nbytes: int = 4) -> Message:
     data = np.arange(nbytes, dtype=np.uint8)
-    return encode_attribute(Attribute(name, data.dtype, Dataspace((nbytes,)), data.tobytes()))
+    return encode_attribute(Attribute(name, datatype_class(data.dtype), Dataspace((nbytes,)), data.tobytes()))
 
 
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 400), st.booleans())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import FormatError
-from streamh5.format.attribute import Attribute, encode_attribute
+from streamh5.format.attribute import Attribute, decode_attribute, encode_attribute
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -22,6 +22,7 @@ from streamh5.format.data_layout import (
     Implicit,
     SingleChunk,
     V2BTree,
+    decode_data_layout,
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
@@ -51,8 +52,6 @@ from streamh5.format.storage_info import (
     encode_link_info,
 )
 from streamh5.format.superblock import Superblock, encode_superblock
-from streamh5.reader.attribute import decode_attribute
-from streamh5.reader.data_layout import decode_data_layout
 from streamh5.reader.superblock import decode_superblock
 
 ADDRESSES = st.integers(0, 2**64 - 1)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
 from streamh5.format.annotation import decode_comment
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
+from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageType
-from streamh5.reader.data_layout import decode_data_layout
 from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
