@@ -130,6 +130,11 @@ def listed(names: Iterable[object], *, limit: int = MAX_SHOWN) -> str:
     return ", ".join(texts) + (f" and {n_more:,} more" if n_more else "")
 
 
+def printable(text: str) -> str:
+    """Make text that can be printed of names that are not UTF-8, whose bytes h5py has as surrogates."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _without_middle(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text

@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them: ``"512MiB"``, ``"1 GB"``, or a number of bytes."""
+"""Sizes of memory as people write and read them: ``"512MiB"``, ``"1 GB"``, or a number of bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from streamh5.errors import LimitError, SpecError
 
-__all__ = ["MemorySize", "check_held", "memory_nbytes", "read_memory_size"]
+__all__ = ["MemorySize", "check_held", "format_nbytes", "memory_nbytes", "read_memory_size"]
 
 MemorySize: TypeAlias = int | float | str
 
@@ -50,6 +50,15 @@ def read_memory_size(size: MemorySize | None, name: str) -> int | None:
             **{name: size},
         )
     return nbytes
+
+
+def format_nbytes(nbytes: float) -> str:
+    """Format a size with a binary prefix: ``8.0 GiB``."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(nbytes) >= 1024 and len(units) > 1:
+        nbytes /= 1024
+        del units[0]
+    return f"{nbytes:,.0f} B" if units[0] == "B" else f"{nbytes:,.1f} {units[0]}"
 
 
 def check_held(path: str, nbytes: int) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.errors import printable
 from streamh5.filters.registry import filter_name
 from streamh5.format.data_layout import (
     ChunkedLayout,
@@ -26,7 +28,6 @@ from streamh5.reader.chunk_index.read_index import index_name
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
-from streamh5.write.summary import format_nbytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

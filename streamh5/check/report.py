@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamh5.write.summary import format_nbytes, printable
+from streamh5.arguments.memory_size import format_nbytes
+from streamh5.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

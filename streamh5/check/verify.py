@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,6 +222,8 @@ class Verification:
         datasets = [dataset for dataset in self._content.datasets if dataset.path in rows]
         total = sum(int(_chunk_map(dataset).stored_nbytes[rows[dataset.path]].sum()) for dataset in datasets)
         progress = Progress(total, show, "verify")
+        from concurrent.futures import ThreadPoolExecutor  # 5 ms that `--no-data` does not need
+
         pool = ThreadPoolExecutor(jobs, "streamh5-verify")
         try:
             for dataset in datasets:

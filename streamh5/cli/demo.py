@@ -27,10 +27,10 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 import streamh5
+from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.sinks.destination_path import check_destination
-from streamh5.write.summary import format_nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,6 +69,10 @@ def available(*, measure: bool = False) -> list[AvailableFilter]:
     """
     if not measure:
         return [_describe(row, None) for row in FILTERS]
+    from concurrent.futures import (
+        ThreadPoolExecutor,  # 5 ms that nothing else in the package of filters needs
+    )
+
     sample = _sample()
     # In a worker thread, as chunks are encoded: the main thread's Blosc would use all cores.
     with ThreadPoolExecutor(1) as thread:

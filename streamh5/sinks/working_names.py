@@ -13,7 +13,6 @@ of the SHA-256 of the whole name, and its suffix.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -59,6 +58,8 @@ def _stem(path: Path) -> str:
     room = _max_name_nbytes(path.parent) - ROOM_NBYTES
     if len(name) <= room:
         return path.name
+    import hashlib  # here: it loads OpenSSL, and few names are so long
+
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_NBYTES else ""
     ending = f"-{hashlib.sha256(name).hexdigest()[:N_DIGITS]}{suffix}"
     # not within a character: there are file systems that take UTF-8 only

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.memory_size import format_nbytes
 from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
 from streamh5.format.datatype import decode_datatype, encode_datatype
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences
 
-__all__ = ["DatasetSummary", "WriteSummary", "format_nbytes", "printable", "summarize"]
+__all__ = ["DatasetSummary", "WriteSummary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,17 +317,3 @@ def _facts(dataset: DatasetSummary) -> Iterable[str]:
         yield f"{dataset.n_rewritten:,} written again"
     if dataset.stored_nbytes:
         yield f"ratio {dataset.ratio:.2f}"
-
-
-def printable(text: str) -> str:
-    """Make text that can be printed of names that are not UTF-8, whose bytes h5py has as surrogates."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def format_nbytes(nbytes: float) -> str:
-    """Format a size with a binary prefix: ``8.0 GiB``."""
-    units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    while abs(nbytes) >= 1024 and len(units) > 1:
-        nbytes /= 1024
-        del units[0]
-    return f"{nbytes:,.0f} B" if units[0] == "B" else f"{nbytes:,.1f} {units[0]}"
