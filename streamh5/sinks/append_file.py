@@ -33,7 +33,6 @@ from streamh5.sinks.named_file import (
     close,
     closed_on_error,
     leads_to,
-    open_own,
     refuse_irregular,
     remove,
     stat_of,
@@ -44,7 +43,6 @@ from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
@@ -92,7 +90,7 @@ class AppendFileSink(GatedSink):
         self._superblock = b""
         self._is_switched = False
         with self._failing("opening it failed"):
-            self._lock_fd, _ = open_locked(self._lock_path, self.path, self._open_lock, system)
+            self._lock_fd, _ = open_locked(self._lock_path, self.path, NEW_FILE_MODE, system)
             try:
                 self._fd = self._open()
             except BaseException:
@@ -164,9 +162,6 @@ class AppendFileSink(GatedSink):
     def _fsync(self) -> None:
         if self._is_synced:
             self._system.fsync(self._fd)
-
-    def _open_lock(self, path: Path) -> tuple[int, bool]:
-        return open_own(path, NEW_FILE_MODE, self._system)
 
     def _unlock(self) -> None:
         if os.fstat(self._lock_fd).st_size == 0:  # not the journal of an interrupted write

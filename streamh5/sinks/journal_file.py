@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError
-from streamh5.sinks.named_file import close, closed_on_error, create_file, leads_to, remove
+from streamh5.sinks.named_file import close, closed_on_error, create_file, leads_to, open_own, remove
 from streamh5.sinks.vectored_write import write_vectored
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ class JournalFile:
             self._safe_nbytes = self.nbytes
 
 
-def open_locked(
-    path: Path, destination: Path, open_file: Callable[[Path], tuple[int, bool]], system: Any
-) -> tuple[int, bool]:
+def open_locked(path: Path, destination: Path, mode: int, system: Any) -> tuple[int, bool]:
     """Open the journal and lock it, again when its last owner removed it in between; tell whether it is new.
 
     The lock goes with the last process that has the file open. On a file system without locks the
@@ -186,8 +184,8 @@ def open_locked(
     ----------
     path, destination
         The journal, and the file whose writer it keeps alone.
-    open_file
-        Opens the journal, which it makes where there is none, and tells whether it did.
+    mode
+        Permissions of a journal that is new, before the umask.
     system
         The system calls, by their names in `os`.
 
@@ -197,7 +195,7 @@ def open_locked(
         Another writer has it.
     """
     while True:
-        fd, is_new = open_file(path)
+        fd, is_new = open_own(path, mode, system)
         with closed_on_error(fd, system):
             lock_journal(fd, path, destination)
         if leads_to(path, fd):

@@ -1,9 +1,23 @@
 """A file on a local or mounted file system, published by fsync and rename.
 
 Bytes go to ``OUT.partial`` beside the destination ``OUT``, and a journal of what they are to
-``OUT.partial.journal``. The order at commit is: fsync the data, give the file its name, fsync the
-directory, remove the journal. At every moment the destination is the old file or the complete new
-one. A lock on the journal (``flock``, which dies with its process) keeps a second writer away.
+``OUT.partial.journal``. At every moment the destination is the old file or the complete new one::
+
+    write ──▶ OUT.partial            append_log ──▶ OUT.partial.journal
+                  │ fsync the data                          │
+                  │ rename, or link and unlink              │
+              OUT ◀                                         │
+                  │ fsync the directory                     │
+                  └────────────────────────────────▶ remove the journal
+
+Locks, in the order in which they are taken, each kept until the sink is closed:
+
+1. the inode of the file that is replaced, shared: nobody adds to it meanwhile (`replaced_file`);
+2. ``flock`` on the journal, exclusive, which dies with its process: one writer for one name;
+3. the inode of the partial file, shared: nobody adds to it by another name (`inode_lock`).
+
+Within the process: the gate of `GatedSink`, then the journal's lock of its file, then its lock of the
+entries that wait; data are never fsynced under the last, so that other threads can add entries meanwhile.
 
 ``sync`` says what an entry of the journal waits for:
 
@@ -119,10 +133,14 @@ class LocalFileSink(GatedSink):
 
     def _open(self) -> None:
         """Open and lock the journal, then open the partial file."""
-        journal_fd, is_new_write = open_locked(self.journal, self.path, self._open_own, self._system)
+        with self._failing(f"{self.journal} cannot be created"):
+            journal_fd, is_new_write = open_locked(
+                self.journal, self.path, self._replaced.creation_mode, self._system
+            )
         self._journal = JournalFile(journal_fd, self._system)
         try:
-            self._fd, self._is_new = self._open_own(self.partial)
+            with self._failing(f"{self.partial} cannot be created"):
+                self._fd, self._is_new = open_own(self.partial, self._replaced.creation_mode, self._system)
             with closed_on_error(self._fd, self._system):
                 if is_new_write and self.nbytes and not has_other_names(self._fd):
                     raise SinkError(
@@ -269,7 +287,7 @@ class LocalFileSink(GatedSink):
         self._publish()
         if self.sync != "none":
             sync_names(self._target.parent, self._system)
-        # the journal last: without it, what a crash leaves would not be known for a finished file
+        # behind the sync of the names: a power cut before that must still find the journal, to resume with
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._tidy()
 
@@ -291,10 +309,6 @@ class LocalFileSink(GatedSink):
         close(self._fd, self._system)
         close(self._journal.fd, self._system)
         self._replaced.close()
-
-    def _open_own(self, path: Path) -> tuple[int, bool]:
-        with self._failing(f"{path} cannot be created"):
-            return open_own(path, self._replaced.creation_mode, self._system)
 
     def _hand_on(self) -> None:
         for fd in (self._fd, self._journal.fd):  # the journal tells of the data: attributes, names
