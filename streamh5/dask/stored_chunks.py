@@ -51,17 +51,19 @@ MAX_N_BLOCKS = 10_000_000
 class ChunkReader(Protocol):
     """Reads stored chunks; thread-safe."""
 
-    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
-        """Return the stored bytes of each chunk, None for one that is missing.
+    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], NDArray[np.uint32] | None]:
+        """Return the stored bytes of each chunk, None for one that is missing, and the filters that it skipped.
 
         Parameters
         ----------
         coords
             ``(n, rank)`` coords of the chunks in the grid.
-        """
 
-    def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
-        """``(n,)`` uint32: bit i set where a chunk skipped filter i; None where none did."""
+        Returns
+        -------
+        tuple
+            The bytes, and ``(n,)`` uint32: bit i set where a chunk skipped filter i; None where none did.
+        """
 
 
 @dataclass(slots=True)
@@ -103,22 +105,19 @@ class ChunkCopy:
         is_new = ~dataset.are_stored(numbers)
         if not is_new.all():
             numbers, coords = numbers[is_new], coords[is_new]
-        stored = self.reader.read(coords)
+        stored, masks = self.reader.read(coords)
         accepted = [None if data is None else self.accept(data) for data in stored]
         kept = [i for i, data in enumerate(accepted) if data is not None]
         refused = [i for i, data in enumerate(stored) if data is not None and accepted[i] is None]
         parts = []
         if kept:
             buffers = [data for data in accepted if data is not None]
-            masks = self.reader.filter_masks(coords[kept])
-            parts.append(dataset.write_encoded(EncodedChunks(numbers[kept], buffers, masks)))
-        for i in refused:
-            region = grid.region(coords[i])
-            parts.append(dataset.write_block(self.decode(region), tuple(part.start for part in region)))
+            encoded = EncodedChunks(numbers[kept], buffers, None if masks is None else masks[kept])
+            parts.append(dataset.write_encoded(encoded))
         with self._lock:
             self.n_copied += len(kept)
             self.n_encoded += len(refused)
-        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+        return np.concatenate([*parts, _write_chunks(dataset, coords[refused], self.decode)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +137,17 @@ class ListedChunks:
 
     def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
         """Read and store the chunks of a block."""
-        grid = dataset.node.spec.grid
-        parts = []
-        for coords in listed_coords(self.coords, grid, origin, shape):
-            region = grid.region(coords)
-            parts.append(dataset.write_block(self.read(region), tuple(part.start for part in region)))
-        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+        coords = listed_coords(self.coords, dataset.node.spec.grid, origin, shape)
+        return _write_chunks(dataset, coords, self.read)
+
+
+def _write_chunks(
+    dataset: Dataset, coords: NDArray[np.intp], read: Callable[[tuple[slice, ...]], Any]
+) -> ChunkRecords:
+    """Read, encode and write chunks one by one: they need not lie side by side."""
+    regions = [dataset.node.spec.grid.region(one) for one in coords]
+    parts = [dataset.write_block(read(one), tuple(part.start for part in one)) for one in regions]
+    return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
 
 def listed_coords(

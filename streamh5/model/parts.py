@@ -6,6 +6,7 @@ For values that are kept until the file is closed: attributes, and datasets of r
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,12 +36,12 @@ from streamh5.model.reference import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from streamh5.format.datatype import Datatype
     from streamh5.format.elements import ObjectPlacer
 
-__all__ = ["encode_parts", "has_references", "repeated_element", "stored_elements", "text_object"]
+__all__ = ["encode_parts", "has_references", "merged", "repeated_element", "stored_elements", "text_object"]
 
 
 def has_references(datatype: Datatype) -> bool:
@@ -199,17 +200,15 @@ def _compounds(
         position = member.position + member.datatype.nbytes
     for row in rows:
         row.append(bytes(record.nbytes - position))
-    return [_merged(row) for row in rows]
+    return [merged(row) for row in rows]
 
 
-def _merged(row: list[Part]) -> Parts:
-    """Join neighbours that are bytes."""
-    merged: list[Part] = []
-    for part in row:
-        if sizeof_part(part) == 0:
-            continue
-        if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
-            merged[-1] += part
+def merged(parts: Iterable[Part]) -> Parts:
+    """Join neighbours that are bytes, and leave out what is empty."""
+    joined: list[Part] = []
+    for is_bytes, run in groupby(parts, lambda part: isinstance(part, bytes)):
+        if is_bytes:
+            joined.append(b"".join(part for part in run if isinstance(part, bytes)))
         else:
-            merged.append(part)
-    return merged
+            joined.extend(run)
+    return [part for part in joined if sizeof_part(part)]

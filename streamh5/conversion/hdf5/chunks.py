@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
     from streamh5.filters import Buffer
+    from streamh5.reader.file_bytes import FileBytes
 
 __all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
 
@@ -85,7 +85,7 @@ def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList
             return _from_index(dataset, stored)
         except FormatError:
             pass
-    return _from_library(dataset)
+    return _from_library(dataset, stored)
 
 
 def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
@@ -108,11 +108,12 @@ def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     return ChunkList(_sorted(found.present()), is_edge_raw=not filters_edges)
 
 
-def _from_library(dataset: SourceDataset) -> ChunkList:
+def _from_library(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:
     grid = ChunkGrid(dataset.shape or (), dataset.chunks or ())
     with reading(f"the chunk index of {dataset.path}", dataset.path):
         found = ChunkMap.at(grid, *iterate_chunks(dataset.id))
-    return ChunkList(_sorted(found), is_certain=tells_coords(dataset.maxshape), has_places=not dataset.base)
+    has_places = stored is None or not stored.file.base_address
+    return ChunkList(_sorted(found), is_certain=tells_coords(dataset.maxshape), has_places=has_places)
 
 
 def _sorted(chunks: ChunkMap) -> ChunkMap:
@@ -163,57 +164,45 @@ def needed_chunks(
 class _Reader:
     """Reads listed chunks from the file itself, past the HDF5 library and its lock."""
 
-    filename: str
-    base: int
+    path: str
+    file: FileBytes
     chunks: ChunkMap
-    masks: NDArray[np.uint32]
+    n_filters: int
     is_edge: NDArray[np.bool_]
     chain: FilterChain | None
 
-    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
-        rows = self._rows(coords)
-        places = zip(
-            self.chunks.addresses[rows].tolist(), self.chunks.stored_nbytes[rows].tolist(), strict=True
-        )
-        with open(self.filename, "rb", buffering=0) as file:
-            fd = file.fileno()
-            stored: list[Buffer | None] = [_pread(fd, size, self.base + address) for address, size in places]
+    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], NDArray[np.uint32] | None]:
+        rows = np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])
+        masks = self.chunks.filter_masks[rows]
+        addresses, sizes = self.chunks.addresses[rows].tolist(), self.chunks.stored_nbytes[rows].tolist()
+        try:
+            stored: list[Buffer | None] = [
+                self.file.read(address, size, "chunk") for address, size in zip(addresses, sizes, strict=True)
+            ]
+        except FormatError as error:
+            raise SourceError(
+                f"{self.path}: the file ends before one of its chunks; it is damaged", path=self.path
+            ) from error
         for i in np.flatnonzero(self.is_edge[rows]).tolist():
-            stored[i] = self._filtered(stored[i], int(rows[i]))
-        return stored
+            stored[i], masks[i] = self._filtered(stored[i], masks[i])
+        return stored, masks if masks.any() else None
 
-    def filter_masks(self, coords: NDArray[np.intp]) -> NDArray[np.uint32] | None:
-        masks: NDArray[np.uint32] = self.masks[self._rows(coords)]
-        return masks if masks.any() else None
-
-    def _rows(self, coords: NDArray[np.intp]) -> NDArray[np.intp]:
-        return np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])
-
-    def _filtered(self, data: Any, row: int) -> Buffer | None:
+    def _filtered(self, data: Any, mask: int) -> tuple[Buffer, int]:
         """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
-        if self.chain is None or len(data) != self.chain.chunk_nbytes:
-            return data
+        if self.chain is None:
+            return data, (1 << self.n_filters) - 1
+        if len(data) != self.chain.chunk_nbytes:
+            return data, mask
         encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
-        self.masks[row] = 0 if encoded.filter_masks is None else encoded.filter_masks[0]
-        return encoded.buffers[0]
-
-
-def _pread(fd: int, nbytes: int, address: int) -> bytes:
-    """Read a chunk; nothing where the file ends before it."""
-    if address + nbytes > os.fstat(fd).st_size:
-        return b""
-    parts = []
-    while nbytes:
-        part = os.pread(fd, nbytes, address)
-        if not part:
-            return b""
-        parts.append(part)
-        address, nbytes = address + len(part), nbytes - len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        return encoded.buffers[0], 0 if encoded.filter_masks is None else int(encoded.filter_masks[0])
 
 
 def stored_as(
-    source: SourceArray, dataset: SourceDataset, chunks: ChunkList | None, request: Request
+    source: SourceArray,
+    dataset: SourceDataset,
+    chunks: ChunkList | None,
+    stored: SourceBytes | None,
+    request: Request,
 ) -> StoredAs:
     """Decide how the chunks of a dataset can be copied.
 
@@ -227,7 +216,7 @@ def stored_as(
     request.check_copied_chunks(source.path, source.shape or (), dataset.chunks)
     if dataset.kind.has_pointers:
         raise NotCopiable("its elements lie outside its chunks")
-    if not dataset.is_one_file:
+    if stored is None:
         raise NotCopiable("the file is not one file on disk")
     if not chunks.has_places:
         raise NotCopiable("the file has a user block")
@@ -239,37 +228,17 @@ def stored_as(
     what = ", ".join(_name(record) for record in filters) or "no filters"
     if request.verify and chunks.map.filter_masks.any():
         raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
-    nbytes = math.prod(dataset.chunks) * dataset.kind.nbytes
-    reader = _reader(dataset, chunks, _same_chain(dataset))
-    chain = FilterChain((), nbytes)
-    accept = _Whole(source.path)
-    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, accept, what, chunks.map.coords())
-
-
-def _reader(dataset: SourceDataset, chunks: ChunkList, chain: FilterChain | None) -> _Reader:
     found = chunks.map
     is_edge = np.zeros(len(found), bool)
-    masks = found.filter_masks.copy()
     if chunks.is_edge_raw:
-        ends = found.origins() + np.array(dataset.chunks)
-        is_edge = (ends > np.array(dataset.shape)).any(axis=1)
-        if chain is None:
-            masks[is_edge] = (1 << len(dataset.filters)) - 1
-    return _Reader(dataset.filename, dataset.base, found, masks, is_edge, chain)
+        is_edge = (found.origins() + np.array(dataset.chunks) > np.array(dataset.shape)).any(axis=1)
+    reader = _Reader(source.path, stored.file, found, len(filters), is_edge, _same_chain(dataset))
+    chain = FilterChain((), math.prod(dataset.chunks) * dataset.kind.nbytes)
+    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, _as_it_is, what, found.coords())
 
 
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """Takes every chunk as it is, but for one that the file ends before."""
-
-    path: str
-
-    def __call__(self, data: Buffer) -> Buffer:
-        if not len(data):
-            raise SourceError(
-                f"{self.path}: the file ends before one of its chunks; it is damaged", path=self.path
-            )
-        return data
+def _as_it_is(data: Buffer) -> Buffer:
+    return data
 
 
 def _name(record: FilterRecord) -> str:

@@ -73,8 +73,6 @@ class SourceDataset:
         The fill value where it lies in the global heap; None without one.
     track_order
         Whether the creation order of attributes is tracked.
-    filename, base, is_one_file
-        Its file, the bytes of the user block, and whether it is one file on disk.
     """
 
     id: Any
@@ -91,9 +89,6 @@ class SourceDataset:
     fill: FillValue
     fill_parts: Parts | None
     track_order: bool
-    filename: str
-    base: int
-    is_one_file: bool
 
     @property
     def fill_value(self) -> Parts | None:
@@ -113,9 +108,7 @@ class SourceDataset:
         return tuple(slice(0, n) for n in self.shape or ())
 
 
-def read_dataset(
-    dataset: Any, path: str, address: int, file: Any, stored: SourceBytes | None
-) -> SourceDataset:
+def read_dataset(dataset: Any, path: str, address: int, stored: SourceBytes | None) -> SourceDataset:
     """Find out what a dataset is.
 
     Parameters
@@ -124,8 +117,6 @@ def read_dataset(
         `h5py.h5d.DatasetID`.
     path, address
         Its name, and where its header is.
-    file
-        The `h5py.File`.
     stored
         The bytes of the file, where it is one.
 
@@ -153,9 +144,6 @@ def read_dataset(
         _fill(dataset, plist, kind, address, stored),
         _fill_parts(dataset, plist, kind),
         tracks_attributes(plist),
-        file.filename,
-        file.userblock_size,
-        stored is not None,
     )
 
 
@@ -288,7 +276,7 @@ class RegionReader:
             )
         if isinstance(kind.element, Plain):
             return memory.view(dtype)
-        return self._stored(to_parts(memory.tobytes(), kind.element, _no_referents()), memory.shape)
+        return self._stored(to_parts(memory.tobytes(), kind.element, Referents({})), memory.shape)
 
     def _stored(self, parts: Parts, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return elements whose heap objects are placed now."""
@@ -322,11 +310,3 @@ class RegionReader:
             raise SourceError(
                 f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
             ) from error
-
-
-def _no_referents() -> Referents:
-    return Referents({}, _no_heap)
-
-
-def _no_heap(address: int, index: int) -> bytes:
-    raise FormatError(f"object {index} of the heap at {address:,} is not read")

@@ -22,14 +22,16 @@ from streamh5.conversion.hdf5.datatype import (
     Sequence,
     Text,
 )
-from streamh5.errors import FormatError
+from streamh5.errors import FormatError, SourceError
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.model.parts import merged
 from streamh5.model.reference import HeapObject, Part, Reference, RegionReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from streamh5.conversion.hdf5.datatype import Element
+    from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.model.reference import Parts
 
 __all__ = ["Referents", "read_attribute", "read_region", "to_parts"]
@@ -48,8 +50,8 @@ class Referents:
     ----------
     paths
         Paths of all objects that are carried over, by their addresses.
-    heap_object
-        Gives the object of the global heap at an address and index.
+    stored
+        The bytes of the source, with its global heap; None where it is not one file on disk.
     n_dangling
         References to what is not there: an object that was deleted, or is left out.
     nameless_types
@@ -57,7 +59,7 @@ class Referents:
     """
 
     paths: Mapping[int, str]
-    heap_object: Callable[[int, int], bytes]
+    stored: SourceBytes | None = None
     n_dangling: int = field(default=0)
     nameless_types: set[int] = field(default_factory=set)
 
@@ -78,8 +80,13 @@ class Referents:
         address = int.from_bytes(stored[:_SIZEOF_ADDRESS], "little")
         if address in (0, UNDEFINED_ADDRESS):
             return bytes(len(stored))
+        index = int.from_bytes(stored[_SIZEOF_ADDRESS:], "little")
+        if self.stored is None:
+            raise SourceError(
+                f"object {index} of the heap at {address:,} is not read: the file is not one file on disk"
+            )
         try:
-            content = self.heap_object(address, int.from_bytes(stored[_SIZEOF_ADDRESS:], "little"))
+            content = self.stored.heap_object(address, index)
         except FormatError:
             self.n_dangling += 1
             return bytes(len(stored))
@@ -158,7 +165,7 @@ def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
     parts: list[Part] = []
     for start in range(0, len(memory), element.nbytes):
         parts.extend(_parts(memory[start : start + element.nbytes], element, referents))
-    return _merged(parts)
+    return merged(parts)
 
 
 def _parts(memory: bytes, element: Element, referents: Referents) -> Iterable[Part]:
@@ -200,20 +207,3 @@ def _fields(memory: bytes, element: Fields, referents: Referents) -> Iterable[Pa
         end = position + inner.nbytes
         yield from _parts(memory[position:end], inner, referents)
     yield memory[end:]
-
-
-def _merged(parts: list[Part]) -> Parts:
-    """Join neighbours that are bytes."""
-    merged: list[Part] = []
-    run: list[bytes] = []
-    for part in parts:
-        if isinstance(part, bytes):
-            run.append(part)
-            continue
-        if run:
-            merged.append(b"".join(run))
-            run = []
-        merged.append(part)
-    if run:
-        merged.append(b"".join(run))
-    return [part for part in merged if part != b""]

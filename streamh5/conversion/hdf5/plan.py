@@ -73,8 +73,7 @@ class Planner:
         self._readers: list[RegionReader] = []
         self._notes: list[str] = []
         self._n_comments = 0
-        heap = _no_heap if stored is None else stored.heap_object
-        self._referents = Referents(contents.paths, heap)
+        self._referents = Referents(contents.paths, stored)
 
     def plan(self) -> ConversionPlan:
         """Plan the file.
@@ -188,7 +187,7 @@ class Planner:
 
     def _plan_dataset(self, path: str, opened: Any, address: int) -> PlannedDataset:
         """Plan a dataset: of one value where it is small, empty or holds references, otherwise block by block."""
-        dataset = read_dataset(opened, path, address, self._file, self._stored)
+        dataset = read_dataset(opened, path, address, self._stored)
         reader = RegionReader(dataset, self._problems.skips)
         source = SourceArray(
             path,
@@ -233,10 +232,10 @@ class Planner:
         shape = dataset.shape or ()
         chunks = find_chunks(dataset, self._stored)
         boxes = self._boxes(dataset, chunks)
-        modified = os.stat(dataset.filename).st_mtime_ns
+        name = self._file.filename
         source = replace(
             source,
-            identity=dask.base.tokenize(os.path.realpath(dataset.filename), modified, dataset.path),
+            identity=dask.base.tokenize(os.path.realpath(name), os.stat(name).st_mtime_ns, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
             begin=reader.begin,
@@ -244,7 +243,7 @@ class Planner:
             times=(dataset.fill.allocation_time if dataset.chunks else None, dataset.fill.write_time),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
-        find_stored = partial(stored_as, source, dataset, chunks, self._request)
+        find_stored = partial(stored_as, source, dataset, chunks, self._stored, self._request)
         return plan_array(source, self._request, find_stored, self._notes)
 
     def _boxes(self, dataset: SourceDataset, chunks: ChunkList | None) -> NDArray[np.intp] | None:
@@ -264,9 +263,3 @@ class Planner:
                 "are not stored, and read as the fill value"
             )
         return parts.boxes
-
-
-def _no_heap(address: int, index: int) -> bytes:
-    raise SourceError(
-        f"object {index} of the heap at {address:,} is not read: the file is not one file on disk"
-    )

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
-from streamh5.format.annotation import decode_comment
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
@@ -33,7 +32,6 @@ _MAX_COLLECTIONS = 64
 """Collections of the global heap that are kept."""
 
 _SHARED = 0x02
-_COMMENT = 0x0D
 
 
 class SourceBytes:
@@ -101,17 +99,6 @@ class SourceBytes:
             if link.name == name and isinstance(link.target, UserDefinedLink):
                 return link.target
         raise FormatError(f"there is no user-defined link {name!r}")
-
-    def comment(self, address: int) -> str | None:
-        """Comment of the object whose header is at `address`.
-
-        Raises
-        ------
-        FormatError
-            It is damaged.
-        """
-        found: str | None = self._message(address, _COMMENT, decode_comment)
-        return found
 
     def chunked_layout(self, address: int) -> ChunkedLayout | ChunkedLayoutV3:
         """Layout of the chunked dataset whose header is at `address`.

@@ -70,11 +70,8 @@ class _Plain:
     values: _Values
     key: Callable[[tuple[int, ...]], str]
 
-    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
-        return self.values.whole([self.key(tuple(one)) for one in coords.tolist()])
-
-    def filter_masks(self, coords: NDArray[np.intp]) -> None:
-        return None
+    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
+        return self.values.whole([self.key(tuple(one)) for one in coords.tolist()]), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class _Sharded:
     index_at_end: bool
     name: str
 
-    def read(self, coords: NDArray[np.intp]) -> Sequence[Buffer | None]:
+    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
         shards, inner = np.divmod(coords, self.counts)
         positions = np.ravel_multi_index(tuple(inner.T), self.counts)
         found: list[Buffer | None] = [None] * len(coords)
@@ -104,10 +101,7 @@ class _Sharded:
             ranges: list[Range] = [(start, nbytes) for start, nbytes in entries.tolist()]
             for row, data in zip(rows.tolist(), self.values.parts(key, ranges), strict=True):
                 found[row] = data
-        return found
-
-    def filter_masks(self, coords: NDArray[np.intp]) -> None:
-        return None
+        return found, None
 
     def _index(self, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""
