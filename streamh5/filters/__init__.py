@@ -7,10 +7,11 @@ dataset over whole batches of chunks, :func:`chain_from_keywords` builds it from
 from __future__ import annotations
 
 from streamh5.filters.available import AvailableFilter, available
-from streamh5.filters.base import Buffer, Filter
+from streamh5.filters.base import Buffer
 from streamh5.filters.chain import EncodedRows, FilterChain
 from streamh5.filters.deflate import SlowCodecWarning, deflate_engine
 from streamh5.filters.keywords import chain_from_keywords, check_compression, wants_shuffle
+from streamh5.filters.registry import Filter
 
 __all__ = [
     "AvailableFilter",

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import MissingCodecError
-from streamh5.filters.base import Buffer, Filter, RegisteredFilter
+from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk
 from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_engine
-from streamh5.filters.raw_chunk import RawChunk
-from streamh5.filters.registry import FILTERS
-from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.registry import FILTERS, set_up_filter
+from streamh5.filters.shuffle import ROW as SHUFFLE
 
 __all__ = ["AvailableFilter", "available"]
 
@@ -79,25 +78,26 @@ def available(*, measure: bool = False) -> list[AvailableFilter]:
         return list(thread.map(lambda row: _describe(row, sample), FILTERS))
 
 
-def _describe(row: RegisteredFilter, sample: bytes | None) -> AvailableFilter:
+def _describe(row: FilterRow, sample: bytes | None) -> AvailableFilter:
     chunk = RawChunk(np.dtype("<f4"), _SAMPLE_SHAPE, 4 * _SAMPLE_SHAPE[0] * _SAMPLE_SHAPE[1])
     try:
-        one = row.set_up_example(chunk)
+        encode = set_up_filter(row.filter_id, row.example, chunk).encode
     except MissingCodecError as error:
         return AvailableFilter(row.filter_id, row.keyword, False, str(error))
     note = deflate_engine(DEFAULT_LEVEL) if row.keyword == "gzip" else ""
     mb_per_s = ratio = None
-    if sample is not None and one.encode(sample) is not sample:
-        mb_per_s, ratio = _measure(one, Shuffle(4).encode(sample) if row.wants_shuffle else sample)
+    if sample is not None and encode(sample) is not sample:
+        shuffle = set_up_filter(SHUFFLE.filter_id, (), chunk)
+        mb_per_s, ratio = _measure(encode, shuffle.encode(sample) if row.wants_shuffle else sample)
     return AvailableFilter(row.filter_id, row.keyword, True, note, mb_per_s, ratio)
 
 
-def _measure(one: Filter, sample: Buffer) -> tuple[float, float]:
+def _measure(encode: Encode, sample: Buffer) -> tuple[float, float]:
     best = float("inf")
     stop = time.perf_counter() + _MEASURE_SECONDS
     while True:
         start = time.perf_counter()
-        stored = one.encode(sample)
+        stored = encode(sample)
         end = time.perf_counter()
         best = min(best, end - start)
         if end > stop:

@@ -1,23 +1,25 @@
-"""What every filter is: an encoder set up for one dataset, and a row that says everything else about it."""
+"""What the filters' modules are made of: what a filter is set up for, and the row that says all about it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from streamh5.filters.codec_package import codec_package
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.errors import FilterError
 
 __all__ = [
     "Buffer",
     "Bytes",
-    "Filter",
-    "NetcdfCompression",
-    "RegisteredFilter",
+    "Decode",
+    "Encode",
+    "FilterRow",
+    "NetcdfWords",
+    "RawChunk",
     "Values",
     "ZarrCodec",
     "value_at",
@@ -33,37 +35,78 @@ Values: TypeAlias = tuple[int, ...]
 """Client data values of a filter, ``uint32`` each."""
 
 
-class Filter(Protocol):
-    """The encoder of one HDF5 filter, set up for one dataset.
+Encode: TypeAlias = Callable[[Buffer], Buffer]
+"""Output of the filter before -> encoded bytes, in new memory or, where there is nothing to do, the same object.
 
-    Implementations are immutable, small when pickled, and their ``encode`` is called from many threads at once.
+It is called from many threads at once, and does not keep what it is given: that memory is reused.
+"""
+
+Decode: TypeAlias = Callable[[Bytes, int, Values], Bytes]
+"""Stored bytes, the most bytes that they may give, client values -> the bytes before the filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawChunk:
+    """Raw chunks of one dataset, as the ``set_local`` functions of HDF5 filters see them.
+
+    Attributes
+    ----------
+    dtype
+        Of the elements as they are stored.
+    chunks
+        Chunk shape.
+    nbytes
+        Size of one chunk in bytes.
+    fillvalue
+        Fill value of the dataset, None for zero.
     """
 
-    @property
-    def filter_id(self) -> int:
-        """Number of the filter in the HDF Group's registry."""
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    nbytes: int
+    fillvalue: Any = None
 
     @property
-    def client_values(self) -> Values:
-        """Client data values that the file holds: all that any reader asks for.
+    def n_elements(self) -> int:
+        """Elements in one chunk."""
+        return math.prod(self.chunks)
 
-        They are those that the filter's ``set_local`` writes, and where the user left some out, the defaults:
-        netCDF-C's zstd and jHDF's bitshuffle do not read a chunk whose pipeline leaves it to them.
+    @property
+    def is_big_endian(self) -> bool:
+        """Whether elements are stored with the most significant byte first."""
+        return self.dtype.newbyteorder(">") == self.dtype and self.dtype.itemsize > 1
+
+    def limit_nbytes(self, limit: int, filter_name: str) -> None:
+        """Check that a codec can take a chunk of this size.
+
+        Raises
+        ------
+        FilterError
+            If the chunk is larger than ``limit`` bytes.
         """
+        if self.nbytes > limit:
+            raise FilterError(
+                f"filter {filter_name!r} takes chunks of at most {limit} bytes, not {self.nbytes}; use smaller chunks",
+                filter=filter_name,
+                nbytes=self.nbytes,
+                limit=limit,
+            )
 
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Encode one chunk.
+    def require(self, kinds: str, sizes: tuple[int, ...], filter_name: str) -> None:
+        """Check that a filter can encode this dtype.
 
-        Parameters
-        ----------
-        chunk
-            Output of the filter before this one. It must not be kept: its memory is reused.
-
-        Returns
-        -------
-        Buffer
-            The encoded bytes, in new memory or, where there is nothing to do, ``chunk`` itself.
+        Raises
+        ------
+        FilterError
+            If the dtype's kind is not among ``kinds`` or its size not among ``sizes``.
         """
+        if self.dtype.kind not in kinds or self.dtype.itemsize not in sizes:
+            raise FilterError(
+                f"filter {filter_name!r} cannot encode dtype {self.dtype}: it takes kinds {', '.join(kinds)}"
+                f" of {', '.join(map(str, sizes))} bytes",
+                filter=filter_name,
+                dtype=self.dtype,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +117,8 @@ class ZarrCodec:
     ----------
     name
         ``id`` in zarr 2; ``name`` in zarr 3, without the prefix ``numcodecs.``.
-    build
-        From the configuration of the codec to the filter that stands for it.
+    values
+        From the configuration of the codec to client values of the filter, as a user would give them.
     accept
         From the stored bytes and their raw size, None where that is not known, to the bytes that HDF5 is to
         hold; None where they are not what they must be. Left out for codecs that do not compress.
@@ -84,7 +127,7 @@ class ZarrCodec:
     """
 
     name: str
-    build: Callable[[Mapping[str, Any], RawChunk], Filter]
+    values: Callable[[Mapping[str, Any], RawChunk], Values]
     accept: Callable[[memoryview, int | None], Buffer | None] | None = None
     is_reframed: bool = False
 
@@ -95,7 +138,7 @@ def _level(name: str, level: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class NetcdfCompression:
+class NetcdfWords:
     """A filter in the words of netCDF4-python.
 
     Attributes
@@ -115,7 +158,7 @@ class NetcdfCompression:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegisteredFilter:
+class FilterRow:
     """One row of the registry: all that this package knows of a filter.
 
     It is what ``H5Z_class2_t`` is to the library, with the names of the filter in other formats.
@@ -126,10 +169,13 @@ class RegisteredFilter:
         Number in the HDF Group's registry.
     keyword
         ``compression=`` word, or the keyword of its own; also what `inspect` and messages call the filter.
-    build
-        From the user's client values and the raw chunks to the filter (``set_local``).
+    set_up
+        From the user's client values and the raw chunks to the client values that the file is to hold and what
+        encodes a chunk (``set_local``). The values are all that any reader asks for, where the user left some out
+        the defaults: netCDF-C's zstd and jHDF's bitshuffle do not read a chunk whose pipeline leaves it to them.
+        A `FilterError` where they are out of range or the chunks are not what the filter takes.
     name
-        Name that goes into the filter pipeline message of filters from 256 up.
+        Name for the filter pipeline message, where it is not the keyword.
     optional
         Whether a chunk may be stored without this filter (``H5Z_FLAG_OPTIONAL``).
     is_compression
@@ -143,7 +189,8 @@ class RegisteredFilter:
     is_lossy
         Whether values may come back changed, with some of its options.
     package
-        Codec package of the extra ``codecs`` that it needs, None where streamh5's own requirements do.
+        Codec package of the extra ``codecs`` that it needs, None where streamh5's own requirements do. It is
+        there when `set_up` is called.
     default_values
         Client values of the keyword without ``compression_opts``.
     example_values
@@ -173,8 +220,8 @@ class RegisteredFilter:
 
     filter_id: int
     keyword: str
-    build: Callable[[Values, RawChunk], Filter]
-    name: str
+    set_up: Callable[[Values, RawChunk], tuple[Values, Encode]]
+    name: str = ""
     optional: bool = True
     is_compression: bool = True
     aliases: tuple[str, ...] = ()
@@ -186,32 +233,18 @@ class RegisteredFilter:
     example_values: Values | None = None
     lowest_value: int = 0
     options: Callable[[Any], Values] | None = None
-    decode: Callable[[Bytes, int, Values], Bytes] | None = None
+    decode: Decode | None = None
     decoded_nbytes: Callable[[Bytes, int, Values], int] | None = None
     added_nbytes: int | None = None
     is_checksummed: bool = False
     numcodecs: Callable[[Values], dict[str, Any]] | None = None
     zarr: tuple[ZarrCodec, ...] = ()
-    netcdf: NetcdfCompression | None = None
+    netcdf: NetcdfWords | None = None
 
-    def set_up(self, values: Values, chunk: RawChunk) -> Filter:
-        """Set the filter up for the chunks of a dataset.
-
-        Raises
-        ------
-        FilterError
-            Client values out of range, or chunks that it cannot encode.
-        MissingCodecError
-            Its package is not installed.
-        """
-        one = self.build(values, chunk)
-        if self.package is not None:
-            codec_package(self.package, self.keyword)
-        return one
-
-    def set_up_example(self, chunk: RawChunk) -> Filter:
-        """Set the filter up with its example values; raises as `set_up` does."""
-        return self.set_up(self.default_values if self.example_values is None else self.example_values, chunk)
+    @property
+    def example(self) -> Values:
+        """Client values for a plain use of it on float32."""
+        return self.default_values if self.example_values is None else self.example_values
 
 
 def value_at(values: Values, index: int, default: int) -> int:

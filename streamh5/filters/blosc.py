@@ -1,11 +1,14 @@
-"""The Blosc filter (32001): Blosc 1 containers, by numcodecs."""
+"""The Blosc filter (32001): Blosc 1 containers, by numcodecs (``blosc_filter.c``).
+
+numcodecs runs a call from a worker thread on that thread alone, in a context of its own, outside the GIL. A call
+from the main thread uses numcodecs' own Blosc threads and its lock.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from numcodecs import blosc as _blosc
 
@@ -13,15 +16,16 @@ from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import (
     Buffer,
     Bytes,
-    NetcdfCompression,
-    RegisteredFilter,
+    Encode,
+    FilterRow,
+    NetcdfWords,
+    RawChunk,
     Values,
     ZarrCodec,
     value_at,
 )
-from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["ROW", "Blosc"]
+__all__ = ["ROW"]
 
 _compress: Any = _blosc.compress  # numcodecs has no types
 
@@ -40,71 +44,31 @@ _HEADER = struct.Struct("<B3xIII")
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Blosc:
-    """Blosc 1 with any of its codecs and shuffles (``blosc_filter.c``).
-
-    numcodecs runs a call from a worker thread on that thread alone, in a context of its own, outside
-    the GIL. A call from the main thread uses numcodecs' own Blosc threads and its lock.
-
-    Raises
-    ------
-    FilterError
-        If the codec, the level or the shuffle is unknown, the codec is not in numcodecs' Blosc, or the
-        chunk is 2 GiB or more.
-    """
-
-    client_values: Values
-    filter_id: ClassVar[int] = 32001
-
-    @classmethod
-    def from_values(cls, values: Values, chunk: RawChunk) -> Blosc:
-        """Set the filter up as ``blosc_set_local`` does: the first four values are its own."""
-        chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
-        type_nbytes = chunk.dtype.base.itemsize
-        local = (*_VERSIONS, type_nbytes if type_nbytes <= _MAX_TYPE_NBYTES else 1, chunk.nbytes)
-        return cls(local + values[4:] + _DEFAULTS[max(0, len(values) - 4) :])
-
-    def __post_init__(self) -> None:
-        if len(self.client_values) != 7:
-            raise FilterError(
-                f"blosc takes at most 7 client values, not {len(self.client_values)}",
-                values=self.client_values,
-            )
-        if not (self.level in range(10) and self.shuffle in range(3) and self.codec_number in range(6)):
-            raise FilterError(
-                f"blosc takes a level from 0 to 9, a shuffle from 0 to 2 and a codec from 0 to 5,"
-                f" not {self.client_values[4:]}",
-                values=self.client_values,
-            )
-        codec = _CODECS[self.codec_number]
-        if codec not in _WRITABLE:
-            raise FilterError(
-                f"numcodecs' Blosc has no codec {codec!r}; it has {', '.join(_WRITABLE)}", codec=codec
-            )
-
-    @property
-    def level(self) -> int:
-        """Compression level."""
-        return self.client_values[4]
-
-    @property
-    def shuffle(self) -> int:
-        """0 none, 1 bytes, 2 bits."""
-        return self.client_values[5]
-
-    @property
-    def codec_number(self) -> int:
-        """Number of the codec in blosc.h."""
-        return self.client_values[6]
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk into one container."""
-        codec = _CODECS[self.codec_number].encode()
-        container: bytes = _compress(
-            chunk, codec, self.level, self.shuffle, 0, typesize=self.client_values[2]
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    """Set the filter up as ``blosc_set_local`` does: the first four values are its own."""
+    chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
+    if len(values) > 7:
+        raise FilterError(f"blosc takes at most 7 client values, not {len(values)}", values=values)
+    level, shuffle, number = values[4:] + _DEFAULTS[max(0, len(values) - 4) :]
+    if not (level in range(10) and shuffle in range(3) and number in range(6)):
+        raise FilterError(
+            f"blosc takes a level from 0 to 9, a shuffle from 0 to 2 and a codec from 0 to 5,"
+            f" not {(level, shuffle, number)}",
+            values=values,
         )
-        return container
+    codec = _CODECS[number]
+    if codec not in _WRITABLE:
+        raise FilterError(
+            f"numcodecs' Blosc has no codec {codec!r}; it has {', '.join(_WRITABLE)}", codec=codec
+        )
+    type_nbytes = chunk.dtype.base.itemsize
+    if type_nbytes > _MAX_TYPE_NBYTES:
+        type_nbytes = 1
+    codec_name = codec.encode()
+    return (
+        (*_VERSIONS, type_nbytes, chunk.nbytes, level, shuffle, number),
+        lambda data: _compress(data, codec_name, level, shuffle, 0, typesize=type_nbytes),
+    )
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
@@ -131,10 +95,10 @@ def _numcodecs(values: Values) -> dict[str, Any]:
     }
 
 
-def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Blosc:
-    """Set the filter up for a codec, whose automatic shuffle (-1, or none named) is by bits for bytes."""
+def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Values:
+    """Client values of a codec, whose automatic shuffle (-1, or none named) is by bits for bytes."""
     shuffle = _ZARR_SHUFFLES.get(config["shuffle"], 2 if chunk.dtype.itemsize == 1 else 1)
-    return Blosc.from_values((0, 0, 0, 0, config["clevel"], shuffle, _CODECS.index(config["cname"])), chunk)
+    return (0, 0, 0, 0, config["clevel"], shuffle, _CODECS.index(config["cname"]))
 
 
 def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
@@ -152,14 +116,13 @@ def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[st
     return {"compression_opts": values, "shuffle": False}
 
 
-ROW = RegisteredFilter(
-    filter_id=Blosc.filter_id,
+ROW = FilterRow(
+    filter_id=32001,
     keyword="blosc",
-    build=Blosc.from_values,
-    name="blosc",
+    set_up=_set_up,
     default_values=(0, 0, 0, 0, 5, 1, 1),
     decode=_decode,
     numcodecs=_numcodecs,
     zarr=(ZarrCodec("blosc", _from_zarr, _accept),),
-    netcdf=NetcdfCompression("blosc", tuple(_NETCDF_CODECS), _netcdf_keywords),
+    netcdf=NetcdfWords("blosc", tuple(_NETCDF_CODECS), _netcdf_keywords),
 )

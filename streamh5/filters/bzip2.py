@@ -1,50 +1,23 @@
-"""The bzip2 filter (307)."""
+"""The bzip2 filter (307): one bzip2 stream a chunk, by the standard library, outside the GIL."""
 
 from __future__ import annotations
 
 import bz2
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from streamh5.errors import FilterError, FormatError
-from streamh5.filters.base import (
-    Buffer,
-    Bytes,
-    NetcdfCompression,
-    RegisteredFilter,
-    Values,
-    ZarrCodec,
-    value_at,
-)
+from streamh5.filters.base import Bytes, Encode, FilterRow, NetcdfWords, RawChunk, Values, ZarrCodec, value_at
 
-__all__ = ["ROW", "Bzip2"]
+__all__ = ["ROW"]
 
 _compress: Any = bz2.compress  # typeshed knows buffers by a protocol of Python 3.12
 
 
-@dataclass(frozen=True, slots=True)
-class Bzip2:
-    """One bzip2 stream a chunk, by the standard library, outside the GIL.
-
-    Raises
-    ------
-    FilterError
-        If the block size is not from 1 to 9 (times 100 kB), or there is more than it.
-    """
-
-    client_values: Values
-    filter_id: ClassVar[int] = 307
-
-    def __post_init__(self) -> None:
-        if len(self.client_values) != 1 or self.client_values[0] not in range(1, 10):
-            raise FilterError(
-                f"bzip2 takes one block size from 1 to 9, not {self.client_values}", values=self.client_values
-            )
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk."""
-        stream: bytes = _compress(chunk, self.client_values[0])
-        return stream
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    values = values or (9,)
+    if len(values) != 1 or values[0] not in range(1, 10):
+        raise FilterError(f"bzip2 takes one block size from 1 to 9, not {values}", values=values)
+    return values, lambda data: _compress(data, values[0])
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
@@ -58,22 +31,19 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
     return decoded
 
 
-ROW = RegisteredFilter(
-    filter_id=Bzip2.filter_id,
+def _accept(data: memoryview, nbytes: int | None) -> memoryview | None:
+    return data if bytes(data[:3]) == b"BZh" else None
+
+
+ROW = FilterRow(
+    filter_id=307,
     keyword="bzip2",
-    build=lambda values, chunk: Bzip2(values or (9,)),
-    name="bzip2",
+    set_up=_set_up,
     wants_shuffle=True,
     default_values=(9,),
     decode=_decode,
     is_checksummed=True,  # a CRC-32 of every block
     numcodecs=lambda values: {"id": "bz2", "level": value_at(values, 0, 9)},
-    zarr=(
-        ZarrCodec(
-            "bz2",
-            lambda config, chunk: Bzip2((config.get("level", 1),)),
-            lambda data, nbytes: data if bytes(data[:3]) == b"BZh" else None,
-        ),
-    ),
-    netcdf=NetcdfCompression("bzip2", ("bzip2",)),
+    zarr=(ZarrCodec("bz2", lambda config, chunk: (config.get("level", 1),), _accept),),
+    netcdf=NetcdfWords("bzip2", ("bzip2",)),
 )

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters.base import Buffer, Bytes, Filter
+from streamh5.filters.base import Buffer, Bytes
 from streamh5.filters.chunk_decoder import chunk_decoder
-from streamh5.filters.registry import REGISTRY
-from streamh5.filters.shuffle import Shuffle, shuffle_rows
-from streamh5.filters.unknown import UnknownFilter
+from streamh5.filters.registry import REGISTRY, Filter
+from streamh5.filters.shuffle import ROW as SHUFFLE_ROW
+from streamh5.filters.shuffle import shuffle_rows
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
@@ -28,6 +28,8 @@ __all__ = ["EncodedRows", "FilterChain"]
 GROUP_NBYTES = 1024 * 1024
 # Scratch above this size is not kept between calls.
 MAX_KEPT_SCRATCH_NBYTES = 16 * 1024 * 1024
+
+SHUFFLE = SHUFFLE_ROW.filter_id
 
 _per_thread = threading.local()
 
@@ -71,10 +73,7 @@ class FilterChain:
     @property
     def records(self) -> tuple[FilterRecord, ...]:
         """Records for the filter pipeline message, in the order of writing."""
-        return tuple(
-            FilterRecord(one.filter_id, _name(one), 1 if _is_optional(one) else 0, one.client_values)
-            for one in self.filters
-        )
+        return tuple(one.record for one in self.filters)
 
     def check_encodes(self) -> None:
         """Refuse chunks that have not been through the filters, where one of them is not known here.
@@ -85,7 +84,7 @@ class FilterChain:
             One is not.
         """
         for one in self.filters:
-            if isinstance(one, UnknownFilter):
+            if one.filter_id not in REGISTRY:
                 one.encode(b"")
 
     def encode_rows(self, rows: npt.NDArray[np.uint8]) -> EncodedRows:
@@ -163,39 +162,29 @@ class FilterChain:
         before: list[Buffer] = list(rows)
         chunks = before
         for index, one in enumerate(self.filters):
-            if isinstance(one, Shuffle) and index == 0:
-                if one.element_nbytes > 1:
-                    before = list(_shuffled(rows, one, is_last=len(self.filters) == 1))
+            if one.filter_id == SHUFFLE and index == 0:
+                if one.client_values != (1,):
+                    before = list(_shuffled(rows, *one.client_values, is_last=len(self.filters) == 1))
                     chunks = before
                 continue
             encode = one.encode
             encoded = [encode(chunk) for chunk in chunks]
-            if _is_optional(one) and max(map(len, encoded)) > MAX_CHUNK_NBYTES:
+            if one.optional and max(map(len, encoded)) > MAX_CHUNK_NBYTES:
                 for i, (chunk, larger) in enumerate(zip(chunks, encoded, strict=True)):
                     if len(larger) > MAX_CHUNK_NBYTES:
                         encoded[i] = chunk
                         filter_masks[i] |= 1 << index
             chunks = encoded
-        if len(self.filters) == 1 and isinstance(self.filters[0], Shuffle):
+        if len(self.filters) == 1 and self.filters[0].filter_id == SHUFFLE:
             return chunks
         # What no filter changed is still the caller's memory or the thread's scratch.
         return [bytes(chunk) if chunk is old else chunk for chunk, old in zip(chunks, before, strict=True)]
 
 
-def _name(one: Filter) -> str:
-    row = REGISTRY.get(one.filter_id)
-    return "" if row is None else row.name
-
-
-def _is_optional(one: Filter) -> bool:
-    row = REGISTRY.get(one.filter_id)
-    return row is None or row.optional
-
-
-def _shuffled(rows: npt.NDArray[np.uint8], shuffle: Shuffle, *, is_last: bool) -> npt.NDArray[np.uint8]:
+def _shuffled(rows: npt.NDArray[np.uint8], element_nbytes: int, *, is_last: bool) -> npt.NDArray[np.uint8]:
     out = np.empty(rows.size, np.uint8) if is_last else _scratch(rows.size)
     planes = out.reshape(rows.shape)
-    shuffle_rows(rows, planes, shuffle.element_nbytes)
+    shuffle_rows(rows, planes, element_nbytes)
     return planes
 
 

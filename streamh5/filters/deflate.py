@@ -20,21 +20,21 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import (
     Buffer,
     Bytes,
-    NetcdfCompression,
-    RegisteredFilter,
+    Encode,
+    FilterRow,
+    NetcdfWords,
+    RawChunk,
     Values,
     ZarrCodec,
     value_at,
 )
 from streamh5.filters.deflate_stretches import stretches_compressor
-from streamh5.filters.raw_chunk import RawChunk
 
 igzip_lib: Any
 inflater: Any
@@ -49,7 +49,7 @@ try:
 except ImportError:
     libdeflate = None
 
-__all__ = ["DEFAULT_LEVEL", "ROW", "Deflate", "SlowCodecWarning", "deflate_engine"]
+__all__ = ["DEFAULT_LEVEL", "ROW", "SlowCodecWarning", "deflate_encoder", "deflate_engine"]
 
 # h5py's DEFAULT_GZIP.
 DEFAULT_LEVEL = 4
@@ -70,50 +70,15 @@ class SlowCodecWarning(UserWarning):
     """A fast codec package is missing and a slower one does its work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deflate:
-    """Zlib streams at h5py's ``compression_opts`` 0 to 9 (``H5Zdeflate.c``).
-
-    Raises
-    ------
-    FilterError
-        If the level is not an integer from 0 to 9.
-    """
-
-    level: int = DEFAULT_LEVEL
-    _compress: Callable[[Buffer], Buffer] = field(init=False, repr=False, compare=False)
-    filter_id: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if self.level not in range(10):
-            raise FilterError(
-                f"gzip level must be an integer from 0 to 9, not {self.level!r}", level=self.level
-            )
-        object.__setattr__(self, "level", int(self.level))  # numpy's integers are welcome
-        object.__setattr__(self, "_compress", _compressor(self.level))
-        _warn_of_slow_engine(self.level)
-
-    @classmethod
-    def from_values(cls, values: Values, chunk: RawChunk) -> Deflate:
-        """Set the filter up from the client values that the user gave."""
-        if len(values) > 1:
-            raise FilterError(f"gzip takes one level, not {values}", values=values)
-        return cls(*values)  # without a level the default one, which the file then names
-
-    def __reduce__(self) -> tuple[type[Deflate], tuple[int]]:
-        # A worker process chooses its own engine.
-        return Deflate, (self.level,)
-
-    @property
-    def client_values(self) -> Values:
-        """The level, as ``H5Pset_deflate`` puts it."""
-        return (self.level,)
-
-    @property
-    def encode(self) -> Callable[[Buffer], Buffer]:
-        """The engine's function: one chunk in, a zlib stream out, outside the GIL."""
-        # A property, not a method around it: 16 KiB chunks take 25 us, so a call more is 0.5 %.
-        return self._compress
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    if len(values) > 1:
+        raise FilterError(f"gzip takes one level, not {values}", values=values)
+    (level,) = values or (DEFAULT_LEVEL,)
+    if level not in range(10):
+        raise FilterError(f"gzip level must be an integer from 0 to 9, not {level!r}", level=level)
+    level = int(level)  # numpy's integers are welcome
+    _warn_of_slow_engine(level)
+    return (level,), deflate_encoder(level)
 
 
 def deflate_engine(level: int) -> str:
@@ -129,53 +94,40 @@ def deflate_engine(level: int) -> str:
     str
         Packages and their settings, for example ``"isal 2 small"`` or ``"libdeflate 6 or isal 1 min"``.
     """
-    if level == 0:
-        return "zlib 0"
-    engines = []
-    if level > 4 and libdeflate is not None:
-        engines.append(f"libdeflate {_LIBDEFLATE_LEVELS[level]}")
-    if igzip_lib is not None and (level <= 4 or engines):
-        isal_level, mem_level = _ISAL_SETTINGS.get(level, _SHORT_BLOCKS)
-        engines.append(f"isal {isal_level} {mem_level.removeprefix('MEM_LEVEL_').lower()}")
-    if not engines and libdeflate is not None:
-        engines.append(f"libdeflate {_LIBDEFLATE_LEVELS[level]}")
-    return " or ".join(engines) or f"zlib {level}"
+    return " or ".join(_engines(level))
 
 
-def _compressor(level: int) -> Callable[[Buffer], Buffer]:
-    if level == 0:
-        return _zlib_at(0)
-    if level <= 4 and igzip_lib is not None:
-        return _isal_and_stored_at(*_ISAL_SETTINGS[level])
-    if libdeflate is None:
-        return _zlib_at(level)
-    if level <= 4 or igzip_lib is None:
-        return _libdeflate_at(_LIBDEFLATE_LEVELS[level])
-    return _smaller_of(_libdeflate_at(_LIBDEFLATE_LEVELS[level]), _isal_at(*_SHORT_BLOCKS))
+def deflate_encoder(level: int) -> Encode:
+    """Return what makes the zlib streams of one level on this machine, outside the GIL."""
+    first, *others = _engines(level).values()
+    return (lambda chunk: min(first(chunk), *(one(chunk) for one in others), key=len)) if others else first
 
 
-def _zlib_at(level: int) -> Callable[[Buffer], Buffer]:
+def _engines(level: int) -> dict[str, Encode]:
+    """Return the engines of one level by their names; of several the smaller stream is taken."""
     compress: Any = zlib.compress  # typeshed knows buffers by a protocol of Python 3.12
-    return lambda chunk: compress(chunk, level)
+    engines: dict[str, Encode] = {}
+    if libdeflate is not None and level > (0 if igzip_lib is None else 4):
+        libdeflate_level = _LIBDEFLATE_LEVELS[level]
+        engines[f"libdeflate {libdeflate_level}"] = lambda chunk: libdeflate.zlib_compress(
+            chunk, libdeflate_level
+        )
+    if level > 0 and igzip_lib is not None and (level <= 4 or engines):
+        isal_level, mem_level = _ISAL_SETTINGS.get(level, _SHORT_BLOCKS)
+        isal_at = _isal_and_stored_at if level <= 4 else _isal_at
+        engines[f"isal {isal_level} {mem_level.removeprefix('MEM_LEVEL_').lower()}"] = isal_at(
+            isal_level, mem_level
+        )
+    return engines or {f"zlib {level}": lambda chunk: compress(chunk, level)}
 
 
-def _isal_at(level: int, mem_level: str) -> Callable[[Buffer], Buffer]:
+def _isal_at(level: int, mem_level: str) -> Encode:
     compress, container, memory = igzip_lib.compress, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
     return lambda chunk: compress(chunk, level, container, memory)
 
 
-def _isal_and_stored_at(level: int, mem_level: str) -> Callable[[Buffer], Buffer]:
+def _isal_and_stored_at(level: int, mem_level: str) -> Encode:
     return stretches_compressor(level, getattr(igzip_lib, mem_level), _Z_MEM_LEVELS[mem_level])
-
-
-def _libdeflate_at(level: int) -> Callable[[Buffer], Buffer]:
-    return lambda chunk: libdeflate.zlib_compress(chunk, level)
-
-
-def _smaller_of(
-    first: Callable[[Buffer], Buffer], second: Callable[[Buffer], Buffer]
-) -> Callable[[Buffer], Buffer]:
-    return lambda chunk: min(first(chunk), second(chunk), key=len)
 
 
 def _warn_of_slow_engine(level: int) -> None:
@@ -226,9 +178,9 @@ def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = No
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 
 
-def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Deflate:
+def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Values:
     level = config.get("level", 1)
-    return Deflate(level if level in range(10) else 6)  # -1 is zlib's own default
+    return (level if level in range(10) else 6,)  # -1 is zlib's own default
 
 
 def _accept_zlib(data: memoryview, nbytes: int | None) -> Buffer | None:
@@ -258,10 +210,10 @@ def _accept_gzip(data: memoryview, nbytes: int | None) -> Buffer | None:
     return b"".join((b"\x78\x9c", data[10:-8], inflater.adler32(raw).to_bytes(4, "big")))
 
 
-ROW = RegisteredFilter(
-    filter_id=Deflate.filter_id,
+ROW = FilterRow(
+    filter_id=1,
     keyword="gzip",
-    build=Deflate.from_values,
+    set_up=_set_up,
     name="deflate",
     aliases=("zlib",),  # netCDF4-python's and zarr's word for the same stream
     is_named_by_h5py=True,
@@ -276,5 +228,5 @@ ROW = RegisteredFilter(
         ZarrCodec("zlib", _from_zarr, _accept_zlib),
         ZarrCodec("gzip", _from_zarr, _accept_gzip, is_reframed=True),
     ),
-    netcdf=NetcdfCompression("zlib", ("zlib", "gzip")),
+    netcdf=NetcdfWords("zlib", ("zlib", "gzip")),
 )

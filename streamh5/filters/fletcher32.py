@@ -1,35 +1,27 @@
-"""The fletcher32 filter (3): four checksum bytes behind every chunk."""
+"""The fletcher32 filter (3): a Fletcher checksum behind every chunk, little-endian (``H5Zfletcher32.c``)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from numcodecs.fletcher32 import Fletcher32 as _NumcodecsFletcher32
+from numcodecs.fletcher32 import Fletcher32
 
 from streamh5.errors import FormatError
-from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec
+from streamh5.filters.base import Buffer, Bytes, FilterRow, Values, ZarrCodec
 
-__all__ = ["ROW", "Fletcher32"]
+__all__ = ["ROW"]
 
 # numcodecs computes what H5_checksum_fletcher32 does, odd lengths and the two zeros of ones'
 # complement sums included (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
-_append_checksum = _NumcodecsFletcher32().encode
-_verify_checksum: Callable[[Bytes], Any] = _NumcodecsFletcher32().decode
+_append_checksum = Fletcher32().encode
+_verify_checksum: Callable[[Bytes], Any] = Fletcher32().decode
 _SIZEOF_CHECKSUM = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Fletcher32:
-    """Fletcher checksum of the bytes as stored, appended little-endian (``H5Zfletcher32.c``)."""
-
-    filter_id: ClassVar[int] = 3
-    client_values: ClassVar[Values] = ()
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Copy one chunk and append its checksum; holds the GIL."""
-        return memoryview(_append_checksum(chunk)).cast("B")
+def _encode(chunk: Buffer) -> Buffer:
+    """Copy one chunk and append its checksum; holds the GIL."""
+    return memoryview(_append_checksum(chunk)).cast("B")
 
 
 def _decode(data: Bytes, most: int, values: Values) -> Bytes:
@@ -41,16 +33,15 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
         raise FormatError("its Fletcher checksum is wrong") from error
 
 
-ROW = RegisteredFilter(
-    filter_id=Fletcher32.filter_id,
+ROW = FilterRow(
+    filter_id=3,
     keyword="fletcher32",
-    build=lambda values, chunk: Fletcher32(),
-    name="fletcher32",
+    set_up=lambda values, chunk: ((), _encode),
     optional=False,  # H5Pset_fletcher32 adds it with H5Z_FLAG_MANDATORY
     is_compression=False,
     decode=_decode,
     added_nbytes=_SIZEOF_CHECKSUM,
     is_checksummed=True,
     numcodecs=lambda values: {"id": "fletcher32"},
-    zarr=(ZarrCodec("fletcher32", lambda config, chunk: Fletcher32()),),
+    zarr=(ZarrCodec("fletcher32", lambda config, chunk: ()),),
 )

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import FilterError, shown
+from streamh5.filters.base import RawChunk
 from streamh5.filters.chain import FilterChain
 from streamh5.filters.deflate import ROW as GZIP
-from streamh5.filters.fletcher32 import Fletcher32
-from streamh5.filters.raw_chunk import RawChunk
-from streamh5.filters.registry import FILTERS
-from streamh5.filters.scaleoffset import FLOAT_DSCALE, INTEGER, ScaleOffset
-from streamh5.filters.shuffle import Shuffle
-from streamh5.filters.unknown import UnknownFilter
+from streamh5.filters.fletcher32 import ROW as FLETCHER32
+from streamh5.filters.registry import FILTERS, Filter, set_up_filter
+from streamh5.filters.scaleoffset import FLOAT_DSCALE, INTEGER
+from streamh5.filters.scaleoffset import ROW as SCALEOFFSET
+from streamh5.filters.shuffle import ROW as SHUFFLE
 
 if TYPE_CHECKING:
-    from streamh5.filters.base import Filter, RegisteredFilter, Values
+    from streamh5.filters.base import FilterRow, Values
 
 __all__ = ["chain_from_keywords", "check_compression", "wants_shuffle"]
 
@@ -88,9 +88,9 @@ def chain_from_keywords(
     chunk = RawChunk(dtype, shape, chunk_nbytes, fillvalue)
     filters: list[Filter | None] = [
         _scaleoffset(scaleoffset, chunk, fletcher32=bool(fletcher32)),
-        Shuffle(dtype.itemsize) if shuffle else None,
+        set_up_filter(SHUFFLE.filter_id, (), chunk) if shuffle else None,
         _compression(compression, compression_opts, chunk, allow_unknown=allow_unknown_filter),
-        Fletcher32() if fletcher32 else None,
+        set_up_filter(FLETCHER32.filter_id, (), chunk) if fletcher32 else None,
     ]
     return FilterChain(tuple(one for one in filters if one is not None), chunk_nbytes)
 
@@ -138,9 +138,8 @@ def _scaleoffset(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filt
         raise FilterError(
             "fletcher32 cannot be combined with scaleoffset, which may lose digits: leave out one of them"
         )
-    if is_float:
-        return ScaleOffset.from_values((FLOAT_DSCALE, factor), chunk)
-    return ScaleOffset.from_values((INTEGER, 0 if scaleoffset is True else factor), chunk)
+    values = (FLOAT_DSCALE, factor) if is_float else (INTEGER, 0 if scaleoffset is True else factor)
+    return set_up_filter(SCALEOFFSET.filter_id, values, chunk)
 
 
 def _compression(compression: Any, options: Any, chunk: RawChunk, *, allow_unknown: bool) -> Filter | None:
@@ -152,11 +151,9 @@ def _compression(compression: Any, options: Any, chunk: RawChunk, *, allow_unkno
             compression_opts=options,
         )
     number, values = _number_and_values(compression, options)
-    row = _BY_NUMBER.get(number)
-    if row is not None:
-        return row.set_up(values, chunk)
-    if allow_unknown and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID:
-        return UnknownFilter(number, values)
+    is_foreign = allow_unknown and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID
+    if number in _BY_NUMBER or is_foreign:
+        return set_up_filter(number, values, chunk)
     raise FilterError(f"filter number {number} cannot be written; known are {_known()}", filter_id=number)
 
 
@@ -191,7 +188,7 @@ def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
     return GZIP.filter_id, (number,)
 
 
-def _row_of_word(word: str) -> RegisteredFilter:
+def _row_of_word(word: str) -> FilterRow:
     if word in _BY_WORD:
         return _BY_WORD[word]
     plain = word.strip().lower()
@@ -203,7 +200,7 @@ def _row_of_word(word: str) -> RegisteredFilter:
     )
 
 
-def _by_word(row: RegisteredFilter, options: Any) -> tuple[int, Values]:
+def _by_word(row: FilterRow, options: Any) -> tuple[int, Values]:
     if options is None:
         return row.filter_id, row.default_values
     return row.filter_id, row.options(options) if row.options else _client_values(row.filter_id, options)

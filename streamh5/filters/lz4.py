@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numcodecs import lz4 as _lz4
 
 from streamh5.errors import FilterError, FormatError
-from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec
+from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Values, ZarrCodec
 
-__all__ = ["ROW", "Lz4", "lz4_block"]
+__all__ = ["ROW", "lz4_block"]
 
 # DEFAULT_BLOCK_SIZE of the plugin's H5Zlz4.c; LZ4_MAX_INPUT_SIZE of lz4.h.
 _DEFAULT_BLOCK_NBYTES = 1 << 30
@@ -31,42 +31,27 @@ def lz4_block(data: Buffer) -> memoryview:
     return memoryview(_compress(data))[4:]
 
 
-@dataclass(frozen=True, slots=True)
-class Lz4:
-    """LZ4 in the plugin's frame; a block that LZ4 does not shrink is stored raw.
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    values = values or (0,)
+    block_nbytes = values[0] or _DEFAULT_BLOCK_NBYTES
+    if len(values) != 1 or block_nbytes > _MAX_BLOCK_NBYTES:
+        raise FilterError(
+            f"lz4 takes one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {values}", values=values
+        )
+    return values, partial(_encode, block_nbytes)
 
-    Raises
-    ------
-    FilterError
-        If there is more than a block size, or it is above LZ4's limit.
-    """
 
-    client_values: Values = (0,)
-    filter_id: ClassVar[int] = 32004
-
-    def __post_init__(self) -> None:
-        if len(self.client_values) != 1 or self.block_nbytes > _MAX_BLOCK_NBYTES:
-            raise FilterError(
-                f"lz4 takes one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {self.client_values}",
-                values=self.client_values,
-            )
-
-    @property
-    def block_nbytes(self) -> int:
-        """Raw bytes a block; 0 stands for the plugin's own size."""
-        return self.client_values[0] or _DEFAULT_BLOCK_NBYTES
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk block by block."""
-        raw: Any = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8)
-        block_nbytes = min(self.block_nbytes, len(raw))
-        parts: list[Any] = [_FRAME_HEADER.pack(len(raw), block_nbytes)]
-        for first in range(0, len(raw), block_nbytes):
-            block = raw[first : first + block_nbytes]
-            compressed = lz4_block(block)
-            smallest = compressed if len(compressed) < len(block) else block
-            parts += (_BLOCK_NBYTES.pack(len(smallest)), smallest)
-        return b"".join(parts)
+def _encode(block_nbytes: int, chunk: Buffer) -> Buffer:
+    """Compress block by block; a block that LZ4 does not shrink is stored raw."""
+    raw: Any = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8)
+    block_nbytes = min(block_nbytes, len(raw))
+    parts: list[Any] = [_FRAME_HEADER.pack(len(raw), block_nbytes)]
+    for first in range(0, len(raw), block_nbytes):
+        block = raw[first : first + block_nbytes]
+        compressed = lz4_block(block)
+        smallest = compressed if len(compressed) < len(block) else block
+        parts += (_BLOCK_NBYTES.pack(len(smallest)), smallest)
+    return b"".join(parts)
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
@@ -108,14 +93,14 @@ def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
     return b"".join((_FRAME_HEADER.pack(raw_nbytes, raw_nbytes), _BLOCK_NBYTES.pack(block_nbytes), data[4:]))
 
 
-ROW = RegisteredFilter(
-    filter_id=Lz4.filter_id,
+ROW = FilterRow(
+    filter_id=32004,
     keyword="lz4",
-    build=lambda values, chunk: Lz4(values or (0,)),
+    set_up=_set_up,
     name="HDF5 lz4 filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md",
     wants_shuffle=True,
     default_values=(0,),
     decode=_decode,
     # numcodecs' own LZ4 has another frame, so that it cannot decode what HDF5 stores
-    zarr=(ZarrCodec("lz4", lambda config, chunk: Lz4(), _accept, is_reframed=True),),
+    zarr=(ZarrCodec("lz4", lambda config, chunk: (), _accept, is_reframed=True),),
 )

@@ -1,52 +1,28 @@
-"""The LZF filter (32000) of h5py."""
+"""The LZF filter (32000) of h5py: one LZF stream a chunk, by imagecodecs, outside the GIL (``lzf_filter.c``)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer, RegisteredFilter, Values
-from streamh5.filters.codec_package import codec_package
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.base import Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW", "Lzf"]
+__all__ = ["ROW"]
 
 # H5PY_FILTER_LZF_VERSION and LZF_VERSION, which h5py's lzf_set_local writes first.
 _VERSIONS = (4, 0x0105)
 
 
-@dataclass(frozen=True, slots=True)
-class Lzf:
-    """One LZF stream a chunk, by imagecodecs, outside the GIL (h5py's ``lzf_filter.c``)."""
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    import imagecodecs
 
-    client_values: Values
-    filter_id: ClassVar[int] = 32000
-
-    @classmethod
-    def from_values(cls, values: Values, chunk: RawChunk) -> Lzf:
-        """Set the filter up; it has no options.
-
-        Raises
-        ------
-        FilterError
-            If there are client values.
-        """
-        if values:
-            raise FilterError(f"lzf takes no options, not {values}", values=values)
-        return cls((*_VERSIONS, chunk.nbytes))
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk."""
-        stream: bytes = codec_package("imagecodecs", "lzf").lzf_encode(chunk)
-        return stream
+    if values:
+        raise FilterError(f"lzf takes no options, not {values}", values=values)
+    return (*_VERSIONS, chunk.nbytes), imagecodecs.lzf_encode
 
 
-ROW = RegisteredFilter(
-    filter_id=Lzf.filter_id,
+ROW = FilterRow(
+    filter_id=32000,
     keyword="lzf",
-    build=Lzf.from_values,
-    name="lzf",
+    set_up=_set_up,
     is_named_by_h5py=True,
     wants_shuffle=True,
     package="imagecodecs",

@@ -1,19 +1,21 @@
-"""The scaleoffset filter (6): values less their minimum, in as few bits as hold them, by numpy."""
+"""The scaleoffset filter (6): values less their minimum, in as few bits as hold them, by numpy (``H5Zscaleoffset.c``).
+
+Integer values are kept unless they need more bits than are asked for; floats are rounded to decimal digits.
+"""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters.base import Buffer, RegisteredFilter
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 
-__all__ = ["FLOAT_DSCALE", "INTEGER", "ROW", "ScaleOffset"]
+__all__ = ["FLOAT_DSCALE", "INTEGER", "ROW"]
 
 # H5Z_SO_FLOAT_DSCALE and H5Z_SO_INT.
 FLOAT_DSCALE, INTEGER = 0, 2
@@ -25,97 +27,78 @@ _MINVAL_NBYTES = 8
 # Values packed at once: a multiple of 8, so that every pass ends on a whole byte.
 _VALUES_PER_PASS = 1 << 15
 
-Values = npt.NDArray[Any]
+Elements = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleOffset:
-    """Integers without loss, or floats to a number of decimal digits (``H5Zscaleoffset.c``).
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    """Set the filter up from a scale type and factor, as ``H5Z__set_local_scaleoffset`` does.
+
+    Parameters
+    ----------
+    values
+        Scale type (0 decimal digits of floats, 2 bits of integers) and its factor.
+    chunk
+        Raw chunks; the fill value is kept apart from the other values.
+    """
+    is_float = chunk.dtype.kind == "f"
+    chunk.require("iuf", (4, 8) if is_float else (1, 2, 4, 8), "scaleoffset")
+    scale_type, factor = values if len(values) == 2 else (None, 0)
+    n_bits = 8 * chunk.dtype.itemsize
+    if scale_type != (FLOAT_DSCALE if is_float else INTEGER) or not (is_float or 0 <= factor <= n_bits):
+        raise FilterError(
+            f"scaleoffset of {chunk.dtype} takes (0, decimal digits) for floats and (2, bits up to"
+            f" {n_bits}) for integers, not {values}",
+            values=values,
+            dtype=chunk.dtype,
+        )
+    fillvalue = np.zeros((), chunk.dtype) if chunk.fillvalue is None else chunk.fillvalue
+    native = np.asarray(fillvalue, chunk.dtype).astype(chunk.dtype.newbyteorder("<"))
+    if is_float and not np.isfinite(native):
+        raise FilterError(
+            f"scaleoffset cannot keep the fill value {native}: it must be a number", fillvalue=native
+        )
+    fill_words = np.frombuffer(native.tobytes().ljust(-(-native.nbytes // 4) * 4, b"\0"), "<u4")
+    local = (
+        scale_type,
+        factor & 0xFFFFFFFF,
+        chunk.n_elements,
+        _CLASS_FLOAT if is_float else _CLASS_INTEGER,
+        chunk.dtype.itemsize,
+        1 if chunk.dtype.kind == "i" else 0,
+        1 if chunk.is_big_endian else 0,
+        1,  # a fill value is defined: HDF5's default is zero
+        *map(int, fill_words),
+    )
+    padded = local + (0,) * (_N_VALUES - len(local))
+    return padded, partial(
+        _encode, chunk.dtype, native[()], factor - (1 << 32) if factor >= 1 << 31 else factor
+    )
+
+
+def _encode(dtype: np.dtype[Any], fillvalue: Any, factor: int, chunk: Buffer) -> Buffer:
+    """Encode one chunk.
 
     Raises
     ------
-    FilterError
-        If the dtype is neither, or the factor does not fit it.
+    BlockError
+        If floats are not all finite.
     """
-
-    client_values: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fillvalue: Any
-    filter_id: ClassVar[int] = 6
-
-    @classmethod
-    def from_values(cls, values: tuple[int, ...], chunk: RawChunk) -> ScaleOffset:
-        """Set the filter up from a scale type and factor, as ``H5Z__set_local_scaleoffset`` does.
-
-        Parameters
-        ----------
-        values
-            Scale type (0 decimal digits of floats, 2 bits of integers) and its factor.
-        chunk
-            Raw chunks; the fill value is kept apart from the other values.
-        """
-        is_float = chunk.dtype.kind == "f"
-        chunk.require("iuf", (4, 8) if is_float else (1, 2, 4, 8), "scaleoffset")
-        scale_type, factor = values if len(values) == 2 else (None, 0)
-        n_bits = 8 * chunk.dtype.itemsize
-        if scale_type != (FLOAT_DSCALE if is_float else INTEGER) or not (is_float or 0 <= factor <= n_bits):
-            raise FilterError(
-                f"scaleoffset of {chunk.dtype} takes (0, decimal digits) for floats and (2, bits up to"
-                f" {n_bits}) for integers, not {values}",
-                values=values,
-                dtype=chunk.dtype,
-            )
-        fillvalue = np.zeros((), chunk.dtype) if chunk.fillvalue is None else chunk.fillvalue
-        native = np.asarray(fillvalue, chunk.dtype).astype(chunk.dtype.newbyteorder("<"))
-        if is_float and not np.isfinite(native):
-            raise FilterError(
-                f"scaleoffset cannot keep the fill value {native}: it must be a number", fillvalue=native
-            )
-        fill_words = np.frombuffer(native.tobytes().ljust(-(-native.nbytes // 4) * 4, b"\0"), "<u4")
-        local = (
-            scale_type,
-            factor & 0xFFFFFFFF,
-            chunk.n_elements,
-            _CLASS_FLOAT if is_float else _CLASS_INTEGER,
-            chunk.dtype.itemsize,
-            1 if chunk.dtype.kind == "i" else 0,
-            1 if chunk.is_big_endian else 0,
-            1,  # a fill value is defined: HDF5's default is zero
-            *map(int, fill_words),
-        )
-        padded = local + (0,) * (_N_VALUES - len(local))
-        return cls(padded, chunk.dtype, native[()])
-
-    @property
-    def factor(self) -> int:
-        """Decimal digits of floats; bits of integers, 0 for as many as each chunk needs."""
-        factor = self.client_values[1]
-        return factor - (1 << 32) if factor >= 1 << 31 else factor
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Encode one chunk.
-
-        Raises
-        ------
-        BlockError
-            If floats are not all finite.
-        """
-        n_bits = 8 * self.dtype.itemsize
-        if self.dtype.kind != "f" and self.factor == n_bits:
-            return chunk
-        native = np.frombuffer(chunk, self.dtype).astype(self.dtype.newbyteorder("<"), copy=False)
-        if self.dtype.kind == "f":
-            min_bits, minimum, offsets = _offsets_of_floats(native, self.fillvalue, self.factor)
-        else:
-            min_bits, minimum, offsets = _offsets_of_integers(native, self.fillvalue, self.factor)
-        header = _HEADER.pack(min_bits, _MINVAL_NBYTES, minimum)
-        if min_bits == n_bits:
-            return header + offsets.tobytes()
-        nbytes = native.nbytes * min_bits // n_bits + 1  # the library's, one more where bytes are full
-        return (header + _packed(offsets, min_bits)).ljust(len(header) + nbytes, b"\0")
+    n_bits = 8 * dtype.itemsize
+    if dtype.kind != "f" and factor == n_bits:
+        return chunk
+    native = np.frombuffer(chunk, dtype).astype(dtype.newbyteorder("<"), copy=False)
+    if dtype.kind == "f":
+        min_bits, minimum, offsets = _offsets_of_floats(native, fillvalue, factor)
+    else:
+        min_bits, minimum, offsets = _offsets_of_integers(native, fillvalue, factor)
+    header = _HEADER.pack(min_bits, _MINVAL_NBYTES, minimum)
+    if min_bits == n_bits:
+        return header + offsets.tobytes()
+    nbytes = native.nbytes * min_bits // n_bits + 1  # the library's, one more where bytes are full
+    return (header + _packed(offsets, min_bits)).ljust(len(header) + nbytes, b"\0")
 
 
-def _offsets_of_integers(values: Values, fillvalue: Any, min_bits: int) -> tuple[int, int, Values]:
+def _offsets_of_integers(values: Elements, fillvalue: Any, min_bits: int) -> tuple[int, int, Elements]:
     """Return (minbits, minval, values as unsigned offsets): ``H5Z_scaleoffset_precompress_1`` and ``_2``."""
     n_bits = 8 * values.itemsize
     unsigned = np.dtype(f"<u{values.itemsize}")
@@ -134,7 +117,7 @@ def _offsets_of_integers(values: Values, fillvalue: Any, min_bits: int) -> tuple
     return min_bits, minval, offsets
 
 
-def _offsets_of_floats(values: Values, fillvalue: Any, digits: int) -> tuple[int, int, Values]:
+def _offsets_of_floats(values: Elements, fillvalue: Any, digits: int) -> tuple[int, int, Elements]:
     """Return (minbits, minval, values as unsigned offsets): ``H5Z_scaleoffset_precompress_3``."""
     if not np.isfinite(values).all():
         raise BlockError("scaleoffset can only store finite numbers; this chunk has nan or inf")
@@ -163,7 +146,7 @@ def _rounded(values: Any) -> Any:
     return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0)
 
 
-def _packed(offsets: Values, n_bits: int) -> bytes:
+def _packed(offsets: Elements, n_bits: int) -> bytes:
     """Join the low ``n_bits`` of every offset, most significant bit first."""
     big_endian = offsets.astype(offsets.dtype.newbyteorder(">"))
     passes = []
@@ -174,11 +157,10 @@ def _packed(offsets: Values, n_bits: int) -> bytes:
     return b"".join(passes)
 
 
-ROW = RegisteredFilter(
-    filter_id=ScaleOffset.filter_id,
+ROW = FilterRow(
+    filter_id=6,
     keyword="scaleoffset",
-    build=ScaleOffset.from_values,
-    name="scaleoffset",
+    set_up=_set_up,
     is_compression=False,
     is_lossy=True,
     example_values=(FLOAT_DSCALE, 3),

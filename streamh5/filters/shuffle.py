@@ -1,4 +1,4 @@
-"""The shuffle filter (2): bytes of equal significance side by side.
+"""The shuffle filter (2): bytes of equal significance side by side (``H5Zshuffle.c``).
 
 numpy's narrowing casts are SIMD loops, its strided byte copies are not. So elements of 2, 4 and 8 bytes
 become planes by one cast of shifted integers a plane, which ``tests/benchmarks/shuffle.py`` finds up to
@@ -8,41 +8,33 @@ get it back often waits behind every other thread that runs Python.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import FormatError
-from streamh5.filters.base import Buffer, Bytes, RegisteredFilter, Values, ZarrCodec, value_at
+from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Values, ZarrCodec, value_at
 
-__all__ = ["ROW", "Shuffle", "shuffle_rows"]
+__all__ = ["ROW", "shuffle_rows"]
 
 Bytes2D = npt.NDArray[np.uint8]
 
 _INTEGER_NBYTES = (2, 4, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Shuffle:
-    """Byte shuffle for elements of ``element_nbytes`` bytes (``H5Zshuffle.c``)."""
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    (element_nbytes,) = values or (chunk.dtype.itemsize,)
+    return (element_nbytes,), partial(_encode, element_nbytes)
 
-    element_nbytes: int
-    filter_id: ClassVar[int] = 2
 
-    @property
-    def client_values(self) -> Values:
-        """Element size in bytes, as ``H5Z__set_local_shuffle`` sets it."""
-        return (self.element_nbytes,)
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Shuffle one chunk; trailing bytes that fill no element stay at the end."""
-        row = np.frombuffer(chunk, np.uint8)[np.newaxis]
-        out = np.empty_like(row)
-        shuffle_rows(row, out, self.element_nbytes)
-        shuffled: npt.NDArray[np.uint8] = out[0]
-        return shuffled
+def _encode(element_nbytes: int, chunk: Buffer) -> Buffer:
+    """Shuffle one chunk; trailing bytes that fill no element stay at the end."""
+    row = np.frombuffer(chunk, np.uint8)[np.newaxis]
+    out = np.empty_like(row)
+    shuffle_rows(row, out, element_nbytes)
+    shuffled: npt.NDArray[np.uint8] = out[0]
+    return shuffled
 
 
 def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
@@ -83,14 +75,13 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     return planes.T.tobytes() + bytes(data[whole:])
 
 
-ROW = RegisteredFilter(
-    filter_id=Shuffle.filter_id,
+ROW = FilterRow(
+    filter_id=2,
     keyword="shuffle",
-    build=lambda values, chunk: Shuffle(chunk.dtype.itemsize),
-    name="shuffle",
+    set_up=_set_up,
     is_compression=False,
     decode=_decode,
     added_nbytes=0,
     numcodecs=lambda values: {"id": "shuffle", "elementsize": value_at(values, 0, 1)},
-    zarr=(ZarrCodec("shuffle", lambda config, chunk: Shuffle(config["elementsize"])),),
+    zarr=(ZarrCodec("shuffle", lambda config, chunk: (config["elementsize"],)),),
 )

@@ -1,19 +1,16 @@
-"""The szip filter (4): libaec's szip streams behind their raw size."""
+"""The szip filter (4): szip streams behind their raw size, by libaec in imagecodecs, outside the GIL."""
 
 from __future__ import annotations
 
 import operator
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer, NetcdfCompression, RegisteredFilter, Values
-from streamh5.filters.codec_package import codec_package
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.base import Buffer, Encode, FilterRow, NetcdfWords, RawChunk, Values
 
-__all__ = ["ROW", "Szip"]
+__all__ = ["ROW"]
 
 # Option masks of szlib.h, by H5Pset_szip and H5Z__set_local_szip.
 _ENTROPY_CODING, _NEAREST_NEIGHBOR = 4, 32
@@ -23,51 +20,39 @@ _METHODS = {"ec": _ENTROPY_CODING, "nn": _NEAREST_NEIGHBOR}
 _MAX_PIXELS_PER_BLOCK, _MAX_BLOCKS_PER_SCANLINE = 32, 128
 
 
-@dataclass(frozen=True, slots=True)
-class Szip:
-    """Szip by imagecodecs (libaec), outside the GIL (``H5Zszip.c``).
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    """Set the filter up from an option mask and pixels a block, as ``H5Z__set_local_szip`` does."""
+    import imagecodecs
 
-    Raises
-    ------
-    FilterError
-        If the options or the dtype are not what szip takes.
-    """
+    mask, pixels_per_block = values if len(values) == 2 else (0, 0)
+    if not mask & (_ENTROPY_CODING | _NEAREST_NEIGHBOR):
+        raise FilterError(
+            f"szip takes an option mask with 4 (ec) or 32 (nn) and pixels a block, not {values}",
+            values=values,
+        )
+    if pixels_per_block % 2 or not 0 < pixels_per_block <= _MAX_PIXELS_PER_BLOCK:
+        raise FilterError(
+            f"szip takes an even number of pixels a block up to {_MAX_PIXELS_PER_BLOCK},"
+            f" not {pixels_per_block}",
+            pixels_per_block=pixels_per_block,
+        )
+    if chunk.n_elements < pixels_per_block:
+        raise FilterError(
+            f"szip needs {pixels_per_block} elements for one block; a chunk {chunk.chunks} has"
+            f" {chunk.n_elements}",
+            pixels_per_block=pixels_per_block,
+            chunks=chunk.chunks,
+        )
+    chunk.require("iufb", (1, 2, 4, 8), "szip")
+    mask = mask & ~(_CHIP | _LSB | _MSB) | _ALLOW_K13 | _RAW | (_MSB if chunk.is_big_endian else _LSB)
+    pixels = chunk.chunks[-1] if chunk.chunks[-1] >= pixels_per_block else chunk.n_elements
+    pixels_per_scanline = min(pixels, pixels_per_block * _MAX_BLOCKS_PER_SCANLINE)
+    client_values = (mask, pixels_per_block, 8 * chunk.dtype.itemsize, pixels_per_scanline)
 
-    client_values: Values
-    filter_id: ClassVar[int] = 4
+    def encode(data: Buffer) -> Buffer:
+        return struct.pack("<I", len(data)) + bytes(imagecodecs.szip_encode(data, *client_values))
 
-    @classmethod
-    def from_values(cls, values: Values, chunk: RawChunk) -> Szip:
-        """Set the filter up from an option mask and pixels a block, as ``H5Z__set_local_szip`` does."""
-        mask, pixels_per_block = values if len(values) == 2 else (0, 0)
-        if not mask & (_ENTROPY_CODING | _NEAREST_NEIGHBOR):
-            raise FilterError(
-                f"szip takes an option mask with 4 (ec) or 32 (nn) and pixels a block, not {values}",
-                values=values,
-            )
-        if pixels_per_block % 2 or not 0 < pixels_per_block <= _MAX_PIXELS_PER_BLOCK:
-            raise FilterError(
-                f"szip takes an even number of pixels a block up to {_MAX_PIXELS_PER_BLOCK},"
-                f" not {pixels_per_block}",
-                pixels_per_block=pixels_per_block,
-            )
-        if chunk.n_elements < pixels_per_block:
-            raise FilterError(
-                f"szip needs {pixels_per_block} elements for one block; a chunk {chunk.chunks} has"
-                f" {chunk.n_elements}",
-                pixels_per_block=pixels_per_block,
-                chunks=chunk.chunks,
-            )
-        chunk.require("iufb", (1, 2, 4, 8), "szip")
-        mask = mask & ~(_CHIP | _LSB | _MSB) | _ALLOW_K13 | _RAW | (_MSB if chunk.is_big_endian else _LSB)
-        pixels = chunk.chunks[-1] if chunk.chunks[-1] >= pixels_per_block else chunk.n_elements
-        pixels_per_scanline = min(pixels, pixels_per_block * _MAX_BLOCKS_PER_SCANLINE)
-        return cls((mask, pixels_per_block, 8 * chunk.dtype.itemsize, pixels_per_scanline))
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk."""
-        stream = codec_package("imagecodecs", "szip").szip_encode(chunk, *self.client_values)
-        return struct.pack("<I", len(chunk)) + bytes(stream)
+    return client_values, encode
 
 
 def _values(options: Any) -> Values:
@@ -92,14 +77,13 @@ def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[st
     return {"compression_opts": options}
 
 
-ROW = RegisteredFilter(
-    filter_id=Szip.filter_id,
+ROW = FilterRow(
+    filter_id=4,
     keyword="szip",
-    build=Szip.from_values,
-    name="szip",
+    set_up=_set_up,
     is_named_by_h5py=True,
     package="imagecodecs",
     default_values=(_NEAREST_NEIGHBOR, 8),  # h5py's DEFAULT_SZIP
     options=_values,
-    netcdf=NetcdfCompression("szip", ("szip",), _netcdf_keywords),
+    netcdf=NetcdfWords("szip", ("szip",), _netcdf_keywords),
 )

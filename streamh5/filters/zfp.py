@@ -1,19 +1,20 @@
-"""The ZFP filter (32013) of H5Z-ZFP: the ZFP header in the client values, bare streams in the chunks."""
+"""The ZFP filter (32013) of H5Z-ZFP: the ZFP header in the client values, bare streams in the chunks.
+
+imagecodecs compresses, serially, outside the GIL. Lossy in all modes but the reversible one.
+"""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from streamh5.errors import FilterError
-from streamh5.filters.base import Buffer, RegisteredFilter, Values
-from streamh5.filters.codec_package import codec_package
-from streamh5.filters.raw_chunk import RawChunk
+from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW", "Zfp"]
+__all__ = ["ROW"]
 
 # First client value: ZFP 1.0.1.0, its codec 5, H5Z-ZFP 1.1.1 (H5Zzfp_version.h).
 _VERSIONS = 0x1010_5111
@@ -26,57 +27,42 @@ _RATE, _PRECISION, _ACCURACY, _EXPERT, _REVERSIBLE = 1, 2, 3, 4, 5
 _DEFAULT_EXPERT = (1, 16658, 64, -1074 & 0xFFFFFFFF)
 
 
-@dataclass(frozen=True, slots=True)
-class Zfp:
-    """ZFP by imagecodecs, serial, outside the GIL. Lossy in all modes but the reversible one.
+def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
+    """Set the filter up from H5Z-ZFP's generic client values, as ``H5Z_zfp_set_local`` does."""
+    import imagecodecs
 
-    Raises
-    ------
-    FilterError
-        If the dtype is not a little-endian 4- or 8-byte integer or float, the chunk has no or more than
-        four dimensions longer than 1, or the mode is unknown.
-    """
+    chunk.require("if", (4, 8), "zfp")
+    shape = tuple(extent for extent in chunk.chunks if extent > 1)
+    if chunk.is_big_endian or not 1 <= len(shape) <= 4:
+        raise FilterError(
+            f"zfp takes little-endian chunks with one to four dimensions longer than 1,"
+            f" not {chunk.dtype} {chunk.chunks}",
+            dtype=chunk.dtype,
+            chunks=chunk.chunks,
+        )
+    mode, parameters = _mode(values)
+    dtype = chunk.dtype.newbyteorder("=")
+    compress = partial(
+        imagecodecs.zfp_encode, level=parameters, mode=mode, execution="serial", numthreads=1, header=True
+    )
+    encoded = compress(np.zeros(shape, dtype))
+    # The mode's 12 bits are all ones where 64 bits follow (zfp_stream_mode).
+    short_mode = int.from_bytes(encoded[10:12], "little") >> 4
+    header_nbits = _LONG_HEADER_NBITS if short_mode == 0xFFF else _SHORT_HEADER_NBITS
+    header = int.from_bytes(encoded[:24], "little") & ((1 << header_nbits) - 1)
+    words = struct.unpack("<6I", header.to_bytes(24, "little"))[: -(-header_nbits // 32)]
 
-    client_values: Values
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    mode: str
-    parameters: Any
-    header_nbits: int
-    filter_id: ClassVar[int] = 32013
-
-    @classmethod
-    def from_values(cls, values: Values, chunk: RawChunk) -> Zfp:
-        """Set the filter up from H5Z-ZFP's generic client values, as ``H5Z_zfp_set_local`` does."""
-        chunk.require("if", (4, 8), "zfp")
-        shape = tuple(extent for extent in chunk.chunks if extent > 1)
-        if chunk.is_big_endian or not 1 <= len(shape) <= 4:
-            raise FilterError(
-                f"zfp takes little-endian chunks with one to four dimensions longer than 1,"
-                f" not {chunk.dtype} {chunk.chunks}",
-                dtype=chunk.dtype,
-                chunks=chunk.chunks,
-            )
-        mode, parameters = _mode(values)
-        dtype = chunk.dtype.newbyteorder("=")
-        encoded = _encode(np.zeros(shape, dtype), mode, parameters)
-        # The mode's 12 bits are all ones where 64 bits follow (zfp_stream_mode).
-        short_mode = int.from_bytes(encoded[10:12], "little") >> 4
-        header_nbits = _LONG_HEADER_NBITS if short_mode == 0xFFF else _SHORT_HEADER_NBITS
-        header = int.from_bytes(encoded[:24], "little") & ((1 << header_nbits) - 1)
-        words = struct.unpack("<6I", header.to_bytes(24, "little"))[: -(-header_nbits // 32)]
-        return cls((_VERSIONS, *words), dtype, shape, mode, parameters, header_nbits)
-
-    def encode(self, chunk: Buffer) -> Buffer:
+    def encode(data: Buffer) -> Buffer:
         """Compress one chunk and take the header off its stream."""
-        values = np.frombuffer(chunk, self.dtype).reshape(self.shape)
-        encoded = np.frombuffer(_encode(values, self.mode, self.parameters), np.uint8)
-        stream = encoded[self.header_nbits // 8 :]
-        if self.header_nbits % 8:  # 148 bits: half a byte of the header is left
+        encoded = np.frombuffer(compress(np.frombuffer(data, dtype).reshape(shape)), np.uint8)
+        stream = encoded[header_nbits // 8 :]
+        if header_nbits % 8:  # 148 bits: half a byte of the header is left
             following = np.append(stream[1:], np.uint8(0))
             stream = (stream >> np.uint8(4)) | (following << np.uint8(4))
         # ZFP reads whole 64-bit words.
         return bytes(stream) + bytes(-len(stream) % 8)
+
+    return (_VERSIONS, *words), encode
 
 
 def _mode(values: Values) -> tuple[str, Any]:
@@ -98,18 +84,10 @@ def _mode(values: Values) -> tuple[str, Any]:
     raise FilterError(f"zfp does not know the mode of the client values {values}", values=values)
 
 
-def _encode(values: np.ndarray[Any, Any], mode: str, parameters: Any) -> bytes:
-    imagecodecs = codec_package("imagecodecs", "zfp")
-    encoded: bytes = imagecodecs.zfp_encode(
-        values, parameters, mode=mode, execution="serial", numthreads=1, header=True
-    )
-    return encoded
-
-
-ROW = RegisteredFilter(
-    filter_id=Zfp.filter_id,
+ROW = FilterRow(
+    filter_id=32013,
     keyword="zfp",
-    build=Zfp.from_values,
+    set_up=_set_up,
     name="H5Z-ZFP-1.1.1 (ZFP-1.0.1)",
     is_lossy=True,
     package="imagecodecs",

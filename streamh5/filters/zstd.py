@@ -1,9 +1,11 @@
-"""The Zstandard filter (32015) of the HDF Group's plugins: one frame with its content size."""
+"""The Zstandard filter (32015) of the HDF Group's plugins: one frame a chunk, by numcodecs, outside the GIL.
+
+The plugin's reader needs the content size in the frame header, which a one-shot call writes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from numcodecs import zstd as _zstd
 
@@ -11,56 +13,39 @@ from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import (
     Buffer,
     Bytes,
-    NetcdfCompression,
-    RegisteredFilter,
+    Encode,
+    FilterRow,
+    NetcdfWords,
+    RawChunk,
     Values,
     ZarrCodec,
     value_at,
 )
-from streamh5.filters.raw_chunk import RawChunk
 
-__all__ = ["DEFAULT_LEVEL", "MIN_LEVEL", "ROW", "Zstd"]
+__all__ = ["ROW", "zstd_encoder"]
 
 # ZSTD_CLEVEL_DEFAULT; ZSTD_minCLevel() and ZSTD_maxCLevel().
-DEFAULT_LEVEL = 3
-MIN_LEVEL, MAX_LEVEL = -(1 << 17), 22
+_DEFAULT_LEVEL = 3
+_MIN_LEVEL, _MAX_LEVEL = -(1 << 17), 22
 _MAGIC = b"\x28\xb5\x2f\xfd"
 
 _compress: Any = _zstd.compress  # numcodecs has no types
 
 
-@dataclass(frozen=True, slots=True)
-class Zstd:
-    """One Zstandard frame a chunk, by numcodecs, outside the GIL.
-
-    The plugin's reader needs the content size in the frame header, which a one-shot call writes.
+def zstd_encoder(values: Values) -> tuple[Values, Encode]:
+    """Return the client values of a level, the default one unless given, and what encodes at it.
 
     Raises
     ------
     FilterError
-        If the level is not one of the codec's, -131072 to 22, or there is more than a level.
+        The level is not one of the codec's, or there is more than a level.
     """
-
-    client_values: Values = (DEFAULT_LEVEL,)
-    filter_id: ClassVar[int] = 32015
-
-    def __post_init__(self) -> None:
-        if len(self.client_values) != 1 or self.level not in range(MIN_LEVEL, MAX_LEVEL + 1):
-            given = tuple(map(_signed, self.client_values))
-            raise FilterError(
-                f"zstd takes one level from {MIN_LEVEL} to {MAX_LEVEL}, not {given}",
-                values=self.client_values,
-            )
-
-    @property
-    def level(self) -> int:
-        """Compression level: below 0 it is faster, 0 is the codec's own default."""
-        return _signed(self.client_values[0])
-
-    def encode(self, chunk: Buffer) -> Buffer:
-        """Compress one chunk into one frame."""
-        frame: bytes = _compress(chunk, self.level)
-        return frame
+    levels = tuple(map(_signed, values or (_DEFAULT_LEVEL,)))
+    if len(levels) != 1 or levels[0] not in range(_MIN_LEVEL, _MAX_LEVEL + 1):
+        raise FilterError(
+            f"zstd takes one level from {_MIN_LEVEL} to {_MAX_LEVEL}, not {levels}", values=values
+        )
+    return values or levels, lambda data: _compress(data, levels[0])
 
 
 def _signed(value: int) -> int:
@@ -92,10 +77,9 @@ def _content_nbytes(data: Bytes) -> int:
     return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
 
 
-def _from_zarr(config: Any, chunk: RawChunk) -> Zstd:
-    """Set the filter up for a codec; its level is clipped to what there is, as the codec itself does."""
-    level = min(max(config.get("level", DEFAULT_LEVEL), MIN_LEVEL), MAX_LEVEL)
-    return Zstd((level % (1 << 32),))
+def _from_zarr(config: Any, chunk: RawChunk) -> Values:
+    """Clip the level of a codec to what there is, as the codec itself does."""
+    return (min(max(config.get("level", _DEFAULT_LEVEL), _MIN_LEVEL), _MAX_LEVEL) % (1 << 32),)
 
 
 def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
@@ -105,16 +89,16 @@ def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
         return None
 
 
-ROW = RegisteredFilter(
-    filter_id=Zstd.filter_id,
+ROW = FilterRow(
+    filter_id=32015,
     keyword="zstd",
-    build=lambda values, chunk: Zstd(values or (DEFAULT_LEVEL,)),
+    set_up=lambda values, chunk: zstd_encoder(values),
     name="HDF5 zstd filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md",
     wants_shuffle=True,
-    default_values=(DEFAULT_LEVEL,),
+    default_values=(_DEFAULT_LEVEL,),
     lowest_value=-1 << 31,  # netCDF-C stores levels below 0 so
     decode=_decode,
-    numcodecs=lambda values: {"id": "zstd", "level": value_at(values, 0, DEFAULT_LEVEL)},
+    numcodecs=lambda values: {"id": "zstd", "level": value_at(values, 0, _DEFAULT_LEVEL)},
     zarr=(ZarrCodec("zstd", _from_zarr, _accept),),
-    netcdf=NetcdfCompression("zstd", ("zstd",)),
+    netcdf=NetcdfWords("zstd", ("zstd",)),
 )

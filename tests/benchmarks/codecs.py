@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.filters.deflate import DEFAULT_LEVEL, Deflate
+from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_encoder
 from streamh5.filters.shuffle import shuffle_rows
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ ENCODE: dict[str, Encode] = {
 
 LIMIT: dict[str, Callable[[Block, tuple[int, ...]], object]] = {
     "none": raw_chunks,
-    "gzip": partial(_drop_shuffled, compress=Deflate(DEFAULT_LEVEL).encode),
-    "gzip-1": partial(_drop_shuffled, compress=Deflate(1).encode),
+    "gzip": partial(_drop_shuffled, compress=deflate_encoder(DEFAULT_LEVEL)),
+    "gzip-1": partial(_drop_shuffled, compress=deflate_encoder(1)),
     "zstd": partial(_drop_raw, compress=_zstd),
     "zstd+shuffle": partial(_drop_shuffled, compress=_zstd),
     "blosc-lz4": partial(_drop_raw, compress=_blosc),

@@ -27,8 +27,9 @@ import numpy as np
 from isal import igzip_lib
 
 from streamh5.filters import FilterChain, chain_from_keywords, deflate_engine
-from streamh5.filters.deflate import Deflate
-from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.base import RawChunk
+from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_encoder
+from streamh5.filters.registry import set_up_filter
 
 Array = np.ndarray[Any, Any]
 Encoder = Callable[[Any], Any]
@@ -67,8 +68,8 @@ def real(path: Path) -> Iterator[tuple[str, Array]]:
 
 def chunked(values: Array, chunk_nbytes: int) -> list[bytes]:
     """Cut into shuffled chunks, at most ``MAX_CHUNKS`` of them."""
-    shuffle = Shuffle(values.itemsize)
     n = chunk_nbytes // values.itemsize
+    shuffle = set_up_filter(2, (), RawChunk(values.dtype, (n,), chunk_nbytes))
     starts = range(0, max(1, len(values) - n + 1), n)
     step = -(-len(starts) // MAX_CHUNKS)
     return [bytes(shuffle.encode(values[start : start + n].view(np.uint8))) for start in starts[::step]]
@@ -88,7 +89,7 @@ def engines() -> Iterator[tuple[str, Encoder]]:
 def levels() -> Iterator[tuple[str, Encoder]]:
     """Yield ``compression_opts`` 1 to 9 as streamh5 writes them, with zlib 1, 4, 6 and 9 beside them."""
     for level in range(1, 10):
-        yield f"**{level}** {deflate_engine(level)}", Deflate(level).encode
+        yield f"**{level}** {deflate_engine(level)}", deflate_encoder(level)
         if level in (1, 4, 6, 9):
             yield f"zlib {level}", partial(zlib.compress, level=level)
 
@@ -140,7 +141,7 @@ def noise_stored_or_not(data: dict[str, Array]) -> None:
     plain = dict(engines())["isal 2 small"]
     for name, values in data.items():
         chunks = chunked(values[: (4 << 20) // values.itemsize], 4 << 20)
-        cells = [cell(encode, chunks) for encode in (plain, Deflate().encode)]
+        cells = [cell(encode, chunks) for encode in (plain, deflate_encoder(DEFAULT_LEVEL))]
         slow, fast = (float(text.partition(" ")[0]) for text in cells)
         print(f"| {name} | {cells[0]} | {cells[1]} | {fast / slow:.2f} |", flush=True)
 

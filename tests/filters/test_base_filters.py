@@ -18,13 +18,24 @@ from isal import igzip_lib
 import streamh5.filters.deflate as deflate_module
 from streamh5.errors import BlockError, FilterError
 from streamh5.filters import FilterChain, SlowCodecWarning, chain_from_keywords, deflate_engine
-from streamh5.filters.deflate import Deflate
+from streamh5.filters.base import RawChunk
 from streamh5.filters.deflate_stretches import MIN_CHUNK_NBYTES
-from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.registry import Filter, set_up_filter
 
 DTYPES = ["u1", "<u2", ">i2", "<f4", "<f8", "<c16", "S3", "S5", "S12", "V7", "V24"]
 
 Check = Callable[..., Any]
+
+U1 = RawChunk(np.dtype("u1"), (1,), 1)
+
+
+def shuffle(element_nbytes: int) -> Filter:
+    return set_up_filter(2, (element_nbytes,), U1)
+
+
+def gzip(level: int) -> Filter:
+    return set_up_filter(1, (level,), U1)
+
 
 relaxed = settings(max_examples=60)
 
@@ -77,9 +88,9 @@ def test_shuffle_with_leftover_bytes_keeps_them_at_the_end(chunk_nbytes: int) ->
     chunk = np.arange(chunk_nbytes, dtype=np.uint8)
     whole = chunk_nbytes // 4 * 4
     expected = chunk[:whole].reshape(-1, 4).T.tobytes() + chunk[whole:].tobytes()
-    assert bytes(Shuffle(4).encode(chunk.tobytes())) == expected
+    assert bytes(shuffle(4).encode(chunk.tobytes())) == expected
     rows = np.stack([chunk, chunk])
-    encoded = FilterChain((Shuffle(4),), chunk_nbytes).encode_rows(rows)
+    encoded = FilterChain((shuffle(4),), chunk_nbytes).encode_rows(rows)
     assert [bytes(buffer) for buffer in encoded.buffers] == [expected, expected]
 
 
@@ -120,7 +131,7 @@ def test_deflate_of_noise_is_never_skipped_and_grows_by_stored_blocks(
     judged = check(rows, compression="gzip", compression_opts=level, shuffle=True)
     assert judged.encoded.filter_masks is None
     for row, stored in zip(rows, judged.encoded.buffers, strict=True):
-        assert zlib.decompress(bytes(stored)) == bytes(Shuffle(4).encode(row.view(np.uint8)))
+        assert zlib.decompress(bytes(stored)) == bytes(shuffle(4).encode(row.view(np.uint8)))
         assert len(stored) <= row.nbytes * 1.0002 + 16
 
 
@@ -143,7 +154,7 @@ def test_chunk_that_outgrows_what_hdf5_records_skips_the_filter(
 @pytest.mark.parametrize("level", range(10))
 def test_deflate_at_every_level_is_a_zlib_stream(level: int) -> None:
     data = filled("<f4", 1, 50_000).tobytes()
-    stream = bytes(Deflate(level).encode(data))
+    stream = bytes(gzip(level).encode(data))
     assert zlib.decompress(stream) == data
 
 
@@ -202,17 +213,17 @@ def test_rows_of_noise_that_are_alike_are_compressed(check: Check) -> None:
 def test_image_with_noise_at_its_edges_only_is_compressed_as_well(side: int) -> None:
     image = (1000 + np.random.default_rng(1).standard_normal((side, side))).astype("f4")
     image[:, side // 5 : -side // 5] = 0
-    shuffled = bytes(Shuffle(4).encode(image.reshape(-1).view(np.uint8)))
+    shuffled = bytes(shuffle(4).encode(image.reshape(-1).view(np.uint8)))
     alone = len(igzip_lib.compress(shuffled, 2, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_SMALL))
-    assert len(Deflate(4).encode(shuffled)) < 1.01 * alone
+    assert len(gzip(4).encode(shuffled)) < 1.01 * alone
 
 
 def test_storing_noise_costs_no_size() -> None:
     t = np.linspace(0, 60, 1 << 19)
     values = 280 + 10 * np.sin(3 * t) + np.random.default_rng(0).normal(0, 0.02, t.size)
-    shuffled = bytes(Shuffle(8).encode(values.view(np.uint8)))
+    shuffled = bytes(shuffle(8).encode(values.view(np.uint8)))
     alone = len(igzip_lib.compress(shuffled, 2, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_SMALL))
-    assert len(Deflate(4).encode(shuffled)) < 1.001 * alone
+    assert len(gzip(4).encode(shuffled)) < 1.001 * alone
 
 
 @pytest.mark.parametrize("missing", [{"igzip_lib"}, {"libdeflate"}, {"igzip_lib", "libdeflate"}])
@@ -226,9 +237,9 @@ def test_deflate_without_a_fast_package_says_so_and_is_read(
     needed = "igzip_lib" if level <= 4 else "libdeflate"
     if needed in missing:
         with pytest.warns(SlowCodecWarning, match=f"gzip level {level}"):
-            deflate = Deflate(level)
+            deflate = gzip(level)
     else:
-        deflate = Deflate(level)
+        deflate = gzip(level)
     assert zlib.decompress(bytes(deflate.encode(data))) == data
     assert deflate_engine(level)
     assert ("isal" in deflate_engine(level)) <= ("igzip_lib" not in missing)

@@ -18,10 +18,9 @@ from hypothesis.extra import numpy as hnp
 
 from streamh5.errors import FilterError, MissingCodecError
 from streamh5.filters import available, chain_from_keywords
-from streamh5.filters.base import RegisteredFilter
+from streamh5.filters.base import FilterRow, RawChunk
 from streamh5.filters.codec_package import codec_package
-from streamh5.filters.raw_chunk import RawChunk
-from streamh5.filters.registry import FILTERS
+from streamh5.filters.registry import FILTERS, set_up_filter
 
 Check = Callable[..., Any]
 
@@ -217,8 +216,8 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("row", FILTERS, ids=lambda row: row.keyword)
-def test_filter_in_another_process_is_the_same_filter(row: RegisteredFilter) -> None:
-    one = row.set_up_example(RawChunk(np.dtype("f4"), (8, 8), 256))
+def test_filter_in_another_process_is_the_same_filter(row: FilterRow) -> None:
+    one = set_up_filter(row.filter_id, row.example, RawChunk(np.dtype("f4"), (8, 8), 256))
     again = pickle.loads(pickle.dumps(one))
     assert again == one
     chunk = np.arange(64, dtype="f4").tobytes()

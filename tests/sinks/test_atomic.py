@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import streamh5
 from streamh5 import errors
-from streamh5.filters.deflate import Deflate
+from streamh5.filters import deflate
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.memory import MemorySink
 from tests.deadlock import DEADLOCK_SECONDS
@@ -120,7 +120,7 @@ def test_exception_in_a_filter_leaves_the_old_file(
                 raise Boom
         return zlib.compress(bytes(chunk))
 
-    monkeypatch.setattr(Deflate, "encode", property(lambda _: encode))
+    monkeypatch.setattr(deflate, "deflate_encoder", lambda level: encode)
     with no_thread_left(), pytest.raises(Boom):
         WAYS[how](old)
     assert_untouched(old, is_stream=how == "file")
@@ -279,7 +279,7 @@ def test_file_that_is_dropped_without_close_leaves_the_old_file(old: Path) -> No
 def test_error_of_the_first_block_is_raised_by_a_later_call(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Deflate, "encode", property(lambda _: lambda chunk: 1 / 0))
+    monkeypatch.setattr(deflate, "deflate_encoder", lambda level: lambda chunk: 1 / 0)
     file = streamh5.File(old, "w")
     dataset = file.create_dataset("x", (None, 1000), "f8", chunks=(1, 1000), **GZIP)
 

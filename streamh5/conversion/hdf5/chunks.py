@@ -13,10 +13,10 @@ from streamh5.conversion.hdf5.errors import reading
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, chain_from_keywords
-from streamh5.filters.deflate import Deflate
-from streamh5.filters.fletcher32 import Fletcher32
+from streamh5.filters.deflate import ROW as DEFLATE
+from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
-from streamh5.filters.shuffle import Shuffle
+from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.format.data_layout import ChunkedLayout
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
 
 __all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
-
-_DEFLATE, _SHUFFLE, _FLETCHER32 = Deflate.filter_id, Shuffle.filter_id, Fletcher32.filter_id
 
 MAX_LISTED = 50_000_000
 """Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
@@ -259,21 +257,24 @@ def source_filters(dataset: SourceDataset) -> SourceFilters:
     """Return the filters of a dataset, as keywords of `plan_dataset` where ours can be the same."""
     names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
     return SourceFilters(
-        names, _keywords(dataset), any(one.filter_id == _FLETCHER32 for one in dataset.filters)
+        names, _keywords(dataset), any(one.filter_id == FLETCHER32.filter_id for one in dataset.filters)
     )
 
 
 def _keywords(dataset: SourceDataset) -> dict[str, Any] | None:
     found = {record.filter_id: record.client_values for record in dataset.filters}
-    keywords: dict[str, Any] = {"shuffle": _SHUFFLE in found, "fletcher32": _FLETCHER32 in found}
-    compressions = [number for number in found if number not in (_SHUFFLE, _FLETCHER32)]
+    keywords: dict[str, Any] = {
+        "shuffle": SHUFFLE.filter_id in found,
+        "fletcher32": FLETCHER32.filter_id in found,
+    }
+    compressions = [number for number in found if number not in (SHUFFLE.filter_id, FLETCHER32.filter_id)]
     if len(compressions) > 1:
         return None
     for number in compressions:
         values = found[number]
         keywords |= (
             {"compression": "gzip", "compression_opts": values[0]}
-            if number == _DEFLATE and values
+            if number == DEFLATE.filter_id and values
             else {"compression": number, "compression_opts": values}
         )
     return keywords if _chain(dataset, keywords) is not None else None

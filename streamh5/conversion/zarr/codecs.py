@@ -32,8 +32,8 @@ import numpy as np
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FilterError
 from streamh5.filters import FilterChain
-from streamh5.filters.raw_chunk import RawChunk
-from streamh5.filters.registry import FILTERS
+from streamh5.filters.base import RawChunk
+from streamh5.filters.registry import FILTERS, set_up_filter
 
 if TYPE_CHECKING:
     from streamh5.filters import Buffer, Filter
@@ -43,7 +43,7 @@ __all__ = ["Accept", "ShardLayout", "StoredLayout", "crc32c", "stored_layout"]
 Config = Mapping[str, Any]
 Check = Callable[[memoryview, "int | None"], "Buffer | None"]
 
-_CODECS = {codec.name: codec for row in FILTERS for codec in row.zarr}
+_CODECS = {codec.name: (row.filter_id, codec) for row in FILTERS for codec in row.zarr}
 _SIZEOF_CHECKSUM = 4
 
 
@@ -191,19 +191,19 @@ def _chain(
     has_crc32c = names[-1:] == ["crc32c"]
     filters = tuple(_filter(name, config, raw) for name, config in codecs[: len(codecs) - has_crc32c])
     names = names[: len(filters)]
-    compressions = [i for i, name in enumerate(names) if _CODECS[name].accept is not None]
+    compressions = [i for i, name in enumerate(names) if _CODECS[name][1].accept is not None]
     first, last = (compressions[0], compressions[-1]) if compressions else (len(names), len(names))
     n_checksums = [names[:first].count("fletcher32"), names[last:].count("fletcher32")]
     if n_checksums[0] and "blosc" in names[first:]:
         raise NotCopiable("the codec 'blosc' behind one that changes the size")
     for name in names[:-1]:
-        if _CODECS[name].is_reframed:
+        if _CODECS[name][1].is_reframed:
             raise NotCopiable(f"the codec {name!r} has another frame in HDF5, and other codecs follow it")
     accept = Accept(
         has_crc32c,
         n_checksums[1] * _SIZEOF_CHECKSUM,
         raw.nbytes + n_checksums[0] * _SIZEOF_CHECKSUM if first == last else None,
-        _CODECS[names[last]].accept if compressions else None,
+        _CODECS[names[last]][1].accept if compressions else None,
     )
     return FilterChain(filters, raw.nbytes), accept
 
@@ -216,11 +216,11 @@ def _filter(name: str, config: Config, raw: RawChunk) -> Filter:
     NotCopiable
         There is none.
     """
-    codec = _CODECS.get(name)
-    if codec is None:
+    if name not in _CODECS:
         raise NotCopiable(f"HDF5 has no filter for the codec {name!r}")
+    filter_id, codec = _CODECS[name]
     try:
-        return codec.build(config, raw)
+        return set_up_filter(filter_id, codec.values(config, raw), raw)
     except FilterError as error:
         raise NotCopiable(str(error)) from error
 
