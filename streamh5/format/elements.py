@@ -33,6 +33,9 @@ from streamh5.format.global_heap import (
     encode_variable_length_elements,
 )
 
+_X87_MANTISSA_BITS = 63  # without the leading one
+_X87_NBYTES = 10
+
 ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], NDArray[np.uint32]]]
 """Stores objects in global heap collections; returns the collection address and index of each, ``(n,)``."""
 
@@ -68,13 +71,18 @@ def heap_pointers_of(datatype: Datatype) -> NDArray[np.bool_]:
 
 
 def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
-    """Return which bytes of an element no field covers, ``(itemsize,) bool``; None where there are none.
+    """Return which bytes of an element carry no value, ``(itemsize,) bool``; None where there are none.
 
-    numpy does not copy them: in a copy they are what was in memory before.
+    No field of a record covers them, or they fill up the 80-bit numbers of the x87 to 16 bytes. numpy does not copy
+    them: in a copy they are what was in memory before.
     """
     if dtype.subdtype is not None:
         inner = padding_of(dtype.base)
         return None if inner is None else np.tile(inner, math.prod(dtype.shape))
+    if dtype.kind in "fc" and np.finfo(dtype).nmant == _X87_MANTISSA_BITS:
+        filling = np.arange(np.finfo(dtype).dtype.itemsize) >= _X87_NBYTES
+        # Both parts of a complex number are filled up; byte order turns each of them round as a whole.
+        return np.tile(filling if dtype.isnative else filling[::-1], 1 + (dtype.kind == "c"))
     if dtype.names is None:
         return None
     padding = np.ones(dtype.itemsize, bool)
@@ -139,7 +147,14 @@ def _encode(
         case _:
             if values.dtype.hasobject or values.dtype.itemsize != record.nbytes:
                 raise _refusal(f"values of dtype {values.dtype} are no elements of {datatype}", path)
-            return _as_bytes(values)
+            return _without_padding(values)
+
+
+def _without_padding(values: NDArray[Any]) -> NDArray[np.uint8]:
+    found, padding = _as_bytes(values), padding_of(values.dtype)
+    if padding is not None:
+        found = np.where(padding, np.uint8(0), found)
+    return found
 
 
 def _encode_compound(

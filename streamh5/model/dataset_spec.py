@@ -12,7 +12,7 @@ from streamh5.errors import FillValueError, shown
 from streamh5.format.cast import cast_elements
 from streamh5.format.datatype import datatype_class, sizeof_element
 from streamh5.format.datatype_class import VariableLengthString
-from streamh5.format.elements import encode_elements, needs_global_heap
+from streamh5.format.elements import encode_elements, needs_global_heap, padding_of
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.parts import has_references
@@ -209,7 +209,12 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             f"it is of dtype {given.dtype}" if became == shown(fillvalue) else f"it would become {became}"
         )
         raise FillValueError(f"{hint} ({reason}); give a value of that dtype", **facts)
-    return value
+    # Its bytes are written and compared as they are, so those that carry no value must be zero.
+    return (
+        value
+        if padding_of(dtype) is None
+        else np.frombuffer(encode_elements(value, dtype), dtype).reshape(())
+    )
 
 
 def _text_fill(

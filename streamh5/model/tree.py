@@ -11,7 +11,7 @@ import numpy as np
 from streamh5.errors import BlockError, LimitError, PathError, shown
 from streamh5.format.character_set import decode_text
 from streamh5.format.chunk_index.element import ChunkColumns
-from streamh5.format.elements import encode_elements
+from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.object_path import join_path, split_path
@@ -194,7 +194,7 @@ class DatasetNode:
     def value_bytes(self) -> bytes:
         """Data without chunks; the fill value where none was written."""
         if self.value is not None and not self.spec.has_parts:
-            is_plain = self.value.dtype.names is None
+            is_plain = padding_of(self.value.dtype) is None and self.value.dtype.names is None
             return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
         fill = self.spec.fillvalue
         element = bytes(self.spec.element_nbytes) if fill is None or self.spec.has_parts else fill.tobytes()

@@ -247,6 +247,37 @@ def test_padding_of_records_is_zero_in_the_file(tmp_path: Path) -> None:
     assert b"\xee\xee" not in (tmp_path / "a.h5").read_bytes()
 
 
+@pytest.mark.skipif(np.finfo("g").nmant != 63, reason="long double is not the 80-bit number of the x87 here")
+@pytest.mark.parametrize("dtype", ["<g", ">g", "<G", ">G"])
+def test_filling_of_long_double_is_zero_in_the_file(dtype: str, tmp_path: Path) -> None:
+    kind = np.dtype(dtype)
+    part = np.frombuffer(b"\xee" * 10 + bytes(6), np.uint8)
+    carries = np.tile(part if dtype[0] == "<" else part[::-1], kind.itemsize // 16) != 0
+    value = np.zeros(6, kind)
+    value[...] = np.arange(6) / 3
+    noisy = value.view(np.uint8).reshape(6, -1)
+    noisy[:, ~carries] = 0xEE
+    expected = np.where(carries, noisy, 0).tobytes()
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file["compact"] = value
+        file.create_dataset("chunked", data=value, chunks=(2,), compression=None, fillvalue=value[1])
+        edge = file.create_dataset("edge", (7,), kind, chunks=(6,), compression=None, fillvalue=value[1])
+        edge[6:] = value[:1]
+        file.create_dataset("arrays", data=value.reshape(2, 3), dtype=np.dtype((kind, (3,))))
+        file.attrs["a"] = value
+    content = (tmp_path / "a.h5").read_bytes()
+    assert b"\xee\xee" not in content
+    assert content.count(expected) >= 3  # compact data, elements that are arrays, the attribute
+    with h5py.File(tmp_path / "a.h5") as found:
+        for name in ("compact", "chunked", "attribute"):
+            read = found.attrs["a"] if name == "attribute" else found[name][:6]
+            assert (read == value).all()
+        chunks = [found["chunked"].id.read_direct_chunk((n,))[1] for n in (0, 2, 4)]
+        assert b"".join(chunks) == expected
+        first, fill = expected[: kind.itemsize], expected[kind.itemsize : 2 * kind.itemsize]
+        assert found["edge"].id.read_direct_chunk((6,))[1] == first + 5 * fill
+
+
 def test_all_types_together_are_repacked(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         for kind, value in TYPED.items():
