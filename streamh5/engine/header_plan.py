@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamh5.engine.chunk_index_plan import index_plan
+from streamh5.engine.chunk_index_plan import index_layout
 from streamh5.format.attribute import Attribute, encode_attribute
 from streamh5.format.data_layout import (
     CompactLayout,
@@ -180,7 +180,7 @@ class HeaderPlan:
         spec = dataset.spec
         address = self.places.indexes.get(dataset.path, 0)
         if spec.chunks is not None:
-            return index_plan(dataset).layout(address)
+            return index_layout(dataset, address)
         if spec.shape is None:
             return ContiguousLayout(UNDEFINED_ADDRESS, 0)
         if spec.is_compact:

@@ -13,6 +13,7 @@ import pytest
 
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
 from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
 from streamh5.format.dataspace import Dataspace
@@ -109,7 +110,7 @@ def test_v2_btree_built_read_by_readers(
     tree = chunk_btree(len(numbers), 2, chunk_nbytes=12, filtered=filtered, node_size=node_size)
     header = builder.reserve(SIZEOF_V2_BTREE_HEADER)
     nodes = builder.reserve(0)
-    for piece in encode_chunk_btree_nodes(tree, nodes, numbers, grid, **columns):
+    for piece in encode_chunk_btree_nodes(tree, nodes, numbers, grid, ChunkColumns(**columns)):
         builder.add(piece)
     assert builder.reserve(0) - nodes == tree.sizeof_nodes
     builder.put(header, encode_v2_btree_header(tree, nodes))
@@ -137,7 +138,7 @@ def test_v2_btree_of_one_chunk_equals_libhdf5(tmp_path: Path) -> None:
     (address,) = struct.unpack_from("<Q", content, root + 6)
     numbers = np.zeros(1, np.uint64)
     addresses = np.array([address], np.uint64)
-    (ours,) = encode_chunk_btree_nodes(tree, root, numbers, (2, 2), addresses=addresses)
+    (ours,) = encode_chunk_btree_nodes(tree, root, numbers, (2, 2), ChunkColumns(addresses))
     used = 6 + tree.record_nbytes + 4
     assert ours[:used] == content[root : root + used]
 
@@ -161,7 +162,9 @@ def test_v2_btree_smallest_nodes_read_by_h5py(builder: FileBuilder, n: int) -> N
     header = builder.reserve(SIZEOF_V2_BTREE_HEADER)
     addresses = start + 2 * np.arange(n, dtype=np.uint64)
     nodes = builder.reserve(0)
-    for piece in encode_chunk_btree_nodes(tree, nodes, np.arange(n, dtype="u4"), (1, n), addresses=addresses):
+    for piece in encode_chunk_btree_nodes(
+        tree, nodes, np.arange(n, dtype="u4"), (1, n), ChunkColumns(addresses)
+    ):
         builder.add(piece)
     builder.put(header, encode_v2_btree_header(tree, nodes))
     layout = data_layout.ChunkedLayout((1, 1), 2, data_layout.V2BTree(130, header))
@@ -174,7 +177,7 @@ def test_v2_btree_without_chunks_reads_fill_value(builder: FileBuilder) -> None:
     tree = chunk_btree(0, 2, chunk_nbytes=12, filtered=False)
     assert tree.sizeof_nodes == 0
     assert (
-        list(encode_chunk_btree_nodes(tree, 0, np.array([], "u8"), (2, 2), addresses=np.array([], "u8")))
+        list(encode_chunk_btree_nodes(tree, 0, np.array([], "u8"), (2, 2), ChunkColumns(np.array([], "u8"))))
         == []
     )
     header = builder.add(encode_v2_btree_header(tree, UNDEFINED_ADDRESS))
@@ -191,7 +194,7 @@ def test_v1_btree_built_read_by_readers(builder: FileBuilder, grid: tuple[int, i
     numbers, columns = _columns(builder, grid, filtered)
     tree = V1BTree(len(numbers), _CHUNKS, 2)
     nodes = builder.reserve(0)
-    for piece in encode_v1_btree_nodes(tree, nodes, numbers, grid, **columns):
+    for piece in encode_v1_btree_nodes(tree, nodes, numbers, grid, ChunkColumns(**columns)):
         builder.add(piece)
     assert builder.reserve(0) - nodes == tree.sizeof_nodes
     layout = data_layout.ChunkedLayoutV3(_CHUNKS, 2, nodes + tree.root_position)
@@ -206,7 +209,7 @@ def test_v1_btree_around_full_nodes_read_by_h5py(builder: FileBuilder, n: int) -
     addresses = start + 4 * np.arange(n, dtype=np.uint64)
     tree = V1BTree(n, (1,), 4)
     nodes = builder.reserve(0)
-    for piece in encode_v1_btree_nodes(tree, nodes, np.arange(n, dtype="u4"), (n,), addresses=addresses):
+    for piece in encode_v1_btree_nodes(tree, nodes, np.arange(n, dtype="u4"), (n,), ChunkColumns(addresses)):
         builder.add(piece)
     layout = data_layout.ChunkedLayoutV3((1,), 4, nodes + tree.root_position)
     builder.add_dataset("x", layout, dtype=np.dtype("<i4"), space=Dataspace((n,)))
@@ -229,7 +232,7 @@ def test_v1_btree_equals_libhdf5(tmp_path: Path, n: int) -> None:
     content = path.read_bytes()
     tree = V1BTree(n, (1, 2), 4)
     addresses = np.array([info.byte_offset for info in infos], np.uint64)
-    (ours,) = encode_v1_btree_nodes(tree, 0, np.arange(n, dtype="u4"), (n, 1), addresses=addresses)
+    (ours,) = encode_v1_btree_nodes(tree, 0, np.arange(n, dtype="u4"), (n, 1), ChunkColumns(addresses))
     at = content.index(b"TREE")
     used = 24 + n * (tree.sizeof_key + 8)
     assert ours[:used] == content[at : at + used]
@@ -239,6 +242,6 @@ def test_v1_btree_stored_size_above_limit_limit_error() -> None:
     tree = V1BTree(1, (1,), 1)
     numbers = np.zeros(1, np.uint64)
     most = np.array([2**32 - 1], np.uint64)
-    list(encode_v1_btree_nodes(tree, 0, numbers, (1,), addresses=numbers + 48, stored_nbytes=most))
+    list(encode_v1_btree_nodes(tree, 0, numbers, (1,), ChunkColumns(numbers + 48, most)))
     with pytest.raises(LimitError, match="4294967296 bytes"):
-        list(encode_v1_btree_nodes(tree, 0, numbers, (1,), addresses=numbers + 48, stored_nbytes=most + 1))
+        list(encode_v1_btree_nodes(tree, 0, numbers, (1,), ChunkColumns(numbers + 48, most + 1)))

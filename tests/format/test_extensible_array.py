@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.chunk_index.extensible_array import (
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
     encode_extensible_array_blocks,
@@ -85,9 +86,11 @@ def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, ro
         array,
         header,
         index_block,
-        addresses,
-        stored_nbytes=np.full(n, 12, np.uint32) if array.filtered else None,
-        filter_masks=np.ones(n, np.uint32) if array.filtered else None,
+        ChunkColumns(
+            addresses,
+            np.full(n, 12, np.uint32) if array.filtered else None,
+            np.ones(n, np.uint32) if array.filtered else None,
+        ),
     ):
         builder.add(piece)
     assert builder.reserve(0) - index_block == array.sizeof_blocks
@@ -159,7 +162,7 @@ def test_extensible_array_any_size_equals_sizeof(n: int, filtered: bool, chunk_n
     array = _array(n, chunk_nbytes, filtered, _SMALL)
     sizes = np.ones(n, np.uint32) if filtered else None
     addresses = np.arange(1, n + 1, dtype=np.uint64)
-    pieces = encode_extensible_array_blocks(array, 48, 120, addresses, stored_nbytes=sizes)
+    pieces = encode_extensible_array_blocks(array, 48, 120, ChunkColumns(addresses, sizes))
     assert sum(map(len, pieces)) == array.sizeof_blocks
 
 
@@ -168,4 +171,4 @@ def test_extensible_array_stored_size_above_field_limit_limit_error() -> None:
     sizes = np.full(100, 10, np.uint32)
     sizes[70] = 65_536
     with pytest.raises(LimitError, match="below 65536"):
-        list(encode_extensible_array_blocks(array, 48, 120, np.ones(100, np.uint64), stored_nbytes=sizes))
+        list(encode_extensible_array_blocks(array, 48, 120, ChunkColumns(np.ones(100, np.uint64), sizes)))

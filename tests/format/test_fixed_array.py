@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
 from streamh5.format.chunk_index import fixed_array
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.chunk_index.fixed_array import (
     SIZEOF_FIXED_ARRAY_HEADER,
     FixedArray,
@@ -58,7 +59,9 @@ def test_fixed_array_all_written_equals_libhdf5(
     assert encode_fixed_array_header(index, block) == content[header : header + SIZEOF_FIXED_ARRAY_HEADER]
     ours = b"".join(
         encode_fixed_array_data_block(
-            index, header, columns["address"], columns["size"] if filtered else None, columns["mask"]
+            index,
+            header,
+            ChunkColumns(columns["address"], columns["size"] if filtered else None, columns["mask"]),
         )
     )
     assert len(ours) == index.sizeof_data_block
@@ -76,7 +79,7 @@ def test_fixed_array_chunks_missing_equals_libhdf5(tmp_path: Path, filtered: boo
     header, block = content.index(b"FAHD"), content.index(b"FADB")
     ours = b"".join(
         encode_fixed_array_data_block(
-            index, header, columns["address"], columns["size"] if filtered else None
+            index, header, ChunkColumns(columns["address"], columns["size"] if filtered else None)
         )
     )
     theirs = bytearray(content[block : block + len(ours)])
@@ -112,7 +115,7 @@ def _build(
     skip = np.ones(n, np.uint32) if index.filtered else None
     header = builder.reserve(SIZEOF_FIXED_ARRAY_HEADER)
     block = builder.reserve(0)
-    for piece in encode_fixed_array_data_block(index, header, addresses, sizes, skip):
+    for piece in encode_fixed_array_data_block(index, header, ChunkColumns(addresses, sizes, skip)):
         builder.add(piece)
     assert builder.reserve(0) - block == index.sizeof_data_block
     builder.put(header, encode_fixed_array_header(index, block))
@@ -213,17 +216,17 @@ def test_fixed_array_any_size_equals_sizeof(
     sizes = np.full(n, min(chunk_nbytes, 2**40), np.uint64) if filtered else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fixed_array, "_PIECE_NBYTES", piece)
-        pieces = list(encode_fixed_array_data_block(index, 48, addresses, sizes))
+        pieces = list(encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, sizes)))
     block = b"".join(pieces)
     assert len(block) == index.sizeof_data_block
-    assert block == b"".join(encode_fixed_array_data_block(index, 48, addresses, sizes))
+    assert block == b"".join(encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, sizes)))
 
 
 def test_fixed_array_pieces_stay_small() -> None:
     index = FixedArray(1_000_000, 4 << 20, filtered=True)
     addresses = np.arange(1, 1_000_001, dtype=np.uint64)
     sizes = np.full(1_000_000, 7, np.uint32)
-    assert max(map(len, encode_fixed_array_data_block(index, 48, addresses, sizes))) <= 4 << 20
+    assert max(map(len, encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, sizes)))) <= 4 << 20
 
 
 @pytest.mark.parametrize("chunk_nbytes", [24, 300, 70_000])
@@ -231,11 +234,19 @@ def test_fixed_array_stored_size_at_and_above_field_limit(chunk_nbytes: int) -> 
     index = FixedArray(2, chunk_nbytes, filtered=True)
     limit = 256 ** (index.element.itemsize - 8 - 4)  # what is neither address nor filter mask
     addresses = np.array([48, 99], np.uint64)
-    list(encode_fixed_array_data_block(index, 48, addresses, np.array([1, limit - 1], np.uint64)))
+    list(
+        encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, np.array([1, limit - 1], np.uint64)))
+    )
     with pytest.raises(LimitError, match=f"below {limit}"):
-        list(encode_fixed_array_data_block(index, 48, addresses, np.array([1, limit], np.uint64)))
+        list(
+            encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, np.array([1, limit], np.uint64)))
+        )
 
 
 def test_fixed_array_filtered_without_sizes_limit_error() -> None:
     with pytest.raises(LimitError, match="stored sizes"):
-        list(encode_fixed_array_data_block(FixedArray(1, 8, filtered=True), 48, np.ones(1, np.uint64)))
+        list(
+            encode_fixed_array_data_block(
+                FixedArray(1, 8, filtered=True), 48, ChunkColumns(np.ones(1, np.uint64))
+            )
+        )

@@ -137,10 +137,7 @@ def encode_extensible_array_blocks(
     array: ExtensibleArray,
     header_address: int,
     index_block_address: int,
-    addresses: NDArray[np.uint64],
-    *,
-    stored_nbytes: NDArray[np.unsignedinteger] | None = None,
-    filter_masks: NDArray[np.uint32] | None = None,
+    columns: ChunkColumns,
 ) -> Iterator[bytes]:
     """Encode all blocks as consecutive pieces of a few MiB at most, the index block first.
 
@@ -150,19 +147,14 @@ def encode_extensible_array_blocks(
     ----------
     array, header_address, index_block_address
         Sizes, and where header and index block are; the other blocks follow the index block.
-    addresses
-        ``(n_elements,) uint64``; 0 marks a chunk that was never written.
-    stored_nbytes
-        ``(n_elements,) uint32`` or ``uint64``; None without filters.
-    filter_masks
-        ``(n_elements,) uint32``; None for all zero.
+    columns
+        ``(n_elements,)`` each; address 0 marks a chunk that was never written.
 
     Raises
     ------
     LimitError
         A stored size does not fit its field.
     """
-    columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
     behind_index_block = columns[array.n_index_block_elements :]
     blocks = used_super_blocks(array)
     yield _encode_index_block(array, columns, blocks, header_address, index_block_address)

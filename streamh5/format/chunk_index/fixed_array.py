@@ -152,9 +152,7 @@ def decode_fixed_array_header(fixed_array: FixedArray, block: bytes) -> int:
 def encode_fixed_array_data_block(
     fixed_array: FixedArray,
     header_address: int,
-    addresses: NDArray[np.uint64],
-    stored_nbytes: NDArray[np.unsignedinteger] | None = None,
-    filter_masks: NDArray[np.uint32] | None = None,
+    columns: ChunkColumns,
 ) -> Iterator[bytes]:
     """Encode the data block as consecutive pieces of a few MiB (an unpaged block: one piece).
 
@@ -164,24 +162,19 @@ def encode_fixed_array_data_block(
     ----------
     fixed_array, header_address
         Sizes, and where the header is.
-    addresses
-        ``(n_elements,) uint64``; 0 marks a chunk that was never written.
-    stored_nbytes
-        ``(n_elements,) uint32`` or ``uint64``; None without filters.
-    filter_masks
-        ``(n_elements,) uint32``; None for all zero.
+    columns
+        ``(n_elements,)`` each; address 0 marks a chunk that was never written.
 
     Raises
     ------
     LimitError
         A stored size does not fit its field.
     """
-    columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
     prefix = encode_block_prefix(_DATA_BLOCK_SIGNATURE, fixed_array.element, header_address)
     if not fixed_array.is_paged:
         yield append_checksum(prefix + encode_elements(columns, fixed_array.element))
         return
-    yield append_checksum(prefix + _encode_page_bitmap(fixed_array, addresses))
+    yield append_checksum(prefix + _encode_page_bitmap(fixed_array, columns.addresses))
     yield from _encode_pages(fixed_array, columns)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import LimitError
+from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
@@ -90,12 +91,9 @@ class V1BTree:
 def encode_v1_btree_nodes(
     tree: V1BTree,
     nodes_address: int,
-    chunk_numbers: NDArray[np.unsignedinteger],
+    chunk_numbers: NDArray[np.integer],
     grid: tuple[int, ...],
-    *,
-    addresses: NDArray[np.uint64],
-    stored_nbytes: NDArray[np.unsignedinteger] | None = None,
-    filter_masks: NDArray[np.uint32] | None = None,
+    columns: ChunkColumns,
 ) -> Iterator[bytes]:
     """Encode all nodes, one piece a level.
 
@@ -104,21 +102,18 @@ def encode_v1_btree_nodes(
     tree, nodes_address
         Sizes, and where the nodes are to stand.
     chunk_numbers
-        ``(n_chunks,)`` unsigned integers, ascending: row-major numbers in `grid` of the written chunks.
+        ``(n_chunks,)`` integers, ascending: row-major numbers in `grid` of the written chunks.
     grid
         Chunks along each dimension.
-    addresses
-        ``(n_chunks,) uint64``, none of them 0.
-    stored_nbytes
-        ``(n_chunks,) uint32`` or ``uint64``; None without filters.
-    filter_masks
-        ``(n_chunks,) uint32``; None for all zero.
+    columns
+        ``(n_chunks,)`` each, of written chunks.
 
     Raises
     ------
     LimitError
         A stored size does not fit 4 bytes.
     """
+    stored_nbytes = columns.stored_nbytes
     if stored_nbytes is not None and int(stored_nbytes.max(initial=0)) > MAX_CHUNK_NBYTES:
         raise LimitError(
             f"a chunk of {int(stored_nbytes.max())} bytes after filters; a version 1 B-tree holds sizes up "
@@ -126,8 +121,8 @@ def encode_v1_btree_nodes(
             stored_nbytes=int(stored_nbytes.max()),
             limit=MAX_CHUNK_NBYTES,
         )
-    keys = _keys(tree, chunk_numbers, grid, stored_nbytes, filter_masks)
-    children = addresses
+    keys = _keys(tree, chunk_numbers, grid, columns)
+    children = columns.addresses
     level_address = nodes_address
     for level, n_nodes in enumerate(tree.n_nodes):
         yield _encode_level(tree, level, level_address, keys, children)
@@ -138,10 +133,9 @@ def encode_v1_btree_nodes(
 
 def _keys(
     tree: V1BTree,
-    chunk_numbers: NDArray[np.unsignedinteger],
+    chunk_numbers: NDArray[np.integer],
     grid: tuple[int, ...],
-    stored_nbytes: NDArray[np.unsignedinteger] | None,
-    filter_masks: NDArray[np.uint32] | None,
+    columns: ChunkColumns,
 ) -> NDArray[np.void]:
     """Return one key for each chunk and a last one that sorts after them.
 
@@ -150,9 +144,9 @@ def _keys(
     """
     keys = np.zeros(len(chunk_numbers) + 1, tree.node["last_key"])
     nbytes = int(np.prod(tree.chunks)) * tree.element_nbytes
-    keys["nbytes"][:-1] = nbytes if stored_nbytes is None else stored_nbytes
-    if filter_masks is not None:
-        keys["filter_mask"][:-1] = filter_masks
+    keys["nbytes"][:-1] = nbytes if columns.stored_nbytes is None else columns.stored_nbytes
+    if columns.filter_masks is not None:
+        keys["filter_mask"][:-1] = columns.filter_masks
     for dimension, scaled in enumerate(np.unravel_index(chunk_numbers.astype(np.intp), grid)):
         keys["offset"][:-1, dimension] = scaled * tree.chunks[dimension]
     keys["offset"][-1] = keys["offset"][-2] + np.array((*tree.chunks, tree.element_nbytes), np.uint64)

@@ -43,12 +43,9 @@ def chunk_btree(
 def encode_chunk_btree_nodes(
     tree: V2BTree,
     nodes_address: int,
-    chunk_numbers: NDArray[np.unsignedinteger],
+    chunk_numbers: NDArray[np.integer],
     grid: tuple[int, ...],
-    *,
-    addresses: NDArray[np.uint64],
-    stored_nbytes: NDArray[np.unsignedinteger] | None = None,
-    filter_masks: NDArray[np.uint32] | None = None,
+    columns: ChunkColumns,
 ) -> Iterator[bytes]:
     """Encode all nodes as consecutive pieces of a few MiB.
 
@@ -57,22 +54,17 @@ def encode_chunk_btree_nodes(
     tree, nodes_address
         Sizes, from `chunk_btree`, and where the nodes are to stand.
     chunk_numbers
-        ``(n_chunks,)`` unsigned integers, ascending: row-major numbers in `grid` of the written chunks.
+        ``(n_chunks,)`` integers, ascending: row-major numbers in `grid` of the written chunks.
     grid
         Chunks along each dimension.
-    addresses
-        ``(n_chunks,) uint64``, none of them 0.
-    stored_nbytes
-        ``(n_chunks,) uint32`` or ``uint64``; None without filters.
-    filter_masks
-        ``(n_chunks,) uint32``; None for all zero.
+    columns
+        ``(n_chunks,)`` each, of written chunks.
 
     Raises
     ------
     LimitError
         A stored size does not fit its field.
     """
-    columns = ChunkColumns(addresses, stored_nbytes, filter_masks)
     rank = len(grid)
     is_filtered = tree.record_type == RecordType.FILTERED_CHUNK
     # What is not address, filter mask and coordinates is the stored size.
