@@ -16,7 +16,7 @@ from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
 from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.processes.child_process import call_in_child
-from streamh5.reader.chunk_index.chunk_map import impossible_chunks
+from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import StoredDataset, StoredGroup, read_file_content
 from streamh5.reader.file_map import Kind
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from streamh5.check.h5py_view import H5pyView
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.file_content import FileContent
     from streamh5.reader.file_map import Overlaps
 

@@ -18,7 +18,7 @@ from streamh5.format.data_layout import (
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
-from streamh5.reader.chunk_index.chunk_map import impossible_chunks
+from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.elements import check_elements, has_references
 from streamh5.reader.file_map import FileMap, Kind
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_walk import Place
 
@@ -246,8 +246,8 @@ class _Visitor:
         chunk_map: ChunkMap | None = None
         try:
             match messages.layout:
-                case ChunkedLayout() | ChunkedLayoutV3() as layout if frame is not None:
-                    chunk_map = read_chunk_map(self._file, self._map, frame, layout)
+                case ChunkedLayout() | ChunkedLayoutV3() if frame is not None:
+                    chunk_map = read_chunk_map(self._file, self._map, frame)
                     impossible = impossible_chunks(frame, chunk_map, self._file.nbytes)
                     self._claim_chunks(path, chunk_map, impossible)
                     if has_references(messages.datatype):

@@ -40,7 +40,7 @@ from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.reference_count import decode_reference_count
 from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
 from streamh5.reader.dense_storage import ExternalFile
 
 if TYPE_CHECKING:
@@ -154,19 +154,7 @@ class DatasetMessages:
         layout, shape = self.layout, self.dataspace.shape
         if not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)) or shape is None:
             return None
-        version, filters_edges = 3, True
-        if isinstance(layout, ChunkedLayout):
-            version, filters_edges = layout.version, layout.filter_partial_edge_chunks
-        return ChunkFrame(
-            path,
-            shape,
-            self.dataspace.maxshape or shape,
-            layout.chunks,
-            layout.element_nbytes,
-            len(self.filters),
-            version,
-            filters_edges,
-        )
+        return ChunkFrame(path, shape, self.dataspace.maxshape or shape, layout, len(self.filters))
 
 
 def decode_object(

@@ -9,9 +9,9 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.filters.chunk_decoder import chunk_decoder
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, CompactLayout, ContiguousLayout
+from streamh5.format.data_layout import CompactLayout, ContiguousLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import impossible_chunks
+from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streamh5.filters.chunk_decoder import ChunkDecoder
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
@@ -58,8 +58,8 @@ def read_elements(
     found = np.zeros((*shape, nbytes), np.uint8)
     if fill:
         found[...] = np.frombuffer(fill, np.uint8)
-    if isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)) and frame is not None and n_elements:
-        _read_chunks(file, file_map, messages, frame, layout, found)
+    if frame is not None and n_elements:
+        _read_chunks(file, file_map, messages.filters, frame, found)
     elif not isinstance(layout, ContiguousLayout) and n_elements:
         raise ForeignStructureError("elements of a layout that is not read")
     return found.reshape(n_elements, nbytes)
@@ -68,16 +68,15 @@ def read_elements(
 def _read_chunks(
     file: FileBytes,
     file_map: FileMap,
-    messages: DatasetMessages,
+    filters: tuple[FilterRecord, ...],
     frame: ChunkFrame,
-    layout: ChunkedLayout | ChunkedLayoutV3,
     found: NDArray[np.uint8],
 ) -> None:
-    chunks = read_chunk_map(file, file_map, frame, layout)
+    chunks = read_chunk_map(file, file_map, frame)
     if impossible_chunks(frame, chunks, file.nbytes).any():
         raise FormatError("chunk index: chunks lie outside the file")
     chunks = chunks.present()
-    for row, decoder, stored in stored_chunks(file, messages.filters, frame, chunks):
+    for row, decoder, stored in stored_chunks(file, filters, frame, chunks):
         raw = np.frombuffer(decoder.decode(stored), np.uint8).reshape(*frame.chunks, -1)
         box = chunks.grid.region(chunks.coords_at(row))
         found[box] = raw[tuple(slice(0, one.stop - one.start) for one in box)]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.reader.chunk_index.chunk_map import impossible_chunks
+from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 
 if TYPE_CHECKING:
@@ -64,12 +63,12 @@ def chunked_data(
     ForeignStructureError
         An index that is not read.
     """
-    layout, frame = messages.layout, messages.frame(path)
-    if frame is None or not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)):
+    frame = messages.frame(path)
+    if frame is None:
         raise FormatError(f"{path}: a chunk index of a dataset without chunks")
     if frame.n_filters and not frame.filters_edges:
         return None, "chunks at its edge are stored without filters (H5Pset_chunk_opts)"
-    found = read_chunk_map(raw, file_map, frame, layout)
+    found = read_chunk_map(raw, file_map, frame)
     n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, raw.nbytes)))
     if n_impossible:
         return None, f"{n_impossible:,} chunks lie outside the file"

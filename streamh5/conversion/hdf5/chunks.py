@@ -17,11 +17,10 @@ from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
 from streamh5.filters.shuffle import ROW as SHUFFLE
-from streamh5.format.data_layout import ChunkedLayout
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, impossible_chunks
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_map import FileMap
@@ -88,22 +87,12 @@ def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList
 
 def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     layout = stored.chunked_layout(dataset.address)
-    filters_edges = not isinstance(layout, ChunkedLayout) or layout.filter_partial_edge_chunks
-    frame = ChunkFrame(
-        dataset.path,
-        dataset.shape or (),
-        dataset.maxshape,
-        layout.chunks,
-        layout.element_nbytes,
-        len(dataset.filters),
-        layout.version if isinstance(layout, ChunkedLayout) else 3,
-        filters_edges,
-    )
-    found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame, layout)
+    frame = ChunkFrame(dataset.path, dataset.shape or (), dataset.maxshape, layout, len(dataset.filters))
+    found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame)
     n = int(impossible_chunks(frame, found, stored.file.nbytes).sum())
     if n:
         raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
-    return ChunkList(_sorted(found.present()), is_edge_raw=not filters_edges)
+    return ChunkList(_sorted(found.present()), is_edge_raw=not frame.filters_edges)
 
 
 def _from_library(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format import data_layout
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.structure_reader import StructureReader
 
 __all__ = ["read_extensible_array"]
@@ -37,7 +37,7 @@ __all__ = ["read_extensible_array"]
 def read_extensible_array(
     reader: StructureReader, frame: ChunkFrame, index: data_layout.ExtensibleArray
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Read the chunks of an Extensible Array: their numbers in `frame.max_grid`, and where they are.
+    """Read the chunks of an Extensible Array: their numbers in `frame.grid`, and where they are.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _unlimited_first(frame: ChunkFrame) -> tuple[int, tuple[int, ...]]:
             f"an Extensible Array for maximum shape {frame.maxshape}: it takes one unlimited size"
         )
     axis = unlimited[0]
-    return axis, frame.max_grid[:axis] + frame.max_grid[axis + 1 :]
+    return axis, frame.grid.counts[:axis] + frame.grid.counts[axis + 1 :]
 
 
 def _grid_numbers(frame: ChunkFrame, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -126,6 +126,6 @@ def _grid_numbers(frame: ChunkFrame, numbers: NDArray[np.int64]) -> NDArray[np.i
     axis, others = _unlimited_first(frame)
     if axis == 0 or not len(numbers):
         return numbers
-    coords = list(np.unravel_index(numbers, (frame.max_grid[axis], *others)))
+    coords = list(np.unravel_index(numbers, (frame.grid.counts[axis], *others)))
     coords.insert(axis, coords.pop(0))
-    return np.ravel_multi_index(coords, frame.max_grid).astype(np.int64)
+    return np.ravel_multi_index(coords, frame.grid.counts).astype(np.int64)

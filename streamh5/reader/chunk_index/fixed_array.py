@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format import data_layout
-    from streamh5.reader.chunk_index.chunk_map import ChunkFrame
+    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.structure_reader import StructureReader
 
 __all__ = ["read_fixed_array"]
@@ -33,7 +33,7 @@ __all__ = ["read_fixed_array"]
 def read_fixed_array(
     reader: StructureReader, frame: ChunkFrame, index: data_layout.FixedArray
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Read the chunks of a Fixed Array: element i is chunk i of `frame.max_grid`.
+    """Read the chunks of a Fixed Array: element i is chunk i of `frame.grid`.
 
     Returns
     -------

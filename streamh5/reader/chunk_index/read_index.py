@@ -19,7 +19,7 @@ from streamh5.format.data_layout import (
     V2BTree,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, chunk_map
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map
 from streamh5.reader.chunk_index.extensible_array import read_extensible_array
 from streamh5.reader.chunk_index.fixed_array import read_fixed_array
 from streamh5.reader.chunk_index.v1_btree import read_v1_btree
@@ -51,9 +51,7 @@ def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
     return kind.value
 
 
-def read_chunk_map(
-    file: FileBytes, file_map: FileMap, frame: ChunkFrame, layout: ChunkedLayout | ChunkedLayoutV3
-) -> ChunkMap:
+def read_chunk_map(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> ChunkMap:
     """Read the index of a chunked dataset, whichever it is.
 
     Raises
@@ -63,14 +61,13 @@ def read_chunk_map(
     ForeignStructureError
         An index of HDF5 1.10 in a file whose addresses or lengths are not of 8 bytes.
     """
-    numbers, columns = _read(StructureReader(file, file_map, Kind.INDEX, frame.owner), frame, layout)
+    numbers, columns = _read(StructureReader(file, file_map, Kind.INDEX, frame.owner), frame)
     return chunk_map(frame, numbers, columns)
 
 
-def _read(
-    reader: StructureReader, frame: ChunkFrame, layout: ChunkedLayout | ChunkedLayoutV3
-) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
+def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
     """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are."""
+    layout = frame.layout
     address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
     if address == UNDEFINED_ADDRESS:
         return None, no_chunks(filtered=frame.n_filters > 0)
@@ -101,7 +98,7 @@ def _single_chunk(frame: ChunkFrame, index: SingleChunk) -> ChunkColumns:
             f"{frame.n_filters} filters"
         )
     if frame.n_max_chunks != 1:
-        raise FormatError(f"data layout message: a single chunk for a grid of {frame.max_grid}")
+        raise FormatError(f"data layout message: a single chunk for a grid of {frame.grid.counts}")
     stored = None if index.stored_nbytes is None else np.array([index.stored_nbytes], np.uint64)
     masks = np.array([index.filter_mask], np.uint32)
     return ChunkColumns(np.array([index.address], np.uint64), stored, masks)

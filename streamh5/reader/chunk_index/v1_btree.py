@@ -16,7 +16,7 @@ from streamh5.format.chunk_index.v1_btree import (
     sizeof_v1_btree_node,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, grid_numbers
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, grid_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ __all__ = ["read_v1_btree"]
 def read_v1_btree(
     reader: StructureReader, frame: ChunkFrame, layout: ChunkedLayoutV3
 ) -> tuple[NDArray[np.int64], ChunkColumns]:
-    """Read the chunks of a version 1 B-tree: their numbers in `frame.max_grid`, and where they are.
+    """Read the chunks of a version 1 B-tree: their numbers in `frame.grid`, and where they are.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_v1_btree(
 def _read_node(reader: StructureReader, frame: ChunkFrame, address: int, level: int | None) -> V1BTreeNode:
     nbytes = sizeof_v1_btree_node(len(frame.chunks), reader.encoding)
     block = reader.read(address, nbytes, NODE)
-    return decode_v1_btree_node(block, frame.chunks, frame.element_nbytes, level, reader.encoding)
+    return decode_v1_btree_node(block, frame.chunks, frame.layout.element_nbytes, level, reader.encoding)
 
 
 def _check_neighbours(nodes: list[V1BTreeNode], addresses: list[int]) -> None:

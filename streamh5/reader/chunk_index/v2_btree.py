@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.format.chunk_index.element import columns_of
 from streamh5.format.chunk_index.v2_btree import chunk_record, chunk_record_type
-from streamh5.reader.chunk_index.chunk_map import ChunkFrame, grid_numbers
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, grid_numbers
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["read_chunk_btree"]
 def read_chunk_btree(
     reader: StructureReader, frame: ChunkFrame, index: data_layout.V2BTree
 ) -> tuple[NDArray[np.int64], ChunkColumns]:
-    """Read the chunks of a version 2 B-tree: their numbers in `frame.max_grid`, and where they are.
+    """Read the chunks of a version 2 B-tree: their numbers in `frame.grid`, and where they are.
 
     Raises
     ------

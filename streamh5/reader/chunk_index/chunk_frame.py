@@ -10,6 +10,7 @@ import numpy as np
 
 from streamh5.errors import FormatError
 from streamh5.format.chunk_index.element import sizeof_stored_nbytes
+from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
 from streamh5.format.primitives import MAX_FILTERS
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
@@ -24,37 +25,45 @@ __all__ = ["ChunkFrame", "chunk_map", "grid_numbers", "impossible_chunks"]
 
 @dataclass(frozen=True, slots=True)
 class ChunkFrame:
-    """A chunked dataset without its index.
+    """What an index must fit: a chunked dataset and where its layout says that the index is.
 
     Attributes
     ----------
     owner
         Path of the dataset.
-    shape, maxshape, chunks
-        Of the same rank; None in `maxshape` for unlimited.
-    element_nbytes
-        Size of the datatype.
+    shape, maxshape
+        Of the same rank as the chunks; None in `maxshape` for unlimited.
+    layout
+        Its data layout message.
     n_filters
         Filters of its pipeline.
-    layout_version
-        Of the data layout message.
-    filters_edges
-        Whether chunks that reach over the shape go through the filters as all others do.
     """
 
     owner: str
     shape: tuple[int, ...]
     maxshape: tuple[int | None, ...]
-    chunks: tuple[int, ...]
-    element_nbytes: int
+    layout: ChunkedLayout | ChunkedLayoutV3
     n_filters: int
-    layout_version: int
-    filters_edges: bool = True
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return self.layout.chunks
+
+    @property
+    def layout_version(self) -> int:
+        """Version of the data layout message."""
+        return self.layout.version if isinstance(self.layout, ChunkedLayout) else 3
+
+    @property
+    def filters_edges(self) -> bool:
+        """Whether chunks that reach over the shape go through the filters as all others do."""
+        return not isinstance(self.layout, ChunkedLayout) or self.layout.filter_partial_edge_chunks
 
     @property
     def chunk_nbytes(self) -> int:
         """Raw bytes of a chunk."""
-        return math.prod(self.chunks) * self.element_nbytes
+        return math.prod(self.chunks) * self.layout.element_nbytes
 
     @property
     def grid(self) -> ChunkGrid:
@@ -62,20 +71,15 @@ class ChunkFrame:
         return ChunkGrid(self.shape, self.chunks, self.maxshape)
 
     @property
-    def max_grid(self) -> tuple[int, ...]:
-        """Chunks along each dimension of the maximum shape, of the current one where it is unlimited."""
-        return self.grid.counts
-
-    @property
     def n_max_chunks(self) -> int:
-        """Chunks of `max_grid`.
+        """Chunks of the grid.
 
         Raises
         ------
         FormatError
             More than can be numbered.
         """
-        n_chunks = math.prod(self.max_grid)
+        n_chunks = math.prod(self.grid.counts)
         if n_chunks > MAX_NUMBERS:
             raise FormatError(f"a grid of {n_chunks:,} chunks is more than an index can number")
         return n_chunks
@@ -163,7 +167,7 @@ def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure:
         raise FormatError(f"{structure}: {len(scaled[0]):,} chunks of a dataset of shape {frame.shape}")
     numbers, is_inside = frame.grid.locate(scaled)
     if not is_inside.all():
-        for size, coords in zip(frame.max_grid, scaled, strict=True):
+        for size, coords in zip(frame.grid.counts, scaled, strict=True):
             if int(coords.max()) >= size:
                 raise FormatError(
                     f"{structure}: a chunk has coordinate {int(coords.max()):,} where {size:,} fit"
