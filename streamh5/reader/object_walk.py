@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.format.link import HardLink
 from streamh5.reader.dense_storage import DenseStorage
+from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import (
     DatasetMessages,
     DatatypeMessages,
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
 
     from streamh5.format.link import Link
     from streamh5.reader.file_bytes import FileBytes
-    from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_header import ObjectHeader
 
-__all__ = ["MAX_PATH_LENGTH", "ObjectWalk", "Place"]
+__all__ = ["MAX_PATH_LENGTH", "ObjectWalk", "Place", "read_object"]
 
 MAX_PATH_LENGTH = 4096
 """Groups with a longer path are not entered, so that paths take no more memory than the file."""
@@ -102,3 +102,9 @@ class ObjectWalk:
             ]
         )
         return True
+
+
+def read_object(file: FileBytes, place: Place) -> GroupMessages | DatasetMessages | DatatypeMessages:
+    """Read one object of a file alone."""
+    walk = ObjectWalk(file, FileMap(file.nbytes))
+    return walk.messages(place, walk.header(place))

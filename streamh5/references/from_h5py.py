@@ -17,11 +17,10 @@ from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
-from streamh5.reader.object_content import DatasetMessages, decode_object
-from streamh5.reader.object_header import read_object_header
+from streamh5.reader.object_content import DatasetMessages
+from streamh5.reader.object_walk import Place, read_object
 from streamh5.references.attributes import OF_REFERENCES, is_reference
 from streamh5.references.stored_data import chunked_data, compact_data, whole_data
 from streamh5.references.stored_file import StoredArray, StoredFile
@@ -238,10 +237,7 @@ def _chunked(
 ) -> tuple[ChunkMap | None, str | None]:
     """Chunks of a dataset, or why they cannot be referred to."""
     try:
-        messages = decode_object(
-            read_object_header(raw, FileMap(raw.nbytes), path, address),
-            DenseStorage(raw, FileMap(raw.nbytes), path),
-        )
+        messages = read_object(raw, Place(path, address))
         if isinstance(messages, DatasetMessages):
             return chunked_data(raw, FileMap(raw.nbytes), path, messages)
     except FormatError:

@@ -12,12 +12,12 @@ from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, decode_d
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageType
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import read_global_heap_collection
-from streamh5.reader.object_content import GroupMessages, decode_object
+from streamh5.reader.object_content import GroupMessages
 from streamh5.reader.object_header import read_object_header
+from streamh5.reader.object_walk import Place, read_object
 from streamh5.reader.superblock import read_superblock
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ class SourceBytes:
         FormatError
             The group is damaged, or has no such link.
         """
-        file_map = FileMap(self.file.nbytes)
-        header = read_object_header(self.file, file_map, "", group_address)
-        group = decode_object(header, DenseStorage(self.file, file_map, ""))
+        group = read_object(self.file, Place("", group_address))
         for link in group.links if isinstance(group, GroupMessages) else ():
             if link.name == name and isinstance(link.target, UserDefinedLink):
                 return link.target
