@@ -45,9 +45,7 @@ class ChunkMap:
     filter_masks: NDArray[np.uint32]
 
     @classmethod
-    def of(
-        cls, grid: ChunkGrid, numbers: NDArray[Any], columns: ChunkColumns, chunk_nbytes: int = 0
-    ) -> ChunkMap:
+    def of(cls, grid: ChunkGrid, numbers: NDArray[Any], columns: ChunkColumns, chunk_nbytes: int) -> ChunkMap:
         """Return the map of chunks whose columns an index or a table has: ``(n,)`` each, all of them written.
 
         `chunk_nbytes` is the stored size where the columns have none, which is so without filters.
@@ -63,7 +61,7 @@ class ChunkMap:
     def at(cls, grid: ChunkGrid, origins: NDArray[np.uint64], columns: ChunkColumns) -> ChunkMap:
         """Return the map of chunks with the first elements `origins`, ``(n, rank)``, without those outside the grid."""
         numbers, is_inside = grid.locate((origins // np.array(grid.chunks, np.uint64)).T)
-        return cls.of(grid, numbers, columns).take(is_inside)
+        return cls.of(grid, numbers, columns, 0).take(is_inside)  # columns of the library have every size
 
     def __len__(self) -> int:
         return len(self.numbers)

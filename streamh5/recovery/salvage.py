@@ -38,6 +38,7 @@ from streamh5.filters import FilterChain
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_grid import MAX_CHUNKS
+from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.chunk_shape import check_chunks, check_shape
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
@@ -51,7 +52,7 @@ from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
 from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.place import FilePlace
-from streamh5.write.stored_rows import stored_coords, stored_rows
+from streamh5.write.stored_rows import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -328,10 +329,9 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
             _set(engine, node, {"streamh5_missing_value": True})
         return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
     counts = node.grid.present_counts
-    coords = stored_coords(node)
-    coords = tuple(axis[coords[0] < counts[0]] for axis in coords)
+    stored = ChunkMap.of(node.grid, *node.table.written(), node.spec.chunk_nbytes).present()
     n_chunks = math.prod(counts)
-    n_missing = n_chunks - len(coords[0])
+    n_missing = n_chunks - len(stored)
     attributes: dict[str, Any] = {
         "streamh5_chunks": n_chunks,
         "streamh5_missing_chunks": n_missing,
@@ -339,7 +339,7 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
     }
     if n_missing <= MAX_ORIGINS:
         is_there = np.zeros(counts, bool)
-        is_there[coords] = True
+        is_there.reshape(-1)[stored.numbers] = True
         attributes["streamh5_missing_origins"] = np.argwhere(~is_there) * np.array(node.spec.chunks)
     if n_rows is not None:
         attributes["streamh5_appended_rows"] = n_rows

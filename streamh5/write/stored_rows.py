@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from streamh5.model.tree import DatasetNode
 
-__all__ = ["StoredRows", "stored_coords", "stored_rows"]
+__all__ = ["StoredRows", "stored_rows"]
 
 
 class StoredRows(NamedTuple):
@@ -43,23 +43,17 @@ class StoredRows(NamedTuple):
         return len(is_safe) if is_safe.all() else int(np.argmin(is_safe))
 
 
-def stored_coords(dataset: DatasetNode) -> tuple[NDArray[np.intp], ...]:
-    """Chunk coords of what is stored, ``(n,)`` for each dimension, in the order of the chunk numbers.
+def stored_rows(dataset: DatasetNode) -> StoredRows:
+    """Count the chunks that are stored of each row of chunks; only for a grid that has chunks.
 
     Chunks are numbered over the maximum shape; those outside the present shape, behind the leading dimension, are
     left out.
     """
     grid = dataset.spec.grid
-    numbers, _ = dataset.table.written()
-    coords = grid.coords_of(numbers)
     present = grid.present_counts[1:]
-    if grid.counts[1:] == present:
-        return coords
-    is_inside = np.all([c < n for c, n in zip(coords[1:], present, strict=True)], axis=0)
-    return tuple(c[is_inside] for c in coords)
-
-
-def stored_rows(dataset: DatasetNode) -> StoredRows:
-    """Count the chunks that are stored of each row of chunks; only for a grid that has chunks."""
-    rows, n_stored = np.unique(stored_coords(dataset)[0], return_counts=True)
-    return StoredRows(rows, n_stored, math.prod(dataset.spec.grid.present_counts[1:]))
+    coords = grid.coords_of(dataset.table.written()[0])
+    is_inside = np.ones(len(coords[0]), np.bool_)
+    for coord, n in zip(coords[1:], present, strict=True):
+        is_inside &= coord < n
+    rows, n_stored = np.unique(coords[0][is_inside], return_counts=True)
+    return StoredRows(rows, n_stored, math.prod(present))
