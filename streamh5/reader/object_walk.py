@@ -91,16 +91,15 @@ class ObjectWalk:
 
     def follow(self, place: Place, links: Iterable[Link]) -> bool:
         """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""
-        if len(place.path) > MAX_PATH_LENGTH:
-            return False
         parent = place.path.rstrip("/")
-        self._pending += reversed(
-            [
-                Place(f"{parent}/{link.name}", link.target.address)
-                for link in links
-                if isinstance(link.target, HardLink)
-            ]
-        )
+        inside = [
+            Place(f"{parent}/{link.name}", link.target.address)
+            for link in links
+            if isinstance(link.target, HardLink)
+        ]
+        if inside and len(parent) > MAX_PATH_LENGTH:
+            return False
+        self._pending += reversed(inside)
         return True
 
 
