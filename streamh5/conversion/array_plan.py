@@ -362,7 +362,8 @@ def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
         taken = stored.accept(data)
         if taken is not None:
             try:
-                # `Buffer` is anything with the buffer protocol, which mypy cannot say of memoryview's argument
+                # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before
+                # Python 3.12
                 decoder.check(memoryview(taken).cast("B"))  # type: ignore[arg-type]
             except FormatError:
                 return None

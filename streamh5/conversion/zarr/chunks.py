@@ -110,6 +110,7 @@ class _Sharded:
         (data,) = self.values.parts(key, [(-total if self.index_at_end else 0, total)])
         if data is None:
             return None
+        # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         is_good = len(view) == total
         if is_good and self.has_checksum:

@@ -248,6 +248,7 @@ class Accept:
 
     def __call__(self, data: Buffer) -> Buffer | None:
         """Return the bytes that HDF5 is to hold; None where the data is not what it must be."""
+        # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         if self.has_crc32c:
             view, checksum = view[:-_SIZEOF_CHECKSUM], view[-_SIZEOF_CHECKSUM:]
