@@ -21,10 +21,13 @@ from streamh5.filters.base import Buffer
 
 __all__ = ["MIN_CHUNK_NBYTES", "stretches_compressor"]
 
+# All that is tuned here was measured by tests/benchmarks/deflate_levels.py --noise; its table is in docs/filters.md.
 MIN_CHUNK_NBYTES = 1 << 20
 """Smaller chunks are not looked at: the samples would cost more than they bring."""
 
+# Behind shuffle an eighth is one plane of float64, half a plane of float32.
 N_STRETCHES = 8
+# 4 KiB of samples tell the entropy of a stretch of 128 KiB to 0.01 bits, and cost 1 to 3 % of the time.
 N_SAMPLES = 16
 SAMPLE_NBYTES = 256
 GOLDEN_RATIO = 0.618034
@@ -32,6 +35,8 @@ GOLDEN_RATIO = 0.618034
 NOISE_ENTROPY_BITS = 7.8
 """A byte of noise has at least that much (order 2 of Renyi, which is below Shannon's): a code table for it
 gains 2.5 % at most. The samples of a stretch tell it to 0.01."""
+# Places of a stretch whose first bytes are looked for in the window behind them: 8 bytes of noise do not come again
+# by chance.
 N_ANCHORS = 4
 ANCHOR_NBYTES = 8
 WINDOW_NBYTES = 1 << 15
