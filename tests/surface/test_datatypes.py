@@ -271,7 +271,8 @@ def test_filling_of_long_double_is_zero_in_the_file(dtype: str, tmp_path: Path) 
     with h5py.File(tmp_path / "a.h5") as found:
         for name in ("compact", "chunked", "attribute"):
             read = found.attrs["a"] if name == "attribute" else found[name][:6]
-            assert (read == value).all()
+            # libhdf5 does not read big-endian complex numbers of this kind, not even its own.
+            assert dtype == ">G" or (read == value).all()
         chunks = [found["chunked"].id.read_direct_chunk((n,))[1] for n in (0, 2, 4)]
         assert b"".join(chunks) == expected
         first, fill = expected[: kind.itemsize], expected[kind.itemsize : 2 * kind.itemsize]
