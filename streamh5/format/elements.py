@@ -20,6 +20,7 @@ from streamh5.format.datatype import Datatype, datatype_class
 from streamh5.format.datatype_class import (
     Array,
     Compound,
+    DatatypeClass,
     FixedLengthString,
     ObjectReference,
     RegionReference,
@@ -42,13 +43,23 @@ ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], 
 
 def needs_global_heap(datatype: Datatype) -> bool:
     """Return whether elements of `datatype` keep something in the global heap."""
-    match datatype_class(datatype):
-        case VariableLengthString() | VariableLengthSequence():
+    return _consists_of(datatype, (VariableLengthString, VariableLengthSequence))
+
+
+def has_references(datatype: Datatype) -> bool:
+    """Return whether elements of `datatype`, or what they consist of, are object or region references."""
+    return _consists_of(datatype, (ObjectReference, RegionReference))
+
+
+def _consists_of(datatype: Datatype, classes: tuple[type[DatatypeClass], ...]) -> bool:
+    record = datatype_class(datatype)
+    match record:
+        case _ if isinstance(record, classes):
             return True
-        case Array(base):
-            return needs_global_heap(base)
+        case Array(base) | VariableLengthSequence(base):
+            return _consists_of(base, classes)
         case Compound(_, members):
-            return any(needs_global_heap(member.datatype) for member in members)
+            return any(_consists_of(member.datatype, classes) for member in members)
         case _:
             return False
 

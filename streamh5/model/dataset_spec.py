@@ -12,10 +12,9 @@ from streamh5.errors import FillValueError, shown
 from streamh5.format.cast import cast_elements
 from streamh5.format.datatype import datatype_class, sizeof_element
 from streamh5.format.datatype_class import VariableLengthString
-from streamh5.format.elements import encode_elements, needs_global_heap, padding_of
+from streamh5.format.elements import encode_elements, has_references, needs_global_heap, padding_of
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.model.chunk_grid import ChunkGrid
-from streamh5.model.parts import has_references
 from streamh5.model.reference import HeapObject
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
-    Array,
     Compound,
     ObjectReference,
     VariableLengthSequence,
@@ -24,7 +23,7 @@ from streamh5.format.datatype_class import (
 )
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.datatype_from_dtype import innermost
-from streamh5.format.elements import encode_elements, needs_global_heap
+from streamh5.format.elements import encode_elements, has_references, needs_global_heap
 from streamh5.model.reference import (
     HeapObject,
     Part,
@@ -38,23 +37,9 @@ from streamh5.model.reference import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from streamh5.format.datatype import Datatype
     from streamh5.format.elements import ObjectPlacer
 
-__all__ = ["encode_parts", "has_references", "merged", "repeated_element", "stored_elements", "text_object"]
-
-
-def has_references(datatype: Datatype) -> bool:
-    """Whether elements of `datatype` hold object or region references."""
-    match datatype_class(datatype):
-        case ObjectReference() | RegionReferenceClass():
-            return True
-        case Array(base) | VariableLengthSequence(base):
-            return has_references(base)
-        case Compound(_, members):
-            return any(has_references(member.datatype) for member in members)
-        case _:
-            return False
+__all__ = ["encode_parts", "merged", "repeated_element", "stored_elements", "text_object"]
 
 
 def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:

@@ -16,6 +16,8 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
+from streamh5.format.elements import has_references, needs_global_heap
+from streamh5.format.global_heap import GLOBAL_HEAP_ID, VARIABLE_LENGTH_ELEMENT
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 
 if TYPE_CHECKING:
@@ -23,23 +25,12 @@ if TYPE_CHECKING:
 
     from streamh5.reader.global_heap import GlobalHeap
 
-__all__ = ["check_elements", "has_references"]
-
-_VARIABLE_LENGTH = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
-_HEAP_ID = np.dtype([("address", "<u8"), ("index", "<u4")])
+__all__ = ["check_elements", "refers_elsewhere"]
 
 
-def has_references(datatype: DatatypeClass) -> bool:
+def refers_elsewhere(datatype: DatatypeClass) -> bool:
     """Whether elements refer to other places in the file."""
-    match datatype:
-        case VariableLengthString() | VariableLengthSequence() | ObjectReference() | RegionReference():
-            return True
-        case Compound():
-            return any(has_references(member.datatype) for member in datatype.members)
-        case Array():
-            return has_references(datatype.base)
-        case _:
-            return False
+    return needs_global_heap(datatype) or has_references(datatype)
 
 
 def check_elements(
@@ -77,7 +68,7 @@ def check_elements(
         case VariableLengthSequence():
             _check_variable_length(elements, datatype.base.nbytes, heap, owner)
         case RegionReference():
-            for address, index in np.unique(_records(elements, _HEAP_ID)).tolist():
+            for address, index in np.unique(_records(elements, GLOBAL_HEAP_ID)).tolist():
                 if address not in (0, UNDEFINED_ADDRESS):
                     heap.object_nbytes(address, index, owner)
         case ObjectReference():
@@ -93,10 +84,10 @@ def check_elements(
                     owner,
                 )
                 for member in datatype.members
-                if has_references(member.datatype)
+                if refers_elsewhere(member.datatype)
             ]
             return np.concatenate([none, *parts])
-        case Array() if has_references(datatype):
+        case Array() if refers_elsewhere(datatype):
             items = np.ascontiguousarray(elements).reshape(-1, datatype.base.nbytes)
             return check_elements(items, datatype.base, heap, owner)
         case _:
@@ -111,7 +102,7 @@ def _records(elements: NDArray[np.uint8], dtype: np.dtype[np.void]) -> NDArray[n
 def _check_variable_length(
     elements: NDArray[np.uint8], base_nbytes: int, heap: GlobalHeap, owner: str
 ) -> None:
-    for length, address, index in np.unique(_records(elements, _VARIABLE_LENGTH)).tolist():
+    for length, address, index in np.unique(_records(elements, VARIABLE_LENGTH_ELEMENT)).tolist():
         if length == 0:
             continue
         found = heap.object_nbytes(address, index, owner)

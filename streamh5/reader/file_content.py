@@ -20,7 +20,7 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
-from streamh5.reader.elements import check_elements, has_references
+from streamh5.reader.elements import check_elements, refers_elsewhere
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, GroupMessages
@@ -219,7 +219,7 @@ class _Visitor:
         for problem in messages.common.unchecked:
             self._content.add_unchecked(path, address, problem)
         for attribute in messages.common.attributes:
-            if has_references(attribute.datatype):
+            if refers_elsewhere(attribute.datatype):
                 elements = np.frombuffer(attribute.data, np.uint8).reshape(-1, attribute.datatype.nbytes)
                 try:
                     self._check_elements(path, elements, attribute.datatype)
@@ -250,16 +250,16 @@ class _Visitor:
                     chunk_map = read_chunk_map(self._file, self._map, frame)
                     impossible = impossible_chunks(frame, chunk_map, self._file.nbytes)
                     self._claim_chunks(path, chunk_map, impossible)
-                    if has_references(messages.datatype):
+                    if refers_elsewhere(messages.datatype):
                         self._check_chunked(path, address, messages, frame, chunk_map.take(~impossible))
                 case ContiguousLayout() as layout if layout.address != UNDEFINED_ADDRESS:
                     self._file.check_range(layout.address, layout.nbytes, "contiguous data")
                     self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
-                    if has_references(messages.datatype):
+                    if refers_elsewhere(messages.datatype):
                         self._check_contiguous(path, layout, messages.datatype)
                 case VirtualLayout() as layout if layout.collection_address != UNDEFINED_ADDRESS:
                     check_virtual_mappings(self._heap.content(layout.collection_address, layout.index, path))
-                case CompactLayout() as layout if has_references(messages.datatype):
+                case CompactLayout() as layout if refers_elsewhere(messages.datatype):
                     elements = np.frombuffer(layout.data, np.uint8).reshape(-1, messages.datatype.nbytes)
                     self._check_elements(path, elements, messages.datatype)
         except FormatError as error:

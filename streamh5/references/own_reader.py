@@ -16,6 +16,9 @@ from streamh5.format.datatype_class import (
     StringPadding,
     VariableLengthSequence,
 )
+from streamh5.format.dtype_from_datatype import numpy_dtype
+from streamh5.format.element_values import decode_values, heap_contents
+from streamh5.format.elements import has_references
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import GlobalHeap
@@ -25,7 +28,6 @@ from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.stored_elements import read_elements
 from streamh5.reader.superblock import read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
-from streamh5.reader.values import decode_values, heap_contents, numpy_dtype, refers_to_objects
 from streamh5.references.attributes import HIDDEN, NEEDED
 from streamh5.references.stored_data import chunked_data, compact_data, whole_data
 from streamh5.references.stored_file import StoredArray, StoredFile
@@ -135,7 +137,7 @@ class _Visitor:
             name = one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             if name == "DIMENSION_LIST":
                 self._scales[place.shown] = self._targets(one)
-            if refers_to_objects(one.datatype) or (name in HIDDEN and name not in NEEDED):
+            if has_references(one.datatype) or (name in HIDDEN and name not in NEEDED):
                 continue
             shape = one.dataspace.shape
             found[name] = "" if shape is None else decode_values(one.datatype, shape, one.data, self._content)
