@@ -1,4 +1,8 @@
-"""Object header, version 2, in one chunk (specification IV.A.1.b)."""
+"""Object header (specification IV.A.1): versions 1 and 2 are read, 2 is written, in one chunk.
+
+What is read comes in blocks, which the reader fetches one after the other: the prefix says how long the first one is,
+and a continuation message where the next one lies.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,37 @@ from enum import IntEnum
 
 from streamh5.errors import LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
+from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
 
 
 class MessageType(IntEnum):
-    """Header message types that streamh5 writes (specification IV.A.2)."""
+    """Header message types (specification IV.A.2)."""
 
     NIL = 0x00
     DATASPACE = 0x01
     LINK_INFO = 0x02
     DATATYPE = 0x03
+    OLD_FILL_VALUE = 0x04
     FILL_VALUE = 0x05
     LINK = 0x06
+    EXTERNAL_FILES = 0x07
     DATA_LAYOUT = 0x08
     GROUP_INFO = 0x0A
     FILTER_PIPELINE = 0x0B
     ATTRIBUTE = 0x0C
+    COMMENT = 0x0D
+    OLD_MODIFICATION_TIME = 0x0E
+    SHARED_MESSAGE_TABLE = 0x0F
+    CONTINUATION = 0x10
+    SYMBOL_TABLE = 0x11
+    MODIFICATION_TIME = 0x12
+    BTREE_K = 0x13
+    DRIVER_INFO = 0x14
     ATTRIBUTE_INFO = 0x15
     REFERENCE_COUNT = 0x16
+    FILE_SPACE_INFO = 0x17
+    CACHE_IMAGE = 0x18
 
 
 class MessageFlag(IntEnum):
@@ -37,8 +54,11 @@ class MessageFlag(IntEnum):
 
 
 class _HeaderFlag(IntEnum):
+    SIZE_WIDTH = 0x03
     ATTRIBUTE_ORDER_TRACKED = 0x04
     ATTRIBUTE_ORDER_INDEXED = 0x08
+    PHASE_CHANGE_STORED = 0x10
+    TIMES_STORED = 0x20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,44 @@ class Message:
 _SIGNATURE = b"OHDR"
 _SIZEOF_PREFIX = len(_SIGNATURE) + 1 + 1  # signature, version, flags; the size of chunk 0 follows
 _SIZE_WIDTHS = (1, 2, 4, 8)
+
+_STRUCTURE, _CONTINUATION = "object header", "object header continuation"
+_CONTINUATION_SIGNATURE = b"OCHK"
+_SIZEOF_TIMES = 16
+_SIZEOF_PHASE_CHANGE = 4
+_SIZEOF_PREFIX_V1 = 16
+_SIZEOF_MESSAGE_HEADER_V1 = 8
+
+SIZEOF_SMALLEST_OBJECT_HEADER = _SIZEOF_PREFIX + 1 + SIZEOF_CHECKSUM
+SIZEOF_LONGEST_PREFIX = _SIZEOF_PREFIX + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 8
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHeaderPrefix:
+    """What stands before the first message.
+
+    Attributes
+    ----------
+    version
+        1 or 2.
+    n_links
+        Reference count in version 1; None for version 2, which has a message for it.
+    attribute_order
+        Whether messages have a creation index.
+    position, stop
+        Where the messages of the first block begin and end, from the address of the header on.
+    """
+
+    version: int
+    n_links: int | None
+    attribute_order: bool
+    position: int
+    stop: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the first block."""
+        return self.stop if self.version == 1 else self.stop + SIZEOF_CHECKSUM
 
 
 def sizeof_object_header(messages: Sequence[Message], *, attribute_order: bool = False) -> int:
@@ -180,3 +238,92 @@ def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
         )
     nil = Message(MessageType.NIL, bytes(nbytes - header))
     return b"".join(_encode_messages([nil], attribute_order=attribute_order))
+
+
+def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:
+    """Decode the prefix of an object header, of which `block` is the beginning.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(block, _STRUCTURE)
+    if block[:1] == b"\1":
+        fields.expect(1, 1, "version")
+        fields.uint(1, "reserved byte")
+        fields.uint(2, "number of messages")  # which the library does not compare, either
+        n_links = fields.uint(4, "reference count")
+        stop = _SIZEOF_PREFIX_V1 + fields.uint(4, "header size")
+        return ObjectHeaderPrefix(1, n_links, attribute_order=False, position=_SIZEOF_PREFIX_V1, stop=stop)
+    fields.expect_signature(_SIGNATURE)
+    fields.expect(2, 1, "version")
+    flags = fields.flags(_HeaderFlag)
+    fields.take(_SIZEOF_TIMES if flags & _HeaderFlag.TIMES_STORED else 0, "times")
+    fields.take(_SIZEOF_PHASE_CHANGE if flags & _HeaderFlag.PHASE_CHANGE_STORED else 0, "phase change values")
+    chunk_nbytes = fields.uint(_SIZE_WIDTHS[flags & _HeaderFlag.SIZE_WIDTH], "size of chunk 0")
+    attribute_order = bool(flags & _HeaderFlag.ATTRIBUTE_ORDER_TRACKED)
+    return ObjectHeaderPrefix(2, None, attribute_order, fields.position, fields.position + chunk_nbytes)
+
+
+def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
+    """Cut the first block of an object header into its messages.
+
+    Raises
+    ------
+    FormatError
+        The checksum or a size is wrong.
+    """
+    if prefix.version > 1:
+        check_checksum(block, _STRUCTURE)
+    return _decode_messages(block[prefix.position : prefix.stop], _STRUCTURE, prefix)
+
+
+def decode_continuation(body: bytes, encoding: Encoding = ENCODING) -> tuple[int, int]:
+    """Return address and size of the block that an object header continuation message tells of (IV.A.2.q).
+
+    Raises
+    ------
+    FormatError
+        It is too short.
+    """
+    fields = Fields(body, "object header continuation message", encoding)
+    return fields.address("offset"), fields.length("length")
+
+
+def decode_continuation_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
+    """Cut a continuation block into its messages.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    """
+    if prefix.version > 1:
+        check_checksum(block, _CONTINUATION)
+        fields = Fields(block, _CONTINUATION)
+        fields.expect_signature(_CONTINUATION_SIGNATURE)
+        if fields.n_left < SIZEOF_CHECKSUM:
+            raise fields.error(f"{len(block)} bytes are too few")
+        block = block[fields.position : -SIZEOF_CHECKSUM]
+    return _decode_messages(block, _CONTINUATION, prefix)
+
+
+def _decode_messages(content: bytes, structure: str, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
+    """Cut messages; a gap that is too small for one may stand at the end."""
+    fields = Fields(content, structure)
+    is_old = prefix.version == 1
+    sizeof_header = (
+        _SIZEOF_MESSAGE_HEADER_V1
+        if is_old
+        else _sizeof_message_header(attribute_order=prefix.attribute_order)
+    )
+    while fields.n_left >= sizeof_header:
+        type_id = fields.uint(2 if is_old else 1, "message type")
+        nbytes = fields.uint(2, "message size")
+        flags = fields.uint(1, "message flags")
+        if is_old:
+            fields.take(3, "reserved bytes")
+        elif prefix.attribute_order:
+            fields.uint(2, "attribute creation index")
+        yield Message(type_id, fields.take(nbytes, "message"), flags)

@@ -1,14 +1,28 @@
-"""Superblock, version 2 and 3 (specification II.A)."""
+"""Superblock: versions 0 to 3 are read, 2 and 3 are written (specification II.A)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 
+from streamh5.errors import ForeignStructureError
 from streamh5.format.checksum import append_checksum
+from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS, address, uint
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SIZEOF_SUPERBLOCK = 48
+
+SIZEOF_LONGEST_SUPERBLOCK = 100
+"""Bytes of version 1, with addresses and lengths of 8 bytes."""
+
+_SIZES = (2, 4, 8)
+_SIZEOF_SCRATCH_PAD = 16
+
+
+class _ConsistencyFlag(IntEnum):
+    WRITE_ACCESS = 0x01
+    SWMR_ACCESS = 0x04
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,13 @@ class Superblock:
         Object header of the superblock extension, if any.
     version
         3 asks for HDF5 1.10; 2 also lets 1.8 open the file.
+    encoding
+        Sizes of addresses and lengths, and of the nodes of old B-trees; only `ENCODING` is written.
+    driver_address
+        Driver information block of versions 0 and 1, if any.
+    consistency_flags
+        Bit 0: a writer has the file open, or did not close it; bit 2: it writes for readers at the same time (SWMR).
+        They are never written.
     """
 
     end_of_file: int
@@ -34,6 +55,25 @@ class Superblock:
     base_address: int = 0
     extension_address: int = UNDEFINED_ADDRESS
     version: int = 3
+    encoding: Encoding = ENCODING
+    driver_address: int = UNDEFINED_ADDRESS
+    consistency_flags: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the superblock."""
+        return _sizeof(self.version, self.encoding)
+
+    @property
+    def span(self) -> int:
+        """Bytes from the base address to the end of the file; negative where the two contradict each other."""
+        return self.end_of_file - self.base_address
+
+    @property
+    def is_open_for_writing(self) -> bool:
+        """Whether the file is marked as open for writing."""
+        flags = _ConsistencyFlag.WRITE_ACCESS | _ConsistencyFlag.SWMR_ACCESS
+        return self.version >= 2 and bool(self.consistency_flags & flags)
 
 
 def encode_superblock(superblock: Superblock) -> bytes:
@@ -53,3 +93,84 @@ def encode_superblock(superblock: Superblock) -> bytes:
             )
         )
     )
+
+
+def decode_superblock(block: bytes) -> Superblock:
+    """Decode a superblock of any version.
+
+    Parameters
+    ----------
+    block
+        The first `SIZEOF_LONGEST_SUPERBLOCK` bytes of the file, or all that it has.
+
+    Raises
+    ------
+    FormatError
+        A field or the checksum is wrong.
+    ForeignStructureError
+        A version or sizes that are not known.
+    """
+    fields = Fields(block, "superblock")
+    fields.expect_signature(SIGNATURE)
+    version = fields.uint(1, "version")
+    if version in (0, 1):
+        return _decode_old(fields, version)
+    if version not in (2, 3):
+        raise ForeignStructureError(f"superblock: version {version} is not known", version=version)
+    fields.encoding = _decode_sizes(fields)
+    check_checksum(block[: _sizeof(version, fields.encoding)], "superblock")
+    flags = fields.uint(1, "file consistency flags")
+    base_address = fields.address("base address")
+    extension_address = fields.address("superblock extension address")
+    end_of_file = fields.address("end of file address")
+    root_address = fields.address("root group object header address")
+    return Superblock(
+        end_of_file, root_address, base_address, extension_address, version, fields.encoding,
+        consistency_flags=flags,
+    )  # fmt: skip
+
+
+def _sizeof(version: int, encoding: Encoding) -> int:
+    address, length = encoding.sizeof_address, encoding.sizeof_length
+    if version >= 2:
+        return SIZEOF_SUPERBLOCK - 4 * (SIZEOF_ADDRESS - address)
+    sizeof_chunk_k = 4 if version == 1 else 0
+    return 24 + sizeof_chunk_k + 5 * address + length + 8 + _SIZEOF_SCRATCH_PAD
+
+
+def _decode_old(fields: Fields, version: int) -> Superblock:
+    """Decode what follows the version in versions 0 and 1, which have no checksum."""
+    fields.expect(0, 1, "version of the free-space information")
+    fields.expect(0, 1, "version of the root group symbol table entry")
+    fields.uint(1, "reserved byte")
+    fields.expect(0, 1, "version of the shared header message format")
+    encoding = _decode_sizes(fields)
+    fields.uint(1, "reserved byte")
+    leaf_k, internal_k = fields.uint(2, "group leaf node K"), fields.uint(2, "group internal node K")
+    flags = fields.uint(4, "file consistency flags")
+    chunk_k = encoding.chunk_k
+    if version == 1:
+        chunk_k = fields.uint(2, "indexed storage internal node K")
+        fields.uint(2, "reserved bytes")
+    if not leaf_k or not internal_k or not chunk_k:
+        raise fields.error(f"K values {leaf_k}, {internal_k}, {chunk_k} of nodes, which cannot be 0")
+    if flags > 0xFF:
+        raise fields.error(f"file consistency flags are {flags:#x}")
+    fields.encoding = replace(encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
+    base_address = fields.address("base address")
+    fields.address("address of file free space information")
+    end_of_file = fields.address("end of file address")
+    driver_address = fields.address("driver information block address")
+    fields.length("link name offset of the root group")
+    root_address = fields.address("root group object header address")
+    fields.take(4 + 4 + _SIZEOF_SCRATCH_PAD, "cache of the root group symbol table entry")
+    return Superblock(
+        end_of_file, root_address, base_address, UNDEFINED_ADDRESS, version, fields.encoding, driver_address, flags
+    )  # fmt: skip
+
+
+def _decode_sizes(fields: Fields) -> Encoding:
+    address, length = fields.uint(1, "size of offsets"), fields.uint(1, "size of lengths")
+    if address not in _SIZES or length not in _SIZES:
+        raise ForeignStructureError(f"superblock: addresses of {address} bytes and lengths of {length}")
+    return Encoding(address, length)

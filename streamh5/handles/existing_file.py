@@ -9,20 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamh5.errors import FormatError, SpecError
+from streamh5.errors import ForeignStructureError, FormatError, SpecError
 from streamh5.format.datatype_class import EncodedDatatype
+from streamh5.format.fields import ENCODING
 from streamh5.format.link import HardLink
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.primitives import address as encode_address
-from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.format.superblock import SIZEOF_LONGEST_SUPERBLOCK, Superblock, decode_superblock
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.tree import GroupNode, StoredObject, put_attribute, put_link
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import GroupMessages
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
-from streamh5.reader.superblock import decode_superblock
 
 if TYPE_CHECKING:
     import os
@@ -55,9 +55,9 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
     """
     with FileBytes(path) as file:
         try:
-            superblock = decode_superblock(file.read(0, min(SIZEOF_SUPERBLOCK, file.nbytes), "superblock"))
-            if superblock.base_address or superblock.extension_address != UNDEFINED_ADDRESS:
-                raise FormatError("superblock: a user block or a superblock extension")
+            nbytes = min(SIZEOF_LONGEST_SUPERBLOCK, file.nbytes)
+            superblock = decode_superblock(file.read(0, nbytes, "superblock"))
+            _check_superblock(superblock)
             if superblock.end_of_file > file.nbytes:
                 raise FormatError(
                     f"the file must have {superblock.end_of_file:,} bytes, it has {file.nbytes:,}"
@@ -73,6 +73,22 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
     if not isinstance(root, GroupNode):
         raise SpecError(f"{path}: its root object is no group; add to the file with h5py")
     return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
+
+
+def _check_superblock(superblock: Superblock) -> None:
+    """Refuse what streamh5 does not write: it could not encode the superblock again."""
+    version = superblock.version
+    if version < 2:
+        raise ForeignStructureError(
+            f"superblock: version {version}, of HDF5 1.6 and the default of h5py; streamh5 writes 2 and 3",
+            version=version,
+        )
+    if superblock.encoding != ENCODING:
+        raise ForeignStructureError("superblock: addresses or lengths of other than 8 bytes")
+    if superblock.consistency_flags:
+        raise ForeignStructureError("superblock: the file is marked as open for writing")
+    if superblock.base_address or superblock.extension_address != UNDEFINED_ADDRESS:
+        raise FormatError("superblock: a user block or a superblock extension")
 
 
 def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
@@ -97,7 +113,7 @@ def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
 def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObject, list[Link]]:
     """Object at a place, and the links that it has to get, in their order."""
     path, header = place.path, walk.header(place)
-    types = {stored.message.type_id for stored in header.messages}
+    types = {message.type_id for message in header.messages}
     is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
     stored_object = StoredObject(path, place.address, is_datatype)
     if MessageType.LINK_INFO not in types:  # what stays as it is may have messages that are not known

@@ -5,7 +5,7 @@ Dense storage keeps messages in a fractal heap, where B-trees find them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
@@ -20,15 +20,15 @@ from streamh5.format.dense_storage import (
     LINK_NAME,
 )
 from streamh5.format.link import decode_link
-from streamh5.format.object_header import MessageType
+from streamh5.format.object_header import MessageFlag, MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree_sizes import RecordType
 from streamh5.reader.file_map import Kind
 from streamh5.reader.fractal_heap import FractalHeapReader
-from streamh5.reader.local_heap import LocalHeap
+from streamh5.reader.local_heap import read_local_heap
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.structure_reader import StructureReader
-from streamh5.reader.symbol_table import decode_symbol_table, read_symbol_table
+from streamh5.reader.symbol_table import read_symbol_table
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from streamh5.reader.file_map import FileMap
 
 __all__ = ["DenseStorage", "ExternalFile"]
-
-_SHARED = 0x02
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ class DenseStorage:
         """How the file encodes its fields."""
         return self._file.encoding
 
-    def symbol_table(self, body: bytes) -> list[Link]:
+    def symbol_table(self, btree_address: int, heap_address: int) -> list[Link]:
         """Read the links of an old group.
 
         Raises
@@ -140,8 +138,7 @@ class DenseStorage:
         FormatError
             A structure is damaged.
         """
-        btree_address, heap_address = decode_symbol_table(body, replace(self.encoding, padded=True))
-        return read_symbol_table(self._file, self._map, self._owner, btree_address, heap_address)
+        return read_symbol_table(self._reader, btree_address, heap_address)
 
     def external_files(self, files: ExternalFileList) -> tuple[ExternalFile, ...]:
         """Name the external files of a dataset.
@@ -151,7 +148,7 @@ class DenseStorage:
         FormatError
             The heap of their names is damaged.
         """
-        heap = LocalHeap(self._file, self._map, self._owner, files.heap_address)
+        heap = read_local_heap(self._reader, files.heap_address)
         return tuple(
             ExternalFile(heap.text(slot.name_offset), slot.offset, slot.nbytes) for slot in files.slots
         )
@@ -165,13 +162,13 @@ class DenseStorage:
 
     def _attribute(self, heap: FractalHeapReader, record: np.void) -> Attribute:
         heap_id = record["heap_id"].tobytes()
-        if record["flags"] & _SHARED:
+        if record["flags"] & MessageFlag.SHARED:
             body = self.shared.in_heap(MessageType.ATTRIBUTE, heap_id)
         else:
             body = heap.object(heap_id)
         return decode_attribute(body, self.encoding, self.resolve)
 
-    def _heap(self, info: StorageInfo | StorageInfo, id_nbytes: int) -> FractalHeapReader:
+    def _heap(self, info: StorageInfo, id_nbytes: int) -> FractalHeapReader:
         heap = FractalHeapReader(self._file, self._map, self._owner, info.fractal_heap_address)
         if heap.id_nbytes != id_nbytes:
             raise FormatError(

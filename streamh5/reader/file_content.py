@@ -17,6 +17,7 @@ from streamh5.format.data_layout import (
     VirtualLayout,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock import Superblock
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
@@ -27,7 +28,7 @@ from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, Gr
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
 from streamh5.reader.shared_message import SharedMessages
 from streamh5.reader.stored_elements import stored_chunks
-from streamh5.reader.superblock import StoredSuperblock, read_superblock
+from streamh5.reader.superblock import read_superblock
 from streamh5.reader.superblock_extension import read_superblock_extension
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class FileContent:
         How many structures the reader does not know, and the first of them.
     """
 
-    superblock: StoredSuperblock
+    superblock: Superblock
     file_nbytes: int
     file_map: FileMap
     groups: list[StoredGroup] = field(default_factory=list)
@@ -168,10 +169,10 @@ def read_file_content(file: FileBytes) -> FileContent:
     if (
         not superblock.is_open_for_writing
     ):  # a writer brings the superblock up to date when it closes the file
-        file.limit(superblock.end_of_file)
+        file.limit(superblock.span)
     content = FileContent(superblock, file_nbytes, FileMap(file.nbytes))
-    if superblock.end_of_file > there:
-        problem = f"superblock: the file must have {superblock.end_of_file:,} bytes, but it has {there:,}"
+    if superblock.span > there:
+        problem = f"superblock: the file must have {superblock.span:,} bytes, but it has {there:,}"
         content.add("/", 0, FormatError(problem))
     content.file_map.claim(Kind.SUPERBLOCK, "/", 0, min(superblock.nbytes, file.nbytes))
     if superblock.is_open_for_writing:

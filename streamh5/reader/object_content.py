@@ -36,10 +36,11 @@ from streamh5.format.fill_value import AllocationTime, FillValue, decode_fill_va
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline
 from streamh5.format.group_info import decode_group_info
 from streamh5.format.link import Link, decode_link
-from streamh5.format.object_header import MessageType
+from streamh5.format.object_header import MessageFlag, MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.reference_count import decode_reference_count
 from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
+from streamh5.format.symbol_table import decode_symbol_table
 from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
 from streamh5.reader.dense_storage import ExternalFile
 
@@ -50,25 +51,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetMessages", "DatatypeMessages", "GroupMessages", "ObjectMessages", "decode_object"]
 
-_SHARED = 0x02
-_OLD_FILL_VALUE, _EXTERNAL_FILES, _COMMENT, _OLD_MODIFICATION_TIME = 0x04, 0x07, 0x0D, 0x0E
-_SYMBOL_TABLE, _MODIFICATION_TIME = 0x11, 0x12
-
 _DECODERS: dict[int, Callable[[bytes, Encoding], Any]] = {
     MessageType.DATASPACE: decode_dataspace,
     MessageType.LINK_INFO: decode_link_info,
     MessageType.DATATYPE: decode_datatype_message,
-    _OLD_FILL_VALUE: decode_old_fill_value,
+    MessageType.OLD_FILL_VALUE: decode_old_fill_value,
     MessageType.FILL_VALUE: decode_fill_value,
     MessageType.LINK: decode_link,
-    _EXTERNAL_FILES: decode_external_file_list,
+    MessageType.EXTERNAL_FILES: decode_external_file_list,
     MessageType.DATA_LAYOUT: decode_data_layout,
     MessageType.GROUP_INFO: decode_group_info,
     MessageType.FILTER_PIPELINE: decode_filter_pipeline,
-    _COMMENT: decode_comment,
-    _OLD_MODIFICATION_TIME: decode_old_modification_time,
-    _SYMBOL_TABLE: lambda body, encoding: body,
-    _MODIFICATION_TIME: decode_modification_time,
+    MessageType.COMMENT: decode_comment,
+    MessageType.OLD_MODIFICATION_TIME: decode_old_modification_time,
+    MessageType.SYMBOL_TABLE: decode_symbol_table,
+    MessageType.MODIFICATION_TIME: decode_modification_time,
     MessageType.ATTRIBUTE_INFO: decode_attribute_info,
     MessageType.REFERENCE_COUNT: decode_reference_count,
 }
@@ -173,10 +170,10 @@ def decode_object(
     links: list[Link] = []
     attributes: list[Attribute] = []
     unchecked: list[str] = []
-    for stored in header.messages:
-        message_type = stored.message.type_id
+    for message in header.messages:
+        message_type = message.type_id
         try:
-            value = _decode_message(stored.message, header, dense)
+            value = _decode_message(message, header, dense)
         except ForeignStructureError as error:
             if message_type in _DECODERS:
                 raise
@@ -193,7 +190,7 @@ def decode_object(
     common = _common(found, attributes, unchecked, header, dense)
     if MessageType.DATA_LAYOUT in found:
         return _dataset(found, common, dense)
-    if MessageType.LINK_INFO in found or _SYMBOL_TABLE in found:
+    if MessageType.LINK_INFO in found or MessageType.SYMBOL_TABLE in found:
         return _group(found, links, common, dense)
     if MessageType.DATATYPE in found:
         return DatatypeMessages(common, *found[MessageType.DATATYPE])
@@ -205,7 +202,7 @@ def decode_object(
 
 def _decode_message(message: Message, header: ObjectHeader, dense: DenseStorage) -> Any:
     body, type_id = message.body, message.type_id
-    is_shared = bool(message.flags & _SHARED)
+    is_shared = bool(message.flags & MessageFlag.SHARED)
     if is_shared:
         body = dense.resolve(type_id, body)
     encoding = replace(dense.encoding, padded=header.version == 1 or is_shared)
@@ -233,15 +230,15 @@ def _common(
     if len({attribute.name for attribute in attributes}) < len(attributes):
         raise FormatError("object header: two attributes of one name")
     n_links = found.get(MessageType.REFERENCE_COUNT, 1) if header.n_links is None else header.n_links
-    return ObjectMessages(tuple(attributes), n_links, tuple(unchecked), found.get(_COMMENT))
+    return ObjectMessages(tuple(attributes), n_links, tuple(unchecked), found.get(MessageType.COMMENT))
 
 
 def _group(
     found: dict[int, Any], links: list[Link], common: ObjectMessages, dense: DenseStorage
 ) -> GroupMessages:
     info: StorageInfo | None = found.get(MessageType.LINK_INFO)
-    if _SYMBOL_TABLE in found:
-        links += dense.symbol_table(found[_SYMBOL_TABLE])
+    if MessageType.SYMBOL_TABLE in found:
+        links += dense.symbol_table(*found[MessageType.SYMBOL_TABLE])
     if info is not None:
         links += dense.links(info)
         if any((link.creation_order is None) != (info.max_creation_index is None) for link in links):
@@ -257,8 +254,8 @@ def _dataset(found: dict[int, Any], common: ObjectMessages, dense: DenseStorage)
             raise FormatError(f"object header: a dataset without message of type {message_type:#04x}")
     datatype, datatype_body = found[MessageType.DATATYPE]
     fill_value: FillValue | None = found.get(MessageType.FILL_VALUE)
-    if fill_value is None and _OLD_FILL_VALUE in found:
-        fill_value = FillValue(AllocationTime.LATE, found[_OLD_FILL_VALUE] or None)
+    if fill_value is None and MessageType.OLD_FILL_VALUE in found:
+        fill_value = FillValue(AllocationTime.LATE, found[MessageType.OLD_FILL_VALUE] or None)
     dataset = DatasetMessages(
         common,
         found[MessageType.DATASPACE],
@@ -267,7 +264,9 @@ def _dataset(found: dict[int, Any], common: ObjectMessages, dense: DenseStorage)
         fill_value,
         found.get(MessageType.FILTER_PIPELINE, ()),
         datatype_body,
-        dense.external_files(found[_EXTERNAL_FILES]) if _EXTERNAL_FILES in found else (),
+        dense.external_files(found[MessageType.EXTERNAL_FILES])
+        if MessageType.EXTERNAL_FILES in found
+        else (),
     )
     layout = dataset.layout
     if isinstance(layout, ContiguousLayout) and layout.nbytes == UNSTATED_NBYTES:

@@ -47,7 +47,7 @@ class SharedMessages:
         if address in self._headers:
             return self._headers[address]
         header = read_object_header(self._file, self._map, owner, address)
-        types = {stored.message.type_id for stored in header.messages}
+        types = {message.type_id for message in header.messages}
         if MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types:
             self._headers[address] = header
         return header
@@ -101,9 +101,9 @@ class SharedMessages:
         self._indexes += decode_shared_message_table(block, n_indexes, encoding)
 
     def _committed(self, message_type: int, address: int, owner: str) -> bytes:
-        for stored in self.header(owner, address).messages:
-            if stored.message.type_id == message_type and not stored.message.flags & MessageFlag.SHARED:
-                return stored.message.body
+        for message in self.header(owner, address).messages:
+            if message.type_id == message_type and not message.flags & MessageFlag.SHARED:
+                return message.body
         raise FormatError(
             f"shared message: the object at address {address:,} has no message of type {message_type:#04x}"
         )

@@ -1,31 +1,35 @@
-"""Superblock extension from bytes: settings of the whole file (specification II.C, IV.A.2.p, t, u, x and y)."""
+"""Read the superblock extension, or what old files have in its place."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError
-from streamh5.format.fields import Fields
+from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock_extension import (
+    SIZEOF_DRIVER_BLOCK_PREFIX,
+    check_cache_image,
+    decode_btree_k,
+    decode_driver_block,
+    decode_driver_info,
+)
 from streamh5.reader.file_map import Kind
+from streamh5.reader.structure_reader import StructureReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamh5.format.superblock import Superblock
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.shared_message import SharedMessages
-    from streamh5.reader.superblock import StoredSuperblock
 
 __all__ = ["read_superblock_extension"]
 
 
-_DRIVER_NBYTES = 16
-
-
 def read_superblock_extension(
-    file: FileBytes, file_map: FileMap, superblock: StoredSuperblock, shared: SharedMessages
+    file: FileBytes, file_map: FileMap, superblock: Superblock, shared: SharedMessages
 ) -> Iterator[str]:
     """Read what the superblock extension, or the driver information block of version 0 and 1, says.
 
@@ -47,63 +51,33 @@ def read_superblock_extension(
         _read_driver_block(file, file_map, superblock.driver_address)
     if superblock.extension_address == UNDEFINED_ADDRESS:
         return
-    for stored in shared.header("/", superblock.extension_address).messages:
-        message = stored.message
+    for message in shared.header("/", superblock.extension_address).messages:
+        body = message.body
         match message.type_id:
-            case 0x0F:
-                shared.read_table(message.body)
+            case MessageType.SHARED_MESSAGE_TABLE:
+                shared.read_table(body)
                 yield "the indexes of shared object header messages"
-            case 0x13:
-                _decode_btree_k(file, message.body)
-            case 0x14:
-                _check_driver(Fields(message.body, "driver info message", file.encoding), is_message=True)
-            case 0x17:
+            case MessageType.BTREE_K:
+                file.encoding = decode_btree_k(body, file.encoding)
+            case MessageType.DRIVER_INFO:
+                raise _refusal("driver info message", decode_driver_info(body, file.encoding))
+            case MessageType.FILE_SPACE_INFO:
                 pass  # where free space is: nothing is stored there
-            case 0x18:
-                _check_cache_image(file, message.body)
+            case MessageType.CACHE_IMAGE:
+                check_cache_image(body, file.encoding)
             case type_id:
                 yield f"a message of type {type_id:#04x} in the superblock extension"
 
 
-def _decode_btree_k(file: FileBytes, body: bytes) -> None:
-    fields = Fields(body, "B-tree 'K' values message", file.encoding)
-    fields.expect(0, 1, "version")
-    chunk_k, internal_k = (
-        fields.uint(2, "indexed storage internal node K"),
-        fields.uint(2, "group internal node K"),
-    )
-    leaf_k = fields.uint(2, "group leaf node K")
-    if not chunk_k or not internal_k or not leaf_k:
-        raise fields.error(f"K values {chunk_k}, {internal_k}, {leaf_k}, which cannot be 0")
-    file.encoding = replace(file.encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
-
-
 def _read_driver_block(file: FileBytes, file_map: FileMap, address: int) -> None:
+    reader = StructureReader(file, file_map, Kind.SUPERBLOCK, "/")
     structure = "driver information block"
-    fields = Fields(file.read(address, _DRIVER_NBYTES, structure), structure, file.encoding)
-    fields.expect(0, 1, "version")
-    fields.take(3, "reserved bytes")
-    nbytes = fields.uint(4, "driver information size")
-    file.check_range(address, _DRIVER_NBYTES + nbytes, structure)
-    file_map.claim(Kind.SUPERBLOCK, "/", address, _DRIVER_NBYTES + nbytes)
-    _check_driver(fields, is_message=False)
+    nbytes, driver = decode_driver_block(file.read(address, SIZEOF_DRIVER_BLOCK_PREFIX, structure))
+    reader.read(address, nbytes, structure, n_read=0)
+    raise _refusal(structure, driver)
 
 
-def _check_driver(fields: Fields, *, is_message: bool) -> None:
-    if is_message:
-        fields.expect(0, 1, "version")
-    name = fields.text(8, "driver identification")
-    raise ForeignStructureError(
-        f"{fields.structure}: the file is a part of several that the driver {name!r} takes together",
-        driver=name,
+def _refusal(structure: str, driver: str) -> ForeignStructureError:
+    return ForeignStructureError(
+        f"{structure}: the file is a part of several that the driver {driver!r} takes together", driver=driver
     )
-
-
-def _check_cache_image(file: FileBytes, body: bytes) -> None:
-    fields = Fields(body, "metadata cache image message", file.encoding)
-    fields.expect(0, 1, "version")
-    if fields.address("image address") != UNDEFINED_ADDRESS:
-        raise ForeignStructureError(
-            "metadata cache image message: what the file holds is in the image of a cache; open and close it in mode "
-            "'r+' with the HDF5 library, which writes it out"
-        )

@@ -78,7 +78,7 @@ def read_objects(raw: FileBytes, path: str) -> Found:
         A superblock that is not known.
     """
     superblock = read_superblock(raw)
-    raw.limit(superblock.end_of_file)
+    raw.limit(superblock.span)
     file_map = FileMap(raw.nbytes)
     shared = SharedMessages(raw, file_map)
     read_superblock_extension(raw, file_map, superblock, shared)

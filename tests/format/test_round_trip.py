@@ -51,8 +51,7 @@ from streamh5.format.storage_info import (
     encode_attribute_info,
     encode_link_info,
 )
-from streamh5.format.superblock import Superblock, encode_superblock
-from streamh5.reader.superblock import decode_superblock
+from streamh5.format.superblock import Superblock, decode_superblock, encode_superblock
 
 ADDRESSES = st.integers(0, 2**64 - 1)
 NAMES = st.text(min_size=1, max_size=40).filter(

@@ -11,7 +11,7 @@ from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
-from streamh5.format.object_header import MessageType
+from streamh5.format.object_header import MessageFlag, MessageType
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import read_global_heap_collection
@@ -30,8 +30,6 @@ __all__ = ["SourceBytes"]
 
 _MAX_COLLECTIONS = 64
 """Collections of the global heap that are kept."""
-
-_SHARED = 0x02
 
 
 class SourceBytes:
@@ -53,7 +51,7 @@ class SourceBytes:
         self._collections: OrderedDict[int, dict[int, bytes]] = OrderedDict()
         try:
             superblock = read_superblock(self.file)
-            self.file.limit(superblock.end_of_file)
+            self.file.limit(superblock.span)
         except BaseException:
             self.file.close()
             raise
@@ -69,8 +67,8 @@ class SourceBytes:
         header = read_object_header(self.file, FileMap(self.file.nbytes), "", address)
         encoding = replace(self.file.encoding, padded=header.version == 1)
         for one in header.messages:
-            if one.message.type_id == type_id and not one.message.flags & _SHARED:
-                return decode(one.message.body, encoding)
+            if one.type_id == type_id and not one.flags & MessageFlag.SHARED:
+                return decode(one.body, encoding)
         return None
 
     def fill_value(self, address: int) -> FillValue | None:

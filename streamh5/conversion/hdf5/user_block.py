@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamh5.format.superblock import Superblock, encode_superblock
+from streamh5.format.superblock import decode_superblock, encode_superblock
 from streamh5.handles.destination import open_local
-from streamh5.reader.superblock import decode_superblock
 
 if TYPE_CHECKING:
     import os
@@ -51,9 +51,7 @@ class UserBlockSink:
         base = len(self._user_block)
         if address == 0:  # nothing but the superblock lies there
             written = decode_superblock(b"".join(bytes(part) for part in buffers))
-            moved = Superblock(
-                written.end_of_file + base, written.root_address, base, version=written.version
-            )
+            moved = replace(written, end_of_file=written.end_of_file + base, base_address=base)
             buffers = [encode_superblock(moved)]
         self._sink.write(base + address, buffers)
 

@@ -1,0 +1,76 @@
+"""Messages of the superblock extension: settings of the whole file (specification II.C, IV.A.2.t, u and y)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streamh5.errors import ForeignStructureError
+from streamh5.format.fields import ENCODING, Encoding, Fields
+from streamh5.format.primitives import UNDEFINED_ADDRESS
+
+SIZEOF_DRIVER_BLOCK_PREFIX = 16
+"""Bytes of the driver information block of old superblocks before what the driver itself has to say."""
+
+
+def decode_btree_k(body: bytes, encoding: Encoding = ENCODING) -> Encoding:
+    """Return `encoding` with the node sizes that a B-tree 'K' values message says.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "B-tree 'K' values message", encoding)
+    fields.expect(0, 1, "version")
+    chunk_k = fields.uint(2, "indexed storage internal node K")
+    internal_k, leaf_k = fields.uint(2, "group internal node K"), fields.uint(2, "group leaf node K")
+    if not chunk_k or not internal_k or not leaf_k:
+        raise fields.error(f"K values {chunk_k}, {internal_k}, {leaf_k}, which cannot be 0")
+    return replace(encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
+
+
+def decode_driver_info(body: bytes, encoding: Encoding = ENCODING) -> str:
+    """Return the name of the driver that a driver info message tells of.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(body, "driver info message", encoding)
+    fields.expect(0, 1, "version")
+    return fields.text(8, "driver identification")
+
+
+def decode_driver_block(block: bytes) -> tuple[int, str]:
+    """Return the size and the driver of a driver information block, of which `block` is the prefix.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    """
+    fields = Fields(block, "driver information block")
+    fields.expect(0, 1, "version")
+    fields.take(3, "reserved bytes")
+    nbytes = fields.uint(4, "driver information size")
+    return SIZEOF_DRIVER_BLOCK_PREFIX + nbytes, fields.text(8, "driver identification")
+
+
+def check_cache_image(body: bytes, encoding: Encoding = ENCODING) -> None:
+    """Check that a metadata cache image message tells of no image.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong.
+    ForeignStructureError
+        There is an image.
+    """
+    fields = Fields(body, "metadata cache image message", encoding)
+    fields.expect(0, 1, "version")
+    if fields.address("image address") != UNDEFINED_ADDRESS:
+        raise ForeignStructureError(
+            "metadata cache image message: what the file holds is in the image of a cache; open and close it in mode "
+            "'r+' with the HDF5 library, which writes it out"
+        )
