@@ -6,10 +6,8 @@ decides between the two and says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +25,7 @@ from streamh5.dask.stored_chunks import (
 )
 from streamh5.errors import FilterError, FormatError, SourceError
 from streamh5.filters.chunk_decoder import chunk_decoder
-from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
     from streamh5.conversion.request import Request
     from streamh5.dask.stored_chunks import ChunkReader
-    from streamh5.filters import Buffer, FilterChain
+    from streamh5.filters import Buffer, FilterChain, FilterOptions
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Parts
 
 __all__ = ["ArrayPlan", "SourceArray", "SourceFilters", "StoredAs", "encoded", "plan_array", "plan_whole"]
-
-NO_FILTERS: Mapping[str, Any] = MappingProxyType({})
-"""Keywords of `plan_dataset` for data that has no chunks, and so no filters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +55,14 @@ class SourceFilters:
     ----------
     names
         What messages call them.
-    keywords
-        The same filters as keywords of `plan_dataset`; None where ours cannot be the same.
+    options
+        The same filters as options; None where ours cannot be the same.
     has_checksums
         Whether Fletcher32 is among them.
     """
 
     names: tuple[str, ...]
-    keywords: Mapping[str, Any] | None
+    options: FilterOptions | None
     has_checksums: bool
 
 
@@ -287,7 +282,7 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
 
 
 def _spec(
-    source: SourceArray, libver: str, chunks: Any, filters: Mapping[str, Any]
+    source: SourceArray, libver: str, chunks: Any, filters: FilterOptions
 ) -> tuple[DatasetSpec, FilterChain]:
     """Plan a dataset with all that the source says of it."""
     spec, chain = plan_dataset(
@@ -296,35 +291,35 @@ def _spec(
         dtype=source.dtype,
         chunks=chunks,
         maxshape=source.maxshape,
+        filters=filters,
         fillvalue=source.fillvalue,
         track_order=source.track_order,
         libver=libver,
         datatype=source.datatype,
         raw_fillvalue=source.raw_fillvalue,
         type_path=source.type_path,
-        **filters,
     )
     allocation_time, write_time = source.times
     fill_parts = spec.fill_parts if source.fill_parts is None else source.fill_parts
     return replace(spec, allocation_time=allocation_time, write_time=write_time, fill_parts=fill_parts), chain
 
 
-def _filters(source: SourceArray, request: Request, notes: list[str]) -> Mapping[str, Any]:
+def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterOptions:
     """Return the filters of what is encoded: those of the source where it has any and they are to stay."""
     own, asked = source.filters, request.filters
     if own is None:
         return asked
     if request.keeps_filters:
-        if own.keywords is None:
+        if own.options is None:
             notes.append(
                 f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied here; gzip takes their place"
             )
-        return asked if own.keywords is None else own.keywords
+        return asked if own.options is None else own.options
     if own.has_checksums and request.fletcher32 is None:
         if request.compression is None:
             notes.append(f"{source.path}: its checksums go with the filters; fletcher32=True keeps them")
         else:
-            return {**asked, "fletcher32": True}
+            return replace(asked, fletcher32=True)
     return asked
 
 

@@ -14,6 +14,7 @@ from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.stored_chunks import block_shape
 from streamh5.errors import FilterError, PathError
+from streamh5.filters import FilterOptions
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.chunk_shape import auto_chunks
 from streamh5.netcdf.attributes import netcdf_attribute, netcdf_name
@@ -127,10 +128,10 @@ def _plan_variable(
                 "which cannot be its fill value: it is kept as an attribute"
             )
     chunks: Any = request.chunks_of(path, data.shape)
-    filters = {key: value for key, value in request.filters.items() if value is not None}
+    filters = request.filters
     if data.nbytes <= MAX_WHOLE_NBYTES and chunks is None:
-        filters = {"fletcher32": True} if request.fletcher32 and data.ndim else {}
-    storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, **filters)
+        filters = FilterOptions(fletcher32=bool(request.fletcher32 and data.ndim))
+    storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, filters=filters)
     maxshape = tuple(None if one.is_record else one.length for one in variable.dimensions)
     array = data if data.nbytes <= MAX_WHOLE_NBYTES else _lazy(data, dtype, storage.chunks, path, identity)
     dataset, target = plan_variable(

@@ -13,8 +13,8 @@ from streamh5.conversion.array_plan import SourceArray, encoded
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.errors import FilterError
-from streamh5.handles.dataset_plan import check_new_path
 from streamh5.handles.file_plan import FilePlan
+from streamh5.model.object_path import check_new_path
 
 if TYPE_CHECKING:
     from streamh5.conversion.request import Request

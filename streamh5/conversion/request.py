@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.paths import local_path
 from streamh5.errors import ChunkShapeError, FilterError, SpecError
-from streamh5.handles.dataset_plan import check_new_path
+from streamh5.filters import FilterOptions
+from streamh5.model.object_path import check_new_path
 from streamh5.sinks.destination_path import check_path, destination_name, is_path
 
 if TYPE_CHECKING:
@@ -139,16 +140,16 @@ class Request:
         return isinstance(self.compression, str) and self.compression == KEEP
 
     @property
-    def filters(self) -> dict[str, Any]:
-        """Filters of what is encoded, as keywords of `plan_dataset`; gzip behind shuffle by default."""
+    def filters(self) -> FilterOptions:
+        """Filters of what is encoded; gzip behind shuffle by default."""
         if self.keeps_filters:
-            return {"compression": "gzip", "shuffle": True}
-        return {
-            "compression": self.compression,
-            "compression_opts": self.compression_opts,
-            "shuffle": self.compression is not None if self.shuffle is None else self.shuffle,
-            "fletcher32": self.fletcher32,
-        }
+            return FilterOptions(compression="gzip", shuffle=True)
+        return FilterOptions(
+            compression=self.compression,
+            compression_opts=self.compression_opts,
+            shuffle=self.compression is not None if self.shuffle is None else self.shuffle,
+            fletcher32=self.fletcher32,
+        )
 
     def chunks_of(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | str | None:
         """Chunks that were asked for an array: within its shape; None where nothing was said of it.

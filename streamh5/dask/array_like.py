@@ -14,7 +14,7 @@ import numpy as np
 from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.dask.stored_chunks import block_shape, lazy_array
 from streamh5.errors import SourceError
-from streamh5.handles.dataset_plan import as_array
+from streamh5.handles.given_data import as_array
 from streamh5.model.chunk_shape import auto_chunks
 
 if TYPE_CHECKING:

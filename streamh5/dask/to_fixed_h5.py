@@ -15,9 +15,10 @@ from streamh5.dask.blocks import RealignWarning, block_layout, limit_workers, re
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
-from streamh5.filters import wants_shuffle
-from streamh5.handles.dataset_plan import check_new_path, plan_dataset
+from streamh5.filters import FilterOptions, wants_shuffle
+from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.model.attribute_spec import attribute_spec
+from streamh5.model.object_path import check_new_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,32 +147,22 @@ def to_fixed_h5(
         sync=sync,
         references=references,
     )
+    filters = FilterOptions(
+        compression=compression,
+        compression_opts=compression_opts,
+        shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
+        fletcher32=fletcher32,
+        scaleoffset=scaleoffset,
+    )
     arrays, attributes = _arguments(args, attrs)
     _check_request(attributes, compute_kwargs, is_resumable=compute or not resume)
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own)
-    targets = []
-    for name, given in arrays.items():
-        array, wanted = _checked(name, *as_dask(name, given, chunks))
-        blocks, chunk_shape = block_layout(name, array, wanted)
-        spec, chain = plan_dataset(
-            name,
-            shape=array.shape,
-            dtype=array.dtype,
-            chunks=chunk_shape,
-            compression=compression,
-            compression_opts=compression_opts,
-            shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
-            scaleoffset=scaleoffset,
-            fletcher32=bool(fletcher32),
-            fillvalue=fillvalue,
-            maxshape=maxshape,
-            libver=options.libver,
-            track_order=options.track_order,
-        )
-        source = array.name if resume_key is None else resume_key
-        targets.append(Target(spec, chain, realigned(name, array, blocks), source))
+    targets = [
+        _plan_target(name, array, options, chunks, filters, fillvalue, maxshape)
+        for name, array in arrays.items()
+    ]
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
 
     def prepare(file: File) -> None:
@@ -181,6 +172,34 @@ def to_fixed_h5(
 
     write = Write(path, targets, prepare, options, progress=progress)
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
+
+
+def _plan_target(
+    path: str,
+    given: Any,
+    options: WriteOptions,
+    chunks: Any,
+    filters: FilterOptions,
+    fillvalue: Any,
+    maxshape: Any,
+) -> Target:
+    """Lay an array out in blocks of whole chunks, and plan its dataset."""
+    array, wanted = as_dask(path, given, chunks)
+    _check_objects(path, array)
+    blocks, chunk_shape = block_layout(path, array, wanted)
+    spec, chain = plan_dataset(
+        path,
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=chunk_shape,
+        filters=filters,
+        fillvalue=fillvalue,
+        maxshape=maxshape,
+        libver=options.libver,
+        track_order=options.track_order,
+    )
+    source = array.name if options.resume_key is None else options.resume_key
+    return Target(spec, chain, realigned(path, array, blocks), source)
 
 
 def _check_request(
@@ -235,7 +254,7 @@ def _arguments(
     return arrays, attributes
 
 
-def _checked(path: str, array: da.Array, chunks: Any) -> tuple[da.Array, Any]:
+def _check_objects(path: str, array: da.Array) -> None:
     """Refuse objects of which nobody has said what they are."""
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
@@ -245,4 +264,3 @@ def _checked(path: str, array: da.Array, chunks: Any) -> tuple[da.Array, Any]:
             path=path,
             dtype=array.dtype,
         )
-    return array, chunks

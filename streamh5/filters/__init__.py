@@ -1,6 +1,6 @@
 """Filters: one raw chunk in, its stored bytes out, and back. One module a filter, and a registry of their rows.
 
-:func:`chain_from_keywords` builds a :class:`FilterChain` from h5py's keywords; it encodes whole batches of chunks and
+A :class:`FilterChain`, made from h5py's keywords by :class:`FilterOptions`, encodes whole batches of chunks and
 decodes single ones. A stored pipeline whose filters may be anybody's is undone by ``chunk_decoder``.
 
 To add a filter, write one module and add its row to ``FILTERS`` in ``registry.py``, nothing else::
@@ -27,7 +27,7 @@ from streamh5.filters.available import AvailableFilter, available
 from streamh5.filters.base import Buffer
 from streamh5.filters.chain import EncodedRows, FilterChain
 from streamh5.filters.deflate import SlowCodecWarning, deflate_engine
-from streamh5.filters.keywords import chain_from_keywords, check_compression, wants_shuffle
+from streamh5.filters.keywords import FilterOptions, wants_shuffle
 from streamh5.filters.registry import Filter
 
 __all__ = [
@@ -36,10 +36,9 @@ __all__ = [
     "EncodedRows",
     "Filter",
     "FilterChain",
+    "FilterOptions",
     "SlowCodecWarning",
     "available",
-    "chain_from_keywords",
-    "check_compression",
     "deflate_engine",
     "wants_shuffle",
 ]

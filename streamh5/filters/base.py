@@ -149,7 +149,7 @@ class NetcdfWords:
         What ``compression=`` calls it; the first stands for the flag.
     keywords
         From one of the names, ``complevel`` and the whole encoding of a variable to those keywords of
-        `chain_from_keywords` that they change.
+        `FilterOptions` that they change.
     """
 
     flag: str

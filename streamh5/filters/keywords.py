@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from streamh5.filters.shuffle import ROW as SHUFFLE
 if TYPE_CHECKING:
     from streamh5.filters.base import FilterRow, Values
 
-__all__ = ["chain_from_keywords", "check_compression", "wants_shuffle"]
+__all__ = ["FilterOptions", "wants_shuffle"]
 
 _BY_NUMBER = {row.filter_id: row for row in FILTERS if row.is_compression}
 _BY_WORD = {word: row for row in _BY_NUMBER.values() for word in (row.keyword, *row.aliases)}
@@ -38,27 +39,12 @@ _GZIP_LEVELS = range(10)
 _MAX_FILTER_ID = 65_535  # H5Z_FILTER_MAX
 
 
-def chain_from_keywords(
-    *,
-    dtype: np.dtype[Any],
-    chunk_nbytes: int,
-    compression: str | bool | int | Mapping[str, Any] | None = None,
-    compression_opts: Any = None,
-    shuffle: bool | None = False,
-    fletcher32: bool | None = False,
-    scaleoffset: bool | int | None = None,
-    chunks: tuple[int, ...] | None = None,
-    fillvalue: Any = None,
-    allow_unknown_filter: bool = False,
-) -> FilterChain:
-    """Build the filter chain that h5py's keywords of the same names stand for; empty if none asks for a filter.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """What is asked of the filters of a dataset, in h5py's words; nothing by default.
 
     Parameters
     ----------
-    dtype
-        Of the elements as they are stored in the file.
-    chunk_nbytes
-        Raw size of one chunk in bytes.
     compression
         "gzip" (also "zlib"), "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
         gzip (h5py's old form); the registered number of a filter; or a filter object such as
@@ -70,41 +56,71 @@ def chain_from_keywords(
         Whether to add these filters.
     scaleoffset
         Decimal digits of floats to keep; bits of integers, True or 0 for as many as a chunk needs.
-    chunks
-        Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
-    fillvalue
-        Of the dataset, zero if None; scaleoffset goes by it.
     allow_unknown_filter
         Take any number of a filter as `compression`; chunks must then be given filtered.
-
-    Raises
-    ------
-    FilterError
-        If the compression is not known, its options are out of range, or two arguments contradict.
-    MissingCodecError
-        If the codec's package is not installed.
     """
-    shape = (chunk_nbytes // dtype.itemsize,) if chunks is None else chunks
-    chunk = RawChunk(dtype, shape, chunk_nbytes, fillvalue)
-    filters: list[Filter | None] = [
-        _scaleoffset(scaleoffset, chunk, fletcher32=bool(fletcher32)),
-        set_up_filter(SHUFFLE.filter_id, (), chunk) if shuffle else None,
-        _compression(compression, compression_opts, chunk, allow_unknown=allow_unknown_filter),
-        set_up_filter(FLETCHER32.filter_id, (), chunk) if fletcher32 else None,
-    ]
-    return FilterChain(tuple(one for one in filters if one is not None), chunk_nbytes)
 
+    compression: Any = None
+    compression_opts: Any = None
+    shuffle: bool | None = None
+    fletcher32: bool | None = None
+    scaleoffset: bool | int | None = None
+    allow_unknown_filter: bool = False
 
-def check_compression(compression: Any, compression_opts: Any, *, allow_unknown_filter: bool = False) -> None:
-    """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
+    @property
+    def need_chunks(self) -> bool:
+        """Whether any is asked for."""
+        return bool(
+            self.compression is not None or self.shuffle or self.fletcher32 or self.scaleoffset is not None
+        )
 
-    Raises
-    ------
-    FilterError, MissingCodecError
-        As `chain_from_keywords`.
-    """
-    chunk = RawChunk(np.dtype("f8"), (4096,), 32768)
-    _compression(compression, compression_opts, chunk, allow_unknown=allow_unknown_filter)
+    def chain(
+        self,
+        dtype: np.dtype[Any],
+        chunk_nbytes: int,
+        *,
+        chunks: tuple[int, ...] | None = None,
+        fillvalue: Any = None,
+    ) -> FilterChain:
+        """Build the filter chain; empty if no filter is asked for.
+
+        Parameters
+        ----------
+        dtype
+            Of the elements as they are stored in the file.
+        chunk_nbytes
+            Raw size of one chunk in bytes.
+        chunks
+            Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
+        fillvalue
+            Of the dataset, zero if None; scaleoffset goes by it.
+
+        Raises
+        ------
+        FilterError
+            If the compression is not known, its options are out of range, or two options contradict.
+        MissingCodecError
+            If the codec's package is not installed.
+        """
+        shape = (chunk_nbytes // dtype.itemsize,) if chunks is None else chunks
+        chunk = RawChunk(dtype, shape, chunk_nbytes, fillvalue)
+        filters: list[Filter | None] = [
+            _scaleoffset(self, chunk),
+            set_up_filter(SHUFFLE.filter_id, (), chunk) if self.shuffle else None,
+            _compression(self, chunk),
+            set_up_filter(FLETCHER32.filter_id, (), chunk) if self.fletcher32 else None,
+        ]
+        return FilterChain(tuple(one for one in filters if one is not None), chunk_nbytes)
+
+    def check_compression(self) -> None:
+        """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
+
+        Raises
+        ------
+        FilterError, MissingCodecError
+            As `chain`.
+        """
+        _compression(self, RawChunk(np.dtype("f8"), (4096,), 32768))
 
 
 def wants_shuffle(compression: Any) -> bool:
@@ -113,7 +129,7 @@ def wants_shuffle(compression: Any) -> bool:
     Parameters
     ----------
     compression
-        As for `chain_from_keywords`; False for None and for what is not known.
+        As for `FilterOptions`; False for None and for what is not known.
     """
     try:
         number, _ = _number_and_values(compression, None)
@@ -122,7 +138,8 @@ def wants_shuffle(compression: Any) -> bool:
     return number in _BY_NUMBER and _BY_NUMBER[number].wants_shuffle
 
 
-def _scaleoffset(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filter | None:
+def _scaleoffset(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
+    scaleoffset = asked.scaleoffset
     # h5py reads False as 0, "as many bits as needed"; nobody means that.
     if scaleoffset is None or scaleoffset is False:
         return None
@@ -134,7 +151,7 @@ def _scaleoffset(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filt
             f" not {scaleoffset!r}",
             scaleoffset=scaleoffset,
         )
-    if fletcher32:
+    if asked.fletcher32:
         raise FilterError(
             "fletcher32 cannot be combined with scaleoffset, which may lose digits: leave out one of them"
         )
@@ -142,7 +159,8 @@ def _scaleoffset(scaleoffset: Any, chunk: RawChunk, *, fletcher32: bool) -> Filt
     return set_up_filter(SCALEOFFSET.filter_id, values, chunk)
 
 
-def _compression(compression: Any, options: Any, chunk: RawChunk, *, allow_unknown: bool) -> Filter | None:
+def _compression(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
+    compression, options = asked.compression, asked.compression_opts
     if compression is None:
         if options is None:
             return None
@@ -151,7 +169,7 @@ def _compression(compression: Any, options: Any, chunk: RawChunk, *, allow_unkno
             compression_opts=options,
         )
     number, values = _number_and_values(compression, options)
-    is_foreign = allow_unknown and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID
+    is_foreign = asked.allow_unknown_filter and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID
     if number in _BY_NUMBER or is_foreign:
         return set_up_filter(number, values, chunk)
     raise FilterError(f"filter number {number} cannot be written; known are {_known()}", filter_id=number)

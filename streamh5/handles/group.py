@@ -10,20 +10,15 @@ import numpy as np
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError, StateError
+from streamh5.filters import FilterOptions
 from streamh5.format.character_set import decode_text
 from streamh5.handles.attributes import Attributes, named_type
 from streamh5.handles.dataset import Dataset
-from streamh5.handles.dataset_plan import (
-    as_array,
-    as_dtype,
-    check_new_path,
-    plan_dataset,
-    shape_of,
-    without_data,
-)
+from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.given_data import as_array, as_dtype, shape_of, without_data
 from streamh5.handles.named_datatype import Datatype
 from streamh5.handles.session import Session
-from streamh5.model.object_path import join_path, split_path
+from streamh5.model.object_path import check_new_path, join_path, split_path
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
 
 if TYPE_CHECKING:
@@ -171,25 +166,27 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         if shape is None:
             dtype, data = without_data(data, dtype, path)
         array = None if data is None else as_array(data, dtype, path)
+        filters = FilterOptions(
+            compression=compression,
+            compression_opts=compression_opts,
+            shuffle=shuffle,
+            fletcher32=fletcher32,
+            scaleoffset=scaleoffset,
+            allow_unknown_filter=array is None and allow_unknown_filter is not False,
+        )
         spec, chain = plan_dataset(
             path,
             shape=shape_of(shape, array, dtype, path),
             dtype=array.dtype if array is not None and dtype is None else dtype,
             chunks=chunks,
             maxshape=maxshape,
-            compression=compression,
-            compression_opts=compression_opts,
-            shuffle=shuffle,
-            fletcher32=fletcher32,
-            scaleoffset=scaleoffset,
+            filters=filters,
             fillvalue=fillvalue,
             track_order=self._file.track_order if track_order is None else track_order,
             alloc_time=alloc_time,
             libver=self._file.libver,
-            whole=True,
             datatype=None if named is None else named.datatype,
             type_path=None if named is None else named.path,
-            allow_unknown_filter=array is None and allow_unknown_filter is not False,
         )
         if chunks is False and array is None:
             check_held(path, spec.value_nbytes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from streamh5.errors import LimitError, PathError
+from streamh5.errors import LimitError, PathError, shown
 from streamh5.format.character_set import decode_text, encode_text
 
-__all__ = ["MAX_LINK_NAME_NBYTES", "check_link_name", "join_path", "split_path"]
+__all__ = ["MAX_LINK_NAME_NBYTES", "check_link_name", "check_new_path", "join_path", "split_path"]
 
 MAX_LINK_NAME_NBYTES = 65_535 - 21
 """A link message has 65,535 bytes, of which a hard link with creation order needs 21."""
@@ -75,3 +75,17 @@ def check_link_name(name: str, *, path: str) -> None:
 def join_path(names: tuple[str, ...]) -> str:
     """Absolute path of link names: the inverse of `split_path`."""
     return "/" + "/".join(names)
+
+
+def check_new_path(path: str) -> str:
+    """Absolute form of a dataset's path.
+
+    Raises
+    ------
+    PathError
+        It is the root group, or HDF5 cannot hold it.
+    """
+    names = split_path(path)
+    if not names:
+        raise PathError(f"{shown(path)} is the root group; name a dataset in it, for example '/x'", path=path)
+    return join_path(names)

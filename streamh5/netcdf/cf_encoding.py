@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_flag, did_you_mean
 from streamh5.errors import FilterError, SpecError, listed
-from streamh5.filters import wants_shuffle
+from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.filters.registry import FILTERS
+from streamh5.handles.dataset_plan import NO_FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ DEFAULT_LEVEL = 4
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How a variable is to be stored, in h5py's words.
+    """How a variable is to be stored.
 
     Parameters
     ----------
@@ -61,24 +62,16 @@ class Storage:
         Chunk shape; None where it is left to the data.
     contiguous
         Whether the data must not be chunked.
-    compression, compression_opts, shuffle, fletcher32
-        Filters.
+    filters
+        In h5py's words.
     byteorder
         ``"<"``, ``">"``, or ``"="`` for the machine's.
     """
 
     chunks: Any = None
     contiguous: bool = False
-    compression: Any = None
-    compression_opts: Any = None
-    shuffle: bool = False
-    fletcher32: bool = False
+    filters: FilterOptions = NO_FILTERS
     byteorder: str = "="
-
-    @property
-    def has_filters(self) -> bool:
-        """Whether chunks go through a filter."""
-        return self.compression is not None or self.fletcher32
 
 
 def read_encoding(
@@ -118,20 +111,18 @@ def read_encoding(
         is_changed = "original_shape" in encoding and tuple(encoding["original_shape"]) != shape
         if is_changed or not _fits(chunks, shape, is_unlimited):
             chunks = None
-    storage = read_filters(given, path=path, is_explicit=is_explicit)
-    storage = replace(storage, chunks=chunks, byteorder=_byteorder(given, path))
-    if not given.get("contiguous") or not is_explicit:
-        return storage
-    if storage.has_filters or chunks is not None or any(is_unlimited):
+    filters = read_filters(given, path=path, is_explicit=is_explicit)
+    is_contiguous = is_explicit and bool(given.get("contiguous"))
+    if is_contiguous and (filters.need_chunks or chunks is not None or any(is_unlimited)):
         raise SpecError(
             f"variable {path}: contiguous=True contradicts chunksizes, filters and unlimited dimensions; leave one "
             "of them out",
             path=path,
         )
-    return replace(storage, contiguous=True)
+    return Storage(chunks, is_contiguous, filters, _byteorder(given, path))
 
 
-def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = True) -> Storage:
+def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = True) -> FilterOptions:
     """Read the filters of an encoding; parameters as for `read_encoding`.
 
     Raises
@@ -146,7 +137,7 @@ def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = Tru
             raise FilterError(
                 f"variable {path}: compression_opts without compression: name the compression too", path=path
             )
-        return Storage(fletcher32=fletcher32)
+        return FilterOptions(fletcher32=fletcher32)
     level, options = given.get("complevel"), given.get("compression_opts")
     if is_explicit and level is not None and options is not None and level != options:
         raise FilterError(
@@ -154,16 +145,18 @@ def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = Tru
             path=path,
         )
     if name in ("zlib", "gzip") and level == 0 and options is None:
-        return Storage(fletcher32=fletcher32)  # "a value of zero disables compression"
+        return FilterOptions(fletcher32=fletcher32)  # "a value of zero disables compression"
     shuffle = given.get("shuffle")
     if shuffle is None:
         shuffle = isinstance(name, str) and wants_shuffle(name)
-    storage = Storage(None, False, name, options, bool(shuffle), fletcher32)
+    asked = FilterOptions(
+        compression=name, compression_opts=options, shuffle=bool(shuffle), fletcher32=fletcher32
+    )
     if not (isinstance(name, str) and name in COMPRESSIONS):
-        return storage
+        return asked
     keyword, netcdf = COMPRESSIONS[name]
     keywords = netcdf.keywords(name, DEFAULT_LEVEL if level is None else level, given)
-    return replace(storage, compression=keyword, **keywords)
+    return replace(asked, compression=keyword, **keywords)
 
 
 def _check_keys(given: Mapping[str, Any], path: str) -> None:

@@ -11,7 +11,7 @@ import dask.array as da
 from streamh5.dask.blocks import block_layout, realigned
 from streamh5.dask.graph import Target
 from streamh5.errors import SpecError
-from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 from streamh5.model.chunk_shape import auto_chunks
 
@@ -95,7 +95,7 @@ def plan_variable(
     if is_streamed:
         blocks, chunks = block_layout(path, array, "auto" if chunks is None else chunks, maxshape)
         array = realigned(path, array, blocks)
-    elif array.ndim and chunks is None and (storage.has_filters or None in maxshape):
+    elif array.ndim and chunks is None and (storage.filters.need_chunks or None in maxshape):
         chunks = _record_chunks(array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
     has_chunks = chunks is not None
     spec, chain = plan_dataset(
@@ -104,14 +104,10 @@ def plan_variable(
         dtype=dtype,
         chunks=chunks,
         maxshape=maxshape if None in maxshape else None,
-        compression=storage.compression if has_chunks else None,
-        compression_opts=storage.compression_opts if has_chunks else None,
-        shuffle=storage.shuffle if has_chunks else None,
-        fletcher32=storage.fletcher32 if has_chunks else None,
+        filters=storage.filters if has_chunks else NO_FILTERS,
         fillvalue=fillvalue,
         track_order=True,
         libver=libver,
-        whole=True,
     )
     if not has_chunks:
         spec = replace(spec, chunks=None)

@@ -19,7 +19,6 @@ from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
 from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
-from streamh5.filters import check_compression
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.object_path import join_path, split_path
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import LocalPath
+    from streamh5.filters import FilterOptions
     from streamh5.handles.file import File
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.sinks.destination_path import Destination
@@ -172,7 +172,7 @@ def to_netcdf(
         {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
         path="of to_netcdf",
     )
-    check_compression(default.compression, default.compression_opts)
+    default.check_compression()
     readers = existing.libver or libver
     groups = _plan_groups(nodes, default, existing, libver=readers, resume_key=resume_key)
     variables = [variable for one in groups for variable in one.variables.values()]
@@ -217,7 +217,12 @@ def _group_path(group: Any) -> str:
 
 
 def _plan_groups(
-    nodes: list[Node], default: Storage, existing: ExistingNetcdf, *, libver: str, resume_key: str | None
+    nodes: list[Node],
+    default: FilterOptions,
+    existing: ExistingNetcdf,
+    *,
+    libver: str,
+    resume_key: str | None,
 ) -> list[NetcdfGroup]:
     """Plan the groups of all nodes, parents first; those between that hold nothing included."""
     groups: dict[str, NetcdfGroup] = {"/": NetcdfGroup("/")}
@@ -241,7 +246,7 @@ def _plan_group(
     group: NetcdfGroup,
     node: Node,
     encoded: tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]],
-    default: Storage,
+    default: FilterOptions,
     *,
     first: int,
     libver: str,
@@ -295,7 +300,7 @@ def _plan_variable(
     name: str,
     dims: tuple[str, ...],
     variable: xr.Variable,
-    default: Storage,
+    default: FilterOptions,
     *,
     is_explicit: bool,
     libver: str,
@@ -329,18 +334,15 @@ def _plan_variable(
     return NetcdfVariable(name, dimensions, dataset, target, tuple(specs))
 
 
-def _with_default(storage: Storage, variable: xr.Variable, default: Storage, *, is_explicit: bool) -> Storage:
+def _with_default(
+    storage: Storage, variable: xr.Variable, default: FilterOptions, *, is_explicit: bool
+) -> Storage:
     """Compress as the call says, where the encoding that it gives for the variable says nothing."""
     asked = {"compression", *COMPRESSION_FLAGS} & variable.encoding.keys()
     is_small = variable.nbytes <= MAX_WHOLE_NBYTES and not isinstance(variable.data, da.Array)
     if default.compression is None or is_small or storage.contiguous or (is_explicit and asked):
         return storage
-    return replace(
-        storage,
-        compression=default.compression,
-        compression_opts=default.compression_opts,
-        shuffle=default.shuffle,
-    )
+    return replace(storage, filters=replace(default, fletcher32=storage.filters.fletcher32))
 
 
 def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.dtype[Any]]:

@@ -26,7 +26,7 @@ import netCDF4
 import numpy as np
 from isal import igzip_lib
 
-from streamh5.filters import FilterChain, chain_from_keywords, deflate_engine
+from streamh5.filters import FilterChain, FilterOptions, deflate_engine
 from streamh5.filters.base import RawChunk
 from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_encoder
 from streamh5.filters.registry import set_up_filter
@@ -116,9 +116,7 @@ def shuffle_on_or_off(data: dict[str, Array]) -> None:
         raw = values.view(np.uint8)[: 4 << 20]
         cells = []
         for shuffle in (False, True):
-            chain = chain_from_keywords(
-                dtype=values.dtype, chunk_nbytes=raw.size, compression="gzip", shuffle=shuffle
-            )
+            chain = FilterOptions(compression="gzip", shuffle=shuffle).chain(values.dtype, raw.size)
             cells.append(cell(partial(_first_of_batch, chain), [raw[np.newaxis]]))
         print(f"| {name} | {cells[0]} | {cells[1]} |", flush=True)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numcodecs
 import numpy as np
 
-from streamh5.filters import chain, chain_from_keywords, shuffle
+from streamh5.filters import FilterOptions, chain, shuffle
 
 GROUPS_KIB = (128, 256, 512, 1024, 4096)
 
@@ -49,9 +49,7 @@ def groups(chunk_nbytes: int) -> list[float]:
     noise = np.random.default_rng(0).normal(0, 0.05, 4 << 20)
     values = np.round(10 * np.sin(np.arange(4 << 20) / 1e4) + noise, 2).astype("f4")
     rows = values.view(np.uint8).reshape(-1, chunk_nbytes)
-    filters = chain_from_keywords(
-        dtype=values.dtype, chunk_nbytes=chunk_nbytes, compression="gzip", shuffle=True
-    )
+    filters = FilterOptions(compression="gzip", shuffle=True).chain(values.dtype, chunk_nbytes)
     figures = []
     for kib in GROUPS_KIB:
         chain.GROUP_NBYTES = kib << 10

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamh5.filters import EncodedRows, FilterChain, chain_from_keywords
+from streamh5.filters import EncodedRows, FilterChain, FilterOptions
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def judge(rows: np.ndarray[Any, Any], **keywords: Any) -> Judged:
     chunks = rows.shape[1:]
     # The first dimension counts chunks; a chunk of one dimension must be one to h5py as well.
     shape = (len(rows) * chunks[0], *chunks[1:])
-    chain = chain_from_keywords(dtype=rows.dtype, chunk_nbytes=rows[0].nbytes, chunks=chunks, **keywords)
+    chain = FilterOptions(**keywords).chain(rows.dtype, rows[0].nbytes, chunks=chunks)
     encoded = chain.encode_rows(np.frombuffer(rows.tobytes(), np.uint8).reshape(len(rows), -1))
     masks = np.zeros(len(rows), np.uint32) if encoded.filter_masks is None else encoded.filter_masks
     file_bytes = io.BytesIO()

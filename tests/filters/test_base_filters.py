@@ -17,7 +17,7 @@ from isal import igzip_lib
 
 import streamh5.filters.deflate as deflate_module
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters import FilterChain, SlowCodecWarning, chain_from_keywords, deflate_engine
+from streamh5.filters import FilterChain, FilterOptions, SlowCodecWarning, deflate_engine
 from streamh5.filters.base import RawChunk
 from streamh5.filters.deflate_stretches import MIN_CHUNK_NBYTES
 from streamh5.filters.registry import Filter, set_up_filter
@@ -159,7 +159,7 @@ def test_deflate_at_every_level_is_a_zlib_stream(level: int) -> None:
 
 
 def test_deflate_in_another_process_is_the_same_filter() -> None:
-    chain = chain_from_keywords(dtype=np.dtype("f4"), chunk_nbytes=64, compression=7, shuffle=True)
+    chain = FilterOptions(compression=7, shuffle=True).chain(np.dtype("f4"), 64)
     assert pickle.loads(pickle.dumps(chain)) == chain
 
 
@@ -248,7 +248,7 @@ def test_deflate_without_a_fast_package_says_so_and_is_read(
 
 def test_empty_chain_passes_rows_without_a_copy() -> None:
     rows = np.arange(64, dtype=np.uint8).reshape(4, 16)
-    encoded = chain_from_keywords(dtype=np.dtype("u1"), chunk_nbytes=16).encode_rows(rows)
+    encoded = FilterOptions().chain(np.dtype("u1"), 16).encode_rows(rows)
     assert all(np.shares_memory(buffer, rows) for buffer in encoded.buffers)
     assert b"".join(map(bytes, encoded.buffers)) == rows.tobytes()
     assert encoded.stored_nbytes.tolist() == [16] * 4
@@ -257,7 +257,7 @@ def test_empty_chain_passes_rows_without_a_copy() -> None:
 
 def test_filtered_rows_own_their_memory() -> None:
     rows = np.random.default_rng(0).integers(0, 256, (4, 1024), np.uint8)
-    chain = chain_from_keywords(dtype=np.dtype("u2"), chunk_nbytes=1024, compression="gzip", shuffle=True)
+    chain = FilterOptions(compression="gzip", shuffle=True).chain(np.dtype("u2"), 1024)
     encoded = chain.encode_rows(rows)
     before = [bytes(buffer) for buffer in encoded.buffers]
     chain.encode_rows(np.zeros_like(rows))
@@ -279,4 +279,4 @@ def test_rows_of_the_wrong_shape_are_refused(rows: np.ndarray[Any, Any]) -> None
 @pytest.mark.parametrize("level", [-1, 10, 4.5, "4", (4,)])
 def test_gzip_level_out_of_range_is_refused(level: int) -> None:
     with pytest.raises(FilterError, match="0 to 9"):
-        chain_from_keywords(dtype=np.dtype("u1"), chunk_nbytes=8, compression="gzip", compression_opts=level)
+        FilterOptions(compression="gzip", compression_opts=level).chain(np.dtype("u1"), 8)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters import chain_from_keywords
+from streamh5.filters import FilterOptions
 
 Array = np.ndarray[Any, Any]
 
@@ -44,10 +44,9 @@ def written_by_h5py(values: Array, **keywords: Any) -> tuple[bytes, int, list[An
         return stored, mask, pipeline, dataset[...]
 
 
-def written_by_us(values: Array, **keywords: Any) -> tuple[bytes, int, list[Any]]:
-    chain = chain_from_keywords(
-        dtype=values.dtype, chunk_nbytes=values.nbytes, chunks=values.shape, **keywords
-    )
+def written_by_us(values: Array, fillvalue: Any = None, **keywords: Any) -> tuple[bytes, int, list[Any]]:
+    options = FilterOptions(**keywords)
+    chain = options.chain(values.dtype, values.nbytes, chunks=values.shape, fillvalue=fillvalue)
     encoded = chain.encode_rows(np.frombuffer(values.tobytes(), np.uint8)[np.newaxis])
     mask = 0 if encoded.filter_masks is None else int(encoded.filter_masks[0])
     pipeline = [(r.filter_id, int(r.flags), r.client_values, r.name.encode()) for r in chain.records]

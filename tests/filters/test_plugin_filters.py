@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamh5.errors import FilterError, MissingCodecError
-from streamh5.filters import available, chain_from_keywords
+from streamh5.filters import FilterOptions, available
 from streamh5.filters.base import FilterRow, RawChunk
 from streamh5.filters.codec_package import codec_package
 from streamh5.filters.registry import FILTERS, set_up_filter
@@ -189,15 +189,15 @@ def test_szip_of_fewer_elements_than_a_block_is_refused_as_by_h5py(check: Check)
 )
 def test_options_out_of_range_are_refused(filter_object: Any, dtype: str) -> None:
     with pytest.raises(FilterError):
-        chain_from_keywords(dtype=np.dtype(dtype), chunk_nbytes=240, **filter_object)
+        FilterOptions(**filter_object).chain(np.dtype(dtype), 240)
 
 
 @pytest.mark.parametrize(("keyword", "limit"), [("blosc", 2**31 - 17), ("blosc2", 2**31 - 33)])
 def test_blosc_chunk_above_its_limit_is_refused(keyword: str, limit: int) -> None:
     dtype = np.dtype("u1")
-    assert chain_from_keywords(dtype=dtype, chunk_nbytes=limit, compression=keyword).filters
+    assert FilterOptions(compression=keyword).chain(dtype, limit).filters
     with pytest.raises(FilterError, match="smaller chunks"):
-        chain_from_keywords(dtype=dtype, chunk_nbytes=limit + 1, compression=keyword)
+        FilterOptions(compression=keyword).chain(dtype, limit + 1)
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
             assert one.is_writable == (one.keyword not in needing)
         for keyword in needing:
             with pytest.raises(MissingCodecError, match=r"streamh5\[codecs\]") as caught:
-                chain_from_keywords(dtype=np.dtype("f4"), chunk_nbytes=400, compression=keyword)
+                FilterOptions(compression=keyword).chain(np.dtype("f4"), 400)
             assert caught.value.facts["package"] == "imagecodecs"
     finally:
         codec_package.cache_clear()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamh5.errors import FilterError
-from streamh5.filters import chain_from_keywords
+from streamh5.filters import FilterOptions
 
 F4 = np.dtype("<f4")
 
@@ -23,7 +23,7 @@ def pipeline_of_h5py(**keywords: Any) -> list[tuple[Any, ...]]:
 
 
 def pipeline_of_ours(**keywords: Any) -> list[tuple[Any, ...]]:
-    records = chain_from_keywords(dtype=F4, chunk_nbytes=256, **keywords).records
+    records = FilterOptions(**keywords).chain(F4, 256).records
     return [(record.filter_id, int(record.flags), record.client_values) for record in records]
 
 

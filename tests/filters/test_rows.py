@@ -24,7 +24,7 @@ import streamh5.filters
 from streamh5.conversion.request import NotCopiable
 from streamh5.conversion.zarr.codecs import stored_layout
 from streamh5.errors import FilterError, FormatError, ReferencesError
-from streamh5.filters import FilterChain, available, chain_from_keywords
+from streamh5.filters import FilterChain, FilterOptions, available
 from streamh5.filters.base import FilterRow, RawChunk
 from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
 from streamh5.filters.registry import FILTERS, filter_name, set_up_filter
@@ -80,14 +80,10 @@ def test_row_holds_both_halves_in_one_module(row: FilterRow) -> None:
 
 @every_row
 def test_keyword_and_number_of_a_row_give_its_filter(row: FilterRow) -> None:
-    chain = chain_from_keywords(
-        dtype=CHUNK.dtype, chunk_nbytes=CHUNK.nbytes, chunks=SHAPE, **keywords_of(row)
-    )
+    chain = FilterOptions(**keywords_of(row)).chain(CHUNK.dtype, CHUNK.nbytes, chunks=SHAPE)
     assert chain == chain_of(row)
     for word in (row.keyword, *row.aliases) if row.is_compression else ():
-        found = chain_from_keywords(
-            dtype=CHUNK.dtype, chunk_nbytes=CHUNK.nbytes, chunks=SHAPE, compression=word
-        )
+        found = FilterOptions(compression=word).chain(CHUNK.dtype, CHUNK.nbytes, chunks=SHAPE)
         assert [one.filter_id for one in found.filters] == [row.filter_id]
 
 
@@ -185,20 +181,14 @@ def test_netcdf_words_of_a_row_give_its_filter(row: FilterRow) -> None:
     asked: list[dict[str, Any]] = [{"compression": name} for name in words.names]
     for encoding in ({words.flag: True}, *asked):
         storage = read_filters(encoding, path="/x")
-        chain = chain_from_keywords(
-            dtype=CHUNK.dtype,
-            chunk_nbytes=CHUNK.nbytes,
-            chunks=SHAPE,
-            compression=storage.compression,
-            compression_opts=storage.compression_opts,
-        )
+        chain = FilterOptions(
+            compression=storage.compression, compression_opts=storage.compression_opts
+        ).chain(CHUNK.dtype, CHUNK.nbytes, chunks=SHAPE)
         assert [one.filter_id for one in chain.filters] == [row.filter_id]
 
 
 def test_chain_is_small_and_works_in_another_process(tmp_path: Path) -> None:
-    chain = chain_from_keywords(
-        dtype=CHUNK.dtype, chunk_nbytes=CHUNK.nbytes, compression="gzip", shuffle=True, fletcher32=True
-    )
+    chain = FilterOptions(compression="gzip", shuffle=True, fletcher32=True).chain(CHUNK.dtype, CHUNK.nbytes)
     sent = pickle.dumps(chain)
     assert len(sent) < 1000
     (tmp_path / "chain").write_bytes(sent)

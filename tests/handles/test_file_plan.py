@@ -23,7 +23,7 @@ def planned(path: str, values: np.ndarray[tuple[int], np.dtype[np.int32]]) -> Pl
     def begin(dataset: streamh5.Dataset) -> None:
         dataset[()] = values
 
-    spec, chain = plan_dataset(path, shape=values.shape, dtype=values.dtype, whole=True)
+    spec, chain = plan_dataset(path, shape=values.shape, dtype=values.dtype)
     return PlannedDataset(spec, chain, begin=begin)
 
 

@@ -16,7 +16,7 @@ from dask.delayed import delayed
 
 import streamh5
 from streamh5.errors import ReferencesError
-from streamh5.filters import chain_from_keywords
+from streamh5.filters import FilterOptions
 from tests.references.opened import chunks, kerchunk_references, metadata, open_with_zarr
 from tests.written import DTYPES, values, write
 
@@ -234,7 +234,7 @@ def test_filter_that_every_chunk_skipped_is_left_out(tmp_path: Path) -> None:
         dataset = file.create_dataset(
             "x", data.shape, "<u2", chunks=(1, 1000), compression="gzip", shuffle=True
         )
-        shuffle = chain_from_keywords(dtype=data.dtype, chunk_nbytes=2000, shuffle=True)
+        shuffle = FilterOptions(shuffle=True).chain(data.dtype, 2000)
         for i, buffer in enumerate(shuffle.encode_rows(data.view(np.uint8)).buffers):
             dataset.write_direct_chunk((i, 0), bytes(buffer), filter_mask=2)
     assert file.summary is not None

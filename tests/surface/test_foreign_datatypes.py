@@ -11,6 +11,7 @@ import pytest
 
 import streamh5
 from streamh5 import errors
+from streamh5.filters import FilterOptions
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.model.attribute_spec import attribute_spec
@@ -86,8 +87,10 @@ def write_all(path: Path, kinds: dict[str, Any], libver: str = "v110") -> None:
     with streamh5.File(path, libver=libver) as file:
         for name, kind in kinds.items():
             values = raw_values(kind.get_size())
-            create(file, f"/{name}/whole", kind, values, whole=True)
-            create(file, f"/{name}/chunked", kind, values, chunks=(3,), compression="gzip")
+            create(file, f"/{name}/whole", kind, values)
+            create(
+                file, f"/{name}/chunked", kind, values, chunks=(3,), filters=FilterOptions(compression="gzip")
+            )
             attribute = attribute_spec("values", values, path=f"/{name}", datatype=message(kind))
             file.session.set_attribute(file[name].node, attribute)
 
@@ -166,7 +169,7 @@ def test_datatype_of_another_writer_survives_salvage_and_resume(tmp_path: Path) 
             datatype=message(bits),
             chunks=(2,),
             raw_fillvalue=(b"\x07",),
-            compression="gzip",
+            filters=FilterOptions(compression="gzip"),
         )
         dataset = file.add_dataset(spec, chain)
         dataset[:n] = values[:n]

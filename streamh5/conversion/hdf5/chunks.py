@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from streamh5.conversion.array_plan import SourceFilters, StoredAs
 from streamh5.conversion.hdf5.errors import reading
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FormatError, SourceError, StreamH5Error
-from streamh5.filters import FilterChain, chain_from_keywords
+from streamh5.filters import FilterChain, FilterOptions
 from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
@@ -243,49 +243,40 @@ def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
 
 
 def source_filters(dataset: SourceDataset) -> SourceFilters:
-    """Return the filters of a dataset, as keywords of `plan_dataset` where ours can be the same."""
+    """Return the filters of a dataset, as options where ours can be the same."""
     names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
     return SourceFilters(
-        names, _keywords(dataset), any(one.filter_id == FLETCHER32.filter_id for one in dataset.filters)
+        names, _options(dataset), any(one.filter_id == FLETCHER32.filter_id for one in dataset.filters)
     )
 
 
-def _keywords(dataset: SourceDataset) -> dict[str, Any] | None:
+def _options(dataset: SourceDataset) -> FilterOptions | None:
     found = {record.filter_id: record.client_values for record in dataset.filters}
-    keywords: dict[str, Any] = {
-        "shuffle": SHUFFLE.filter_id in found,
-        "fletcher32": FLETCHER32.filter_id in found,
-    }
+    options = FilterOptions(shuffle=SHUFFLE.filter_id in found, fletcher32=FLETCHER32.filter_id in found)
     compressions = [number for number in found if number not in (SHUFFLE.filter_id, FLETCHER32.filter_id)]
     if len(compressions) > 1:
         return None
     for number in compressions:
         values = found[number]
-        keywords |= (
-            {"compression": "gzip", "compression_opts": values[0]}
-            if number == DEFLATE.filter_id and values
-            else {"compression": number, "compression_opts": values}
-        )
-    return keywords if _chain(dataset, keywords) is not None else None
+        if number == DEFLATE.filter_id and values:
+            options = replace(options, compression="gzip", compression_opts=values[0])
+        else:
+            options = replace(options, compression=number, compression_opts=values)
+    return options if _chain(dataset, options) is not None else None
 
 
-def _chain(dataset: SourceDataset, keywords: dict[str, Any]) -> FilterChain | None:
+def _chain(dataset: SourceDataset, options: FilterOptions) -> FilterChain | None:
     chunks = dataset.chunks or (1,)
     try:
-        return chain_from_keywords(
-            dtype=dataset.dtype,
-            chunk_nbytes=math.prod(chunks) * dataset.kind.nbytes,
-            chunks=chunks,
-            **keywords,
-        )
+        return options.chain(dataset.dtype, math.prod(chunks) * dataset.kind.nbytes, chunks=chunks)
     except StreamH5Error:
         return None
 
 
 def _same_chain(dataset: SourceDataset) -> FilterChain | None:
     """Return a chain that does what the filters of a dataset do, None where ours is not the same."""
-    keywords = _keywords(dataset)
-    chain = None if keywords is None else _chain(dataset, keywords)
+    options = _options(dataset)
+    chain = None if options is None else _chain(dataset, options)
     if chain is None:
         return None
     ours = [(one.filter_id, one.client_values) for one in chain.records]
