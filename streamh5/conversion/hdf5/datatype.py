@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamh5.errors import SourceError
+from streamh5.format.datatype_class import ClassNumber
 from streamh5.format.primitives import encoded_length
 from streamh5.model.reference import SIZEOF_REFERENCE, SIZEOF_REGION_REFERENCE
 
@@ -45,11 +46,16 @@ _SIZEOF_MEMBER_DIMENSIONS = 28
 """Dimensions of a member of version 1, which the library leaves empty."""
 
 _MAX_DEPTH = 64
-_COMPLEX = 11
 _CONTAINER_VERSION = 3
 """Version of containers of what older versions hold."""
 
-_PROPERTIES_NBYTES = {0: 4, 1: 12, 2: 2, 3: 0, 4: 4, 7: 0}
+_PROPERTIES_NBYTES: dict[int, int] = {
+    ClassNumber.FIXED_POINT: 4,
+    ClassNumber.FLOATING_POINT: 12,
+    ClassNumber.TIME: 2,
+    ClassNumber.STRING: 0,
+    ClassNumber.BIT_FIELD: 4,
+}
 _PADDED_VERSIONS = (1, 2)
 """Versions of the message in which names are padded to multiples of 8 bytes."""
 
@@ -208,7 +214,7 @@ class _MessageReader:
         newest, self._newest = self._newest, _CONTAINER_VERSION
         message, element = self._read(depth)
         class_id, version = message[0] & 15, message[0] >> 4
-        if class_id != _COMPLEX:
+        if class_id != ClassNumber.COMPLEX:
             version = min(version, self._newest)
         self._newest = max(newest, version)
         return bytes([class_id | version << 4]) + message[1:], element
@@ -220,26 +226,26 @@ class _MessageReader:
         class_id, version, bits = head[0] & 15, head[0] >> 4, int.from_bytes(head[1:4], "little")
         nbytes = int.from_bytes(head[4:8], "little")
         match class_id:
-            case 6:
+            case ClassNumber.COMPOUND:
                 return self._compound(head, version, bits & 0xFFFF, nbytes, depth)
-            case 9:
+            case ClassNumber.VARIABLE_LENGTH:
                 message, base = self.read(depth + 1)
                 element = Text() if bits & 15 == 1 else Sequence(base)
                 return _head(head, element.nbytes_in_file) + message, element
-            case 10:
+            case ClassNumber.ARRAY:
                 return self._array(head, version, depth)
-            case 7 if bits & 15 > 1:
+            case ClassNumber.REFERENCE if bits & 15 > 1:
                 raise SourceError(
                     "references of HDF5 1.12 (H5R_ref_t), which streamh5 does not write; those of earlier kinds it does"
                 )
-            case 7:
+            case ClassNumber.REFERENCE:
                 return head, RegionAddress() if bits & 15 else ObjectAddress()
-            case 5:
+            case ClassNumber.OPAQUE:
                 return head + self._take(bits & 0xFF), Plain(nbytes, nbytes)
-            case 8:
+            case ClassNumber.ENUMERATION:
                 properties = self._enumeration(version, bits & 0xFFFF, nbytes, depth)
                 return head + properties, Plain(nbytes, nbytes)
-            case 11:  # complex
+            case ClassNumber.COMPLEX:
                 return head + self.read(depth + 1)[0], Plain(nbytes, nbytes)
             case _ if class_id in _PROPERTIES_NBYTES:
                 return head + self._take(_PROPERTIES_NBYTES[class_id]), Plain(nbytes, nbytes)
