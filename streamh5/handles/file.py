@@ -145,7 +145,7 @@ class File(Group):
             journal = as_journaled(sink)
             journal.suspend() if recovery and journal else sink.abort()  # what was resumed stays as it was
             raise
-        Group.__init__(self, self, self.session.root)
+        self._node = self.session.root
 
     @property
     def libver(self) -> str:
@@ -156,6 +156,11 @@ class File(Group):
     def track_order(self) -> bool:
         """Whether the creation order of links and attributes is tracked."""
         return self.session.options.track_order
+
+    @property
+    def file(self) -> File:
+        """The file itself. It is not kept in it: a file without a circle is freed when its last handle is dropped."""
+        return self
 
     @property
     def filename(self) -> str:

@@ -17,12 +17,14 @@ from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, shape_of, without_data
 from streamh5.handles.named_datatype import Datatype
-from streamh5.handles.session import Session
 from streamh5.model.object_path import check_new_path, join_path, split_path
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
 
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, ValuesView
+
+    from streamh5.handles.file import File
+    from streamh5.handles.session import Session
 
 __all__ = ["Group"]
 
@@ -34,10 +36,12 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
     file before, are among its keys; `values` and `items` leave them out, because there is no handle for them.
     """
 
-    def __init__(self, file: Any, node: GroupNode) -> None:  # a `File`, whose module is above this one
+    session: Session
+
+    def __init__(self, file: File, node: GroupNode) -> None:
         self._file = file
         self._node = node
-        self.session: Session = file.session
+        self.session = file.session
 
     @property
     def node(self) -> GroupNode:
@@ -50,20 +54,20 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         return self._node.path
 
     @property
-    def file(self) -> Any:
+    def file(self) -> File:
         """The `File` that it is in."""
         return self._file
 
     @property
     def parent(self) -> Group:
         """The group that it was created in; the root group is its own."""
-        node = find(self._file.session.root, self.name.rpartition("/")[0] or "/")
-        return Group(self._file, node) if isinstance(node, GroupNode) else self._file
+        node = find(self.session.root, self.name.rpartition("/")[0] or "/")
+        return Group(self.file, node) if isinstance(node, GroupNode) else self.file
 
     @property
     def attrs(self) -> Attributes:
         """Attributes by name."""
-        return Attributes(self._file.session, self._node)
+        return Attributes(self.session, self._node)
 
     @check_keywords
     def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
@@ -83,9 +87,9 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         StateError
             The file is closed.
         """
-        self._file.session.check_open()
-        order = self._file.track_order if track_order is None else track_order
-        return Group(self._file, self._file.session.create_group(self._absolute(name), track_order=order))
+        self.session.check_open()
+        order = self.file.track_order if track_order is None else track_order
+        return Group(self.file, self.session.create_group(self._absolute(name), track_order=order))
 
     @check_keywords
     def create_dataset(
@@ -159,7 +163,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         StateError
             The file is closed.
         """
-        self._file.session.check_open()
+        self.session.check_open()
         path = self._absolute(name)
         named = named_type(dtype, self.session, path=path)
         dtype = dtype if named is None else named.dtype
@@ -182,26 +186,26 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             maxshape=maxshape,
             filters=filters,
             fillvalue=fillvalue,
-            track_order=self._file.track_order if track_order is None else track_order,
+            track_order=self.file.track_order if track_order is None else track_order,
             alloc_time=alloc_time,
-            libver=self._file.libver,
+            libver=self.file.libver,
             datatype=None if named is None else named.datatype,
             type_path=None if named is None else named.path,
         )
         if chunks is False and array is None:
             check_held(path, spec.value_nbytes)
         with self.session.call():
-            dataset: Dataset = self._file.add_dataset(
+            dataset = self.file.add_dataset(
                 spec,
                 chain,
-                source=self._file.session.options.resume_key,
+                source=self.session.options.resume_key,
                 write_empty_chunks=write_empty_chunks,
             )
             try:
                 if array is not None:
                     dataset[...] = array
             except BaseException:
-                self._file.discard_dataset(dataset)
+                self.file.discard_dataset(dataset)
                 raise
             return dataset
 
@@ -213,13 +217,13 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         PathError
             The name is a dataset's, or HDF5 cannot hold it.
         """
-        found = find(self._file.session.root, self._absolute(name))
-        return Group(self._file, found) if isinstance(found, GroupNode) else self.create_group(name)
+        found = find(self.session.root, self._absolute(name))
+        return Group(self.file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str | bytes) -> Group | Dataset | Datatype:
         """Handle of an object that was created in this file."""
         path = self._absolute(name)
-        node = find(self._file.session.root, path)
+        node = find(self.session.root, path)
         if isinstance(node, StoredObject) and node.is_datatype:
             raise KeyError(
                 f"{path} is a named datatype that is in the file already, which new objects cannot share; pass its "
@@ -231,7 +235,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             raise KeyError(f"there is no object {path} in the file that is being written, or it is a link")
         if isinstance(node, DatatypeNode):
             return Datatype(self.session, node)
-        return self._file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self._file, node)
+        return self.file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self.file, node)
 
     def __setitem__(self, name: str | bytes, value: Any) -> None:
         """Link an object under `name`, or write data there, as h5py does.
@@ -255,7 +259,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         if isinstance(value, np.dtype):
             path = check_new_path(self._absolute(name))
             element = as_dtype(value, path)
-            self.session.create_datatype(DatatypeNode(path, element, track_order=self._file.track_order))
+            self.session.create_datatype(DatatypeNode(path, element, track_order=self.file.track_order))
             return
         is_handle = isinstance(value, (Group, Dataset, Datatype))
         target = value.node if is_handle else as_link(value)
@@ -268,15 +272,13 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             # None as `data` is no data, and here it would be a value
             self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
         else:
-            self._file.session.link(self._absolute(name), target)
+            self.session.link(self._absolute(name), target)
 
     def __delitem__(self, name: str | bytes) -> None:
         raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
 
     def __contains__(self, name: object) -> bool:
-        return (
-            isinstance(name, (str, bytes)) and find(self._file.session.root, self._absolute(name)) is not None
-        )
+        return isinstance(name, (str, bytes)) and find(self.session.root, self._absolute(name)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._node.links))

@@ -17,7 +17,7 @@ from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Snapshots, as_journaled
 from streamh5.write.interruption import Leftover
-from streamh5.write.lifecycle import Lifecycle
+from streamh5.write.lifecycle import Lifecycle, Standing
 from streamh5.write.place import FilePlace
 from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
@@ -51,29 +51,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _call(
-    method: Callable[Concatenate[JournaledEngine, P], T],
+def _verb(
+    method: Callable[Concatenate[JournaledEngine, P], T], *, in_call: bool = True
 ) -> Callable[Concatenate[Session, P], T]:
-    """Make a method of the engine one of the session: one call, for which `close` waits."""
+    """Make a method of the engine one of the session.
+
+    `in_call`: it is one call, for which `close` waits. The others are for jobs, and for what is within a call.
+    """
 
     @wraps(method)
-    def call(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def verb(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if not in_call:
+            return method(self._engine, *args, **kwargs)
         with self._life.call():
             return method(self._engine, *args, **kwargs)
 
-    return call
-
-
-def _within_a_call(
-    method: Callable[Concatenate[JournaledEngine, P], T],
-) -> Callable[Concatenate[Session, P], T]:
-    """Make a method of the engine one of the session: for jobs, and within a call; `close` waits for these anyway."""
-
-    @wraps(method)
-    def call(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return method(self._engine, *args, **kwargs)
-
-    return call
+    return verb
 
 
 class Session:
@@ -129,21 +122,21 @@ class Session:
         with _OPEN_LOCK:
             _OPEN.add(self)
 
-    create_group = _call(JournaledEngine.create_group)
-    create_datatype = _call(JournaledEngine.create_datatype)
-    create_dataset = _call(JournaledEngine.create_dataset)
-    set_attribute = _call(JournaledEngine.set_attribute)
-    remove_attribute = _call(JournaledEngine.remove_attribute)
-    set_value = _call(JournaledEngine.set_value)
-    set_parts = _call(JournaledEngine.set_parts)
-    link = _call(JournaledEngine.link)
+    create_group = _verb(JournaledEngine.create_group)
+    create_datatype = _verb(JournaledEngine.create_datatype)
+    create_dataset = _verb(JournaledEngine.create_dataset)
+    set_attribute = _verb(JournaledEngine.set_attribute)
+    remove_attribute = _verb(JournaledEngine.remove_attribute)
+    set_value = _verb(JournaledEngine.set_value)
+    set_parts = _verb(JournaledEngine.set_parts)
+    link = _verb(JournaledEngine.link)
 
-    allocate = _within_a_call(JournaledEngine.allocate)
-    claim = _within_a_call(JournaledEngine.claim)
-    record = _within_a_call(JournaledEngine.record)
-    extend = _within_a_call(JournaledEngine.extend)
-    log_rows = _within_a_call(JournaledEngine.log_rows)
-    check_resumed = _within_a_call(JournaledEngine.check_resumed)
+    allocate = _verb(JournaledEngine.allocate, in_call=False)
+    claim = _verb(JournaledEngine.claim, in_call=False)
+    record = _verb(JournaledEngine.record, in_call=False)
+    extend = _verb(JournaledEngine.extend, in_call=False)
+    log_rows = _verb(JournaledEngine.log_rows, in_call=False)
+    check_resumed = _verb(JournaledEngine.check_resumed, in_call=False)
 
     @property
     def root(self) -> GroupNode:
@@ -166,11 +159,11 @@ class Session:
         return self._life.state
 
     def check_open(self) -> None:
-        """Refuse a call after the end: see `Lifecycle.check_open`."""
-        self._life.check_open()
+        """Refuse a call after the end: see `Lifecycle.admit`."""
+        self._life.admit()
 
     def call(self) -> AbstractContextManager[None]:
-        """Make what is done inside one call, for which `close` waits: see `Lifecycle.begin_call`."""
+        """Make what is done inside one call, for which `close` waits: see `Lifecycle.call`."""
         return self._life.call()
 
     def discard_dataset(self, node: DatasetNode) -> None:
@@ -206,23 +199,20 @@ class Session:
 
     def submit(self, job: Job) -> None:
         """Run a job in the pool, within the memory budget."""
-        self.check_open()
+        if self._life.admit() is Standing.SAVING:
+            job.run()  # the threads are at their end
+            return
         # the front region holds what is known now, whichever thread comes first to write
         self._engine.reserve(0)
-        if self._life.state != "open":
-            self.check_open()  # another thread may have ended the write meanwhile
-            job.run()  # it is interrupted, and this thread saves the rest
-            return
         with self._pool_lock:
-            self.check_open()  # another thread may have ended the write meanwhile
+            self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
                 self._pool = Pool(self._n_threads, self._max_memory, self._life.over)
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
         """Run a job in the calling thread, after those in flight that write one of its chunks."""
-        self.check_open()
-        if self._pool is not None and self._life.state == "open":
+        if self._life.admit() is Standing.OPEN and self._pool is not None:
             self._pool.wait_for_chunks(job)
         job.run()
 
@@ -237,8 +227,7 @@ class Session:
         A failure on the way interrupts the write (`interrupt`) and is raised.
         """
         if self.summary is None:
-            self._life.check_process()  # before the locks, as in `Lifecycle.begin_call`
-            self._life.check_between_calls()
+            self._life.check_may_close()
             try:
                 self._life.wait_for_others()
             except BaseException as error:
@@ -342,6 +331,9 @@ class Session:
             pool = self._pool
         if pool is not None:
             pool.close(is_patient=not self._life.is_inside)
+        # Datasets hold the session: without this circle it goes with the last handle, and its `__del__` does not run
+        # at some later time, where Python would drop a KeyboardInterrupt.
+        self._flushes.clear()
 
     def _summarize(self) -> WriteSummary:
         return summarize(

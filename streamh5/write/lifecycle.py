@@ -1,18 +1,31 @@
 """The life of one write: what state it is in, which threads are in a call, and what an end waits for.
 
-================ ====================== ==========================================================
-state            ends by                what a call gets
-================ ====================== ==========================================================
-open             close, abort, an error what it asks for
-being published  itself, or an error    `StateError`; `close` of another thread waits for the summary
-closed                                  `StateError`; `close` the summary
-given up                                `StateError`
-================ ====================== ==========================================================
+::
+
+              close                     commit
+    open ───────────────▶ being published ────▶ closed
+      │  waits for calls         │
+      │  of other threads        │ an error
+      └─────────────────▶ given up
+        abort, an error
+
+================ =========================================================================
+state            what a call gets (`admit`)
+================ =========================================================================
+open             what it asks for; `StateError` when `close` of another thread waits already
+being published  `StateError`; `close` of another thread waits for the summary
+closed           `StateError`; `close` the summary
+given up         `StateError`; but the thread that gave it up may save the rest
+================ =========================================================================
 
 `close` waits for the calls of other threads and refuses those that come later, so each call is in the file
 whole or not at all. Locks are reentrant: a signal handler may give the write up (`abort`, `suspend`) in the midst
-of any call. Closing it there is refused (`check_between_calls`): others may wait for that call, which would wait
+of any call. Closing it there is refused (`check_may_close`): others may wait for that call, which would wait
 for the handler.
+
+Order of locks: the lock of `JournaledEngine` may be held when the one of `Lifecycle` is taken, never the other way
+round; nothing is called while that is held. What a fork inherits may be locked for ever, so each entry looks at the
+process before it takes a lock.
 """
 
 from __future__ import annotations
@@ -20,6 +33,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from streamh5.errors import StateError
@@ -28,7 +42,14 @@ from streamh5.processes.signals import is_within_a_call, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "Standing"]
+
+
+class Standing(Enum):
+    """What a call that is admitted may do."""
+
+    OPEN = "the write goes on"
+    SAVING = "the write is over, and this thread saves what it has not stored yet"
 
 
 class Lifecycle:
@@ -58,17 +79,19 @@ class Lifecycle:
         """Whether this is the process that writes, not a fork of it."""
         return self._process == os.getpid()
 
-    def check_open(self) -> None:
-        """Refuse a call after the end.
+    def admit(self) -> Standing:
+        """Say what a call of this thread may do; the one check before anything is written.
 
         Raises
         ------
         StateError
             The file is closed, or was given up after an error, or another process has it open.
         """
-        if self.state != "open" and self._ender != threading.get_ident():
+        is_open = self.state == "open"
+        if not is_open and self._ender != threading.get_ident():
             raise self.over()
         self.check_process()
+        return Standing.OPEN if is_open else Standing.SAVING
 
     def check_process(self) -> None:
         """Refuse a call in a fork of the process that writes.
@@ -84,14 +107,15 @@ class Lifecycle:
                 "without its threads; write there, or give each process a file of its own"
             )
 
-    def check_between_calls(self) -> None:
-        """Refuse to close the file in the midst of another call of this thread.
+    def check_may_close(self) -> None:
+        """Refuse to close the file in a fork, or in the midst of another call of this thread.
 
         Raises
         ------
         StateError
-            A signal handler, or code that the other call runs, closes it.
+            This is a fork; or a signal handler, or code that the other call runs, closes it.
         """
+        self.check_process()  # before any lock
         if self.is_inside:
             raise StateError(
                 f"{self._name} cannot be closed in the midst of another call of this thread, as in a signal handler: "
@@ -104,33 +128,31 @@ class Lifecycle:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Make what is done inside one call: see `begin_call`."""
-        is_outermost = threading.get_ident() not in self._callers
-        try:
-            self.begin_call()
-            yield
-        finally:  # also after a Ctrl-C in the midst of the beginning
-            if is_outermost:
-                self.end_call()
-
-    def begin_call(self) -> None:
-        """Begin a call, or one within another.
+        """Make what is done inside one call, or a part of the one that it is in.
 
         Raises
         ------
         StateError
-            See `check_open`; or another thread is closing the file.
+            See `admit`; or another thread is closing the file.
         """
-        self.check_open()  # before the lock, which a thread may have held when the process was forked
+        is_outermost = threading.get_ident() not in self._callers
+        try:
+            self._begin_call()
+            yield
+        finally:  # also after a Ctrl-C in the midst of the beginning
+            if is_outermost:
+                self._end_call()
+
+    def _begin_call(self) -> None:
+        self.admit()  # before the lock, which a thread may have held when the process was forked
         me = threading.get_ident()
         with self._lock:
             if self._is_closing and me not in self._callers and me != self._ender:
-                self.check_open()
+                self.admit()
                 raise StateError(f"{self._name} is being closed; open a new File to write more")
             self._callers.add(me)
 
-    def end_call(self) -> None:
-        """End a call."""
+    def _end_call(self) -> None:
         self._callers.discard(threading.get_ident())
         if self._is_closing and self.is_mine:  # a fork has a lock that nobody may ever free
             with self._lock:
