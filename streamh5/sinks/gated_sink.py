@@ -80,6 +80,13 @@ class GatedSink(ABC):
     def _drop(self) -> None:
         """Remove what was written; nobody writes any more. Raise nothing."""
 
+    def _unname(self) -> None:  # noqa: B027 - not every sink has files of its own
+        """Remove the names of what was written, where others may still write to it. Raise nothing.
+
+        A signal handler that aborts in the midst of a write leaves nothing behind when it returns, although the last
+        of the other threads drops the rest later.
+        """
+
     def _close(self) -> None:  # noqa: B027 - not every sink holds something
         """Release what the sink holds, behind its end, once. Raise nothing."""
 
@@ -165,9 +172,12 @@ class GatedSink(ABC):
             is_inside = threading.get_ident() in self._writers and is_within_a_call()
             if is_inside:
                 self._at_last = at_last
-                return
-            wait_for(self._idle, self._is_idle)
-        at_last()
+            else:
+                wait_for(self._idle, self._is_idle)
+        if not is_inside:
+            at_last()
+        elif state == "aborted":
+            self._unname()
 
     def _is_idle(self) -> bool:
         """Whether no other thread writes; this one cannot go on before the end has come."""

@@ -292,6 +292,9 @@ class LocalFileSink(GatedSink):
         self._tidy()
 
     def _drop(self) -> None:
+        self._unname()
+
+    def _unname(self) -> None:
         # removed before they are closed: the lock is held until nobody can find the files
         self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
         self._tidy()
