@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.filters import FilterChain
+from streamh5.filters import FilterChain, FilterOptions
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.model.dataset_spec import DatasetSpec
 from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
@@ -43,10 +43,10 @@ def encoded_in_a_child(writer: ChunkWriter, block: Any, origin: tuple[int, ...])
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "gzip": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    "gzip": {"filters": FilterOptions(compression="gzip", shuffle=True, fletcher32=True)},
     "no filters": {},
-    "fill value": {"compression": "gzip", "fillvalue": 7},
-    "records": {"compression": "gzip", "dtype": [("a", "i4"), ("b", "f8", (2,))]},
+    "fill value": {"filters": FilterOptions(compression="gzip"), "fillvalue": 7},
+    "records": {"filters": FilterOptions(compression="gzip"), "dtype": [("a", "i4"), ("b", "f8", (2,))]},
     "early": {"alloc_time": "early"},
 }
 
