@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same t
     from streamh5.conversion.convert import convert
     from streamh5.conversion.request import ArrayConversion, Conversion
     from streamh5.conversion.zarr.store import from_zarr
-    from streamh5.dask.to_fixed_h5 import RealignWarning, to_fixed_h5
+    from streamh5.dask.blocks import RealignWarning
+    from streamh5.dask.to_fixed_h5 import to_fixed_h5
     from streamh5.format.datatype_from_dtype import native_complex_dtype
     from streamh5.format.link import ExternalLink, SoftLink
     from streamh5.handles.dataset import Dataset
@@ -68,7 +69,7 @@ _HOME = {
     "FileInspection": "check.inspection",
     "FileReferences": "references.file_references",
     "Group": "handles.group",
-    "RealignWarning": "dask.to_fixed_h5",
+    "RealignWarning": "dask.blocks",
     "Reference": "model.reference",
     "RegionReference": "model.reference",
     "SalvageSummary": "recovery.salvage",

@@ -182,7 +182,7 @@ class ArrayPlan:
         """Return what tasks write of it: one target, or none."""
         if self.blocks is None:
             return []
-        return [Target(self.dataset.spec, self.dataset.chain, self.blocks, self.dataset.source, self.copy)]
+        return [Target(self.dataset.spec, self.blocks, self.copy)]
 
     def report(self) -> ArrayConversion:
         """Return how it came over, once it is written."""

@@ -9,26 +9,21 @@ import dask.array as da
 import dask.base
 import numpy as np
 
+from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.array_plan import ArrayPlan
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.stored_chunks import block_shape
-from streamh5.errors import FilterError, PathError
+from streamh5.errors import FilterError
 from streamh5.filters import FilterOptions
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.chunk_shape import auto_chunks
-from streamh5.netcdf.attributes import netcdf_attribute, netcdf_name
-from streamh5.netcdf.cf_encoding import Storage
-from streamh5.netcdf.netcdf4 import (
-    NetcdfGroup,
-    NetcdfVariable,
-    define_dimensions,
-    plan_file,
-)
-from streamh5.netcdf.storage import default_fill, plan_variable
+from streamh5.netcdf.attributes import netcdf_attribute
+from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
+from streamh5.netcdf.storage import Storage, default_fill, plan_variable
 
 if TYPE_CHECKING:
-    from streamh5.conversion.classic_header import ClassicHeader, ClassicVariable
+    from streamh5.conversion.classic_header import ClassicVariable
     from streamh5.conversion.request import Request
 
 __all__ = ["plan_classic"]
@@ -60,61 +55,33 @@ def plan_classic(source: str | os.PathLike[str], request: Request) -> Conversion
     header = read_header(source)
     request.check_arrays({f"/{one.name}": one.shape for one in header.variables})
     notes: list[str] = []
-    root = _plan_root(source, header, request, notes)
-    arrays = [
-        ArrayPlan(
-            one.dataset, "netCDF classic has no chunks", None if one.target is None else one.target.array
-        )
-        for one in root.variables.values()
-    ]
-    file = plan_file([root], libver=request.libver, write_empty_chunks=True)
+    planned = NetcdfFile()
+    root = planned.add_group(
+        "/",
+        [netcdf_attribute(name, value, where="/") for name, value in header.attributes.items()],
+        {one.name: ([dim.name for dim in one.dimensions], one.shape) for one in header.variables},
+        unlimited=[one.name for one in header.dimensions if one.is_record],
+        declared={one.name: one.length for one in header.dimensions},
+    )
+    identity = str(dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns))
+    arrays = []
+    for variable, one in zip(root.variables.values(), header.variables, strict=True):
+        blocks = _plan_variable(variable, one, one.map(source), request, identity, notes)
+        arrays.append(ArrayPlan(variable.dataset, "netCDF classic has no chunks", blocks))
+    file = planned.plan(libver=request.libver, write_empty_chunks=True)
     return ConversionPlan(file, arrays, track_order=True, format="netCDF-4", notes=lambda: notes)
 
 
-def _plan_root(
-    source: str | os.PathLike[str], header: ClassicHeader, request: Request, notes: list[str]
-) -> NetcdfGroup:
-    """Plan the only group of the file."""
-    root = NetcdfGroup("/", attributes=dict(header.attributes))
-    for name, value in header.attributes.items():
-        netcdf_attribute(name, value, where="/")
-    dims = {
-        one.name: tuple(
-            netcdf_name(dim.name, f"dimension of variable {one.name!r}", "/") for dim in one.dimensions
-        )
-        for one in header.variables
-    }
-    names = {one.name: netcdf_name(one.name, "variable", "/") for one in header.variables}
-    if len(set(names.values())) < len(names):
-        raise PathError(f"{source}: two variables have names that are the same in Unicode's form NFC")
-    define_dimensions(
-        root,
-        {names[one.name]: (dims[one.name], one.shape) for one in header.variables},
-        unlimited=[netcdf_name(one.name, "dimension", "/") for one in header.dimensions if one.is_record],
-        declared={netcdf_name(one.name, "dimension", "/"): one.length for one in header.dimensions},
-        first=0,
-    )
-    identity = str(dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns))
-    for one in header.variables:
-        path = root.dataset_path(names[one.name], dims[one.name])
-        data = one.map(source)
-        root.variables[names[one.name]] = _plan_variable(
-            root, names[one.name], dims[one.name], one, data, path, request, identity, notes
-        )
-    return root
-
-
 def _plan_variable(
-    root: NetcdfGroup,
-    name: str,
-    dims: tuple[str, ...],
+    planned: NetcdfVariable,
     variable: ClassicVariable,
     data: np.ndarray[Any, Any],
-    path: str,
     request: Request,
     identity: str,
     notes: list[str],
-) -> NetcdfVariable:
+) -> da.Array | None:
+    """Plan a variable; return its blocks, None where it is written as one value."""
+    path = planned.path
     dtype = data.dtype.newbyteorder("=")
     fill = default_fill(dtype)
     if FILL_VALUE in variable.attributes:
@@ -134,12 +101,12 @@ def _plan_variable(
     storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, filters=filters)
     maxshape = tuple(None if one.is_record else one.length for one in variable.dimensions)
     array = data if data.nbytes <= MAX_WHOLE_NBYTES else _lazy(data, dtype, storage.chunks, path, identity)
-    dataset, target = plan_variable(
-        path, array, dtype, storage, maxshape, fill, libver=request.libver, resume_key=identity
-    )
-    attributes = tuple(netcdf_attribute(key, value, where=path) for key, value in variable.attributes.items())
-    dimensions = tuple(root.dimensions[dim] for dim in dims)
-    return NetcdfVariable(name, dimensions, dataset, target, attributes)
+    options = WriteOptions(libver=request.libver, resume_key=identity)
+    planned.dataset, target = plan_variable(path, array, dtype, storage, maxshape, fill, options)
+    planned.attributes = [
+        netcdf_attribute(key, value, where=path) for key, value in variable.attributes.items()
+    ]
+    return None if target is None else target.array
 
 
 def _lazy(

@@ -20,7 +20,6 @@ from streamh5.model.chunk_shape import auto_chunks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["as_dask"]
 
 TEXT_NBYTES = 64
 """What an element of text or of variable length is counted with."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["add_array_method"]
-
 
 def add_array_method(dask_array: ModuleType) -> None:
     """Give the arrays of dask the method `to_fixed_h5`."""

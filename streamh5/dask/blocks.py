@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from streamh5.dask.graph import Target
 
-__all__ = ["RealignWarning", "block_layout", "limit_workers", "realigned"]
 
 BLOCKS_PER_WORKER = 3
 """What a worker holds at most of the block it stores: the block, its filtered bytes, and scratch for the

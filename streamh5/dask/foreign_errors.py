@@ -10,8 +10,6 @@ from streamh5.errors import SourceError, StreamH5Error, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["describe", "foreign_errors"]
-
 
 @contextmanager
 def foreign_errors(what: str, **facts: object) -> Iterator[None]:

@@ -50,35 +50,24 @@ if TYPE_CHECKING:
     from typing import IO
 
     from streamh5.arguments.write_options import WriteOptions
-    from streamh5.filters import FilterChain
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["Target", "Write"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One array of a write: its plan, its filters, its aligned blocks, its identity.
+    """One array of a write: the plan of its dataset, and its aligned blocks.
 
     With `copy`, blocks of `array` only say where they lie: `copy` stores the chunks of one, given the
     dataset, its origin and its shape, and returns their records.
     """
 
     spec: DatasetSpec
-    chain: FilterChain
     array: da.Array
-    source: str | None
     copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
-
-    def create(self, file: File, *, write_empty_chunks: bool = True) -> Dataset:
-        """Create the dataset that the blocks go to."""
-        return file.add_dataset(
-            self.spec, self.chain, source=self.source, write_empty_chunks=write_empty_chunks
-        )
 
 
 class Write:

@@ -9,8 +9,6 @@ from dask._task_spec import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["noted"]
-
 
 class _NotedTask(Task):
     """A task that says on an error what it was at work on."""

@@ -36,7 +36,6 @@ from streamh5.dask.notes import noted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Collected"]
 
 RUN_LENGTH = 32
 """Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order

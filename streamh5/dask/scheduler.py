@@ -21,7 +21,6 @@ from streamh5.errors import SchedulerError, SpecError, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["check_compute_keywords", "check_scheduler", "gathered", "local_keywords"]
 
 COMPUTE_KEYWORDS = frozenset(
     ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")

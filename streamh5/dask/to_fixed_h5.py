@@ -11,13 +11,14 @@ from dask.delayed import Delayed
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
-from streamh5.dask.blocks import RealignWarning, block_layout, limit_workers, realigned
+from streamh5.dask.blocks import block_layout, limit_workers, realigned
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.handles.dataset_plan import plan_dataset
-from streamh5.model.attribute_spec import attribute_spec
+from streamh5.handles.file_plan import FilePlan, PlannedDataset
+from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.model.object_path import check_new_path
 
 if TYPE_CHECKING:
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import LocalPath
-    from streamh5.handles.file import File
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
-
-__all__ = ["RealignWarning", "to_fixed_h5"]
 
 
 @check_keywords
@@ -154,74 +152,57 @@ def to_fixed_h5(
         fletcher32=fletcher32,
         scaleoffset=scaleoffset,
     )
+    asked = {"filters": filters, "fillvalue": fillvalue, "maxshape": maxshape}
     arrays, attributes = _arguments(args, attrs)
-    _check_request(attributes, compute_kwargs, is_resumable=compute or not resume)
+    check_compute_keywords(to_fixed_h5, compute_kwargs)
+    plan = FilePlan(attributes=attributes, write_empty_chunks=write_empty_chunks)
+    if resume and not compute:
+        raise SpecError(
+            "resume=True needs compute=True: what is to be computed is known when the file is opened"
+        )
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own)
-    targets = [
-        _plan_target(name, array, options, chunks, filters, fillvalue, maxshape)
-        for name, array in arrays.items()
-    ]
+    targets = []
+    for name, given in arrays.items():
+        plan.objects[name], target = _plan_array(name, given, chunks, options, asked)
+        targets.append(target)
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
-
-    def prepare(file: File) -> None:
-        for target in targets:
-            dataset = target.create(file, write_empty_chunks=write_empty_chunks)
-            dataset.attrs.update(attributes[target.spec.path])
-
-    write = Write(path, targets, prepare, options, progress=progress)
+    write = Write(path, targets, plan.create, options, progress=progress)
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
-def _plan_target(
-    path: str,
-    given: Any,
-    options: WriteOptions,
-    chunks: Any,
-    filters: FilterOptions,
-    fillvalue: Any,
-    maxshape: Any,
-) -> Target:
-    """Lay an array out in blocks of whole chunks, and plan its dataset."""
+def _plan_array(
+    path: str, given: Any, chunks: Any, options: WriteOptions, asked: Mapping[str, Any]
+) -> tuple[PlannedDataset, Target]:
+    """Lay an array-like out in blocks of whole chunks, and plan its dataset as it was `asked` for."""
     array, wanted = as_dask(path, given, chunks)
-    _check_objects(path, array)
+    if array.dtype == object and not array.dtype.metadata:
+        raise DatatypeError(
+            f"{path}: an array of dtype object does not say what the objects are; for text, convert it with "
+            ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
+            "h5py.vlen_dtype(...)",
+            path=path,
+            dtype=array.dtype,
+        )
     blocks, chunk_shape = block_layout(path, array, wanted)
     spec, chain = plan_dataset(
         path,
         shape=array.shape,
         dtype=array.dtype,
         chunks=chunk_shape,
-        filters=filters,
-        fillvalue=fillvalue,
-        maxshape=maxshape,
         libver=options.libver,
         track_order=options.track_order,
+        **asked,
     )
     source = array.name if options.resume_key is None else options.resume_key
-    return Target(spec, chain, realigned(path, array, blocks), source)
-
-
-def _check_request(
-    attributes: Mapping[str, Mapping[str, Any]],
-    compute_kwargs: Mapping[str, Any],
-    *,
-    is_resumable: bool,
-) -> None:
-    check_compute_keywords(to_fixed_h5, compute_kwargs)
-    for path_of_array, values in attributes.items():
-        for name, value in values.items():
-            attribute_spec(name, value, path=path_of_array)
-    if not is_resumable:
-        raise SpecError(
-            "resume=True needs compute=True: what is to be computed is known when the file is opened"
-        )
+    return PlannedDataset(spec, chain, source), Target(spec, realigned(path, array, blocks))
 
 
 def _arguments(
     args: tuple[Any, ...], attrs: Mapping[str, Any] | None
-) -> tuple[dict[str, Any], dict[str, Mapping[str, Any]]]:
-    """Arrays and attributes by absolute path, from the argument forms of `dask.array.to_hdf5`."""
+) -> tuple[dict[str, Any], dict[str, list[AttributeSpec]]]:
+    """Return arrays and attributes by absolute path, from the argument forms of `dask.array.to_hdf5`."""
     if len(args) == 1 and isinstance(args[0], Mapping):
         if not isinstance(attrs or {}, Mapping):
             raise SpecError(f"attrs must be a dictionary of dictionaries, not {type(attrs).__name__}")
@@ -234,17 +215,15 @@ def _arguments(
     if not given:
         raise SourceError("the dictionary of arrays is empty; give at least one {'/name': array}")
     arrays: dict[str, Any] = {}
-    attributes: dict[str, Mapping[str, Any]] = {}
+    attributes: dict[str, list[AttributeSpec]] = {}
     for name, array in given.items():
         path = check_new_path(name)
         if path in arrays:
             raise PathError(f"{path} is named twice", path=path)
-        arrays[path] = array
-        attributes[path] = by_name.pop(name, {})
-        if not isinstance(attributes[path], Mapping):
-            raise SpecError(
-                f"attrs of {path} must be a dictionary, not {type(attributes[path]).__name__}", path=path
-            )
+        arrays[path], values = array, by_name.pop(name, {})
+        if not isinstance(values, Mapping):
+            raise SpecError(f"attrs of {path} must be a dictionary, not {type(values).__name__}", path=path)
+        attributes[path] = [attribute_spec(key, value, path=path) for key, value in values.items()]
     if by_name:
         raise SpecError(
             f"attrs names {listed(map(repr, by_name))}, which is no array of this call; "
@@ -252,15 +231,3 @@ def _arguments(
             names=list(by_name),
         )
     return arrays, attributes
-
-
-def _check_objects(path: str, array: da.Array) -> None:
-    """Refuse objects of which nobody has said what they are."""
-    if array.dtype == object and not array.dtype.metadata:
-        raise DatatypeError(
-            f"{path}: an array of dtype object does not say what the objects are; for text, convert it with "
-            ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
-            "h5py.vlen_dtype(...)",
-            path=path,
-            dtype=array.dtype,
-        )

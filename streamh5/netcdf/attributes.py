@@ -20,8 +20,6 @@ from streamh5.format.datatype_class import (
 from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.model.reference import Reference
 
-__all__ = ["netcdf_attribute", "netcdf_name", "reference_list", "string_attribute", "text_attribute"]
-
 MAX_NAME_NBYTES = 255
 """``NC_MAX_NAME`` is 256, and netCDF4-python 1.7.5 reads a name of 256 bytes past its end."""
 

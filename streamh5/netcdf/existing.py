@@ -15,11 +15,10 @@ from streamh5.handles.existing_file import read_existing
 from streamh5.model.tree import GroupNode, find
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from streamh5.netcdf.netcdf4 import NetcdfGroup
-
-__all__ = ["ExistingNetcdf", "read_existing_netcdf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class ExistingNetcdf:
                 path=self.name,
             )
 
-    def check(self, groups: list[NetcdfGroup]) -> None:
+    def check(self, groups: Iterable[NetcdfGroup]) -> None:
         """Refuse groups, variables and dimensions whose names are taken.
 
         Raises

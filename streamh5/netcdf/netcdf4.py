@@ -20,14 +20,10 @@ from streamh5.filters import FilterChain
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.dataset_spec import DatasetSpec
+from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import GroupNode
-from streamh5.netcdf.attributes import (
-    netcdf_attribute,
-    netcdf_name,
-    reference_list,
-    text_attribute,
-)
+from streamh5.netcdf.attributes import netcdf_name, reference_list, text_attribute
 from streamh5.version import __version__
 
 if TYPE_CHECKING:
@@ -35,15 +31,6 @@ if TYPE_CHECKING:
 
     from streamh5.dask.graph import Target
     from streamh5.model.attribute_spec import AttributeSpec
-
-__all__ = [
-    "Dimension",
-    "NetcdfGroup",
-    "NetcdfVariable",
-    "check_members",
-    "define_dimensions",
-    "plan_file",
-]
 
 SCALE_CLASS = "DIMENSION_SCALE"
 
@@ -58,6 +45,9 @@ SCALE_DTYPE = np.dtype(">f4")
 
 SCALE_CHUNK = 1 << 20
 """Chunk of a scale without data: as no chunk is ever stored, one for most dimensions."""
+
+PROPERTIES = f"version=2,streamh5={__version__}"
+"""``_NCProperties``: provenance of the file, in the form that netCDF-C parses (``libsrc4/nc4info.c``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,187 +78,229 @@ class Dimension:
     has_variable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NetcdfVariable:
-    """A variable that is planned.
+    """A variable: its place is known when its group is added, its data and attributes are planned later.
 
     Parameters
     ----------
+    path
+        The dataset that it becomes.
     dimensions
         Its dimensions, in order.
     dataset
-        The dataset that it becomes, which writes the data itself where it is in memory.
+        The plan of the dataset, which writes the data itself where it is in memory.
     target
         What tasks write of it; None where it is in memory.
     attributes
-        Its attributes, as they are written.
+        Its own attributes, as they are written.
     """
 
-    name: str
+    path: str
     dimensions: tuple[Dimension, ...]
-    dataset: PlannedDataset
-    target: Target | None
-    attributes: tuple[AttributeSpec, ...]
-
-    @property
-    def path(self) -> str:
-        """The dataset in the file."""
-        return self.dataset.spec.path
+    dataset: PlannedDataset = field(init=False)
+    target: Target | None = None
+    attributes: list[AttributeSpec] = field(default_factory=list)
 
     @property
     def is_scale(self) -> bool:
         """Whether it is the scale of its first dimension."""
         return bool(self.dimensions) and self.dimensions[0].path == self.path
 
+    def all_attributes(self) -> list[AttributeSpec]:
+        """Return its attributes, followed by those that tell its dimensions."""
+        attributes = list(self.attributes)
+        if self.dimensions:
+            numbers = np.array([dimension.number for dimension in self.dimensions], np.int32)
+            attributes.append(attribute_spec("_Netcdf4Coordinates", numbers, path=self.path))
+            if not self.is_scale:
+                scales = [[Reference(dimension.path)] for dimension in self.dimensions]
+                attributes.append(attribute_spec("DIMENSION_LIST", scales, path=self.path))
+        return attributes
+
 
 @dataclass(slots=True)
 class NetcdfGroup:
-    """A group: its own dimensions, its variables, its attributes."""
+    """A group: its own dimensions and its variables by name, and its attributes."""
 
     path: str
     parent: NetcdfGroup | None = None
     dimensions: dict[str, Dimension] = field(default_factory=dict)
     variables: dict[str, NetcdfVariable] = field(default_factory=dict)
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: list[AttributeSpec] = field(default_factory=list)
 
     def find(self, name: str) -> Dimension | None:
-        """Dimension that a variable of this group means by `name`: its own, or the nearest parent's."""
-        group: NetcdfGroup | None = self
-        while group is not None:
-            if name in group.dimensions:
-                return group.dimensions[name]
-            group = group.parent
-        return None
+        """Return the dimension that a variable of this group means by `name`: its own, or the nearest parent's."""
+        if name in self.dimensions or self.parent is None:
+            return self.dimensions.get(name)
+        return self.parent.find(name)
 
     def member(self, name: str) -> str:
-        """Path of a member."""
+        """Return the path of a member."""
         return f"{self.path.rstrip('/')}/{name}"
 
-    def dataset_path(self, name: str, dims: tuple[str, ...]) -> str:
-        """Path of the dataset of a variable (``nc4_var_alt_name`` of netCDF-C)."""
-        is_hidden = name in self.dimensions and dims[:1] != (name,)
-        return self.member(NOT_A_COORDINATE + name if is_hidden else name)
+    def define(
+        self,
+        variables: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]],
+        unlimited: Iterable[str],
+        declared: Mapping[str, int],
+        first: int,
+    ) -> None:
+        """Define the variables and their dimensions, except those that a parent has in the same length."""
+        lengths = dict(declared)
+        for name, (dims, shape) in variables.items():
+            for dim, length in zip(dims, shape, strict=True):
+                if lengths.setdefault(dim, length) != length:
+                    raise ShapeError(
+                        f"variable {self.member(name)}: dimension {dim!r} has the length {length:,} here and "
+                        f"{lengths[dim]:,} elsewhere; rename one of them",
+                        dimension=dim,
+                    )
+        first_ones = [name for name in unlimited if name in lengths]
+        for name in dict.fromkeys([*(declared or first_ones), *lengths]):
+            length, is_unlimited = lengths[name], name in first_ones
+            inherited = self.find(name)
+            if inherited is None or inherited.length != length or is_unlimited:
+                has_variable = name in variables and variables[name][0][:1] == (name,)
+                number = first + len(self.dimensions)
+                self.dimensions[name] = Dimension(
+                    name, length, is_unlimited, number, self.member(name), has_variable
+                )
+        for name, (dims, _) in variables.items():
+            is_hidden = name in self.dimensions and dims[:1] != (name,)
+            path = self.member(NOT_A_COORDINATE + name if is_hidden else name)
+            found = [self.find(dim) for dim in dims]
+            self.variables[name] = NetcdfVariable(path, tuple(one for one in found if one is not None))
 
 
-def define_dimensions(
-    group: NetcdfGroup,
-    variables: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]],
-    *,
-    unlimited: Iterable[str] = (),
-    declared: Mapping[str, int] | None = None,
-    first: int,
-) -> None:
-    """Define the dimensions of `variables` in `group`, but for those that a parent has in the same length.
-
-    A variable may have one dimension several times, as a covariance matrix has.
+@dataclass(slots=True)
+class NetcdfFile:
+    """The groups of a netCDF-4 file by path, the root first and parents before their children.
 
     Parameters
     ----------
-    group
-        Its parents' dimensions are defined.
-    variables
-        Names and lengths of the dimensions of each variable, by its name.
-    unlimited
-        Names of unlimited dimensions; they come first where no order is declared.
-    declared
-        Lengths of all dimensions by name, in their order, those that no variable uses included.
-    first
-        Number of the first dimension.
-
-    Raises
-    ------
-    ShapeError
-        A dimension has two lengths.
-    PathError
-        A name that netCDF forbids.
+    n_dimensions
+        Number of dimensions that the file has already; those that are added are numbered from there.
     """
-    lengths = dict(declared or {})
-    for name, (dims, shape) in variables.items():
-        netcdf_name(name, "variable", group.path)
-        for dim, length in zip(dims, shape, strict=True):
-            netcdf_name(dim, f"dimension of variable {name!r}", group.path)
-            if lengths.setdefault(dim, length) != length:
-                raise ShapeError(
-                    f"variable {group.member(name)}: dimension {dim!r} has the length {length:,} here and "
-                    f"{lengths[dim]:,} elsewhere; rename one of them",
-                    dimension=dim,
-                )
-    first_ones = [name for name in unlimited if name in lengths]
-    for name in dict.fromkeys([*(declared or first_ones), *lengths]):
-        inherited = group.parent.find(name) if group.parent is not None else None
-        is_unlimited = name in first_ones
-        if inherited is not None and inherited.length == lengths[name] and not is_unlimited:
-            continue
-        has_variable = name in variables and variables[name][0][:1] == (name,)
-        group.dimensions[name] = Dimension(
-            name, lengths[name], is_unlimited, first, group.member(name), has_variable
-        )
-        first += 1
 
+    n_dimensions: int = 0
+    groups: dict[str, NetcdfGroup] = field(default_factory=lambda: {"/": NetcdfGroup("/")})
 
-def check_members(groups: list[NetcdfGroup]) -> None:
-    """Refuse groups whose name is also that of a variable or a dimension in their parent.
+    def add_group(
+        self,
+        path: str,
+        attributes: Iterable[AttributeSpec],
+        variables: Mapping[Any, tuple[Iterable[Any], tuple[int, ...]]],
+        *,
+        unlimited: Iterable[Any] = (),
+        declared: Mapping[str, int] | None = None,
+    ) -> NetcdfGroup:
+        """Add a group, with its parents where missing: its dimensions, and where its variables are.
 
-    Raises
-    ------
-    PathError
-        There is one.
-    """
-    paths = {group.path for group in groups}
-    for group in groups:
-        for name in [*group.variables, *group.dimensions]:
-            if group.member(name) in paths:
+        A variable may have one dimension several times, as a covariance matrix has.
+
+        Parameters
+        ----------
+        path
+            The group.
+        attributes
+            Its attributes.
+        variables
+            Names and lengths of the dimensions of each variable, by its name; the group has them in the same order.
+        unlimited
+            Names of unlimited dimensions; they come first where no order is declared.
+        declared
+            Lengths of all dimensions by name, in their order, those that no variable uses included.
+
+        Raises
+        ------
+        ShapeError
+            A dimension has two lengths.
+        PathError
+            A name that netCDF forbids, or that two variables have.
+        """
+        names = split_path(path)
+        for i in range(1, len(names) + 1):
+            parent, child = join_path(names[: i - 1]), join_path(names[:i])
+            self.groups.setdefault(child, NetcdfGroup(child, self.groups[parent]))
+        group = self.groups[path]
+        group.attributes += attributes
+        named: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
+        for given, (dims, shape) in variables.items():
+            name = netcdf_name(given, "variable", path)
+            if name in named:
                 raise PathError(
-                    f"{group.member(name)} is a group and also a variable or a dimension of {group.path}; rename one "
+                    f"variable {group.member(name)}: two variables have this name in Unicode's form NFC; rename one "
                     "of them",
                     path=group.member(name),
                 )
-
-
-def plan_file(
-    groups: list[NetcdfGroup], *, libver: str, write_empty_chunks: bool, is_new: bool = True
-) -> FilePlan:
-    """Plan the objects and attributes of a file that tracks the creation order.
-
-    Parameters
-    ----------
-    groups
-        The root first, parents before their children.
-    libver
-        Oldest library that is to read the file.
-    write_empty_chunks
-        False leaves chunks out that hold nothing but the fill value.
-    is_new
-        Whether the file is new; one that is added to keeps its provenance.
-    """
-    plan = FilePlan(write_empty_chunks=write_empty_chunks)
-    root = plan.attributes.setdefault("/", [])
-    if is_new:
-        root.append(text_attribute("_NCProperties", _properties().encode()))
-    uses: dict[str, list[tuple[str, int]]] = {}
-    scales: dict[str, Dimension] = {}
-    for group in groups:
-        plan.objects[group.path] = GroupNode(group.path, track_order=True)
-        plan.attributes.setdefault(group.path, []).extend(
-            netcdf_attribute(name, value, where=group.path) for name, value in group.attributes.items()
+            what = f"dimension of variable {given!r}"
+            named[name] = tuple(netcdf_name(dim, what, path) for dim in dims), shape
+        group.define(
+            named,
+            [netcdf_name(name, "dimension", path) for name in unlimited],
+            {netcdf_name(name, "dimension", path): length for name, length in (declared or {}).items()},
+            self.n_dimensions,
         )
-        for dimension in group.dimensions.values():
-            if not dimension.has_variable:
-                scales[dimension.path] = dimension
-                plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
-        for variable in group.variables.values():
-            plan.objects[variable.path] = variable.dataset
-            if variable.is_scale:
-                scales[variable.path] = variable.dimensions[0]
-            else:
-                for axis, dimension in enumerate(variable.dimensions):
-                    uses.setdefault(dimension.path, []).append((variable.path, axis))
-    for path, dimension in scales.items():
-        plan.attributes[path] = _scale_attributes(dimension, uses.get(path, []))
-    for group in groups:
-        for variable in group.variables.values():
-            plan.attributes.setdefault(variable.path, []).extend(_variable_attributes(variable))
-    return plan
+        self.n_dimensions += len(group.dimensions)
+        return group
+
+    def plan(self, *, libver: str, write_empty_chunks: bool, is_new: bool = True) -> FilePlan:
+        """Plan the objects and attributes of the file, which tracks the creation order.
+
+        Parameters
+        ----------
+        libver
+            Oldest library that is to read the file.
+        write_empty_chunks
+            False leaves chunks out that hold nothing but the fill value.
+        is_new
+            Whether the file is new; one that is added to keeps its provenance.
+
+        Raises
+        ------
+        PathError
+            A group has the name of a variable or a dimension of its parent.
+        """
+        self._check_members()
+        plan = FilePlan(write_empty_chunks=write_empty_chunks)
+        if is_new:
+            plan.attributes["/"] = [text_attribute("_NCProperties", PROPERTIES.encode())]
+        uses: dict[str, list[tuple[str, int]]] = {}
+        scales: dict[str, Dimension] = {}
+        for group in self.groups.values():
+            plan.objects[group.path] = GroupNode(group.path, track_order=True)
+            plan.attributes.setdefault(group.path, []).extend(group.attributes)
+            for dimension in group.dimensions.values():
+                if not dimension.has_variable:
+                    scales[dimension.path] = dimension
+                    plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
+            for variable in group.variables.values():
+                plan.objects[variable.path] = variable.dataset
+                if variable.is_scale:
+                    scales[variable.path] = variable.dimensions[0]
+                else:
+                    for axis, dimension in enumerate(variable.dimensions):
+                        uses.setdefault(dimension.path, []).append((variable.path, axis))
+        for path, dimension in scales.items():
+            plan.attributes[path] = _scale_attributes(dimension, uses.get(path, []))
+        for variable in self.variables():
+            plan.attributes.setdefault(variable.path, []).extend(variable.all_attributes())
+        return plan
+
+    def variables(self) -> list[NetcdfVariable]:
+        """Return the variables of all groups."""
+        return [variable for group in self.groups.values() for variable in group.variables.values()]
+
+    def _check_members(self) -> None:
+        for group in self.groups.values():
+            for name in [*group.variables, *group.dimensions]:
+                if group.member(name) in self.groups:
+                    raise PathError(
+                        f"{group.member(name)} is a group and also a variable or a dimension of {group.path}; rename "
+                        "one of them",
+                        path=group.member(name),
+                    )
 
 
 def _scale_without_variable(dimension: Dimension, libver: str) -> PlannedDataset:
@@ -294,20 +326,3 @@ def _scale_attributes(dimension: Dimension, uses: list[tuple[str, int]]) -> list
         attribute_spec("_Netcdf4Dimid", np.int32(dimension.number), path=dimension.path),
     ]
     return [*attributes, reference_list(uses)] if uses else attributes
-
-
-def _variable_attributes(variable: NetcdfVariable) -> list[AttributeSpec]:
-    """Return the attributes of a variable, with those that tell its dimensions."""
-    attributes = list(variable.attributes)
-    if variable.dimensions:
-        numbers = np.array([dimension.number for dimension in variable.dimensions], np.int32)
-        attributes.append(attribute_spec("_Netcdf4Coordinates", numbers, path=variable.path))
-        if not variable.is_scale:
-            scales = [[Reference(dimension.path)] for dimension in variable.dimensions]
-            attributes.append(attribute_spec("DIMENSION_LIST", scales, path=variable.path))
-    return attributes
-
-
-def _properties() -> str:
-    """Provenance of the file, in the form that netCDF-C takes apart (``libsrc4/nc4info.c``)."""
-    return f"version=2,streamh5={__version__}"

@@ -1,27 +1,68 @@
-"""How the data of a netCDF-4 variable are stored: chunks, filters and fill value -> the target of a write."""
+"""How the data of a netCDF-4 variable is stored: its ``encoding`` is read, and its dataset planned.
+
+The keys of an encoding are those of netCDF4-python and of h5netcdf.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import operator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
+from streamh5.arguments.keywords import check_flag, did_you_mean
 from streamh5.dask.blocks import block_layout, realigned
 from streamh5.dask.graph import Target
-from streamh5.errors import SpecError
+from streamh5.errors import FilterError, SpecError, listed
+from streamh5.filters import FilterOptions, wants_shuffle
+from streamh5.filters.registry import FILTERS
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 from streamh5.model.chunk_shape import auto_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
+    from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.dataset import Dataset
-    from streamh5.netcdf.cf_encoding import Storage
 
-__all__ = ["default_fill", "plan_variable"]
+COMPRESSION_FLAGS = {row.netcdf.flag: row.netcdf for row in FILTERS if row.netcdf}
+"""Keys of netCDF4-python's older style: each switches one compression on."""
+
+COMPRESSIONS = {name: (row.keyword, row.netcdf) for row in FILTERS if row.netcdf for name in row.netcdf.names}
+"""netCDF4-python's names for ``compression``."""
+
+STORAGE_KEYS = frozenset(
+    {
+        *COMPRESSION_FLAGS,
+        "blosc_shuffle",
+        "chunksizes",
+        "complevel",
+        "compression",
+        "compression_opts",
+        "contiguous",
+        "endian",
+        "fletcher32",
+        "shuffle",
+        "szip_coding",
+        "szip_pixels_per_block",
+    }
+)
+
+FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
+
+LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
+"""Rounding that netCDF-C does while it writes; data that were read with these keys are rounded already."""
+
+IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_FillValue", "dtype"})
+"""What describes the file that was read, or has been applied by xarray's own encoders."""
+
+DEFAULT_LEVEL = 4
+"""``complevel`` of netCDF4-python."""
 
 DEFAULT_FILLVALUES: dict[str, Any] = {
     "S1": b"\0",
@@ -42,6 +83,178 @@ MIN_RECORDS = 512
 """Chunk extent of a short coordinate along an unlimited dimension, so that it can grow (4 KiB of float64)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How a variable is to be stored.
+
+    Parameters
+    ----------
+    chunks
+        Chunk shape; None where it is left to the data.
+    contiguous
+        Whether the data must not be chunked.
+    filters
+        In h5py's words.
+    byteorder
+        ``"<"``, ``">"``, or ``"="`` for the machine's.
+    """
+
+    chunks: Any = None
+    contiguous: bool = False
+    filters: FilterOptions = NO_FILTERS
+    byteorder: str = "="
+
+
+def read_encoding(
+    encoding: Mapping[str, Any],
+    *,
+    path: str,
+    is_explicit: bool,
+    shape: tuple[int, ...],
+    is_unlimited: tuple[bool, ...],
+) -> Storage:
+    """Read the encoding of a variable.
+
+    Parameters
+    ----------
+    encoding
+        In the words of ``Dataset.to_netcdf``, for either of its engines for netCDF-4.
+    path
+        The variable, for messages.
+    is_explicit
+        Whether it was asked for in this call. What a variable brings along from the file that it was
+        read from is a wish: what does not fit is left out, as xarray does.
+    shape
+        Of the variable.
+    is_unlimited
+        For each dimension.
+
+    Raises
+    ------
+    SpecError
+        Unknown keys, or keys that contradict each other or cannot be honoured.
+    """
+    given = {key: value for key, value in encoding.items() if key not in IGNORED_KEYS}
+    if is_explicit:
+        _check_keys(given, path)
+    chunks = given.get("chunksizes")
+    if not is_explicit and chunks is not None:
+        is_changed = "original_shape" in encoding and tuple(encoding["original_shape"]) != shape
+        if is_changed or not _fits(chunks, shape, is_unlimited):
+            chunks = None
+    filters = read_filters(given, path=path, is_explicit=is_explicit)
+    is_contiguous = is_explicit and bool(given.get("contiguous"))
+    if is_contiguous and (filters.need_chunks or chunks is not None or any(is_unlimited)):
+        raise SpecError(
+            f"variable {path}: contiguous=True contradicts chunksizes, filters and unlimited dimensions; leave one "
+            "of them out",
+            path=path,
+        )
+    return Storage(chunks, is_contiguous, filters, _byteorder(given, path))
+
+
+def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = True) -> FilterOptions:
+    """Read the filters of an encoding; parameters as for `read_encoding`.
+
+    Raises
+    ------
+    FilterError
+        Keys that contradict each other.
+    """
+    name = _compression(given, path, is_explicit=is_explicit)
+    fletcher32 = bool(given.get("fletcher32"))
+    if name is None or name is False:
+        if is_explicit and given.get("compression_opts") is not None:
+            raise FilterError(
+                f"variable {path}: compression_opts without compression: name the compression too", path=path
+            )
+        return FilterOptions(fletcher32=fletcher32)
+    level, options = given.get("complevel"), given.get("compression_opts")
+    if is_explicit and level is not None and options is not None and level != options:
+        raise FilterError(
+            f"variable {path}: 'complevel' and 'compression_opts' encodings mismatch: {level} and {options}",
+            path=path,
+        )
+    if name in ("zlib", "gzip") and level == 0 and options is None:
+        return FilterOptions(fletcher32=fletcher32)  # "a value of zero disables compression"
+    shuffle = given.get("shuffle")
+    if shuffle is None:
+        shuffle = isinstance(name, str) and wants_shuffle(name)
+    asked = FilterOptions(
+        compression=name, compression_opts=options, shuffle=bool(shuffle), fletcher32=fletcher32
+    )
+    if not (isinstance(name, str) and name in COMPRESSIONS):
+        return asked
+    keyword, netcdf = COMPRESSIONS[name]
+    keywords = netcdf.keywords(name, DEFAULT_LEVEL if level is None else level, given)
+    return replace(asked, compression=keyword, **keywords)
+
+
+def _check_keys(given: Mapping[str, Any], path: str) -> None:
+    for key in FLAGS & given.keys():
+        if given[key] is not None:
+            check_flag(f"variable {path}: {key}", given[key])
+    lossy = sorted(key for key in LOSSY_KEYS & given.keys() if given[key] is not None)
+    if lossy and lossy != ["quantize_mode"]:
+        raise SpecError(
+            f"variable {path}: {', '.join(lossy)} cannot be honoured, as streamh5 stores values as they are; round "
+            "them first, for example with xarray.DataArray.round, or pack them with scale_factor and dtype",
+            path=path,
+            keys=lossy,
+        )
+    known = sorted(STORAGE_KEYS | {"_FillValue", "dtype"})
+    unknown = sorted(map(str, given.keys() - STORAGE_KEYS - LOSSY_KEYS))
+    if unknown:
+        raise SpecError(
+            f"variable {path}: unexpected encoding parameters {listed(map(repr, unknown))}"
+            + (did_you_mean(unknown[0], known) or f"; netCDF-4 takes {', '.join(known)}"),
+            path=path,
+            keys=unknown,
+        )
+
+
+def _fits(chunks: Any, shape: tuple[int, ...], is_unlimited: tuple[bool, ...]) -> bool:
+    try:
+        extents = tuple(map(operator.index, chunks))
+    except TypeError:
+        return False
+    return len(extents) == len(shape) and all(
+        0 < c <= n or (c > 0 and free) for c, n, free in zip(extents, shape, is_unlimited, strict=True)
+    )
+
+
+def _byteorder(given: Mapping[str, Any], path: str) -> str:
+    endian = given.get("endian") or "native"
+    try:
+        return {"native": "=", "little": "<", "big": ">"}[endian]
+    except (KeyError, TypeError):
+        raise SpecError(
+            f"variable {path}: endian must be 'native', 'little' or 'big', not {endian!r}", path=path
+        ) from None
+
+
+def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> Any:
+    """Name, number or filter object of the compression; None for none."""
+    flags = [key for key in COMPRESSION_FLAGS if given.get(key)]
+    named = given.get("compression")
+    if not flags:
+        return named
+    flag = flags[-1]
+    names = COMPRESSION_FLAGS[flag].names
+    same = (flag, *names)
+    if is_explicit and (len(flags) > 1 or (named is not None and named not in same)):
+        both = " and ".join(map(repr, [*flags, *([] if named is None else ["compression"])]))
+        raise FilterError(f"variable {path}: {both} encodings mismatch; name one compression", path=path)
+    if named is not None:
+        return named
+    described = given[flag]
+    if (
+        isinstance(described, dict) and "compressor" in described
+    ):  # so netCDF4-python describes Blosc that it read
+        return described["compressor"]
+    return names[0]
+
+
 def default_fill(dtype: np.dtype[Any]) -> Any:
     """Return what netCDF-C fills a variable with, unless it has a ``_FillValue``: of text, the empty string."""
     if dtype.kind == "U":
@@ -56,9 +269,7 @@ def plan_variable(
     storage: Storage,
     maxshape: tuple[int | None, ...],
     fillvalue: Any,
-    *,
-    libver: str,
-    resume_key: str | None,
+    options: WriteOptions,
 ) -> tuple[PlannedDataset, Target | None]:
     """Plan the dataset of a variable, and what tasks write of it: None for data in memory, which it writes itself.
 
@@ -76,8 +287,8 @@ def plan_variable(
         Length of each dimension, None for an unlimited one.
     fillvalue
         What elements read as that were never written.
-    libver, resume_key
-        As for `to_netcdf`.
+    options
+        How the file is written.
 
     Raises
     ------
@@ -97,24 +308,23 @@ def plan_variable(
         array = realigned(path, array, blocks)
     elif array.ndim and chunks is None and (storage.filters.need_chunks or None in maxshape):
         chunks = _record_chunks(array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
-    has_chunks = chunks is not None
     spec, chain = plan_dataset(
         path,
         shape=array.shape,
         dtype=dtype,
         chunks=chunks,
         maxshape=maxshape if None in maxshape else None,
-        filters=storage.filters if has_chunks else NO_FILTERS,
+        filters=NO_FILTERS if chunks is None else storage.filters,
         fillvalue=fillvalue,
         track_order=True,
-        libver=libver,
+        libver=options.libver,
     )
-    if not has_chunks:
+    if chunks is None:
         spec = replace(spec, chunks=None)
-    source = array.name if is_streamed and resume_key is None else resume_key
-    if is_streamed:
-        return PlannedDataset(spec, chain, source), Target(spec, chain, array, source)
-    return PlannedDataset(spec, chain, source, partial(_write, value=array)), None
+    key = options.resume_key
+    if not is_streamed:
+        return PlannedDataset(spec, chain, key, partial(_write, value=array)), None
+    return PlannedDataset(spec, chain, array.name if key is None else key), Target(spec, array)
 
 
 def _write(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:

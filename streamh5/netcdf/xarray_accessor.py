@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["StreamH5Accessor", "register_accessors"]
-
 
 class StreamH5Accessor:
     """``.streamh5`` of a Dataset, DataArray or DataTree."""

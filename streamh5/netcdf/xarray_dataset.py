@@ -1,7 +1,7 @@
 """xarray datasets, data arrays and data trees: each becomes one netCDF-4 file, in one pass over its data.
 
 xarray's own encoders turn times, masks, scales and strings into what netCDF stores (the CF conventions);
-`netcdf_encoding` reads how each variable is to be stored, and `netcdf4` lays out dimensions and groups.
+`storage` reads how each variable is to be stored, and `netcdf4` lays out dimensions and groups.
 """
 
 from __future__ import annotations
@@ -23,22 +23,17 @@ from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
-from streamh5.netcdf.cf_encoding import COMPRESSION_FLAGS, Storage, read_encoding, read_filters
 from streamh5.netcdf.existing import ExistingNetcdf, read_existing_netcdf
-from streamh5.netcdf.netcdf4 import (
-    NetcdfGroup,
-    NetcdfVariable,
-    check_members,
-    define_dimensions,
-    plan_file,
+from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
+from streamh5.netcdf.storage import (
+    COMPRESSION_FLAGS,
+    Storage,
+    default_fill,
+    plan_variable,
+    read_encoding,
+    read_filters,
 )
-from streamh5.netcdf.storage import default_fill, plan_variable
-from streamh5.netcdf.xarray_encoding import (
-    Node,
-    dataset_nodes,
-    encode_node,
-    streamed_nbytes,
-)
+from streamh5.netcdf.xarray_encoding import Node, dataset_nodes, encode_node, streamed_nbytes
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 
@@ -56,8 +51,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
-
-__all__ = ["to_netcdf"]
 
 NOT_NETCDF = {
     "auto_complex": "streamh5 writes no complex numbers",
@@ -173,12 +166,11 @@ def to_netcdf(
         path="of to_netcdf",
     )
     default.check_compression()
-    readers = existing.libver or libver
-    groups = _plan_groups(nodes, default, existing, libver=readers, resume_key=resume_key)
-    variables = [variable for one in groups for variable in one.variables.values()]
-    targets = [variable.target for variable in variables if variable.target is not None]
-    plan = plan_file(
-        groups, libver=readers, write_empty_chunks=write_empty_chunks, is_new=existing.status is None
+    options = replace(options, libver=existing.libver or libver)
+    planned = _plan_groups(nodes, default, existing, options)
+    targets = [one.target for one in planned.variables() if one.target is not None]
+    plan = planned.plan(
+        libver=options.libver, write_empty_chunks=write_empty_chunks, is_new=existing.status is None
     )
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
@@ -217,77 +209,33 @@ def _group_path(group: Any) -> str:
 
 
 def _plan_groups(
-    nodes: list[Node],
-    default: FilterOptions,
-    existing: ExistingNetcdf,
-    *,
-    libver: str,
-    resume_key: str | None,
-) -> list[NetcdfGroup]:
-    """Plan the groups of all nodes, parents first; those between that hold nothing included."""
-    groups: dict[str, NetcdfGroup] = {"/": NetcdfGroup("/")}
-    n_dimensions = existing.n_dimensions
+    nodes: list[Node], default: FilterOptions, existing: ExistingNetcdf, options: WriteOptions
+) -> NetcdfFile:
+    """Plan the groups of all nodes, and those between them that hold nothing."""
+    file = NetcdfFile(existing.n_dimensions)
     max_nbytes = streamed_nbytes(nodes)
     for node in nodes:
-        names = split_path(node.path)
-        for i in range(1, len(names) + 1):
-            path, parent = join_path(names[:i]), groups[join_path(names[: i - 1])]
-            groups.setdefault(path, NetcdfGroup(path, parent))
-        group = groups[node.path]
-        encoded = encode_node(node, max_nbytes)
-        _plan_group(group, node, encoded, default, first=n_dimensions, libver=libver, resume_key=resume_key)
-        n_dimensions += len(group.dimensions)
-    check_members(list(groups.values()))
-    existing.check(list(groups.values()))
-    return list(groups.values())
+        variables, attributes, explicit = encode_node(node, max_nbytes)
+        group = file.add_group(
+            node.path,
+            [netcdf_attribute(name, value, where=node.path) for name, value in attributes.items()],
+            {name: (one.dims, _known_shape(one, name, node)) for name, one in variables.items()},
+            unlimited=node.unlimited,
+        )
+        for planned, (name, variable) in zip(group.variables.values(), variables.items(), strict=True):
+            try:
+                _plan_variable(planned, variable, default, options, is_explicit=name in explicit)
+            except StreamH5Error as error:
+                if planned.path in str(error):
+                    raise
+                raise type(error)(f"variable {planned.path}: {error}", **error.facts) from error
+    existing.check(file.groups.values())
+    return file
 
 
-def _plan_group(
-    group: NetcdfGroup,
-    node: Node,
-    encoded: tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]],
-    default: FilterOptions,
-    *,
-    first: int,
-    libver: str,
-    resume_key: str | None,
-) -> None:
-    variables, attributes, explicit = encoded
-    for name, value in attributes.items():
-        netcdf_attribute(name, value, where=group.path)
-    group.attributes.update(attributes)
-    names = {name: netcdf_name(name, "variable", group.path) for name in variables}
-    dims = {
-        name: tuple(netcdf_name(dim, f"dimension of variable {name!r}", group.path) for dim in variable.dims)
-        for name, variable in variables.items()
-    }
-    shapes = {
-        names[name]: (dims[name], _known_shape(variables[name], group.member(names[name])))
-        for name in variables
-    }
-    unlimited = [netcdf_name(dim, "dimension", group.path) for dim in node.unlimited]
-    define_dimensions(group, shapes, unlimited=unlimited, first=first)
-    for name, variable in variables.items():
-        path = group.dataset_path(names[name], dims[name])
-        try:
-            group.variables[names[name]] = _plan_variable(
-                group,
-                names[name],
-                dims[name],
-                variable,
-                default,
-                is_explicit=name in explicit,
-                libver=libver,
-                resume_key=resume_key,
-            )
-        except StreamH5Error as error:
-            if path in str(error):
-                raise
-            raise type(error)(f"variable {path}: {error}", **error.facts) from error
-
-
-def _known_shape(variable: xr.Variable, path: str) -> tuple[int, ...]:
+def _known_shape(variable: xr.Variable, name: str, node: Node) -> tuple[int, ...]:
     if any(math.isnan(n) for n in variable.shape):
+        path = f"{node.path.rstrip('/')}/{name}"
         raise UnknownChunksError(
             f"variable {path}: its dask array has chunks of unknown size; call compute_chunk_sizes() on it first",
             path=path,
@@ -296,19 +244,16 @@ def _known_shape(variable: xr.Variable, path: str) -> tuple[int, ...]:
 
 
 def _plan_variable(
-    group: NetcdfGroup,
-    name: str,
-    dims: tuple[str, ...],
+    planned: NetcdfVariable,
     variable: xr.Variable,
     default: FilterOptions,
+    options: WriteOptions,
     *,
     is_explicit: bool,
-    libver: str,
-    resume_key: str | None,
-) -> NetcdfVariable:
-    path = group.dataset_path(name, dims)
-    dimensions = tuple(one for one in map(group.find, dims) if one is not None)
-    is_unlimited = tuple(dimension.is_unlimited for dimension in dimensions)
+) -> None:
+    """Plan the dataset and the attributes of a variable."""
+    path = planned.path
+    is_unlimited = tuple(dimension.is_unlimited for dimension in planned.dimensions)
     storage = read_encoding(
         variable.encoding,
         path=path,
@@ -325,13 +270,10 @@ def _plan_variable(
     elif dtype.kind == "U":
         fill = str(fill)
     maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
-    dataset, target = plan_variable(
-        path, array, dtype, storage, maxshape, fill, libver=libver, resume_key=resume_key
-    )
-    specs = [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
+    planned.dataset, planned.target = plan_variable(path, array, dtype, storage, maxshape, fill, options)
     if "_FillValue" in variable.attrs:
-        specs.insert(0, _fill_attribute(variable.attrs["_FillValue"], dataset.spec, path))
-    return NetcdfVariable(name, dimensions, dataset, target, tuple(specs))
+        planned.attributes.append(_fill_attribute(variable.attrs["_FillValue"], planned.dataset.spec, path))
+    planned.attributes += [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
 
 
 def _with_default(

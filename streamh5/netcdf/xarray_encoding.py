@@ -16,7 +16,6 @@ from streamh5.model.object_path import join_path, split_path
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Node", "dataset_nodes", "encode_node", "streamed_nbytes"]
 
 STREAMED_NBYTES = 16 << 20
 """Numbers that take more than this and are no dask array are cut into blocks of about this size, so that

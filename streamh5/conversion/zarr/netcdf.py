@@ -13,11 +13,12 @@ from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes
 from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
-from streamh5.netcdf.netcdf4 import NetcdfGroup, NetcdfVariable, check_members, define_dimensions
+from streamh5.netcdf.netcdf4 import NetcdfFile
 
 if TYPE_CHECKING:
     from streamh5.conversion.array_plan import ArrayPlan
     from streamh5.conversion.request import Request
+    from streamh5.handles.file_plan import FilePlan
     from streamh5.model.attribute_spec import AttributeSpec
 
 __all__ = ["plan_netcdf"]
@@ -25,8 +26,8 @@ __all__ = ["plan_netcdf"]
 
 def plan_netcdf(
     tree: ZarrTree, request: Request, notes: list[str], *, is_strict: bool
-) -> tuple[list[NetcdfGroup], list[ArrayPlan]]:
-    """Plan groups and variables, parents first.
+) -> tuple[FilePlan, list[ArrayPlan]]:
+    """Plan the file and its variables.
 
     Parameters
     ----------
@@ -44,34 +45,31 @@ def plan_netcdf(
     SpecError, DatatypeError, LimitError
         The tree cannot be netCDF-4; the message names the object.
     """
-    groups = {"/": NetcdfGroup("/")}
+    file = NetcdfFile()
     arrays: list[ArrayPlan] = []
     members: dict[str, dict[str, ZarrArray]] = {path: {} for path in tree.groups}
     for one in tree.arrays:
         *parents, name = split_path(one.path)
         members.setdefault(join_path(tuple(parents)), {})[name] = one
-    n_dimensions = 0
     for path in sorted(members, key=split_path):
         names = split_path(path)
-        for i in range(1, len(names) + 1):
-            netcdf_name(names[i - 1], "group", join_path(names[: i - 1]))
-            parent = groups[join_path(names[: i - 1])]
-            groups.setdefault(join_path(names[:i]), NetcdfGroup(join_path(names[:i]), parent))
-        group = groups[path]
-        group.attributes.update(_netcdf_values(tree.groups.get(path, {}), path))
+        for i, name in enumerate(names):
+            netcdf_name(name, "group", join_path(names[:i]))
         phony = _PhonyDimensions()
-        dims = {name: _dims_of(one, phony, notes, is_strict=is_strict) for name, one in members[path].items()}
-        shapes = {name: (dims[name], _shape_of(one)) for name, one in members[path].items()}
-        define_dimensions(group, shapes, first=n_dimensions)
-        n_dimensions += len(group.dimensions)
-        for name, one in members[path].items():
-            at = group.dataset_path(name, dims[name])
-            array, attributes = _variable(replace(one, path=at), request, notes, is_strict=is_strict)
+        group = file.add_group(
+            path,
+            _attributes(tree.groups.get(path, {}), path),
+            {
+                name: (_dims_of(one, phony, notes, is_strict=is_strict), _shape_of(one))
+                for name, one in members[path].items()
+            },
+        )
+        for planned, one in zip(group.variables.values(), members[path].values(), strict=True):
+            at = replace(one, path=planned.path)
+            array, planned.attributes = _variable(at, request, notes, is_strict=is_strict)
+            planned.dataset = array.dataset
             arrays.append(array)
-            dimensions = tuple(found for dim in dims[name] if (found := group.find(dim)) is not None)
-            group.variables[name] = NetcdfVariable(name, dimensions, array.dataset, None, attributes)
-    check_members(list(groups.values()))
-    return list(groups.values()), arrays
+    return file.plan(libver=request.libver, write_empty_chunks=False), arrays
 
 
 class _PhonyDimensions:
@@ -108,7 +106,7 @@ def _dims_of(
 
 def _variable(
     one: ZarrArray, request: Request, notes: list[str], *, is_strict: bool
-) -> tuple[ArrayPlan, tuple[AttributeSpec, ...]]:
+) -> tuple[ArrayPlan, list[AttributeSpec]]:
     """Plan a variable and its attributes."""
     dtype = one.array.dtype
     is_known = f"{dtype.kind}{dtype.itemsize}" in NUMBERS or dtype.kind in "UTS" or dtype in WIDENED
@@ -138,9 +136,7 @@ def _variable(
         else:
             attributes.pop("_FillValue", None)
             specs.append(spec)
-    values = _netcdf_values(attributes, one.path)
-    specs += [netcdf_attribute(key, value, where=one.path) for key, value in values.items()]
-    return plan_zarr_array(one, request, netcdf=True), tuple(specs)
+    return plan_zarr_array(one, request, netcdf=True), [*specs, *_attributes(attributes, one.path)]
 
 
 def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
@@ -160,15 +156,14 @@ def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
     return netcdf_attribute("_FillValue", stored[()], where=one.path)
 
 
-def _netcdf_values(attributes: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return attributes as netCDF-4 holds them: booleans as integers of a byte, lists of lists as JSON text."""
-    values = dict(json_attributes(attributes))
-    for key, value in values.items():
-        if np.asarray(value).dtype.kind == "b":
-            values[key] = np.asarray(value).astype("i1")
+def _attributes(attributes: dict[str, Any], where: str) -> list[AttributeSpec]:
+    """Plan attributes as netCDF-4 holds them: booleans as integers of a byte, lists of lists as JSON text."""
+    specs = []
+    for key, value in json_attributes(attributes):
+        array = np.asarray(value)
         try:
-            netcdf_attribute(key, values[key], where=where)
+            number = array.astype("i1") if array.dtype.kind == "b" else value
+            specs.append(netcdf_attribute(key, number, where=where))
         except AttributeValueError:
-            values[key] = json.dumps(value)
-            netcdf_attribute(key, values[key], where=where)
-    return values
+            specs.append(netcdf_attribute(key, json.dumps(value), where=where))
+    return specs

@@ -19,7 +19,6 @@ from streamh5.errors import DatatypeError, SpecError
 from streamh5.handles.file_plan import FilePlan
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.tree import GroupNode
-from streamh5.netcdf.netcdf4 import plan_file
 from streamh5.sinks.destination_path import is_path
 
 if TYPE_CHECKING:
@@ -154,12 +153,11 @@ def _netcdf_plan(
         return None
     found: list[str] = []
     try:
-        groups, arrays = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
+        file, arrays = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
     except (SpecError, DatatypeError) as error:
         if netcdf:
             raise
         notes.append(f"plain HDF5, not netCDF-4: {error}")
         return None
     notes += found
-    file = plan_file(groups, libver=request.libver, write_empty_chunks=False)
     return ConversionPlan(file, arrays, track_order=True, format="netCDF-4")
