@@ -19,19 +19,6 @@ from streamh5.errors import KeywordError, SpecError, listed, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = [
-    "KEEP_MODES",
-    "LIBVERS",
-    "SYNC_MODES",
-    "Keep",
-    "Sync",
-    "check_choice",
-    "check_flag",
-    "check_keywords",
-    "did_you_mean",
-    "unknown_keywords",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -8,8 +8,6 @@ from typing import TypeAlias
 
 from streamh5.errors import LimitError, SpecError
 
-__all__ = ["MemorySize", "check_held", "format_nbytes", "memory_nbytes", "read_memory_size"]
-
 MemorySize: TypeAlias = int | float | str
 
 

@@ -9,8 +9,6 @@ from urllib.parse import unquote
 
 from streamh5.errors import SpecError, shown
 
-__all__ = ["LocalPath", "is_url", "local_path"]
-
 LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*)|(?=/))(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)

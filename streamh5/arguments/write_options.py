@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from streamh5.arguments.keywords import Keep, Sync
     from streamh5.arguments.paths import LocalPath
 
-__all__ = ["WriteOptions"]
-
 _INSTEAD = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
 """What to do instead of the modes of h5py that do not exist here."""
 

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     Frame = NDArray[np.float32]
 
-__all__ = ["chunk_index_name", "run_demo", "sea_surface"]
-
 DATASET = "/ocean/temperature"
 WIDTH = 1024
 CHUNKS = (1, 512, 512)

@@ -28,8 +28,6 @@ from streamh5.errors import SpecError, StreamH5Error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["call_in_child", "serve"]
-
 _START = (
     "import sys; sys.path[:] = {path!r}; "
     "from streamh5.processes.child_process import serve; serve({pipe}, {nbytes}, {seconds})"

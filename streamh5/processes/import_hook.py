@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["when_imported"]
-
 
 def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:
     """Call `call` with the module `name`: now where it is imported, as soon as it is otherwise.

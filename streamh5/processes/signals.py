@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["first_frame_outside", "is_within_a_call", "wait_for"]
-
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 

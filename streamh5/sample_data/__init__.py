@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["north_atlantic"]
-
 
 def north_atlantic() -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
     """Return the climatology of the sea surface temperature of the North Atlantic, from NOAA's COADS.

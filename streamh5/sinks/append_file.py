@@ -11,7 +11,7 @@ Locks, in the order in which they are taken, each kept until the sink is closed:
 
 1. ``flock`` on the journal of a writer that would replace the file by this name: only one of both may be
    at work. The journal itself is not used: what was there is safe, and an addition is made again.
-2. The lock of the inode, exclusive: writers that come by another name of the file (`inode_lock`).
+2. The lock of the inode, exclusive: writers that come by another name of the file (`locks`).
 3. ``flock`` on the file itself, shared, as HDF5's readers take it: they may read meanwhile, and no HDF5
    library opens the file for writing.
 """
@@ -25,20 +25,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError, SinkError, StateError
+from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.gated_sink import GatedSink
-from streamh5.sinks.inode_lock import lock_inode
-from streamh5.sinks.journal_file import open_locked
-from streamh5.sinks.named_file import (
-    close,
-    closed_on_error,
-    leads_to,
-    refuse_irregular,
-    remove,
-    stat_of,
-)
+from streamh5.sinks.locks import lock_inode, open_journal
 from streamh5.sinks.replaced_file import NEW_FILE_MODE
-from streamh5.sinks.vectored_write import write_vectored
 from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
@@ -47,10 +38,6 @@ if TYPE_CHECKING:
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
     from streamh5.sinks.base import Buffer
-
-__all__ = ["AppendFileSink"]
-
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class AppendFileSink(GatedSink):
@@ -90,7 +77,7 @@ class AppendFileSink(GatedSink):
         self._superblock = b""
         self._is_switched = False
         with self._failing("opening it failed"):
-            self._lock_fd, _ = open_locked(self._lock_path, self.path, NEW_FILE_MODE, system)
+            self._lock_fd, _ = open_journal(self._lock_path, self.path, NEW_FILE_MODE, system)
             try:
                 self._fd = self._open()
             except BaseException:
@@ -105,7 +92,7 @@ class AppendFileSink(GatedSink):
         SinkError
             Another program has replaced or removed it.
         """
-        if not leads_to(self.path, self._fd):
+        if not files.leads_to(self.path, self._fd):
             raise SinkError(
                 f"cannot add to {self.path}: another program has replaced or removed it meanwhile, so the addition "
                 "would be lost; nothing was added, add to the present file again",
@@ -119,7 +106,7 @@ class AppendFileSink(GatedSink):
         elif self.end_of_file is None or address < self.end_of_file:
             raise StateError(f"{self.path}: byte {address:,} belongs to the file that is added to")
         else:
-            write_vectored(self._system, self._fd, address, buffers)
+            files.write(self._fd, address, buffers, self._system)
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
@@ -127,7 +114,7 @@ class AppendFileSink(GatedSink):
         self._fsync()
         self.check_name()
         self._is_switched = True  # before: a write that fails may have been done
-        write_vectored(self._system, self._fd, 0, [self._superblock])
+        files.write(self._fd, 0, [self._superblock], self._system)
         self._fsync()
         self.check_name()
 
@@ -138,17 +125,9 @@ class AppendFileSink(GatedSink):
                 self._system.ftruncate(self._fd, self.end_of_file)
 
     def _open(self) -> int:
-        status = stat_of(self.path)
-        if status is not None:
-            refuse_irregular(self.path, status)
-        fd: int = self._system.open(self.path, _FLAGS)
-        with closed_on_error(fd, self._system):
-            refuse_irregular(self.path, os.fstat(fd))
-            if not lock_inode(fd, is_exclusive=True):
-                raise DestinationBusyError(
-                    f"another writer is at work on {self.path}, maybe by another name of that file; wait for it",
-                    path=str(self.path),
-                )
+        fd = files.open_regular(self.path, os.O_RDWR, self._system)
+        with files.closed_on_error(fd, self._system):
+            lock_inode(fd, self.path, is_exclusive=True)
             try:
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError as error:
@@ -166,9 +145,9 @@ class AppendFileSink(GatedSink):
     def _unlock(self) -> None:
         if os.fstat(self._lock_fd).st_size == 0:  # not the journal of an interrupted write
             with suppress(OSError):
-                remove(self._lock_path, self._lock_fd, self._system)
-        close(self._lock_fd, self._system)
+                files.remove(self._lock_path, self._lock_fd, self._system)
+        files.close(self._lock_fd, self._system)
 
     def _close(self) -> None:
-        close(self._fd, self._system)
+        files.close(self._fd, self._system)
         self._unlock()

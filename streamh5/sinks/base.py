@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
     Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
-__all__ = ["Journaled", "Sink", "Snapshots", "as_journaled"]
-
 
 class Sink(Protocol):
     """A destination for the bytes of one file: all that a sink must have."""

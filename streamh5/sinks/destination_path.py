@@ -8,20 +8,8 @@ from typing import IO, TypeAlias, TypeGuard
 
 from streamh5.arguments.paths import LocalPath, is_url, local_path
 from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
+from streamh5.sinks import files
 from streamh5.sinks.base import Sink
-from streamh5.sinks.named_file import refuse_irregular, stat_of
-
-__all__ = [
-    "Destination",
-    "check_destination",
-    "check_path",
-    "destination_exists",
-    "destination_name",
-    "exists_error",
-    "is_path",
-    "real_path",
-]
-
 
 Destination: TypeAlias = LocalPath | Sink | IO[bytes]
 """Where a file is written: a path, a sink, or a binary file object."""
@@ -79,7 +67,7 @@ def destination_exists(path: LocalPath) -> bool:
         See `check_destination`.
     """
     check_destination(path, overwrite=True)
-    return stat_of(real_path(path)) is not None
+    return files.stat_of(real_path(path)) is not None
 
 
 def check_destination(path: LocalPath, *, overwrite: bool) -> None:
@@ -104,15 +92,13 @@ def check_destination(path: LocalPath, *, overwrite: bool) -> None:
                 f"cannot write {real}: the directory {real.parent} does not exist; create it first",
                 path=str(real),
             )
-        status = stat_of(real)
+        exists = files.check_regular(real) is not None
     except SinkError:
         raise
     except OSError as error:
         raise SinkError(f"cannot write {real}: {error.strerror}", path=str(real)) from error
-    if status is not None:
-        refuse_irregular(real, status)
-        if not overwrite:
-            raise exists_error(real)
+    if exists and not overwrite:
+        raise exists_error(real)
     if not os.access(real.parent, os.W_OK):
         raise SinkError(f"cannot write {real}: no permission to write in {real.parent}", path=str(real))
 

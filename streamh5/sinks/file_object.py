@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["FileObjectSink", "check_file_object"]
-
 ZEROS_NBYTES = 1 << 20
 
 USE_ANOTHER = "write to a local file or io.BytesIO, and copy that"

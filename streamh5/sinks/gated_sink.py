@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["GatedSink"]
-
 _ENDS = ("committed", "aborted", "suspended")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import secrets
 import threading
@@ -11,15 +9,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import DestinationBusyError
-from streamh5.sinks.named_file import close, closed_on_error, create_file, leads_to, open_own, remove
-from streamh5.sinks.vectored_write import write_vectored
+from streamh5.sinks import files
+from streamh5.sinks.locks import lock_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-__all__ = ["BATCH_NBYTES", "BATCH_SECONDS", "JournalFile", "lock_journal", "open_locked"]
 
 BATCH_SECONDS = 2.0
 BATCH_NBYTES = 512 << 20
@@ -89,16 +84,16 @@ class JournalFile:
         """
         content = self.read()[:nbytes] if nbytes else b""
         temporary = path.with_name(f".{secrets.token_hex(8)}.streamh5")
-        fd = create_file(temporary, mode, self._system)
-        with closed_on_error(fd, self._system):
+        fd = files.create(temporary, mode, self._system)
+        with files.closed_on_error(fd, self._system):
             try:
                 lock_journal(fd, path, destination)  # before anybody can find it
-                write_vectored(self._system, fd, 0, [content])
+                files.write(fd, 0, [content], self._system)
                 self._system.fsync(fd)
                 self._system.replace(temporary, path)
             except BaseException:
                 with suppress(OSError):
-                    remove(temporary, fd, self._system)
+                    files.remove(temporary, fd, self._system)
                 raise
         copy = JournalFile(fd, self._system)
         copy.nbytes = nbytes
@@ -157,7 +152,7 @@ class JournalFile:
             if sync_data is not None:
                 sync_data()
             if entries:
-                write_vectored(self._system, self.fd, self.nbytes, [entries])
+                files.write(self.fd, self.nbytes, [entries], self._system)
         except BaseException:
             # later entries make no sense without these: they wait for the next try
             with self._lock:
@@ -172,51 +167,3 @@ class JournalFile:
                 self.take_back()
                 raise
             self._safe_nbytes = self.nbytes
-
-
-def open_locked(path: Path, destination: Path, mode: int, system: Any) -> tuple[int, bool]:
-    """Open the journal and lock it, again when its last owner removed it in between; tell whether it is new.
-
-    The lock goes with the last process that has the file open. On a file system without locks the
-    write goes on unguarded (docs/reliability.md).
-
-    Parameters
-    ----------
-    path, destination
-        The journal, and the file whose writer it keeps alone.
-    mode
-        Permissions of a journal that is new, before the umask.
-    system
-        The system calls, by their names in `os`.
-
-    Raises
-    ------
-    DestinationBusyError
-        Another writer has it.
-    """
-    while True:
-        fd, is_new = open_own(path, mode, system)
-        with closed_on_error(fd, system):
-            lock_journal(fd, path, destination)
-        if leads_to(path, fd):
-            return fd, is_new
-        close(fd, system)
-
-
-def lock_journal(fd: int, path: Path, destination: Path) -> None:
-    """Lock an open journal until it is closed.
-
-    Raises
-    ------
-    DestinationBusyError
-        Another writer has it.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise DestinationBusyError(
-                f"another writer is at work on {destination} (it holds {path}); "
-                "wait for it or choose another name",
-                path=str(destination),
-            ) from error

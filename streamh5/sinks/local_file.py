@@ -14,7 +14,7 @@ Locks, in the order in which they are taken, each kept until the sink is closed:
 
 1. the inode of the file that is replaced, shared: nobody adds to it meanwhile (`replaced_file`);
 2. ``flock`` on the journal, exclusive, which dies with its process: one writer for one name;
-3. the inode of the partial file, shared: nobody adds to it by another name (`inode_lock`).
+3. the inode of the partial file, shared: nobody adds to it by another name (`locks`).
 
 Within the process: the gate of `GatedSink`, then the journal's lock of its file, then its lock of the
 entries that wait; data are never fsynced under the last, so that other threads can add entries meanwhile.
@@ -37,25 +37,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.keywords import Sync, check_choice
-from streamh5.errors import DestinationBusyError, SinkError, SpecError
+from streamh5.errors import SinkError, SpecError
+from streamh5.sinks import files
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
 from streamh5.sinks.gated_sink import GatedSink
-from streamh5.sinks.inode_lock import lock_inode
-from streamh5.sinks.journal_file import JournalFile, open_locked
-from streamh5.sinks.named_file import (
-    close,
-    closed_on_error,
-    create_file,
-    has_other_names,
-    leads_to,
-    open_own,
-    refuse_irregular,
-    remove,
-    stat_of,
-    sync_names,
-)
+from streamh5.sinks.journal_file import JournalFile
+from streamh5.sinks.locks import lock_inode, open_journal
 from streamh5.sinks.replaced_file import ReplacedFile
-from streamh5.sinks.vectored_write import write_vectored
 from streamh5.sinks.working_names import journal_path, partial_path, snapshot_path, temporary_path
 
 if TYPE_CHECKING:
@@ -64,8 +52,6 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.paths import LocalPath
     from streamh5.sinks.base import Buffer
-
-__all__ = ["LocalFileSink"]
 
 
 class LocalFileSink(GatedSink):
@@ -134,31 +120,29 @@ class LocalFileSink(GatedSink):
     def _open(self) -> None:
         """Open and lock the journal, then open the partial file."""
         with self._failing(f"{self.journal} cannot be created"):
-            journal_fd, is_new_write = open_locked(
+            journal_fd, is_new_write = open_journal(
                 self.journal, self.path, self._replaced.creation_mode, self._system
             )
         self._journal = JournalFile(journal_fd, self._system)
         try:
             with self._failing(f"{self.partial} cannot be created"):
-                self._fd, self._is_new = open_own(self.partial, self._replaced.creation_mode, self._system)
-            with closed_on_error(self._fd, self._system):
-                if is_new_write and self.nbytes and not has_other_names(self._fd):
+                self._fd, self._is_new = files.open_or_create(
+                    self.partial, self._replaced.creation_mode, self._system
+                )
+            with files.closed_on_error(self._fd, self._system):
+                if is_new_write and self.nbytes and not files.has_other_names(self._fd):
                     raise SinkError(
                         f"cannot write {self.path}: {self.partial} is in the way, a file without a journal, so not "
                         "of an interrupted write; remove or rename it",
                         path=str(self.partial),
                     )
-                if not lock_inode(self._fd, is_exclusive=False):
-                    raise DestinationBusyError(
-                        f"another writer is adding to {self.partial}; wait for it or choose another name",
-                        path=str(self.path),
-                    )
+                lock_inode(self._fd, self.partial, is_exclusive=False)
                 if self._is_new:
                     self._hand_on()
         except BaseException:
             if is_new_write:
                 self._remove((self.journal, journal_fd))
-            close(journal_fd, self._system)
+            files.close(journal_fd, self._system)
             raise
 
     @property
@@ -181,7 +165,7 @@ class LocalFileSink(GatedSink):
 
     def has_name(self, path: str | os.PathLike[str]) -> bool:
         """Whether what is written has the name `path`; after a crash between link and unlink it has two."""
-        return leads_to(path, self._fd)
+        return files.leads_to(path, self._fd)
 
     def destination(self, name: str | None) -> Path:
         """Return the destination that a journal says it has, when its working names are these."""
@@ -194,11 +178,11 @@ class LocalFileSink(GatedSink):
             self._cut_journal(0)
             if not self._is_new:
                 self._tidy()
-                remove(self.partial, self._fd, self._system)
-                new = create_file(self.partial, self._replaced.creation_mode, self._system)
+                files.remove(self.partial, self._fd, self._system)
+                new = files.create(self.partial, self._replaced.creation_mode, self._system)
                 old, self._fd = self._fd, new
                 self._system.close(old)
-                lock_inode(self._fd, is_exclusive=False)
+                lock_inode(self._fd, self.partial, is_exclusive=False)
                 self._hand_on()
 
     def check_content(self, inode: int | None, is_intact: Callable[[], bool]) -> None:
@@ -219,7 +203,7 @@ class LocalFileSink(GatedSink):
             It is a file of somebody else.
         """
         is_same = inode == os.fstat(self._fd).st_ino
-        if has_other_names(self._fd) and not is_same and not is_intact():
+        if files.has_other_names(self._fd) and not is_same and not is_intact():
             raise SinkError(
                 f"cannot write {self.path}: {self.partial} is not the file of its journal, and has other names (hard "
                 "links) whose content would change; copy it to a file of its own of this name, then resume",
@@ -232,7 +216,7 @@ class LocalFileSink(GatedSink):
         `is_synced`: each part of the write had ``sync="batch"``, so that what is claimed is on the disk.
         """
         with self._failing("it cannot be taken up"):
-            self._check_name()
+            self._check_name(self.partial, self._fd)
             self._cut_journal(log_nbytes)
             if nbytes < self.nbytes:
                 self._system.ftruncate(self._fd, nbytes)
@@ -276,7 +260,7 @@ class LocalFileSink(GatedSink):
             self._flush_log()
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        write_vectored(self._system, self._fd, address, buffers)
+        files.write(self._fd, address, buffers, self._system)
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
@@ -286,7 +270,7 @@ class LocalFileSink(GatedSink):
             self._sync_data()
         self._publish()
         if self.sync != "none":
-            sync_names(self._target.parent, self._system)
+            files.sync_names(self._target.parent, self._system)
         # behind the sync of the names: a power cut before that must still find the journal, to resume with
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._tidy()
@@ -303,14 +287,14 @@ class LocalFileSink(GatedSink):
         """Remove what a crash within `snapshot` can have left."""
         self._remove(*((temporary_path(one), self._fd) for one in self._snapshots))
 
-    def _remove(self, *files: tuple[Path, int]) -> None:
-        for path, fd in files:
+    def _remove(self, *named: tuple[Path, int]) -> None:
+        for path, fd in named:
             with suppress(OSError):
-                remove(path, fd, self._system)
+                files.remove(path, fd, self._system)
 
     def _close(self) -> None:
-        close(self._fd, self._system)
-        close(self._journal.fd, self._system)
+        files.close(self._fd, self._system)
+        files.close(self._journal.fd, self._system)
         self._replaced.close()
 
     def _hand_on(self) -> None:
@@ -320,11 +304,10 @@ class LocalFileSink(GatedSink):
     def _cut_journal(self, nbytes: int) -> None:
         """Cut the journal; one that has other names is replaced by a copy, because those are not ours."""
         old = self._journal
-        if not has_other_names(old.fd):
+        if not files.has_other_names(old.fd):
             old.cut(nbytes)
             return
-        if not leads_to(self.journal, old.fd):
-            raise self._taken(self.journal)
+        self._check_name(self.journal, old.fd)
         self._journal = old.copy(self.journal, self.path, nbytes, self._replaced.creation_mode)
         self._system.close(old.fd)
 
@@ -335,7 +318,7 @@ class LocalFileSink(GatedSink):
             with self._failing("the journal could not be written"):
                 self._journal.flush(self._sync_data if is_batch else None, is_patient=is_patient)
                 if is_batch and not self._has_synced_names:  # the files are new: their names have to last too
-                    sync_names(self._target.parent, self._system)
+                    files.sync_names(self._target.parent, self._system)
                     self._has_synced_names = True
         finally:
             if self._journal.is_taken_back:
@@ -354,34 +337,27 @@ class LocalFileSink(GatedSink):
     def _name_snapshot(self, snapshot: Path) -> None:
         temporary = temporary_path(snapshot)  # may be left from a crash
         for name in (temporary, snapshot):
-            status = stat_of(name)
-            if status is not None:
-                refuse_irregular(name, status)
+            files.check_regular(name)
         with suppress(FileNotFoundError):
             self._system.unlink(temporary)
-        self._check_name()
+        self._check_name(self.partial, self._fd)
         self._system.link(self.partial, temporary)
-        if not leads_to(temporary, self._fd):
-            raise self._taken(self.partial)
+        self._check_name(temporary, self._fd)
         self._system.replace(temporary, snapshot)
         with suppress(FileNotFoundError):  # rename does nothing between two names of one file
             self._system.unlink(temporary)
-        if not leads_to(snapshot, self._fd):
-            raise self._taken(snapshot)
+        self._check_name(snapshot, self._fd)
 
     def _publish(self) -> None:
-        self._check_name()
+        self._check_name(self.partial, self._fd)
         if self._overwrite:
-            status = stat_of(self._target)
-            if status is not None:
-                refuse_irregular(self._target, status)
+            files.check_regular(self._target)
             self._system.replace(self.partial, self._target)
         elif not self._link():
-            if stat_of(self._target) is not None:
+            if files.stat_of(self._target) is not None:
                 raise exists_error(self._target)
             self._system.replace(self.partial, self._target)
-        if not leads_to(self._target, self._fd):
-            raise self._taken(self._target)
+        self._check_name(self._target, self._fd)
         self._remove((self.partial, self._fd))
 
     def _link(self) -> bool:
@@ -392,20 +368,17 @@ class LocalFileSink(GatedSink):
             raise exists_error(self._target) from None
         except OSError:
             return False
-        if not leads_to(self._target, self._fd):  # another file was given the working name in between
-            linked = stat_of(self._target)
-            partial = stat_of(self.partial)
+        if not files.leads_to(self._target, self._fd):  # another file was given the working name in between
+            linked = files.stat_of(self._target)
+            partial = files.stat_of(self.partial)
             if linked is not None and partial is not None and os.path.samestat(linked, partial):
                 self._system.unlink(self._target)
         return True
 
-    def _check_name(self) -> None:
-        if not leads_to(self.partial, self._fd):
-            raise self._taken(self.partial)
-
-    def _taken(self, path: Path) -> SinkError:
-        return SinkError(
-            f"cannot write {self.path}: another program has removed {path.name} or put another file "
-            "there meanwhile, so it is not what was written; keep two programs from using one name, and write again",
-            path=str(path),
-        )
+    def _check_name(self, path: Path, fd: int) -> None:
+        if not files.leads_to(path, fd):
+            raise SinkError(
+                f"cannot write {self.path}: another program has meanwhile removed {path.name} or put another file in "
+                "its place; keep two programs from using one name, and write again",
+                path=str(path),
+            )

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from streamh5.sinks.base import Buffer
 
-__all__ = ["MemorySink"]
-
 
 class MemorySink(GatedSink):
     """Keep the file in memory, in `image`, which is empty after `abort`."""

@@ -8,21 +8,16 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import DestinationBusyError
-from streamh5.sinks.inode_lock import lock_inode
-from streamh5.sinks.named_file import close, refuse_irregular, stat_of
+from streamh5.sinks import files
+from streamh5.sinks.locks import lock_inode
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["NEW_FILE_MODE", "ReplacedFile"]
 
 NEW_FILE_MODE = 0o666
 """Permissions of a file that replaces none, before the umask."""
 
 ACL = "system.posix_acl_access"
-
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class ReplacedFile:
@@ -48,26 +43,18 @@ class ReplacedFile:
     def __init__(self, path: Path, system: Any) -> None:
         self._system = system
         self._fd = -1
-        self._status = stat_of(path)
+        self._status = files.check_regular(path)
         if self._status is None:
             return
-        refuse_irregular(path, self._status)
         try:
-            self._fd = system.open(path, _FLAGS)
+            self._fd = files.open_regular(path, os.O_RDONLY, system)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
                 raise
             return  # what lies in it need not be readable, and it may just have been replaced
-        try:
+        with files.closed_on_error(self._fd, system):
             self._status = os.fstat(self._fd)
-            refuse_irregular(path, self._status)
-            if not lock_inode(self._fd, is_exclusive=False):
-                raise DestinationBusyError(
-                    f"another writer is adding to {path}; wait for it or choose another name", path=str(path)
-                )
-        except BaseException:
-            self.close()
-            raise
+            lock_inode(self._fd, path, is_exclusive=False)
 
     @property
     def creation_mode(self) -> int:
@@ -105,7 +92,7 @@ class ReplacedFile:
     def close(self) -> None:
         """Let go of the file, and of the lock on it."""
         if self._fd >= 0:
-            close(self._fd, self._system)
+            files.close(self._fd, self._system)
             self._fd = -1
 
     def _chown(self, fd: int, uid: int, gid: int) -> bool:

@@ -16,8 +16,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["PARTIAL_SUFFIX", "journal_path", "partial_path", "snapshot_path", "temporary_path"]
-
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 SNAPSHOT_SUFFIX = ".snapshot"
