@@ -16,7 +16,6 @@ from streamh5.cli import main as cli
 from tests.deadlock import DEADLOCK_SECONDS
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
     from pathlib import Path
 
@@ -34,11 +33,8 @@ def run_module(
     )
 
 
-def with_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[argparse.Namespace], int]) -> None:
-    def add(commands: cli.Commands) -> None:
-        commands.add_parser("act").set_defaults(run=run)
-
-    monkeypatch.setattr(cli, "COMMANDS", (add,))
+def with_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[], int]) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", {"act": cli.Command(run, "act", "Act.")})
 
 
 def test_cli_version_prints_the_version_of_the_package() -> None:
@@ -69,14 +65,14 @@ def test_cli_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_cli_command_returns_its_status(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    with_command(monkeypatch, lambda _: status)
+    with_command(monkeypatch, lambda: status)
     assert cli.main(["act"]) == status
 
 
 def test_cli_error_of_ours_is_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: argparse.Namespace) -> int:
+    def fail() -> int:
         raise streamh5.errors.SinkError("the disk is on fire; use another")
 
     with_command(monkeypatch, fail)
@@ -88,7 +84,7 @@ def test_cli_error_of_ours_is_one_line_and_status_2(
 def test_cli_interrupt_is_one_line_and_status_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(_: argparse.Namespace) -> int:
+    def interrupt() -> int:
         raise KeyboardInterrupt
 
     with_command(monkeypatch, interrupt)
@@ -126,7 +122,7 @@ def test_cli_output_without_room_is_one_line_and_status_2(tmp_path: Path, comman
 
 
 def test_cli_error_of_others_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: argparse.Namespace) -> int:
+    def fail() -> int:
         raise ZeroDivisionError
 
     with_command(monkeypatch, fail)
