@@ -57,36 +57,29 @@ else:  # hidden from type checkers: with a `__getattr__` they would take every n
         return sorted(globals().keys() | _HOME.keys())
 
 
-_HOME = {
-    "ArrayConversion": "conversion.request",
-    "ChunkManifest": "references.chunk_manifest",
-    "Conversion": "conversion.request",
-    "Dataset": "handles.dataset",
-    "DatasetSummary": "write.summary",
-    "Datatype": "handles.named_datatype",
-    "ExternalLink": "format.link",
-    "File": "handles.file",
-    "FileInspection": "check.inspection",
-    "FileReferences": "references.file_references",
-    "Group": "handles.group",
-    "RealignWarning": "dask.blocks",
-    "Reference": "model.reference",
-    "RegionReference": "model.reference",
-    "SalvageSummary": "recovery.salvage",
-    "SalvagedDataset": "recovery.salvage",
-    "SoftLink": "format.link",
-    "VerifyReport": "check.report",
-    "WriteSummary": "write.summary",
-    "convert": "conversion.convert",
-    "from_zarr": "conversion.zarr.store",
-    "inspect": "check.inspection",
-    "native_complex_dtype": "format.datatype_from_dtype",
-    "read_references": "references.file_references",
-    "salvage": "recovery.salvage",
-    "to_fixed_h5": "dask.to_fixed_h5",
-    "to_netcdf": "netcdf.xarray_dataset",
-    "verify": "check.verify",
+_NAMES = {
+    "check.inspection": "FileInspection inspect",
+    "check.report": "VerifyReport",
+    "check.verify": "verify",
+    "conversion.convert": "convert",
+    "conversion.request": "ArrayConversion Conversion",
+    "conversion.zarr.store": "from_zarr",
+    "dask.blocks": "RealignWarning",
+    "dask.to_fixed_h5": "to_fixed_h5",
+    "format.datatype_from_dtype": "native_complex_dtype",
+    "format.link": "ExternalLink SoftLink",
+    "handles.dataset": "Dataset",
+    "handles.file": "File",
+    "handles.group": "Group",
+    "handles.named_datatype": "Datatype",
+    "model.reference": "Reference RegionReference",
+    "netcdf.xarray_dataset": "to_netcdf",
+    "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
+    "references.chunk_manifest": "ChunkManifest",
+    "references.file_references": "FileReferences read_references",
+    "write.summary": "DatasetSummary WriteSummary",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 _when_imported("dask.array", _add_array_method)
 _when_imported("xarray", _register_accessors)

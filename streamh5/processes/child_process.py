@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
@@ -26,7 +26,7 @@ from streamh5.arguments.memory_size import memory_nbytes
 from streamh5.errors import SpecError, StreamH5Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _START = (
     "import sys; sys.path[:] = {path!r}; "
@@ -49,6 +49,9 @@ _PLAIN = {
     "h5py.h5r": {"Reference", "RegionReference"},
 }
 """What a result may be made of, besides numpy's arrays and scalars, and records of ours."""
+
+_NUMPY = ("_reconstruct", "scalar", "_frombuffer")
+"""Functions of numpy's core that make arrays and scalars."""
 
 _ERRORS_MODULE = StreamH5Error.__module__
 _MAX_CAUSES = 10
@@ -98,10 +101,25 @@ def call_in_child(
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise SpecError(f"safe=True: an argument cannot be sent to a child process: {error}") from error
     limit = max_nbytes or int(_SHARE_OF_MEMORY * memory_nbytes())
+    with _child(call, limit, max_seconds) as (child, answers):
+        kind, answer = _wait(answers, report)
+        child.wait()
+    if kind == _RESULT:
+        return answer
+    if kind == _ERRORS and answer:
+        _raise(answer)
+    raise died(_how_it_ended(child.returncode))
+
+
+@contextmanager
+def _child(
+    call: bytes, max_nbytes: int, max_seconds: float
+) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """Start a child and send it a call; it is gone when the context ends."""
     from_child, to_parent = os.pipe()
     with os.fdopen(from_child, "rb") as answers:
         try:
-            start = _START.format(path=sys.path, pipe=to_parent, nbytes=limit, seconds=max_seconds)
+            start = _START.format(path=sys.path, pipe=to_parent, nbytes=max_nbytes, seconds=max_seconds)
             child = subprocess.Popen(
                 [sys.executable, "-c", start], stdin=subprocess.PIPE, pass_fds=(to_parent,)
             )
@@ -110,13 +128,12 @@ def call_in_child(
         stdin = cast("IO[bytes]", child.stdin)
         try:
             with suppress(BrokenPipeError):
-                # stays open: its end tells the child that nobody waits any more
+                # not closed after the call: its end tells the child that the parent has gone (`_end_with_parent`)
                 stdin.write(len(call).to_bytes(8, "little") + call)
                 stdin.flush()
-            kind, answer = _wait(answers, report)
-            child.wait()
+            yield child, answers
         except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)  # it tidies up what it has begun
+            child.send_signal(signal.SIGINT)  # it removes what it has begun
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_SECONDS_TO_TIDY)
             raise
@@ -125,11 +142,6 @@ def call_in_child(
             child.wait()
             with suppress(BrokenPipeError):
                 stdin.close()
-    if kind == _RESULT:
-        return answer
-    if kind == _ERRORS and answer:
-        _raise(answer)
-    raise died(_how_it_ended(child.returncode))
 
 
 def _wait(answers: BinaryIO, progress: Callable[[int, int], object] | None) -> tuple[str, Any]:
@@ -153,17 +165,10 @@ class _Results(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a class up that a result may be made of."""
-        if name in _PLAIN.get(module, ()):
-            return super().find_class(module, name)
-        if module.startswith(("numpy.core.", "numpy._core.")) and name in (
-            "_reconstruct",
-            "scalar",
-            "_frombuffer",
-        ):
-            return super().find_class(module, name)
-        if module.partition(".")[0] == "streamh5":
+        is_numpy = module.startswith(("numpy.core.", "numpy._core.")) and name in _NUMPY
+        if is_numpy or name in _PLAIN.get(module, ()) or module.partition(".")[0] == "streamh5":
             found = super().find_class(module, name)
-            if isinstance(found, type):
+            if is_numpy or isinstance(found, type):  # a function of streamh5 would act
                 return found
         raise pickle.UnpicklingError(f"{module}.{name}")
 
@@ -274,11 +279,8 @@ def _made(
     module: str, name: str, args: tuple[Any, ...], facts: dict[str, Any], notes: list[str]
 ) -> BaseException:
     """Make an error that was described; one of a class of others is a RuntimeError that names it."""
-    kind = (
-        getattr(importlib.import_module(module), name, None)
-        if module in ("builtins", _ERRORS_MODULE)
-        else None
-    )
+    is_known = module in ("builtins", _ERRORS_MODULE)
+    kind = getattr(importlib.import_module(module), name, None) if is_known else None
     if isinstance(kind, type) and issubclass(kind, BaseException):
         error: BaseException = kind(*args)
     else:

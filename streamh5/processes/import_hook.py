@@ -74,11 +74,8 @@ class _Loader:
         self._finder = finder
 
     def __getattr__(self, name: str) -> Any:
-        # `importlib.util.find_spec` shows this loader to others, who may ask it for sources or resources
+        # `create_module`; and whoever sees this loader in `importlib.util.find_spec` may ask for sources or resources
         return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self._loader
