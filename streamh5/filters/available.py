@@ -14,8 +14,6 @@ from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_engine
 from streamh5.filters.registry import FILTERS, set_up_filter
 from streamh5.filters.shuffle import ROW as SHUFFLE
 
-__all__ = ["AvailableFilter", "available"]
-
 _SAMPLE_SHAPE = (1024, 1024)
 _MEASURE_SECONDS = 0.05
 

@@ -12,19 +12,6 @@ import numpy.typing as npt
 
 from streamh5.errors import FilterError
 
-__all__ = [
-    "Buffer",
-    "Bytes",
-    "Decode",
-    "Encode",
-    "FilterRow",
-    "NetcdfWords",
-    "RawChunk",
-    "Values",
-    "ZarrCodec",
-    "value_at",
-]
-
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """Contiguous bytes. ``len()`` of each is its size in bytes: arrays are 1-D, memoryviews of format B."""
 

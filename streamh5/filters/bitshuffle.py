@@ -18,8 +18,6 @@ from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 from streamh5.filters.lz4 import lz4_block
 from streamh5.filters.zstd import zstd_encoder
 
-__all__ = ["ROW"]
-
 # BSHUF_VERSION_MAJOR and _MINOR, which bshuf_h5_set_local writes first.
 _VERSIONS = (0, 4)
 _NO_CODEC, _LZ4, _ZSTD = 0, 2, 3

@@ -25,8 +25,6 @@ from streamh5.filters.base import (
     value_at,
 )
 
-__all__ = ["ROW"]
-
 _compress: Any = _blosc.compress  # numcodecs has no types
 
 # BLOSC_BLOSCLZ ... BLOSC_ZSTD of blosc.h, by number.

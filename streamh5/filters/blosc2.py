@@ -12,8 +12,6 @@ import struct
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW"]
-
 # FILTER_BLOSC2_VERSION, which blosc2_set_local writes first.
 _VERSION = 1
 _N_GENERAL_VALUES = 7  # before the chunk shape

@@ -8,8 +8,6 @@ from typing import Any
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import Bytes, Encode, FilterRow, NetcdfWords, RawChunk, Values, ZarrCodec, value_at
 
-__all__ = ["ROW"]
-
 _compress: Any = bz2.compress  # typeshed knows buffers by a protocol of Python 3.12
 
 

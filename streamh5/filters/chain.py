@@ -22,8 +22,6 @@ from streamh5.filters.shuffle import shuffle_rows
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
-__all__ = ["EncodedRows", "FilterChain"]
-
 # Raw bytes of one group of small chunks: about a level-2 cache (tests/benchmarks/shuffle.py).
 GROUP_NBYTES = 1024 * 1024
 # Scratch above this size is not kept between calls.

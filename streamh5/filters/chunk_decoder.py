@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from streamh5.filters.base import Bytes, Values
     from streamh5.format.filter_pipeline import FilterRecord
 
-__all__ = ["ChunkDecoder", "chunk_decoder", "is_checksummed"]
-
 T = TypeVar("T")
 
 # No compressor lets a chunk grow by more than a sixteenth of it and this.

@@ -8,8 +8,6 @@ from typing import Any
 
 from streamh5.errors import MissingCodecError
 
-__all__ = ["codec_package"]
-
 EXTRA = "codecs"
 
 

@@ -49,8 +49,6 @@ try:
 except ImportError:
     libdeflate = None
 
-__all__ = ["DEFAULT_LEVEL", "ROW", "SlowCodecWarning", "deflate_encoder", "deflate_engine"]
-
 # h5py's DEFAULT_GZIP.
 DEFAULT_LEVEL = 4
 

@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from streamh5.filters.base import Buffer
 
-__all__ = ["MIN_CHUNK_NBYTES", "stretches_compressor"]
-
 # All that is tuned here was measured by tests/benchmarks/deflate_levels.py --noise; its table is in docs/filters.md.
 MIN_CHUNK_NBYTES = 1 << 20
 """Smaller chunks are not looked at: the samples would cost more than they bring."""

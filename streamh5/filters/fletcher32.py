@@ -10,8 +10,6 @@ from numcodecs.fletcher32 import Fletcher32
 from streamh5.errors import FormatError
 from streamh5.filters.base import Buffer, Bytes, FilterRow, Values, ZarrCodec
 
-__all__ = ["ROW"]
-
 # numcodecs computes what H5_checksum_fletcher32 does, odd lengths and the two zeros of ones'
 # complement sums included (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
 _append_checksum = Fletcher32().encode

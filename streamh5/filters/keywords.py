@@ -28,8 +28,6 @@ from streamh5.filters.shuffle import ROW as SHUFFLE
 if TYPE_CHECKING:
     from streamh5.filters.base import FilterRow, Values
 
-__all__ = ["FilterOptions", "wants_shuffle"]
-
 _BY_NUMBER = {row.filter_id: row for row in FILTERS if row.is_compression}
 _BY_WORD = {word: row for row in _BY_NUMBER.values() for word in (row.keyword, *row.aliases)}
 _NO_FILTER = frozenset(("", "none", "no", "off", "false", "null", "uncompressed", "raw"))

@@ -12,8 +12,6 @@ from numcodecs import lz4 as _lz4
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Values, ZarrCodec
 
-__all__ = ["ROW", "lz4_block"]
-
 # DEFAULT_BLOCK_SIZE of the plugin's H5Zlz4.c; LZ4_MAX_INPUT_SIZE of lz4.h.
 _DEFAULT_BLOCK_NBYTES = 1 << 30
 _MAX_BLOCK_NBYTES = 0x7E000000

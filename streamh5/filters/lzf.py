@@ -5,8 +5,6 @@ from __future__ import annotations
 from streamh5.errors import FilterError
 from streamh5.filters.base import Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW"]
-
 # H5PY_FILTER_LZF_VERSION and LZF_VERSION, which h5py's lzf_set_local writes first.
 _VERSIONS = (4, 0x0105)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from streamh5.errors import FilterError
 from streamh5.filters.base import Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW"]
-
 _NEED_NOT_COMPRESS = 1
 _ATOMIC = 1  # H5Z_NBIT_ATOMIC
 

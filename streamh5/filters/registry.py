@@ -26,8 +26,6 @@ from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 from streamh5.filters.codec_package import codec_package
 from streamh5.format.filter_pipeline import FilterRecord
 
-__all__ = ["FILTERS", "REGISTRY", "Filter", "filter_name", "set_up_filter"]
-
 FILTERS: tuple[FilterRow, ...] = (
     deflate.ROW,
     shuffle.ROW,

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from streamh5.errors import BlockError, FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 
-__all__ = ["FLOAT_DSCALE", "INTEGER", "ROW"]
-
 # H5Z_SO_FLOAT_DSCALE and H5Z_SO_INT.
 FLOAT_DSCALE, INTEGER = 0, 2
 _CLASS_INTEGER, _CLASS_FLOAT = 0, 1

@@ -16,8 +16,6 @@ import numpy.typing as npt
 from streamh5.errors import FormatError
 from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Values, ZarrCodec, value_at
 
-__all__ = ["ROW", "shuffle_rows"]
-
 Bytes2D = npt.NDArray[np.uint8]
 
 _INTEGER_NBYTES = (2, 4, 8)

@@ -10,8 +10,6 @@ from typing import Any
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, NetcdfWords, RawChunk, Values
 
-__all__ = ["ROW"]
-
 # Option masks of szlib.h, by H5Pset_szip and H5Z__set_local_szip.
 _ENTROPY_CODING, _NEAREST_NEIGHBOR = 4, 32
 _ALLOW_K13, _CHIP, _LSB, _MSB, _RAW = 1, 2, 8, 16, 128

@@ -14,8 +14,6 @@ import numpy as np
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 
-__all__ = ["ROW"]
-
 # First client value: ZFP 1.0.1.0, its codec 5, H5Z-ZFP 1.1.1 (H5Zzfp_version.h).
 _VERSIONS = 0x1010_5111
 # Bits of a header with a short and with a full mode: magic 32, shape 52, mode 12 or 64 (zfp.h).

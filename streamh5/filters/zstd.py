@@ -22,8 +22,6 @@ from streamh5.filters.base import (
     value_at,
 )
 
-__all__ = ["ROW", "zstd_encoder"]
-
 # ZSTD_CLEVEL_DEFAULT; ZSTD_minCLevel() and ZSTD_maxCLevel().
 _DEFAULT_LEVEL = 3
 _MIN_LEVEL, _MAX_LEVEL = -(1 << 17), 22

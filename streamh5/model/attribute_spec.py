@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.model.reference import Resolve
 
-__all__ = ["AttributeSpec", "attribute_spec", "blank", "check_attribute_name"]
-
 
 @dataclass(frozen=True, slots=True)
 class AttributeSpec:

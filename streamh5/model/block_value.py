@@ -15,8 +15,6 @@ from streamh5.model.not_an_array import UNREADABLE, check_is_array
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["as_arrays", "as_block", "check_one_kind"]
-
 
 def as_block(
     value: Any, dtype: np.dtype[Any], *, path: str, fillvalue: np.ndarray[Any, Any] | None = None

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_CHUNKS", "MAX_NUMBERS", "Box", "ChunkGrid"]
-
 MAX_CHUNKS = 2**32 - 1
 """A Fixed Array of that many is 32 GiB of index; an Extensible Array holds no more (32 bits)."""
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from streamh5.format.chunk_index.element import ChunkColumns
 
-__all__ = ["ChunkMap"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkMap:

@@ -11,8 +11,6 @@ from streamh5.errors import LimitError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RECORD", "ChunkRecords", "chunk_records"]
-
 RECORD = np.dtype(
     [("number", "<u8"), ("address", "<u8"), ("stored_nbytes", "<u4"), ("filter_mask", "<u4")], align=False
 )

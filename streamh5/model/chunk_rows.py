@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DenseRows", "SparseRows"]
-
 MIN_SETTLED = 4096
 """Records that wait before they are sorted into the others; later as many as half of those that are."""
 

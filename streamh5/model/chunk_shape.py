@@ -11,8 +11,6 @@ from streamh5.errors import ChunkShapeError, LimitError, ShapeError, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_CHUNK_NBYTES", "auto_chunks", "check_chunks", "check_shape"]
-
 MAX_CHUNK_NBYTES = 2**32 - 1
 """Largest chunk of a version 4 layout message (``H5D__chunk_construct``: "must be < 4GB")."""
 

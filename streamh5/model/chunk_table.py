@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from streamh5.format.chunk_index.element import ChunkColumns
     from streamh5.model.chunk_records import ChunkRecords
 
-__all__ = ["ChunkTable"]
-
 MAX_DENSE_ROWS = 1 << 22
 """Rows that a table may have dense whatever is in them: 50 MB."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.reference import Parts
 
-__all__ = ["DatasetSpec", "check_fillvalue"]
-
 MAX_COMPACT_NBYTES = 4096
 """Data without chunks that stands in the header; more is stored contiguously."""
 

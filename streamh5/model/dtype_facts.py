@@ -8,8 +8,6 @@ import numpy as np
 
 from streamh5.model.reference import Reference, RegionReference
 
-__all__ = ["dtype_facts", "dtype_from_facts"]
-
 _MARKED_TYPES: dict[str, type] = {
     "str": str,
     "bytes": bytes,

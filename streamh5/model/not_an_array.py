@@ -11,8 +11,6 @@ import numpy as np
 
 from streamh5.errors import DatatypeError
 
-__all__ = ["UNREADABLE", "check_is_array", "check_objects", "is_empty"]
-
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What array-likes of other libraries raise when they cannot be read: a dataset of a closed file, a lost node."""
 

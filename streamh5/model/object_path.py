@@ -5,8 +5,6 @@ from __future__ import annotations
 from streamh5.errors import LimitError, PathError, shown
 from streamh5.format.character_set import decode_text, encode_text
 
-__all__ = ["MAX_LINK_NAME_NBYTES", "check_link_name", "check_new_path", "join_path", "split_path"]
-
 MAX_LINK_NAME_NBYTES = 65_535 - 21
 """A link message has 65,535 bytes, of which a hard link with creation order needs 21."""
 

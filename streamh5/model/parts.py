@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from streamh5.format.elements import ObjectPlacer
 
-__all__ = ["encode_parts", "merged", "repeated_element", "stored_elements", "text_object"]
-
 
 def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
     """Return the elements of `values` in C order.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Blocks", "aligned_blocks", "default_chunks", "realign_factor"]
-
 Blocks = tuple[tuple[int, ...], ...]
 """Extents of the blocks along each dimension, as dask's ``Array.chunks``."""
 

@@ -19,19 +19,6 @@ from streamh5.model.object_path import join_path, split_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "SIZEOF_REFERENCE",
-    "HeapObject",
-    "Part",
-    "Parts",
-    "Reference",
-    "RegionReference",
-    "Resolve",
-    "join_parts",
-    "sizeof_part",
-    "sizeof_parts",
-]
-
 SIZEOF_REFERENCE = datatype_class.ObjectReference().nbytes
 SIZEOF_REGION_REFERENCE = datatype_class.RegionReference().nbytes
 

@@ -27,27 +27,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts, Reference
 
-__all__ = [
-    "DatasetNode",
-    "DatatypeNode",
-    "GroupNode",
-    "LinkValue",
-    "LinkedTarget",
-    "Node",
-    "Region",
-    "StoredObject",
-    "as_link",
-    "find",
-    "make_parents",
-    "moved_groups",
-    "put_attribute",
-    "put_link",
-    "reference_target",
-    "take_attribute",
-    "take_link",
-    "walk",
-]
-
 
 MAX_ORDERED_ATTRIBUTES = 65_535
 """The attribute info message holds the next creation order in 16 bits."""
