@@ -45,7 +45,7 @@ MAX_RESERVED_NUMBERS = 1 << 24
 def sizeof_data(dataset: DatasetNode) -> int:
     """Bytes that a dataset needs besides chunks and header: its index, or data stored contiguously."""
     if dataset.spec.chunks is not None:
-        n_written = dataset.table.n_written
+        n_written = dataset.table.counts.n_written
         return _index(dataset, n_written).sizeof_blocks(n_written) if n_written else 0
     return 0 if not dataset.has_value or dataset.spec.is_compact else dataset.spec.value_nbytes
 
@@ -66,14 +66,14 @@ def max_sizeof_data(dataset: DatasetNode) -> int:
 
 def index_layout(dataset: DatasetNode, address: int) -> data_layout.DataLayout:
     """Return the layout record of a dataset whose index blocks begin at `address`."""
-    n_written = dataset.table.n_written
+    n_written = dataset.table.counts.n_written
     return _index(dataset, n_written).layout(address if n_written else UNDEFINED_ADDRESS)
 
 
 def encode_data(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes]]:
     """Yield address and content of a dataset's index, or of its contiguous data, from `address` on."""
     if dataset.spec.chunks is not None:
-        n_written = dataset.table.n_written
+        n_written = dataset.table.counts.n_written
         if n_written:
             yield from _index(dataset, n_written).blocks(address)
     elif dataset.value is not None and not dataset.spec.is_compact:
@@ -255,7 +255,7 @@ class _V1BTree:
         return self._tree(n_chunks).sizeof_nodes if n_chunks else 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
-        spec, n_written = self.dataset.spec, self.dataset.table.n_written
+        spec, n_written = self.dataset.spec, self.dataset.table.counts.n_written
         root = address + self._tree(n_written).root_position if n_written else address
         return data_layout.ChunkedLayoutV3(spec.chunks or (), spec.element_nbytes, root)
 

@@ -50,8 +50,6 @@ from streamh5.model.tree import (
     find,
     make_parents,
     put_attribute,
-    put_link,
-    take_attribute,
     take_link,
     walk,
 )
@@ -125,7 +123,7 @@ class Engine:
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, path, track_order=track_order)
             group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
-            put_link(parent, name, group)
+            parent.links[name] = group
             self._adopt(group)
             return group
 
@@ -139,7 +137,7 @@ class Engine:
         """
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
-            put_link(parent, name, datatype)
+            parent.links[name] = datatype
             datatype.n_users = self._n_users[datatype.path]  # those that were created before it
             self._adopt(datatype)
 
@@ -156,7 +154,7 @@ class Engine:
             table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
             dataset = DatasetNode(spec, table)
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
-            put_link(parent, name, dataset)
+            parent.links[name] = dataset
             self._adopt(dataset)
             self._share(spec.type_path, 1)
             return dataset
@@ -179,7 +177,7 @@ class Engine:
         """Remove an attribute of an object."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             self._share_again(node.attributes[name], None)
-            take_attribute(node, name)
+            del node.attributes[name]
             _mark_changed(node)
 
     def begin(self) -> None:
@@ -233,7 +231,7 @@ class Engine:
             if isinstance(target, LinkValue):
                 encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
-            put_link(parent, name, target)
+            parent.links[name] = target
             if isinstance(target, Node):
                 target.n_links += 1
                 _mark_changed(target)  # its header counts its names

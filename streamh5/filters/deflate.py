@@ -58,8 +58,6 @@ _PIECE_NBYTES = 1 << 20
 # tests/benchmarks/deflate_levels.py
 _ISAL_SETTINGS = {1: (1, "MEM_LEVEL_LARGE"), 2: (1, "MEM_LEVEL_SMALL"), 3: (2, "MEM_LEVEL_SMALL"),
                   4: (2, "MEM_LEVEL_SMALL")}  # fmt: skip
-_Z_MEM_LEVELS = {"MEM_LEVEL_SMALL": 3, "MEM_LEVEL_LARGE": 7}
-"""``isal_zlib.compressobj``'s names for them."""
 _SHORT_BLOCKS = (1, "MEM_LEVEL_MIN")
 _LIBDEFLATE_LEVELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 8: 10, 9: 12}
 
@@ -112,7 +110,7 @@ def _engines(level: int) -> dict[str, Encode]:
         )
     if level > 0 and igzip_lib is not None and (level <= 4 or engines):
         isal_level, mem_level = _ISAL_SETTINGS.get(level, _SHORT_BLOCKS)
-        isal_at = _isal_and_stored_at if level <= 4 else _isal_at
+        isal_at = stretches_compressor if level <= 4 else _isal_at
         engines[f"isal {isal_level} {mem_level.removeprefix('MEM_LEVEL_').lower()}"] = isal_at(
             isal_level, mem_level
         )
@@ -122,10 +120,6 @@ def _engines(level: int) -> dict[str, Encode]:
 def _isal_at(level: int, mem_level: str) -> Encode:
     compress, container, memory = igzip_lib.compress, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
     return lambda chunk: compress(chunk, level, container, memory)
-
-
-def _isal_and_stored_at(level: int, mem_level: str) -> Encode:
-    return stretches_compressor(level, getattr(igzip_lib, mem_level), _Z_MEM_LEVELS[mem_level])
 
 
 def _warn_of_slow_engine(level: int) -> None:

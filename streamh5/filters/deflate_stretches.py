@@ -43,6 +43,9 @@ MAX_STORED_BLOCK_NBYTES = 0xFFFF
 
 BLOCK_HEADER_NBYTES = 5
 
+Z_MEM_LEVELS = {"MEM_LEVEL_SMALL": 3, "MEM_LEVEL_LARGE": 7}
+"""ISA-L's memory levels as ``isal_zlib.compressobj`` counts them, from 1 to 9."""
+
 ZLIB_HEADER = b"\x78\x01"
 FINAL_BLOCK = b"\x03\x00"
 """An empty block with fixed codes: a final block, type 1, end of block."""
@@ -52,22 +55,21 @@ Run = tuple[bool, int, int]
 """Is it noise, its first byte, its end."""
 
 
-def stretches_compressor(isal_level: int, mem_level: int, z_mem_level: int) -> Callable[[Buffer], Buffer]:
+def stretches_compressor(isal_level: int, mem_level_name: str) -> Callable[[Buffer], Buffer]:
     """Return a function that makes a zlib stream of a chunk, outside the GIL.
 
     Parameters
     ----------
     isal_level
         Level of ISA-L, 0 to 3.
-    mem_level
-        Its ``MEM_LEVEL_...``.
-    z_mem_level
-        The same as a number of ``isal_zlib.compressobj``, 1 to 9.
+    mem_level_name
+        One of ISA-L's ``MEM_LEVEL_...``.
     """
     from isal import igzip_lib, isal_zlib
 
     zlib_container, no_container = igzip_lib.COMP_ZLIB, igzip_lib.COMP_DEFLATE
     compress: Callable[..., bytes] = igzip_lib.compress
+    mem_level, z_mem_level = getattr(igzip_lib, mem_level_name), Z_MEM_LEVELS[mem_level_name]
 
     def deflated(part: memoryview, *, is_last: bool) -> list[bytes]:
         if is_last:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
-from streamh5.errors import FilterError
+from streamh5.errors import FilterError, MissingCodecError
 from streamh5.filters import (
     bitshuffle,
     blosc,
@@ -23,8 +25,9 @@ from streamh5.filters import (
     zstd,
 )
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
-from streamh5.filters.codec_package import codec_package
 from streamh5.format.filter_pipeline import FilterRecord
+
+EXTRA = "codecs"
 
 FILTERS: tuple[FilterRow, ...] = (
     deflate.ROW,
@@ -108,6 +111,27 @@ def set_up_filter(filter_id: int, values: Values, chunk: RawChunk) -> Filter:
         (values, partial(_refuse, filter_id)) if row is None else row.set_up(values, chunk)
     )
     return Filter(filter_id, client_values, encode, (values, chunk))
+
+
+@cache
+def codec_package(package: str, filter_name: str) -> Any:
+    """Import a codec package of the extra ``codecs``, once.
+
+    Raises
+    ------
+    MissingCodecError
+        If it is not installed; the message names the extra.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingCodecError(
+            f"filter {filter_name!r} needs the package {package!r}, which is not installed:"
+            f" pip install 'streamh5[{EXTRA}]'",
+            package=package,
+            extra=EXTRA,
+            filter=filter_name,
+        ) from error
 
 
 def _refuse(filter_id: int, chunk: Buffer) -> Buffer:

@@ -18,7 +18,7 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.primitives import address as encode_address
 from streamh5.format.superblock import SIZEOF_LONGEST_SUPERBLOCK, Superblock, decode_superblock
 from streamh5.model.attribute_spec import AttributeSpec
-from streamh5.model.tree import GroupNode, StoredObject, put_attribute, put_link
+from streamh5.model.tree import GroupNode, StoredObject, put_attribute
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import GroupMessages
@@ -106,7 +106,7 @@ def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
     for group, links in groups:  # now that there is a node for each address
         for link in links:
             target = link.target
-            put_link(group, link.name, nodes[target.address] if isinstance(target, HardLink) else target)
+            group.links[link.name] = nodes[target.address] if isinstance(target, HardLink) else target
     return nodes[root_address]
 
 

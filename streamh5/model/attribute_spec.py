@@ -128,7 +128,13 @@ def attribute_spec(
         spec = replace(made, value=value, committed=committed)
         encode_datatype(spec.datatype)
         if datatype is not None:
-            spec = replace(spec, datatype=_replaced(spec, datatype))
+            nbytes = sizeof_element(spec.datatype)
+            if datatype.nbytes != nbytes:
+                raise DatatypeError(
+                    f"its elements take {nbytes:,} bytes, the datatype message says {datatype.nbytes:,}; give values "
+                    "of that size"
+                )
+            spec = replace(spec, datatype=datatype)
     except UnicodeEncodeError as error:
         raise AttributeValueError(
             f"attribute {shown(name)} of {path} cannot be encoded as UTF-8: {error.reason}", path=path
@@ -191,12 +197,11 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     references = _references(name, value)
     if references is not None:
         return references
-    if isinstance(value, np.ma.MaskedArray):
-        n_masked = value.size - int(value.count())
-        if n_masked:
-            raise DatatypeError(
-                f"{n_masked} of its values are masked, which HDF5 has no sign for; fill them first"
-            )
+    n_masked = value.size - int(value.count()) if isinstance(value, np.ma.MaskedArray) else 0
+    if n_masked:
+        raise DatatypeError(
+            f"{n_masked} of its values are masked, and HDF5 cannot mark them so; fill them first"
+        )
     if isinstance(value, str):
         value = np.asarray(value, dtype=object)
     elif isinstance(value, bytes):
@@ -225,31 +230,17 @@ def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) ->
     return AttributeSpec(name, dtype, values.shape[:n_outer], encode_parts(values, dtype))
 
 
-def _replaced(spec: AttributeSpec, datatype: EncodedDatatype) -> EncodedDatatype:
-    nbytes = sizeof_element(spec.datatype)
-    if datatype.nbytes != nbytes:
-        raise DatatypeError(
-            f"its elements take {nbytes:,} bytes, the datatype message says {datatype.nbytes:,}; give values of that "
-            "size"
-        )
-    return datatype
-
-
 def _references(name: str, value: Any) -> AttributeSpec | None:
     """Plan a reference, a list of them, or a list of lists; None for other values."""
-    if isinstance(value, Reference):
-        return AttributeSpec(name, ObjectReference(), (), (value,))
-    if isinstance(value, RegionReference):
-        return AttributeSpec(name, RegionReferenceClass(), (), (replace(value),))
-    if not isinstance(value, (list, tuple)) or not value:
-        return None
-    if all(isinstance(item, Reference) for item in value):
-        return AttributeSpec(name, ObjectReference(), (len(value),), value)
-    if all(isinstance(item, RegionReference) for item in value):
-        return AttributeSpec(name, RegionReferenceClass(), (len(value),), [replace(item) for item in value])
-    if all(
+    is_list = isinstance(value, (list, tuple)) and len(value) > 0
+    items, shape = (value, (len(value),)) if is_list else ((value,), ())
+    for kind, record in ((Reference, ObjectReference()), (RegionReference, RegionReferenceClass())):
+        if all(isinstance(item, kind) for item in items):
+            # copies: each region is an object of its own in the heap, also where one is given twice
+            return AttributeSpec(name, record, shape, [replace(item) for item in items])
+    if is_list and all(
         isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value
     ):
         elements = [HeapObject(len(item), item) for item in value]
-        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), (len(value),), elements)
+        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), shape, elements)
     return None

@@ -57,11 +57,6 @@ class ChunkGrid:
         return tuple(-(-(n or 0) // c) for n, c in zip(extents, self.chunks, strict=True))
 
     @property
-    def present_counts(self) -> tuple[int, ...]:
-        """Chunks along each dimension of the grid over the present shape."""
-        return tuple(-(-(n or 0) // c) for n, c in zip(self.shape, self.chunks, strict=True))
-
-    @property
     def n_numbers_per_row(self) -> int:
         """Numbers of one step along the leading dimension."""
         return math.prod(self.counts[1:])
@@ -76,7 +71,7 @@ class ChunkGrid:
     @property
     def n_chunks(self) -> int | None:
         """Chunks of the present shape; None while the leading extent is unknown."""
-        return None if self.shape[0] is None else math.prod(self.present_counts)
+        return self.present.n_numbers
 
     def with_length(self, n_rows: int) -> ChunkGrid:
         """Return the same grid with the leading extent known."""

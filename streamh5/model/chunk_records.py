@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import LimitError
+from streamh5.format.chunk_index.element import ChunkColumns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,9 @@ ChunkRecords = np.ndarray[Any, np.dtype[np.void]]
 """``(n,)`` array of `RECORD`."""
 
 MAX_STORED_NBYTES = 2**32 - 1
+
+MIN_SETTLED = 4096
+"""Records that wait before they are sorted into the others; later as many as half of those that are."""
 
 
 def chunk_records(
@@ -60,3 +64,159 @@ def chunk_records(
     if filter_masks is not None:
         records["filter_mask"] = filter_masks
     return records
+
+
+class DenseRows:
+    """One row a chunk number.
+
+    12 bytes a chunk for a filtered dataset (address, stored size), 8 for an unfiltered one, 4 more
+    from the first chunk on that skipped a filter. Columns come from ``calloc`` and ``realloc``, so a
+    row that was never written costs no memory before its page is touched.
+    """
+
+    __slots__ = ("_addresses", "_filter_masks", "_stored_nbytes")
+
+    def __init__(self, n_chunks: int, *, filtered: bool) -> None:
+        self._addresses = np.zeros(n_chunks, np.uint64)
+        self._stored_nbytes = np.zeros(n_chunks, np.uint32) if filtered else None
+        self._filter_masks: NDArray[np.uint32] | None = None
+
+    @classmethod
+    def of(cls, records: ChunkRecords, n_chunks: int, *, filtered: bool) -> DenseRows:
+        """Return the rows of sorted records, as far as their numbers are below `n_chunks`."""
+        rows = cls(n_chunks, filtered=filtered)
+        inside = records[: int(np.searchsorted(records["number"], n_chunks))]
+        if len(inside):
+            rows.enter(inside, 0, n_chunks)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def enter(self, records: ChunkRecords, chunk_nbytes: int, n_rows: int) -> tuple[int, int]:
+        """Enter records with numbers below `n_rows`; return how many chunks were there before, and their bytes."""
+        numbers = records["number"].astype(np.intp)
+        self._grow(n_rows)
+        again = self._addresses[numbers] != 0
+        n_again = int(np.count_nonzero(again))
+        dead = self._sizes(numbers[again], chunk_nbytes) if n_again else 0
+        self._addresses[numbers] = records["address"]
+        if self._stored_nbytes is not None:
+            self._stored_nbytes[numbers] = records["stored_nbytes"]
+        if self._filter_masks is None and records["filter_mask"].any():
+            self._filter_masks = np.zeros(len(self._addresses), np.uint32)
+        if self._filter_masks is not None:
+            self._filter_masks[numbers] = records["filter_mask"]
+        return n_again, dead
+
+    def first(self, n_chunks: int) -> ChunkColumns:
+        """Columns of the first `n_chunks`."""
+        self._grow(n_chunks)
+        return self._columns[:n_chunks]
+
+    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
+        """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
+        del filtered
+        columns = self._columns[:n_chunks]
+        numbers = np.flatnonzero(columns.addresses)
+        return numbers, columns if len(numbers) == len(columns.addresses) else columns.take(numbers)
+
+    def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell which chunk numbers are stored."""
+        known = numbers < len(self._addresses)
+        written = np.zeros(len(numbers), bool)
+        written[known] = self._addresses[numbers[known].astype(np.intp)] != 0
+        return written
+
+    def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
+        """Drop the rows from `n_chunks` on; return the addresses that were in them, and their bytes."""
+        tail = np.flatnonzero(self._addresses[n_chunks:]) + n_chunks
+        lost, nbytes = self._addresses[tail], self._sizes(tail, chunk_nbytes)
+        self._addresses[tail] = 0
+        return lost, nbytes
+
+    def records(self, chunk_nbytes: int) -> ChunkRecords:
+        """Return the records of the chunks that are stored, by their numbers."""
+        numbers, columns = self.written(None, filtered=True)
+        records = np.zeros(len(numbers), RECORD)
+        records["number"], records["address"] = numbers, columns.addresses
+        records["stored_nbytes"] = chunk_nbytes if columns.stored_nbytes is None else columns.stored_nbytes
+        if columns.filter_masks is not None:
+            records["filter_mask"] = columns.filter_masks
+        return records
+
+    @property
+    def _columns(self) -> ChunkColumns:
+        return ChunkColumns(self._addresses, self._stored_nbytes, self._filter_masks)
+
+    def _sizes(self, numbers: NDArray[np.intp], chunk_nbytes: int) -> int:
+        if self._stored_nbytes is None:
+            return len(numbers) * chunk_nbytes
+        return int(self._stored_nbytes[numbers].sum(dtype=np.uint64))
+
+    def _grow(self, n_chunks: int) -> None:
+        if n_chunks > len(self._addresses):
+            # realloc moves pages instead of copying them; 1.5 keeps the unused tail below half
+            n_rows = max(n_chunks, len(self._addresses) * 3 // 2, 1024)
+            for column in (self._addresses, self._stored_nbytes, self._filter_masks):
+                if column is not None:
+                    column.resize(n_rows, refcheck=False)
+
+
+class SparseRows:
+    """Records of the written chunks, sorted by number, and those that wait to be sorted in; 24 bytes each."""
+
+    __slots__ = ("_n_pending", "pending", "settled")
+
+    def __init__(self, settled: ChunkRecords | None = None) -> None:
+        self.settled: ChunkRecords = np.zeros(0, RECORD) if settled is None else settled
+        self.pending: list[ChunkRecords] = []
+        self._n_pending = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so many records wait that they are to be sorted in: each is moved a few times in all."""
+        return self._n_pending > max(MIN_SETTLED, len(self.settled) // 2)
+
+    def enter(self, records: ChunkRecords) -> None:
+        """Enter records."""
+        self.pending.append(records)
+        self._n_pending += len(records)
+
+    def settle(self) -> tuple[int, int]:
+        """Sort in what waits; return how many chunks were replaced, and their bytes."""
+        records = np.concatenate([self.settled, *self.pending])
+        records = records[np.argsort(records["number"], kind="stable")]
+        is_last = np.append(records["number"][1:] != records["number"][:-1], True)
+        replaced = records["stored_nbytes"][~is_last]
+        self.settled, self.pending, self._n_pending = records[is_last], [], 0
+        return len(replaced), int(replaced.sum(dtype=np.uint64))
+
+    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
+        """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
+        end = len(self.settled) if n_chunks is None else self._find(n_chunks)
+        records = self.settled[:end]
+        masks = records["filter_mask"]
+        columns = ChunkColumns(
+            records["address"], records["stored_nbytes"] if filtered else None, masks if masks.any() else None
+        )
+        return records["number"].astype(np.intp), columns
+
+    def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell which chunk numbers are stored."""
+        if not len(self.settled):
+            return np.zeros(len(numbers), bool)
+        at = np.searchsorted(self.settled["number"], numbers)
+        found = self.settled["number"][np.minimum(at, len(self.settled) - 1)]
+        return np.asarray(found == numbers, bool)
+
+    def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
+        """Drop the rows from `n_chunks` on; return the addresses that were in them, and their bytes."""
+        del chunk_nbytes
+        start = self._find(n_chunks)
+        lost = self.settled[start:]
+        self.settled = self.settled[:start]
+        return lost["address"].copy(), int(lost["stored_nbytes"].sum(dtype=np.uint64))
+
+    def _find(self, number: int) -> int:
+        return int(np.searchsorted(self.settled["number"], np.uint64(number)))

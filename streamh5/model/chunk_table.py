@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamh5.model.chunk_rows import DenseRows, SparseRows
+from streamh5.model.chunk_records import DenseRows, SparseRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,36 @@ MAX_DENSE_ROWS = 1 << 22
 
 MIN_SPARSENESS, MAX_SPARSENESS = 4, 16
 """Rows for each written one below which a sparse table becomes dense, and above which a dense one becomes sparse."""
+
+
+@dataclass(slots=True)
+class ChunkCounts:
+    """What a chunk table has in it.
+
+    Attributes
+    ----------
+    n_written
+        Chunks that are stored.
+    n_rewritten
+        How often a chunk replaced one that was stored before.
+    stored_nbytes
+        Bytes of the stored chunks.
+    dead_nbytes
+        Bytes of chunks that were replaced or forgotten.
+    """
+
+    n_written: int = 0
+    n_rewritten: int = 0
+    stored_nbytes: int = 0
+    dead_nbytes: int = 0
+
+    def enter(self, records: ChunkRecords, replaced: tuple[int, int]) -> None:
+        """Count records, and how many they replaced, of how many bytes."""
+        n_again, dead = replaced
+        self.n_rewritten += n_again
+        self.dead_nbytes += dead
+        self.stored_nbytes += int(records["stored_nbytes"].sum(dtype=np.uint64)) - dead
+        self.n_written += len(records) - n_again
 
 
 class ChunkTable:
@@ -44,30 +75,10 @@ class ChunkTable:
     def __init__(self, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> None:
         self.chunk_nbytes = chunk_nbytes
         self._filtered = filtered
-        self._counts = _Counts()
+        self._counts = ChunkCounts()
         self._rows: DenseRows | SparseRows = (
             SparseRows() if n_chunks > MAX_DENSE_ROWS else DenseRows(n_chunks, filtered=filtered)
         )
-
-    @property
-    def n_written(self) -> int:
-        """Chunks that are stored."""
-        return self._settled().n_written
-
-    @property
-    def n_rewritten(self) -> int:
-        """How often a chunk replaced one that was stored before."""
-        return self._settled().n_rewritten
-
-    @property
-    def total_stored_nbytes(self) -> int:
-        """Bytes of the stored chunks."""
-        return self._settled().stored_nbytes
-
-    @property
-    def dead_nbytes(self) -> int:
-        """Bytes of chunks that were replaced or forgotten."""
-        return self._settled().dead_nbytes
 
     def record(self, records: ChunkRecords) -> None:
         """Enter stored chunks; for a number that came before, the later one counts.
@@ -90,11 +101,11 @@ class ChunkTable:
                 return
         rows.enter(records)
         if rows.is_due:
-            self._settled()
+            self._settle()
 
     def first(self, n_chunks: int) -> ChunkColumns:
         """Columns of the first `n_chunks`; a dense table grows to them where it is shorter."""
-        self._settled()
+        self._settle()
         rows = self._rows
         if isinstance(rows, SparseRows):
             rows = DenseRows.of(rows.settled, n_chunks, filtered=self._filtered)
@@ -102,24 +113,30 @@ class ChunkTable:
 
     def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Numbers of the chunks that are stored, ascending, and their columns; those below `n_chunks`."""
-        self._settled()
+        self._settle()
         return self._rows.written(n_chunks, filtered=self._filtered)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tell which of ``(n,)`` chunk numbers are stored."""
-        self._settled()
+        self._settle()
         return self._rows.are_written(numbers)
 
     def forget(self, n_chunks: int) -> NDArray[np.uint64]:
         """Mark every chunk from number `n_chunks` on as not written; return the addresses of those that were."""
-        counts = self._settled()
+        counts = self.counts
         lost, nbytes = self._rows.forget(n_chunks, self.chunk_nbytes)
         counts.n_written -= len(lost)
         counts.stored_nbytes -= nbytes
         counts.dead_nbytes += nbytes
         return lost
 
-    def _settled(self) -> _Counts:
+    @property
+    def counts(self) -> ChunkCounts:
+        """What is in the table."""
+        self._settle()
+        return self._counts
+
+    def _settle(self) -> None:
         """Count what was entered, and go over to dense columns where they take less."""
         rows = self._rows
         if isinstance(rows, SparseRows) and rows.pending:
@@ -128,24 +145,3 @@ class ChunkTable:
             n_rows = int(rows.settled["number"][-1]) + 1
             if n_rows < MIN_SPARSENESS * len(rows.settled):
                 self._rows = DenseRows.of(rows.settled, n_rows, filtered=self._filtered)
-        return self._counts
-
-
-class _Counts:
-    """What a table has in it."""
-
-    __slots__ = ("dead_nbytes", "n_rewritten", "n_written", "stored_nbytes")
-
-    def __init__(self) -> None:
-        self.n_written = 0
-        self.n_rewritten = 0
-        self.stored_nbytes = 0
-        self.dead_nbytes = 0
-
-    def enter(self, records: ChunkRecords, replaced: tuple[int, int]) -> None:
-        """Count records, and how many they replaced, of how many bytes."""
-        n_again, dead = replaced
-        self.n_rewritten += n_again
-        self.dead_nbytes += dead
-        self.stored_nbytes += int(records["stored_nbytes"].sum(dtype=np.uint64)) - dead
-        self.n_written += len(records) - n_again

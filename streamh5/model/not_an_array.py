@@ -23,21 +23,15 @@ _INSTEAD: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (time, "give value.isoformat()"),
     (Iterator, "create the dataset with shape=(None, ...) and append() what it yields, or give list(value)"),
     (int, "give an array of a dtype of integers, or, where 64 bits do not hold them, text or floats"),
+    ((list, tuple, str, bytes), "give text, for example str(value)"),
+    (Collection, "give list(value)"),
+    (object, "give text, for example str(value)"),
 )
 
 
-def _instead_of(value: object) -> str:
-    for kind, instead in _INSTEAD:
-        if isinstance(value, kind):
-            return instead
-    is_collection = isinstance(value, Collection) and not isinstance(value, (list, tuple, str, bytes))
-    return "give list(value)" if is_collection else "give text, for example str(value)"
-
-
 def _refusal(value: object) -> DatatypeError:
-    return DatatypeError(
-        f"a value of type {type(value).__name__}, for which HDF5 has no datatype; {_instead_of(value)}"
-    )
+    instead = next(text for kind, text in _INSTEAD if isinstance(value, kind))
+    return DatatypeError(f"a value of type {type(value).__name__}, for which HDF5 has no datatype; {instead}")
 
 
 def check_is_array(value: Any) -> None:

@@ -113,11 +113,6 @@ def stored_elements(parts: Parts, place: ObjectPlacer | None) -> bytes:
     return b"".join(part if isinstance(part, bytes) else next(pointers) for part in parts)
 
 
-def repeated_element(parts: Parts, place: ObjectPlacer, n: int) -> bytes:
-    """Return the bytes of `n` elements that are `parts`, each with heap objects of its own."""
-    return stored_elements(list(parts) * n, place)
-
-
 def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:
     """Return the parts of each element."""
     base, _ = innermost(dtype)

@@ -261,16 +261,16 @@ def reference_target(root: GroupNode, reference: Reference | RegionReference) ->
     if isinstance(reference, RegionReference) and isinstance(node, Node):
         shape = node.shape if isinstance(node, DatasetNode) else None
         for box in reference.boxes:
-            if shape is None or len(box) != len(shape) or any(map(_passes, box, shape)):
+            if (
+                shape is None
+                or len(box) != len(shape)
+                or any(p.stop > n for p, n in zip(box, shape, strict=True))
+            ):
                 raise PathError(
                     f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
                     path=reference.path,
                 )
     return node
-
-
-def _passes(part: slice, extent: int) -> bool:
-    return bool(part.stop > extent)
 
 
 def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
@@ -309,14 +309,9 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
     group.is_changed = True
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)
-        put_link(group, names[i], made)
+        group.links[names[i]] = made
         group = made
     return group, names[-1]
-
-
-def put_link(group: GroupNode, name: str, target: LinkedTarget) -> None:
-    """Add a link to a group."""
-    group.links[name] = target
 
 
 def take_link(root: GroupNode, node: Node) -> None:
@@ -345,11 +340,6 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
             name=attribute.name,
         )
     node.attributes[attribute.name] = attribute
-
-
-def take_attribute(node: Node, name: str) -> None:
-    """Remove an attribute from an object."""
-    del node.attributes[name]
 
 
 def walk(node: Node) -> Iterator[Node]:

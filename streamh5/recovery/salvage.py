@@ -328,7 +328,7 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
         if not has_value:
             _set(engine, node, {"streamh5_missing_value": True})
         return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
-    counts = node.grid.present_counts
+    counts = node.grid.present.counts
     stored = ChunkMap.of(node.grid, *node.table.written(), node.spec.chunk_nbytes).present()
     n_chunks = math.prod(counts)
     n_missing = n_chunks - len(stored)
@@ -349,7 +349,7 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
 
 def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
     """Ranges of rows in which a chunk is missing."""
-    n_rows, stored = node.grid.present_counts[0], stored_rows(node)
+    n_rows, stored = node.grid.present.counts[0], stored_rows(node)
     if not stored.n_whole:
         return np.zeros((0, 2), np.int64)
     whole = stored.whole[stored.whole < n_rows].astype(np.int64)

@@ -25,7 +25,7 @@ import numpy as np
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
 from streamh5.model.chunk_records import chunk_records
-from streamh5.model.parts import repeated_element
+from streamh5.model.parts import stored_elements
 from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class ChunkWriter:
         shape = (self.chain.chunk_nbytes // self._fill.itemsize,)
         is_in_heap = self.spec.fill_parts is not None
         row = np.ascontiguousarray(self._filled(shape, place))
-        for box in self.grid.batches(dataset.grid.present_counts, N_FILLED_AT_ONCE):
+        for box in self.grid.batches(dataset.grid.present.counts, N_FILLED_AT_ONCE):
             numbers = self.grid.numbers(box)
             for number in numbers[~dataset.table.are_written(numbers)].tolist():
                 if is_in_heap:  # each element has an object of its own
@@ -221,7 +221,7 @@ class ChunkWriter:
             return np.broadcast_to(self._fill, shape)
         if place is None:
             raise TypeError(f"{self.spec.path}: its fill value lies in the global heap, which needs a place")
-        data = repeated_element(parts, partial(place_objects, place), math.prod(shape))
+        data = stored_elements(list(parts) * math.prod(shape), partial(place_objects, place))
         return np.frombuffer(data, self._fill.dtype).reshape(shape)
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:

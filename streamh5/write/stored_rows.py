@@ -50,7 +50,7 @@ def stored_rows(dataset: DatasetNode) -> StoredRows:
     left out.
     """
     grid = dataset.spec.grid
-    present = grid.present_counts[1:]
+    present = grid.present.counts[1:]
     coords = grid.coords_of(dataset.table.written()[0])
     is_inside = np.ones(len(coords[0]), np.bool_)
     for coord, n in zip(coords[1:], present, strict=True):

@@ -260,7 +260,9 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
     spec = node.spec
     nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
     index = (
-        choose_index(spec, node.n_numbers, node.table.n_written).value if spec.chunks is not None else None
+        choose_index(spec, node.n_numbers, node.table.counts.n_written).value
+        if spec.chunks is not None
+        else None
     )
     return DatasetSummary(
         path=spec.path,
@@ -270,11 +272,11 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
         chunks=spec.chunks,
         index=index,
         n_chunks=node.n_chunks,
-        n_missing=node.n_chunks - node.table.n_written if index else 0,
+        n_missing=node.n_chunks - node.table.counts.n_written if index else 0,
         n_empty=node.n_empty,
-        n_rewritten=node.table.n_rewritten,
+        n_rewritten=node.table.counts.n_rewritten,
         nbytes=nbytes,
-        stored_nbytes=node.table.total_stored_nbytes
+        stored_nbytes=node.table.counts.stored_nbytes
         if index
         else 0
         if node.value is None

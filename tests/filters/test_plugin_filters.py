@@ -19,8 +19,7 @@ from hypothesis.extra import numpy as hnp
 from streamh5.errors import FilterError, MissingCodecError
 from streamh5.filters import FilterOptions, available
 from streamh5.filters.base import FilterRow, RawChunk
-from streamh5.filters.codec_package import codec_package
-from streamh5.filters.registry import FILTERS, set_up_filter
+from streamh5.filters.registry import FILTERS, codec_package, set_up_filter
 
 Check = Callable[..., Any]
 

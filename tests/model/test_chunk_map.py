@@ -46,7 +46,7 @@ def test_present_chunks_are_those_whose_origin_is_in_the_shape(chunks: ChunkMap)
     present = chunks.present()
     np.testing.assert_array_equal(present.addresses, chunks.addresses[is_inside])
     np.testing.assert_array_equal(present.origins(), chunks.origins()[is_inside])
-    assert present.grid.counts == chunks.grid.present_counts
+    assert present.grid.counts == chunks.grid.present.counts
     assert (present.stored_nbytes == 8).all()
     assert not present.filter_masks.any()
 

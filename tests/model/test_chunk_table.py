@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import LimitError
-from streamh5.model import chunk_rows, chunk_table
+from streamh5.model import chunk_table
 from streamh5.model.chunk_records import chunk_records
 from streamh5.model.chunk_table import ChunkTable
 
@@ -39,7 +39,7 @@ def test_table_keeps_the_last_of_each_chunk_and_counts(
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in zip(names, limits, strict=True):
             patch.setattr(chunk_table, name, limit)
-        patch.setattr(chunk_rows, "MIN_SETTLED", 7)
+        patch.setattr("streamh5.model.chunk_records.MIN_SETTLED", 7)
         check_table(calls, n_chunks, filtered=filtered, is_asked=is_asked)
 
 
@@ -61,7 +61,7 @@ def check_table(
             expected[number] = (address, int(sizes[i]), 0 if masks is None else int(masks[i]))
             address += int(sizes[i])
         if is_asked:
-            assert table.n_written == len(expected)
+            assert table.counts.n_written == len(expected)
     stored, written = table.written()
     assert stored.tolist() == sorted(expected)
     assert written.addresses.tolist() == [expected[n][0] for n in sorted(expected)]
@@ -76,12 +76,17 @@ def check_table(
             0 if columns.filter_masks is None else int(columns.filter_masks[number]),
         )
         assert found == expected.get(number, (0, 0 if filtered else 64, 0))
-    assert (table.n_written, table.n_rewritten, table.dead_nbytes) == (len(expected), n_again, dead)
-    assert table.total_stored_nbytes == sum(size for _, size, _ in expected.values())
+    counts = table.counts
+    assert (counts.n_written, counts.n_rewritten, counts.dead_nbytes) == (
+        len(expected),
+        n_again,
+        dead,
+    )
+    assert table.counts.stored_nbytes == sum(size for _, size, _ in expected.values())
     tail = {number: expected.pop(number) for number in [*expected] if number >= 60}
     assert sorted(table.forget(60).tolist()) == sorted(address for address, _, _ in tail.values())
-    assert (table.n_written, table.written()[0].tolist()) == (len(expected), sorted(expected))
-    assert table.dead_nbytes == dead + sum(size for _, size, _ in tail.values())
+    assert (table.counts.n_written, table.written()[0].tolist()) == (len(expected), sorted(expected))
+    assert table.counts.dead_nbytes == dead + sum(size for _, size, _ in tail.values())
 
 
 @pytest.mark.parametrize(("nbytes", "fits"), [(2**32 - 1, True), (2**32, False)])

@@ -15,7 +15,7 @@ import pytest
 import streamh5
 from streamh5 import errors
 from streamh5.cli import main as cli
-from streamh5.filters.codec_package import codec_package
+from streamh5.filters.registry import codec_package
 from tests.readers import readers_for
 from tests.readers.hdf5_tools import repacks
 from tests.readers.judgements import assert_chunk_map, assert_survives_change

@@ -68,7 +68,7 @@ def columns(file: streamh5.File, path: str) -> ChunkColumns:
     """What streamh5 has tracked, in the order of the grid over the present shape."""
     node = find(file.session.root, path)
     assert isinstance(node, DatasetNode)
-    box = tuple((0, n) for n in node.grid.present_counts)
+    box = tuple((0, n) for n in node.grid.present.counts)
     return node.table.first(node.n_numbers).take(node.grid.numbers(box).astype(np.intp))
 
 
