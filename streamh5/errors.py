@@ -91,17 +91,10 @@ MAX_NAMES = 10
 """Names of a list within a message."""
 
 
-class _Repr(reprlib.Repr):
-    """What is long is shown by its first members, at no more cost than these take."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxtuple = self.maxlist = self.maxarray = self.maxdict = self.maxset = 5
-        self.maxlevel = 3
-        self.maxstring = self.maxlong = self.maxother = MAX_SHOWN
-
-
-_REPR = _Repr()
+_REPR = reprlib.Repr()  # looks only at the first members of a long value, so that its length costs nothing
+_REPR.maxtuple = _REPR.maxlist = _REPR.maxarray = _REPR.maxdict = _REPR.maxset = 5
+_REPR.maxlevel = 3
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = MAX_SHOWN
 
 
 def shown(value: object, limit: int = MAX_SHOWN, *, quoted: bool = True) -> str:

@@ -23,14 +23,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Sync = Literal["close", "batch", "none"]
-SYNC_MODES: tuple[Sync, ...] = get_args(Sync)
-
 Keep = Literal["always", "costly", "never"]
-KEEP_MODES: tuple[Keep, ...] = get_args(Keep)
 
-LIBVERS = ("v108", "v110", "v200")
-
-_CHOICES: dict[str, tuple[str, ...]] = {"sync": SYNC_MODES, "keep": KEEP_MODES, "libver": LIBVERS}
+_CHOICES = {"sync": get_args(Sync), "keep": get_args(Keep), "libver": ("v108", "v110", "v200")}
 _LEAST = {"header_slack": 0, "inline": 0, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
 
@@ -135,16 +130,14 @@ def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
 
 
 def _integer(name: str, value: Any) -> int:
+    countable: Any = None if isinstance(value, (bool, np.bool_)) else value  # a bool has an __index__, too
     try:
-        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+        number = operator.index(countable)
     except TypeError:
-        number = None
-    least = _LEAST.get(name)
-    if number is not None and (least is None or number >= least):
-        return number
-    if number is not None:
-        raise SpecError(f"{name} must be at least {least}, not {shown(value)}", **{name: value})
-    raise SpecError(f"{name} must be an integer, not {shown(value)}", **{name: value})
+        raise SpecError(f"{name} must be an integer, not {shown(value)}", **{name: value}) from None
+    if number < _LEAST.get(name, number):
+        raise SpecError(f"{name} must be at least {_LEAST[name]}, not {shown(value)}", **{name: value})
+    return number
 
 
 def _progress(name: str, value: Any) -> Any:

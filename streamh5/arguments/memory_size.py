@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from numbers import Real
 from typing import TypeAlias
 
@@ -28,23 +29,17 @@ def read_memory_size(size: MemorySize | None, name: str) -> int | None:
     """
     if size is None:
         return None
-    is_number = isinstance(size, Real) and not isinstance(size, bool)
     nbytes = 0
-    try:
+    with suppress(ValueError, OverflowError):  # no such unit; infinity
         if isinstance(size, str) and size.strip():  # dask reads blank text as 1
             from dask.utils import parse_bytes  # here: importing dask takes longer than most commands
 
             nbytes = int(parse_bytes(size))
-        elif is_number:
+        elif isinstance(size, Real) and not isinstance(size, bool):
             nbytes = int(size)
-    except (ValueError, OverflowError) as error:  # no such unit; infinity
-        raise SpecError(
-            f"{name}={size!r:.80} is not a size; give a number of bytes, or text such as '512MiB' or '1 GB'",
-            **{name: size},
-        ) from error
     if nbytes < 1:
         raise SpecError(
-            f"{name} must be a number of bytes, at least 1, or text such as '1 GB', not {size!r:.80}",
+            f"{name} must be a number of bytes, at least 1, or text such as '512MiB' or '1 GB', not {size!r:.80}",
             **{name: size},
         )
     return nbytes

@@ -1,8 +1,7 @@
-"""``streamh5 demo``: the main job on an array that does not fit the memory it may use.
+"""``streamh5 demo``: write an array that is larger than the memory allowed, read it back, report.
 
-The array is made up but behaves like a measurement: sea surface temperatures with fronts that
-drift, the noise of a sensor, its steps of 1/64 K, and NaN under clouds. A frame is computed when
-its turn comes.
+The array is computed but resembles measurements: sea surface temperatures with fronts that drift, the noise of a
+sensor, its steps of 1/64 K, and NaN under clouds. Each frame is computed when it is written.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ WIDTH = 1024
 CHUNKS = (1, 512, 512)
 FRAME_NBYTES = WIDTH * WIDTH * 4
 WORKER_NBYTES = 32 << 20
-"""Memory that one worker takes: its frame and noise, the batch in its filters, its stack."""
+"""Memory that one worker uses: its frame and noise, the batch in its filters, its stack."""
 
 N_PLACES = 24
 """Boxes at random places whose values are compared with the array."""
@@ -65,7 +64,7 @@ def sea_surface(n_frames: int) -> da.Array:
     Returns
     -------
     dask.array.Array, ``(n_frames, 1024, 1024)`` float32
-        One block a frame; NaN under clouds. The same values in every run on one machine.
+        One block per frame; NaN under clouds. The values are the same in every run on one machine.
     """
     rng = np.random.default_rng(2024)
     currents, eddies = _fractal(rng, 2.5), _fractal(rng, 1.9)
@@ -80,7 +79,7 @@ def sea_surface(n_frames: int) -> da.Array:
 
 
 def _fractal(rng: np.random.Generator, slope: float) -> Frame:
-    """Periodic field of unit variance whose spectrum falls with `slope`, tiled 2 by 2."""
+    """Return a periodic field of unit variance whose spectrum falls with `slope`, tiled 2 by 2."""
     k = np.hypot(np.fft.fftfreq(WIDTH)[:, None], np.fft.rfftfreq(WIDTH))
     k[0, 0] = np.inf
     amplitudes = rng.standard_normal((*k.shape, 2)).view(np.complex128)[..., 0] * k**-slope
@@ -116,26 +115,26 @@ def run_demo(
     memory_nbytes: int = 256 << 20,
     overwrite: bool = False,
 ) -> bool:
-    """Stream an array into a file, read it with h5py, print what happened.
+    """Stream an array into a file, read it with h5py, and print the results.
 
-    On Linux the kernel refuses more memory than is allowed (``RLIMIT_DATA``); elsewhere the peak is
-    measured and judged.
+    On Linux the kernel refuses more memory than is allowed (``RLIMIT_DATA``); elsewhere the peak is measured and
+    compared with it.
 
     Parameters
     ----------
     out
-        The file, which is kept; None for a temporary one, which is removed.
+        The file, which is kept; None for a temporary file, which is removed.
     size_nbytes
         Size of the array, rounded up to whole frames of 4 MiB.
     memory_nbytes
-        Memory allowed beyond what the process holds at the start.
+        Memory allowed in addition to what the process uses at the start.
     overwrite
         Replace an existing file.
 
     Returns
     -------
     bool
-        Whether every check was passed.
+        Whether every check passed.
 
     Raises
     ------
@@ -152,10 +151,11 @@ def run_demo(
         try:
             with _memory_limit(memory_nbytes) as is_limited:
                 x = sea_surface(-(-size_nbytes // FRAME_NBYTES))
-                screen.say(
-                    "array", f"{_extents(x.shape)} {x.dtype}, {format_nbytes(x.nbytes)}, computed lazily"
-                )
-                screen.say("memory", _allowance(int(x.nbytes), memory_nbytes, is_limited))
+                size, allowed = format_nbytes(x.nbytes), format_nbytes(memory_nbytes)
+                screen.say("array", f"{_extents(x.shape)} {x.dtype}, {size}, computed lazily")
+                guard = "the kernel refuses more" if is_limited else "measured, not enforced here"
+                times = f"the array is {x.nbytes / memory_nbytes:.3g} times that"
+                screen.say("memory", f"{allowed} allowed, {times}; {guard}")
                 n_threads = max(1, min(CPU_COUNT, memory_nbytes // WORKER_NBYTES))
                 summary = _stream(x, path, screen, n_threads, overwrite)
                 report = _read_back(path, x)
@@ -182,35 +182,35 @@ def _stream(x: da.Array, path: Path, screen: _Screen, n_threads: int, overwrite:
     return cast("WriteSummary", summary)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Report:
     """What h5py found in the file."""
 
-    index: str
-    n_stored: int
-    n_compared: int
-    n_different: int
-    failure: str | None
+    index: str = "none"
+    n_stored: int = 0
+    n_compared: int = 0
+    n_different: int = 0
+    failure: str | None = None
 
 
 def _read_back(path: Path, x: da.Array) -> _Report:
-    index, n_stored, n_compared, n_different = "none", 0, 0, 0
+    report = _Report()
     try:
         with h5py.File(path, "r") as file:
             dataset = file[DATASET]
-            index = chunk_index_name(dataset)
-            n_stored = dataset.id.get_num_chunks()
+            report.index = chunk_index_name(dataset)
+            report.n_stored = dataset.id.get_num_chunks()
             for box in _places(x.shape):
                 expected, found = x[box].compute(scheduler="synchronous"), dataset[box]
-                n_compared += expected.size
-                n_different += expected.size - int(np.isclose(found, expected, 0, 0, equal_nan=True).sum())
+                report.n_compared += expected.size
+                report.n_different += int((~np.isclose(found, expected, 0, 0, equal_nan=True)).sum())
     except OSError as error:
-        return _Report(index, n_stored, n_compared, n_different, str(error))
-    return _Report(index, n_stored, n_compared, n_different, None)
+        report.failure = str(error)
+    return report
 
 
 def _places(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Boxes at random places, across the borders of chunks too; the first and the last element."""
+    """Yield the first and the last element, then boxes at random places, some across the borders of chunks."""
     yield tuple(slice(0, 1) for _ in shape)
     yield tuple(slice(n - 1, n) for n in shape)
     rng = np.random.default_rng()
@@ -254,20 +254,14 @@ def _judge(
     return all(checks.values())
 
 
-def _allowance(nbytes: int, memory_nbytes: int, is_limited: bool) -> str:
-    guard = "the kernel refuses more" if is_limited else "measured, not enforced here"
-    times = f"the array is {nbytes / memory_nbytes:.3g} times that"
-    return f"{format_nbytes(memory_nbytes)} allowed, {times}; {guard}"
-
-
 def _extents(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
 def chunk_index_name(dataset: h5py.Dataset) -> str:
-    """Name of a dataset's chunk index, as libhdf5 tells it (``H5Dget_chunk_index_type``).
+    """Return the name of a dataset's chunk index as libhdf5 reports it (``H5Dget_chunk_index_type``).
 
-    h5py has no method for this call; it is made in the library that h5py has loaded.
+    h5py does not wrap this function; it is called in the library that h5py has loaded.
     """
     names = [kind.value for kind in ChunkIndexKind]
     call = ctypes.CDLL(h5py.h5d.__file__).H5Dget_chunk_index_type
@@ -279,14 +273,14 @@ def chunk_index_name(dataset: h5py.Dataset) -> str:
 
 @contextmanager
 def _memory_limit(nbytes: int) -> Iterator[bool]:
-    """Let the kernel refuse more than `nbytes` of further memory, where it can; tell whether it does."""
-    held = _status_nbytes("VmData")
-    if held is None:
+    """Let the kernel refuse more than `nbytes` of further memory, if it can; yield whether it does."""
+    used = _status_nbytes("VmData")
+    if used is None:
         yield False
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [n for n in (soft, hard) if n != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([held + nbytes, *limits]), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (min([used + nbytes, *limits]), hard))
     try:
         yield True
     finally:
@@ -294,7 +288,7 @@ def _memory_limit(nbytes: int) -> Iterator[bool]:
 
 
 def _peak_nbytes() -> int:
-    """Most resident memory so far. ``ru_maxrss`` of a Linux process begins with its parent's."""
+    """Return the highest resident memory so far; on Linux not ``ru_maxrss``, which begins with the parent's."""
     peak = _status_nbytes("VmHWM")
     return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -307,7 +301,7 @@ def _status_nbytes(field: str) -> int | None:
 
 
 class _Screen:
-    """Lines for a person, or for a log when stdout is no terminal."""
+    """Lines with colours for a terminal, or plain lines for a log."""
 
     def __init__(self) -> None:
         is_utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
@@ -323,7 +317,7 @@ class _Screen:
         print(f"  {self._style('36', f'{what:<8}')} {text}", flush=True)
 
     def gap(self) -> None:
-        """Part the facts from the checks."""
+        """Separate the facts from the checks."""
         if self._is_terminal:
             print()
 

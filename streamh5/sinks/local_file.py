@@ -36,7 +36,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from streamh5.arguments.keywords import Sync, check_choice
 from streamh5.errors import SinkError, SpecError
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
     from streamh5.sinks.base import Buffer
 
@@ -97,7 +97,6 @@ class LocalFileSink(GatedSink):
         publish_as: LocalPath | None = None,
         system: Any = os,
     ) -> None:
-        check_choice("sync", sync)
         check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
         self.path = real_path(path)
         super().__init__(str(self.path))
