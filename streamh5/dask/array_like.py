@@ -52,22 +52,21 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     is_open = chunks is None or chunks is True
     shape = tuple(data.shape)
     own = getattr(data, "chunks", None)
-    if not (isinstance(own, tuple) and len(own) == len(shape) and all(isinstance(n, int) for n in own)):
-        own = None
+    own = own if _are_extents(own, len(shape)) else None
     dtype: np.dtype[Any] = data.dtype
     itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
     unit = getattr(data, "shards", None) or own or chunks
-    if not (
-        isinstance(unit, tuple)
-        and len(unit) == len(shape)
-        and all(isinstance(n, int) and n > 0 for n in unit)
-    ):
+    if not _are_extents(unit, len(shape)) or not all(n > 0 for n in unit):
         unit = auto_chunks(tuple(max(1, n) for n in shape), itemsize)
     block = block_shape(shape, unit, itemsize)
     array = lazy_array(read, shape, block, dtype, path, _identity(data))
     if not is_open or not shape:
         return array, chunks
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
+
+
+def _are_extents(value: Any, rank: int) -> bool:
+    return isinstance(value, tuple) and len(value) == rank and all(isinstance(n, int) for n in value)
 
 
 def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], Any]]:
@@ -114,13 +113,9 @@ def _identity(data: Any) -> str:
 
 def _read(data: Any, region: tuple[slice, ...]) -> Any:
     values = data[region]
-    if (
-        isinstance(values, np.ndarray)
-        or hasattr(values, "todense")
-        or hasattr(values, "__cuda_array_interface__")
-    ):
-        return values
-    return np.asarray(values)
+    # sparse arrays and those of a GPU are converted, or refused, where blocks are stored
+    is_known = any(hasattr(values, name) for name in ("todense", "__cuda_array_interface__"))
+    return values if is_known else np.asanyarray(values)  # a masked array keeps its mask
 
 
 def _read_variable(variable: Any, region: tuple[slice, ...]) -> Any:

@@ -134,17 +134,6 @@ class Write:
             self.interrupt(error)
             raise
 
-    def run(self, compute_kwargs: dict[str, Any]) -> WriteSummary:
-        """Check the scheduler, then write the file.
-
-        Raises
-        ------
-        SchedulerError
-            See `check_scheduler`.
-        """
-        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in self._targets])
-        return self.compute(**compute_kwargs)
-
     def _collected(self) -> Collected:
         """Return one task for each block of each array, which enters its records in the chunk table."""
         stores = {}
@@ -152,7 +141,7 @@ class Write:
             stored, done = self._stored(target), self._done(target)
             keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
             stores[target.spec.path] = stored, keys
-        return Collected(self._token, stores, (_collect, self), self._note)
+        return Collected(self._token, stores, self.collect, self._note)
 
     def _note(self, key: Any) -> str | None:
         """Say which block the task of a key stores; None for other tasks."""
@@ -169,8 +158,7 @@ class Write:
     def _stored(self, target: Target) -> da.Array:
         """One task for each block, which stores it and returns its records."""
         return gathered(target.array).map_blocks(
-            _store,  # type: ignore[arg-type]
-            self,
+            self.store,  # type: ignore[arg-type]
             target.spec.path,
             dtype=RECORD,
             chunks=tuple((1,) * n for n in target.array.numblocks),
@@ -197,10 +185,6 @@ class Write:
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
 
-    def anew(self) -> Write:
-        """Return the same write, not begun."""
-        return Write(self._path, self._targets, self._prepare, self._options, progress=self._show)
-
     def delayed(self, **compute_kwargs: Any) -> Delayed:
         """Return the whole write as one task, with the arrays' own optimisation done.
 
@@ -213,7 +197,7 @@ class Write:
         collected = self._collected()
         keys = collected.__dask_keys__()
         graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
-        layers = {f"arrays-{name}": dict(graph), name: {name: (_close, self, keys)}}
+        layers = {f"arrays-{name}": dict(graph), name: {name: (self._close, keys)}}
         delayed = _DelayedWrite(
             name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}})
         )
@@ -238,14 +222,36 @@ class Write:
                 self._file = file
             return self._file
 
-    def dataset(self, path: str) -> Dataset:
-        """Dataset at `path`."""
-        return self.open().datasets[path]
+    def store(self, block: Any, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
+        """Store the chunks of a block, or copy those that lie there; return where they are."""
+        dataset = self.open().datasets[path]
+        origin, expected = self.block(path, block_id or ())
+        if np.shape(block) != expected:
+            raise BlockError(
+                f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
+                "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
+                block_shape=np.shape(block),
+                expected=expected,
+            )
+        copy = self._copies.get(path)
+        try:
+            if dataset.chunks is None:
+                dataset[()] = block
+                records = np.zeros(0, RECORD)
+            else:
+                records = (
+                    dataset.write_block(block, origin) if copy is None else copy(dataset, origin, expected)
+                )
+        except Exception as error:
+            error.add_note(f"while writing the block at {origin} of {path}")
+            raise
+        self.add_progress(math.prod(expected) * dataset.dtype.itemsize)
+        return records
 
-    def store(self, dataset: Dataset, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
-        """Store the chunks of a block, or copy those that lie there."""
-        copy = self._copies.get(dataset.name)
-        return dataset.write_block(block, origin) if copy is None else copy(dataset, origin, block.shape)
+    def collect(self, path: str, records: ChunkRecords, _before: object) -> int:
+        """Enter records in the chunk table; return how many."""
+        self.open().datasets[path].record(records)
+        return len(records)
 
     def add_progress(self, nbytes: int) -> None:
         """Count bytes that are written."""
@@ -257,6 +263,9 @@ class Write:
         summary = self.open().close()
         self._end()
         return summary
+
+    def _close(self, _counts: object) -> WriteSummary:
+        return self.close()
 
     def interrupt(self, error: BaseException) -> None:
         """Give the write up, for good: a worker that comes late must not open a new file."""
@@ -294,36 +303,9 @@ class _DelayedWrite(Delayed):
 
     def compute(self, **kwargs: Any) -> WriteSummary:
         """Write the file; the keywords are those of `dask.compute`."""
-        return self.write.anew().run({**self.compute_kwargs, **kwargs})
-
-
-def _store(block: Any, write: Write, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
-    dataset = write.dataset(path)
-    origin, expected = write.block(path, block_id or ())
-    if np.shape(block) != expected:
-        raise BlockError(
-            f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
-            "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
-            block_shape=np.shape(block),
-            expected=expected,
-        )
-    try:
-        if dataset.chunks is None:
-            dataset[()] = block
-            records = np.zeros(0, RECORD)
-        else:
-            records = write.store(dataset, block, origin)
-    except Exception as error:
-        error.add_note(f"while writing the block at {origin} of {path}")
-        raise
-    write.add_progress(math.prod(expected) * dataset.dtype.itemsize)
-    return records
-
-
-def _collect(write: Write, path: str, records: ChunkRecords, _before: object) -> int:
-    write.dataset(path).record(records)
-    return len(records)
-
-
-def _close(write: Write, counts: object) -> WriteSummary:
-    return write.close()
+        given, compute_kwargs = self.write, {**self.compute_kwargs, **kwargs}
+        arrays = [target.array for target in given._targets]
+        check_scheduler(compute_kwargs.get("scheduler"), arrays)
+        # a new one: what a run that failed has left must not be in the next
+        write = Write(given._path, given._targets, given._prepare, given._options, progress=given._show)
+        return write.compute(**compute_kwargs)

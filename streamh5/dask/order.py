@@ -28,10 +28,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
+from dask._task_spec import Task
 from dask.base import DaskMethodsMixin
 from dask.highlevelgraph import HighLevelGraph
-
-from streamh5.dask.notes import noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +52,7 @@ class Collected(DaskMethodsMixin):
         Of each array, by path: its store tasks, and the keys of those that are to be collected, in order.
     collect
         The task: called with the path of an array, the records that a store has returned, and what the task before
-        it has returned. Its leading arguments stand in front.
+        it has returned.
     note
         Says what the task of a key was at work on, for its errors; None for a key of other libraries.
     """
@@ -64,7 +63,7 @@ class Collected(DaskMethodsMixin):
         self,
         token: str,
         stores: Mapping[str, tuple[da.Array, list[Any]]],
-        collect: tuple[Any, ...],
+        collect: Callable[[str, Any, Any], int],
         note: Callable[[Any], str | None],
     ) -> None:
         # arrays take turns in proportion to their blocks: block i of n stands at (i + 0.5) / n of the way
@@ -79,7 +78,7 @@ class Collected(DaskMethodsMixin):
         layer: dict[Any, Any] = {}
         for i, (_, path, key) in enumerate(turns):
             before = self._keys[i - 1] if i % RUN_LENGTH else None
-            layer[self._keys[i]] = (*collect, path, key, before)
+            layer[self._keys[i]] = (collect, path, key, before)
         dependencies: Any = [
             stored for stored, _ in stores.values()
         ]  # dask's types do not know its own arrays
@@ -89,7 +88,8 @@ class Collected(DaskMethodsMixin):
 
     def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
         # as arrays are, so that a block is computed and stored in one task
-        return noted(da.Array.__dask_optimize__(graph, keys, **kwargs), self._note)
+        optimised = da.Array.__dask_optimize__(graph, keys, **kwargs)
+        return {key: _noted(key, task, self._note) for key, task in dict(optimised).items()}
 
     def __dask_tokenize__(self) -> str:
         # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
@@ -103,3 +103,49 @@ class Collected(DaskMethodsMixin):
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
         return sum, ()  # the number of chunks
+
+
+class _NotedTask(Task):
+    """A task that says on an error what it was at work on."""
+
+    __slots__ = ("note",)
+
+    note: Callable[[], str]
+
+    def __call__(self, values: Any = ()) -> Any:
+        try:
+            return super().__call__(values)
+        except Exception as error:
+            note = self.note()
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
+
+
+_SLOTS = [slot for kind in Task.__mro__ for slot in getattr(kind, "__slots__", ()) if slot != "__weakref__"]
+
+
+def _noted(key: Any, task: Any, what: Callable[[Any], str | None]) -> Any:
+    """Return a task that adds a note to its errors; `what` gives the note of a key of streamh5."""
+    if type(task) is not Task:
+        return task
+    other = object.__new__(_NotedTask)
+    for slot in _SLOTS:
+        if hasattr(task, slot):
+            setattr(other, slot, getattr(task, slot))
+    other.note = lambda: _note_of(key, task, what)
+    return other
+
+
+def _note_of(key: Any, task: Task, what: Callable[[Any], str | None]) -> str:
+    inner = task.args[0] if task.args and isinstance(task.args[0], dict) else {}  # tasks that dask has fused
+    for one in (key, *inner):
+        note = what(one)
+        if note is not None:
+            return note
+    name, *index = key if isinstance(key, tuple) else (key,)
+    return (
+        f"while computing block {tuple(index)} of {str(name)[:80]}"
+        if index
+        else f"while computing {str(name)[:80]}"
+    )
