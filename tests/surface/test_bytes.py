@@ -51,7 +51,6 @@ def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def one_way_to_write() -> Iterator[None]:
     """Write in one order, with filters whose bytes no other library decides."""
-    typed = {name: value for name, value in kinds.TYPED.items() if not name.startswith("long ")}
     filters = {name: _plain(kinds.FILTERS[name]) for name in kinds.FILTERS if name not in CODECS}
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(scheduler="synchronous"))
@@ -59,7 +58,6 @@ def one_way_to_write() -> Iterator[None]:
         stack.enter_context(patch.object(kinds, "GZIP", _plain(kinds.GZIP)))
         stack.enter_context(patch.object(kinds, "DEFLATE", _plain(kinds.DEFLATE)))
         stack.enter_context(patch.object(kinds, "FILTERS", filters))
-        stack.enter_context(patch.object(kinds, "TYPED", typed))
         yield
 
 
