@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 
-__all__ = ["decode_comment", "decode_modification_time", "decode_old_modification_time"]
-
 
 def decode_comment(body: bytes, encoding: Encoding = ENCODING) -> str:
     """Decode an object comment message.

@@ -15,7 +15,7 @@ from streamh5.format.datatype import decode_datatype_message, encode_datatype
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES, concat, uint
 from streamh5.format.shared_message import decode_shared_message, encode_shared_datatype
 
 Resolve: TypeAlias = Callable[[int, bytes], bytes]
@@ -93,19 +93,17 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
     else:
         datatype = encode_shared_datatype(attribute.committed_address)
     dataspace = encode_dataspace(attribute.dataspace).body
-    return b"".join(
-        (
-            uint(3, 1, "attribute version"),
-            uint(_Flag.DATATYPE_SHARED if is_committed else 0, 1, "flags"),
-            uint(len(name), 2, "attribute name size"),
-            uint(len(datatype), 2, "attribute datatype size"),
-            uint(len(dataspace), 2, "attribute dataspace size"),
-            uint(character_set(attribute.name), 1, "attribute name character set"),
-            name,
-            datatype,
-            dataspace,
-            attribute.data,
-        )
+    return concat(
+        uint(3, 1, "attribute version"),
+        uint(_Flag.DATATYPE_SHARED if is_committed else 0, 1, "flags"),
+        uint(len(name), 2, "attribute name size"),
+        uint(len(datatype), 2, "attribute datatype size"),
+        uint(len(dataspace), 2, "attribute dataspace size"),
+        uint(character_set(attribute.name), 1, "attribute name character set"),
+        name,
+        datatype,
+        dataspace,
+        attribute.data,
     )
 
 

@@ -22,9 +22,10 @@ def lookup3(data: Buffer) -> int:
     return int(jenkins_lookup3(data))
 
 
-def append_checksum(block: bytes | bytearray) -> bytes:
-    """Return `block` followed by its little-endian checksum."""
-    return bytes(block) + lookup3(block).to_bytes(SIZEOF_CHECKSUM, "little")
+def append_checksum(*parts: bytes) -> bytes:
+    """Join encoded fields into a block that ends with its little-endian checksum."""
+    block = b"".join(parts)
+    return block + lookup3(block).to_bytes(SIZEOF_CHECKSUM, "little")
 
 
 def lookup3_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:

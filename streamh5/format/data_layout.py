@@ -16,6 +16,7 @@ from streamh5.format.primitives import (
     MAX_RANK,
     UNDEFINED_ADDRESS,
     address,
+    concat,
     encoded_length,
     length,
     uint,
@@ -211,13 +212,11 @@ def encode_data_layout(layout: DataLayout) -> Message:
         case CompactLayout():
             body = _encode_compact(layout)
         case ContiguousLayout():
-            body = b"".join(
-                (
-                    uint(3, 1, "layout version"),
-                    uint(_Class.CONTIGUOUS, 1, "layout class"),
-                    address(layout.address, "contiguous data address"),
-                    length(layout.nbytes, "contiguous data size"),
-                )
+            body = concat(
+                uint(3, 1, "layout version"),
+                uint(_Class.CONTIGUOUS, 1, "layout class"),
+                address(layout.address, "contiguous data address"),
+                length(layout.nbytes, "contiguous data size"),
             )
         case ChunkedLayout():
             body = _encode_chunked(layout)
@@ -235,13 +234,11 @@ def _encode_compact(layout: CompactLayout) -> bytes:
             nbytes=nbytes,
             limit=MAX_COMPACT_NBYTES,
         )
-    return b"".join(
-        (
-            uint(3, 1, "layout version"),
-            uint(_Class.COMPACT, 1, "layout class"),
-            uint(nbytes, 2, "compact data size"),
-            layout.data,
-        )
+    return concat(
+        uint(3, 1, "layout version"),
+        uint(_Class.COMPACT, 1, "layout class"),
+        uint(nbytes, 2, "compact data size"),
+        layout.data,
     )
 
 
@@ -253,16 +250,14 @@ def _encode_chunked(layout: ChunkedLayout) -> bytes:
     flags = 0 if layout.filter_partial_edge_chunks else _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
     if isinstance(layout.index, SingleChunk) and layout.index.stored_nbytes is not None:
         flags |= _ChunkedFlag.SINGLE_INDEX_WITH_FILTER
-    return b"".join(
-        (
-            uint(layout.version, 1, "layout version"),
-            uint(_Class.CHUNKED, 1, "layout class"),
-            uint(flags, 1, "flags"),
-            uint(len(dims), 1, "dimensionality"),
-            uint(width, 1, "dimension size encoded length"),
-            *(uint(size, width, "chunk dimension size") for size in dims),
-            _encode_index(layout.index),
-        )
+    return concat(
+        uint(layout.version, 1, "layout version"),
+        uint(_Class.CHUNKED, 1, "layout class"),
+        uint(flags, 1, "flags"),
+        uint(len(dims), 1, "dimensionality"),
+        uint(width, 1, "dimension size encoded length"),
+        *(uint(size, width, "chunk dimension size") for size in dims),
+        _encode_index(layout.index),
     )
 
 
@@ -274,20 +269,18 @@ def _encode_index(index: ChunkIndex) -> bytes:
         parts.append(uint(index.filter_mask, 4, "filters for chunk"))
     for attribute, nbytes, field in _INDEXES[index_type][1]:
         parts.append(uint(getattr(index, attribute), nbytes, field))
-    return b"".join((*parts, address(index.address, "chunk index address")))
+    return concat(*parts, address(index.address, "chunk index address"))
 
 
 def _encode_chunked_v3(layout: ChunkedLayoutV3) -> bytes:
     _check_chunk(layout, max_nbytes=MAX_CHUNK_NBYTES)
     dims = (*layout.chunks, layout.element_nbytes)
-    return b"".join(
-        (
-            uint(3, 1, "layout version"),
-            uint(_Class.CHUNKED, 1, "layout class"),
-            uint(len(dims), 1, "dimensionality"),
-            address(layout.address, "B-tree address"),
-            *(uint(size, 4, "chunk dimension size") for size in dims),
-        )
+    return concat(
+        uint(3, 1, "layout version"),
+        uint(_Class.CHUNKED, 1, "layout class"),
+        uint(len(dims), 1, "dimensionality"),
+        address(layout.address, "B-tree address"),
+        *(uint(size, 4, "chunk dimension size") for size in dims),
     )
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from streamh5.errors import FormatError, LimitError, ShapeError
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_RANK, UNLIMITED, length, uint
+from streamh5.format.primitives import MAX_RANK, UNLIMITED, concat, length, uint
 
 
 class _Type(IntEnum):
@@ -76,15 +76,13 @@ def encode_dataspace(dataspace: Dataspace) -> Message:
     shape = dataspace.shape or ()
     maxshape = dataspace.maxshape or ()
     space_type = _Type.NULL if dataspace.shape is None else _Type.SIMPLE if shape else _Type.SCALAR
-    body = b"".join(
-        (
-            uint(2, 1, "dataspace version"),
-            uint(len(shape), 1, "dimensionality"),
-            uint(_Flag.MAXIMUM_DIMENSIONS if maxshape else 0, 1, "flags"),
-            uint(space_type, 1, "type"),
-            *(length(size, "dimension size") for size in shape),
-            *(length(UNLIMITED if size is None else size, "dimension maximum size") for size in maxshape),
-        )
+    body = concat(
+        uint(2, 1, "dataspace version"),
+        uint(len(shape), 1, "dimensionality"),
+        uint(_Flag.MAXIMUM_DIMENSIONS if maxshape else 0, 1, "flags"),
+        uint(space_type, 1, "type"),
+        *(length(size, "dimension size") for size in shape),
+        *(length(UNLIMITED if size is None else size, "dimension maximum size") for size in maxshape),
     )
     return Message(MessageType.DATASPACE, body)
 

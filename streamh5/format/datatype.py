@@ -43,7 +43,7 @@ from streamh5.format.datatype_class import (
 from streamh5.format.datatype_from_dtype import datatype_from_dtype
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import MAX_RANK, encoded_length, uint
+from streamh5.format.primitives import MAX_RANK, concat, encoded_length, uint
 
 Datatype: TypeAlias = np.dtype[Any] | DatatypeClass
 
@@ -111,13 +111,11 @@ def encode_datatype(datatype: Datatype) -> bytes:
     if isinstance(record, EncodedDatatype):
         return record.message
     class_number, bit_field, properties = _ENCODERS[type(record)](record)
-    return b"".join(
-        (
-            uint(_version(record) << 4 | class_number, 1, "class and version"),
-            uint(bit_field, 3, "class bit field"),
-            uint(record.nbytes, 4, "datatype size"),
-            properties,
-        )
+    return concat(
+        uint(_version(record) << 4 | class_number, 1, "class and version"),
+        uint(bit_field, 3, "class bit field"),
+        uint(record.nbytes, 4, "datatype size"),
+        properties,
     )
 
 
@@ -191,12 +189,10 @@ def _encode_compound(record: Compound) -> Encoded:
         raise DatatypeError("a compound datatype needs at least one member")
     width = encoded_length(record.nbytes)
     members = (
-        b"".join(
-            (
-                _encode_name(member.name),
-                uint(member.position, width, "byte offset of member"),
-                encode_datatype(member.datatype),
-            )
+        concat(
+            _encode_name(member.name),
+            uint(member.position, width, "byte offset of member"),
+            encode_datatype(member.datatype),
         )
         for member in record.members
     )
@@ -258,7 +254,7 @@ def _encode_enumeration(record: Enumeration) -> Encoded:
             nbytes=base.nbytes,
         ) from None
     names = [_encode_name(name) for name, _ in record.members]
-    properties = b"".join((encode_datatype(base), *names, *values))
+    properties = concat(encode_datatype(base), *names, *values)
     return ClassNumber.ENUMERATION, _n_members(record), properties
 
 

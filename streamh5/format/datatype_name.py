@@ -24,8 +24,6 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 
-__all__ = ["datatype_name"]
-
 _MAX_LENGTH = 200
 _ENCODINGS = {CharacterSet.ASCII: "ASCII", CharacterSet.UTF8: "UTF-8"}
 _CLASS_NAMES: dict[int, str] = {

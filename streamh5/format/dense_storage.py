@@ -26,7 +26,7 @@ from streamh5.format.fractal_heap import (
     huge_object_record,
 )
 from streamh5.format.link import Link, encode_link_body
-from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.primitives import UNDEFINED_ADDRESS, concat
 from streamh5.format.storage_info import StorageInfo
 from streamh5.format.v2_btree import (
     SIZEOF_V2_BTREE_HEADER,
@@ -283,7 +283,7 @@ def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.void])
     nodes_address = header_address + SIZEOF_V2_BTREE_HEADER
     rows = records.view(np.uint8).reshape(len(records), records.itemsize)
     nodes = encode_v2_btree_nodes(tree, nodes_address, lambda positions: rows[positions])
-    return b"".join((encode_v2_btree_header(tree, nodes_address), *nodes))
+    return concat(encode_v2_btree_header(tree, nodes_address), *nodes)
 
 
 def _name_order(names: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:

@@ -25,8 +25,6 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 
-__all__ = ["numpy_dtype"]
-
 _SIZES = (1, 2, 4, 8)
 _BIT_FIELD = 4
 _NUMPY_TAG = "NUMPY:"

@@ -25,7 +25,6 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["HeapObjects", "decode_values", "heap_contents"]
 
 HeapObjects: TypeAlias = Callable[[int, int], bytes]
 """Gives the object of the global heap at an address and an index."""

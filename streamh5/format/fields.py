@@ -12,8 +12,6 @@ from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 
-__all__ = ["ENCODING", "Encoding", "Fields", "check_checksum"]
-
 _ALIGNMENT = 8
 
 _Number = TypeVar("_Number", bound=IntEnum)

@@ -9,7 +9,7 @@ from enum import IntEnum
 from streamh5.errors import LimitError
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import MAX_FILTERS, uint
+from streamh5.format.primitives import MAX_FILTERS, concat, uint
 
 _N_RESERVED_IDS = 256  # version 2 stores no name of the library's own filters
 
@@ -61,12 +61,10 @@ def encode_filter_pipeline(filters: Sequence[FilterRecord]) -> Message:
             n_filters=len(filters),
             limit=MAX_FILTERS,
         )
-    body = b"".join(
-        (
-            uint(2, 1, "filter pipeline version"),
-            uint(len(filters), 1, "number of filters"),
-            *(_encode_filter(record) for record in filters),
-        )
+    body = concat(
+        uint(2, 1, "filter pipeline version"),
+        uint(len(filters), 1, "number of filters"),
+        *(_encode_filter(record) for record in filters),
     )
     return Message(MessageType.FILTER_PIPELINE, body, MessageFlag.CONSTANT)
 
@@ -74,15 +72,13 @@ def encode_filter_pipeline(filters: Sequence[FilterRecord]) -> Message:
 def _encode_filter(record: FilterRecord) -> bytes:
     has_name = record.filter_id >= _N_RESERVED_IDS
     name = record.name.encode() + b"\0" if has_name and record.name else b""
-    return b"".join(
-        (
-            uint(record.filter_id, 2, "filter identification value"),
-            uint(len(name), 2, "name length") if has_name else b"",
-            uint(record.flags, 2, "filter flags"),
-            uint(len(record.client_values), 2, "number of client data values"),
-            name,
-            *(uint(value, 4, "client data value") for value in record.client_values),
-        )
+    return concat(
+        uint(record.filter_id, 2, "filter identification value"),
+        uint(len(name), 2, "name length") if has_name else b"",
+        uint(record.flags, 2, "filter flags"),
+        uint(len(record.client_values), 2, "number of client data values"),
+        name,
+        *(uint(value, 4, "client data value") for value in record.client_values),
     )
 
 

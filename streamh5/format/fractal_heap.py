@@ -27,7 +27,14 @@ from streamh5.format.header import (
     sizeof_header,
     stored,
 )
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, address, encoded_length, uint
+from streamh5.format.primitives import (
+    SIZEOF_ADDRESS,
+    UNDEFINED_ADDRESS,
+    address,
+    concat,
+    encoded_length,
+    uint,
+)
 from streamh5.format.v2_btree import uint_columns
 
 DIRECT_BLOCK = "fractal heap direct block"
@@ -248,15 +255,13 @@ def encode_fractal_heap_block(heap: FractalHeap, header_address: int, objects: S
 
     `objects` are those that stand in it.
     """
-    head = b"".join(
-        (
-            _DIRECT,
-            uint(0, 1, "direct block version"),
-            address(header_address, "heap header address"),
-            uint(0, _SIZEOF_OFFSET, "block offset"),
-        )
+    head = concat(
+        _DIRECT,
+        uint(0, 1, "direct block version"),
+        address(header_address, "heap header address"),
+        uint(0, _SIZEOF_OFFSET, "block offset"),
     )
-    block = b"".join((head, bytes(SIZEOF_CHECKSUM), *objects)).ljust(heap.block_nbytes, b"\0")
+    block = concat(head, bytes(SIZEOF_CHECKSUM), *objects).ljust(heap.block_nbytes, b"\0")
     checksum = uint(lookup3(block), SIZEOF_CHECKSUM, "checksum")
     return head + checksum + block[len(head) + SIZEOF_CHECKSUM :]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamh5.errors import LimitError
 from streamh5.format.fields import ENCODING, Encoding, Fields
-from streamh5.format.primitives import address, length, uint
+from streamh5.format.primitives import address, concat, length, uint
 
 STRUCTURE = "global heap collection"
 _SIGNATURE = b"GCOL"
@@ -188,13 +188,11 @@ def encode_global_heap_id(collection_address: int, index: int) -> bytes:
 
 
 def _encode_object_header(index: int, nbytes: int) -> bytes:
-    return b"".join(
-        (
-            uint(index, 2, "heap object index"),
-            uint(0, 2, "reference count"),
-            bytes(4),
-            length(nbytes, "object size"),
-        )
+    return concat(
+        uint(index, 2, "heap object index"),
+        uint(0, 2, "reference count"),
+        bytes(4),
+        length(nbytes, "object size"),
     )
 
 

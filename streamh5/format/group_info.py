@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import uint
+from streamh5.format.primitives import concat, uint
 
 
 class _Flag(IntEnum):
@@ -16,11 +16,9 @@ class _Flag(IntEnum):
 
 def encode_group_info() -> Message:
     """Encode a group info message that stores none of its optional numbers."""
-    body = b"".join(
-        (
-            uint(0, 1, "group info version"),
-            uint(0, 1, "flags"),
-        )
+    body = concat(
+        uint(0, 1, "group info version"),
+        uint(0, 1, "flags"),
     )
     return Message(MessageType.GROUP_INFO, body, MessageFlag.CONSTANT)
 

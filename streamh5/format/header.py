@@ -18,16 +18,6 @@ from streamh5.format.primitives import uint
 if TYPE_CHECKING:
     from dataclasses import Field
 
-__all__ = [
-    "ADDRESS",
-    "LENGTH",
-    "Header",
-    "check_header",
-    "decode_header",
-    "encode_header",
-    "sizeof_header",
-    "stored",
-]
 
 _SIZEOF_VERSION = 1
 
@@ -89,7 +79,7 @@ def encode_header(header: Header) -> bytes:
         uint(getattr(header, one.name), _width(one, ENCODING), one.metadata["name"])
         for one in _fields(type(header))
     ]
-    return append_checksum(b"".join((header.signature, uint(0, _SIZEOF_VERSION, "version"), *numbers)))
+    return append_checksum(header.signature, uint(0, _SIZEOF_VERSION, "version"), *numbers)
 
 
 def decode_header(kind: type[_Header], block: bytes, encoding: Encoding = ENCODING) -> _Header:

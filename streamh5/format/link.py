@@ -10,7 +10,7 @@ from streamh5.errors import LimitError, PathError
 from streamh5.format.character_set import CharacterSet, character_set, encode_text
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, encoded_length, uint
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, concat, encoded_length, uint
 
 
 class _Type(IntEnum):
@@ -120,15 +120,13 @@ def encode_link_body(link: Link) -> bytes:
     if charset != CharacterSet.ASCII:
         flags |= _Flag.CHARACTER_SET
         parts.append(uint(charset, 1, "link name character set"))
-    return b"".join(
-        (
-            uint(1, 1, "link version"),
-            uint(flags, 1, "flags"),
-            *parts,
-            uint(len(name), width, "length of link name"),
-            name,
-            value,
-        )
+    return concat(
+        uint(1, 1, "link version"),
+        uint(flags, 1, "flags"),
+        *parts,
+        uint(len(name), width, "length of link name"),
+        name,
+        value,
     )
 
 

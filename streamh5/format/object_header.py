@@ -158,16 +158,12 @@ def encode_object_header(
     order_flags = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
     packed = b"".join(_encode_messages(messages, attribute_order=attribute_order))
     return append_checksum(
-        b"".join(
-            (
-                _SIGNATURE,
-                uint(2, 1, "object header version"),
-                uint(_SIZE_WIDTHS.index(width) | (order_flags if attribute_order else 0), 1, "flags"),
-                uint(chunk_nbytes, width, "size of chunk 0"),
-                packed,
-                _encode_free_space(chunk_nbytes - len(packed), attribute_order=attribute_order),
-            )
-        )
+        _SIGNATURE,
+        uint(2, 1, "object header version"),
+        uint(_SIZE_WIDTHS.index(width) | (order_flags if attribute_order else 0), 1, "flags"),
+        uint(chunk_nbytes, width, "size of chunk 0"),
+        packed,
+        _encode_free_space(chunk_nbytes - len(packed), attribute_order=attribute_order),
     )
 
 

@@ -41,6 +41,11 @@ def encoded_length(value: int) -> int:
     return max(1, (value.bit_length() + 7) // 8)
 
 
+def concat(*parts: bytes) -> bytes:
+    """Join encoded fields in the order in which they stand in their structure."""
+    return b"".join(parts)
+
+
 def uint(value: int, nbytes: int, field: str) -> bytes:
     """Pack `value` as a little-endian unsigned integer of `nbytes` bytes.
 

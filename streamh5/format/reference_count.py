@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import uint
+from streamh5.format.primitives import concat, uint
 
 
 def encode_reference_count(n_links: int) -> Message:
@@ -12,11 +12,9 @@ def encode_reference_count(n_links: int) -> Message:
 
     Without it, removing one of its names frees the object under the others.
     """
-    body = b"".join(
-        (
-            uint(0, 1, "reference count version"),
-            uint(n_links, 4, "reference count"),
-        )
+    body = concat(
+        uint(0, 1, "reference count version"),
+        uint(n_links, 4, "reference count"),
     )
     return Message(MessageType.REFERENCE_COUNT, body, MessageFlag.DO_NOT_SHARE)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamh5.errors import BlockError
-from streamh5.format.primitives import address, uint
+from streamh5.format.primitives import address, concat, uint
 
 _HYPERSLAB_SELECTION = 2
 
@@ -36,29 +36,23 @@ def encode_region_reference_object(object_address: int, blocks: Sequence[Sequenc
         len(block) != rank or any(part.start >= part.stop for part in block) for block in blocks
     ):
         raise BlockError(f"a region of {list(blocks)} is empty or of several ranks", blocks=blocks)
-    body = b"".join(
-        (
-            uint(rank, 4, "rank"),
-            uint(len(blocks), 4, "number of blocks"),
-            *(_encode_block(block) for block in blocks),
-        )
+    body = concat(
+        uint(rank, 4, "rank"),
+        uint(len(blocks), 4, "number of blocks"),
+        *(_encode_block(block) for block in blocks),
     )
-    return b"".join(
-        (
-            address(object_address, "object header address"),
-            uint(_HYPERSLAB_SELECTION, 4, "type of selection"),
-            uint(1, 4, "version"),
-            bytes(4),
-            uint(len(body), 4, "length"),
-            body,
-        )
+    return concat(
+        address(object_address, "object header address"),
+        uint(_HYPERSLAB_SELECTION, 4, "type of selection"),
+        uint(1, 4, "version"),
+        bytes(4),
+        uint(len(body), 4, "length"),
+        body,
     )
 
 
 def _encode_block(block: Sequence[slice]) -> bytes:
-    return b"".join(
-        (
-            *(uint(part.start, 4, "start offset") for part in block),
-            *(uint(part.stop - 1, 4, "end offset") for part in block),
-        )
+    return concat(
+        *(uint(part.start, 4, "start offset") for part in block),
+        *(uint(part.stop - 1, 4, "end offset") for part in block),
     )

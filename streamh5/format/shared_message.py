@@ -10,7 +10,7 @@ from enum import IntEnum
 from streamh5.errors import ForeignStructureError
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import address, uint
+from streamh5.format.primitives import address, concat, uint
 
 _VERSION = 2
 _SIZEOF_HEAP_ID = 8
@@ -29,12 +29,10 @@ def encode_shared_datatype(object_address: int) -> bytes:
     object_address
         Address of the object header of the datatype.
     """
-    return b"".join(
-        (
-            uint(_VERSION, 1, "shared message version"),
-            uint(_Type.COMMITTED, 1, "type"),
-            address(object_address, "object header address"),
-        )
+    return concat(
+        uint(_VERSION, 1, "shared message version"),
+        uint(_Type.COMMITTED, 1, "type"),
+        address(object_address, "object header address"),
     )
 
 

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import UNDEFINED_ADDRESS, address, uint
+from streamh5.format.primitives import UNDEFINED_ADDRESS, address, concat, uint
 
 _LINK_INDEX_NBYTES = 8
 _ATTRIBUTE_INDEX_NBYTES = 2
@@ -85,15 +85,13 @@ def _encode(info: StorageInfo, of: str, index_nbytes: int) -> bytes:
         flags = _Flag.CREATION_ORDER_TRACKED | _Flag.CREATION_ORDER_INDEXED
         index = uint(info.max_creation_index, index_nbytes, f"maximum {of} creation index")
         order = address(info.creation_order_index_address, f"{of} creation order B-tree address")
-    return b"".join(
-        (
-            uint(0, 1, f"{of} info version"),
-            uint(flags, 1, "flags"),
-            index,
-            address(info.fractal_heap_address, f"{of} fractal heap address"),
-            address(info.name_index_address, f"{of} name B-tree address"),
-            order,
-        )
+    return concat(
+        uint(0, 1, f"{of} info version"),
+        uint(flags, 1, "flags"),
+        index,
+        address(info.fractal_heap_address, f"{of} fractal heap address"),
+        address(info.name_index_address, f"{of} name B-tree address"),
+        order,
     )
 
 

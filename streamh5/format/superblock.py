@@ -79,19 +79,15 @@ class Superblock:
 def encode_superblock(superblock: Superblock) -> bytes:
     """Return the `SIZEOF_SUPERBLOCK` bytes of a superblock whose file is not open for writing."""
     return append_checksum(
-        b"".join(
-            (
-                SIGNATURE,
-                uint(superblock.version, 1, "superblock version"),
-                uint(SIZEOF_ADDRESS, 1, "size of offsets"),
-                uint(SIZEOF_LENGTH, 1, "size of lengths"),
-                uint(0, 1, "file consistency flags"),
-                address(superblock.base_address, "base address"),
-                address(superblock.extension_address, "superblock extension address"),
-                address(superblock.end_of_file, "end of file address"),
-                address(superblock.root_address, "root group object header address"),
-            )
-        )
+        SIGNATURE,
+        uint(superblock.version, 1, "superblock version"),
+        uint(SIZEOF_ADDRESS, 1, "size of offsets"),
+        uint(SIZEOF_LENGTH, 1, "size of lengths"),
+        uint(0, 1, "file consistency flags"),
+        address(superblock.base_address, "base address"),
+        address(superblock.extension_address, "superblock extension address"),
+        address(superblock.end_of_file, "end of file address"),
+        address(superblock.root_address, "root group object header address"),
     )
 
 

@@ -17,9 +17,6 @@ from streamh5.errors import FormatError, LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.primitives import SIZEOF_ADDRESS, encoded_length
 
-__all__ = ["SIZEOF_NODE_PREFIX", "Level", "RecordType", "V2BTree", "V2BTreeNodes", "levels", "node_structure"]
-
-
 SIZEOF_NODE_PREFIX = 4 + 1 + 1
 _MAX_NODE_RECORDS = 65_535  # the header counts those of the root in 2 bytes
 _MIN_NODE_RECORDS = 2  # or even shares would leave nodes empty

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from streamh5.format.fields import Fields, check_checksum
 
-__all__ = ["check_virtual_mappings"]
-
 _STRUCTURE = "virtual dataset global heap block"
 
 

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from streamh5.errors import FormatError, LimitError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, Buffer, lookup3_rows
 from streamh5.format.fields import Fields
-from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, address, encoded_length, uint
+from streamh5.format.primitives import (
+    SIZEOF_ADDRESS,
+    UNDEFINED_ADDRESS,
+    address,
+    concat,
+    encoded_length,
+    uint,
+)
 
 SIZEOF_BLOCK_PREFIX = 4 + 1 + 1 + SIZEOF_ADDRESS
 """Signature, version, client ID and address of the header, which begin every block of an array."""
@@ -283,13 +290,11 @@ def decode_page_bitmap(raw: bytes, n_pages: int) -> NDArray[np.bool_]:
 
 def encode_block_prefix(signature: bytes, element: np.dtype[np.void], header_address: int) -> bytes:
     """Encode what begins a block of an array, `SIZEOF_BLOCK_PREFIX` bytes."""
-    return b"".join(
-        (
-            signature,
-            uint(0, 1, "version"),
-            uint(client_id(element), 1, "client ID"),
-            address(header_address, "header address"),
-        )
+    return concat(
+        signature,
+        uint(0, 1, "version"),
+        uint(client_id(element), 1, "client ID"),
+        address(header_address, "header address"),
     )
 
 

@@ -44,7 +44,7 @@ from streamh5.format.header import (
     sizeof_header,
     stored,
 )
-from streamh5.format.primitives import UNDEFINED_ADDRESS, address, uint
+from streamh5.format.primitives import UNDEFINED_ADDRESS, address, concat, uint
 
 INDEX_BLOCK = "Extensible Array index block"
 SUPER_BLOCK = "Extensible Array super block"
@@ -187,14 +187,10 @@ def _encode_index_block(
     data_blocks += [UNDEFINED_ADDRESS] * (array.n_data_pointers - len(data_blocks))
     super_blocks += [UNDEFINED_ADDRESS] * (array.n_super_pointers - len(super_blocks))
     return append_checksum(
-        b"".join(
-            (
-                encode_block_prefix(_INDEX, array.element, header_address),
-                encode_elements(own, array.element),
-                *(address(block, "data block address") for block in data_blocks),
-                *(address(block, "super block address") for block in super_blocks),
-            )
-        )
+        encode_block_prefix(_INDEX, array.element, header_address),
+        encode_elements(own, array.element),
+        *(address(block, "data block address") for block in data_blocks),
+        *(address(block, "super block address") for block in super_blocks),
     )
 
 
@@ -208,17 +204,10 @@ def _encode_super_block(
         n_elements = block.n_used * block.n_block_elements
         bitmaps = encode_page_bitmap(pages_written(columns.padded(n_elements).addresses, n_pages))
     return append_checksum(
-        b"".join(
-            (
-                encode_block_prefix(_SUPER, block.array.element, header_address),
-                uint(block.start, block.array.sizeof_block_offset, "block offset"),
-                bitmaps.ljust(block.sizeof_page_bitmaps, b"\0"),
-                *(
-                    address(one, "data block address")
-                    for one in block.data_block_addresses(index_block_address)
-                ),
-            )
-        )
+        encode_block_prefix(_SUPER, block.array.element, header_address),
+        uint(block.start, block.array.sizeof_block_offset, "block offset"),
+        bitmaps.ljust(block.sizeof_page_bitmaps, b"\0"),
+        *(address(one, "data block address") for one in block.data_block_addresses(index_block_address)),
     )
 
 
@@ -226,11 +215,9 @@ def _encode_data_block(
     block: SuperBlock, columns: ChunkColumns, header_address: int, block_offset: int
 ) -> bytes:
     element = block.array.element
-    prefix = b"".join(
-        (
-            encode_block_prefix(_DATA, element, header_address),
-            uint(block_offset, block.array.sizeof_block_offset, "block offset"),
-        )
+    prefix = concat(
+        encode_block_prefix(_DATA, element, header_address),
+        uint(block_offset, block.array.sizeof_block_offset, "block offset"),
     )
     if not block.n_pages:
         return append_checksum(prefix + encode_elements(columns, element))

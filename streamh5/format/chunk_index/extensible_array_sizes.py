@@ -10,8 +10,6 @@ from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX, chunk_element
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
-__all__ = ["ExtensibleArray", "SuperBlock", "used_super_blocks"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExtensibleArray:

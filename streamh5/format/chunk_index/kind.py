@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["ChunkIndexKind"]
-
 
 class ChunkIndexKind(Enum):
     """A chunk index; its value is its name, in the order of ``H5D_chunk_index_t``."""
