@@ -18,15 +18,7 @@ from numpy.typing import NDArray
 from streamh5.errors import ForeignStructureError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
 from streamh5.format.fields import ENCODING, Encoding, Fields
-from streamh5.format.header import (
-    ADDRESS,
-    LENGTH,
-    Header,
-    decode_header,
-    encode_header,
-    sizeof_header,
-    stored,
-)
+from streamh5.format.header import ADDRESS, LENGTH, Header, stored
 from streamh5.format.primitives import (
     SIZEOF_ADDRESS,
     UNDEFINED_ADDRESS,
@@ -139,7 +131,7 @@ class FractalHeapHeader(Header):
         return self.sizeof_block_prefix(encoding) + children + SIZEOF_CHECKSUM
 
 
-SIZEOF_FRACTAL_HEAP_HEADER = sizeof_header(FractalHeapHeader)
+SIZEOF_FRACTAL_HEAP_HEADER = FractalHeapHeader.sizeof()
 _SIZEOF_BLOCK_PREFIX = 4 + 1 + SIZEOF_ADDRESS + _SIZEOF_OFFSET + SIZEOF_CHECKSUM
 MAX_MANAGED_NBYTES = _MAX_BLOCK_NBYTES - _SIZEOF_BLOCK_PREFIX
 """Bytes that all objects in the block may have together; what is more stands outside, as huge objects."""
@@ -202,23 +194,21 @@ def encode_fractal_heap_header(
     heap: FractalHeap, block_address: int, huge_index_address: int = UNDEFINED_ADDRESS
 ) -> bytes:
     """Encode the header, `SIZEOF_FRACTAL_HEAP_HEADER` bytes; huge objects have a B-tree of their own."""
-    return encode_header(
-        FractalHeapHeader(
-            id_nbytes=heap.id_nbytes,
-            max_object_nbytes=heap.max_object_nbytes,
-            next_huge_id=heap.n_huge,
-            huge_address=huge_index_address,
-            n_free=heap.block_nbytes - _SIZEOF_BLOCK_PREFIX - heap.objects_nbytes,
-            managed_nbytes=heap.block_nbytes,
-            allocated_nbytes=heap.block_nbytes,
-            n_managed=heap.n_objects,
-            huge_nbytes=heap.huge_nbytes,
-            n_huge=heap.n_huge,
-            start_nbytes=heap.block_nbytes,
-            max_direct_nbytes=heap.max_block_nbytes,
-            root_address=block_address,
-        )
-    )
+    return FractalHeapHeader(
+        id_nbytes=heap.id_nbytes,
+        max_object_nbytes=heap.max_object_nbytes,
+        next_huge_id=heap.n_huge,
+        huge_address=huge_index_address,
+        n_free=heap.block_nbytes - _SIZEOF_BLOCK_PREFIX - heap.objects_nbytes,
+        managed_nbytes=heap.block_nbytes,
+        allocated_nbytes=heap.block_nbytes,
+        n_managed=heap.n_objects,
+        huge_nbytes=heap.huge_nbytes,
+        n_huge=heap.n_huge,
+        start_nbytes=heap.block_nbytes,
+        max_direct_nbytes=heap.max_block_nbytes,
+        root_address=block_address,
+    ).encode()
 
 
 def decode_fractal_heap_header(block: bytes, encoding: Encoding = ENCODING) -> FractalHeapHeader:
@@ -237,7 +227,7 @@ def decode_fractal_heap_header(block: bytes, encoding: Encoding = ENCODING) -> F
     fields.uint(2, "heap ID length")
     if fields.uint(2, "I/O filters' encoded length"):
         raise ForeignStructureError("a fractal heap with filters")
-    header = decode_header(FractalHeapHeader, block, encoding)
+    header = FractalHeapHeader.decode(block, encoding)
     sizes = (header.width, header.start_nbytes, header.max_direct_nbytes)
     if (
         header.flags & ~(_Flag.HUGE_IDS_WRAPPED | _Flag.CHECKSUM_DIRECT_BLOCKS)

@@ -6,7 +6,7 @@ Nodes stand level by level, leaves first, the root last.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,16 +14,7 @@ from numpy.typing import NDArray
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3_rows
 from streamh5.format.fields import ENCODING, Encoding, Fields
-from streamh5.format.header import (
-    ADDRESS,
-    LENGTH,
-    Header,
-    check_header,
-    decode_header,
-    encode_header,
-    sizeof_header,
-    stored,
-)
+from streamh5.format.header import ADDRESS, LENGTH, Header, stored
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS, uint
 from streamh5.format.v2_btree_sizes import (
     SIZEOF_NODE_PREFIX,
@@ -62,7 +53,7 @@ class V2BTreeHeader(Header):
     n_records: int = stored(LENGTH, "total number of records")
 
 
-SIZEOF_V2_BTREE_HEADER = sizeof_header(V2BTreeHeader)
+SIZEOF_V2_BTREE_HEADER = V2BTreeHeader.sizeof()
 
 
 def encode_v2_btree_header(tree: V2BTree, nodes_address: int) -> bytes:
@@ -76,19 +67,15 @@ def encode_v2_btree_header(tree: V2BTree, nodes_address: int) -> bytes:
         Where the bytes of `encode_v2_btree_nodes` stand.
     """
     all_levels = levels(tree)
-    return encode_header(
-        V2BTreeHeader(
-            record_type=tree.record_type,
-            node_size=tree.node_size,
-            record_nbytes=tree.record_nbytes,
-            depth=tree.depth,
-            root_address=nodes_address + (tree.n_nodes - 1) * tree.node_size
-            if all_levels
-            else UNDEFINED_ADDRESS,
-            n_root_records=int(all_levels[-1].n_own()[0]) if all_levels else 0,
-            n_records=tree.n_records,
-        )
-    )
+    return V2BTreeHeader(
+        record_type=tree.record_type,
+        node_size=tree.node_size,
+        record_nbytes=tree.record_nbytes,
+        depth=tree.depth,
+        root_address=nodes_address + (tree.n_nodes - 1) * tree.node_size if all_levels else UNDEFINED_ADDRESS,
+        n_root_records=int(all_levels[-1].n_own()[0]) if all_levels else 0,
+        n_records=tree.n_records,
+    ).encode()
 
 
 def decode_v2_btree_header(
@@ -105,8 +92,8 @@ def decode_v2_btree_header(
     FormatError
         A field or the checksum is wrong.
     """
-    header = decode_header(V2BTreeHeader, block, encoding)
-    check_header(header, replace(header, record_type=record_type, record_nbytes=record_nbytes))
+    header = V2BTreeHeader.decode(block, encoding)
+    header.check(record_type=record_type, record_nbytes=record_nbytes)
     if node_size not in (None, header.node_size):
         raise header.error(f"node size is {header.node_size:,}, the layout says {node_size:,}")
     room = V2BTreeNodes(record_type, record_nbytes, header.node_size).space

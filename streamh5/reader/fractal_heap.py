@@ -19,7 +19,6 @@ from streamh5.format.fractal_heap import (
     decode_indirect_block,
     huge_object_record,
 )
-from streamh5.format.header import sizeof_header
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree_sizes import RecordType
 from streamh5.reader.file_map import Kind
@@ -57,7 +56,7 @@ class FractalHeapReader:
         self._reader = StructureReader(file, file_map, Kind.HEAP, owner)
         self._address = address
         self._encoding = file.encoding
-        nbytes = sizeof_header(FractalHeapHeader, file.encoding)
+        nbytes = FractalHeapHeader.sizeof(file.encoding)
         block = self._reader.read(address, nbytes, FractalHeapHeader.structure)
         self._header = header = decode_fractal_heap_header(block, file.encoding)
         self._blocks: dict[int, bytes] = {}

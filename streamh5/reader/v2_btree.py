@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamh5.format.header import sizeof_header
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import (
     V2BTreeHeader,
@@ -53,7 +52,7 @@ def read_v2_btree(
         A field or a checksum is wrong, or counts do not agree.
     """
     encoding = reader.encoding
-    block = reader.read(address, sizeof_header(V2BTreeHeader, encoding), V2BTreeHeader.structure)
+    block = reader.read(address, V2BTreeHeader.sizeof(encoding), V2BTreeHeader.structure)
     header = decode_v2_btree_header(block, record_type, record.itemsize, node_size, encoding)
     if header.root_address == UNDEFINED_ADDRESS:
         return np.zeros(0, record)

@@ -9,7 +9,7 @@ other super blocks, which point to theirs. A large data block is cut into pages 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -34,16 +34,7 @@ from streamh5.format.chunk_index.extensible_array_sizes import (
     SuperBlock,
     used_super_blocks,
 )
-from streamh5.format.header import (
-    ADDRESS,
-    LENGTH,
-    Header,
-    check_header,
-    decode_header,
-    encode_header,
-    sizeof_header,
-    stored,
-)
+from streamh5.format.header import ADDRESS, LENGTH, Header, stored
 from streamh5.format.primitives import UNDEFINED_ADDRESS, address, concat, uint
 
 INDEX_BLOCK = "Extensible Array index block"
@@ -76,7 +67,7 @@ class ExtensibleArrayHeader(Header):
     index_block_address: int = stored(ADDRESS, "index block address")
 
 
-SIZEOF_EXTENSIBLE_ARRAY_HEADER = sizeof_header(ExtensibleArrayHeader)
+SIZEOF_EXTENSIBLE_ARRAY_HEADER = ExtensibleArrayHeader.sizeof()
 
 
 def encode_extensible_array_header(array: ExtensibleArray, index_block_address: int) -> bytes:
@@ -87,18 +78,16 @@ def encode_extensible_array_header(array: ExtensibleArray, index_block_address: 
     used = used_super_blocks(array)
     super_blocks = [block for block in used if not block.is_direct]
     n_realized = sum(block.n_used * block.n_block_elements for block in used)
-    return encode_header(
-        ExtensibleArrayHeader(
-            **_parameters(array),
-            n_super_blocks=len(super_blocks),
-            super_blocks_nbytes=sum(block.sizeof_super_block for block in super_blocks),
-            n_data_blocks=sum(block.n_used for block in used),
-            data_blocks_nbytes=sum(block.n_used * block.sizeof_data_block for block in used),
-            max_index_set=array.n_elements,
-            n_elements=array.n_index_block_elements + n_realized,
-            index_block_address=index_block_address,
-        )
-    )
+    return ExtensibleArrayHeader(
+        **_parameters(array),
+        n_super_blocks=len(super_blocks),
+        super_blocks_nbytes=sum(block.sizeof_super_block for block in super_blocks),
+        n_data_blocks=sum(block.n_used for block in used),
+        data_blocks_nbytes=sum(block.n_used * block.sizeof_data_block for block in used),
+        max_index_set=array.n_elements,
+        n_elements=array.n_index_block_elements + n_realized,
+        index_block_address=index_block_address,
+    ).encode()
 
 
 def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> ExtensibleArrayHeader:
@@ -109,14 +98,14 @@ def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> Exte
     FormatError
         A field or the checksum is wrong, or no array has such parameters.
     """
-    found = decode_header(ExtensibleArrayHeader, block)
+    found = ExtensibleArrayHeader.decode(block)
     elements, pointers = array.min_n_data_block_elements, array.min_n_data_block_pointers
     powers = all(number and not number & (number - 1) for number in (elements, pointers))
     if not powers or pointers < 2 or not 1 <= array.max_n_elements_bits <= _MAX_BITS or not array.page_bits:
         raise found.error("the layout has parameters that no Extensible Array can have")
     if array.n_super_pointers < 0:
         raise found.error(f"the layout has {pointers} pointers for {array.n_super_blocks} super blocks")
-    check_header(found, replace(found, **_parameters(array)))
+    found.check(**_parameters(array))
     return found
 
 

@@ -30,16 +30,7 @@ from streamh5.format.chunk_index.element import (
     encode_pages,
     pages_written,
 )
-from streamh5.format.header import (
-    ADDRESS,
-    LENGTH,
-    Header,
-    check_header,
-    decode_header,
-    encode_header,
-    sizeof_header,
-    stored,
-)
+from streamh5.format.header import ADDRESS, LENGTH, Header, stored
 
 DATA_BLOCK = "Fixed Array data block"
 _DATA_BLOCK_SIGNATURE = b"FADB"
@@ -61,7 +52,7 @@ class FixedArrayHeader(Header):
     data_block_address: int = stored(ADDRESS, "data block address")
 
 
-SIZEOF_FIXED_ARRAY_HEADER = sizeof_header(FixedArrayHeader)
+SIZEOF_FIXED_ARRAY_HEADER = FixedArrayHeader.sizeof()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +110,24 @@ class FixedArray:
         elements = self.n_elements * self.element.itemsize
         return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
 
-    def header(self, data_block_address: int) -> FixedArrayHeader:
-        """Return the header of the array."""
-        element = self.element
-        return FixedArrayHeader(
-            client_id(element), element.itemsize, self.page_bits, self.n_elements, data_block_address
-        )
+
+def _parameters(fixed_array: FixedArray) -> dict[str, int]:
+    """Return the fields of the header, but for the address of the data block."""
+    return {
+        "client_id": client_id(fixed_array.element),
+        "element_nbytes": fixed_array.element.itemsize,
+        "page_bits": fixed_array.page_bits,
+        "n_elements": fixed_array.n_elements,
+    }
 
 
 def encode_fixed_array_header(fixed_array: FixedArray, data_block_address: int) -> bytes:
     """Encode the header, `SIZEOF_FIXED_ARRAY_HEADER` bytes."""
-    return encode_header(fixed_array.header(data_block_address))
+    return FixedArrayHeader(**_parameters(fixed_array), data_block_address=data_block_address).encode()
 
 
 def decode_fixed_array_header(fixed_array: FixedArray, block: bytes) -> int:
-    """Decode the header of an array with such sizes: the address of its data block.
+    """Decode the header of an array with these sizes; return the address of its data block.
 
     Raises
     ------
@@ -144,8 +138,8 @@ def decode_fixed_array_header(fixed_array: FixedArray, block: bytes) -> int:
         raise FormatError(
             f"{FixedArrayHeader.structure}: page bits in the layout are {fixed_array.page_bits}"
         )
-    found = decode_header(FixedArrayHeader, block)
-    check_header(found, fixed_array.header(found.data_block_address))
+    found = FixedArrayHeader.decode(block)
+    found.check(**_parameters(fixed_array))
     return found.data_block_address
 
 
