@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same t
     from streamh5.conversion.zarr.store import from_zarr
     from streamh5.dask.blocks import RealignWarning
     from streamh5.dask.to_fixed_h5 import to_fixed_h5
-    from streamh5.format.datatype_from_dtype import native_complex_dtype
+    from streamh5.format.dtype import native_complex_dtype
     from streamh5.format.link import ExternalLink, SoftLink
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
@@ -66,7 +66,7 @@ _NAMES = {
     "conversion.zarr.store": "from_zarr",
     "dask.blocks": "RealignWarning",
     "dask.to_fixed_h5": "to_fixed_h5",
-    "format.datatype_from_dtype": "native_complex_dtype",
+    "format.dtype": "native_complex_dtype",
     "format.link": "ExternalLink SoftLink",
     "handles.dataset": "Dataset",
     "handles.file": "File",

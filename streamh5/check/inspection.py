@@ -22,7 +22,7 @@ from streamh5.format.data_layout import (
     SingleChunk,
     VirtualLayout,
 )
-from streamh5.format.datatype_name import datatype_name
+from streamh5.format.datatype_class import datatype_name
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.read_index import index_name
 from streamh5.reader.file_bytes import FileBytes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import DatatypeError
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 
 
 def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: str = "") -> Any:
@@ -41,7 +41,7 @@ def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: s
         return _cast_fields(values, dtype, path)
     are_integers = values.dtype.kind in "iu" and dtype.kind in "iu"
     if not are_integers and not np.can_cast(values.dtype, dtype, "same_kind"):
-        raise _refusal(f"{values.dtype} where {dtype} is expected", path)
+        raise refusal(f"{values.dtype} where {dtype} is expected", path)
     with np.errstate(all="ignore"):
         result = values.astype(dtype)
     # numpy calls a cast to a finer unit of time safe, whether or not the time can be counted in it
@@ -53,14 +53,14 @@ def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: s
 def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> np.ndarray[Any, Any]:
     """Cast field by field: numpy would go by their order and not by their names."""
     if values.dtype.names != dtype.names:
-        raise _refusal(f"it has the fields {values.dtype.names}, the dataset {dtype.names}", path)
+        raise refusal(f"it has the fields {values.dtype.names}, the dataset {dtype.names}", path)
     result = np.zeros(values.shape, dtype)
     for name in dtype.names or ():
         _, shape = innermost(values.dtype[name])
         base, wanted = innermost(dtype[name])
         inner = f"{path}.{name}" if path else name
         if shape != wanted:
-            raise _refusal(f"its arrays of shape {shape} are no arrays of shape {wanted}", inner)
+            raise refusal(f"its arrays of shape {shape} are no arrays of shape {wanted}", inner)
         result[name] = cast_elements(values[name], base, path=inner)
     return result
 
@@ -71,28 +71,27 @@ def _check_kept(given: np.ndarray[Any, Any], result: np.ndarray[Any, Any], path:
     if from_kind in "iu" and kind in "iu":
         least, most, bounds = int(given.min()), int(given.max()), np.iinfo(result.dtype)
         if least < bounds.min or most > bounds.max:
-            raise _refusal(
+            raise refusal(
                 f"its values reach from {least} to {most}, those of {result.dtype} from {bounds.min} to {bounds.max}",
                 path,
             )
     elif from_kind in "iufc" and kind in "fc":
         n_lost = int(np.count_nonzero(np.isfinite(given) & ~np.isfinite(result)))
         if n_lost:
-            raise _refusal(f"{n_lost:,} of its values are too large for {result.dtype}", path)
+            raise refusal(f"{n_lost:,} of its values are too large for {result.dtype}", path)
     elif kind == "S" and from_kind == "S":
         if not (result == given).all():
-            raise _refusal(
-                f"its text of up to {given.dtype.itemsize} bytes does not fit {result.dtype}", path
-            )
+            raise refusal(f"its text of up to {given.dtype.itemsize} bytes does not fit {result.dtype}", path)
     elif kind == from_kind and kind in "mM":
         back = result.astype(given.dtype)
         if not ((back == given) | (np.isnat(back) & np.isnat(given))).all():
-            raise _refusal(f"{result.dtype} cannot count its times of {given.dtype}", path)
+            raise refusal(f"{result.dtype} cannot count its times of {given.dtype}", path)
     elif result.dtype.type is np.void and result.dtype.itemsize < given.dtype.itemsize:
-        raise _refusal(f"its {given.dtype.itemsize} bytes do not fit {result.dtype}", path)
+        raise refusal(f"its {given.dtype.itemsize} bytes do not fit {result.dtype}", path)
     elif kind != from_kind:
-        raise _refusal(f"{given.dtype} where {result.dtype} is expected", path)
+        raise refusal(f"{given.dtype} where {result.dtype} is expected", path)
 
 
-def _refusal(message: str, path: str) -> DatatypeError:
+def refusal(message: str, path: str) -> DatatypeError:
+    """Return the error that refuses the values of a field."""
     return DatatypeError(f"field {path!r}: {message}" if path else message, path=path)

@@ -40,7 +40,7 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.datatype_from_dtype import datatype_from_dtype
+from streamh5.format.dtype import datatype_from_dtype
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_RANK, concat, encoded_length, uint

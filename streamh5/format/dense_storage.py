@@ -108,6 +108,13 @@ class DenseStorage:
         """Bytes of the whole storage."""
         return self.huge_position + self.heap.huge_nbytes
 
+    def info(self, address: int, max_creation_index: int) -> StorageInfo:
+        """Return the header message record of a storage that begins at `address`."""
+        names = address + self.name_index_position
+        if self.creation_order_index is None:
+            return StorageInfo(None, address, names)
+        return StorageInfo(max_creation_index, address, names, address + self.creation_order_index_position)
+
 
 def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     """Return the sizes of the dense storage of `links`; they do not depend on addresses of hard links.
@@ -143,16 +150,8 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
 
 def dense_link_info(links: Sequence[Link], storage_address: int) -> StorageInfo:
     """Return the link info of a group whose dense storage stands at `storage_address`."""
-    storage = dense_link_storage(links)
-    orders = [link.creation_order for link in links if link.creation_order is not None]
-    if storage.creation_order_index is None:
-        return StorageInfo(None, storage_address, storage_address + storage.name_index_position)
-    return StorageInfo(
-        max(orders) + 1,
-        storage_address,
-        storage_address + storage.name_index_position,
-        storage_address + storage.creation_order_index_position,
-    )
+    max_order = max((link.creation_order or 0 for link in links), default=0)
+    return dense_link_storage(links).info(storage_address, max_order + 1)
 
 
 def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
@@ -202,11 +201,7 @@ def dense_attribute_info(
 ) -> StorageInfo:
     """Return the attribute info of an object whose dense storage stands at `storage_address`."""
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
-    name_index_address = storage_address + storage.name_index_position
-    if not creation_order:
-        return StorageInfo(None, storage_address, name_index_address)
-    order_index_address = storage_address + storage.creation_order_index_position
-    return StorageInfo(len(attributes), storage_address, name_index_address, order_index_address)
+    return storage.info(storage_address, len(attributes))
 
 
 def encode_dense_attributes(

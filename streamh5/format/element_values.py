@@ -18,7 +18,7 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.dtype_from_datatype import numpy_dtype
+from streamh5.format.dtype import numpy_dtype
 from streamh5.format.global_heap import VARIABLE_LENGTH_ELEMENT
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 

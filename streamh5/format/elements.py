@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import DatatypeError
-from streamh5.format.cast import cast_elements
+from streamh5.format.cast import cast_elements, refusal
 from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype import Datatype, datatype_class
 from streamh5.format.datatype_class import (
@@ -27,7 +27,7 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 from streamh5.format.global_heap import (
     SIZEOF_GLOBAL_HEAP_ID,
     SIZEOF_VARIABLE_LENGTH_ELEMENT,
@@ -129,7 +129,7 @@ def encode_elements(
     """
     base, shape = _without_array(datatype)
     if values.size % math.prod(shape):
-        raise _refusal(f"{values.size} values are no whole number of arrays of shape {shape}", "")
+        raise refusal(f"{values.size} values are no whole number of arrays of shape {shape}", "")
     return _encode(np.ascontiguousarray(values).reshape(-1), base, place_objects, "").tobytes()
 
 
@@ -157,7 +157,7 @@ def _encode(
             return _encode_compound(values, datatype, record, place, path)
         case _:
             if values.dtype.hasobject or values.dtype.itemsize != record.nbytes:
-                raise _refusal(f"values of dtype {values.dtype} are no elements of {datatype}", path)
+                raise refusal(f"values of dtype {values.dtype} are no elements of {datatype}", path)
             return _without_padding(values)
 
 
@@ -173,7 +173,7 @@ def _encode_compound(
 ) -> NDArray[np.uint8]:
     """Copy field by field: what no field covers stays zero."""
     if values.dtype.names != dtype.names:
-        raise _refusal(f"fields {values.dtype.names} where {dtype.names} are expected", path)
+        raise refusal(f"fields {values.dtype.names} where {dtype.names} are expected", path)
     out = np.zeros((len(values), record.nbytes), np.uint8)
     for member in record.members:
         field: np.dtype[Any] = dtype[member.name]
@@ -212,7 +212,7 @@ def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
     """Return one sequence as 1-d array; a value that numpy would round is refused."""
     array = np.asarray(value)
     if array.ndim != 1:
-        raise _refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
+        raise refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
     if not isinstance(base, np.dtype) or base.hasobject or array.dtype == base:
         return array
     return array.astype(base) if not len(array) else np.asarray(cast_elements(array, base, path=path))
@@ -238,7 +238,7 @@ def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path:
     texts = _texts(values, record.charset, path)
     longest = max(map(len, texts), default=0)
     if longest > record.nbytes:
-        raise _refusal(f"text of {longest} bytes does not fit strings of {record.nbytes}", path)
+        raise refusal(f"text of {longest} bytes does not fit strings of {record.nbytes}", path)
     return _as_bytes(np.array(texts, f"S{record.nbytes}"))
 
 
@@ -247,7 +247,7 @@ def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes
     texts = [_text(value, path) for value in given]
     # bytes are what they are, as in h5py: Latin-1 in older files
     if charset == CharacterSet.ASCII and not all(isinstance(v, bytes) or v.isascii() for v in given):
-        raise _refusal("text beyond ASCII in an ASCII string type; use UTF-8", path)
+        raise refusal("text beyond ASCII in an ASCII string type; use UTF-8", path)
     return texts
 
 
@@ -255,9 +255,9 @@ def _text(value: object, path: str) -> bytes:
     if isinstance(value, str):
         value = encode_text(value)
     if not isinstance(value, bytes):
-        raise _refusal(f"{value!r} where text is expected", path)
+        raise refusal(f"{value!r} where text is expected", path)
     if b"\0" in value:
-        raise _refusal(f"text {value!r} has NUL, which ends an HDF5 string", path)
+        raise refusal(f"text {value!r} has NUL, which ends an HDF5 string", path)
     return value
 
 
@@ -274,7 +274,3 @@ def _without_array(datatype: Datatype) -> tuple[Datatype, tuple[int, ...]]:
 def _as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     contiguous = np.ascontiguousarray(values)
     return contiguous.view(np.uint8).reshape(len(values), contiguous.dtype.itemsize)
-
-
-def _refusal(message: str, path: str) -> DatatypeError:
-    return DatatypeError(f"field {path!r}: {message}" if path else message, path=path)

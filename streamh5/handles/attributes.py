@@ -9,7 +9,7 @@ import numpy as np
 
 from streamh5.errors import AttributeValueError, DatatypeError
 from streamh5.format.character_set import decode_text
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.block_value import as_block
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, is_empty

@@ -8,7 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError, ShapeError, SpecError, shown
 from streamh5.format.datatype import encode_datatype
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 from streamh5.model.block_value import as_block, check_one_kind
 from streamh5.model.chunk_shape import check_shape
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty

@@ -14,8 +14,8 @@ from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class, encode_datatype, sizeof_element
 from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
-from streamh5.format.datatype_from_dtype import innermost
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
+from streamh5.format.dtype import innermost
 from streamh5.model.block_value import check_one_kind
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.parts import encode_parts, text_object

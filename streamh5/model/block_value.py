@@ -8,7 +8,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError, StreamH5Error
 from streamh5.format.cast import cast_elements
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 from streamh5.format.elements import encode_elements, padding_of
 from streamh5.model.not_an_array import UNREADABLE, check_is_array
 

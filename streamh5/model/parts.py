@@ -22,7 +22,7 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
-from streamh5.format.datatype_from_dtype import innermost
+from streamh5.format.dtype import innermost
 from streamh5.format.elements import encode_elements, has_references, needs_global_heap
 from streamh5.model.reference import (
     HeapObject,

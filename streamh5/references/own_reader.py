@@ -16,7 +16,7 @@ from streamh5.format.datatype_class import (
     StringPadding,
     VariableLengthSequence,
 )
-from streamh5.format.dtype_from_datatype import numpy_dtype
+from streamh5.format.dtype import numpy_dtype
 from streamh5.format.element_values import decode_values, heap_contents
 from streamh5.format.elements import has_references
 from streamh5.format.primitives import UNDEFINED_ADDRESS

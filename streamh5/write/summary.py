@@ -12,8 +12,7 @@ from streamh5.arguments.memory_size import format_nbytes
 from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
 from streamh5.format.datatype import decode_datatype, encode_datatype
-from streamh5.format.datatype_class import EncodedDatatype
-from streamh5.format.datatype_name import datatype_name
+from streamh5.format.datatype_class import EncodedDatatype, datatype_name
 from streamh5.model.tree import DatasetNode, GroupNode, StoredObject, walk
 
 if TYPE_CHECKING:

@@ -234,7 +234,7 @@ def test_v1_btree_equals_libhdf5(tmp_path: Path, n: int) -> None:
     addresses = np.array([info.byte_offset for info in infos], np.uint64)
     (ours,) = encode_v1_btree_nodes(tree, 0, np.arange(n, dtype="u4"), (n, 1), ChunkColumns(addresses))
     at = content.index(b"TREE")
-    used = 24 + n * (tree.sizeof_key + 8)
+    used = 24 + n * (tree.node["last_key"].itemsize + 8)
     assert ours[:used] == content[at : at + used]
 
 

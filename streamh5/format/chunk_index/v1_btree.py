@@ -60,11 +60,6 @@ class V1BTree:
         return _node_dtype(len(self.chunks))
 
     @property
-    def sizeof_key(self) -> int:
-        """Bytes of a key: stored size, filter mask, offsets of the chunk and one more of 0."""
-        return self.node["last_key"].itemsize
-
-    @property
     def node_size(self) -> int:
         """Bytes of a node."""
         return self.node.itemsize

@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from streamh5.errors import DatatypeError
+from streamh5.errors import DatatypeError, ForeignStructureError
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype_class import (
     Array,
+    ClassNumber,
     Complex,
     Compound,
     CompoundMember,
     DatatypeClass,
+    EncodedDatatype,
     Enumeration,
     FixedLengthString,
     FixedPoint,
@@ -32,6 +34,9 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
+
+_NUMBER_SIZES = (1, 2, 4, 8)
+_NUMPY_TAG = "NUMPY:"
 
 # By stored mantissa bits: float16, float32, float64, x87 extended, binary128.
 _IEEE_FLOATS = {
@@ -150,7 +155,7 @@ def _atomic(dtype: np.dtype[Any], path: str) -> DatatypeClass:
         case "V" if dtype.type is np.void:
             return Opaque(dtype.itemsize)
         case "M" | "m":
-            return Opaque(dtype.itemsize, f"NUMPY:{dtype.str}")
+            return Opaque(dtype.itemsize, f"{_NUMPY_TAG}{dtype.str}")
         case _:
             raise _refusal(dtype, path, _HINTS.get(dtype.kind, ""))
 
@@ -207,7 +212,7 @@ def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
             raise _refusal(dtype, path, "; an enumeration has an integer dtype")
         return Enumeration(base_record, tuple(sorted(metadata["enum"].items())))
     if "h5py_opaque" in metadata:
-        return Opaque(dtype.itemsize, f"NUMPY:{dtype.str}")
+        return Opaque(dtype.itemsize, f"{_NUMPY_TAG}{dtype.str}")
     if metadata.get("h5py_encoding") == "utf-8" and dtype.kind == "S":
         return FixedLengthString(dtype.itemsize, CharacterSet.UTF8)
     return None
@@ -220,3 +225,104 @@ def _join(path: str, name: str) -> str:
 def _refusal(dtype: np.dtype[Any], path: str, hint: str) -> DatatypeError:
     where = f"field {path!r}: " if path else ""
     return DatatypeError(f"{where}dtype {dtype} cannot be written to HDF5{hint}", dtype=dtype, path=path)
+
+
+def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
+    """Return the type whose elements have the bytes of the stored ones.
+
+    Elements that refer to other places of the file are objects; metadata says of which kind, as in h5py.
+
+    Raises
+    ------
+    ForeignStructureError
+        numpy has no such type.
+    """
+    dtype = _plain(datatype)
+    if dtype is None:
+        dtype = _composed(datatype)
+    if dtype is None:
+        raise ForeignStructureError(f"elements that numpy has no type for: {type(datatype).__name__}")
+    return dtype
+
+
+def _plain(datatype: DatatypeClass) -> np.dtype[Any] | None:
+    """Numbers, text, opaque bytes and pointers."""
+    match datatype:
+        case FixedPoint(nbytes, signed, big_endian) if nbytes in _NUMBER_SIZES:
+            return np.dtype(f"{'>' if big_endian else '<'}{'i' if signed else 'u'}{nbytes}")
+        case FloatingPoint(nbytes=nbytes, big_endian=big_endian) if nbytes in _NUMBER_SIZES[1:]:
+            dtype: np.dtype[Any] = np.dtype(f"{'>' if big_endian else '<'}f{nbytes}")
+            return dtype if datatype_from_dtype(dtype) == datatype else None
+        case FixedLengthString():
+            return np.dtype(f"S{datatype.nbytes}")
+        case Opaque():
+            return _opaque(datatype)
+        case ObjectReference() | RegionReference():
+            return np.dtype("O", metadata={"ref": type(datatype)})
+        case VariableLengthString():
+            return np.dtype("O", metadata={"vlen": str})
+        case EncodedDatatype(message, class_number=ClassNumber.BIT_FIELD) if datatype.nbytes in _NUMBER_SIZES:
+            # Offset and precision: all bits of the element.
+            is_whole = message[8:12] == bytes(2) + (8 * datatype.nbytes).to_bytes(2, "little")
+            return np.dtype(f"{'>' if message[1] & 1 else '<'}u{datatype.nbytes}") if is_whole else None
+        case _:
+            return None
+
+
+def _composed(datatype: DatatypeClass) -> np.dtype[Any] | None:
+    """Types that consist of others."""
+    match datatype:
+        case Compound():
+            return _structured(datatype)
+        case Enumeration():
+            is_bool = datatype.base.nbytes == 1 and set(datatype.members) == {("FALSE", 0), ("TRUE", 1)}
+            return np.dtype("?") if is_bool else numpy_dtype(datatype.base)
+        case VariableLengthSequence():
+            return np.dtype("O", metadata={"vlen": numpy_dtype(datatype.base)})
+        case Array():
+            return np.dtype((numpy_dtype(datatype.base), datatype.shape))
+        case Complex():
+            part = numpy_dtype(datatype.base)
+            return np.dtype(f"{part.byteorder}c{2 * part.itemsize}") if part.itemsize > 2 else None
+        case _:
+            return None
+
+
+def _opaque(datatype: Opaque) -> np.dtype[Any]:
+    """Tagged with the name of a numpy type, as h5py stores dates."""
+    if datatype.tag.startswith(_NUMPY_TAG):
+        try:
+            named = np.dtype(datatype.tag.removeprefix(_NUMPY_TAG))
+        except (TypeError, ValueError, SyntaxError):
+            return np.dtype(f"V{datatype.nbytes}")
+        if named.kind in "mM" and named.itemsize == datatype.nbytes:
+            return named
+    return np.dtype(f"V{datatype.nbytes}")
+
+
+def _structured(datatype: Compound) -> np.dtype[Any]:
+    types = [numpy_dtype(member.datatype) for member in datatype.members]
+    names = [member.name for member in datatype.members]
+    positions = [member.position for member in datatype.members]
+    is_complex = (
+        names == ["r", "i"]
+        and types[0] == types[1]
+        and types[0].kind == "f"
+        and types[0].itemsize > 2
+        and (positions, datatype.nbytes) == ([0, types[0].itemsize], 2 * types[0].itemsize)
+    )
+    if is_complex:
+        return np.dtype(f"{types[0].byteorder}c{2 * types[0].itemsize}")
+    if any(kind.hasobject for kind in types):
+        return np.dtype(list(zip(names, types, strict=True)))
+    try:
+        fields: Any = {
+            "names": names,
+            "formats": types,
+            "offsets": positions,
+            "itemsize": datatype.nbytes,
+        }
+        dtype: np.dtype[Any] = np.dtype(fields)
+        return dtype
+    except (ValueError, TypeError) as error:  # two members of one name, or one without
+        raise ForeignStructureError(f"a compound that numpy has no type for: {error}") from error
