@@ -22,9 +22,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same t
     from streamh5.check.inspection import FileInspection, inspect
     from streamh5.check.report import VerifyReport
     from streamh5.check.verify import verify
-    from streamh5.conversion.convert import convert
+    from streamh5.conversion.convert import convert, from_zarr
     from streamh5.conversion.request import ArrayConversion, Conversion
-    from streamh5.conversion.zarr.store import from_zarr
     from streamh5.dask.blocks import RealignWarning
     from streamh5.dask.to_fixed_h5 import to_fixed_h5
     from streamh5.format.dtype import native_complex_dtype
@@ -61,9 +60,8 @@ _NAMES = {
     "check.inspection": "FileInspection inspect",
     "check.report": "VerifyReport",
     "check.verify": "verify",
-    "conversion.convert": "convert",
+    "conversion.convert": "convert from_zarr",
     "conversion.request": "ArrayConversion Conversion",
-    "conversion.zarr.store": "from_zarr",
     "dask.blocks": "RealignWarning",
     "dask.to_fixed_h5": "to_fixed_h5",
     "format.dtype": "native_complex_dtype",

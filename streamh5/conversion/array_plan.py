@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
 
-__all__ = ["ArrayPlan", "SourceArray", "SourceFilters", "StoredAs", "encoded", "plan_array", "plan_whole"]
-
 
 @dataclass(frozen=True, slots=True)
 class SourceFilters:

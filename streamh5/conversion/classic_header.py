@@ -18,8 +18,6 @@ from streamh5.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ClassicDimension", "ClassicHeader", "ClassicVariable", "read_header"]
-
 NC_CHAR = 2
 NC_DIMENSION, NC_VARIABLE, NC_ATTRIBUTE = 10, 11, 12
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.hdf5.file import plan_hdf5
-from streamh5.conversion.netcdf_classic import plan_classic
-from streamh5.conversion.npy_file import plan_npy
+from streamh5.conversion.hdf5.plan import plan_hdf5
+from streamh5.conversion.mapped_file import plan_classic, plan_npy
 from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
-from streamh5.conversion.zarr.store import plan_zarr
+from streamh5.conversion.zarr.plan import plan_zarr
 from streamh5.errors import SourceError, SourceMissingError, SpecError
 from streamh5.processes.child_process import call_in_child
 from streamh5.sinks.destination_path import is_path
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.conversion.plan import ConversionPlan
     from streamh5.sinks.destination_path import Destination
-
-__all__ = ["convert"]
 
 _MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"PK", "zarr"))
 _MAX_USER_BLOCK = 1 << 20
@@ -113,6 +110,84 @@ def convert(
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
         return run(plan, path, options, max_memory=max_memory, progress=progress)
+
+
+@check_keywords
+def from_zarr(
+    source: Any,
+    path: Destination,
+    name: str | None = None,
+    *,
+    chunks: Any = None,
+    compression: Any = KEEP,
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    fletcher32: bool | None = None,
+    copy: bool | None = None,
+    netcdf: bool | None = None,
+    verify: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    sync: Sync = "close",
+    libver: str = "v110",
+    max_memory: MemorySize | None = None,
+    progress: bool | Callable[[int, int], object] | None = None,
+) -> Conversion:
+    """Write a zarr array or group, of format 2 or 3, as one HDF5 file.
+
+    Stored chunks are copied without decoding where HDF5 has filters for their codecs, inner chunks of
+    shards too; other arrays are decoded and encoded by dask's workers. Chunks that are missing in the
+    store stay missing and read as the fill value. A group whose arrays all have names for their
+    dimensions (xarray writes them) becomes netCDF-4.
+
+    Parameters
+    ----------
+    source
+        A `zarr.Array` or `zarr.Group`, a path (a directory or a zip file), a URL, or a store of zarr.
+    path
+        The file to write.
+    name
+        Path of the dataset or group in it; by default ``/data`` for an array, the root for a group.
+    chunks
+        None keeps the stored chunks. ``"auto"``, a shape (within each array of that many dimensions), or
+        a dictionary of them by path: arrays whose chunks change are decoded and encoded.
+    compression, compression_opts, shuffle, fletcher32
+        ``"keep"`` keeps the filters of chunks that are copied, and gives the others gzip behind shuffle.
+        Anything else, None too, is as for `to_fixed_h5`, and every array is decoded and encoded.
+    copy
+        False decodes every array; True refuses one that cannot be copied. By default arrays of up to 64 KiB
+        are decoded, too, if their codec (blosc, zstd, ...) needs a plugin in readers.
+    netcdf
+        True refuses a group that cannot be netCDF-4, False writes plain HDF5 of any.
+    verify
+        Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
+        it, headers and sizes of the stored chunks are looked at.
+    overwrite, resume, sync, libver, max_memory, progress
+        As for `to_fixed_h5`.
+
+    Returns
+    -------
+    Conversion
+        The summary of the file, and for each array how it came over and why.
+
+    Raises
+    ------
+    SourceError
+        There is no zarr array or group.
+    MissingCodecError
+        zarr is not installed.
+    SpecError, DatatypeError, LimitError
+        An array or attribute that cannot be written as asked; the message names it.
+    SinkError
+        The destination.
+    """
+    request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
+    request.check()
+    source = local_path(source) if is_path(source) else source
+    check_destination(source, path)
+    plan = plan_zarr(source, name, request, netcdf=netcdf)
+    options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
+    return run(plan, path, options, max_memory=max_memory, progress=progress)
 
 
 def _plan(

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["ArrayConversion", "Conversion", "NotCopiable", "Request", "check_destination"]
-
 KEEP = "keep"
 
 MAX_NAMED = 10

@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 
     Accept = Callable[[Buffer], Buffer | None]
 
-__all__ = [
-    "ChunkCopy",
-    "ChunkReader",
-    "ListedChunks",
-    "block_shape",
-    "hollow_array",
-    "lazy_array",
-    "listed_array",
-]
-
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
 holds one block (tests/benchmarks/zarr_copy.py)."""

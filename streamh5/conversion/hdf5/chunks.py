@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.conversion.array_plan import SourceFilters, StoredAs
-from streamh5.conversion.hdf5.errors import reading
+from streamh5.conversion.hdf5.problems import reading
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, FilterOptions
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from streamh5.conversion.request import Request
     from streamh5.filters import Buffer
     from streamh5.reader.file_bytes import FileBytes
-
-__all__ = ["ChunkList", "filter_records", "find_chunks", "needed_chunks", "source_filters", "stored_as"]
 
 MAX_LISTED = 50_000_000
 """Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
@@ -281,3 +280,94 @@ def _same_chain(dataset: SourceDataset) -> FilterChain | None:
         return None
     ours = [(one.filter_id, one.client_values) for one in chain.records]
     return chain if ours == [(one.filter_id, one.client_values) for one in dataset.filters] else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VirtualParts:
+    """The mappings of a virtual dataset.
+
+    Attributes
+    ----------
+    boxes
+        ``(n, 2, rank) intp``: start and stop of the bounds of those whose source is there; None where they cannot
+        be told.
+    missing
+        ``file:dataset`` of the sources that are not there.
+    """
+
+    boxes: NDArray[np.intp] | None
+    missing: tuple[str, ...]
+
+
+def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
+    """Look for the sources of a virtual dataset.
+
+    Parameters
+    ----------
+    dataset
+        `h5py.h5d.DatasetID`.
+    plist
+        Its creation property list.
+    file
+        The `h5py.File` that it is in.
+    """
+    shape = dataset.get_space().get_simple_extent_dims()
+    known: dict[tuple[str, str], bool] = {}
+    boxes: list[list[tuple[int, ...]]] = []
+    missing: dict[str, None] = {}
+    is_bounded = True
+    for i in range(plist.get_virtual_count()):
+        name, path = plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)
+        if "%" in name or "%" in path:  # a name for each block, as many as there are
+            is_bounded = False
+            continue
+        if (name, path) not in known:
+            known[name, path] = _is_there(file, name, path)
+        if not known[name, path]:
+            missing[f"{name}:{path}"] = None
+            continue
+        start, end = _bounds(plist.get_virtual_vspace(i))
+        stop = tuple(min(n, extent) for n, extent in zip(end, shape, strict=True))
+        boxes.append([tuple(min(a, b) for a, b in zip(start, stop, strict=True)), stop])
+    found = np.array(boxes, np.intp).reshape(len(boxes), 2, len(shape)) if is_bounded else None
+    if found is not None:
+        found = found[(found[:, 1] > found[:, 0]).all(axis=1)]
+    return VirtualParts(found, tuple(missing))
+
+
+def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Start and stop of a selection, of which one dimension may have no end.
+
+    h5py asks for the number of elements before it tells bounds, which fails for a selection without end.
+    """
+    if not space.is_regular_hyperslab():
+        start, last = space.get_select_bounds()
+        return start, tuple(n + 1 for n in last)
+    start, stride, count, block = space.get_regular_hyperslab()
+    rows = zip(start, stride, count, block, strict=True)
+    return start, tuple(a + s * (c - 1) + b for a, s, c, b in rows)
+
+
+def _is_there(file: Any, name: str, path: str) -> bool:
+    """Whether a source can be opened, where the library looks for it."""
+    import h5py
+
+    if name == ".":
+        return _has(file, path)
+    folder = os.path.dirname(os.path.realpath(file.filename))
+    places = [name, os.path.join(folder, name), os.path.join(folder, os.path.basename(name))]
+    for place in places:
+        if os.path.isfile(place):
+            try:
+                with h5py.File(place, "r") as source:
+                    return _has(source, path)
+            except OSError:
+                continue
+    return False
+
+
+def _has(file: Any, path: str) -> bool:
+    try:
+        return path in file
+    except (KeyError, ValueError, RuntimeError, OSError):
+        return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.conversion.hdf5.datatype import object_address
-from streamh5.conversion.hdf5.errors import reading
+from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import SourceError
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.handles.file_plan import HardLink
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.problems import Problems
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.handles.file_plan import PlannedObject
-
-__all__ = ["Contents", "read_contents"]
 
 
 @dataclass(slots=True)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.hdf5.attributes import tracks_attributes
 from streamh5.conversion.hdf5.chunks import filter_records
 from streamh5.conversion.hdf5.datatype import Plain, stored_type
-from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts
-from streamh5.conversion.hdf5.errors import library_reason
+from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts, tracks_attributes
+from streamh5.conversion.hdf5.problems import library_reason
 from streamh5.errors import FormatError, SourceError
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.handles.dataset import Dataset
     from streamh5.model.reference import Parts
-
-__all__ = ["RegionReader", "SourceDataset", "read_dataset"]
 
 _SHOWN_KINDS = "iufc"
 """Kinds of dtypes that stand for elements in a summary; others are opaque bytes."""

@@ -20,20 +20,6 @@ from streamh5.model.reference import SIZEOF_REFERENCE, SIZEOF_REGION_REFERENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Element",
-    "Fields",
-    "Items",
-    "ObjectAddress",
-    "Plain",
-    "RegionAddress",
-    "Sequence",
-    "StoredType",
-    "Text",
-    "object_address",
-    "stored_type",
-]
-
 _SIZEOF_ENCODE_HEADER = 2
 """What `H5Tencode` puts in front of the message: its type, and the version of the encoding."""
 

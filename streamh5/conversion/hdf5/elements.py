@@ -21,9 +21,13 @@ from streamh5.conversion.hdf5.datatype import (
     RegionAddress,
     Sequence,
     Text,
+    stored_type,
 )
+from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import FormatError, SourceError
+from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.parts import merged
 from streamh5.model.reference import HeapObject, Part, Reference, RegionReference
 
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.datatype import Element
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.model.reference import Parts
-
-__all__ = ["Referents", "read_attribute", "read_region", "to_parts"]
 
 _SIZEOF_ADDRESS = 8
 _free = ctypes.CDLL(None).free
@@ -207,3 +209,65 @@ def _fields(memory: bytes, element: Fields, referents: Referents) -> Iterable[Pa
         end = position + inner.nbytes
         yield from _parts(memory[position:end], inner, referents)
     yield memory[end:]
+
+
+def tracks_attributes(plist: Any) -> bool:
+    """Whether the creation order of attributes is tracked, from a creation property list."""
+    from h5py import h5p
+
+    return bool(plist.get_attr_creation_order() & h5p.CRT_ORDER_TRACKED)
+
+
+def read_attributes(
+    obj: Any, path: str, referents: Referents, problem: Callable[[SourceError], None]
+) -> list[AttributeSpec]:
+    """Return the attributes of an object in their order.
+
+    Parameters
+    ----------
+    obj
+        Identifier of a group, dataset or named datatype of h5py.
+    path
+        The object, for messages.
+    referents
+        What references lead to.
+    problem
+        Is given what is wrong with an attribute that cannot be written.
+    """
+    from h5py import h5, h5a
+
+    specs: list[AttributeSpec] = []
+    try:
+        with reading(f"the attributes of {path}", path):
+            is_ordered = tracks_attributes(obj.get_create_plist())
+            order = h5.INDEX_CRT_ORDER if is_ordered else h5.INDEX_NAME
+            n_attributes = h5a.get_num_attrs(obj)
+    except SourceError as error:
+        problem(error)
+        return specs
+    for i in range(n_attributes):
+        what = f"attribute {i} of {path}"
+        try:
+            with reading(what, path):
+                attribute = h5a.open(obj, index=i, index_type=order)
+                name = attribute.name.decode("utf-8", "surrogateescape")
+                what = f"attribute {name!r} of {path}"
+            with reading(what, path):
+                specs.append(_spec(name, attribute, referents))
+        except SourceError as error:
+            problem(error if what in str(error) else SourceError(f"{what} has {error}", path=path))
+    return specs
+
+
+def _spec(name: str, attribute: Any, referents: Referents) -> AttributeSpec:
+    from h5py import h5s
+
+    kind = stored_type(attribute.get_type())
+    datatype = EncodedDatatype(kind.message)
+    type_path = referents.type_path(kind.address)
+    committed = None if type_path is None else Reference(type_path)
+    if attribute.get_space().get_simple_extent_type() == h5s.NULL:
+        return AttributeSpec(name, datatype, None, committed=committed)
+    memory = read_attribute(attribute, kind.element)
+    parts = to_parts(memory, kind.element, referents)
+    return AttributeSpec(name, datatype, attribute.shape, parts, committed=committed)

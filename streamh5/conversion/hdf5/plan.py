@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,22 @@ import dask.base
 import numpy as np
 
 from streamh5.conversion.array_plan import ArrayPlan, SourceArray, plan_array, plan_whole
-from streamh5.conversion.hdf5.attributes import read_attributes, tracks_attributes
-from streamh5.conversion.hdf5.chunks import ChunkList, find_chunks, needed_chunks, source_filters, stored_as
+from streamh5.conversion.hdf5.chunks import (
+    ChunkList,
+    find_chunks,
+    needed_chunks,
+    source_filters,
+    stored_as,
+    virtual_parts,
+)
+from streamh5.conversion.hdf5.contents import read_contents
 from streamh5.conversion.hdf5.dataset import RegionReader, read_dataset
 from streamh5.conversion.hdf5.datatype import stored_type
-from streamh5.conversion.hdf5.elements import Referents
-from streamh5.conversion.hdf5.errors import reading
-from streamh5.conversion.hdf5.virtual import virtual_parts
+from streamh5.conversion.hdf5.elements import Referents, read_attributes, tracks_attributes
+from streamh5.conversion.hdf5.problems import Problems, reading
+from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
-from streamh5.errors import ChunkShapeError, FilterError, SourceError, StreamH5Error
+from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
@@ -35,13 +42,9 @@ if TYPE_CHECKING:
 
     from streamh5.conversion.hdf5.contents import Contents
     from streamh5.conversion.hdf5.dataset import SourceDataset
-    from streamh5.conversion.hdf5.problems import Problems
-    from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
     from streamh5.handles.file_plan import PlannedObject
     from streamh5.model.attribute_spec import AttributeSpec
-
-__all__ = ["Planner"]
 
 
 class Planner:
@@ -263,3 +266,50 @@ class Planner:
                 "are not stored, and read as the fill value"
             )
         return parts.boxes
+
+
+_ONE_FILE_DRIVERS = ("sec2", "stdio")
+
+
+def plan_hdf5(
+    source: str | os.PathLike[str], request: Request, stack: ExitStack, *, skip_unsupported: bool = False
+) -> ConversionPlan:
+    """Plan all that is in an HDF5 or netCDF-4 file.
+
+    Parameters
+    ----------
+    source
+        The file that is read.
+    request
+        How arrays are to be stored.
+    stack
+        Closes the source.
+    skip_unsupported
+        Leave out what cannot be carried over, and say so in the notes; otherwise it is an error.
+
+    Raises
+    ------
+    SourceError
+        Not an HDF5 file, or an object in it that cannot be carried over; the message names it.
+    """
+    import h5py
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - with it the library finds its filters
+
+    with reading(f"{source}", "/"):
+        file = stack.enter_context(h5py.File(source, "r"))
+    stored = _stored_bytes(file, stack)
+    problems = Problems(skips=skip_unsupported)
+    contents = read_contents(file, stored, problems)
+    return Planner(file, stored, contents, request, problems).plan()
+
+
+def _stored_bytes(file: h5py.File, stack: ExitStack) -> SourceBytes | None:
+    """Return what is read past the library, where the file is one on disk."""
+    if file.driver not in _ONE_FILE_DRIVERS:
+        return None
+    try:
+        return stack.enter_context(SourceBytes(os.fspath(file.filename)))
+    except FormatError:  # it is left to the library
+        return None

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from streamh5.format.fields import Encoding
     from streamh5.format.fill_value import FillValue
 
-__all__ = ["SourceBytes"]
-
 _MAX_COLLECTIONS = 64
 """Collections of the global heap that are kept."""
 

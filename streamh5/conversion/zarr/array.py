@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from streamh5.conversion.zarr.codecs import StoredLayout
     from streamh5.conversion.zarr.tree import ZarrArray
 
-__all__ = ["WIDENED", "are_characters", "plan_zarr_array"]
-
 SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
 
-__all__ = ["chunk_reader"]
-
 _MISSING = np.uint64(2**64 - 1)
 _SIZEOF_ENTRY = 16
 _SIZEOF_CHECKSUM = 4

@@ -38,8 +38,6 @@ from streamh5.filters.registry import FILTERS, set_up_filter
 if TYPE_CHECKING:
     from streamh5.filters import Buffer, Filter
 
-__all__ = ["Accept", "ShardLayout", "StoredLayout", "crc32c", "stored_layout"]
-
 Config = Mapping[str, Any]
 Check = Callable[[memoryview, "int | None"], "Buffer | None"]
 

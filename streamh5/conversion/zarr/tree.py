@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     import zarr
 
-__all__ = ["ZarrArray", "ZarrTree", "read_tree"]
-
 ARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
 """Attribute in which xarray keeps the names of dimensions in zarr 2."""
 

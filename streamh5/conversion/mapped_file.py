@@ -1,8 +1,9 @@
-"""netCDF classic files as sources, mapped into memory: every dimension, value and attribute as stored, as netCDF-4."""
+"""``.npy`` files as sources: mapped into memory, read block by block."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -10,14 +11,17 @@ import dask.base
 import numpy as np
 
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.array_plan import ArrayPlan
+from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
+from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.dask.stored_chunks import block_shape
 from streamh5.errors import FilterError
 from streamh5.filters import FilterOptions
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
+from streamh5.handles.file_plan import FilePlan
 from streamh5.model.chunk_shape import auto_chunks
+from streamh5.model.object_path import check_new_path
 from streamh5.netcdf.attributes import netcdf_attribute
 from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
 from streamh5.netcdf.storage import Storage, default_fill, plan_variable
@@ -26,7 +30,41 @@ if TYPE_CHECKING:
     from streamh5.conversion.classic_header import ClassicVariable
     from streamh5.conversion.request import Request
 
-__all__ = ["plan_classic"]
+
+def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> ConversionPlan:
+    """Plan the array of a ``.npy`` file as one dataset, gzip behind shuffle by default.
+
+    Parameters
+    ----------
+    source
+        The file that is read.
+    name
+        Path of the dataset.
+    request
+        How it is to be stored.
+
+    Raises
+    ------
+    SourceError
+        Not a ``.npy`` file, or one of Python objects.
+    """
+    if request.copy:
+        raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")
+    with foreign_errors(f"{source}: numpy cannot map it", source=str(source)):
+        array = np.load(source, mmap_mode="r", allow_pickle=False)
+    name = check_new_path(name)
+    request.check_arrays({name: array.shape})
+    dtype = np.dtype("U") if array.dtype.kind == "U" else array.dtype
+    identity = dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns)
+    one = SourceArray(name, array.shape, dtype, partial(_read, array), identity)
+    planned = encoded(one, request, "a .npy file has no chunks", [])
+    return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
+
+
+def _read(array: Any, region: tuple[slice, ...]) -> Any:
+    values = np.asarray(array[region])
+    return values.astype(object) if values.dtype.kind == "U" else values
+
 
 FILL_VALUE = "_FillValue"
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.conversion.plan import ConversionPlan
+from streamh5.conversion.request import Request
 from streamh5.conversion.zarr.array import WIDENED, are_characters, plan_zarr_array
-from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes
+from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes, read_tree
 from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
+from streamh5.handles.file_plan import FilePlan
+from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.object_path import join_path, split_path
+from streamh5.model.tree import GroupNode
 from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
 from streamh5.netcdf.netcdf4 import NetcdfFile
 
 if TYPE_CHECKING:
     from streamh5.conversion.array_plan import ArrayPlan
-    from streamh5.conversion.request import Request
-    from streamh5.handles.file_plan import FilePlan
     from streamh5.model.attribute_spec import AttributeSpec
-
-__all__ = ["plan_netcdf"]
 
 
 def plan_netcdf(
@@ -167,3 +168,58 @@ def _attributes(attributes: dict[str, Any], where: str) -> list[AttributeSpec]:
         except AttributeValueError:
             specs.append(netcdf_attribute(key, json.dumps(value), where=where))
     return specs
+
+
+DIMENSION_LABELS = "DIMENSION_LABELS"
+"""Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
+
+
+def plan_zarr(
+    source: Any, name: str | None, request: Request, *, netcdf: bool | None = None
+) -> ConversionPlan:
+    """Plan a zarr array or group; see `from_zarr`."""
+    tree = read_tree(source, name)
+    request.check_arrays({one.path: one.array.shape for one in tree.arrays})
+    notes: list[str] = []
+    plan = _netcdf_plan(tree, request, notes, netcdf) or _plain_plan(tree, request)
+    return replace(plan, notes=lambda: notes)
+
+
+def _plain_plan(tree: ZarrTree, request: Request) -> ConversionPlan:
+    """Datasets as the arrays are; names of dimensions become labels."""
+    arrays = [plan_zarr_array(one, request) for one in tree.arrays]
+    file = FilePlan(write_empty_chunks=False)
+    file.objects |= {path: GroupNode(path) for path in tree.groups}
+    file.objects |= {one.dataset.spec.path: one.dataset for one in arrays}
+    for path, values in [*tree.groups.items(), *((one.path, one.attributes) for one in tree.arrays)]:
+        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
+    for one in tree.arrays:
+        if one.dims is not None and any(one.dims):
+            labels = np.array([dim or "" for dim in one.dims], object)
+            file.attributes[one.path].append(attribute_spec(DIMENSION_LABELS, labels, path=one.path))
+    return ConversionPlan(file, arrays)
+
+
+def _netcdf_plan(
+    tree: ZarrTree, request: Request, notes: list[str], netcdf: bool | None
+) -> ConversionPlan | None:
+    """Return the plan of a netCDF-4 file; None where it is to be plain HDF5, with the reason in `notes`.
+
+    Raises
+    ------
+    StreamH5Error
+        `netcdf` is True, and the tree cannot be netCDF-4.
+    """
+    has_names = any(one.dims for one in tree.arrays)
+    if netcdf is False or (netcdf is None and (tree.is_single or not has_names)):
+        return None
+    found: list[str] = []
+    try:
+        file, arrays = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
+    except (SpecError, DatatypeError) as error:
+        if netcdf:
+            raise
+        notes.append(f"plain HDF5, not netCDF-4: {error}")
+        return None
+    notes += found
+    return ConversionPlan(file, arrays, track_order=True, format="netCDF-4")
