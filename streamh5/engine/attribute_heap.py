@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.format.global_heap import (
-    GlobalHeapCollection,
     encode_global_heap_collection,
     encode_global_heap_id,
     encode_variable_length_elements,
@@ -108,7 +107,7 @@ class AttributeHeap:
                 else _encode_region(one, address_of(one))
                 for one in self._objects[part]
             )
-            yield address, encode_global_heap_collection(GlobalHeapCollection(objects))
+            yield address, encode_global_heap_collection(objects)
             address += nbytes
 
     def _collect(self, parts: Parts) -> None:

@@ -7,7 +7,6 @@ them say, can be checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,37 +38,32 @@ SIZEOF_GLOBAL_HEAP_ID = GLOBAL_HEAP_ID.itemsize
 SIZEOF_VARIABLE_LENGTH_ELEMENT = VARIABLE_LENGTH_ELEMENT.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalHeapCollection:
-    """One collection; object i of `objects` has index ``i + 1``.
-
-    Raises
-    ------
-    LimitError
-        More than 65,535 objects.
-    """
-
-    objects: tuple[bytes, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.objects) > MAX_COLLECTION_OBJECTS:
-            raise LimitError(
-                f"a global heap collection of {len(self.objects)} objects; HDF5 allows "
-                f"{MAX_COLLECTION_OBJECTS}",
-                n_objects=len(self.objects),
-                limit=MAX_COLLECTION_OBJECTS,
-            )
-
-
 def sizeof_global_heap_collection(object_nbytes: Sequence[int]) -> int:
     """Return the bytes of a collection of objects with the sizes `object_nbytes`."""
     used = sum(_SIZEOF_OBJECT_HEADER + _padded(nbytes) for nbytes in object_nbytes)
     return max(MIN_COLLECTION_NBYTES, SIZEOF_COLLECTION_HEADER + used)
 
 
-def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
-    """Encode a collection, filled up to the least size with its free-space object."""
-    size = sizeof_global_heap_collection([len(data) for data in collection.objects])
+def encode_global_heap_collection(objects: Sequence[bytes]) -> bytes:
+    """Encode a collection, filled up to the smallest allowed size with its free-space object.
+
+    Parameters
+    ----------
+    objects
+        Object i gets index ``i + 1``.
+
+    Raises
+    ------
+    LimitError
+        More than 65,535 objects.
+    """
+    if len(objects) > MAX_COLLECTION_OBJECTS:
+        raise LimitError(
+            f"a global heap collection of {len(objects)} objects; HDF5 allows {MAX_COLLECTION_OBJECTS}",
+            n_objects=len(objects),
+            limit=MAX_COLLECTION_OBJECTS,
+        )
+    size = sizeof_global_heap_collection([len(data) for data in objects])
     parts = [
         _SIGNATURE,
         uint(_VERSION, 1, "global heap version"),
@@ -77,7 +71,7 @@ def encode_global_heap_collection(collection: GlobalHeapCollection) -> bytes:
         length(size, "collection size"),
     ]
     used = SIZEOF_COLLECTION_HEADER
-    for index, data in enumerate(collection.objects, start=1):
+    for index, data in enumerate(objects, start=1):
         parts.append(_encode_object_header(index, len(data)))
         parts.append(data)
         parts.append(bytes(_padded(len(data)) - len(data)))

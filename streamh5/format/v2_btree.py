@@ -123,62 +123,48 @@ def encode_v2_btree_nodes(
     """
     batch = max(1, _PIECE_NBYTES // tree.node_size)
     level_address = nodes_address
-    children: Level | None = None
+    below: tuple[Level, NDArray[np.uint8]] | None = None
     for depth, level in enumerate(levels(tree)):
         n_nodes = len(level.starts)
         for first in range(0, n_nodes, batch):
             part = slice(first, min(first + batch, n_nodes))
-            if children is None:
-                yield _encode_leaves(tree, level, part, encode_records)
-            else:
-                children_address = level_address - len(children.starts) * tree.node_size
-                yield _encode_internal_nodes(
-                    tree, level, part, encode_records, depth=depth, children=children, at=children_address
-                )
+            yield _encode_nodes(tree, level, part, encode_records, below)
+        below = level, _encode_pointers(tree, depth + 1, level, level_address)
         level_address += n_nodes * tree.node_size
-        children = level
 
 
-def _encode_leaves(tree: V2BTree, level: Level, part: slice, encode_records: RecordEncoder) -> bytes:
-    nodes = _empty_nodes(tree, _LEAF, part)
-    counts = level.totals[part]
-    for count in np.unique(counts).tolist():
-        rows = np.flatnonzero(counts == count)
-        positions = level.starts[part][rows, None] + np.arange(count)
-        end = SIZEOF_NODE_PREFIX + count * tree.record_nbytes
-        contents = nodes[rows, : end + SIZEOF_CHECKSUM]
-        records = encode_records(positions.ravel())
-        contents[:, SIZEOF_NODE_PREFIX:end] = records.reshape(len(rows), -1)
-        nodes[rows, : end + SIZEOF_CHECKSUM] = _with_checksums(contents)
-    return nodes.tobytes()
-
-
-def _encode_internal_nodes(
+def _encode_nodes(
     tree: V2BTree,
     level: Level,
     part: slice,
     encode_records: RecordEncoder,
-    *,
-    depth: int,
-    children: Level,
-    at: int,
+    below: tuple[Level, NDArray[np.uint8]] | None,
 ) -> bytes:
-    """Encode nodes of `depth`; the nodes of the level below, `children`, stand from address `at` on."""
-    nodes = _empty_nodes(tree, _INTERNAL, part)
-    pointers = _encode_pointers(tree, depth, children, at)
+    """Encode a part of the nodes of a level.
+
+    Nodes with equally many records are encoded together. `below` is the level of their children, and the pointers to
+    the nodes of that level; None for leaves.
+    """
+    nodes = _empty_nodes(tree, _INTERNAL if below else _LEAF, part)
     first_child = np.cumsum(level.n_children) - level.n_children
-    counts = level.n_children[part]
+    counts = level.n_own()[part]
     for count in np.unique(counts).tolist():
         rows = np.flatnonzero(counts == count)
-        child = first_child[part][rows, None] + np.arange(count)
-        separators = (children.starts + children.totals)[child[:, :-1]]
-        middle = SIZEOF_NODE_PREFIX + (count - 1) * tree.record_nbytes
-        end = middle + count * pointers.shape[1]
-        contents = nodes[rows, : end + SIZEOF_CHECKSUM]
-        records = encode_records(separators.ravel())
-        contents[:, SIZEOF_NODE_PREFIX:middle] = records.reshape(len(rows), -1)
-        contents[:, middle:end] = pointers[child].reshape(len(rows), -1)
-        nodes[rows, : end + SIZEOF_CHECKSUM] = _with_checksums(contents)
+        pointers = np.empty((len(rows), 0), np.uint8)
+        if below is None:
+            positions = level.starts[part][rows, None] + np.arange(count)
+        else:
+            children, all_pointers = below
+            child = first_child[part][rows, None] + np.arange(count + 1)
+            pointers = all_pointers[child].reshape(len(rows), -1)
+            positions = (children.starts + children.totals)[child[:, :-1]]  # the separators of the children
+        records = encode_records(positions.ravel()).reshape(len(rows), -1)
+        content = np.concatenate([records, pointers], axis=1)
+        end = SIZEOF_NODE_PREFIX + content.shape[1] + SIZEOF_CHECKSUM
+        nodes[rows, SIZEOF_NODE_PREFIX : end - SIZEOF_CHECKSUM] = content
+        nodes[rows, end - SIZEOF_CHECKSUM : end] = uint_columns(
+            lookup3_rows(nodes[rows, : end - SIZEOF_CHECKSUM]), SIZEOF_CHECKSUM
+        )
     return nodes.tobytes()
 
 
@@ -241,10 +227,3 @@ def _empty_nodes(tree: V2BTree, signature: bytes, part: slice) -> NDArray[np.uin
     prefix = signature + uint(0, 1, "version") + uint(tree.record_type, 1, "type")
     nodes[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
     return nodes
-
-
-def _with_checksums(contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill the last 4 bytes of every row with the checksum of what is before them."""
-    checksums = lookup3_rows(contents[:, :-SIZEOF_CHECKSUM])
-    contents[:, -SIZEOF_CHECKSUM:] = uint_columns(checksums, SIZEOF_CHECKSUM)
-    return contents

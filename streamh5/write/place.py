@@ -13,7 +13,6 @@ import numpy as np
 
 from streamh5.engine.attribute_heap import MAX_COLLECTION_NBYTES
 from streamh5.format.global_heap import (
-    GlobalHeapCollection,
     encode_global_heap_collection,
     split_into_collections,
 )
@@ -73,7 +72,7 @@ def place_objects(place: Place, objects: Sequence[bytes]) -> tuple[NDArray[np.ui
     sizes = [len(data) for data in objects]
     addresses, indices = np.zeros(len(objects), np.uint64), np.zeros(len(objects), np.uint32)
     for part in split_into_collections(sizes, MAX_COLLECTION_NBYTES):
-        collection = encode_global_heap_collection(GlobalHeapCollection(tuple(objects[part])))
+        collection = encode_global_heap_collection(objects[part])
         address = place.reserve(len(collection))
         place.write(address, [collection])
         addresses[part] = address

@@ -34,7 +34,6 @@ from streamh5.format.datatype_class import (
 )
 from streamh5.format.elements import encode_elements, needs_global_heap
 from streamh5.format.global_heap import (
-    GlobalHeapCollection,
     encode_global_heap_collection,
     encode_global_heap_id,
     split_into_collections,
@@ -50,9 +49,7 @@ def _add(builder: FileBuilder, values: np.ndarray, datatype: Datatype, shape: An
         addresses = np.empty(len(objects), np.uint64)
         indices = np.empty(len(objects), np.uint32)
         for group in split_into_collections([len(data) for data in objects], 4096):
-            addresses[group] = builder.add(
-                encode_global_heap_collection(GlobalHeapCollection(tuple(objects[group])))
-            )
+            addresses[group] = builder.add(encode_global_heap_collection(objects[group]))
             indices[group] = np.arange(1, group.stop - group.start + 1)
         return addresses, indices
 
@@ -295,7 +292,7 @@ def test_region_references_resolved_by_h5py(builder: FileBuilder) -> None:
         encode_region_reference_object(target, blocks),
         encode_region_reference_object(target, blocks[:1]),
     )
-    heap = builder.add(encode_global_heap_collection(GlobalHeapCollection(objects)))
+    heap = builder.add(encode_global_heap_collection(objects))
     _add(builder, _objects(encode_global_heap_id(heap, 1), encode_global_heap_id(heap, 2)), RegionReference())
     path = builder.write()
     with h5py.File(path) as file:

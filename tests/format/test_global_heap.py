@@ -14,7 +14,6 @@ from streamh5.format.data_layout import ContiguousLayout
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.global_heap import (
-    GlobalHeapCollection,
     encode_global_heap_collection,
     encode_variable_length_elements,
     sizeof_global_heap_collection,
@@ -33,7 +32,7 @@ def test_collection_of_few_strings_equals_libhdf5(tmp_path: Path) -> None:
             x[i] = text
     content = (tmp_path / "a.h5").read_bytes()
     address = content.index(b"GCOL")
-    ours = encode_global_heap_collection(GlobalHeapCollection(tuple(texts)))
+    ours = encode_global_heap_collection(texts)
     assert ours == content[address : address + 4096]
 
 
@@ -42,7 +41,7 @@ def _write_strings(builder: FileBuilder, texts: list[bytes], max_nbytes: int) ->
     addresses = np.zeros(len(texts), np.uint64)
     indices = np.zeros(len(texts), np.uint32)
     for group in split_into_collections([len(text) for text in texts], max_nbytes):
-        block = encode_global_heap_collection(GlobalHeapCollection(tuple(texts[group])))
+        block = encode_global_heap_collection(texts[group])
         addresses[group] = builder.add(block)
         indices[group] = np.arange(1, group.stop - group.start + 1)
     lengths = np.array([len(text) for text in texts], np.uint32)
@@ -69,7 +68,7 @@ def test_collections_of_many_strings_read_by_h5py(builder: FileBuilder) -> None:
 
 @given(st.lists(st.integers(0, 5000), max_size=40))
 def test_collection_size_known_before_bytes(sizes: list[int]) -> None:
-    collection = GlobalHeapCollection(tuple(bytes(n) for n in sizes))
+    collection = [bytes(n) for n in sizes]
     assert len(encode_global_heap_collection(collection)) == sizeof_global_heap_collection(sizes)
 
 
@@ -83,6 +82,6 @@ def test_split_into_collections_covers_all_below_limit(sizes: list[int], most: i
 
 
 def test_collection_of_65536_objects_limit_error() -> None:
-    GlobalHeapCollection((b"",) * 65_535)
+    encode_global_heap_collection((b"",) * 65_535)
     with pytest.raises(LimitError):
-        GlobalHeapCollection((b"",) * 65_536)
+        encode_global_heap_collection((b"",) * 65_536)

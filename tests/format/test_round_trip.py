@@ -37,7 +37,6 @@ from streamh5.format.fill_value import (
 )
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline, encode_filter_pipeline
 from streamh5.format.global_heap import (
-    GlobalHeapCollection,
     decode_global_heap_collection,
     encode_global_heap_collection,
 )
@@ -206,7 +205,7 @@ def test_superblock_comes_back(end: int, root: int, extension: int, version: int
 
 @given(st.lists(st.binary(max_size=600), max_size=20).map(tuple))
 def test_global_heap_collection_comes_back(objects: tuple[bytes, ...]) -> None:
-    block = encode_global_heap_collection(GlobalHeapCollection(objects))
+    block = encode_global_heap_collection(objects)
     assert decode_global_heap_collection(block) == dict(enumerate(objects, start=1))
 
 

@@ -5,7 +5,7 @@ Fixed and Extensible Arrays keep elements in blocks and pages, whose common part
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -65,29 +65,23 @@ class ChunkColumns:
 
     def __getitem__(self, part: slice) -> ChunkColumns:
         """Return a view of consecutive chunks."""
-        return ChunkColumns(
-            self.addresses[part],
-            None if self.stored_nbytes is None else self.stored_nbytes[part],
-            None if self.filter_masks is None else self.filter_masks[part],
-        )
+        return self._each(lambda column: column[part])
 
-    def take(self, positions: NDArray[np.intp]) -> ChunkColumns:
-        """Return copies of the chunks at `positions`."""
-        return ChunkColumns(
-            self.addresses[positions],
-            None if self.stored_nbytes is None else self.stored_nbytes[positions],
-            None if self.filter_masks is None else self.filter_masks[positions],
-        )
+    def take(self, positions: NDArray[np.intp] | NDArray[np.bool_]) -> ChunkColumns:
+        """Return copies of the chunks at `positions`, or where a mask is true."""
+        return self._each(lambda column: column[positions])
 
     def padded(self, n_elements: int) -> ChunkColumns:
-        """Return the same chunks and after them chunks never written, `n_elements` in all."""
+        """Return the same chunks followed by chunks that were never written, `n_elements` in total."""
         n_more = n_elements - len(self.addresses)
-        if n_more == 0:
-            return self
+        return self._each(lambda column: np.pad(column, (0, n_more))) if n_more else self
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> ChunkColumns:
+        stored, masks = self.stored_nbytes, self.filter_masks
         return ChunkColumns(
-            np.pad(self.addresses, (0, n_more)),
-            None if self.stored_nbytes is None else np.pad(self.stored_nbytes, (0, n_more)),
-            None if self.filter_masks is None else np.pad(self.filter_masks, (0, n_more)),
+            change(self.addresses),
+            None if stored is None else change(stored),
+            None if masks is None else change(masks),
         )
 
 
