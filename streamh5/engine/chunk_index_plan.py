@@ -7,7 +7,7 @@ stored, as in the library's own files: the functions of the module see to that, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from streamh5.engine.index_choice import choose_index
 from streamh5.format import data_layout
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from streamh5.model.tree import DatasetNode
-
-__all__ = ["encode_data", "index_layout", "max_sizeof_data", "sizeof_data"]
 
 
 MAX_RESERVED_NUMBERS = 1 << 24
@@ -80,34 +78,23 @@ def encode_data(dataset: DatasetNode, address: int) -> Iterator[tuple[int, bytes
         yield address, dataset.value_bytes
 
 
-class _Index(Protocol):
-    """The index of one dataset."""
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The index of one dataset: without blocks, unless a subclass has some."""
+
+    dataset: DatasetNode
 
     def sizeof_blocks(self, n_written: int) -> int:
-        """Bytes of its blocks when `n_written` chunks are stored, at least one."""
+        """Size of its blocks in bytes when `n_written` chunks are stored, at least one."""
+        return 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
         """Return the layout record when its blocks begin at `address`."""
+        raise NotImplementedError
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         """Yield address and content of its blocks, which begin at `address`."""
-
-
-def _index(dataset: DatasetNode, n_written: int) -> _Index:
-    """Return the index of a dataset that has chunks, when `n_written` of them are stored."""
-    match choose_index(dataset.spec, dataset.n_numbers, n_written):
-        case ChunkIndexKind.SINGLE_CHUNK:
-            return _SingleChunk(dataset)
-        case ChunkIndexKind.IMPLICIT:
-            return _Implicit(dataset)
-        case ChunkIndexKind.FIXED_ARRAY:
-            return _FixedArray(dataset)
-        case ChunkIndexKind.EXTENSIBLE_ARRAY:
-            return _ExtensibleArray(dataset)
-        case ChunkIndexKind.V2_BTREE:
-            return _V2BTree(dataset)
-        case ChunkIndexKind.V1_BTREE:
-            return _V1BTree(dataset)
+        yield from ()
 
 
 def _chunked(dataset: DatasetNode, index: data_layout.ChunkIndex) -> data_layout.ChunkedLayout:
@@ -124,12 +111,8 @@ def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]
         address += len(piece)
 
 
-@dataclass(frozen=True, slots=True)
-class _SingleChunk:
-    dataset: DatasetNode
-
-    def sizeof_blocks(self, n_written: int) -> int:
-        return 0
+class _SingleChunk(_Index):
+    __slots__ = ()
 
     def layout(self, address: int) -> data_layout.DataLayout:
         columns = self.dataset.table.first(1)
@@ -141,29 +124,18 @@ class _SingleChunk:
         )
         return _chunked(self.dataset, record)
 
-    def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
-        yield from ()
 
-
-@dataclass(frozen=True, slots=True)
-class _Implicit:
-    dataset: DatasetNode
-
-    def sizeof_blocks(self, n_written: int) -> int:
-        return 0
+class _Implicit(_Index):
+    __slots__ = ()
 
     def layout(self, address: int) -> data_layout.DataLayout:
         region = self.dataset.chunk_region
         record = data_layout.Implicit(UNDEFINED_ADDRESS if region is None else region.address)
         return _chunked(self.dataset, record)
 
-    def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
-        yield from ()
 
-
-@dataclass(frozen=True, slots=True)
-class _FixedArray:
-    dataset: DatasetNode
+class _FixedArray(_Index):
+    __slots__ = ()
 
     @property
     def _array(self) -> FixedArray:
@@ -186,9 +158,8 @@ class _FixedArray:
         yield address, encode_fixed_array_header(array, block)
 
 
-@dataclass(frozen=True, slots=True)
-class _ExtensibleArray:
-    dataset: DatasetNode
+class _ExtensibleArray(_Index):
+    __slots__ = ()
 
     @property
     def _array(self) -> ExtensibleArray:
@@ -211,9 +182,8 @@ class _ExtensibleArray:
         yield address, encode_extensible_array_header(array, block)
 
 
-@dataclass(frozen=True, slots=True)
-class _V2BTree:
-    dataset: DatasetNode
+class _V2BTree(_Index):
+    __slots__ = ()
 
     def _tree(self, n_written: int) -> V2BTree:
         spec = self.dataset.spec
@@ -242,9 +212,8 @@ class _V2BTree:
         yield address, encode_v2_btree_header(tree, nodes)
 
 
-@dataclass(frozen=True, slots=True)
-class _V1BTree:
-    dataset: DatasetNode
+class _V1BTree(_Index):
+    __slots__ = ()
 
     def _tree(self, n_written: int) -> V1BTree:
         spec = self.dataset.spec
@@ -264,3 +233,18 @@ class _V1BTree:
         tree = self._tree(len(numbers))
         pieces = encode_v1_btree_nodes(tree, address, numbers, self.dataset.grid.counts, columns)
         yield from _follow(address, pieces)
+
+
+_INDEXES: dict[ChunkIndexKind, type[_Index]] = {
+    ChunkIndexKind.SINGLE_CHUNK: _SingleChunk,
+    ChunkIndexKind.IMPLICIT: _Implicit,
+    ChunkIndexKind.FIXED_ARRAY: _FixedArray,
+    ChunkIndexKind.EXTENSIBLE_ARRAY: _ExtensibleArray,
+    ChunkIndexKind.V2_BTREE: _V2BTree,
+    ChunkIndexKind.V1_BTREE: _V1BTree,
+}
+
+
+def _index(dataset: DatasetNode, n_written: int) -> _Index:
+    """Return the index of a dataset that has chunks, when `n_written` of them are stored."""
+    return _INDEXES[choose_index(dataset.spec, dataset.n_numbers, n_written)](dataset)

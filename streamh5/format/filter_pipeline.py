@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from streamh5.errors import LimitError
 from streamh5.format.fields import ENCODING, Encoding, Fields
@@ -12,12 +11,6 @@ from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_FILTERS, concat, uint
 
 _N_RESERVED_IDS = 256  # version 2 stores no name of the library's own filters
-
-
-class FilterFlag(IntEnum):
-    """Flags of a filter: an optional one may be skipped for a chunk."""
-
-    OPTIONAL = 0x01
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +24,7 @@ class FilterRecord:
     name
         Written for numbers from 256 on; may be empty.
     flags
-        `FilterFlag` bits.
+        Bit 0: a chunk may be stored without the filter (``H5Z_FLAG_OPTIONAL``).
     client_values
         The filter's parameters, 4 bytes each.
     """
