@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
-from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArray, VirtualLayout
+from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArrayIndex, VirtualLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 
@@ -144,7 +144,7 @@ class H5pyView:
                 )
         elif dataset.chunk_map is not None and _is_iterable(dataset) and hasattr(seen.id, "chunk_iter"):
             has_extensible_array = isinstance(layout, ChunkedLayout) and isinstance(
-                layout.index, ExtensibleArray
+                layout.index, ExtensibleArrayIndex
             )
             by_origin = not has_extensible_array or tells_coords(seen.maxshape)
             filters_edges = dataset.frame is None or dataset.frame.filters_edges

@@ -18,8 +18,8 @@ from streamh5.format.data_layout import (
     ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
-    Implicit,
-    SingleChunk,
+    ImplicitIndex,
+    SingleChunkIndex,
     VirtualLayout,
 )
 from streamh5.format.datatype_class import datatype_name
@@ -263,7 +263,9 @@ def _inspect_dataset(dataset: StoredDataset, base_address: int) -> DatasetInspec
         case _:
             chunks, storage = layout.chunks, index_name(layout)
             index_address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
-            if isinstance(layout, ChunkedLayout) and isinstance(layout.index, (SingleChunk, Implicit)):
+            if isinstance(layout, ChunkedLayout) and isinstance(
+                layout.index, (SingleChunkIndex, ImplicitIndex)
+            ):
                 index_address = UNDEFINED_ADDRESS  # it has no block of its own
     found = dataset.chunk_map
     if found is not None and len(found):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 import streamh5
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.format.chunk_index.kind import ChunkIndexKind
+from streamh5.format.data_layout import ChunkIndexKind
 from streamh5.sinks.destination_path import check_destination
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from streamh5.format.chunk_index.fixed_array import (
     encode_fixed_array_data_block,
     encode_fixed_array_header,
 )
-from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
 from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
+from streamh5.format.data_layout import ChunkIndexKind
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, encode_v2_btree_header
 from streamh5.format.v2_btree_sizes import V2BTree
@@ -117,7 +117,7 @@ class _SingleChunk(_Index):
     def layout(self, address: int) -> data_layout.DataLayout:
         columns = self.dataset.table.first(1)
         stored, masks = columns.stored_nbytes, columns.filter_masks
-        record = data_layout.SingleChunk(
+        record = data_layout.SingleChunkIndex(
             int(columns.addresses[0]) or UNDEFINED_ADDRESS,
             None if stored is None else int(stored[0]),
             0 if masks is None else int(masks[0]),
@@ -130,7 +130,7 @@ class _Implicit(_Index):
 
     def layout(self, address: int) -> data_layout.DataLayout:
         region = self.dataset.chunk_region
-        record = data_layout.Implicit(UNDEFINED_ADDRESS if region is None else region.address)
+        record = data_layout.ImplicitIndex(UNDEFINED_ADDRESS if region is None else region.address)
         return _chunked(self.dataset, record)
 
 
@@ -148,7 +148,7 @@ class _FixedArray(_Index):
         return SIZEOF_FIXED_ARRAY_HEADER + self._array.sizeof_data_block
 
     def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.FixedArray(self._array.page_bits, address))
+        return _chunked(self.dataset, data_layout.FixedArrayIndex(self._array.page_bits, address))
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         array = self._array
@@ -172,7 +172,7 @@ class _ExtensibleArray(_Index):
         return SIZEOF_EXTENSIBLE_ARRAY_HEADER + self._array.sizeof_blocks
 
     def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.ExtensibleArray(address))
+        return _chunked(self.dataset, data_layout.ExtensibleArrayIndex(address))
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         array = self._array
@@ -201,7 +201,7 @@ class _V2BTree(_Index):
         return SIZEOF_V2_BTREE_HEADER + self._tree(n_chunks).sizeof_nodes if n_chunks else 0
 
     def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.V2BTree(self._tree(1).node_size, address))
+        return _chunked(self.dataset, data_layout.V2BTreeIndex(self._tree(1).node_size, address))
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         numbers, columns = self.dataset.table.written(self.dataset.n_numbers)

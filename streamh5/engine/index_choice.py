@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamh5.format.chunk_index.kind import ChunkIndexKind
+from streamh5.format.data_layout import ChunkIndexKind
 
 if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec

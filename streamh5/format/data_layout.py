@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TypeAlias
+from enum import Enum, IntEnum
+from typing import ClassVar, TypeAlias
 
 from streamh5.errors import ChunkShapeError, LimitError
 from streamh5.format.fields import ENCODING, Encoding, Fields
@@ -30,12 +30,15 @@ class _Class(IntEnum):
     VIRTUAL = 3
 
 
-class _IndexType(IntEnum):
-    SINGLE_CHUNK = 1
-    IMPLICIT = 2
-    FIXED_ARRAY = 3
-    EXTENSIBLE_ARRAY = 4
-    V2_BTREE = 5
+class ChunkIndexKind(Enum):
+    """The chunk indexes, by name, in the order of their numbers (``H5D_chunk_index_t``)."""
+
+    V1_BTREE = "v1 B-tree"
+    SINGLE_CHUNK = "Single Chunk"
+    IMPLICIT = "Implicit"
+    FIXED_ARRAY = "Fixed Array"
+    EXTENSIBLE_ARRAY = "Extensible Array"
+    V2_BTREE = "v2 B-tree"
 
 
 class _ChunkedFlag(IntEnum):
@@ -44,11 +47,11 @@ class _ChunkedFlag(IntEnum):
 
 
 UNSTATED_NBYTES = -1
-"""Size of contiguous data in versions 1 and 2, which do not say it."""
+"""Size of contiguous data in versions 1 and 2 of the message, which do not store it."""
 
 
 @dataclass(frozen=True, slots=True)
-class SingleChunk:
+class SingleChunkIndex:
     """The one chunk of a dataset, found without an index.
 
     Parameters
@@ -67,14 +70,14 @@ class SingleChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Implicit:
+class ImplicitIndex:
     """All chunks of the grid one after the other from `address`, unfiltered, none missing."""
 
     address: int = UNDEFINED_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
-class FixedArray:
+class FixedArrayIndex:
     """A Fixed Array whose header is at `address`; `page_bits` as in that header."""
 
     page_bits: int
@@ -82,7 +85,7 @@ class FixedArray:
 
 
 @dataclass(frozen=True, slots=True)
-class ExtensibleArray:
+class ExtensibleArrayIndex:
     """An Extensible Array whose header is at `address`; the numbers as in that header."""
 
     address: int = UNDEFINED_ADDRESS
@@ -94,7 +97,7 @@ class ExtensibleArray:
 
 
 @dataclass(frozen=True, slots=True)
-class V2BTree:
+class V2BTreeIndex:
     """A version 2 B-tree whose header is at `address`; the numbers as in that header."""
 
     node_size: int
@@ -103,7 +106,9 @@ class V2BTree:
     merge_percent: int = 40
 
 
-ChunkIndex: TypeAlias = SingleChunk | Implicit | FixedArray | ExtensibleArray | V2BTree
+ChunkIndex: TypeAlias = (
+    SingleChunkIndex | ImplicitIndex | FixedArrayIndex | ExtensibleArrayIndex | V2BTreeIndex
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,11 @@ class ChunkedLayout:
     version: int = 4
     filter_partial_edge_chunks: bool = True
 
+    @property
+    def index_kind(self) -> ChunkIndexKind:
+        """Kind of its index."""
+        return _INDEXES[type(self.index)][0]
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkedLayoutV3:
@@ -153,6 +163,7 @@ class ChunkedLayoutV3:
     chunks: tuple[int, ...]
     element_nbytes: int
     address: int
+    index_kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.V1_BTREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +180,12 @@ DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | Chunk
 StoredLayout: TypeAlias = DataLayout | VirtualLayout
 """What is read."""
 
-_INDEXES: dict[_IndexType, tuple[type[ChunkIndex], tuple[tuple[str, int, str], ...]]] = {
-    _IndexType.SINGLE_CHUNK: (SingleChunk, ()),
-    _IndexType.IMPLICIT: (Implicit, ()),
-    _IndexType.FIXED_ARRAY: (FixedArray, (("page_bits", 1, "page bits"),)),
-    _IndexType.EXTENSIBLE_ARRAY: (
-        ExtensibleArray,
+_INDEXES: dict[type[ChunkIndex], tuple[ChunkIndexKind, tuple[tuple[str, int, str], ...]]] = {
+    SingleChunkIndex: (ChunkIndexKind.SINGLE_CHUNK, ()),
+    ImplicitIndex: (ChunkIndexKind.IMPLICIT, ()),
+    FixedArrayIndex: (ChunkIndexKind.FIXED_ARRAY, (("page_bits", 1, "page bits"),)),
+    ExtensibleArrayIndex: (
+        ChunkIndexKind.EXTENSIBLE_ARRAY,
         (
             ("max_n_elements_bits", 1, "max bits"),
             ("n_index_block_elements", 1, "index elements"),
@@ -184,8 +195,8 @@ _INDEXES: dict[_IndexType, tuple[type[ChunkIndex], tuple[tuple[str, int, str], .
             ("page_bits", 1, "page bits"),
         ),
     ),
-    _IndexType.V2_BTREE: (
-        V2BTree,
+    V2BTreeIndex: (
+        ChunkIndexKind.V2_BTREE,
         (
             ("node_size", 4, "node size"),
             ("split_percent", 1, "split percent"),
@@ -193,9 +204,10 @@ _INDEXES: dict[_IndexType, tuple[type[ChunkIndex], tuple[tuple[str, int, str], .
         ),
     ),
 }
-"""Record of each chunk index, and its fields before the address: attribute, bytes, name in the specification."""
+"""Kind of each chunk index, and its fields before the address: attribute, bytes, name in the specification."""
 
-_INDEX_TYPES = {record: index_type for index_type, (record, _) in _INDEXES.items()}
+_NUMBERS = {kind: number for number, kind in enumerate(ChunkIndexKind)}
+_RECORDS = {_NUMBERS[kind]: record for record, (kind, _) in _INDEXES.items()}
 
 
 def encode_data_layout(layout: DataLayout) -> Message:
@@ -248,7 +260,7 @@ def _encode_chunked(layout: ChunkedLayout) -> bytes:
     dims = (*layout.chunks, layout.element_nbytes)
     width = encoded_length(max(dims))
     flags = 0 if layout.filter_partial_edge_chunks else _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
-    if isinstance(layout.index, SingleChunk) and layout.index.stored_nbytes is not None:
+    if isinstance(layout.index, SingleChunkIndex) and layout.index.stored_nbytes is not None:
         flags |= _ChunkedFlag.SINGLE_INDEX_WITH_FILTER
     return concat(
         uint(layout.version, 1, "layout version"),
@@ -262,12 +274,12 @@ def _encode_chunked(layout: ChunkedLayout) -> bytes:
 
 
 def _encode_index(index: ChunkIndex) -> bytes:
-    index_type = _INDEX_TYPES[type(index)]
-    parts = [uint(index_type, 1, "chunk indexing type")]
-    if isinstance(index, SingleChunk) and index.stored_nbytes is not None:
+    kind, parameters = _INDEXES[type(index)]
+    parts = [uint(_NUMBERS[kind], 1, "chunk indexing type")]
+    if isinstance(index, SingleChunkIndex) and index.stored_nbytes is not None:
         parts.append(length(index.stored_nbytes, "size of filtered chunk"))
         parts.append(uint(index.filter_mask, 4, "filters for chunk"))
-    for attribute, nbytes, field in _INDEXES[index_type][1]:
+    for attribute, nbytes, field in parameters:
         parts.append(uint(getattr(index, attribute), nbytes, field))
     return concat(*parts, address(index.address, "chunk index address"))
 
@@ -324,7 +336,10 @@ def _decode(fields: Fields, version: int) -> StoredLayout:
     if layout_class == _Class.CONTIGUOUS:
         return ContiguousLayout(fields.address("address"), fields.length("size"))
     if layout_class == _Class.CHUNKED:
-        return _decode_chunked_v3(fields) if version == 3 else _decode_chunked(fields, version)
+        if version > 3:
+            return _decode_chunked(fields, version)
+        n_dims, btree_address = _decode_dimensionality(fields), fields.address("B-tree address")
+        return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), btree_address)
     if layout_class == _Class.VIRTUAL and version > 3:
         return VirtualLayout(fields.address("global heap address"), fields.uint(4, "global heap index"))
     raise fields.error(f"version {version} and class {layout_class} are not known")
@@ -348,12 +363,6 @@ def _decode_old(fields: Fields) -> StoredLayout:
     return ContiguousLayout(data_address, UNSTATED_NBYTES)
 
 
-def _decode_chunked_v3(fields: Fields) -> ChunkedLayoutV3:
-    n_dims = _decode_dimensionality(fields)
-    btree_address = fields.address("B-tree address")
-    return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), btree_address)
-
-
 def _decode_chunked(fields: Fields, version: int) -> ChunkedLayout:
     flags = fields.flags(_ChunkedFlag)
     n_dims = _decode_dimensionality(fields)
@@ -370,15 +379,17 @@ def _decode_chunked(fields: Fields, version: int) -> ChunkedLayout:
 
 
 def _decode_index(fields: Fields, flags: int) -> ChunkIndex:
-    index_type = fields.known(_IndexType, fields.uint(1, "chunk indexing type"), "chunk indexing type")
-    record, parameters = _INDEXES[index_type]
+    number = fields.uint(1, "chunk indexing type")
+    if number not in _RECORDS:
+        raise fields.error(f"chunk indexing type {number} is not known")
+    record = _RECORDS[number]
     values: dict[str, int] = {}
     if flags & _ChunkedFlag.SINGLE_INDEX_WITH_FILTER:
-        if record is not SingleChunk:
+        if record is not SingleChunkIndex:
             raise fields.error(f"flags are {flags:#04x}, but the index is not a single chunk")
         values["stored_nbytes"] = fields.length("size of filtered chunk")
         values["filter_mask"] = fields.uint(4, "filters for chunk")
-    for attribute, nbytes, field in parameters:
+    for attribute, nbytes, field in _INDEXES[record][1]:
         values[attribute] = fields.uint(nbytes, field)
     return record(address=fields.address("chunk index address"), **values)
 

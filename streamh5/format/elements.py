@@ -28,11 +28,7 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 from streamh5.format.dtype import innermost
-from streamh5.format.global_heap import (
-    SIZEOF_GLOBAL_HEAP_ID,
-    SIZEOF_VARIABLE_LENGTH_ELEMENT,
-    encode_variable_length_elements,
-)
+from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, VARIABLE_LENGTH_ELEMENT
 
 _X87_MANTISSA_BITS = 63  # without the leading one
 _X87_NBYTES = 10
@@ -224,12 +220,11 @@ def _encode_variable_length(
     """Store the objects numbered `stored`; the other elements point nowhere."""
     if place is None:
         raise DatatypeError("elements of variable length need a place in the global heap")
-    addresses = np.zeros(len(objects), np.uint64)
-    indices = np.zeros(len(objects), np.uint32)
+    elements = np.zeros(len(objects), VARIABLE_LENGTH_ELEMENT)
+    elements["length"] = lengths
     if len(stored):
-        addresses[stored], indices[stored] = place([objects[i] for i in stored])
-    elements = encode_variable_length_elements(lengths.astype(np.uint32), addresses, indices)
-    return np.frombuffer(elements, np.uint8).reshape(len(objects), SIZEOF_VARIABLE_LENGTH_ELEMENT)
+        elements["address"][stored], elements["index"][stored] = place([objects[i] for i in stored])
+    return _as_bytes(elements)
 
 
 def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path: str) -> NDArray[np.uint8]:

@@ -114,7 +114,7 @@ def test_v2_btree_built_read_by_readers(
         builder.add(piece)
     assert builder.reserve(0) - nodes == tree.sizeof_nodes
     builder.put(header, encode_v2_btree_header(tree, nodes))
-    layout = data_layout.ChunkedLayout(_CHUNKS, 2, data_layout.V2BTree(node_size, header))
+    layout = data_layout.ChunkedLayout(_CHUNKS, 2, data_layout.V2BTreeIndex(node_size, header))
     path = _finish(builder, layout, grid, filtered, 3)
     object_address = _check(path, grid, numbers)
     # h5debug 1.10 crashes on the tree itself, also on the library's own.
@@ -167,7 +167,7 @@ def test_v2_btree_smallest_nodes_read_by_h5py(builder: FileBuilder, n: int) -> N
     ):
         builder.add(piece)
     builder.put(header, encode_v2_btree_header(tree, nodes))
-    layout = data_layout.ChunkedLayout((1, 1), 2, data_layout.V2BTree(130, header))
+    layout = data_layout.ChunkedLayout((1, 1), 2, data_layout.V2BTreeIndex(130, header))
     builder.add_dataset("x", layout, dtype=np.dtype("<u2"), space=Dataspace((1, n), (None, None)))
     with h5py.File(builder.write()) as file:
         np.testing.assert_array_equal(file["x"][0], np.arange(n))
@@ -181,7 +181,7 @@ def test_v2_btree_without_chunks_reads_fill_value(builder: FileBuilder) -> None:
         == []
     )
     header = builder.add(encode_v2_btree_header(tree, UNDEFINED_ADDRESS))
-    layout = data_layout.ChunkedLayout(_CHUNKS, 2, data_layout.V2BTree(2048, header))
+    layout = data_layout.ChunkedLayout(_CHUNKS, 2, data_layout.V2BTreeIndex(2048, header))
     path = _finish(builder, layout, (2, 2), False, 3)
     with h5py.File(path) as file:
         assert (file["x"][:] == 0xFFFF).all()

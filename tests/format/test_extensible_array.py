@@ -95,7 +95,7 @@ def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, ro
         builder.add(piece)
     assert builder.reserve(0) - index_block == array.sizeof_blocks
     builder.put(header, encode_extensible_array_header(array, index_block))
-    index = data_layout.ExtensibleArray(
+    index = data_layout.ExtensibleArrayIndex(
         header,
         array.max_n_elements_bits,
         array.n_index_block_elements,

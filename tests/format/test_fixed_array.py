@@ -120,7 +120,7 @@ def _build(
     assert builder.reserve(0) - block == index.sizeof_data_block
     builder.put(header, encode_fixed_array_header(index, block))
     layout = data_layout.ChunkedLayout(
-        chunks, 2, data_layout.FixedArray(index.page_bits, header), index.layout_version
+        chunks, 2, data_layout.FixedArrayIndex(index.page_bits, header), index.layout_version
     )
     filters = [FilterRecord(2, "", 1, (2,))] if index.filtered else []
     builder.add_dataset(
@@ -175,7 +175,9 @@ def test_fixed_array_built_rewritten_by_h5py(builder: FileBuilder) -> None:
 @pytest.mark.parametrize("n", [0, 1, 3, 300])
 def test_implicit_index_built_read_and_rewritten_by_h5py(builder: FileBuilder, n: int) -> None:
     address = builder.add(np.repeat(np.arange(n, dtype="<u2"), 6).tobytes())
-    layout = data_layout.ChunkedLayout((6,), 2, data_layout.Implicit(address if n else UNDEFINED_ADDRESS))
+    layout = data_layout.ChunkedLayout(
+        (6,), 2, data_layout.ImplicitIndex(address if n else UNDEFINED_ADDRESS)
+    )
     builder.add_dataset("x", layout, dtype=np.dtype("<u2"), space=Dataspace((6 * n,)))
     path = builder.write()
     with h5py.File(path, "r+") as file:
@@ -191,7 +193,7 @@ def test_single_chunk_built_read_by_h5py(builder: FileBuilder, mask: int | None)
     values = np.arange(6, dtype="<u2").reshape(2, 3)
     shuffled = values.reshape(-1, 1).view(np.uint8).T.tobytes()
     stored = shuffled if mask == 0 else values.tobytes()
-    index = data_layout.SingleChunk(builder.add(stored), None if mask is None else 12, mask or 0)
+    index = data_layout.SingleChunkIndex(builder.add(stored), None if mask is None else 12, mask or 0)
     filters = [] if mask is None else [FilterRecord(2, "", 1, (2,))]
     layout = data_layout.ChunkedLayout((2, 3), 2, index)
     builder.add_dataset("x", layout, dtype=values.dtype, space=Dataspace((2, 3)), filters=filters)

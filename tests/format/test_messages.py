@@ -20,11 +20,11 @@ from streamh5.format.data_layout import (
     CompactLayout,
     ContiguousLayout,
     DataLayout,
-    ExtensibleArray,
-    FixedArray,
-    Implicit,
-    SingleChunk,
-    V2BTree,
+    ExtensibleArrayIndex,
+    FixedArrayIndex,
+    ImplicitIndex,
+    SingleChunkIndex,
+    V2BTreeIndex,
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, encode_dataspace
@@ -158,7 +158,7 @@ def test_chunked_layout_dimension_width_equals_libhdf5(
         file.create_dataset("x", shape, element, chunks=chunks)
 
     theirs = _only(library_messages(write), MessageType.DATA_LAYOUT)[1]
-    index = FixedArray(10, int.from_bytes(theirs[-8:], "little"))
+    index = FixedArrayIndex(10, int.from_bytes(theirs[-8:], "little"))
     ours = encode_data_layout(ChunkedLayout(chunks, np.dtype(element).itemsize, index))
     assert ours.body == theirs
 
@@ -166,11 +166,11 @@ def test_chunked_layout_dimension_width_equals_libhdf5(
 @pytest.mark.parametrize(
     ("shape", "maxshape", "options", "index"),
     [
-        ((4, 4), (4, 4), {}, SingleChunk()),
-        ((4, 4), (4, 4), {"compression": "gzip"}, SingleChunk(stored_nbytes=0)),
-        ((8, 4), (None, 4), {}, ExtensibleArray()),
-        ((8, 4), (None, None), {}, V2BTree(2048)),
-        ((8, 4), (8, 4), {}, FixedArray(10)),
+        ((4, 4), (4, 4), {}, SingleChunkIndex()),
+        ((4, 4), (4, 4), {"compression": "gzip"}, SingleChunkIndex(stored_nbytes=0)),
+        ((8, 4), (None, 4), {}, ExtensibleArrayIndex()),
+        ((8, 4), (None, None), {}, V2BTreeIndex(2048)),
+        ((8, 4), (8, 4), {}, FixedArrayIndex(10)),
     ],
 )
 def test_chunked_layout_without_data_equals_libhdf5(
@@ -192,7 +192,7 @@ def test_implicit_layout_equals_libhdf5(library_messages: LibraryMessages) -> No
         h5py.h5d.create(file.id, b"x", h5py.h5t.STD_I32LE, h5py.h5s.create_simple((8,)), plist)
 
     theirs = _only(library_messages(write), MessageType.DATA_LAYOUT)[1]
-    index = Implicit(int.from_bytes(theirs[-8:], "little"))
+    index = ImplicitIndex(int.from_bytes(theirs[-8:], "little"))
     assert encode_data_layout(ChunkedLayout((4,), 4, index)).body == theirs
 
 
@@ -236,16 +236,16 @@ def test_compact_layout_at_limit_read_above_limit_error(builder: Any) -> None:
 
 
 def test_chunked_layout_4_gib_chunk_limit_error() -> None:
-    encode_data_layout(ChunkedLayout((2**32 - 1,), 1, SingleChunk()))
+    encode_data_layout(ChunkedLayout((2**32 - 1,), 1, SingleChunkIndex()))
     with pytest.raises(LimitError, match="4294967296 bytes"):
-        encode_data_layout(ChunkedLayout((2**31,), 2, SingleChunk()))
-    assert encode_data_layout(ChunkedLayout((2**31,), 2, SingleChunk(), version=5)).body[0] == 5
+        encode_data_layout(ChunkedLayout((2**31,), 2, SingleChunkIndex()))
+    assert encode_data_layout(ChunkedLayout((2**31,), 2, SingleChunkIndex(), version=5)).body[0] == 5
 
 
 @pytest.mark.parametrize("chunks", [(0,), (4, -1), ()])
 def test_chunked_layout_empty_chunk_chunk_shape_error(chunks: tuple[int, ...]) -> None:
     with pytest.raises(ChunkShapeError):
-        encode_data_layout(ChunkedLayout(chunks, 1, SingleChunk()))
+        encode_data_layout(ChunkedLayout(chunks, 1, SingleChunkIndex()))
 
 
 @pytest.mark.parametrize("name", ["units", "größe", "n" * 300])

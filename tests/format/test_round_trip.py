@@ -17,11 +17,11 @@ from streamh5.format.data_layout import (
     ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
-    ExtensibleArray,
-    FixedArray,
-    Implicit,
-    SingleChunk,
-    V2BTree,
+    ExtensibleArrayIndex,
+    FixedArrayIndex,
+    ImplicitIndex,
+    SingleChunkIndex,
+    V2BTreeIndex,
     decode_data_layout,
     encode_data_layout,
 )
@@ -169,13 +169,13 @@ def test_attribute_comes_back(name: str, dtype: str, shape: tuple[int, ...] | No
 
 
 INDEXES = (
-    st.builds(SingleChunk, ADDRESSES, st.none() | ADDRESSES).map(
-        lambda one: SingleChunk(one.address, one.stored_nbytes, 0 if one.stored_nbytes is None else 5)
+    st.builds(SingleChunkIndex, ADDRESSES, st.none() | ADDRESSES).map(
+        lambda one: SingleChunkIndex(one.address, one.stored_nbytes, 0 if one.stored_nbytes is None else 5)
     )
-    | st.builds(Implicit, ADDRESSES)
-    | st.builds(FixedArray, st.integers(0, 255), ADDRESSES)
-    | st.builds(ExtensibleArray, ADDRESSES, *[st.integers(0, 255)] * 5)
-    | st.builds(V2BTree, st.integers(0, 2**32 - 1), ADDRESSES, st.integers(0, 255), st.integers(0, 255))
+    | st.builds(ImplicitIndex, ADDRESSES)
+    | st.builds(FixedArrayIndex, st.integers(0, 255), ADDRESSES)
+    | st.builds(ExtensibleArrayIndex, ADDRESSES, *[st.integers(0, 255)] * 5)
+    | st.builds(V2BTreeIndex, st.integers(0, 2**32 - 1), ADDRESSES, st.integers(0, 255), st.integers(0, 255))
 )
 CHUNKS = st.lists(st.integers(1, 300), min_size=1, max_size=3).map(tuple)
 
@@ -213,7 +213,7 @@ def test_global_heap_collection_comes_back(objects: tuple[bytes, ...]) -> None:
     ("decode", "message", "known"),
     [
         (decode_attribute_info, encode_attribute_info(StorageInfo()), 0x03),
-        (decode_data_layout, encode_data_layout(ChunkedLayout((3,), 4, Implicit(64))), 0x03),
+        (decode_data_layout, encode_data_layout(ChunkedLayout((3,), 4, ImplicitIndex(64))), 0x03),
         (decode_dataspace, encode_dataspace(Dataspace((3,))), 0x01),
         (decode_fill_value, encode_fill_value(FillValue(AllocationTime.LATE)), 0x3F),
         (decode_group_info, encode_group_info(), 0x03),

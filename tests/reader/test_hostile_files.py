@@ -26,11 +26,11 @@ from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkIndex,
     ContiguousLayout,
-    ExtensibleArray,
-    FixedArray,
-    Implicit,
-    SingleChunk,
-    V2BTree,
+    ExtensibleArrayIndex,
+    FixedArrayIndex,
+    ImplicitIndex,
+    SingleChunkIndex,
+    V2BTreeIndex,
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, encode_dataspace
@@ -146,14 +146,14 @@ def test_header_continuations_in_a_circle_end() -> None:
 @pytest.mark.parametrize(
     "index",
     [
-        FixedArray(10, 48),
-        FixedArray(63, 48),
-        Implicit(48),
-        ExtensibleArray(48),
-        ExtensibleArray(48, 64, 255, 128, 128, 255),
-        V2BTree(2048, 48),
-        V2BTree(0, 48),
-        SingleChunk(48),
+        FixedArrayIndex(10, 48),
+        FixedArrayIndex(63, 48),
+        ImplicitIndex(48),
+        ExtensibleArrayIndex(48),
+        ExtensibleArrayIndex(48, 64, 255, 128, 128, 255),
+        V2BTreeIndex(2048, 48),
+        V2BTreeIndex(0, 48),
+        SingleChunkIndex(48),
     ],
     ids=lambda index: type(index).__name__,
 )
@@ -177,9 +177,9 @@ def test_decompression_bomb_is_stopped() -> None:
     bomb = zlib.compress(bytes(300 << 20), 9)
     gzip = (FilterRecord(1, client_values=(9,)),)
     for n_filters in (1, 2):
-        header = dataset((10,), (10,), SingleChunk(0, len(bomb)), filters=gzip * n_filters)
+        header = dataset((10,), (10,), SingleChunkIndex(0, len(bomb)), filters=gzip * n_filters)
         address = SIZEOF_SUPERBLOCK + len(header)
-        header = dataset((10,), (10,), SingleChunk(address, len(bomb)), filters=gzip * n_filters)
+        header = dataset((10,), (10,), SingleChunkIndex(address, len(bomb)), filters=gzip * n_filters)
         found = verified(one_dataset(header, bomb))
         assert isinstance(found, VerifyReport)
         assert found.n_damaged_chunks == 1
@@ -197,8 +197,8 @@ def test_chunk_for_which_there_is_no_memory_is_our_error_and_not_damage(tmp_path
     filter_id, stored = BOMBS[name]
     filters = (FilterRecord(filter_id, name),)
     chunks = (4, 2**30 - 1)
-    header = dataset(chunks, chunks, SingleChunk(0, len(stored)), filters=filters)
-    place = SingleChunk(SIZEOF_SUPERBLOCK + len(header), len(stored))
+    header = dataset(chunks, chunks, SingleChunkIndex(0, len(stored)), filters=filters)
+    place = SingleChunkIndex(SIZEOF_SUPERBLOCK + len(header), len(stored))
     path = tmp_path / "bomb.h5"
     path.write_bytes(one_dataset(dataset(chunks, chunks, place, filters=filters), stored))
     limited = (
@@ -218,8 +218,8 @@ def test_chunk_for_which_there_is_no_memory_is_our_error_and_not_damage(tmp_path
 
 def test_shuffle_without_an_element_size_is_damage_as_for_hdf5() -> None:
     filters = (FilterRecord(2, client_values=(0,)),)
-    header = dataset((10,), (10,), SingleChunk(0, 10), filters=filters)
-    header = dataset((10,), (10,), SingleChunk(SIZEOF_SUPERBLOCK + len(header), 10), filters=filters)
+    header = dataset((10,), (10,), SingleChunkIndex(0, 10), filters=filters)
+    header = dataset((10,), (10,), SingleChunkIndex(SIZEOF_SUPERBLOCK + len(header), 10), filters=filters)
     found = verified(one_dataset(header, bytes(10)))
     assert isinstance(found, VerifyReport)
     assert found.n_damaged_chunks == 1

@@ -35,7 +35,7 @@ __all__ = ["read_extensible_array"]
 
 
 def read_extensible_array(
-    reader: StructureReader, frame: ChunkFrame, index: data_layout.ExtensibleArray
+    reader: StructureReader, frame: ChunkFrame, index: data_layout.ExtensibleArrayIndex
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
     """Read the chunks of an Extensible Array: their numbers in `frame.grid`, and where they are.
 

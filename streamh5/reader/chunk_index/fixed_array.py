@@ -31,7 +31,7 @@ __all__ = ["read_fixed_array"]
 
 
 def read_fixed_array(
-    reader: StructureReader, frame: ChunkFrame, index: data_layout.FixedArray
+    reader: StructureReader, frame: ChunkFrame, index: data_layout.FixedArrayIndex
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
     """Read the chunks of a Fixed Array: element i is chunk i of `frame.grid`.
 

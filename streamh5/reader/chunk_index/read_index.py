@@ -8,15 +8,14 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.chunk_index.element import ChunkColumns, no_chunks
-from streamh5.format.chunk_index.kind import ChunkIndexKind
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
-    ExtensibleArray,
-    FixedArray,
-    Implicit,
-    SingleChunk,
-    V2BTree,
+    ExtensibleArrayIndex,
+    FixedArrayIndex,
+    ImplicitIndex,
+    SingleChunkIndex,
+    V2BTreeIndex,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map
@@ -36,19 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["index_name", "read_chunk_map"]
 
-_KINDS = {
-    SingleChunk: ChunkIndexKind.SINGLE_CHUNK,
-    Implicit: ChunkIndexKind.IMPLICIT,
-    FixedArray: ChunkIndexKind.FIXED_ARRAY,
-    ExtensibleArray: ChunkIndexKind.EXTENSIBLE_ARRAY,
-    V2BTree: ChunkIndexKind.V2_BTREE,
-}
-
 
 def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
     """Name the index of a chunked layout."""
-    kind = ChunkIndexKind.V1_BTREE if isinstance(layout, ChunkedLayoutV3) else _KINDS[type(layout.index)]
-    return kind.value
+    return layout.index_kind.value
 
 
 def read_chunk_map(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> ChunkMap:
@@ -79,19 +69,19 @@ def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64]
             f"{index_name(layout)} index in a file with addresses of {encoding.sizeof_address} bytes"
         )
     match layout.index:
-        case SingleChunk() as index:
+        case SingleChunkIndex() as index:
             return None, _single_chunk(frame, index)
-        case Implicit() as index:
+        case ImplicitIndex() as index:
             return None, _implicit(reader, frame, index)
-        case FixedArray() as index:
+        case FixedArrayIndex() as index:
             return read_fixed_array(reader, frame, index)
-        case ExtensibleArray() as index:
+        case ExtensibleArrayIndex() as index:
             return read_extensible_array(reader, frame, index)
-        case V2BTree() as index:
+        case V2BTreeIndex() as index:
             return read_chunk_btree(reader, frame, index)
 
 
-def _single_chunk(frame: ChunkFrame, index: SingleChunk) -> ChunkColumns:
+def _single_chunk(frame: ChunkFrame, index: SingleChunkIndex) -> ChunkColumns:
     if (index.stored_nbytes is not None) != (frame.n_filters > 0):
         raise FormatError(
             f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, the dataset "
@@ -104,7 +94,7 @@ def _single_chunk(frame: ChunkFrame, index: SingleChunk) -> ChunkColumns:
     return ChunkColumns(np.array([index.address], np.uint64), stored, masks)
 
 
-def _implicit(reader: StructureReader, frame: ChunkFrame, index: Implicit) -> ChunkColumns:
+def _implicit(reader: StructureReader, frame: ChunkFrame, index: ImplicitIndex) -> ChunkColumns:
     if frame.n_filters:
         raise FormatError("data layout message: an Implicit index for chunks with filters")
     nbytes = frame.chunk_nbytes

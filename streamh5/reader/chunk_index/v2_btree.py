@@ -21,7 +21,7 @@ __all__ = ["read_chunk_btree"]
 
 
 def read_chunk_btree(
-    reader: StructureReader, frame: ChunkFrame, index: data_layout.V2BTree
+    reader: StructureReader, frame: ChunkFrame, index: data_layout.V2BTreeIndex
 ) -> tuple[NDArray[np.int64], ChunkColumns]:
     """Read the chunks of a version 2 B-tree: their numbers in `frame.grid`, and where they are.
 
