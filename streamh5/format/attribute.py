@@ -147,7 +147,7 @@ def decode_attribute(body: bytes, encoding: Encoding = ENCODING, resolve: Resolv
     raw_name, datatype_part, dataspace_part = [_take_part(fields, *size, alignment) for size in sizes]
     name, terminator, rest = raw_name.partition(b"\0")
     if not name or not terminator or rest:
-        raise fields.error(f"the name {name[:40]!r} does not take the {len(raw_name)} bytes of its field")
+        raise fields.error(f"the name {name[:40]!r} does not fill the {len(raw_name)} bytes of its field")
     committed_address = None
     datatype_encoding = dataspace_encoding = encoding
     if flags & _Flag.DATATYPE_SHARED:

@@ -1,4 +1,4 @@
-"""Values of another dtype -> elements of the dtype of a dataset, when nothing but rounding happens to them."""
+"""Casts of values to the dtype of a dataset that change them by no more than rounding."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from streamh5.format.dtype import innermost
 def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: str = "") -> Any:
     """Return `values` as `dtype`.
 
-    Integers become integers of any width that hold them, floats any floats that reach as far, text and
-    bytes longer ones, times other units that count them exactly, fields the fields of the same names.
+    Integers may be cast to integers of any width that can represent the values, floats to floats of sufficient range,
+    text and bytes to longer types, times to units that represent them exactly, fields to fields of the same names.
 
     Parameters
     ----------
     values
         Array of any shape.
     dtype
-        What is wanted, without dimensions of its own.
+        The dtype to cast to, without dimensions of its own.
     path
-        Name of the field that the values are, for messages.
+        Name of the field that contains the values, for messages.
 
     Returns
     -------
     ndarray
-        `values` itself when it is of that dtype already.
+        `values` itself if it has that dtype already.
 
     Raises
     ------
     DatatypeError
-        A value would become another one.
+        A value would change by more than rounding.
     """
     if values.dtype == dtype:
         return values
@@ -44,14 +44,14 @@ def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: s
         raise refusal(f"{values.dtype} where {dtype} is expected", path)
     with np.errstate(all="ignore"):
         result = values.astype(dtype)
-    # numpy calls a cast to a finer unit of time safe, whether or not the time can be counted in it
+    # numpy calls a cast to a finer unit of time safe even when the time overflows in that unit
     if values.size and (dtype.kind in "mM" or not np.can_cast(values.dtype, dtype, "safe")):
         _check_kept(values, result, path)
     return result
 
 
 def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> np.ndarray[Any, Any]:
-    """Cast field by field: numpy would go by their order and not by their names."""
+    """Cast field by field, because numpy would match fields by order and not by name."""
     if values.dtype.names != dtype.names:
         raise refusal(f"it has the fields {values.dtype.names}, the dataset {dtype.names}", path)
     result = np.zeros(values.shape, dtype)
@@ -60,13 +60,13 @@ def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) 
         base, wanted = innermost(dtype[name])
         inner = f"{path}.{name}" if path else name
         if shape != wanted:
-            raise refusal(f"its arrays of shape {shape} are no arrays of shape {wanted}", inner)
+            raise refusal(f"its arrays have shape {shape}, not {wanted}", inner)
         result[name] = cast_elements(values[name], base, path=inner)
     return result
 
 
 def _check_kept(given: np.ndarray[Any, Any], result: np.ndarray[Any, Any], path: str) -> None:
-    """Refuse what an unsafe cast of the same kind has changed."""
+    """Raise an error for values that an unsafe cast of the same kind has changed."""
     from_kind, kind = given.dtype.kind, result.dtype.kind
     if from_kind in "iu" and kind in "iu":
         least, most, bounds = int(given.min()), int(given.max()), np.iinfo(result.dtype)

@@ -1,7 +1,7 @@
 """Character sets of names and strings, as links, attributes and string datatypes number them.
 
-Text is UTF-8. Bytes that are not are a str with `surrogateescape`, as Python and h5py decode them, and are written
-as the bytes that they are.
+Text is UTF-8. Bytes that are not valid UTF-8 are decoded with `surrogateescape`, as in Python and h5py, and written
+back unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class CharacterSet(IntEnum):
 
 
 def character_set(text: str) -> CharacterSet:
-    """Return the smallest character set that holds `text`; bytes that are not UTF-8 go as ASCII, as in h5py."""
+    """Return ASCII if it can represent `text`, else UTF-8; bytes that are not UTF-8 count as ASCII, as in h5py."""
     if text.isascii():
         return CharacterSet.ASCII
     try:
@@ -33,11 +33,11 @@ def encode_text(text: str) -> bytes:
     Raises
     ------
     UnicodeEncodeError
-        A lone surrogate that stands for no byte.
+        The text contains a surrogate that does not represent a byte.
     """
     return text.encode("utf-8", "surrogateescape")
 
 
 def decode_text(data: str | bytes) -> str:
-    """Return the text of bytes, whether or not they are UTF-8; a str stays as it is."""
+    """Return the text of bytes, which need not be UTF-8; a str is returned unchanged."""
     return data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data

@@ -57,7 +57,7 @@ class SingleChunkIndex:
     Parameters
     ----------
     address
-        Of the chunk; undefined when it was never written.
+        Address of the chunk; undefined if it was never written.
     stored_nbytes
         Size after filters; None exactly when the dataset has no filters.
     filter_mask
@@ -71,14 +71,14 @@ class SingleChunkIndex:
 
 @dataclass(frozen=True, slots=True)
 class ImplicitIndex:
-    """All chunks of the grid one after the other from `address`, unfiltered, none missing."""
+    """All chunks of the grid, without filters, consecutively from `address`."""
 
     address: int = UNDEFINED_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class FixedArrayIndex:
-    """A Fixed Array whose header is at `address`; `page_bits` as in that header."""
+    """A Fixed Array whose header is at `address`; that header has the same `page_bits`."""
 
     page_bits: int
     address: int = UNDEFINED_ADDRESS
@@ -86,7 +86,7 @@ class FixedArrayIndex:
 
 @dataclass(frozen=True, slots=True)
 class ExtensibleArrayIndex:
-    """An Extensible Array whose header is at `address`; the numbers as in that header."""
+    """An Extensible Array whose header is at `address`; that header has the same numbers."""
 
     address: int = UNDEFINED_ADDRESS
     max_n_elements_bits: int = 32
@@ -98,7 +98,7 @@ class ExtensibleArrayIndex:
 
 @dataclass(frozen=True, slots=True)
 class V2BTreeIndex:
-    """A version 2 B-tree whose header is at `address`; the numbers as in that header."""
+    """A version 2 B-tree whose header is at `address`; that header has the same numbers."""
 
     node_size: int
     address: int = UNDEFINED_ADDRESS
@@ -120,7 +120,7 @@ class CompactLayout:
 
 @dataclass(frozen=True, slots=True)
 class ContiguousLayout:
-    """Raw data in one block of `nbytes` at `address` (undefined: nothing stored, reads as fill value)."""
+    """Raw data in one block of `nbytes` at `address` (undefined if nothing is stored: reads as fill value)."""
 
     address: int
     nbytes: int
@@ -137,11 +137,11 @@ class ChunkedLayout:
     element_nbytes
         Size of the datatype.
     index
-        How chunks are found.
+        Record of the chunk index.
     version
         4, or 5 for chunks of 4 GiB and more (HDF5 2.0).
     filter_partial_edge_chunks
-        False: chunks that reach over the shape are stored unfiltered.
+        Whether chunks that extend beyond the shape are filtered.
     """
 
     chunks: tuple[int, ...]
@@ -158,7 +158,7 @@ class ChunkedLayout:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedLayoutV3:
-    """Raw data in chunks found by the version 1 B-tree at `address`, for HDF5 before 1.10."""
+    """Raw data in chunks whose index is the version 1 B-tree at `address`, for HDF5 before 1.10."""
 
     chunks: tuple[int, ...]
     element_nbytes: int
@@ -168,17 +168,17 @@ class ChunkedLayoutV3:
 
 @dataclass(frozen=True, slots=True)
 class VirtualLayout:
-    """Raw data in other datasets: `index` of a global heap collection is the list of mappings, if there is any."""
+    """Raw data in other datasets; the list of mappings, if any, is object `index` of a global heap collection."""
 
     collection_address: int
     index: int
 
 
 DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | ChunkedLayoutV3
-"""What is written."""
+"""The layouts that are written."""
 
 StoredLayout: TypeAlias = DataLayout | VirtualLayout
-"""What is read."""
+"""The layouts that are read."""
 
 _INDEXES: dict[type[ChunkIndex], tuple[ChunkIndexKind, tuple[tuple[str, int, str], ...]]] = {
     SingleChunkIndex: (ChunkIndexKind.SINGLE_CHUNK, ()),
@@ -255,7 +255,7 @@ def _encode_compact(layout: CompactLayout) -> bytes:
 
 
 def _encode_chunked(layout: ChunkedLayout) -> bytes:
-    """Versions 4 and 5. The dimensions take the fewest bytes that hold the largest: HDF5 2.0 insists."""
+    """Encode versions 4 and 5. HDF5 2.0 requires the narrowest width that can store the largest dimension."""
     _check_chunk(layout, max_nbytes=None if layout.version >= 5 else MAX_CHUNK_NBYTES)
     dims = (*layout.chunks, layout.element_nbytes)
     width = encoded_length(max(dims))
@@ -329,7 +329,7 @@ def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> StoredLayo
 
 
 def _decode(fields: Fields, version: int) -> StoredLayout:
-    """Decode what follows the version in versions 3 to 5."""
+    """Decode the fields after the version in versions 3 to 5."""
     layout_class = fields.uint(1, "layout class")
     if layout_class == _Class.COMPACT:
         return CompactLayout(fields.take(fields.uint(2, "compact data size"), "compact data"))
@@ -346,7 +346,7 @@ def _decode(fields: Fields, version: int) -> StoredLayout:
 
 
 def _decode_old(fields: Fields) -> StoredLayout:
-    """Decode what follows the version in versions 1 and 2."""
+    """Decode the fields after the version in versions 1 and 2."""
     n_dims = fields.uint(1, "dimensionality")
     layout_class = fields.uint(1, "layout class")
     if not 1 <= n_dims <= MAX_RANK + 1 or layout_class > _Class.CHUNKED:
@@ -371,7 +371,7 @@ def _decode_chunked(fields: Fields, version: int) -> ChunkedLayout:
     fewest = encoded_length(max(*chunks, element_nbytes))
     if width != fewest:
         raise fields.error(
-            f"dimension sizes take {width} bytes where {fewest} hold the largest; HDF5 2.0 and 2.1 refuse that"
+            f"dimension sizes have {width} bytes, but {fewest} are enough for the largest; HDF5 2.0 and 2.1 refuse that"
         )
     index = _decode_index(fields, flags)
     filters_edges = not flags & _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
@@ -397,12 +397,12 @@ def _decode_index(fields: Fields, flags: int) -> ChunkIndex:
 def _decode_dimensionality(fields: Fields) -> int:
     n_dims = fields.uint(1, "dimensionality")
     if not 2 <= n_dims <= MAX_RANK + 1:
-        raise fields.error(f"dimensionality is {n_dims}, where 2 to {MAX_RANK + 1} must be")
+        raise fields.error(f"dimensionality is {n_dims}; it must be 2 to {MAX_RANK + 1}")
     return n_dims
 
 
 def _decode_dims(fields: Fields, n_dims: int, width: int) -> tuple[tuple[int, ...], int]:
-    """Return the shape of a chunk and the size of its elements, which counts as the last dimension."""
+    """Return the shape of a chunk and the size of its elements, which is stored as the last dimension."""
     dims = tuple(fields.uint(width, "chunk dimension size") for _ in range(n_dims))
     if min(dims) < 1:
         raise fields.error(f"a chunk dimension of size 0 among {dims}")

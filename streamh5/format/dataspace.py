@@ -108,7 +108,7 @@ def decode_dataspace(body: bytes, encoding: Encoding = ENCODING) -> Dataspace:
         known_flags = _Flag.MAXIMUM_DIMENSIONS
     if rank > MAX_RANK or flags & ~known_flags or (space_type != _Type.SIMPLE and rank):
         raise fields.error(
-            f"dimensionality {rank}, flags {flags:#04x} and type {space_type:d} do not go together"
+            f"dimensionality {rank}, flags {flags:#04x} and type {space_type:d} contradict each other"
         )
     shape = tuple(fields.length("dimension size") for _ in range(rank))
     maxshape: tuple[int | None, ...] | None = None

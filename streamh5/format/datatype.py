@@ -180,7 +180,7 @@ def _decode(fields: Fields, depth: int) -> DatatypeClass:
     if record is None:
         return EncodedDatatype(fields.since(start))
     if record.nbytes != head.nbytes:
-        raise fields.error(f"size is {head.nbytes:,}, but its parts make {record.nbytes:,}")
+        raise fields.error(f"size is {head.nbytes:,}, but its parts need {record.nbytes:,}")
     return record
 
 
@@ -302,7 +302,7 @@ def _decode_variable_length(
 def _encode_array(record: Array) -> Encoded:
     if not 1 <= len(record.shape) <= MAX_RANK or min(record.shape) < 1:
         raise DatatypeError(
-            f"an array datatype of shape {record.shape}; HDF5 takes 1 to {MAX_RANK} sizes, none below 1",
+            f"an array datatype of shape {record.shape}; HDF5 allows 1 to {MAX_RANK} dimensions, none below 1",
             shape=record.shape,
         )
     properties = (

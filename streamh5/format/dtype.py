@@ -241,7 +241,7 @@ def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
     if dtype is None:
         dtype = _composed(datatype)
     if dtype is None:
-        raise ForeignStructureError(f"elements that numpy has no type for: {type(datatype).__name__}")
+        raise ForeignStructureError(f"numpy has no dtype for these elements: {type(datatype).__name__}")
     return dtype
 
 
@@ -325,4 +325,4 @@ def _structured(datatype: Compound) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(fields)
         return dtype
     except (ValueError, TypeError) as error:  # two members of one name, or one without
-        raise ForeignStructureError(f"a compound that numpy has no type for: {error}") from error
+        raise ForeignStructureError(f"numpy has no dtype for a compound: {error}") from error

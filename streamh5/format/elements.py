@@ -125,7 +125,7 @@ def encode_elements(
     """
     base, shape = _without_array(datatype)
     if values.size % math.prod(shape):
-        raise refusal(f"{values.size} values are no whole number of arrays of shape {shape}", "")
+        raise refusal(f"{values.size} values are not a whole number of arrays of shape {shape}", "")
     return _encode(np.ascontiguousarray(values).reshape(-1), base, place_objects, "").tobytes()
 
 
@@ -153,7 +153,7 @@ def _encode(
             return _encode_compound(values, datatype, record, place, path)
         case _:
             if values.dtype.hasobject or values.dtype.itemsize != record.nbytes:
-                raise refusal(f"values of dtype {values.dtype} are no elements of {datatype}", path)
+                raise refusal(f"values of dtype {values.dtype} are not elements of {datatype}", path)
             return _without_padding(values)
 
 
@@ -242,7 +242,7 @@ def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes
     texts = [_text(value, path) for value in given]
     # bytes are what they are, as in h5py: Latin-1 in older files
     if charset == CharacterSet.ASCII and not all(isinstance(v, bytes) or v.isascii() for v in given):
-        raise refusal("text beyond ASCII in an ASCII string type; use UTF-8", path)
+        raise refusal("text beyond ASCII in a string datatype of ASCII; use UTF-8", path)
     return texts
 
 

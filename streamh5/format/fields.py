@@ -1,4 +1,4 @@
-"""A cursor over the bytes of one structure, which reads its fields one after the other."""
+"""A cursor over the bytes of one structure, which reads its fields in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Number = TypeVar("_Number", bound=IntEnum)
 
 @cache
 def _reserved_bits(flags: type[IntEnum]) -> int:
-    """Return the bits of a byte that `flags` has no name for."""
+    """Return the bits of a byte that `flags` does not name."""
     return 0xFF & ~reduce(or_, flags)
 
 
@@ -32,9 +32,9 @@ class Encoding:
     sizeof_address, sizeof_length
         The superblock's size of offsets and size of lengths.
     group_leaf_k, group_internal_k, chunk_k
-        Half of the most entries of a symbol table node, and of version 1 B-tree nodes of groups and of chunks.
+        Half of the largest number of entries in a symbol table node, and in version 1 B-tree nodes of groups and chunks.
     padded
-        Bytes without a meaning may follow the last field of a message, as in object headers of version 1.
+        Whether padding may follow the last field of a message, as in object headers of version 1.
     """
 
     sizeof_address: int = SIZEOF_ADDRESS
@@ -57,9 +57,9 @@ class Fields:
     data
         The bytes of the structure.
     structure
-        Its noun in the specification, for errors.
+        Name of the structure in the specification, for errors.
     encoding
-        Of the file.
+        Encoding of the file.
     """
 
     __slots__ = ("_data", "encoding", "position", "structure")
@@ -74,12 +74,12 @@ class Fields:
     def of_block(
         cls, block: bytes, structure: str, signature: bytes, encoding: Encoding = ENCODING, version: int = 0
     ) -> Fields:
-        """Begin to read a block: check its signature, the checksum at its end, and its version.
+        """Start to read a block: check its signature, the checksum at its end, and its version.
 
         Raises
         ------
         FormatError
-            One of them is wrong.
+            The signature, the checksum or the version is wrong.
         """
         fields = cls(block, structure, encoding)
         fields.expect_signature(signature)
@@ -89,7 +89,7 @@ class Fields:
 
     @property
     def n_left(self) -> int:
-        """Bytes not read yet."""
+        """Number of bytes that are not read yet."""
         return len(self._data) - self.position
 
     def take(self, nbytes: int, field: str) -> bytes:
@@ -98,7 +98,7 @@ class Fields:
         Raises
         ------
         FormatError
-            The structure ends before.
+            The structure has fewer bytes left.
         """
         if nbytes > self.n_left:
             raise FormatError(
@@ -111,19 +111,19 @@ class Fields:
         return self._data[self.position - nbytes : self.position]
 
     def skip_to(self, position: int, field: str) -> None:
-        """Go to another place in the structure.
+        """Move to another position in the structure.
 
         Raises
         ------
         FormatError
-            It is behind the end.
+            The position is after the end of the structure.
         """
         if position > len(self._data):
             raise self.error(f"{field} is {position:,}, but there are only {len(self._data):,} bytes")
         self.position = position
 
     def since(self, position: int) -> bytes:
-        """Return the bytes from `position` up to here once more."""
+        """Return the bytes from `position` up to the current position."""
         return self._data[position : self.position]
 
     def uint(self, nbytes: int, field: str) -> int:
@@ -131,7 +131,7 @@ class Fields:
         return int.from_bytes(self.take(nbytes, field), "little")
 
     def address(self, field: str) -> int:
-        """Read a file address; the undefined one of any width is `UNDEFINED_ADDRESS`."""
+        """Read a file address; an undefined address of any width is returned as `UNDEFINED_ADDRESS`."""
         width = self.encoding.sizeof_address
         value = self.uint(width, field)
         return UNDEFINED_ADDRESS if value == 256**width - 1 else value
@@ -141,11 +141,11 @@ class Fields:
         return self.uint(self.encoding.sizeof_length, field)
 
     def text(self, nbytes: int, field: str) -> str:
-        """Read UTF-8 text; bytes that are not become surrogates, as in h5py (``surrogateescape``)."""
+        """Read UTF-8 text; invalid bytes become surrogates, as in h5py (``surrogateescape``)."""
         return self.take(nbytes, field).decode(errors="surrogateescape")
 
     def terminated_text(self, field: str, *, padded: bool = False) -> str:
-        """Read text up to its NUL, and up to a multiple of 8 bytes if it is padded to one."""
+        """Read text up to its NUL, followed by padding to a multiple of 8 bytes if `padded`."""
         end = self._data.find(b"\0", self.position)
         if end < 0:
             raise self.error(f"{field} has no NUL at its end")
@@ -157,9 +157,9 @@ class Fields:
         return text
 
     def flags(self, known: type[IntEnum]) -> int:
-        """Read one byte of flags, which is an int, as `known` is an IntEnum.
+        """Read one byte of flags, whose bits `known` names; return a plain int.
 
-        With IntFlag, each ``&`` would be a call of Python code (1 us), and ``~`` would leave out reserved bits.
+        An IntFlag would make each ``&`` a call of Python code (1 us), and its ``~`` would leave out reserved bits.
 
         Raises
         ------
@@ -172,12 +172,12 @@ class Fields:
         return found
 
     def known(self, numbers: type[_Number], number: int, field: str) -> _Number:
-        """Return the member of `numbers` that a number which has been read stands for.
+        """Return the member of `numbers` that has the value `number`.
 
         Raises
         ------
         FormatError
-            None of them has it.
+            No member has this value.
         """
         try:
             return numbers(number)
@@ -185,16 +185,16 @@ class Fields:
             raise self.error(f"{field} {number} is not known") from None
 
     def expect(self, value: int, nbytes: int, field: str) -> None:
-        """Read an integer that can only be `value`.
+        """Read an integer that must be `value`.
 
         Raises
         ------
         FormatError
-            It is another one.
+            It has another value.
         """
         found = self.uint(nbytes, field)
         if found != value:
-            raise self.error(f"{field} is {found:,}, where {value:,} must be")
+            raise self.error(f"{field} is {found:,}; it must be {value:,}")
 
     def version(self, *known: int) -> int:
         """Read the version of the structure.
@@ -202,51 +202,53 @@ class Fields:
         Raises
         ------
         FormatError
-            It is none of the `known` ones.
+            The version is not one of `known`.
         """
         found = self.uint(1, "version")
         if found not in known:
-            raise self.error(f"version is {found}, where {' or '.join(map(str, known))} must be")
+            raise self.error(f"version is {found}; it must be {' or '.join(map(str, known))}")
         return found
 
     def expect_signature(self, signature: bytes) -> None:
         """Read the signature of the structure."""
         found = self.take(len(signature), "signature")
         if found != signature:
-            raise self.error(f"signature is {found!r}, where {signature!r} must be")
+            raise self.error(f"signature is {found!r}; it must be {signature!r}")
 
     def end(self) -> None:
-        """Say that everything has been read.
+        """Check that all bytes have been read.
 
         Raises
         ------
         FormatError
-            Bytes are left, and the encoding has no padding.
+            Bytes are left, and the encoding does not allow padding.
         """
         if self.n_left and not self.encoding.padded:
-            raise self.error(f"{self.n_left:,} bytes are left behind its last field")
+            raise self.error(f"{self.n_left:,} bytes are left after its last field")
 
     def error(self, problem: str) -> FormatError:
-        """Make the error that says what is wrong with this structure."""
+        """Return the error that reports a problem of this structure."""
         return FormatError(f"{self.structure}: {problem}", structure=self.structure)
 
 
 def check_checksum(block: bytes, structure: str) -> None:
-    """Compare the last 4 bytes of `block` with the checksum of those before.
+    """Compare the last 4 bytes of `block` with the checksum of the bytes before them.
 
     Raises
     ------
     FormatError
-        They differ, or the block is shorter than a checksum.
+        The checksums differ, or the block is shorter than a checksum.
     """
     view = memoryview(block)
     if len(view) < SIZEOF_CHECKSUM:
-        raise FormatError(f"{structure}: {len(view)} bytes are no block with a checksum", structure=structure)
+        raise FormatError(
+            f"{structure}: {len(view)} bytes are too few for a block with a checksum", structure=structure
+        )
     stored = int.from_bytes(view[-SIZEOF_CHECKSUM:], "little")
     computed = lookup3(view[:-SIZEOF_CHECKSUM])
     if stored != computed:
         raise FormatError(
-            f"{structure}: its checksum is {stored:#010x}, its bytes have {computed:#010x}",
+            f"{structure}: its stored checksum is {stored:#010x}, the computed one {computed:#010x}",
             structure=structure,
             stored=stored,
             computed=computed,

@@ -236,7 +236,7 @@ def decode_fractal_heap_header(block: bytes, encoding: Encoding = ENCODING) -> F
         or not 0 < header.heap_bits <= _MAX_HEAP_BITS
         or header.start_nbytes * header.width > 1 << header.heap_bits
     ):
-        raise header.error("its sizes do not go together")
+        raise header.error("its sizes contradict each other")
     return header
 
 
@@ -277,7 +277,7 @@ def check_direct_block(
         stop = start + SIZEOF_CHECKSUM
         computed = lookup3(block[:start] + bytes(SIZEOF_CHECKSUM) + block[stop:])
         if computed != int.from_bytes(block[start:stop], "little"):
-            raise fields.error(f"its checksum is wrong, its bytes have {computed:#010x}")
+            raise fields.error(f"its checksum is wrong; the computed one is {computed:#010x}")
     fields.expect(0, 1, "version")
     fields.expect(header_address, encoding.sizeof_address, "heap header address")
     fields.expect(offset, header.sizeof_offset, "block offset")

@@ -127,7 +127,7 @@ def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -
         if index == 0:  # free space, which counts its own header
             n_left = fields.n_left + _SIZEOF_OBJECT_HEADER
             if not _SIZEOF_OBJECT_HEADER <= nbytes <= n_left:
-                raise fields.error(f"free space of {nbytes:,} bytes, where {n_left:,} are left")
+                raise fields.error(f"free space of {nbytes:,} bytes, but {n_left:,} are left")
             fields.take(nbytes - _SIZEOF_OBJECT_HEADER, "free space")
             continue
         if index in objects:
@@ -135,7 +135,7 @@ def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -
         objects[index] = fields.take(nbytes, f"object {index}")
         fields.take(_padded(nbytes) - nbytes, f"padding of object {index}")
     if fields.n_left % _ALIGNMENT:
-        raise fields.error(f"{fields.n_left} bytes are left behind its last object")
+        raise fields.error(f"{fields.n_left} bytes are left after its last object")
     return objects
 
 

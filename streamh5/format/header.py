@@ -98,7 +98,7 @@ class Header:
             value = getattr(self, one.name)
             right = expected.get(one.name, value)
             if value != right:
-                raise self.error(f"{one.metadata['name']} is {value:,}, where {right:,} must be")
+                raise self.error(f"{one.metadata['name']} is {value:,}; it must be {right:,}")
 
     def error(self, problem: str) -> FormatError:
         """Return the error that reports a problem of this header."""

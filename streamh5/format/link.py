@@ -154,7 +154,9 @@ def _encode_target(target: LinkTarget) -> tuple[int, bytes]:
             return _Type.EXTERNAL, uint(len(value), 2, "length of external value") + value
         case UserDefinedLink(link_type, value):
             if not _Type.EXTERNAL < link_type <= 255:
-                raise PathError(f"a link of class {link_type!r}; a user's are 65 to 255", target=target)
+                raise PathError(
+                    f"link class {link_type!r}; user-defined classes are 65 to 255", target=target
+                )
             return link_type, uint(len(value), 2, "length of user-defined data") + value
 
 

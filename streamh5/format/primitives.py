@@ -1,20 +1,20 @@
-"""Addresses, lengths and unsigned integers: what all structures are packed from."""
+"""Addresses, lengths and unsigned integers, from which all structures are packed, and limits of the format."""
 
 from __future__ import annotations
 
 from streamh5.errors import LimitError
 
 SIZEOF_ADDRESS = 8
-"""Size of offsets written in the superblock."""
+"""The "size of offsets" of files that are written."""
 
 SIZEOF_LENGTH = 8
-"""Size of lengths written in the superblock."""
+"""The "size of lengths" of files that are written."""
 
 UNDEFINED_ADDRESS = 0xFFFF_FFFF_FFFF_FFFF
 """An address that points nowhere (section I, "undefined address")."""
 
 UNLIMITED = 0xFFFF_FFFF_FFFF_FFFF
-"""A maximum dimension without bound, as the dataspace message stores it."""
+"""An unlimited maximum dimension, as the dataspace message stores it."""
 
 MAX_RANK = 32
 """H5S_MAX_RANK."""
@@ -23,7 +23,7 @@ MAX_MESSAGE_NBYTES = 65_535
 """Largest body of an object header message: its size field has 2 bytes."""
 
 MAX_COMPACT_NBYTES = MAX_MESSAGE_NBYTES - 4
-"""Largest raw data of a compact layout: the rest of its message takes 4 bytes."""
+"""Largest raw data of a compact layout: the other fields of its message have 4 bytes."""
 
 MAX_CHUNK_NBYTES = 0xFFFF_FFFF
 """Largest chunk that readers before HDF5 2.0 open (layout message version 4)."""
@@ -33,7 +33,7 @@ MAX_FILTERS = 32
 
 
 def encoded_length(value: int) -> int:
-    """Return the fewest bytes that hold `value`, at least 1.
+    """Return the smallest number of bytes that can store `value`, at least 1.
 
     This is H5VM_limit_enc_size of the library: 255 needs 1 byte, 256 needs 2. HDF5 2.0 and 2.1 refuse
     layout messages whose width is not exactly this.

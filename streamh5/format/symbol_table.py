@@ -58,7 +58,7 @@ def decode_group_btree_node(block: bytes, encoding: Encoding = ENCODING) -> tupl
     level = fields.uint(1, "node level")
     n_children, n_most = fields.uint(2, "entries used"), 2 * encoding.group_internal_k
     if level > _MAX_LEVEL or n_children > n_most:
-        raise fields.error(f"level {level}, {n_children} entries used, where at most {n_most} can be")
+        raise fields.error(f"level {level}, {n_children} entries used, but at most {n_most} are possible")
     fields.address("left sibling")
     fields.address("right sibling")
     children = []
@@ -88,7 +88,7 @@ def decode_symbol_table_node(block: bytes, names: LocalHeap, encoding: Encoding 
     fields.uint(1, "reserved byte")
     n_symbols, n_most = fields.uint(2, "number of symbols"), 2 * encoding.group_leaf_k
     if n_symbols > n_most:
-        raise fields.error(f"{n_symbols} symbols, where at most {n_most} can be")
+        raise fields.error(f"{n_symbols} symbols, but at most {n_most} are possible")
     return [_decode_entry(fields, names) for _ in range(n_symbols)]
 
 
@@ -104,5 +104,5 @@ def _decode_entry(fields: Fields, names: LocalHeap) -> Link:
     if cache_type == _SYMBOLIC_LINK:
         target = SoftLink(names.text(int.from_bytes(scratch[:4], "little")))
     elif header == UNDEFINED_ADDRESS:
-        raise fields.error(f"the link {name[:40]!r} leads to no object")
+        raise fields.error(f"the link {name[:40]!r} names no object")
     return Link(name, target)

@@ -117,7 +117,7 @@ def encode_v2_btree_nodes(
     Parameters
     ----------
     tree, nodes_address
-        Sizes, and where the nodes are to stand.
+        Sizes of the tree, and address of its first node.
     encode_records
         Called with positions in the sorted order of the records.
     """

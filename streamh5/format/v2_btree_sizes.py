@@ -142,7 +142,7 @@ class V2BTree:
 
     @property
     def sizeof_nodes(self) -> int:
-        """Bytes of all nodes."""
+        """Total size of the nodes in bytes."""
         return self.n_nodes * self.node_size
 
     def _capacities(self) -> list[int]:

@@ -1,6 +1,6 @@
-"""What every chunk index stores for a chunk: its address and, behind filters, stored size and mask.
+"""The entry of a chunk in every chunk index: its address and, if there are filters, stored size and filter mask.
 
-Fixed and Extensible Arrays keep elements in blocks and pages, whose common parts are here too.
+Fixed and Extensible Arrays keep elements in blocks and pages; their common parts are here too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streamh5.format.primitives import (
 )
 
 SIZEOF_BLOCK_PREFIX = 4 + 1 + 1 + SIZEOF_ADDRESS
-"""Signature, version, client ID and address of the header, which begin every block of an array."""
+"""Signature, version, client ID and header address, with which every block of an array begins."""
 
 
 class ClientId(IntEnum):
@@ -39,8 +39,8 @@ class ClientId(IntEnum):
 def sizeof_stored_nbytes(chunk_nbytes: int, layout_version: int = 4) -> int:
     """Return the width of the "size of chunk" field of a filtered chunk.
 
-    One byte more than the raw size needs, since filters may let a chunk grow (H5D__farray_crt_context);
-    layout version 5 always takes 8 bytes.
+    It has one byte more than the raw size needs, since filters may make a chunk larger (H5D__farray_crt_context);
+    layout version 5 always uses 8 bytes.
     """
     return 8 if layout_version >= 5 else min(8, 1 + encoded_length(chunk_nbytes))
 
@@ -91,10 +91,10 @@ def chunk_element(chunk_nbytes: int, *, filtered: bool, layout_version: int = 4)
 
 
 def element_dtype(stored_nbytes_width: int, extra: tuple[tuple[str, str], ...] = ()) -> np.dtype[np.void]:
-    """Return the packed numpy dtype of an element, followed by the fields `extra`; width 0: without filters.
+    """Return the packed numpy dtype of an element, followed by the fields `extra`; width 0 means no filters.
 
-    The field for the stored size is 4 or 8 bytes, the next power of two, where the format has 2 to 8: it
-    reaches into the filter mask, which is written after it, and cut off when it is read.
+    numpy has no integers of 3 or 5 to 7 bytes, so the stored size is a field of 4 or 8 bytes, which overlaps the filter
+    mask: writers assign the mask after it, readers clear the excess bytes.
     """
     fields: list[tuple[str, str, int]] = [("address", "<u8", 0)]
     end = SIZEOF_ADDRESS
@@ -110,18 +110,18 @@ def element_dtype(stored_nbytes_width: int, extra: tuple[tuple[str, str], ...] =
 
 
 def client_id(element: np.dtype[np.void]) -> ClientId:
-    """Return the kind of an element."""
+    """Return the client ID of an element."""
     return ClientId.FILTERED_CHUNKS if _stored_nbytes_width(element) else ClientId.UNFILTERED_CHUNKS
 
 
 def _stored_nbytes_width(element: np.dtype[np.void]) -> int:
-    """Width of the stored size, 0 without filters: it ends where the filter mask begins."""
+    """Return the width of the stored size, which ends where the filter mask begins; 0 without filters."""
     fields: Mapping[str, tuple[Any, ...]] = element.fields or {}
     return fields["filter_mask"][1] - fields["stored_nbytes"][1] if "filter_mask" in fields else 0
 
 
 def fill_elements(elements: NDArray[np.void], columns: ChunkColumns) -> None:
-    """Write `columns` into `elements`, of `chunk_element` and any shape with as many elements.
+    """Write `columns` into `elements`, whose dtype is from `chunk_element` and whose size is the number of chunks.
 
     A chunk that was never written gets the undefined address and zeros.
 
@@ -150,8 +150,8 @@ def fill_elements(elements: NDArray[np.void], columns: ChunkColumns) -> None:
     largest = int(stored.max(initial=0))
     if largest >= 256**width:
         raise LimitError(
-            f"a chunk of {largest} bytes after filters; its index holds sizes below "
-            f"{256**width}: store such a chunk without the filter that lets it grow",
+            f"a chunk of {largest} bytes after filters; its index stores sizes below "
+            f"{256**width}: store this chunk without the filter that makes it larger",
             stored_nbytes=largest,
             limit=256**width - 1,
         )
@@ -181,12 +181,12 @@ def columns_of(elements: NDArray[np.void]) -> ChunkColumns:
 
 
 def no_chunks(*, filtered: bool) -> ChunkColumns:
-    """Return the columns of no chunk at all."""
+    """Return columns of length 0."""
     return columns_of(np.zeros(0, chunk_element(1, filtered=filtered)))
 
 
 def concatenate(parts: Sequence[ChunkColumns]) -> ChunkColumns:
-    """Join the chunks of parts of an index."""
+    """Concatenate the chunks of parts of an index."""
     stored = [part.stored_nbytes for part in parts if part.stored_nbytes is not None]
     masks = [part.filter_masks for part in parts if part.filter_masks is not None]
     return ChunkColumns(
@@ -197,21 +197,21 @@ def concatenate(parts: Sequence[ChunkColumns]) -> ChunkColumns:
 
 
 def encode_elements(columns: ChunkColumns, element: np.dtype[np.void]) -> bytes:
-    """Encode the chunks one after the other."""
+    """Encode the chunks as consecutive elements."""
     elements = np.empty(len(columns.addresses), element)
     fill_elements(elements, columns)
     return elements.tobytes()
 
 
 def decode_elements(raw: Buffer, element: np.dtype[np.void]) -> ChunkColumns:
-    """Decode elements that stand one after the other; address 0 for a chunk that was never written."""
+    """Decode consecutive elements; a chunk that was never written gets address 0."""
     return columns_of(np.frombuffer(raw, np.uint8).view(element))
 
 
 def encode_pages(columns: ChunkColumns, n_pages: int, element: np.dtype[np.void]) -> bytes:
-    """Encode the chunks as `n_pages` pages of one length, each followed by its checksum.
+    """Encode the chunks as `n_pages` pages of equal length, each followed by its checksum.
 
-    A page without a written chunk stays zero: its bit in the page bitmap tells readers to skip it.
+    A page without a written chunk remains zero: its bit in the page bitmap tells readers to skip it.
     """
     page_nbytes = len(columns.addresses) // n_pages * element.itemsize
     pages = np.empty((n_pages, page_nbytes + SIZEOF_CHECKSUM), np.uint8)
@@ -230,7 +230,7 @@ def decode_pages(
     structure: str,
     first_page: int = 0,
 ) -> ChunkColumns:
-    """Decode pages of one length, each with its checksum; one that is not written is not looked at.
+    """Decode pages of equal length, each with its checksum; pages that were not written are ignored.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def decode_pages(
     element
         From `chunk_element`.
     structure, first_page
-        What the pages belong to, and the number of the first, for the error.
+        Name of the structure that contains the pages, and number of the first page, for the error.
 
     Raises
     ------
@@ -263,27 +263,27 @@ def decode_pages(
             page=first_page + int(damaged[0]),
         )
     if len(rows) < len(written):
-        contents = np.where(written[:, None], contents, np.uint8(0xFF))  # reads as the undefined address
+        contents = np.where(written[:, None], contents, np.uint8(0xFF))  # decodes to the undefined address
     return columns_of(contents.view(element).ravel())
 
 
 def pages_written(addresses: NDArray[np.uint64], n_pages: int) -> NDArray[np.bool_]:
-    """Return which of `n_pages` pages of one length have a written chunk: ``(n_pages,) bool``."""
+    """Return which of `n_pages` pages of equal length have a written chunk: ``(n_pages,) bool``."""
     return np.asarray(addresses.reshape(n_pages, -1).any(axis=1))
 
 
 def encode_page_bitmap(written: NDArray[np.bool_]) -> bytes:
-    """Encode one bit a page, the first in the highest bit of the first byte (H5VM_bit_set)."""
+    """Encode one bit per page, the first in the highest bit of the first byte (H5VM_bit_set)."""
     return np.packbits(written).tobytes()
 
 
 def decode_page_bitmap(raw: bytes, n_pages: int) -> NDArray[np.bool_]:
-    """Decode one bit a page, the first in the highest bit of the first byte: ``(n_pages,) bool``."""
+    """Decode one bit per page, the first in the highest bit of the first byte: ``(n_pages,) bool``."""
     return np.unpackbits(np.frombuffer(raw, np.uint8), count=n_pages).view(np.bool_)
 
 
 def encode_block_prefix(signature: bytes, element: np.dtype[np.void], header_address: int) -> bytes:
-    """Encode what begins a block of an array, `SIZEOF_BLOCK_PREFIX` bytes."""
+    """Encode the first `SIZEOF_BLOCK_PREFIX` bytes of a block of an array."""
     return concat(
         signature,
         uint(0, 1, "version"),
@@ -295,7 +295,7 @@ def encode_block_prefix(signature: bytes, element: np.dtype[np.void], header_add
 def decode_block_prefix(
     block: bytes, structure: str, signature: bytes, element: np.dtype[np.void], header_address: int
 ) -> Fields:
-    """Begin to read a block of an array that ends with its checksum.
+    """Start to read a block of an array that ends with its checksum.
 
     Raises
     ------

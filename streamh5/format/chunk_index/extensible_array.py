@@ -1,9 +1,12 @@
 """Extensible Array: the index of a chunked dataset with one unlimited dimension (specification VII.D).
 
-Element i is chunk i of the row-major grid with the unlimited dimension moved to the front. The first
-elements stand in the index block. Behind them come data blocks whose size doubles with every second
-super block; the index block points to the data blocks of the first super blocks itself, and to the
-other super blocks, which point to theirs. A large data block is cut into pages with a checksum each.
+Element i is chunk i of the row-major grid with the unlimited dimension moved to the front. The first elements are
+in the index block, the others in data blocks, whose size doubles with every second super block. The index block
+points to the data blocks of the first super blocks directly, and to the other super blocks. A large data block is
+divided into pages, each with a checksum:
+
+    header -> index block -> data blocks of the first super blocks
+                          -> super block -> data block, page, page, ...
 """
 
 from __future__ import annotations
@@ -91,18 +94,18 @@ def encode_extensible_array_header(array: ExtensibleArray, index_block_address: 
 
 
 def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> ExtensibleArrayHeader:
-    """Decode the header of an array with the parameters of `array`, which are those of the layout message.
+    """Decode the header of an array whose layout message has the parameters of `array`.
 
     Raises
     ------
     FormatError
-        A field or the checksum is wrong, or no array has such parameters.
+        A field or the checksum is wrong, or the parameters are impossible.
     """
     found = ExtensibleArrayHeader.decode(block)
     elements, pointers = array.min_n_data_block_elements, array.min_n_data_block_pointers
     powers = all(number and not number & (number - 1) for number in (elements, pointers))
     if not powers or pointers < 2 or not 1 <= array.max_n_elements_bits <= _MAX_BITS or not array.page_bits:
-        raise found.error("the layout has parameters that no Extensible Array can have")
+        raise found.error("the layout has impossible parameters")
     if array.n_super_pointers < 0:
         raise found.error(f"the layout has {pointers} pointers for {array.n_super_blocks} super blocks")
     found.check(**_parameters(array))
@@ -110,7 +113,7 @@ def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> Exte
 
 
 def _parameters(array: ExtensibleArray) -> dict[str, int]:
-    """Return the fields of the header that say how the array is made, in place of what is in it."""
+    """Return the fields of the header that describe the structure of the array, not its content."""
     return {
         "client_id": client_id(array.element),
         "element_nbytes": array.element.itemsize,
@@ -128,14 +131,14 @@ def encode_extensible_array_blocks(
     index_block_address: int,
     columns: ChunkColumns,
 ) -> Iterator[bytes]:
-    """Encode all blocks as consecutive pieces of a few MiB at most, the index block first.
+    """Encode all blocks as consecutive pieces of at most a few MiB, the index block first.
 
-    The columns are read in slices; none is copied as a whole.
+    The columns are read in slices and never copied completely.
 
     Parameters
     ----------
     array, header_address, index_block_address
-        Sizes, and where header and index block are; the other blocks follow the index block.
+        Sizes of the array, and addresses of its header and index block; the other blocks follow the index block.
     columns
         ``(n_elements,)`` each; address 0 marks a chunk that was never written.
 
@@ -144,12 +147,12 @@ def encode_extensible_array_blocks(
     LimitError
         A stored size does not fit its field.
     """
-    behind_index_block = columns[array.n_index_block_elements :]
+    after_index_block = columns[array.n_index_block_elements :]
     blocks = used_super_blocks(array)
     yield _encode_index_block(array, columns, blocks, header_address, index_block_address)
     for block in blocks:
         end = block.start + block.n_used * block.n_block_elements
-        part = behind_index_block[block.start : end]
+        part = after_index_block[block.start : end]
         if not block.is_direct:
             yield _encode_super_block(block, part, header_address, index_block_address)
         for i in range(block.n_used):
@@ -186,7 +189,7 @@ def _encode_index_block(
 def _encode_super_block(
     block: SuperBlock, columns: ChunkColumns, header_address: int, index_block_address: int
 ) -> bytes:
-    """Encode a super block. The bits of its data blocks' pages follow each other without padding."""
+    """Encode a super block. The page bitmaps of its data blocks follow each other without padding."""
     bitmaps = b""
     if block.n_pages:
         n_pages = block.n_used * block.n_pages
@@ -235,7 +238,7 @@ def decode_index_block(
 def decode_super_block(
     block: SuperBlock, header_address: int, raw: bytes
 ) -> tuple[list[int], NDArray[np.bool_]]:
-    """Decode a super block: the addresses of its data blocks, and which of their pages were written.
+    """Decode a super block: the addresses of its data blocks, and which of their pages are written.
 
     Returns
     -------
@@ -249,7 +252,6 @@ def decode_super_block(
     fields = decode_block_prefix(raw, SUPER_BLOCK, _SUPER, block.array.element, header_address)
     fields.expect(block.start, block.array.sizeof_block_offset, "block offset")
     bitmaps = fields.take(block.sizeof_page_bitmaps, "page bitmaps")
-    # The bits of the data blocks follow each other without padding.
     bits = decode_page_bitmap(bitmaps, block.n_data_blocks * block.n_pages)
     addresses = [fields.address("data block address") for _ in range(block.n_data_blocks)]
     return addresses, bits.reshape(block.n_data_blocks, block.n_pages)
@@ -258,7 +260,7 @@ def decode_super_block(
 def decode_data_block(
     block: SuperBlock, number: int, header_address: int, raw: bytes, pages: NDArray[np.bool_] | None
 ) -> ChunkColumns:
-    """Decode data block `number` of a super block; `pages` says which of its pages were written.
+    """Decode data block `number` of a super block; `pages` tells which of its pages are written.
 
     Raises
     ------
@@ -270,10 +272,10 @@ def decode_data_block(
     fields = decode_block_prefix(raw[:end], DATA_BLOCK, _DATA, element, header_address)
     start = block.start + number * block.n_block_elements
     offset = fields.uint(block.array.sizeof_block_offset, "block offset")
-    # The library counts data blocks of the index block from its first one (H5EA__lookup_elmt).
+    # For data blocks of the index block, the library also counts the data blocks before them (H5EA__lookup_elmt).
     n_before = sum(1 << before // 2 for before in range(block.index)) if block.is_direct else 0
     if offset not in (start, block.start + (n_before + number) * block.n_block_elements):
-        raise fields.error(f"block offset is {offset:,}, where {start:,} must be")
+        raise fields.error(f"block offset is {offset:,}; it must be {start:,}")
     if block.n_pages and pages is not None:
         return decode_pages(memoryview(raw)[end:], pages, element, structure=DATA_BLOCK)
     return decode_elements(fields.take(block.n_block_elements * element.itemsize, "elements"), element)

@@ -1,4 +1,4 @@
-"""The blocks of an Extensible Array: how many there are of each, and how large they are."""
+"""Numbers and sizes of the blocks of an Extensible Array."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class ExtensibleArray:
     Parameters
     ----------
     n_elements
-        One more than the last chunk that may be written, at least 1: chunks of the current shape.
+        Number of chunks of the current shape, at least 1.
     chunk_nbytes
         Raw bytes of a chunk.
     filtered
         Whether the dataset has filters.
     max_n_elements_bits, n_index_block_elements, min_n_data_block_elements, min_n_data_block_pointers
-        The library's creation parameters; the last two and `page_bits` count in powers of two.
+        The library's creation parameters; the last two are powers of two.
     page_bits
         Binary logarithm of the elements in a page.
     layout_version
-        Of the data layout message.
+        Version of the data layout message.
     """
 
     n_elements: int
@@ -48,27 +48,27 @@ class ExtensibleArray:
 
     @property
     def n_super_blocks(self) -> int:
-        """Super blocks that all possible elements would need."""
+        """Number of super blocks for the largest possible number of elements."""
         return 1 + self.max_n_elements_bits - (self.min_n_data_block_elements.bit_length() - 1)
 
     @property
     def n_direct_super_blocks(self) -> int:
-        """Super blocks whose data blocks the index block points to."""
+        """Number of super blocks whose data blocks the index block points to."""
         return 2 * (self.min_n_data_block_pointers.bit_length() - 1)
 
     @property
     def n_data_pointers(self) -> int:
-        """Data blocks that the index block points to."""
+        """Number of data blocks that the index block points to."""
         return 2 * (self.min_n_data_block_pointers - 1)
 
     @property
     def n_super_pointers(self) -> int:
-        """Super blocks that the index block points to."""
+        """Number of super blocks that the index block points to."""
         return self.n_super_blocks - self.n_direct_super_blocks
 
     @property
     def sizeof_index_block(self) -> int:
-        """Bytes of the index block."""
+        """Size of the index block in bytes."""
         elements = self.n_index_block_elements * self.element.itemsize
         pointers = (self.n_data_pointers + self.n_super_pointers) * SIZEOF_ADDRESS
         return SIZEOF_BLOCK_PREFIX + elements + pointers + SIZEOF_CHECKSUM
@@ -80,22 +80,22 @@ class ExtensibleArray:
 
     @property
     def sizeof_blocks(self) -> int:
-        """Bytes of the index block, super blocks and data blocks that `n_elements` need."""
+        """Total size in bytes of the index block, and of the super blocks and data blocks that `n_elements` need."""
         return self.sizeof_index_block + sum(block.nbytes for block in used_super_blocks(self))
 
 
 @dataclass(frozen=True, slots=True)
 class SuperBlock:
-    """A super block and its data blocks: their counts and sizes.
+    """Numbers and sizes of a super block and its data blocks.
 
     Parameters
     ----------
     array, index
         The array, and the number of the super block.
     start
-        First element, not counting those of the index block.
+        Number of its first element, not counting those of the index block.
     position
-        From the start of the index block, where the blocks of a new array follow it.
+        Position relative to the index block, which is followed by the blocks of a new array.
     """
 
     array: ExtensibleArray
@@ -105,12 +105,12 @@ class SuperBlock:
 
     @property
     def n_data_blocks(self) -> int:
-        """Its data blocks."""
+        """Number of its data blocks."""
         return 1 << self.index // 2
 
     @property
     def n_block_elements(self) -> int:
-        """Elements of each data block."""
+        """Number of elements in each data block."""
         return self.array.min_n_data_block_elements << (self.index + 1) // 2
 
     @property
@@ -120,7 +120,7 @@ class SuperBlock:
 
     @property
     def n_used(self) -> int:
-        """Data blocks of it that hold elements."""
+        """Number of its data blocks that contain elements."""
         n_elements = self.array.n_elements - self.array.n_index_block_elements - self.start
         return min(self.n_data_blocks, -(-n_elements // self.n_block_elements))
 
@@ -131,23 +131,23 @@ class SuperBlock:
 
     @property
     def n_pages(self) -> int:
-        """Pages of each data block, 0 when it has one checksum."""
+        """Number of pages of each data block, 0 if the block has a single checksum."""
         page_size = 1 << self.array.page_bits
         return self.n_block_elements // page_size if self.n_block_elements > page_size else 0
 
     @property
     def sizeof_prefix(self) -> int:
-        """Bytes of the super block, and of a data block, before what they hold."""
+        """Size in bytes of the prefix of the super block, and of a data block."""
         return SIZEOF_BLOCK_PREFIX + self.array.sizeof_block_offset
 
     @property
     def sizeof_page_bitmaps(self) -> int:
-        """Bytes of the page bitmaps of all data blocks."""
+        """Size in bytes of the page bitmaps of all data blocks."""
         return self.n_data_blocks * -(-self.n_pages // 8)
 
     @property
     def sizeof_super_block(self) -> int:
-        """Bytes of the super block, 0 where there is none."""
+        """Size of the super block in bytes, 0 if there is none."""
         if self.is_direct:
             return 0
         pointers = self.n_data_blocks * SIZEOF_ADDRESS
@@ -155,17 +155,17 @@ class SuperBlock:
 
     @property
     def sizeof_data_block(self) -> int:
-        """Bytes of one data block with its pages."""
+        """Size in bytes of one data block with its pages."""
         elements = self.n_block_elements * self.array.element.itemsize
         return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the super block and the data blocks that hold elements."""
+        """Total size in bytes of the super block and of the data blocks that contain elements."""
         return self.sizeof_super_block + self.n_used * self.sizeof_data_block
 
     def data_block_addresses(self, index_block_address: int) -> list[int]:
-        """One address for each data block, undefined for those without elements."""
+        """Return the address of each data block, undefined for those without elements."""
         first = index_block_address + self.position + self.sizeof_super_block
         used = [first + i * self.sizeof_data_block for i in range(self.n_used)]
         return used + [UNDEFINED_ADDRESS] * (self.n_data_blocks - self.n_used)

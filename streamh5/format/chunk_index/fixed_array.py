@@ -1,8 +1,8 @@
 """Fixed Array: the index of a chunked dataset of fixed maximum shape (specification VII.C).
 
-Element i is the chunk i of the row-major grid of the *maximum* shape. Up to ``2**page_bits`` elements
-stand in the data block under one checksum. More are cut into pages: each page has its own checksum and
-a bit in the data block's bitmap that says whether any of its chunks was written.
+Element i is chunk i of the row-major grid of the *maximum* shape. Up to ``2**page_bits`` elements are in the data
+block with one checksum. More elements are divided into pages: each page has its own checksum and a bit in the data
+block's bitmap that tells whether any of its chunks is written.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FixedArray:
     Parameters
     ----------
     n_elements
-        Chunks in the grid of the maximum shape.
+        Number of chunks in the grid of the maximum shape.
     chunk_nbytes
         Raw bytes of a chunk.
     filtered
@@ -70,7 +70,7 @@ class FixedArray:
     page_bits
         Binary logarithm of the elements in a page, at least 1; 10 in the library.
     layout_version
-        Of the data layout message.
+        Version of the data layout message.
     """
 
     n_elements: int
@@ -91,22 +91,22 @@ class FixedArray:
 
     @property
     def n_pages(self) -> int:
-        """Pages of the data block, 0 unless it is paged."""
+        """Number of pages of the data block, 0 unless it is paged."""
         return -(-self.n_elements >> self.page_bits) if self.is_paged else 0
 
     @property
     def sizeof_page_bitmap(self) -> int:
-        """Bytes of the page bitmap."""
+        """Size of the page bitmap in bytes."""
         return -(-self.n_pages // 8)
 
     @property
     def sizeof_prefix(self) -> int:
-        """Bytes of the data block before its elements or pages, without a checksum."""
+        """Size in bytes of the data block before its elements or pages, without a checksum."""
         return SIZEOF_BLOCK_PREFIX + self.sizeof_page_bitmap
 
     @property
     def sizeof_data_block(self) -> int:
-        """Bytes of the data block with its pages."""
+        """Size in bytes of the data block with its pages."""
         elements = self.n_elements * self.element.itemsize
         return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
 
@@ -150,12 +150,12 @@ def encode_fixed_array_data_block(
 ) -> Iterator[bytes]:
     """Encode the data block as consecutive pieces of a few MiB (an unpaged block: one piece).
 
-    The columns are read in slices; none is copied as a whole.
+    The columns are read in slices and never copied completely.
 
     Parameters
     ----------
     fixed_array, header_address
-        Sizes, and where the header is.
+        Sizes of the array, and address of its header.
     columns
         ``(n_elements,)`` each; address 0 marks a chunk that was never written.
 
@@ -180,7 +180,7 @@ def decode_fixed_array_data_block(
     Returns
     -------
     ChunkColumns
-        Of the elements; for a block with pages, which come behind it, ``(n_pages,) bool``: which were written.
+        The elements; for a block with pages, which follow it, ``(n_pages,) bool``: which of them are written.
 
     Raises
     ------

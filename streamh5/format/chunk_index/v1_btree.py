@@ -1,6 +1,6 @@
 """Version 1 B-tree of chunks: the only index that HDF5 before 1.10 reads (specification III.A.1, type 1).
 
-Nodes are full but for the last of each level. They stand level by level, leaves first, the root last.
+All nodes are full except for the last of each level. They are stored level by level, leaves first, the root last.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
 MAX_CHILDREN = 2 * ENCODING.chunk_k
-"""Twice the rank of the tree that readers assume without another word in the superblock (K = 32)."""
+"""Most children of a node: twice the K that readers assume unless the superblock has another (32)."""
 
 NODE = "version 1 B-tree node"
 _SIGNATURE = b"TREE"
@@ -43,7 +43,7 @@ class V1BTree:
     Parameters
     ----------
     n_chunks
-        Written chunks, at least 1: a dataset without any has the undefined address in place of a tree.
+        Number of written chunks, at least 1: a dataset without any has the undefined address in place of a tree.
     chunks
         Shape of a chunk.
     element_nbytes
@@ -61,12 +61,12 @@ class V1BTree:
 
     @property
     def node_size(self) -> int:
-        """Bytes of a node."""
+        """Size of a node in bytes."""
         return self.node.itemsize
 
     @property
     def n_nodes(self) -> tuple[int, ...]:
-        """Nodes of every level, leaves first."""
+        """Number of nodes of every level, leaves first."""
         levels = [-(-self.n_chunks // MAX_CHILDREN)]
         while levels[-1] > 1:
             levels.append(-(-levels[-1] // MAX_CHILDREN))
@@ -74,12 +74,12 @@ class V1BTree:
 
     @property
     def sizeof_nodes(self) -> int:
-        """Bytes of all nodes."""
+        """Total size of the nodes in bytes."""
         return sum(self.n_nodes) * self.node_size
 
     @property
     def root_position(self) -> int:
-        """Where the root stands among the nodes' bytes."""
+        """Position of the root in the encoded nodes."""
         return self.sizeof_nodes - self.node_size
 
 
@@ -90,18 +90,18 @@ def encode_v1_btree_nodes(
     grid: tuple[int, ...],
     columns: ChunkColumns,
 ) -> Iterator[bytes]:
-    """Encode all nodes, one piece a level.
+    """Encode all nodes, one piece per level.
 
     Parameters
     ----------
     tree, nodes_address
-        Sizes, and where the nodes are to stand.
+        Sizes of the tree, and address of its first node.
     chunk_numbers
         ``(n_chunks,)`` integers, ascending: row-major numbers in `grid` of the written chunks.
     grid
         Chunks along each dimension.
     columns
-        ``(n_chunks,)`` each, of written chunks.
+        Columns of the written chunks, ``(n_chunks,)`` each.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def encode_v1_btree_nodes(
     stored_nbytes = columns.stored_nbytes
     if stored_nbytes is not None and int(stored_nbytes.max(initial=0)) > MAX_CHUNK_NBYTES:
         raise LimitError(
-            f"a chunk of {int(stored_nbytes.max())} bytes after filters; a version 1 B-tree holds sizes up "
+            f"a chunk of {int(stored_nbytes.max())} bytes after filters; a version 1 B-tree stores sizes up "
             f"to {MAX_CHUNK_NBYTES}: choose smaller chunks",
             stored_nbytes=int(stored_nbytes.max()),
             limit=MAX_CHUNK_NBYTES,
@@ -134,8 +134,8 @@ def _keys(
 ) -> NDArray[np.void]:
     """Return one key for each chunk and a last one that sorts after them.
 
-    Each offset of the last must be a multiple of the chunk's size, or of the element's size behind the
-    dimensions (H5D__btree_decode_key).
+    Each offset of the last key must be a multiple of the chunk's size, and the additional offset after the dimensions
+    a multiple of the element's size (H5D__btree_decode_key).
     """
     keys = np.zeros(len(chunk_numbers) + 1, tree.node["last_key"])
     nbytes = int(np.prod(tree.chunks)) * tree.element_nbytes
@@ -177,9 +177,9 @@ def _encode_level(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class V1BTreeNode:
-    """A node as it was read: ``(n_children,)`` keys and addresses of children, and its neighbours.
+    """A node that was read: ``(n_children,)`` keys and addresses of children, and its siblings.
 
-    `last_offset` is that of the key behind the last child, and `has_rest` says whether there is anything behind it.
+    `last_offset` is the offset of the key after the last child; `has_rest` tells whether nonzero bytes follow that key.
     """
 
     level: int
@@ -203,7 +203,7 @@ def decode_v1_btree_node(
     level: int | None = None,
     encoding: Encoding = ENCODING,
 ) -> V1BTreeNode:
-    """Decode a node of the tree of a dataset with such chunks; `level` is None for the root, which may be empty.
+    """Decode a node of the tree of a dataset with these chunks; `level` is None for the root, which may be empty.
 
     Raises
     ------
@@ -221,20 +221,20 @@ def decode_v1_btree_node(
     n_children = fields.uint(2, "entries used")
     left, right = fields.address("left sibling"), fields.address("right sibling")
     if found_level != (found_level if level is None else level) or found_level > _MAX_LEVEL:
-        raise fields.error(f"node level is {found_level}, where {level} must be")
-    # Of a tree whose last chunk was removed an empty root is left (H5B__remove_helper).
+        raise fields.error(f"node level is {found_level}; it must be {level}")
+    # When the library removes the last chunk of a tree, an empty root remains (H5B__remove_helper).
     if not (0 if level is None and found_level == 0 else 1) <= n_children <= n_most:
-        raise fields.error(f"{n_children} entries are used, where 1 to {n_most} can be")
+        raise fields.error(f"{n_children} entries are used; 1 to {n_most} are possible")
     entries = np.frombuffer(fields.take(n_children * entry.itemsize, "entries"), entry)
     last_key = np.frombuffer(fields.take(key.itemsize, "last key"), key)
     has_rest = any(fields.take(fields.n_left, "unused entries"))
     last_offset = last_key["offset"][0].astype(np.uint64)
     if not n_children and has_rest:
-        raise fields.error("no entries are used, but there are some")
+        raise fields.error("no entries are used, but unused entries have content")
     sizes = np.array((*chunks, element_nbytes), np.uint64)
     if n_children and ((last_offset % sizes).any() or (entries["key"]["offset"] % sizes).any()):
-        raise fields.error("the offset of a key is no multiple of the chunk shape")
+        raise fields.error("the offset of a key is not a multiple of the chunk shape")
     if n_children and tuple(last_offset) <= tuple(entries["key"]["offset"][-1]):
-        raise fields.error("its last key is not behind the others")
+        raise fields.error("its last key does not sort after the others")
     children = entries["child"].astype(np.uint64)
     return V1BTreeNode(found_level, left, right, entries["key"], last_offset, children, has_rest)

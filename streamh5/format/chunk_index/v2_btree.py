@@ -1,6 +1,6 @@
 """Version 2 B-tree of chunks: the index for several unlimited dimensions (specification III.A.2, types 10, 11).
 
-Only written chunks have a record; records are sorted by chunk coordinates, the first dimension foremost.
+Only written chunks have a record; records are sorted by chunk coordinates, first by the first dimension.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def encode_chunk_btree_nodes(
     Parameters
     ----------
     tree, nodes_address
-        Sizes, from `chunk_btree`, and where the nodes are to stand.
+        Sizes of the tree, from `chunk_btree`, and address of its first node.
     chunk_numbers
         ``(n_chunks,)`` integers, ascending: row-major numbers in `grid` of the written chunks.
     grid
         Chunks along each dimension.
     columns
-        ``(n_chunks,)`` each, of written chunks.
+        Columns of the written chunks, ``(n_chunks,)`` each.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def encode_chunk_btree_nodes(
     """
     rank = len(grid)
     is_filtered = tree.record_type == RecordType.FILTERED_CHUNK
-    # What is not address, filter mask and coordinates is the stored size.
+    # The stored size has all bytes except for address, filter mask and coordinates.
     dtype = _record_dtype(tree.record_nbytes - 8 * rank - 12 if is_filtered else 0, rank)
 
     def encode_records(positions: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -81,7 +81,7 @@ def encode_chunk_btree_nodes(
 
 
 def chunk_record_type(*, filtered: bool) -> RecordType:
-    """Return the type of the records."""
+    """Return the type of the records of a tree of chunks."""
     return RecordType.FILTERED_CHUNK if filtered else RecordType.UNFILTERED_CHUNK
 
 
