@@ -1,7 +1,7 @@
-"""What each atomic datatype class has beside its size: bit field and properties (specification IV.A.2.d).
+"""Bit field and properties of each atomic datatype class (specification IV.A.2.d).
 
-An encoder returns class, bit field and properties. A decoder reads the properties, and returns None where no record
-of `streamh5.format.datatype_class` can say what it found.
+An encoder returns class, bit field and properties. A decoder reads the properties, and returns None if no record of
+`streamh5.format.datatype_class` can represent the datatype.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streamh5.format.fields import Fields
 from streamh5.format.primitives import uint
 
 NIBBLE = 0x0F
-"""Mask of a number that has 4 bits of the bit field."""
+"""Mask of a 4-bit number in the bit field."""
 
 _FIRST_UNPADDED_VERSION = 3
 _MAX_TAG_NBYTES = 248  # the tag's length field keeps multiples of 8 in one byte
@@ -54,7 +54,7 @@ Encoded: TypeAlias = tuple[ClassNumber, int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class DatatypeHead:
-    """What every datatype message begins with, and how many others this one is in."""
+    """The first fields of every datatype message, and the depth of nesting of this datatype."""
 
     version: int
     bits: int
@@ -63,7 +63,7 @@ class DatatypeHead:
 
     @property
     def is_padded(self) -> bool:
-        """Whether names of members, and the rank of an array, have padding behind them."""
+        """Whether padding follows names of members and the rank of an array."""
         return self.version < _FIRST_UNPADDED_VERSION
 
 
@@ -127,7 +127,7 @@ def _decode_floating_point(fields: Fields, head: DatatypeHead) -> FloatingPoint 
     if max(ends) > 8 * head.nbytes or not record.exponent_size or not record.mantissa_size:
         raise fields.error(f"the bits of a float do not fit its {head.nbytes} bytes")
     known = _NumberBit.SIGN_LOCATION | _NumberBit.IMPLIED_MSB | _NumberBit.BIG_ENDIAN
-    # Others: padding bits of 1, another normalization, the byte order of a VAX.
+    # Not represented: padding bits of 1, other normalizations, the byte order of a VAX.
     return None if head.bits & ~known or offset else record
 
 
@@ -149,7 +149,7 @@ def _decode_string(fields: Fields, head: DatatypeHead) -> FixedLengthString:
 
 
 def read_text_kind(fields: Fields, charset: int, padding: int) -> tuple[CharacterSet, StringPadding]:
-    """Return what the low 4 bits of two numbers say of a string."""
+    """Return the character set and the padding in the low 4 bits of two numbers."""
     return (
         fields.known(CharacterSet, charset & NIBBLE, "character set"),
         fields.known(StringPadding, padding & NIBBLE, "string padding"),

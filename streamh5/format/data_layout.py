@@ -46,22 +46,15 @@ class _ChunkedFlag(IntEnum):
     SINGLE_INDEX_WITH_FILTER = 0x02
 
 
-UNSTATED_NBYTES = -1
-"""Size of contiguous data in versions 1 and 2 of the message, which do not store it."""
+UNSTATED_NBYTES = -1  # size of contiguous data in versions 1 and 2 of the message, which do not store it
 
 
 @dataclass(frozen=True, slots=True)
 class SingleChunkIndex:
-    """The one chunk of a dataset, found without an index.
+    """The only chunk of a dataset, at `address` (undefined if it was never written).
 
-    Parameters
-    ----------
-    address
-        Address of the chunk; undefined if it was never written.
-    stored_nbytes
-        Size after filters; None exactly when the dataset has no filters.
-    filter_mask
-        Bit i set: filter i was skipped.
+    `stored_nbytes` is its size after filters, None exactly if there are no filters; bit i of `filter_mask` is set if
+    filter i was skipped.
     """
 
     address: int = UNDEFINED_ADDRESS
@@ -132,10 +125,8 @@ class ChunkedLayout:
 
     Parameters
     ----------
-    chunks
-        Shape of a chunk, of the dataset's rank.
-    element_nbytes
-        Size of the datatype.
+    chunks, element_nbytes
+        Shape of a chunk, of the dataset's rank, and size of the datatype.
     index
         Record of the chunk index.
     version

@@ -1,11 +1,11 @@
-"""Datatype message (specification IV.A.2.d): versions 1 to 5 are read, the oldest that can say it is written.
+"""Datatype message (specification IV.A.2.d): versions 1 to 5 are read, the oldest possible version is written.
 
-Atomic classes are written as version 1, compound, enumeration and array as version 3, as HDF5 1.8 and
-all later libraries read them. A type of variable length takes the version of its base, and no container
-a lower one than its members (H5T_upgrade_version).
+Atomic classes are written as version 1; compound, enumeration and array as version 3, which HDF5 1.8 and all later
+libraries read. A type of variable length has the version of its base, and a container at least the version of its
+members (H5T_upgrade_version).
 
-What no record of `streamh5.format.datatype_class` can say (times, bit fields, integers of odd precision, references
-of HDF5 1.12) is decoded to an `EncodedDatatype`, after its fields have been checked.
+Datatypes that no record of `streamh5.format.datatype_class` can represent (times, bit fields, integers of odd
+precision, references of HDF5 1.12) are decoded to an `EncodedDatatype`, after their fields have been checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Datatype: TypeAlias = np.dtype[Any] | DatatypeClass
 _NEWEST_VERSION = 5
 
 _MAX_DEPTH = 32
-"""Containers inside containers, so that no datatype exhausts the stack."""
+"""Limit of nested datatypes, so that a hostile file cannot exhaust the stack."""
 
 _MAX_MEMBERS = 0xFFFF
 _N_MEMBER_DIMS = 4
@@ -65,7 +65,7 @@ class _VariableLengthType(IntEnum):
 
 
 def datatype_class(datatype: Datatype) -> DatatypeClass:
-    """Return the record of a numpy dtype; a record stays as it is.
+    """Return the record of a numpy dtype; a record is returned unchanged.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def datatype_class(datatype: Datatype) -> DatatypeClass:
 
 
 def sizeof_element(datatype: Datatype) -> int:
-    """Return the bytes that one element takes in the file."""
+    """Return the size of an element in the file, in bytes."""
     return datatype_class(datatype).nbytes
 
 
@@ -92,13 +92,13 @@ def encode_committed_datatype_message(datatype: Datatype) -> Message:
 
 
 def encode_datatype(datatype: Datatype) -> bytes:
-    """Return the body of a datatype message, as attributes hold it too.
+    """Return the body of a datatype message, which attributes contain too.
 
     Parameters
     ----------
     datatype
-        A numpy dtype or a record of `streamh5.format.datatype_class`. A dtype becomes what h5py makes of
-        it: bool an enumeration, complex a compound of ``r`` and ``i``, datetime64 tagged opaque data.
+        A numpy dtype or a record of `streamh5.format.datatype_class`. A dtype gets the datatype that h5py chooses: bool
+        an enumeration, complex a compound of ``r`` and ``i``, datetime64 tagged opaque data.
 
     Raises
     ------
@@ -125,20 +125,20 @@ def decode_datatype(body: bytes, encoding: Encoding = ENCODING) -> DatatypeClass
     Raises
     ------
     FormatError
-        A field is wrong, or the size does not follow from the members.
+        A field is wrong, or the size contradicts the members.
     ForeignStructureError
-        A datatype of more than 32 others inside each other.
+        Datatypes are nested more than 32 deep.
     """
     return decode_datatype_message(body, encoding)[0]
 
 
 def decode_datatype_message(body: bytes, encoding: Encoding = ENCODING) -> tuple[DatatypeClass, bytes]:
-    """Decode the body of a datatype message, and return it also as it is, without padding behind it.
+    """Decode the body of a datatype message; return the record and the encoded datatype without padding after it.
 
     Raises
     ------
     FormatError, ForeignStructureError
-        As `decode_datatype`.
+        See `decode_datatype`.
     """
     fields = Fields(body, "datatype message", encoding)
     record = _decode(fields, 0)
@@ -216,7 +216,7 @@ def _decode_compound(fields: Fields, head: DatatypeHead) -> Compound:
 
 
 def _read_member_shape(fields: Fields) -> tuple[int, ...]:
-    """Read the dimensions that a member of a compound of version 1 has itself; ``()`` for none."""
+    """Read the dimensions of a member of a version 1 compound; ``()`` for none."""
     rank = fields.uint(1, "dimensionality of member")
     fields.take(3 + 4 + 4, "dimension permutation and reserved bytes")
     sizes = [fields.uint(4, "dimension size of member") for _ in range(_N_MEMBER_DIMS)]
@@ -237,7 +237,7 @@ def _encode_name(name: str) -> bytes:
 
 
 def _n_members(record: Compound | Enumeration) -> int:
-    """Return the number of members, which has two of the three bytes of the bit field."""
+    """Return the number of members, which uses two of the three bytes of the bit field."""
     return int.from_bytes(uint(len(record.members), 2, "number of members"), "little")
 
 

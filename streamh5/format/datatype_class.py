@@ -1,7 +1,7 @@
-"""The datatype classes of HDF5 as records (specification IV.A.2.d).
+"""The datatype classes of HDF5 as records (specification IV.A.2.d), and their names for users.
 
-A numpy dtype stands for most of them. These records say what numpy cannot: strings of variable length,
-references, tags of opaque data, complex numbers of HDF5 2.0, byte layouts of floats.
+A numpy dtype can represent most of them. These records also represent strings of variable length, references, tags of
+opaque data, complex numbers of HDF5 2.0 and byte layouts of floats.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, SIZEOF_VARIABLE_L
 from streamh5.format.primitives import SIZEOF_ADDRESS
 
 _SIZEOF_CLASS = 8
-"""Bytes that every datatype message begins with: class and version, bit field, size of an element."""
+"""Size of the first fields of a datatype message: class and version, bit field, size of an element."""
 
 
 class ClassNumber(IntEnum):
@@ -39,7 +39,7 @@ class ClassNumber(IntEnum):
 
 
 class StringPadding(IntEnum):
-    """How a string shorter than its element ends."""
+    """Padding of a string that is shorter than its element."""
 
     NULL_TERMINATE = 0
     NULL_PAD = 1
@@ -67,11 +67,11 @@ class FloatingPoint:
     Parameters
     ----------
     nbytes, precision
-        Bytes of an element, and the bits of them in use.
+        Size of an element in bytes, and number of significant bits.
     sign_location, exponent_location, exponent_size, mantissa_location, mantissa_size, exponent_bias
         As in IEEE 754.
     implied_msb
-        Whether the highest mantissa bit is left out, as it always is 1.
+        Whether the highest mantissa bit, which is always 1, is not stored.
     big_endian
         Byte order.
     """
@@ -90,7 +90,7 @@ class FloatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class FixedLengthString:
-    """Text of at most `nbytes` bytes."""
+    """Text of at most `nbytes` bytes, padded to that size."""
 
     nbytes: int
     charset: CharacterSet = CharacterSet.ASCII
@@ -99,7 +99,7 @@ class FixedLengthString:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """`nbytes` bytes that only their `tag` describes."""
+    """`nbytes` bytes of unknown meaning, described by a `tag`."""
 
     nbytes: int
     tag: str = ""
@@ -116,7 +116,7 @@ class CompoundMember:
 
 @dataclass(frozen=True, slots=True)
 class Compound:
-    """Named members inside `nbytes` bytes; what they leave is padding."""
+    """Named members in an element of `nbytes` bytes; the rest of the element is padding."""
 
     nbytes: int
     members: tuple[CompoundMember, ...]
@@ -128,30 +128,30 @@ class ObjectReference:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return SIZEOF_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class RegionReference:
-    """The global heap id of an object's address and a selection in it."""
+    """The global heap ID of the address of a dataset and a selection in it."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return SIZEOF_GLOBAL_HEAP_ID
 
 
 @dataclass(frozen=True, slots=True)
 class Enumeration:
-    """Names for values of an integer type."""
+    """Named values of an integer type."""
 
     base: FixedPoint
     members: tuple[tuple[str, int], ...]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return self.base.nbytes
 
 
@@ -164,7 +164,7 @@ class VariableLengthString:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return SIZEOF_VARIABLE_LENGTH_ELEMENT
 
 
@@ -176,7 +176,7 @@ class VariableLengthSequence:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return SIZEOF_VARIABLE_LENGTH_ELEMENT
 
 
@@ -189,7 +189,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return self.base.nbytes * math.prod(self.shape)
 
 
@@ -201,13 +201,13 @@ class Complex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return 2 * self.base.nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDatatype:
-    """A datatype as another writer encoded it: bit fields, times, padded text, any version, kept byte for byte.
+    """A datatype that another writer encoded, kept byte for byte: bit fields, times, padded text, any version.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class EncodedDatatype:
     Raises
     ------
     DatatypeError
-        Fewer bytes than every datatype has, or a size of 0.
+        The message is shorter than any datatype message, or the element size is 0.
     """
 
     message: bytes
@@ -228,12 +228,12 @@ class EncodedDatatype:
 
     @property
     def class_number(self) -> int:
-        """Number of its class, which may be one that is not in `ClassNumber`."""
+        """Number of its class, which need not be in `ClassNumber`."""
         return self.message[0] & 0x0F
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an element."""
+        """Size of an element in bytes."""
         return int.from_bytes(self.message[4:_SIZEOF_CLASS], "little")
 
 
@@ -270,7 +270,7 @@ _IEEE_BITS = {(16, 10), (32, 23), (64, 52), (128, 112)}
 
 
 def datatype_name(datatype: DatatypeClass) -> str:
-    """Name a datatype in the words of numpy and h5py, cut where it gets long."""
+    """Return the name of a datatype in the terms of numpy and h5py, truncated to 200 characters."""
     name = _name(datatype)
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 3]}..."
 

@@ -1,8 +1,10 @@
-"""Dense storage of links and attributes: a fractal heap and B-trees by name and by creation order.
+"""Dense storage of links and attributes: a fractal heap, and B-trees by name and by creation order.
 
-All of it stands in one piece: heap header, heap block, name index (header, nodes), creation order index, and for
-what is too large for the block, huge objects: their index and they themselves.
-The header messages that point into it are link info and attribute info (specification IV.A.2.c and .v).
+It is written in one piece; messages that are too large for the heap block are huge objects:
+
+    heap header | heap block | name index | creation order index | index of huge objects | huge objects
+
+The header messages that point into it are link info and attribute info (specification IV.A.2.c and v).
 """
 
 from __future__ import annotations
@@ -38,27 +40,27 @@ from streamh5.format.v2_btree_sizes import RecordType, V2BTree
 MAX_DENSE_LINK_NBYTES = (1 << 16) - 1
 MAX_MANAGED_ATTRIBUTE_NBYTES = (1 << 24) - 1
 MAX_DENSE_ATTRIBUTE_NBYTES = (1 << 32) - 1
-"""An attribute is encoded in memory; HDF5 itself has no limit for it."""
+"""Own limit, because an attribute is encoded in memory; HDF5 has none."""
 LINK_ID_NBYTES = 7
 ATTRIBUTE_ID_NBYTES = 8
 _NODE_SIZE = 512
-_UNTRACKED_ORDER = 65_535  # H5O_MAX_CRT_ORDER_IDX: an attribute whose creation order nobody tracks
+_UNTRACKED_ORDER = 65_535  # H5O_MAX_CRT_ORDER_IDX: creation order is not tracked
 
 _LINK_ID = ("heap_id", "u1", (LINK_ID_NBYTES,))
 LINK_NAME = np.dtype([("hash", "<u4"), _LINK_ID])
-"""Record of a link in the index of names: the hash of its name, and where the heap has it."""
+"""Record of a link in the name index: the hash of its name, and its heap ID."""
 
 LINK_CREATION_ORDER = np.dtype([("order", "<u8"), _LINK_ID])
 _ATTRIBUTE = [("heap_id", "u1", (ATTRIBUTE_ID_NBYTES,)), ("flags", "u1"), ("order", "<u4")]
 ATTRIBUTE_CREATION_ORDER = np.dtype(_ATTRIBUTE)
-"""Record of an attribute in the index of creation order: where the heap has it, and the flags of its message."""
+"""Record of an attribute in the creation order index: its heap ID, and the flags of its message."""
 
 ATTRIBUTE_NAME = np.dtype([*_ATTRIBUTE, ("hash", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
 class DenseStorage:
-    """The parts of a dense storage and their places, counted from its first byte.
+    """The parts of a dense storage, and their positions relative to its first byte.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class DenseStorage:
     name_index
         Sorted by hash, then name.
     creation_order_index
-        None when creation order is not tracked.
+        None if creation order is not tracked.
     """
 
     heap: FractalHeap
@@ -76,22 +78,22 @@ class DenseStorage:
 
     @property
     def name_index_position(self) -> int:
-        """Where the header of the name index stands."""
+        """Position of the header of the name index."""
         return SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes
 
     @property
     def creation_order_index_position(self) -> int:
-        """Where the header of the creation order index stands, if there is one."""
+        """Position of the header of the creation order index, if there is one."""
         return self.name_index_position + SIZEOF_V2_BTREE_HEADER + self.name_index.sizeof_nodes
 
     @property
     def huge_index(self) -> V2BTree:
-        """The index of what stands outside of the block."""
+        """The index of huge objects."""
         return _index(RecordType.HUGE_OBJECT, huge_object_record(), self.heap.n_huge)
 
     @property
     def huge_index_position(self) -> int:
-        """Where the header of the index of huge objects stands, if there is one."""
+        """Position of the header of the index of huge objects, if there is one."""
         tree = self.creation_order_index
         return self.creation_order_index_position + (
             0 if tree is None else SIZEOF_V2_BTREE_HEADER + tree.sizeof_nodes
@@ -99,13 +101,13 @@ class DenseStorage:
 
     @property
     def huge_position(self) -> int:
-        """Where the huge objects stand, one after the other."""
+        """Position of the huge objects, which are consecutive."""
         has_index = self.heap.n_huge > 0
         return self.huge_index_position + has_index * (SIZEOF_V2_BTREE_HEADER + self.huge_index.sizeof_nodes)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole storage."""
+        """Total size of the storage in bytes."""
         return self.huge_position + self.heap.huge_nbytes
 
     def info(self, address: int, max_creation_index: int) -> StorageInfo:
@@ -117,14 +119,14 @@ class DenseStorage:
 
 
 def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
-    """Return the sizes of the dense storage of `links`; they do not depend on addresses of hard links.
+    """Return the sizes of the dense storage of `links`, which do not depend on addresses of hard links.
 
-    Creation order is indexed when the links have one.
+    Creation order is indexed if the links have one.
 
     Raises
     ------
     PathError
-        Two links of one name, or some with and some without creation order.
+        Two links have the same name, or some have a creation order and others do not.
     LimitError
         A link of more than 65,535 bytes.
     """
@@ -136,7 +138,7 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     sizes = [len(encode_link_body(link)) for link in links]
     if max(sizes, default=0) > MAX_DENSE_LINK_NBYTES:
         raise LimitError(
-            f"a link of {max(sizes)} bytes; HDF5 holds {MAX_DENSE_LINK_NBYTES}: give a shorter name or target",
+            f"a link of {max(sizes)} bytes; HDF5 allows {MAX_DENSE_LINK_NBYTES}: give a shorter name or target",
             nbytes=max(sizes),
             limit=MAX_DENSE_LINK_NBYTES,
         )
@@ -149,7 +151,7 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
 
 
 def dense_link_info(links: Sequence[Link], storage_address: int) -> StorageInfo:
-    """Return the link info of a group whose dense storage stands at `storage_address`."""
+    """Return the link info of a group whose dense storage begins at `storage_address`."""
     max_order = max((link.creation_order or 0 for link in links), default=0)
     return dense_link_storage(links).info(storage_address, max_order + 1)
 
@@ -160,7 +162,7 @@ def encode_dense_links(links: Sequence[Link], storage_address: int) -> bytes:
     Raises
     ------
     PathError
-        Two links of one name, some with and some without creation order, or a name HDF5 cannot hold.
+        Two links have the same name, some have a creation order and others do not, or HDF5 does not allow a name.
     """
     storage = dense_link_storage(links)
     bodies = [encode_link_body(link) for link in links]
@@ -183,7 +185,7 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
     Raises
     ------
     AttributeValueError
-        Two attributes of one name.
+        Two attributes have the same name.
     """
     _check_unique([attribute.name for attribute in attributes], AttributeValueError, "attributes")
     n = len(attributes)
@@ -199,7 +201,7 @@ def dense_attribute_storage(attributes: Sequence[Attribute], *, creation_order: 
 def dense_attribute_info(
     attributes: Sequence[Attribute], storage_address: int, *, creation_order: bool
 ) -> StorageInfo:
-    """Return the attribute info of an object whose dense storage stands at `storage_address`."""
+    """Return the attribute info of an object whose dense storage begins at `storage_address`."""
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
     return storage.info(storage_address, len(attributes))
 
@@ -212,7 +214,7 @@ def encode_dense_attributes(
     Raises
     ------
     AttributeValueError
-        Two attributes of one name, or a name HDF5 cannot hold.
+        Two attributes have the same name, or HDF5 does not allow a name.
     """
     storage = dense_attribute_storage(attributes, creation_order=creation_order)
     bodies = [encode_attribute_body(attribute) for attribute in attributes]
@@ -257,7 +259,7 @@ def _encode_storage(
 
 
 def _huge_records(huge: Sequence[bytes], address: int) -> NDArray[np.void]:
-    """Address, length and key of each huge object; they stand one after the other from `address` on."""
+    """Return address, length and key of each huge object; they are consecutive from `address` on."""
     sizes = np.array([len(body) for body in huge], np.int64)
     addresses = address + np.cumsum(sizes) - sizes
     return _records(huge_object_record(), address=addresses, nbytes=sizes, key=np.arange(1, len(huge) + 1))
@@ -282,7 +284,7 @@ def _encode_index(tree: V2BTree, header_address: int, records: NDArray[np.void])
 
 
 def _name_order(names: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:
-    """Return the hashes of names, and their positions sorted by hash, then bytes of the name."""
+    """Return the hashes of names, and the positions of the names sorted by hash, then by bytes."""
     encoded = [encode_text(name) for name in names]
     hashes = [lookup3(name) for name in encoded]
     by_name = sorted(range(len(names)), key=lambda i: (hashes[i], encoded[i]))

@@ -1,7 +1,7 @@
-"""The HDF5 datatype of a numpy dtype, as h5py chooses it.
+"""Numpy dtypes to HDF5 datatypes, as h5py chooses them, and back.
 
-h5py marks what numpy has no dtype for in the dtype's metadata (``h5py.string_dtype()`` and its like);
-those marks are understood here, also inside structured dtypes.
+Where numpy has no dtype, h5py stores marks in the metadata of a dtype (``h5py.string_dtype()`` and similar); they are
+supported here, also inside structured dtypes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _HINTS = {
 
 
 NATIVE_COMPLEX = "streamh5_native_complex"
-"""Mark of a complex dtype that is to be the complex datatype of HDF5 2.0."""
+"""Mark of a complex dtype that is written as the complex datatype of HDF5 2.0."""
 
 
 def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
@@ -85,9 +85,9 @@ def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
 
 
 def innermost(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return the element type of arrays, and of arrays of arrays, and the shape of all of them together.
+    """Return the innermost element type of a subarray dtype, and the joined shape of all nested subarrays.
 
-    numpy makes one dimension after the other of them, as soon as an array has such a dtype or such a field.
+    numpy appends these dimensions to the shape of an array with such a dtype or field.
     """
     shape: tuple[int, ...] = ()
     while dtype.subdtype is not None:
@@ -104,7 +104,7 @@ def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
     dtype
         Any numpy dtype.
     path
-        Where it stands inside an outer structured dtype, for the error.
+        Path of the field inside an outer structured dtype, for the error.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
     return _atomic(dtype, path)
 
 
-@lru_cache(maxsize=256)  # asked for many times a dataset; dtypes that differ in their metadata only are equal
+@lru_cache(maxsize=256)  # called many times per dataset; never with metadata, which dtype equality ignores
 def _without_marks(dtype: np.dtype[Any], path: str) -> DatatypeClass:
     if dtype.name == "bfloat16":
         return _BFLOAT16
@@ -168,9 +168,9 @@ def _floating_point(dtype: np.dtype[Any], path: str) -> FloatingPoint:
 
 
 def _compound(dtype: np.dtype[Any], path: str) -> Compound:
-    """Keep numpy's offsets, moved where an earlier field is larger in the file: references, strings.
+    """Keep numpy's offsets, increased where earlier fields are larger in the file (references, strings).
 
-    That is what H5T_set_loc does when such a member goes from memory to the file.
+    H5T_set_loc does the same when such a member is converted from memory to the file.
     """
     fields: Mapping[str, tuple[Any, ...]] = dtype.fields or {}
     names = sorted(dtype.names or (), key=lambda name: int(fields[name][1]))
@@ -192,7 +192,7 @@ def _compound(dtype: np.dtype[Any], path: str) -> Compound:
 
 
 def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
-    """Read h5py's marks; None when there are none."""
+    """Return the datatype that h5py's marks ask for; None without marks."""
     metadata: Mapping[str, Any] = dtype.metadata or {}
     if "vlen" in metadata:
         base = metadata["vlen"]
@@ -228,14 +228,14 @@ def _refusal(dtype: np.dtype[Any], path: str, hint: str) -> DatatypeError:
 
 
 def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
-    """Return the type whose elements have the bytes of the stored ones.
+    """Return the dtype whose elements have the same bytes as the stored elements.
 
-    Elements that refer to other places of the file are objects; metadata says of which kind, as in h5py.
+    Elements that refer to other parts of the file are objects; metadata tells of which kind, as in h5py.
 
     Raises
     ------
     ForeignStructureError
-        numpy has no such type.
+        numpy has no such dtype.
     """
     dtype = _plain(datatype)
     if dtype is None:
@@ -246,7 +246,7 @@ def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
 
 
 def _plain(datatype: DatatypeClass) -> np.dtype[Any] | None:
-    """Numbers, text, opaque bytes and pointers."""
+    """Return the dtype of a number, text, opaque bytes or a pointer."""
     match datatype:
         case FixedPoint(nbytes, signed, big_endian) if nbytes in _NUMBER_SIZES:
             return np.dtype(f"{'>' if big_endian else '<'}{'i' if signed else 'u'}{nbytes}")
@@ -262,7 +262,7 @@ def _plain(datatype: DatatypeClass) -> np.dtype[Any] | None:
         case VariableLengthString():
             return np.dtype("O", metadata={"vlen": str})
         case EncodedDatatype(message, class_number=ClassNumber.BIT_FIELD) if datatype.nbytes in _NUMBER_SIZES:
-            # Offset and precision: all bits of the element.
+            # Bit offset 0 and full precision: all bits of the element are significant.
             is_whole = message[8:12] == bytes(2) + (8 * datatype.nbytes).to_bytes(2, "little")
             return np.dtype(f"{'>' if message[1] & 1 else '<'}u{datatype.nbytes}") if is_whole else None
         case _:
@@ -270,7 +270,7 @@ def _plain(datatype: DatatypeClass) -> np.dtype[Any] | None:
 
 
 def _composed(datatype: DatatypeClass) -> np.dtype[Any] | None:
-    """Types that consist of others."""
+    """Return the dtype of a datatype that consists of others."""
     match datatype:
         case Compound():
             return _structured(datatype)
@@ -289,7 +289,7 @@ def _composed(datatype: DatatypeClass) -> np.dtype[Any] | None:
 
 
 def _opaque(datatype: Opaque) -> np.dtype[Any]:
-    """Tagged with the name of a numpy type, as h5py stores dates."""
+    """Return the dtype of opaque data; a tag may name a numpy dtype, as h5py stores dates."""
     if datatype.tag.startswith(_NUMPY_TAG):
         try:
             named = np.dtype(datatype.tag.removeprefix(_NUMPY_TAG))
@@ -324,5 +324,5 @@ def _structured(datatype: Compound) -> np.dtype[Any]:
         }
         dtype: np.dtype[Any] = np.dtype(fields)
         return dtype
-    except (ValueError, TypeError) as error:  # two members of one name, or one without
+    except (ValueError, TypeError) as error:  # two members of the same name, or an empty name
         raise ForeignStructureError(f"numpy has no dtype for a compound: {error}") from error

@@ -1,4 +1,4 @@
-"""Elements from their stored bytes: values as h5py gives them."""
+"""Decode stored elements to the values that h5py returns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 HeapObjects: TypeAlias = Callable[[int, int], bytes]
-"""Gives the object of the global heap at an address and an index."""
+"""Returns the object of the global heap with a collection address and an index."""
 
 
 def decode_values(datatype: DatatypeClass, shape: tuple[int, ...], data: bytes, heap: HeapObjects) -> Any:
@@ -36,23 +36,23 @@ def decode_values(datatype: DatatypeClass, shape: tuple[int, ...], data: bytes, 
     Parameters
     ----------
     datatype
-        Of an element; not of references to objects.
+        Datatype of an element; not of references to objects.
     shape
-        Of the value.
+        Shape of the value.
     data
         Stored bytes of the elements in C order.
     heap
-        Of the file.
+        Global heap of the file.
 
     Returns
     -------
-    ndarray, or for shape ``()`` what h5py gives for one element
-        Text is str, with replacement characters for what is not UTF-8; sequences are arrays.
+    ndarray, or for shape ``()`` the object that h5py returns for one element
+        Text is str, with replacement characters for invalid UTF-8; sequences are arrays.
 
     Raises
     ------
     ForeignStructureError
-        numpy has no such type.
+        numpy has no such dtype.
     FormatError
         The heap is damaged.
     """
@@ -94,14 +94,14 @@ def _members(
 
 
 def heap_contents(raw: NDArray[np.uint8], base_nbytes: int, heap: HeapObjects) -> list[bytes]:
-    """Return what elements of variable length hold: ``(n, 16) uint8``.
+    """Return the content of elements of variable length, ``(n, 16) uint8``.
 
     Raises
     ------
     ForeignStructureError
-        Addresses are not of 8 bytes.
+        Addresses do not have 8 bytes.
     FormatError
-        The heap is damaged, or an object is shorter than its element says.
+        The heap is damaged, or an object is shorter than its element requires.
     """
     if raw.shape[1] != VARIABLE_LENGTH_ELEMENT.itemsize:
         raise ForeignStructureError(f"elements of variable length of {raw.shape[1]} bytes")

@@ -1,7 +1,7 @@
-"""Elements of a datatype as they stand in the file, made from numpy arrays.
+"""Encode numpy arrays as elements of a datatype.
 
-Most dtypes have the same bytes in memory and in the file. What differs: objects become pointers into the
-global heap, fields behind them move, and padding becomes zero so that equal values make equal files.
+Most dtypes have the same bytes in memory and in the file. The exceptions: objects become pointers into the global heap,
+which moves the fields after them, and padding becomes zero so that equal values give equal files.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _X87_MANTISSA_BITS = 63  # without the leading one
 _X87_NBYTES = 10
 
 ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], NDArray[np.uint32]]]
-"""Stores objects in global heap collections; returns the collection address and index of each, ``(n,)``."""
+"""Stores objects in global heap collections and returns the collection address and index of each, ``(n,)``."""
 
 
 def needs_global_heap(datatype: Datatype) -> bool:
-    """Return whether elements of `datatype` keep something in the global heap."""
+    """Return whether elements of `datatype` have content in the global heap."""
     return _consists_of(datatype, (VariableLengthString, VariableLengthSequence))
 
 
 def has_references(datatype: Datatype) -> bool:
-    """Return whether elements of `datatype`, or what they consist of, are object or region references."""
+    """Return whether elements of `datatype` are, or contain, object or region references."""
     return _consists_of(datatype, (ObjectReference, RegionReference))
 
 
@@ -78,17 +78,17 @@ def heap_pointers_of(datatype: Datatype) -> NDArray[np.bool_]:
 
 
 def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
-    """Return which bytes of an element carry no value, ``(itemsize,) bool``; None where there are none.
+    """Return which bytes of an element are padding, ``(itemsize,) bool``; None if there is none.
 
-    No field of a record covers them, or they fill up the 80-bit numbers of the x87 to 16 bytes. numpy does not copy
-    them: in a copy they are what was in memory before.
+    Padding is not covered by any field of a record, or fills up the 80-bit numbers of the x87 to 16 bytes. numpy does
+    not copy it: in a copy, its bytes are the previous content of the memory.
     """
     if dtype.subdtype is not None:
         inner = padding_of(dtype.base)
         return None if inner is None else np.tile(inner, math.prod(dtype.shape))
     if dtype.kind in "fc" and np.finfo(dtype).nmant == _X87_MANTISSA_BITS:
         filling = np.arange(np.finfo(dtype).dtype.itemsize) >= _X87_NBYTES
-        # Both parts of a complex number are filled up; byte order turns each of them round as a whole.
+        # Both parts of a complex number have padding; swapping the byte order reverses each part including its padding.
         return np.tile(filling if dtype.isnative else filling[::-1], 1 + (dtype.kind == "c"))
     if dtype.names is None:
         return None
@@ -103,25 +103,23 @@ def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
 def encode_elements(
     values: NDArray[Any], datatype: Datatype, *, place_objects: ObjectPlacer | None = None
 ) -> bytes:
-    """Return the elements of `values` in C order, as the file stores them.
+    """Return the elements of `values` in C order, as stored in the file.
 
     Parameters
     ----------
     values
-        Elements of any shape. Strings of variable length: objects of ``str`` or ``bytes``, or
-        StringDType. Sequences: objects that numpy makes 1-d arrays of. Object references: addresses as
-        integers. Region references: global heap ids as ``bytes``. Text for strings of fixed length: also
-        ``U``. Anything else: the dtype that `datatype` is.
+        Elements of any shape. Strings of variable length: objects of ``str`` or ``bytes``, or StringDType.
+        Sequences: objects that numpy converts to 1-d arrays. Object references: addresses as integers. Region
+        references: global heap IDs as ``bytes``. Strings of fixed length: also ``U``. Others: the dtype of `datatype`.
     datatype
         A dtype (with h5py's marks on objects), or a record.
     place_objects
-        Needed exactly when `needs_global_heap`; called once for every string or sequence type.
+        Required if `needs_global_heap`; called once for every string or sequence type.
 
     Raises
     ------
     DatatypeError
-        A value is not what the datatype says, or text is too long, not ASCII where it must be, or has
-        NUL.
+        A value does not fit the datatype, or text is too long, is not ASCII in an ASCII type, or contains NUL.
     """
     base, shape = _without_array(datatype)
     if values.size % math.prod(shape):
@@ -137,7 +135,7 @@ def _encode(
     match record:
         case VariableLengthString():
             texts = _texts(values, record.charset, path)
-            # an empty string is an object of size 0: a null pointer would be NULL to C (H5T_vlen_disk_write)
+            # an empty string is an object of size 0: C programs would read a null pointer as NULL (H5T_vlen_disk_write)
             return _encode_variable_length(
                 texts, np.array(list(map(len, texts)), np.int64), place, range(len(texts))
             )
@@ -167,7 +165,7 @@ def _without_padding(values: NDArray[Any]) -> NDArray[np.uint8]:
 def _encode_compound(
     values: NDArray[Any], dtype: np.dtype[Any], record: Compound, place: ObjectPlacer | None, path: str
 ) -> NDArray[np.uint8]:
-    """Copy field by field: what no field covers stays zero."""
+    """Copy field by field, so that padding remains zero."""
     if values.dtype.names != dtype.names:
         raise refusal(f"fields {values.dtype.names} where {dtype.names} are expected", path)
     out = np.zeros((len(values), record.nbytes), np.uint8)
@@ -189,7 +187,7 @@ def _encode_sequences(
     place: ObjectPlacer | None,
     path: str,
 ) -> NDArray[np.uint8]:
-    """Encode the elements of all sequences at once, then cut them apart."""
+    """Encode the concatenated elements of all sequences, then split the result."""
     base: Datatype = record.base
     if isinstance(datatype, np.dtype) and datatype.metadata is not None:
         base = np.dtype(datatype.metadata["vlen"])
@@ -200,12 +198,12 @@ def _encode_sequences(
     ends = np.cumsum(lengths) * record.base.nbytes
     starts = ends - lengths * record.base.nbytes
     objects = [contents[start:end] for start, end in zip(starts, ends, strict=True)]
-    # an empty sequence points nowhere, as it has no pointer in memory either (H5T_vlen_disk_setnull)
+    # an empty sequence has no object, as it has no pointer in memory either (H5T_vlen_disk_setnull)
     return _encode_variable_length(objects, lengths, place, np.flatnonzero(lengths).tolist())
 
 
 def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
-    """Return one sequence as 1-d array; a value that numpy would round is refused."""
+    """Return one sequence as a 1-d array; raise an error where numpy would round a value."""
     array = np.asarray(value)
     if array.ndim != 1:
         raise refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
@@ -217,7 +215,7 @@ def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
 def _encode_variable_length(
     objects: Sequence[bytes], lengths: NDArray[np.int64], place: ObjectPlacer | None, stored: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Store the objects numbered `stored`; the other elements point nowhere."""
+    """Store the objects whose numbers are in `stored`; the other elements have no object."""
     if place is None:
         raise DatatypeError("elements of variable length need a place in the global heap")
     elements = np.zeros(len(objects), VARIABLE_LENGTH_ELEMENT)
@@ -240,7 +238,7 @@ def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path:
 def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes]:
     given = values.tolist()
     texts = [_text(value, path) for value in given]
-    # bytes are what they are, as in h5py: Latin-1 in older files
+    # bytes are not checked, as in h5py: older files contain Latin-1
     if charset == CharacterSet.ASCII and not all(isinstance(v, bytes) or v.isascii() for v in given):
         raise refusal("text beyond ASCII in a string datatype of ASCII; use UTF-8", path)
     return texts

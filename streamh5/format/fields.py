@@ -32,7 +32,7 @@ class Encoding:
     sizeof_address, sizeof_length
         The superblock's size of offsets and size of lengths.
     group_leaf_k, group_internal_k, chunk_k
-        Half of the largest number of entries in a symbol table node, and in version 1 B-tree nodes of groups and chunks.
+        Half of the most entries of a symbol table node, and of version 1 B-tree nodes of groups and of chunks.
     padded
         Whether padding may follow the last field of a message, as in object headers of version 1.
     """

@@ -1,8 +1,8 @@
-"""Fractal heap: what dense storage keeps links and attributes in (specification III.G).
+"""Fractal heap, in which dense storage keeps links and attributes (specification III.G).
 
-What is written has one direct block as its root: one block as large as its content is all that a writer needs which
-knows every object. The library adds to it: it puts an indirect block on top when more objects come. What is too large
-for the block stands outside. What is read may have managed, huge and tiny objects, and blocks of any arrangement.
+A heap is written with a single direct block as its root, as large as its content, as all objects are known; objects
+that are too large for it are huge objects outside of the heap. The library can add to such a heap: it makes the block a
+child of an indirect block. Heaps that are read may have managed, huge and tiny objects, and any arrangement of blocks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEAP_BITS = 32
 _SIZEOF_OFFSET = _HEAP_BITS // 8
 _MAX_HEAP_BITS = 64
 _MIN_BLOCK_NBYTES = 512
-_MAX_BLOCK_NBYTES = 1 << 24  # the next power of two fails an assertion of the library (H5C_MAX_ENTRY_SIZE)
+_MAX_BLOCK_NBYTES = 1 << 24  # a larger block fails an assertion of the library (H5C_MAX_ENTRY_SIZE)
 _TYPE_SHIFT = 4
 _LONGEST_ID_OF_SHORT_TINY_OBJECTS = 18
 
@@ -56,7 +56,7 @@ class _ObjectType(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FractalHeapHeader(Header):
-    """The header of a heap without filters: what its blocks and heap IDs depend on."""
+    """The header of a heap without filters, which decides the layout of its blocks and heap IDs."""
 
     structure: ClassVar[str] = "fractal heap header"
     signature: ClassVar[bytes] = b"FRHP"
@@ -65,7 +65,7 @@ class FractalHeapHeader(Header):
     filters_nbytes: int = stored(2, "I/O filters' encoded length", 0)
     flags: int = stored(1, "flags", _Flag.CHECKSUM_DIRECT_BLOCKS)
     max_object_nbytes: int = stored(4, "maximum size of managed objects")
-    # Called "next" by the specification; it is the last one that was given out (H5HF__huge_new_id).
+    # The specification calls it "next"; it is the ID that was assigned last (H5HF__huge_new_id).
     next_huge_id: int = stored(LENGTH, "next huge object ID")
     huge_address: int = stored(ADDRESS, "v2 B-tree address of huge objects")
     n_free: int = stored(LENGTH, "amount of free space in managed blocks")
@@ -102,28 +102,28 @@ class FractalHeapHeader(Header):
 
     @property
     def n_direct_rows(self) -> int:
-        """Rows of the doubling table that hold direct blocks."""
+        """Number of rows of direct blocks in the doubling table."""
         return self.max_direct_nbytes.bit_length() - self.start_nbytes.bit_length() + 2
 
     def row_nbytes(self, row: int) -> int:
-        """Heap space of one block in a row of the doubling table."""
+        """Return the heap space in bytes of one block in a row of the doubling table."""
         return self.start_nbytes << max(0, row - 1)
 
     def n_rows_of(self, nbytes: int) -> int:
-        """Rows of an indirect block that spans `nbytes` of heap space."""
+        """Return the number of rows of an indirect block that spans `nbytes` of heap space."""
         return nbytes.bit_length() - (self.start_nbytes * self.width).bit_length() + 1
 
     def sizeof_block_prefix(self, encoding: Encoding = ENCODING) -> int:
-        """Bytes of a block before its objects or children, without the checksum of a direct block."""
+        """Return the size in bytes of a block's prefix, without the checksum of a direct block."""
         return 4 + 1 + encoding.sizeof_address + self.sizeof_offset
 
     def sizeof_indirect_block(self, n_rows: int, encoding: Encoding = ENCODING) -> int:
-        """Bytes of an indirect block.
+        """Return the size of an indirect block in bytes.
 
         Raises
         ------
         FormatError
-            A heap has no such block.
+            The number of rows is impossible.
         """
         if not 1 <= n_rows <= self.heap_bits:
             raise self.error(f"an indirect block of {n_rows} rows")
@@ -134,7 +134,7 @@ class FractalHeapHeader(Header):
 SIZEOF_FRACTAL_HEAP_HEADER = FractalHeapHeader.sizeof()
 _SIZEOF_BLOCK_PREFIX = 4 + 1 + SIZEOF_ADDRESS + _SIZEOF_OFFSET + SIZEOF_CHECKSUM
 MAX_MANAGED_NBYTES = _MAX_BLOCK_NBYTES - _SIZEOF_BLOCK_PREFIX
-"""Bytes that all objects in the block may have together; what is more stands outside, as huge objects."""
+"""Largest total size of the objects in the block; the other objects are huge objects outside of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +146,11 @@ class FractalHeap:
     id_nbytes
         Bytes of a heap ID: 7 for links, 8 for attributes.
     max_object_nbytes
-        Largest object in the block, one less than a power of two: so many bits has the length in a heap ID.
+        Largest object in the block: one less than a power of two, which decides the width of lengths in heap IDs.
     n_objects, objects_nbytes
-        Number of objects in the block, and bytes of all together.
+        Number of objects in the block, and their total size in bytes.
     n_huge, huge_nbytes
-        Number of objects outside of it, and bytes of all together.
+        Number of objects outside of it, and their total size in bytes.
     """
 
     id_nbytes: int
@@ -162,7 +162,7 @@ class FractalHeap:
 
     @classmethod
     def of(cls, id_nbytes: int, max_object_nbytes: int, object_nbytes: Sequence[int]) -> FractalHeap:
-        """Return the heap of objects of so many bytes: the smaller ones in the block, as many as it holds."""
+        """Return the heap of objects of these sizes: small ones in the block, as far as they fit."""
         sizes = np.array(object_nbytes, np.int64)
         is_managed = sizes <= max_object_nbytes
         while int(sizes[is_managed].sum()) > MAX_MANAGED_NBYTES:
@@ -180,7 +180,7 @@ class FractalHeap:
 
     @property
     def block_nbytes(self) -> int:
-        """Bytes of the direct block, a power of two."""
+        """Size of the direct block in bytes, a power of two."""
         needed = _SIZEOF_BLOCK_PREFIX + self.objects_nbytes
         return max(_MIN_BLOCK_NBYTES, 1 << (needed - 1).bit_length())
 
@@ -219,7 +219,7 @@ def decode_fractal_heap_header(block: bytes, encoding: Encoding = ENCODING) -> F
     FormatError
         A field or the checksum is wrong.
     ForeignStructureError
-        A heap with filters, whose header is longer.
+        The heap has filters, and thus a longer header.
     """
     fields = Fields(block, FractalHeapHeader.structure, encoding)
     fields.expect_signature(FractalHeapHeader.signature)
@@ -241,10 +241,7 @@ def decode_fractal_heap_header(block: bytes, encoding: Encoding = ENCODING) -> F
 
 
 def encode_fractal_heap_block(heap: FractalHeap, header_address: int, objects: Sequence[bytes]) -> bytes:
-    """Encode the direct block; its checksum covers the whole block with the checksum as 0.
-
-    `objects` are those that stand in it.
-    """
+    """Encode the direct block of `objects`; its checksum is that of the block with a checksum of 0."""
     head = concat(
         _DIRECT,
         uint(0, 1, "direct block version"),
@@ -268,7 +265,7 @@ def check_direct_block(
     Raises
     ------
     FormatError
-        One of them is wrong.
+        A field or the checksum is wrong.
     """
     fields = Fields(block, DIRECT_BLOCK, encoding)
     fields.expect_signature(_DIRECT)
@@ -305,7 +302,7 @@ def decode_indirect_block(
 
 
 def encode_heap_ids(heap: FractalHeap, object_nbytes: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the heap IDs of objects that stand in the order of `object_nbytes`.
+    """Return the heap IDs of objects in the order of `object_nbytes`.
 
     Returns
     -------
@@ -321,7 +318,7 @@ def encode_heap_ids(heap: FractalHeap, object_nbytes: Sequence[int]) -> NDArray[
     end = 1 + _SIZEOF_OFFSET + length_width
     ids[:, 1 : 1 + _SIZEOF_OFFSET] = uint_columns(positions, _SIZEOF_OFFSET)
     ids[:, 1 + _SIZEOF_OFFSET : end] = uint_columns(sizes, length_width)
-    # An ID has no room for address and length: it holds the key of a record in the B-tree (H5HF__huge_init).
+    # These IDs are too short for address and length: they contain the key of a B-tree record (H5HF__huge_init).
     ids[is_huge] = 0
     ids[is_huge, 0] = _ObjectType.HUGE << _TYPE_SHIFT
     ids[is_huge, 1:] = uint_columns(np.arange(1, heap.n_huge + 1), heap.id_nbytes - 1)
@@ -330,7 +327,7 @@ def encode_heap_ids(heap: FractalHeap, object_nbytes: Sequence[int]) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class ManagedObject:
-    """An object in a direct block, by its place in the space of the heap."""
+    """An object in a direct block, by its offset in the heap."""
 
     offset: int
     nbytes: int
@@ -338,7 +335,7 @@ class ManagedObject:
 
 @dataclass(frozen=True, slots=True)
 class HugeObject:
-    """An object outside of the heap, by its place in the file."""
+    """An object outside of the heap, by its address in the file."""
 
     address: int
     nbytes: int
@@ -352,7 +349,7 @@ class HugeObjectKey:
 
 
 HeapIdTarget: TypeAlias = bytes | ManagedObject | HugeObject | HugeObjectKey
-"""What a heap ID says; a tiny object is in the ID itself."""
+"""The object that a heap ID names; a tiny object is in the ID itself."""
 
 
 def decode_heap_id(header: FractalHeapHeader, heap_id: bytes, encoding: Encoding = ENCODING) -> HeapIdTarget:
@@ -361,7 +358,7 @@ def decode_heap_id(header: FractalHeapHeader, heap_id: bytes, encoding: Encoding
     Raises
     ------
     FormatError
-        It is too short, or of a version or type that is not known.
+        The ID is too short, or its version or type is not known.
     """
     fields = Fields(heap_id, "fractal heap ID", encoding)
     first = fields.uint(1, "version and type")
@@ -384,6 +381,6 @@ def decode_heap_id(header: FractalHeapHeader, heap_id: bytes, encoding: Encoding
 
 
 def huge_object_record(encoding: Encoding = ENCODING) -> np.dtype[np.void]:
-    """Return the record of a huge object in the B-tree, which has no filters."""
+    """Return the dtype of the B-tree record of a huge object without filters."""
     length = f"<u{encoding.sizeof_length}"
     return np.dtype([("address", f"<u{encoding.sizeof_address}"), ("nbytes", length), ("key", length)])

@@ -1,7 +1,7 @@
-"""Global heap: the collections that hold variable-length data (specification III.E).
+"""Global heap: the collections that store variable-length data (specification III.E).
 
-A collection has no checksum: only that its objects fill it, and that they are as long as the elements that refer to
-them say, can be checked.
+A collection has no checksum. The only possible checks are that its objects fill it exactly, and that each object is as
+long as the element that refers to it requires.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ MIN_COLLECTION_NBYTES = 4096
 """H5HG_MINSIZE: readers refuse smaller collections."""
 
 MAX_COLLECTION_OBJECTS = 65_535
-"""The index of an object has 2 bytes, and 0 is the free space."""
+"""Object indexes have 2 bytes, and index 0 is the free space."""
 
 _HEAP_ID_FIELDS = [("address", "<u8"), ("index", "<u4")]
 GLOBAL_HEAP_ID = np.dtype(_HEAP_ID_FIELDS)
-"""Collection address and object index, as region references and variable-length elements hold them."""
+"""Collection address and object index, as in region references and variable-length elements."""
 
 VARIABLE_LENGTH_ELEMENT = np.dtype([("length", "<u4"), *_HEAP_ID_FIELDS])
-"""Number of elements of the base type, and where they are."""
+"""Number of elements of the base type, and their global heap ID."""
 
 SIZEOF_GLOBAL_HEAP_ID = GLOBAL_HEAP_ID.itemsize
 SIZEOF_VARIABLE_LENGTH_ELEMENT = VARIABLE_LENGTH_ELEMENT.itemsize
 
 
 def sizeof_global_heap_collection(object_nbytes: Sequence[int]) -> int:
-    """Return the bytes of a collection of objects with the sizes `object_nbytes`."""
+    """Return the size in bytes of a collection of objects with the sizes `object_nbytes`."""
     used = sum(_SIZEOF_OBJECT_HEADER + _padded(nbytes) for nbytes in object_nbytes)
     return max(MIN_COLLECTION_NBYTES, SIZEOF_COLLECTION_HEADER + used)
 
@@ -77,7 +77,7 @@ def encode_global_heap_collection(objects: Sequence[bytes]) -> bytes:
         parts.append(bytes(_padded(len(data)) - len(data)))
         used += _SIZEOF_OBJECT_HEADER + _padded(len(data))
     n_free = size - used
-    if n_free >= _SIZEOF_OBJECT_HEADER:  # the size of free space includes its header, others' does not
+    if n_free >= _SIZEOF_OBJECT_HEADER:  # unlike other sizes, that of free space includes its header
         parts.append(_encode_object_header(0, n_free))
         n_free -= _SIZEOF_OBJECT_HEADER
     parts.append(bytes(n_free))
@@ -85,12 +85,12 @@ def encode_global_heap_collection(objects: Sequence[bytes]) -> bytes:
 
 
 def decode_sizeof_global_heap_collection(head: bytes, encoding: Encoding = ENCODING) -> int:
-    """Return the bytes of a collection that begins with `SIZEOF_COLLECTION_HEADER` bytes `head`.
+    """Return the size in bytes of a collection whose first `SIZEOF_COLLECTION_HEADER` bytes are `head`.
 
     Raises
     ------
     FormatError
-        Its signature is wrong, or it is smaller than that.
+        The signature is wrong, or the size is smaller than the header.
     """
     prefix = Fields(head, STRUCTURE, encoding)
     prefix.expect_signature(_SIGNATURE)
@@ -102,7 +102,7 @@ def decode_sizeof_global_heap_collection(head: bytes, encoding: Encoding = ENCOD
 
 
 def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -> dict[int, bytes]:
-    """Decode a whole collection: its objects by index.
+    """Decode a collection; return its objects by index.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -
         A field is wrong, or the objects do not tile the collection.
     """
     fields = Fields(block, STRUCTURE, encoding)
-    # Headers take 16 bytes whatever the width of lengths is (H5HG_SIZEOF_HDR, H5HG_SIZEOF_OBJHDR).
+    # Headers are padded to 16 bytes for any size of lengths (H5HG_SIZEOF_HDR, H5HG_SIZEOF_OBJHDR).
     sizeof_gap = _SIZEOF_OBJECT_HEADER - 8 - encoding.sizeof_length
     fields.expect_signature(_SIGNATURE)
     fields.expect(_VERSION, 1, "version")
@@ -124,7 +124,7 @@ def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -
         fields.expect(0, 4, "reserved bytes of an object")
         nbytes = fields.length("object size")
         fields.take(sizeof_gap, "padding of the object header")
-        if index == 0:  # free space, which counts its own header
+        if index == 0:  # free space, whose size includes its header
             n_left = fields.n_left + _SIZEOF_OBJECT_HEADER
             if not _SIZEOF_OBJECT_HEADER <= nbytes <= n_left:
                 raise fields.error(f"free space of {nbytes:,} bytes, but {n_left:,} are left")
@@ -140,9 +140,9 @@ def decode_global_heap_collection(block: bytes, encoding: Encoding = ENCODING) -
 
 
 def split_into_collections(object_nbytes: Sequence[int], max_nbytes: int) -> list[slice]:
-    """Group consecutive objects into collections of at most `max_nbytes`, a larger object alone in one.
+    """Group consecutive objects into collections of at most `max_nbytes`; a larger object gets its own collection.
 
-    A reader keeps the whole collection of an element in memory, so collections should stay small.
+    Readers keep the complete collection of an element in memory, so collections should be small.
     """
     groups: list[slice] = []
     start, used = 0, SIZEOF_COLLECTION_HEADER
@@ -167,7 +167,7 @@ def encode_variable_length_elements(
     lengths
         ``(n,) uint32``, in elements of the base type: bytes for strings, without NUL.
     collection_addresses, indices
-        ``(n,) uint64`` and ``(n,) uint32``: where the value is; 0 and 0 for an empty one.
+        ``(n,) uint64`` and ``(n,) uint32``: location of the value; 0 and 0 for an empty one.
     """
     elements = np.empty(len(lengths), VARIABLE_LENGTH_ELEMENT)
     elements["length"] = lengths
@@ -177,7 +177,7 @@ def encode_variable_length_elements(
 
 
 def encode_global_heap_id(collection_address: int, index: int) -> bytes:
-    """Encode a pointer to one object, as region references hold it."""
+    """Encode a pointer to one object, as in region references."""
     return address(collection_address, "global heap collection address") + uint(index, 4, "object index")
 
 

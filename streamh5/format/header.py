@@ -38,9 +38,9 @@ class Header:
     Attributes
     ----------
     structure
-        Noun of the specification, for errors.
+        Name of the structure in the specification, for errors.
     signature
-        First bytes.
+        The first bytes of the header.
     """
 
     structure: ClassVar[str]

@@ -71,6 +71,6 @@ def check_cache_image(body: bytes, encoding: Encoding = ENCODING) -> None:
     fields.expect(0, 1, "version")
     if fields.address("image address") != UNDEFINED_ADDRESS:
         raise ForeignStructureError(
-            "metadata cache image message: the metadata of the file is in a cache image; open and close the file in mode "
+            "metadata cache image message: the file has its metadata in a cache image; open and close it in mode "
             "'r+' with the HDF5 library, which writes it out"
         )

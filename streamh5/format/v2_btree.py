@@ -1,6 +1,6 @@
-"""Version 2 B-tree of any record type, loaded in bulk (specification III.A.2).
+"""Version 2 B-tree of any record type, written in bulk (specification III.A.2).
 
-Nodes stand level by level, leaves first, the root last.
+Nodes are stored level by level, leaves first, the root last.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from streamh5.format.v2_btree_sizes import (
 _LEAF, _INTERNAL = b"BTLF", b"BTIN"
 _MAX_PERCENT = 100
 _MAX_DEPTH = 32
-_PIECE_NBYTES = 2 << 20  # as for the Fixed Array
+_PIECE_NBYTES = 2 << 20  # fits into the cache, as for the Fixed Array
 
 RecordEncoder = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
 """Given the positions ``(k,) intp`` of records, returns their bytes ``(k, record_nbytes) uint8``."""
@@ -62,9 +62,9 @@ def encode_v2_btree_header(tree: V2BTree, nodes_address: int) -> bytes:
     Parameters
     ----------
     tree
-        Its sizes.
+        Sizes of the tree.
     nodes_address
-        Where the bytes of `encode_v2_btree_nodes` stand.
+        Address of the bytes of `encode_v2_btree_nodes`.
     """
     all_levels = levels(tree)
     return V2BTreeHeader(
@@ -85,7 +85,7 @@ def decode_v2_btree_header(
     node_size: int | None = None,
     encoding: Encoding = ENCODING,
 ) -> V2BTreeHeader:
-    """Decode the header of a tree of such records, with nodes of `node_size` unless that is None.
+    """Decode the header of a tree of these records, with nodes of `node_size` unless that is None.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def encode_v2_btree_nodes(
     tree, nodes_address
         Sizes of the tree, and address of its first node.
     encode_records
-        Called with positions in the sorted order of the records.
+        Encodes the records at positions in their sorted order.
     """
     batch = max(1, _PIECE_NBYTES // tree.node_size)
     level_address = nodes_address
@@ -169,7 +169,7 @@ def _encode_nodes(
 
 
 def _encode_pointers(tree: V2BTree, depth: int, children: Level, at: int) -> NDArray[np.uint8]:
-    """Return ``(n_children, pointer_nbytes) uint8``: address, number of records, total of records."""
+    """Return ``(n_children, pointer_nbytes) uint8``: address, number of records, total number of records."""
     addresses = np.uint64(at) + np.arange(len(children.starts), dtype=np.uint64) * np.uint64(tree.node_size)
     count_width, total_width = tree.nodes.pointer_widths(depth)
     return np.concatenate(
@@ -211,7 +211,7 @@ def decode_v2_btree_node(
 
 
 def uint_columns(values: NDArray[np.integer], nbytes: int) -> NDArray[np.uint8]:
-    """Return ``(n, nbytes) uint8``: each of the ``(n,)`` values in `nbytes` little-endian bytes."""
+    """Encode ``(n,)`` values in `nbytes` little-endian bytes each: ``(n, nbytes) uint8``."""
     return values.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :nbytes]
 
 

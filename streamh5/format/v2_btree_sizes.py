@@ -1,8 +1,8 @@
-"""The nodes of a version 2 B-tree: how many records each level, and each node of it, has.
+"""Numbers of nodes and records in the levels of a version 2 B-tree.
 
-Records stand sorted, some of them in internal nodes between the children that they separate. The tree has the least
-depth that holds them; each level shares its records evenly, so every node is at least half full and the library can go
-on inserting.
+Records are sorted, and some of them are in internal nodes, between the children that they separate. The tree has the
+smallest possible depth; the records of a level are distributed evenly over its nodes, so every node is at least half
+full and the library can continue to insert records.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_POINTER_NBYTES = 3 * 8
 
 
 class RecordType(IntEnum):
-    """What the records of a tree are."""
+    """Types of the records of a tree."""
 
     HUGE_OBJECT = 1
     LINK_NAME = 5
@@ -36,13 +36,13 @@ class RecordType(IntEnum):
 
 
 def node_structure(depth: int) -> str:
-    """Name a node for errors; leaves have depth 0."""
+    """Return the name of a node for errors; leaves have depth 0."""
     return "version 2 B-tree internal node" if depth else "version 2 B-tree leaf"
 
 
 @dataclass(frozen=True, slots=True)
 class V2BTreeNodes:
-    """What the nodes of a tree depend on: kind and size of the records, size of a node, width of addresses."""
+    """The parameters of nodes: type and size of the records, size of a node, width of addresses."""
 
     record_type: int
     record_nbytes: int
@@ -51,11 +51,11 @@ class V2BTreeNodes:
 
     @property
     def space(self) -> int:
-        """Bytes of a node for records and pointers."""
+        """Space of a node for records and pointers, in bytes."""
         return self.node_size - SIZEOF_NODE_PREFIX - SIZEOF_CHECKSUM
 
     def capacities(self, depth: int) -> list[int]:
-        """Return the most records of a subtree of depth 0, 1 and so on up to `depth` (H5B2__hdr_init)."""
+        """Return the largest number of records in subtrees of depth 0 to `depth` (H5B2__hdr_init)."""
         found = [self.space // self.record_nbytes]
         for level in range(1, depth + 1):
             pointer = self.sizeof_address + sum(self._widths(found, level))
@@ -64,16 +64,16 @@ class V2BTreeNodes:
         return found
 
     def pointer_widths(self, depth: int) -> tuple[int, int]:
-        """Return the widths of a child's number of records and total number, in nodes of `depth`."""
+        """Return the widths of the number and total number of records of a child, in nodes of `depth`."""
         return self._widths(self.capacities(depth - 1), depth)
 
     def sizeof_used(self, depth: int, n_records: int) -> int:
-        """Return the bytes of a node up to its checksum, which stands behind the last record or pointer.
+        """Return the size in bytes of the used part of a node, which ends with the checksum after the last record.
 
         Raises
         ------
         FormatError
-            A node does not hold so many records.
+            A node has no room for the records.
         """
         pointers = (n_records + 1) * (self.sizeof_address + sum(self.pointer_widths(depth))) if depth else 0
         nbytes = SIZEOF_NODE_PREFIX + n_records * self.record_nbytes + pointers + SIZEOF_CHECKSUM
@@ -85,7 +85,7 @@ class V2BTreeNodes:
 
     @staticmethod
     def _widths(capacities: list[int], depth: int) -> tuple[int, int]:
-        # The parents of leaves have no total: it would be the number of records once more.
+        # The parents of leaves have no total, which would equal the number of records.
         return encoded_length(capacities[0]), 0 if depth == 1 else encoded_length(capacities[depth - 1])
 
 
@@ -96,11 +96,11 @@ class V2BTree:
     Parameters
     ----------
     record_type, record_nbytes
-        Kind and size of the records.
+        Type and size of the records.
     n_records
         Their number; an empty tree has no nodes.
     node_size
-        Bytes of every node; 512 for links and attributes, 2048 for chunks in the library.
+        Size of every node in bytes; 512 for links and attributes, 2048 for chunks in the library.
 
     Raises
     ------
@@ -127,17 +127,17 @@ class V2BTree:
 
     @property
     def nodes(self) -> V2BTreeNodes:
-        """What its nodes depend on."""
+        """The parameters of its nodes."""
         return V2BTreeNodes(self.record_type, self.record_nbytes, self.node_size)
 
     @property
     def depth(self) -> int:
-        """Levels above the leaves."""
+        """Number of levels above the leaves."""
         return len(self._capacities()) - 1
 
     @property
     def n_nodes(self) -> int:
-        """Nodes of all levels."""
+        """Number of nodes in all levels."""
         return sum(len(level.starts) for level in levels(self))
 
     @property
@@ -146,7 +146,7 @@ class V2BTree:
         return self.n_nodes * self.node_size
 
     def _capacities(self) -> list[int]:
-        """Return the most records of a subtree of depth 0, 1 and so on, until `n_records` fit."""
+        """Return the largest number of records in subtrees of depth 0, 1, ... until `n_records` fit."""
         depth = 0
         while (capacities := self.nodes.capacities(depth))[-1] < self.n_records:
             depth += 1
@@ -157,8 +157,8 @@ class V2BTree:
 class Level:
     """The nodes of one level.
 
-    `starts` and `totals` ``(n_nodes,) int64`` say which records each subtree holds, `n_children` how many
-    children each node has (all 0 for leaves).
+    `starts` and `totals`, ``(n_nodes,) int64``, are the first record and the number of records of each subtree,
+    `n_children` is the number of children of each node (0 for leaves).
     """
 
     starts: NDArray[np.int64]
@@ -166,7 +166,7 @@ class Level:
     n_children: NDArray[np.int64]
 
     def n_own(self) -> NDArray[np.int64]:
-        """Return the records in the nodes themselves: ``(n_nodes,) int64``."""
+        """Return the number of records in each node itself: ``(n_nodes,) int64``."""
         return np.where(self.n_children == 0, self.totals, self.n_children - 1)
 
 

@@ -324,8 +324,8 @@ def _no_place(objects: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         (np.array(["üü"]), FixedLengthString(3, CharacterSet.UTF8), "4 bytes does not fit strings of 3"),
         (_objects(np.zeros((2, 2))), h5py.vlen_dtype(np.dtype("f8")), "shape"),
         (_objects(np.zeros(2)), h5py.vlen_dtype(np.dtype("i4")), "float64 where int32"),
-        (np.zeros(2, "f4"), np.dtype("f8"), "no elements"),
-        (_objects(1), np.dtype("f8"), "no elements"),
+        (np.zeros(2, "f4"), np.dtype("f8"), "not elements"),
+        (_objects(1), np.dtype("f8"), "not elements"),
         (np.zeros(7, "i4"), Array(FixedPoint(4, signed=True), (3,)), "7 values"),
         (np.zeros(2, "i4,i4"), np.dtype("f4,f4,f4"), "fields"),
         (
