@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same t
     from streamh5.model.reference import Reference, RegionReference
     from streamh5.netcdf.xarray_dataset import to_netcdf
     from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
-    from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences, read_references
+    from streamh5.references.zarr_array import ChunkManifest
     from streamh5.write.summary import DatasetSummary, WriteSummary
 else:  # hidden from type checkers: with a `__getattr__` they would take every name for a known one
 
@@ -73,7 +73,7 @@ _NAMES = {
     "model.reference": "Reference RegionReference",
     "netcdf.xarray_dataset": "to_netcdf",
     "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
-    "references.chunk_manifest": "ChunkManifest",
+    "references.zarr_array": "ChunkManifest",
     "references.file_references": "FileReferences read_references",
     "write.summary": "DatasetSummary WriteSummary",
 }

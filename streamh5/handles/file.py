@@ -16,7 +16,7 @@ from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
 from streamh5.handles.session import Session, open_here
-from streamh5.references.output import ReferencesOutput
+from streamh5.references.file_references import ReferencesOutput
 from streamh5.sinks.base import as_journaled
 from streamh5.sinks.destination_path import is_path, real_path
 from streamh5.sinks.working_names import snapshot_path

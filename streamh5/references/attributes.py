@@ -1,7 +1,8 @@
-"""Attributes as JSON values, the way kerchunk turns them (``SingleHdf5ToZarr._transfer_attrs``)."""
+"""Attributes as JSON values, as kerchunk has them (``SingleHdf5ToZarr._transfer_attrs``); names of dimensions."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from streamh5.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["HIDDEN", "NEEDED", "OF_REFERENCES", "is_reference", "json_attributes", "text"]
+    from streamh5.references.stored_file import StoredArray
 
-HIDDEN = frozenset(
+
+_HIDDEN = frozenset(
     {
         "CLASS",
         "DIMENSION_LIST",
@@ -26,37 +28,37 @@ HIDDEN = frozenset(
         "_nc3_strict",
     }
 )
-"""What readers of HDF5 need, not people; ``_FillValue`` is zarr's ``fill_value``."""
+"""Attributes for readers of HDF5, not for users; ``_FillValue`` is zarr's ``fill_value``."""
 
-OF_REFERENCES = frozenset({"DIMENSION_LIST", "REFERENCE_LIST"})
-"""Those of them that hold references to objects."""
+_WITHOUT_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
+"""``DIM_WITHOUT_VARIABLE`` of netCDF-C: how NAME of a scale begins that is not a variable."""
 
-NEEDED = frozenset({"CLASS", "NAME", "_FillValue", "_Netcdf4Coordinates", "_Netcdf4Dimid"})
-"""Those of them from which dimensions and fill values are taken."""
+_NOT_A_COORDINATE = "_nc4_non_coord_"
+"""``NON_COORD_PREPEND`` of netCDF-C: put before the name of a variable that is named like a dimension."""
 
 
 def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn attributes into JSON values; those that refer to objects of the file are left out.
+    """Convert attributes to JSON values, without those that refer to objects of the file.
 
-    Numbers become numbers, one-element vectors scalars, vectors lists, bytes text; everything else (arrays
-    of two dimensions, compounds, complex numbers, dates) the text that Python prints for it.
+    Numbers stay numbers, vectors of one element become scalars, other vectors lists, and bytes text. Everything else
+    (arrays of two dimensions, compounds, complex numbers, dates) becomes the text that Python prints for it.
     """
     found = {}
     for name, value in attributes.items():
-        if name not in HIDDEN and not is_reference(value):
+        if name not in _HIDDEN and not is_reference(value):
             found[name] = _json_value(value)
     return found
 
 
 def text(value: Any) -> str:
-    """Text of an attribute that holds text; empty for any other."""
+    """Return the text of an attribute that is text; empty for any other."""
     if isinstance(value, bytes):
         return value.rstrip(b"\0").decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value refers to objects of the file, or has members that do."""
+    """Return whether a value refers to objects of the file, or has members that do."""
     if isinstance(value, (list, tuple)) and value:
         return is_reference(value[0])
     names = ("Reference", "RegionReference")
@@ -97,3 +99,69 @@ def _json_value(value: Any) -> Any:
         if all(isinstance(one, (str, int, float)) for one in plain):
             return plain
     return plain if isinstance(plain, (str, int, float)) else str(plain)
+
+
+def is_only_dimension(array: StoredArray) -> bool:
+    """Return whether a dataset is the scale of a netCDF dimension without a variable."""
+    return _is_scale(array) and text(array.attributes.get("NAME")).startswith(_WITHOUT_VARIABLE)
+
+
+def variable_path(path: str) -> str:
+    """Return the path under which a netCDF-4 reader shows a dataset."""
+    parent, _, name = path.rpartition("/")
+    return f"{parent}/{name.removeprefix(_NOT_A_COORDINATE)}"
+
+
+def dimension_names(arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:
+    """Return the names of the dimensions of every dataset of a file, by the path of the dataset.
+
+    A dimension has the name of its scale. Axes without a scale get the phony names of netCDF-C: axes of the same length
+    in a group share one, and the numbers run through the file from its root down.
+    """
+    arrays = sorted(
+        (array for array in arrays if array.shape is not None),
+        key=lambda array: (array.path.count("/"), array.path),
+    )
+    numbers = {
+        number: array.name
+        for array in arrays
+        if _is_scale(array)
+        for number in _integers(array.attributes.get("_Netcdf4Dimid"))[:1]
+    }
+    phony: dict[tuple[str, int, int], str] = {}
+    return {array.path: _names(array, numbers, phony) for array in arrays}
+
+
+def _names(
+    array: StoredArray, numbers: dict[int, str], phony: dict[tuple[str, int, int], str]
+) -> tuple[str, ...]:
+    shape = array.shape or ()
+    if _is_scale(array) and shape:
+        if len(shape) == 1:
+            return (array.name,)
+        # a coordinate variable of several dimensions: netCDF-C names them by their numbers
+        coordinates = _integers(array.attributes.get("_Netcdf4Coordinates"))
+        if len(coordinates) == len(shape) and all(number in numbers for number in coordinates):
+            return tuple(numbers[number] for number in coordinates)
+    names = []
+    n_alike: dict[int, int] = defaultdict(int)
+    group = array.path.rpartition("/")[0]
+    scales = array.scales if len(array.scales) == len(shape) else (None,) * len(shape)
+    for scale, length in zip(scales, shape, strict=True):
+        if scale is not None:
+            names.append(scale.rpartition("/")[2])
+            continue
+        key = (group, length, n_alike[length])
+        n_alike[length] += 1
+        names.append(phony.setdefault(key, f"phony_dim_{len(phony)}"))
+    return tuple(names)
+
+
+def _is_scale(array: StoredArray) -> bool:
+    return text(array.attributes.get("CLASS")) == "DIMENSION_SCALE"
+
+
+def _integers(value: Any) -> list[int]:
+    """Return the numbers of an attribute of integers; none for any other."""
+    numbers = np.ravel(value) if isinstance(value, (int, np.integer, np.ndarray)) else np.zeros(0, int)
+    return numbers.tolist() if numbers.dtype.kind in "iu" else []

@@ -1,4 +1,4 @@
-"""What a person holds: references to the chunks of one file, to be turned into a form that others read."""
+"""The public object: references to the chunks of one file, and the forms in which it writes them."""
 
 from __future__ import annotations
 
@@ -7,40 +7,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.errors import (
-    DestinationExistsError,
-    DestinationMissingError,
-    ReferencesError,
-    SpecError,
-)
+from streamh5.errors import ReferencesError, SpecError, StreamH5Error
 from streamh5.model.object_path import split_path
-from streamh5.references.attributes import json_attributes
-from streamh5.references.dimensions import dimension_names, is_only_dimension, variable_path
+from streamh5.references.attributes import (
+    dimension_names,
+    is_only_dimension,
+    json_attributes,
+    variable_path,
+)
 from streamh5.references.from_file import read_file
-from streamh5.references.from_tree import read_tree
 from streamh5.references.kerchunk import kerchunk_dict, kerchunk_json
-from streamh5.references.kerchunk_parquet import RECORD_SIZE, check_pyarrow, write_parquet
-from streamh5.references.publication import is_references, publish_references
-from streamh5.references.texts import read_texts
+from streamh5.references.kerchunk_parquet import RECORD_SIZE, write_parquet
+from streamh5.references.publication import check_destination, publish_references
+from streamh5.references.stored_file import read_tree
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
-from streamh5.sinks.destination_path import check_path, real_path
+from streamh5.references.zarr_elements import check_elements
+from streamh5.sinks.destination_path import real_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from virtualizarr.manifests import ManifestGroup
 
+    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import GroupNode
-    from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.stored_file import StoredFile
-    from streamh5.references.zarr_array import ZarrArray
-
-__all__ = ["FileReferences", "check_destination", "read_references"]
-
-FORMATS = ("json", "parquet")
+    from streamh5.references.zarr_array import ChunkManifest, ZarrArray
 
 
 class FileReferences:
@@ -49,16 +44,16 @@ class FileReferences:
     Parameters
     ----------
     file
-        What the file holds.
+        Groups and arrays of the file.
     url
-        Where readers find it; the absolute path of the file by default.
+        Where readers find the file; by default its absolute path.
 
     Attributes
     ----------
     url
-        As above.
+        Where readers find the file.
     refused
-        Why a dataset cannot be referred to, by path: a filter without codec, a type that zarr has not, chunks
+        Why a dataset cannot be referred to, by path: a filter without a codec, a type that zarr does not have, chunks
         that have passed different filters.
     """
 
@@ -76,14 +71,11 @@ class FileReferences:
                 continue
             try:
                 if variable_path(array.path) in taken:
-                    raise ReferencesError(f"{array.path}: another object has this path for zarr already")
-                self._arrays.append(zarr_array(array, names.get(array.path, ()), self.url, self._read_text))
+                    raise ReferencesError(f"{array.path}: another object already has this path in zarr")
+                self._arrays.append(zarr_array(array, names.get(array.path, ()), self.url, file.path))
                 taken.add(variable_path(array.path))
             except ReferencesError as error:
                 self.refused[array.path] = str(error)
-
-    def _read_text(self, dataset: str) -> np.ndarray[Any, Any]:
-        return read_texts(self._path, dataset)
 
     def __repr__(self) -> str:
         n_chunks = sum(len(array.manifest) for array in self._arrays)
@@ -91,7 +83,7 @@ class FileReferences:
         return f"<streamh5.FileReferences {self.url!r}: {len(self._arrays)} arrays, {n_chunks:,} chunks{refused}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what there are references to as dicts, lists and numbers, for JSON.
+        """Return a summary of the arrays as dicts, lists and numbers, for JSON.
 
         The references themselves are what `to_kerchunk` returns.
         """
@@ -109,7 +101,7 @@ class FileReferences:
         Parameters
         ----------
         skip
-            Leave out what cannot be referred to.
+            Omit datasets that cannot be referred to.
 
         Raises
         ------
@@ -134,16 +126,15 @@ class FileReferences:
         Parameters
         ----------
         path
-            A JSON file, or a directory of Parquet files; None returns a dictionary, which only JSON has.
+            A JSON file, or a directory of Parquet files; None returns the JSON form as a dictionary.
         format
-            ``"json"`` or ``"parquet"``; by default as `path` ends.
+            ``"json"`` or ``"parquet"``; by default, the ending of `path` decides.
         inline
-            Put data of one chunk into the references, up to this many stored bytes: readers get it with
-            them.
+            Copy data of a single chunk of up to this many stored bytes into the references.
         skip
-            Leave out what cannot be referred to (`refused`).
+            Omit datasets that cannot be referred to (`refused`).
         overwrite
-            Replace references of that name.
+            Replace existing references.
         record_size
             Chunks of one Parquet file.
 
@@ -152,11 +143,11 @@ class FileReferences:
         ReferencesError
             A dataset that cannot be referred to; the message names it.
         SpecError
-            A format that is not known, or Parquet without `path`.
+            The format is unknown, or it is Parquet without `path`.
         SinkError
             `path` exists, or cannot be written.
         MissingCodecError
-            Parquet without pyarrow.
+            Parquet files need pyarrow, which is not installed.
         """
         if path is None:
             if format not in (None, "json"):
@@ -185,7 +176,7 @@ class FileReferences:
         Parameters
         ----------
         skip
-            Leave out what cannot be referred to, and what has no chunks in the file (strings of variable
+            Omit datasets that cannot be referred to, and those without chunks in the file (strings of variable
             length, compact data).
 
         Raises
@@ -211,7 +202,7 @@ class FileReferences:
         return self._arrays
 
     def _inlined(self, inline: int, skip: bool) -> list[ZarrArray]:
-        """Arrays, those of one small chunk with its bytes."""
+        """Return the arrays, those of one small chunk with its bytes."""
         arrays = self._checked(skip)
         if inline <= 0:
             return arrays
@@ -221,7 +212,7 @@ class FileReferences:
 
 @check_keywords
 def read_references(path: LocalPath, *, url: str | None = None, safe: bool = False) -> FileReferences:
-    """Make references to the chunks of a file, whoever wrote it.
+    """Return references to the chunks of any HDF5 file, whichever program wrote it.
 
     Parameters
     ----------
@@ -235,13 +226,13 @@ def read_references(path: LocalPath, *, url: str | None = None, safe: bool = Fal
     Raises
     ------
     UnreadableError
-        There is no such file, it is not an HDF5 file, or it is damaged; the message names the object.
+        The file does not exist, is not an HDF5 file, or is damaged; the message names the object.
     """
     return FileReferences(read_file(local_path(path), safe=safe), url)
 
 
 def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> FileReferences:
-    """Make references to the chunks of a file that was just written, from its tree."""
+    """Return references to the chunks of a file that was just written, from its tree."""
     return FileReferences(read_tree(root, path), url)
 
 
@@ -258,41 +249,57 @@ def _depth(path: str) -> tuple[int, str]:
     return len(split_path(path)), path
 
 
-def check_destination(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
-    """Return the format of references at `path`, and refuse what cannot be written there.
+class ReferencesOutput:
+    """Where to write references when a file is closed, if anywhere.
+
+    Parameters
+    ----------
+    path
+        Path for `FileReferences.to_kerchunk`; None for no references.
+    overwrite
+        Replace existing references.
 
     Raises
     ------
-    SpecError
-        A format that is not known, an ending that says none, or a URL.
-    DestinationExistsError
-        Something is there already, and not to be replaced or no references.
-    DestinationMissingError
-        Its directory is not there.
-    MissingCodecError
-        Parquet without pyarrow.
+    SpecError, SinkError, MissingCodecError
+        See `check_destination`.
     """
-    check_path(path)
-    target = real_path(path)
-    suffix = Path(local_path(path)).suffix
-    kind = format or {".json": "json", ".parquet": "parquet", ".parq": "parquet"}.get(suffix)
-    if kind not in FORMATS:
-        wrong = (
-            f"format must be 'json' or 'parquet', not {format!r}" if format else f"{target} ends in neither"
-        )
-        raise SpecError(f"references: {wrong} .json nor .parquet" if not format else f"references: {wrong}")
-    if kind == "parquet":
-        check_pyarrow()
-    if not target.parent.is_dir():
-        raise DestinationMissingError(
-            f"references: the directory {target.parent} does not exist; create it first",
-            path=str(target),
-        )
-    if os.path.lexists(target) and not (overwrite and is_references(target, kind)):
-        hint = (
-            "pass overwrite=True to replace it"
-            if is_references(target, kind)
-            else "it is not what would be replaced: remove it"
-        )
-        raise DestinationExistsError(f"references: {target} exists; {hint}", path=str(target))
-    return kind
+
+    def __init__(self, path: LocalPath | None, *, overwrite: bool) -> None:
+        if path is not None:
+            check_destination(path, overwrite=overwrite)
+        self._path = path
+
+    def check(self, spec: DatasetSpec) -> None:
+        """Refuse a dataset that references cannot express, before any data is written.
+
+        Raises
+        ------
+        ReferencesError
+            See `check_elements`.
+        """
+        if self._path is not None:
+            check_elements(spec.dtype, spec.filters, path=spec.path)
+
+    def write(self, references: Callable[[], FileReferences]) -> None:
+        """Write the references of the finished file, the first time that this is called.
+
+        Parameters
+        ----------
+        references
+            Makes the references.
+
+        Raises
+        ------
+        ReferencesError
+            Chunks have skipped a filter, which is not known earlier.
+        SinkError
+            The file system refuses them.
+        """
+        path, self._path = self._path, None
+        if path is not None:
+            try:
+                references().to_kerchunk(path, overwrite=True)
+            except StreamH5Error as error:
+                error.add_note("the file itself is complete")
+                raise

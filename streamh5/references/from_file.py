@@ -1,24 +1,44 @@
-"""Any HDF5 file as `StoredFile`: our own reader reads it, h5py the objects that our reader does not know."""
+"""Any HDF5 file as `StoredFile`: streamh5's own reader reads it, and h5py the objects that this does not support."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
+from streamh5.format.data_layout import VirtualLayout
+from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence
+from streamh5.format.element_values import decode_values, heap_contents
+from streamh5.format.elements import has_references
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.file_map import FileMap
+from streamh5.reader.global_heap import GlobalHeap
+from streamh5.reader.object_content import DatasetMessages, GroupMessages
+from streamh5.reader.object_walk import ObjectWalk, Place
+from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.stored_elements import read_elements
+from streamh5.reader.superblock import read_superblock
+from streamh5.reader.superblock_extension import read_superblock_extension
 from streamh5.references.from_h5py import read_with_h5py
-from streamh5.references.own_reader import read_objects
+from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
+from streamh5.references.stored_file import StoredArray, StoredFile
 
 if TYPE_CHECKING:
-    from streamh5.references.stored_file import StoredFile
+    from collections.abc import Iterable
 
-__all__ = ["read_file"]
+    from streamh5.format.attribute import Attribute
+
+_EXTRA_NBYTES = 16 << 20
+"""Bytes that all heap objects that are read may have more than the file: each belongs to one element."""
 
 
 def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile:
-    """Describe a file; its data is not read, but for strings of variable length.
+    """Describe a file; of its data, only strings of variable length are read.
 
     Parameters
     ----------
@@ -31,35 +51,149 @@ def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile
     ------
     UnreadableError
         The file does not exist, is not an HDF5 file, or is damaged: the message names the object. Or h5py cannot
-        read what our reader does not know, or has ended the child process.
+        read what the own reader does not support, or has crashed the child process.
     """
     name = os.fsdecode(path)
+    file = StoredFile(name)
     with FileBytes(name) as raw:
         try:
-            found = read_objects(raw, name)
-        except ForeignStructureError:
-            return _read_with_h5py(name, ["/"], set(), safe=safe)
+            seen, foreign = _read_objects(raw, file)
+        except ForeignStructureError:  # from the superblock or its extension: no object was read
+            seen, foreign = set(), [Place("/", 0)]
         except FormatError as error:
             where = "" if name in str(error) else f"{name}: "
             raise UnreadableError(f"{where}{error}", path=name) from error
-    if found.foreign:
-        seen = found.seen - {place.address for place in found.foreign}
-        rest = _read_with_h5py(name, [place.path for place in found.foreign], seen, safe=safe)
-        found.file.groups.update(rest.groups)
-        found.file.arrays.extend(rest.arrays)
-    return found.file
+    if foreign:
+        asked = name, [place.path for place in foreign], seen - {place.address for place in foreign}
+        rest = call_in_child(read_with_h5py, *asked, died=_died(name)) if safe else read_with_h5py(*asked)
+        file.groups.update(rest.groups)
+        file.arrays.extend(rest.arrays)
+    return file
 
 
-def _read_with_h5py(path: str, roots: list[str], seen: set[int], *, safe: bool) -> StoredFile:
-    if not safe:
-        return read_with_h5py(path, roots, seen)
+def _died(path: str) -> Any:
+    return lambda how: UnreadableError(
+        f"{path}: the HDF5 library ended by {how} while it read the file, which is damaged or malicious",
+        path=path,
+        signal=how,
+    )
 
-    def died(how: str) -> UnreadableError:
-        return UnreadableError(
-            f"{path}: the HDF5 library ended by {how} while it read the file, which is damaged or made to harm",
-            path=path,
-            signal=how,
+
+def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Place]]:
+    """Describe the objects of a file; return the addresses of all of them, and those that are not supported.
+
+    The links of unsupported objects are not followed.
+
+    Raises
+    ------
+    FormatError
+        An object is damaged; the message names it.
+    ForeignStructureError
+        The superblock or its extension is not supported.
+    """
+    superblock = read_superblock(raw)
+    raw.limit(superblock.span)
+    file_map = FileMap(raw.nbytes)
+    shared = SharedMessages(raw, file_map)
+    read_superblock_extension(raw, file_map, superblock, shared)
+    walk = ObjectWalk(raw, file_map, shared)
+    visitor = _Visitor(raw, file, file_map, walk)
+    foreign: list[Place] = []
+    for place in walk.over(superblock.root_address):
+        try:
+            visitor.visit(place)
+        except ForeignStructureError:
+            foreign.append(place)
+        except FormatError as error:
+            raise FormatError(f"{place.shown}: {error}", path=place.shown) from error
+    visitor.name_scales()
+    return set(walk.places), foreign
+
+
+class _Visitor:
+    """Describes the objects of one file."""
+
+    def __init__(self, raw: FileBytes, file: StoredFile, file_map: FileMap, walk: ObjectWalk) -> None:
+        self._raw = raw
+        self._file = file
+        self._map = file_map
+        self._walk = walk
+        self._heap = GlobalHeap(raw, file_map)
+        self._n_heap_nbytes = 0
+        self._scales: dict[str, list[int]] = {}
+
+    def visit(self, place: Place) -> None:
+        """Describe one object, and follow its links."""
+        header = self._walk.header(place)
+        messages = self._walk.messages(place, header)
+        if messages.common.unchecked:
+            raise ForeignStructureError(messages.common.unchecked[0])
+        attributes = messages.common.attributes
+        if not header.attribute_order:  # as readers list them
+            attributes = tuple(sorted(attributes, key=attrgetter("name")))
+        if isinstance(messages, GroupMessages):
+            self._file.groups[place.shown] = self._attributes(place, attributes)
+            self._walk.follow(place, sorted(messages.links, key=attrgetter("name")))
+        if isinstance(messages, DatasetMessages):
+            self._file.arrays.append(self._array(place, messages, attributes))
+
+    def name_scales(self) -> None:
+        """Replace the addresses of dimension scales by paths, which are known once every object was visited."""
+        for i, array in enumerate(self._file.arrays):
+            if array.path in self._scales:
+                places = map(self._walk.places.get, self._scales[array.path])
+                scales = tuple(None if place is None else place.shown for place in places)
+                self._file.arrays[i] = replace(array, scales=scales)
+
+    def _content(self, address: int, index: int) -> bytes:
+        content = self._heap.content(address, index, "")
+        self._n_heap_nbytes += len(content)
+        if self._n_heap_nbytes > self._raw.nbytes + _EXTRA_NBYTES:
+            raise FormatError(
+                "global heap: its objects are shared by many elements; each belongs to one element"
+            )
+        return content
+
+    def _attributes(self, place: Place, stored: Iterable[Attribute]) -> dict[str, Any]:
+        """Return the attributes but for those that refer to objects."""
+        found: dict[str, Any] = {}
+        for one in stored:
+            name = one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            if name == "DIMENSION_LIST":
+                self._scales[place.shown] = self._targets(one)
+            if not has_references(one.datatype):
+                shape = one.dataspace.shape
+                found[name] = (
+                    "" if shape is None else decode_values(one.datatype, shape, one.data, self._content)
+                )
+        return found
+
+    def _targets(self, stored: Attribute) -> list[int]:
+        """Return the address of the last scale of each dimension, 0 for none."""
+        match stored.datatype:
+            case VariableLengthSequence(ObjectReference()):
+                elements = np.frombuffer(stored.data, np.uint8).reshape(-1, stored.datatype.nbytes)
+                contents = heap_contents(elements, 8, self._content)
+                return [int.from_bytes(content[-8:], "little") for content in contents]
+        return []
+
+    def _array(self, place: Place, messages: DatasetMessages, attributes: Iterable[Attribute]) -> StoredArray:
+        frame = messages.frame(place.shown)
+        is_virtual = isinstance(messages.layout, VirtualLayout)
+        dtype, problem = stored_dtype(messages.datatype)
+        return stored_array(
+            place.shown,
+            messages.dataspace.shape,
+            dtype,
+            chunks=None if frame is None else frame.chunks,
+            filters=messages.filters,
+            fill=None if messages.fill_value is None else messages.fill_value.value,
+            attributes=self._attributes(place, attributes),
+            problem=VIRTUAL if is_virtual else EXTERNAL if messages.external_files else problem,
+            read_texts=lambda: self._texts(place, messages),
+            find_data=lambda: find_data(self._raw, self._map, place, messages),
         )
 
-    found: StoredFile = call_in_child(read_with_h5py, path, roots, seen, died=died)
-    return found
+    def _texts(self, place: Place, messages: DatasetMessages) -> list[str]:
+        elements = read_elements(self._raw, self._map, place.shown, messages)
+        return [content.partition(b"\0")[0].decode() for content in heap_contents(elements, 1, self._content)]

@@ -12,16 +12,20 @@ import json
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from streamh5.references.decimal_text import lines
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from streamh5.references.zarr_array import ZarrArray
 
-__all__ = ["consolidated", "kerchunk_dict", "kerchunk_json", "metadata_entries"]
 
-GROUP = {"zarr_format": 2}
+_GROUP = {"zarr_format": 2}
+
+N_ROWS = 1 << 16
+"""Lines of one batch of JSON text: some MiB of characters, which stay in the cache."""
 
 
 def metadata_entries(
@@ -30,7 +34,7 @@ def metadata_entries(
     """Return zarr's metadata by key: ``.zgroup``, ``.zarray`` and ``.zattrs`` of everything."""
     found: dict[str, dict[str, Any]] = {}
     for path, attributes in groups.items():
-        found[_key(path, ".zgroup")] = GROUP
+        found[_key(path, ".zgroup")] = _GROUP
         found[_key(path, ".zattrs")] = attributes
     for array in arrays:
         found[_key(array.path, ".zarray")] = array.metadata
@@ -119,3 +123,45 @@ def _base64(content: bytes) -> str:
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def lines(parts: Sequence[bytes | NDArray[Any]], n: int) -> Iterator[bytes]:
+    """Yield `n` lines of text from columns, in batches of `N_ROWS` and without a loop over the lines.
+
+    Parameters
+    ----------
+    parts
+        The parts of a line in their order: constant bytes, or a column of ``(n,)`` non-negative integers, which are
+        written in decimal.
+    n
+        Number of lines.
+    """
+    for first in range(0, n, N_ROWS):
+        rows = slice(first, min(first + N_ROWS, n))
+        cells = [
+            _constant(part, rows.stop - first) if isinstance(part, bytes) else _digits(part[rows])
+            for part in parts
+        ]
+        characters = np.concatenate([cell[0] for cell in cells], axis=1)
+        is_shown = np.concatenate([cell[1] for cell in cells], axis=1)
+        yield characters[is_shown].tobytes()
+
+
+def _constant(part: bytes, n: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    shape = (n, len(part))
+    return np.broadcast_to(np.frombuffer(part, np.uint8), shape), np.broadcast_to(np.True_, shape)
+
+
+def _digits(column: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return digits as characters, and which of them are not leading zeros: ``(n, width)`` each."""
+    rest = column.astype(np.uint64)
+    width = len(str(int(rest.max())))
+    characters = np.empty((len(rest), width), np.uint8)
+    is_shown = np.ones((len(rest), width), np.bool_)
+    for i in reversed(range(width)):
+        if i < width - 1:
+            is_shown[:, i] = rest != 0
+        rest, digit = np.divmod(rest, np.uint64(10))
+        characters[:, i] = digit
+    characters += ord("0")
+    return characters, is_shown

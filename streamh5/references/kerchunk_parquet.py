@@ -21,7 +21,6 @@ from streamh5.references.kerchunk import consolidated, metadata_entries
 if TYPE_CHECKING:
     from streamh5.references.zarr_array import ZarrArray
 
-__all__ = ["RECORD_SIZE", "check_pyarrow", "write_parquet"]
 
 RECORD_SIZE = 100_000
 """Chunks of one Parquet file (kerchunk's default): a reader fetches one to find a chunk."""

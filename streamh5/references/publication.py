@@ -1,7 +1,9 @@
-"""References get their name when they are complete: a file or a directory that is made out of sight.
+"""The file or directory of references gets its name once it is complete.
 
-They are written in a directory of their own beside the target, of a name that nobody has and which only
-their owner can enter, so that no file of another program is written to or removed on the way.
+    target's directory/.XXXX.streamh5/new  ── rename ──▶  target          (a new name only its owner can enter)
+                                     /old  ◀── rename ──  target          (Parquet with overwrite=True)
+
+No file of another program is overwritten or removed on the way, since only this process knows the directory.
 """
 
 from __future__ import annotations
@@ -13,42 +15,76 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamh5.errors import DestinationExistsError, SinkError
+from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
+from streamh5.references.kerchunk_parquet import check_pyarrow
+from streamh5.sinks.destination_path import check_path, real_path
 from streamh5.sinks.replaced_file import ReplacedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["is_references", "publish_references"]
+
+def check_destination(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
+    """Return the format of references at `path`, or refuse a path to which they cannot be written.
+
+    Raises
+    ------
+    SpecError
+        The format is unknown, the ending of `path` names none, or `path` is a URL.
+    DestinationExistsError
+        `path` exists, and `overwrite` is False or it is not references.
+    DestinationMissingError
+        The directory of `path` does not exist.
+    MissingCodecError
+        Parquet files need pyarrow, which is not installed.
+    """
+    check_path(path)
+    target = real_path(path)
+    suffix = Path(local_path(path)).suffix
+    kind = format or {".json": "json", ".parquet": "parquet", ".parq": "parquet"}.get(suffix)
+    if kind not in ("json", "parquet"):
+        wrong = f"format must be 'json' or 'parquet', not {format!r}"
+        raise SpecError(f"references: {wrong if format else f'{target} ends in neither .json nor .parquet'}")
+    if kind == "parquet":
+        check_pyarrow()
+    if not target.parent.is_dir():
+        raise DestinationMissingError(
+            f"references: the directory {target.parent} does not exist; create it first",
+            path=str(target),
+        )
+    if os.path.lexists(target) and not (overwrite and is_references(target, kind)):
+        raise _exists(target, can_replace=is_references(target, kind))
+    return kind
 
 
 def is_references(path: Path, kind: str) -> bool:
-    """Tell whether what is there is what references of that kind may replace."""
+    """Return whether `path` is what references of that kind may replace."""
     if kind == "json":
         return path.is_file() and not path.is_symlink()
     return (path / ".zmetadata").is_file() and not path.is_symlink()
 
 
 def publish_references(target: Path, kind: str, write: Callable[[Path], None], *, overwrite: bool) -> None:
-    """Let `write` make a file or directory, then give it the name `target`.
+    """Let `write` create a file or directory, then rename it to `target`.
 
     Parameters
     ----------
     target
-        The name, links followed.
+        The final path, with symbolic links resolved.
     kind
         ``"json"`` or ``"parquet"``.
     write
-        Is given the name under which it is to make it.
+        Called with the path at which to create it.
     overwrite
-        Replace references of the name `target`.
+        Replace existing references at `target`.
 
     Raises
     ------
     DestinationExistsError
-        Something else has that name by now.
+        `target` has been created meanwhile.
     SinkError
-        It cannot be written.
+        The file system refuses it.
     """
     folder = None
     try:
@@ -73,11 +109,11 @@ def publish_references(target: Path, kind: str, write: Callable[[Path], None], *
 def _publish_file(new: Path, target: Path, *, overwrite: bool) -> None:
     if not overwrite:
         try:
-            os.link(new, target)  # unlike rename, it fails when there is a file
+            os.link(new, target)  # unlike rename, it fails if the target exists
             return
         except FileExistsError:
             raise _exists(target) from None
-        except OSError as error:  # no hard links here
+        except OSError as error:  # a file system without hard links
             if os.path.lexists(target):
                 raise _exists(target) from error
     replaced = ReplacedFile(target, os)
@@ -94,7 +130,7 @@ def _publish_directory(new: Path, target: Path, old: Path, *, overwrite: bool) -
     if os.path.lexists(target):
         if not overwrite:
             raise _exists(target)
-        target.rename(old)  # looked at where nobody else can replace it
+        target.rename(old)  # examined where no other process can replace it
         if not is_references(old, "parquet"):
             old.rename(target)
             raise _exists(target)
@@ -107,7 +143,10 @@ def _publish_directory(new: Path, target: Path, old: Path, *, overwrite: bool) -
         raise
 
 
-def _exists(target: Path) -> DestinationExistsError:
-    return DestinationExistsError(
-        f"references: {target} exists; it is not what would be replaced: remove it", path=str(target)
+def _exists(target: Path, *, can_replace: bool = False) -> DestinationExistsError:
+    hint = (
+        "pass overwrite=True to replace it"
+        if can_replace
+        else "it is not references of this format: remove it"
     )
+    return DestinationExistsError(f"references: {target} exists; {hint}", path=str(target))

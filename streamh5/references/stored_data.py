@@ -1,77 +1,152 @@
-"""Where the data of a dataset lies, as the chunk map to which references refer."""
+"""A dataset as `StoredArray`, from what a reader finds in the file: streamh5's own reader, or h5py."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from streamh5.errors import FormatError
-from streamh5.model.chunk_grid import ChunkGrid
+from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.format.data_layout import CompactLayout, ContiguousLayout
+from streamh5.format.datatype_class import FixedLengthString, StringPadding
+from streamh5.format.dtype import numpy_dtype
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.references.stored_file import StoredArray, single_chunk
+from streamh5.references.zarr_elements import encode_texts, is_text, too_many_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from streamh5.format.datatype_class import DatatypeClass
+    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
+    from streamh5.reader.object_walk import Place
 
-__all__ = ["chunked_data", "compact_data", "whole_data"]
+Data: TypeAlias = tuple[ChunkMap | None, bytes | None, str | None]
+"""Where the data of a dataset lies; or its bytes; or why no reference to it is possible."""
 
-MAX_HEADER_NBYTES = 64 << 10
-"""Bytes of an object header in which compact data is searched for."""
+VIRTUAL = "a virtual dataset, whose data is in other datasets; make references to those"
+EXTERNAL = "its data is in external files"
+
+_MAX_HEADER_NBYTES = 64 << 10
+"""Bytes of an object header, next to the data itself, in which compact data is searched for."""
 
 
-def whole_data(shape: tuple[int, ...], address: int, nbytes: int) -> ChunkMap:
-    """Return data without chunks as one chunk."""
-    return ChunkMap(
-        ChunkGrid(shape, tuple(max(1, n) for n in shape)),
-        np.zeros(1, np.int64),
-        np.array([address], np.uint64),
-        np.array([nbytes], np.uint64),
-        np.zeros(1, np.uint32),
+def stored_array(
+    path: str,
+    shape: tuple[int, ...] | None,
+    dtype: np.dtype[Any],
+    *,
+    chunks: tuple[int, ...] | None,
+    filters: tuple[FilterRecord, ...],
+    fill: bytes | None,
+    attributes: Mapping[str, Any],
+    scales: tuple[str | None, ...] = (),
+    problem: str | None,
+    read_texts: Callable[[], Any],
+    find_data: Callable[[], Data],
+) -> StoredArray:
+    """Describe a dataset.
+
+    Parameters
+    ----------
+    path, shape, dtype, chunks, filters, attributes, scales, problem
+        See `StoredArray`.
+    fill
+        Stored bytes of the fill value; None or empty for zeros.
+    read_texts
+        Reads the elements if they are strings of variable length.
+    find_data
+        Finds all other data.
+    """
+    chunk_map, content, fillvalue = None, None, None
+    if problem is None and shape is not None:
+        if is_text(dtype):
+            problem = too_many_texts(shape)
+            try:
+                content = encode_texts(read_texts()) if problem is None else None
+            except ForeignStructureError:
+                raise
+            except (FormatError, UnicodeError) as error:
+                problem = f"its strings cannot be read: {error}"
+        elif not dtype.hasobject:  # zarr has no type for other objects, and refuses them by their dtype
+            chunk_map, content, problem = find_data()
+    if fill and problem is None and not dtype.hasobject and dtype.subdtype is None:
+        fillvalue = np.frombuffer(fill, dtype, 1).reshape(())
+    return StoredArray(
+        path, shape, dtype, chunks, filters, fillvalue, attributes, scales, chunk_map, content, problem
     )
 
 
-def compact_data(
-    raw: FileBytes, address: int, shape: tuple[int, ...], content: bytes
-) -> tuple[ChunkMap | None, bytes | None]:
-    """Find compact data in the object header at `address`; its bytes where it is not there (in a continuation)."""
-    if not content:
-        return None, None
-    n_there = max(0, min(MAX_HEADER_NBYTES + len(content), raw.nbytes - address))
-    header = raw.read(address, n_there, "object header")
-    # data layout message, version 3 or 4: its class, the size, the data
-    begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
-    position = max(header.find(begin + content) for begin in begins)
-    if position < 0:
-        return None, content
-    return whole_data(shape, raw.base_address + address + position + len(begins[0]), len(content)), None
+def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:
+    """Return the dtype with the bytes of the elements, and why it has other values, if so."""
+    if isinstance(datatype, FixedLengthString) and datatype.padding == StringPadding.SPACE_PAD:
+        return np.dtype(f"S{datatype.nbytes}"), "its strings are padded with spaces, which zarr would show"
+    try:
+        return numpy_dtype(datatype), None
+    except ForeignStructureError:
+        problem = f"its elements, {type(datatype).__name__}, are not stored the way numpy stores any"
+        return np.dtype(f"V{datatype.nbytes}"), problem
 
 
-def chunked_data(
-    raw: FileBytes, file_map: FileMap, path: str, messages: DatasetMessages
-) -> tuple[ChunkMap | None, str | None]:
-    """Read the index of a chunked dataset: the chunks of its present shape, or why they cannot be referred to.
+def find_data(raw: FileBytes, file_map: FileMap, place: Place, messages: DatasetMessages) -> Data:
+    """Find the data of a dataset whose object header is known.
 
     Raises
     ------
-    FormatError
-        The index is damaged.
     ForeignStructureError
-        An index that is not read.
+        The chunk index is of a kind that the reader does not support.
     """
+    match messages.layout:
+        case CompactLayout(data):
+            return _compact_data(raw, place.address, messages.dataspace.shape or (), data)
+        case ContiguousLayout(address, nbytes):
+            if address == UNDEFINED_ADDRESS or not nbytes:
+                return None, None, None
+            if address + nbytes > raw.nbytes:
+                return None, None, f"its {nbytes:,} bytes at {address:,} lie outside the file"
+            shape = messages.dataspace.shape or ()
+            return single_chunk(shape, raw.base_address + address, nbytes), None, None
+    try:
+        return _chunked_data(raw, file_map, place.shown, messages)
+    except ForeignStructureError:
+        raise
+    except FormatError as error:
+        return None, None, str(error)
+
+
+def _compact_data(raw: FileBytes, address: int, shape: tuple[int, ...], content: bytes) -> Data:
+    """Find compact data in the object header at `address`; return its bytes if it is in a continuation block."""
+    if not content:
+        return None, None, None
+    n_header = max(0, min(_MAX_HEADER_NBYTES + len(content), raw.nbytes - address))
+    header = raw.read(address, n_header, "object header")
+    # a data layout message of version 3 or 4: version, layout class 0, size, data
+    begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
+    position = max(header.find(begin + content) for begin in begins)
+    if position < 0:
+        return None, content, None
+    position += raw.base_address + address + len(begins[0])
+    return single_chunk(shape, position, len(content)), None, None
+
+
+def _chunked_data(raw: FileBytes, file_map: FileMap, path: str, messages: DatasetMessages) -> Data:
+    """Read the chunk index, and return the chunks of the current shape."""
     frame = messages.frame(path)
     if frame is None:
         raise FormatError(f"{path}: a chunk index of a dataset without chunks")
     if frame.n_filters and not frame.filters_edges:
-        return None, "chunks at its edge are stored without filters (H5Pset_chunk_opts)"
+        return None, None, "chunks at its edge are stored without filters (H5Pset_chunk_opts)"
     found = read_chunk_map(raw, file_map, frame)
     n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, raw.nbytes)))
     if n_impossible:
-        return None, f"{n_impossible:,} chunks lie outside the file"
+        return None, None, f"{n_impossible:,} chunks lie outside the file"
     if raw.base_address:
         found = replace(found, addresses=found.addresses + np.uint64(raw.base_address))
-    return found.present(), None
+    return found.present(), None, None

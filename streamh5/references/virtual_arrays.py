@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from streamh5.references.zarr_array import ZarrArray
 
-__all__ = ["check_virtualizarr", "manifest_array", "manifest_group"]
-
 
 def check_virtualizarr() -> None:
     """Refuse where VirtualiZarr is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,21 +10,86 @@ import numpy as np
 
 from streamh5.errors import ReferencesError
 from streamh5.model.chunk_grid import ChunkGrid
-from streamh5.references.attributes import json_attributes
-from streamh5.references.chunk_manifest import ChunkManifest
-from streamh5.references.codecs import numcodecs_filters
-from streamh5.references.dimensions import variable_path
-from streamh5.references.texts import encode_texts, is_text, too_many_texts
-from streamh5.references.zarr_dtype import encode_fill_value, zarr_dtype
+from streamh5.references.attributes import json_attributes, variable_path
+from streamh5.references.zarr_elements import (
+    check_elements,
+    encode_fill_value,
+    encode_texts,
+    is_text,
+    numcodecs_filters,
+    too_many_texts,
+    zarr_dtype,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from numpy.typing import NDArray
 
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.references.stored_file import StoredArray
 
-__all__ = ["ZarrArray", "check_elements", "zarr_array"]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkManifest:
+    """The stored chunks of one array; those that are missing read as the fill value.
+
+    The columns may be those of the write itself: they are not to be changed.
+
+    Attributes
+    ----------
+    url
+        The file that holds the chunks.
+    grid
+        Chunks along each dimension; ``()`` for a scalar.
+    numbers
+        ``(n,) int64``: row-major in `grid`.
+    offsets
+        ``(n,) uint64``: address of each chunk in the file.
+    lengths
+        ``(n,)``, unsigned: stored bytes of each chunk.
+    """
+
+    url: str
+    grid: tuple[int, ...]
+    numbers: NDArray[np.int64]
+    offsets: NDArray[np.uint64]
+    lengths: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as dicts, lists and numbers, for JSON."""
+        return {
+            "url": self.url,
+            "grid": list(self.grid),
+            "numbers": self.numbers.tolist(),
+            "offsets": self.offsets.tolist(),
+            "lengths": self.lengths.tolist(),
+        }
+
+    @property
+    def n_missing(self) -> int:
+        """Chunks of the grid that are not stored."""
+        return math.prod(self.grid) - len(self)
+
+    @property
+    def paths(self) -> NDArray[Any]:
+        """`url` for every stored chunk: ``(n,)``, one string that all rows share."""
+        return np.broadcast_to(np.array(self.url, object), len(self))
+
+    def coords(self) -> tuple[NDArray[np.int64], ...]:
+        """Place of each chunk in the grid: ``(n,) int64`` for each dimension."""
+        if not len(self):
+            return tuple(self.numbers for _ in self.grid)
+        return tuple(np.unravel_index(self.numbers, self.grid)) if self.grid else ()
+
+    def dense(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Offsets and lengths of all chunks of the grid, in its shape; both are 0 for a missing one."""
+        offsets, lengths = np.zeros(self.grid, np.uint64), np.zeros(self.grid, np.uint64)
+        offsets.reshape(-1)[self.numbers] = self.offsets
+        lengths.reshape(-1)[self.numbers] = self.lengths
+        return offsets, lengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +143,7 @@ def zarr_array(
     array: StoredArray,
     dimensions: tuple[str, ...],
     url: str,
-    read_text: Callable[[str], np.ndarray[Any, Any]],
+    file_path: str,
 ) -> ZarrArray:
     """Describe a dataset in zarr's words.
 
@@ -89,8 +155,8 @@ def zarr_array(
         Names of its dimensions.
     url
         Where readers find the file.
-    read_text
-        Reads a dataset of strings by its path, where `array` does not have them.
+    file_path
+        Where strings of variable length are read that `array` does not contain.
 
     Raises
     ------
@@ -103,7 +169,7 @@ def zarr_array(
     check_elements(array.dtype, array.filters, path=array.path)
     content, chunks = array.content, array.chunks or array.shape
     if is_text(array.dtype):
-        content = _texts(array, read_text) if content is None else content
+        content = _texts(array, file_path) if content is None else content
         chunks = array.shape
         dtype: Any = "|O"
         filters: list[dict[str, Any]] = [{"id": "vlen-utf8"}]
@@ -134,20 +200,6 @@ def zarr_array(
         fillvalue=array.fillvalue,
         mask=mask,
     )
-
-
-def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:
-    """Refuse what references cannot express, as far as it is known before any data.
-
-    Raises
-    ------
-    ReferencesError
-        An element type without counterpart in zarr, or a filter without codec.
-    """
-    if is_text(dtype):
-        return
-    zarr_dtype(dtype, path=path)
-    numcodecs_filters(filters, path=path)
 
 
 def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
@@ -208,13 +260,16 @@ def _fill_value(
     return encode_fill_value(mask)
 
 
-def _texts(array: StoredArray, read_text: Callable[[str], np.ndarray[Any, Any]]) -> bytes:
-    """Strings as numcodecs stores them: their elements in the file refer to its global heap."""
-    problem = too_many_texts(array.shape)
+def _texts(array: StoredArray, file_path: str) -> bytes:
+    """Read strings of a file that was just written, and is trusted, and encode them as numcodecs stores them."""
+    import h5py
+
+    problem = too_many_texts(array.shape or ())
     if problem is not None:
         raise ReferencesError(f"{array.path}: {problem}", path=array.path)
     try:
-        return encode_texts(read_text(array.path))
+        with h5py.File(file_path, "r") as file:
+            return encode_texts(file[array.path].asstr()[()])
     except (OSError, UnicodeDecodeError, TypeError) as error:
         raise ReferencesError(
             f"{array.path}: its strings cannot be read from the file: {error}", path=array.path

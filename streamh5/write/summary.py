@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from streamh5.arguments.paths import LocalPath
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import Node
-    from streamh5.references.chunk_manifest import ChunkManifest
     from streamh5.references.file_references import FileReferences
+    from streamh5.references.zarr_array import ChunkManifest
 
 __all__ = ["DatasetSummary", "WriteSummary", "summarize"]
 

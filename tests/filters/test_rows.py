@@ -29,7 +29,7 @@ from streamh5.filters.base import FilterRow, RawChunk
 from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
 from streamh5.filters.registry import FILTERS, filter_name, set_up_filter
 from streamh5.netcdf.storage import read_filters
-from streamh5.references.codecs import numcodecs_filters
+from streamh5.references.zarr_elements import numcodecs_filters
 from tests.deadlock import DEADLOCK_SECONDS
 
 SHAPE = (64, 32)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamh5.references.decimal_text import N_ROWS, lines
+from streamh5.references.kerchunk import N_ROWS, lines
 
 NUMBERS = st.integers(0, 2**64 - 1) | st.integers(0, 1100)
 

@@ -183,7 +183,7 @@ def test_packed_compounds_are_read_by_zarr_and_others_are_refused(tmp_path: Path
         file.create_dataset("nested", data=np.zeros(4, nested), chunks=(2,))
     found = streamh5.read_references(path)
     assert set(found.refused) == {"/nested", "/padded"}
-    assert "member 'b' is a compound itself" in found.refused["/nested"]
+    assert "member 'b' is itself a compound" in found.refused["/nested"]
     assert "padding between its members" in found.refused["/padded"]
     assert open_with_zarr(found.to_kerchunk(skip=True), "packed").tobytes() == data.tobytes()
 

@@ -84,7 +84,7 @@ def test_only_references_are_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "x.parquet"
     folder.mkdir()
     (folder / "thesis.txt").write_text("irreplaceable")
-    with pytest.raises(DestinationExistsError, match=r"x\.parquet exists; it is not what would be replaced"):
+    with pytest.raises(DestinationExistsError, match=r"x\.parquet exists; it is not references"):
         file.summary.to_kerchunk(folder, overwrite=True)
     assert (folder / "thesis.txt").read_text() == "irreplaceable"
     (folder / "thesis.txt").rename(tmp_path / "thesis.txt")
