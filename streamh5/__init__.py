@@ -1,7 +1,7 @@
-"""streamh5: arrays larger than memory into one ordinary HDF5 file.
+"""streamh5: write arrays larger than memory into one ordinary HDF5 file.
 
-Importing it adds `to_fixed_h5` to dask arrays, and ``.streamh5.to_netcdf`` to xarray's objects, whether dask
-and xarray are imported before or after it. What else it has is imported when it is first used.
+Importing it adds the method `to_fixed_h5` to dask arrays and the accessor ``.streamh5.to_netcdf`` to xarray's objects,
+whether dask and xarray are imported before or after it. Everything else is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from streamh5.netcdf.xarray_accessor import register_accessors as _register_acce
 from streamh5.processes.import_hook import when_imported as _when_imported
 from streamh5.version import __version__
 
-# at once: it takes its place among the warning filters, in front of which come those that a person sets later
+# now, not lazily: it adds a warning filter, which has to come before those that the user sets later
 from streamh5.write.interruption import InterruptedWriteWarning
 
-if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same to the interpreter
+if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the interpreter
     from streamh5.check.inspection import FileInspection, inspect
     from streamh5.check.report import VerifyReport
     from streamh5.check.verify import verify
@@ -38,10 +38,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOME` says the same t
     from streamh5.references.file_references import FileReferences, read_references
     from streamh5.references.zarr_array import ChunkManifest
     from streamh5.write.summary import DatasetSummary, WriteSummary
-else:  # hidden from type checkers: with a `__getattr__` they would take every name for a known one
+else:  # hidden from type checkers: with a `__getattr__` they would accept any name
 
     def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
+        """Import a public name when it is first used (PEP 562)."""
         from importlib import import_module
         from sys import modules
 
@@ -49,7 +49,7 @@ else:  # hidden from type checkers: with a `__getattr__` they would take every n
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=modules[__name__])
         value = getattr(import_module(f"streamh5.{_HOME[name]}"), name)
-        globals()[name] = value  # asked for once
+        globals()[name] = value  # not asked for again
         return value
 
     def __dir__():

@@ -3,8 +3,8 @@
 ::
 
     StreamH5Error
-    ├── SpecError            ValueError        what was asked for contradicts itself or HDF5
-    │   ├── KeywordError     TypeError         a keyword that a function does not have
+    ├── SpecError            ValueError        a request that contradicts itself or HDF5
+    │   ├── KeywordError     TypeError         an unknown keyword of a function
     │   ├── PathError                          a dataset, group or link name
     │   ├── ShapeError                         a shape or maxshape
     │   ├── ChunkShapeError                    chunks
@@ -13,30 +13,29 @@
     │   └── AttributeValueError                an attribute's name or value
     ├── DatatypeError        TypeError         a dtype that cannot be written
     ├── LimitError           OverflowError     a limit of the file format
-    ├── BlockError           ValueError        a block that does not fit where it is put
+    ├── BlockError           ValueError        a block that does not fit its place
     ├── SourceError          ValueError        a source that cannot be streamed
-    │   ├── SourceMissingError FileNotFoundError   there is no such file or store
+    │   ├── SourceMissingError FileNotFoundError   a file or store that does not exist
     │   ├── UnknownChunksError                 dask chunks of unknown (nan) size
     │   └── SchedulerError                     a dask scheduler that cannot write
     ├── StateError           RuntimeError      a call at the wrong time: after close, after a failure
     ├── SinkError            OSError           the destination
     │   ├── DestinationExistsError  FileExistsError
     │   ├── DestinationMissingError FileNotFoundError   its directory does not exist
-    │   ├── DestinationBusyError    BlockingIOError     another writer holds it
-    │   └── InterruptedWriteError FileExistsError   an interrupted write is there, which could be resumed
-    ├── ResumeError          ValueError        an interrupted write is not the one that is to be resumed
+    │   ├── DestinationBusyError    BlockingIOError     another writer uses it
+    │   └── InterruptedWriteError FileExistsError   an interrupted write exists, which could be resumed
+    ├── ResumeError          ValueError        an interrupted write that differs from the one to be resumed
     ├── ReferencesError      ValueError        a dataset that references to its chunks cannot express
     ├── FormatError          ValueError        bytes that are not the HDF5 file they claim to be
     │   ├── JournalError                       a journal that cannot be trusted
-    │   ├── ForeignStructureError              a structure that the reader does not know, so does not check
-    │   └── UnreadableError  OSError           bytes that the operating system does not give
-    │       └── FileMissingError FileNotFoundError   there is no such file
+    │   ├── ForeignStructureError              a structure that the reader does not know and cannot check
+    │   └── UnreadableError  OSError           bytes that the operating system cannot read
+    │       └── FileMissingError FileNotFoundError   a file that does not exist
     └── MissingCodecError    ImportError       a codec package that is not installed
 
-The message names the object, the numbers and what to do, in `MAX_MESSAGE` characters at most; the numbers are
-also in ``facts``, in full.
-An error that the user's own code raises (a dask task, an iterator) passes through unchanged, with
-a note that says which chunk was being written.
+A message names the object, the numbers and what to do, in at most `MAX_MESSAGE` characters; the full values are in
+``facts``. An exception of the user's own code (a dask task, an iterator) passes through unchanged, with a note that
+says which chunk was being written.
 """
 
 from __future__ import annotations
@@ -81,14 +80,13 @@ __all__ = [
 ]
 
 MAX_MESSAGE = 300
-"""Characters of a message: what is longer loses its middle, so that object and advice stay."""
+"""Most characters of a message; a longer one loses its middle, which keeps object and advice."""
 
 MAX_SHOWN = 100
-"""Characters of one value within a message."""
-
+"""Most characters of one value in a message."""
 
 MAX_NAMES = 10
-"""Names of a list within a message."""
+"""Most names of a list in a message."""
 
 
 _REPR = reprlib.Repr()  # looks only at the first members of a long value, so that its length costs nothing
@@ -98,23 +96,23 @@ _REPR.maxstring = _REPR.maxlong = _REPR.maxother = MAX_SHOWN
 
 
 def shown(value: object, limit: int = MAX_SHOWN, *, quoted: bool = True) -> str:
-    """Return a value for a message: a shape, chunks, a name, a list of names, an array.
+    """Return a value as text for a message: a shape, chunks, a name, a list of names, an array.
 
     Parameters
     ----------
     value
-        Anything; of a long sequence the first members are shown.
+        Any object; of a long sequence only the first members are shown.
     limit
-        Characters at most.
+        Most characters.
     quoted
-        False shows text as it is, without quotes.
+        False to show text without quotes.
     """
     is_text = isinstance(value, str) and not quoted
     return _without_middle(str(value) if is_text else _REPR.repr(value), limit)
 
 
 def listed(names: Iterable[object], *, limit: int = MAX_SHOWN) -> str:
-    """Return names for a message, separated by commas: as many as fit, and how many more there are."""
+    """Return names for a message, separated by commas: as many as fit, and the number of the others."""
     everything = list(names)
     texts = [shown(name, quoted=False) for name in everything[:MAX_NAMES]]
     while len(texts) > 1 and len(", ".join(texts)) > limit:
@@ -124,7 +122,7 @@ def listed(names: Iterable[object], *, limit: int = MAX_SHOWN) -> str:
 
 
 def printable(text: str) -> str:
-    """Make text that can be printed of names that are not UTF-8, whose bytes h5py has as surrogates."""
+    """Return text that can be printed; names that are not UTF-8 have surrogates, as in h5py, for their bytes."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -141,10 +139,10 @@ class StreamH5Error(Exception):
     Parameters
     ----------
     message
-        Object, numbers and what to do, in one sentence or two. Values of any length go through `shown`; a
-        message that is longer than `MAX_MESSAGE` all the same loses its middle.
+        Object, numbers and what to do, in one or two sentences. Values of any length are passed through `shown`; a
+        message that is still longer than `MAX_MESSAGE` loses its middle.
     **facts
-        The same numbers for programs, kept in ``facts``.
+        The same values for programs, kept in ``facts``.
     """
 
     facts: dict[str, object]
@@ -155,11 +153,11 @@ class StreamH5Error(Exception):
 
 
 class SpecError(StreamH5Error, ValueError):
-    """What was asked for contradicts itself or cannot be an HDF5 object."""
+    """A request that contradicts itself or cannot be an HDF5 object."""
 
 
 class KeywordError(SpecError, TypeError):
-    """A keyword that a function does not have."""
+    """An unknown keyword of a function."""
 
 
 class PathError(SpecError):
@@ -191,11 +189,11 @@ class DatatypeError(StreamH5Error, TypeError):
 
 
 class LimitError(StreamH5Error, OverflowError):
-    """A limit of the HDF5 file format would be passed."""
+    """A limit of the HDF5 file format would be exceeded."""
 
 
 class BlockError(StreamH5Error, ValueError):
-    """A block that does not fit where it is put: shape, alignment, position or size."""
+    """A block that does not fit its place: shape, alignment, position or size."""
 
 
 class SourceError(StreamH5Error, ValueError):
@@ -203,7 +201,7 @@ class SourceError(StreamH5Error, ValueError):
 
 
 class SourceMissingError(SourceError, FileNotFoundError):
-    """There is no such file or store."""
+    """The source does not exist."""
 
 
 class UnknownChunksError(SourceError):
@@ -223,7 +221,7 @@ class SinkError(StreamH5Error, OSError):
 
 
 class DestinationExistsError(SinkError, FileExistsError):
-    """The destination exists and was not to be replaced."""
+    """The destination exists and must not be replaced."""
 
 
 class DestinationMissingError(SinkError, FileNotFoundError):
@@ -231,11 +229,11 @@ class DestinationMissingError(SinkError, FileNotFoundError):
 
 
 class DestinationBusyError(SinkError, BlockingIOError):
-    """Another writer is at work on the same destination."""
+    """Another writer uses the same destination."""
 
 
 class FormatError(StreamH5Error, ValueError):
-    """Bytes that are not what an HDF5 structure must be."""
+    """Bytes that are not the HDF5 structure that they should be."""
 
 
 class JournalError(FormatError):
@@ -243,27 +241,27 @@ class JournalError(FormatError):
 
 
 class ForeignStructureError(FormatError):
-    """A structure of HDF5 that the reader does not know: it may be right, but it is not checked."""
+    """A structure of HDF5 that the reader does not know: it may be valid, but cannot be checked."""
 
 
 class UnreadableError(FormatError, OSError):
-    """Bytes that the operating system does not give: no such file, no permission, an I/O error."""
+    """Bytes that the operating system cannot read: a missing file, no permission, an I/O error."""
 
 
 class FileMissingError(UnreadableError, FileNotFoundError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
 class InterruptedWriteError(SinkError, FileExistsError):
-    """An interrupted write is there, which could be resumed."""
+    """An interrupted write of the destination exists, which could be resumed."""
 
 
 class ResumeError(StreamH5Error, ValueError):
-    """An interrupted write is not the one that is to be resumed: the message names what differs."""
+    """An interrupted write differs from the one to be resumed; the message names the difference."""
 
 
 class ReferencesError(StreamH5Error, ValueError):
-    """A dataset whose stored chunks cannot be a zarr array, so that no references can be made to them."""
+    """A dataset whose stored chunks cannot be those of a zarr array, so references cannot be made to them."""
 
 
 class MissingCodecError(StreamH5Error, ImportError):

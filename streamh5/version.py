@@ -1,4 +1,4 @@
-"""The version of streamh5: here, so that what writes it into files need not import the whole package."""
+"""The version of streamh5, in a module of its own: code that writes it into files need not import the package."""
 
 from __future__ import annotations
 

@@ -1,1 +1,5 @@
-"""What people pass, checked: keywords, paths, sizes of memory."""
+"""Checks of what users pass, made before any work.
+
+`keywords` flags, numbers and choices of public functions; `paths` local paths and URLs; `memory_size` sizes such as
+``"512MiB"``; `write_options` how a file is written, as one value.
+"""

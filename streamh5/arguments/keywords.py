@@ -1,6 +1,6 @@
-"""Keywords of public functions: those that there are, and what a flag, a number or a choice may be.
+"""Keywords of public functions: unknown ones are refused, and flags, numbers and choices are checked.
 
-What is wrong is refused before the function begins. The annotation of a parameter says what it takes.
+The checks run before the function begins. The annotation of a parameter, or its name, says what it accepts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _TEXTS = frozenset(("resume_key", "url"))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question after a word that is not among those known, or nothing where none is like it."""
+    """Return a suggestion for a word that is not known, or an empty text if no known word is similar."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]) -> KeywordError:
-    """Return the error for keywords that a function does not have."""
+    """Return the error for unknown keywords of a function."""
     names, choices = sorted(unknown), sorted(known)
     return KeywordError(
         f"{function} has no keyword {listed(names)}{did_you_mean(names[0], choices) or f'; it has {listed(choices)}'}",
@@ -52,7 +52,7 @@ def check_choice(name: str, value: Any) -> str:
     Raises
     ------
     SpecError
-        It is none of those that there are.
+        It is not one of the choices.
     """
     choices = _CHOICES[name]
     if not isinstance(value, str) or value not in choices:
@@ -63,12 +63,12 @@ def check_choice(name: str, value: Any) -> str:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return a flag as a bool; 0 and 1, and numpy's, are flags, too.
+    """Return a flag as a bool; 0, 1 and numpy's bools are accepted.
 
     Raises
     ------
     SpecError
-        Anything else, such as text, which Python takes for true.
+        It is anything else, such as text, which Python would treat as true.
     """
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, Integral) and value in (0, 1)):
         return bool(value)
@@ -76,15 +76,15 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function refuse keywords that it does not have, and values that a keyword cannot have.
+    """Decorate a function so that it refuses unknown keywords, and wrong values of its parameters.
 
-    An unknown keyword is refused with one that is like it. Flags, numbers and choices are checked by the annotation
-    or the name of their parameter; 0 and 1, and numpy's, are flags, too.
+    The error for an unknown keyword suggests a similar one. Flags, numbers and choices are checked according to the
+    annotation or the name of their parameter.
 
     Parameters
     ----------
     function
-        Any whose parameters have annotations as text (``from __future__ import annotations``).
+        A function whose annotations are text (``from __future__ import annotations``).
     """
     parameters = inspect.signature(function).parameters
     known = {
@@ -115,7 +115,7 @@ def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
-    """Return what checks a parameter, and gives its value in the type that it is to have; None for nothing."""
+    """Return the check of a parameter, which returns its value in the right type; None if there is none."""
     if name in _CHOICES:
         return check_choice
     if name in _TEXTS:
@@ -147,7 +147,7 @@ def _progress(name: str, value: Any) -> Any:
         return check_flag(name, value)
     except SpecError:
         raise SpecError(
-            f"{name} must be True, False, None or a function of the bytes done and in all, not {shown(value)}",
+            f"{name} must be True, False, None or a function of the bytes done and the total, not {shown(value)}",
             **{name: value},
         ) from None
 

@@ -1,4 +1,4 @@
-"""Sizes of memory as people write and read them: ``"512MiB"``, ``"1 GB"``, or a number of bytes."""
+"""Sizes of memory as text: ``"512MiB"``, ``"1 GB"``; and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ MemorySize: TypeAlias = int | float | str
 
 
 def read_memory_size(size: MemorySize | None, name: str) -> int | None:
-    """Return a size in bytes, read as dask reads one; None stays None.
+    """Return a size in bytes, parsed as dask does; None stays None.
 
     Parameters
     ----------
     size
         A number of bytes, or text such as ``"512MiB"`` (1024) or ``"1 GB"`` (1000).
     name
-        The argument, for the message.
+        The name of the argument, for the message.
 
     Raises
     ------
     SpecError
-        Not a size, or less than one byte.
+        It is not a size, or less than one byte.
     """
     if size is None:
         return None
     nbytes = 0
     with suppress(ValueError, OverflowError):  # no such unit; infinity
-        if isinstance(size, str) and size.strip():  # dask reads blank text as 1
+        if isinstance(size, str) and size.strip():  # dask parses blank text as 1
             from dask.utils import parse_bytes  # here: importing dask takes longer than most commands
 
             nbytes = int(parse_bytes(size))
@@ -55,23 +55,25 @@ def format_nbytes(nbytes: float) -> str:
 
 
 def check_held(path: str, nbytes: int) -> None:
-    """Refuse data without chunks that the memory of this machine cannot hold until the file is closed.
+    """Refuse data without chunks that are larger than the memory of this machine.
+
+    Such data stay in memory until the file is closed.
 
     Raises
     ------
     LimitError
-        It is more than there is.
+        `nbytes` is more than the machine has.
     """
     most = memory_nbytes()
     if nbytes > most:
         raise LimitError(
-            f"{path}: chunks=False keeps {nbytes:,} bytes in memory until the file is closed, and there are "
-            f"{most:,}; leave chunks out, or give a chunk shape",
+            f"{path}: chunks=False keeps {nbytes:,} bytes in memory until the file is closed, and this machine "
+            f"has {most:,}; leave chunks out, or give a chunk shape",
             path=path,
             nbytes=nbytes,
         )
 
 
 def memory_nbytes() -> int:
-    """Bytes of memory that this machine has."""
+    """Return the size of this machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

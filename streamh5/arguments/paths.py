@@ -1,4 +1,4 @@
-"""Paths as people give them: text, bytes, `os.PathLike`, ``file://`` URLs."""
+"""Paths as users pass them: text, bytes, `os.PathLike`, ``file://`` URLs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*)|(?=/))(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
 
-# also chained (simplecache::s3://...), and as pathlib leaves it (s3:/...)
+# also chained (simplecache::s3://...), and with the single slash that pathlib leaves (s3:/...)
 _URL = re.compile(r"(?P<root>[A-Za-z][\w+.-]+(?:::[A-Za-z][\w+.-]+)*:)(?P<slashes>//?)")
 
 
 def local_path(path: LocalPath) -> str:
-    """Return a path as text; a ``file://`` URL is the path that it names.
+    """Return a path as text; of a ``file://`` URL the path that it names.
 
     Raises
     ------
     SpecError
-        Not a path, or a ``file://`` URL of another machine or without a path.
+        It is not a path, or a ``file://`` URL of another machine or without a path.
     """
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise SpecError(f"a path is needed (str, bytes or os.PathLike), not {shown(path)}")
@@ -33,14 +33,14 @@ def local_path(path: LocalPath) -> str:
         return name
     if url["host"] not in (None, "", "localhost"):
         raise SpecError(
-            f"{name:.200}: a file on the machine {url['host']!r}; write file:///path for one here"
+            f"{name:.200} is a file on the machine {url['host']!r}; write file:///path for a local file"
         )
     if url["path"] is None:
-        raise SpecError(f"{name:.200} names no file; write file:///path")
+        raise SpecError(f"{name:.200} does not name a file; write file:///path")
     return unquote(url["path"], errors="surrogateescape")
 
 
 def is_url(path: str) -> bool:
-    """Tell whether a path is a URL; ``s3:/x`` is none where there is a directory ``s3:``."""
+    """Tell whether a path is a URL; ``s3:/x`` is a path if there is a directory ``s3:``."""
     url = _URL.match(path)
     return url is not None and (url["slashes"] == "//" or not os.path.isdir(url["root"]))

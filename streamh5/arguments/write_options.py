@@ -1,4 +1,4 @@
-"""``WriteOptions``: how a file is written, as one value from the public function down to the engine."""
+"""`WriteOptions`: how a file is written, as one value from the public functions to the engine."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ if TYPE_CHECKING:
     from streamh5.arguments.paths import LocalPath
 
 _INSTEAD = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
-"""What to do instead of the modes of h5py that do not exist here."""
+"""Advice for modes of h5py that do not exist here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOptions:
     """How a file is written, independent of what it holds.
 
-    The public functions keep their own keywords. Each builds one of these from them, and everything below takes it
-    as it is: the values are checked by then, flags and choices by `check_keywords`, `mode` and `threads` here.
+    Each public function builds one from its own keywords, and everything below passes it on unchanged. Its values have
+    been checked: flags and choices by `check_keywords`, `mode` and `threads` here.
 
     The defaults are those of a write whose content is known beforehand (`to_fixed_h5` and the conversions). `File`,
-    which does not know what will be asked of it, passes its own.
+    whose content is not known, passes its own.
 
     Parameters
     ----------
     mode
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to one.
     libver
-        Oldest library that is to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
+        Oldest HDF5 library that must be able to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
     track_order
         Track the creation order of links and attributes.
     resume
-        Take up an interrupted write of the same name.
+        Resume an interrupted write of the same name.
     resume_key
-        Identity of the source, compared with the interrupted write's.
+        Identity of the source, compared with that of the interrupted write.
     sync
-        When data is flushed to the disk.
+        When data are flushed to the disk.
     keep
-        What stays of a write that is interrupted; with `resume` it is always kept. By default only what was costly
-        to compute.
+        Whether an interrupted write is kept; with `resume` it always is. By default only one that was costly to
+        compute.
     header_slack
-        Bytes kept free behind each object header in front of the data, for attributes that are set later.
+        Bytes reserved after each object header in the front of the file, for attributes that are set later.
     threads
-        Threads that run the filters of a `File`; None for one for each core. Tasks of dask use dask's own.
+        Threads that run the filters of a `File`; None for one per core. Tasks of dask use dask's own threads.
     max_memory
-        Raw bytes of blocks in flight in a `File`; None for the default.
+        Most raw bytes of blocks in flight in a `File`; None for the default.
     references
         Write kerchunk references to this path when the file is closed.
     """

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: `main` parses arguments and runs commands; `demo` is the largest command."""

@@ -184,7 +184,7 @@ def _stream(x: da.Array, path: Path, screen: _Screen, n_threads: int, overwrite:
 
 @dataclass(slots=True)
 class _Report:
-    """What h5py found in the file."""
+    """What h5py finds in the file."""
 
     index: str = "none"
     n_stored: int = 0
@@ -322,7 +322,7 @@ class _Screen:
             print()
 
     def mark(self, is_right: bool, text: str) -> None:
-        """Print the outcome of a check."""
+        """Print the result of a check."""
         if self._is_terminal:
             sign = self._style("32", "✓") if is_right else self._style("31", "✗")
         else:
@@ -330,7 +330,7 @@ class _Screen:
         print(f"  {sign} {text}", flush=True)
 
     def bar(self, total_nbytes: int) -> Any:
-        """Return a progress bar; a log gets none."""
+        """Return a progress bar, which is hidden in a log."""
         name = self._style("36", "writing ")
         return tqdm(
             total=total_nbytes,

@@ -1,10 +1,13 @@
-"""A function in a fresh interpreter: its death is an error here, its memory is bounded, its result is data.
+"""Call a function in a child process: a crash becomes an error, memory and time are bounded.
 
-``parent: call_in_child ── stdin: the call ──▶ child: serve ── pipe: progress, result or errors ──▶ parent``
+::
 
-libhdf5 trusts the files that it reads. One that was made to harm, or that a disk has damaged, can end the
-process that reads it, or keep it in a loop without end (`_end_when_stuck`). What the child sends back is not
-trusted either: only plain values, numpy arrays, and records of ours are made of it, and exceptions.
+    parent: call_in_child ── stdin: the call ─────────────────────▶ child: serve
+            _wait         ◀── pipe: progress ..., result or errors ──
+
+libhdf5 trusts the files that it reads. A file that is malicious, or damaged by a disk, can crash the process that reads
+it or keep it in an endless loop (`_end_when_stuck`). The answers of the child are not trusted either: `_Results` makes
+only plain values, numpy arrays, instances of streamh5's classes and exceptions from them.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _SHARE_OF_MEMORY = 0.75
 _SECONDS_TO_TIDY = 10
 
 MAX_SECONDS = 60.0
-"""Of processor time, of all threads, in one call of libhdf5, during which no other Python code runs."""
+"""Most processor time, of all threads, of one call of libhdf5, during which no other Python code runs."""
 
 _PROGRESS, _RESULT, _ERRORS = "progress", "result", "errors"
 
@@ -48,16 +51,16 @@ _PLAIN = {
     "numpy": {"ndarray", "dtype", "void"},
     "h5py.h5r": {"Reference", "RegionReference"},
 }
-"""What a result may be made of, besides numpy's arrays and scalars, and records of ours."""
+"""Classes of a result, by module, besides streamh5's own classes and numpy's arrays and scalars."""
 
 _NUMPY = ("_reconstruct", "scalar", "_frombuffer")
-"""Functions of numpy's core that make arrays and scalars."""
+"""Functions of numpy's core from which pickled arrays and scalars are made."""
 
 _ERRORS_MODULE = StreamH5Error.__module__
 _MAX_CAUSES = 10
 
 _Described: TypeAlias = tuple[str, str, tuple[Any, ...], dict[str, Any], list[str]]
-"""An error: module and name of its class, arguments, facts, notes."""
+"""An error as data: module and name of its class, arguments, facts, notes."""
 
 
 def call_in_child(
@@ -69,29 +72,29 @@ def call_in_child(
     max_seconds: float = MAX_SECONDS,
     **keywords: Any,
 ) -> Any:
-    """Call a function of a module in a fresh interpreter and return its result.
+    """Call a function in a new interpreter and return its result.
 
     Parameters
     ----------
     function
-        Of a module of ours.
+        A function of a module of streamh5.
     *args, **keywords
-        What it is called with: values that can be pickled.
+        Its arguments, which must be picklable.
     died
-        Makes the error for a child that ends without a word; it is given how: ``"SIGSEGV"``.
+        Returns the error for a child that ends without an answer; it is given the reason, such as ``"SIGSEGV"``.
     progress
-        A keyword of the function, if not None. A callable is called here, with what the child reports.
+        A keyword of the function, if not None. A callable is called in this process with what the child reports.
     max_nbytes
         Memory that the child may use; three quarters of the machine's by default.
     max_seconds
-        Processor time after which a call of libhdf5 that has not come back is taken for a loop without end.
+        Processor time after which a call of libhdf5 that has not returned is taken for an endless loop.
 
     Raises
     ------
     SpecError
-        An argument that cannot be pickled.
+        An argument cannot be pickled.
     Exception
-        What the function has raised, with its notes and causes; what `died` returns.
+        The exception of the function, with its notes and causes, or the error that `died` returns.
     """
     report = progress if callable(progress) else None
     if progress is not None and report is None:
@@ -115,7 +118,7 @@ def call_in_child(
 def _child(
     call: bytes, max_nbytes: int, max_seconds: float
 ) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
-    """Start a child and send it a call; it is gone when the context ends."""
+    """Start a child and send it a call; the child is killed when the context ends."""
     from_child, to_parent = os.pipe()
     with os.fdopen(from_child, "rb") as answers:
         try:
@@ -128,12 +131,12 @@ def _child(
         stdin = cast("IO[bytes]", child.stdin)
         try:
             with suppress(BrokenPipeError):
-                # not closed after the call: its end tells the child that the parent has gone (`_end_with_parent`)
+                # stays open: its end of file tells the child that the parent has gone (`_end_with_parent`)
                 stdin.write(len(call).to_bytes(8, "little") + call)
                 stdin.flush()
             yield child, answers
         except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)  # it removes what it has begun
+            child.send_signal(signal.SIGINT)  # lets it clean up
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_SECONDS_TO_TIDY)
             raise
@@ -145,14 +148,14 @@ def _child(
 
 
 def _wait(answers: BinaryIO, progress: Callable[[int, int], object] | None) -> tuple[str, Any]:
-    """Read what the child says until its last word; the kind is empty where there is none."""
+    """Return the kind and content of the child's last answer; the kind is empty if it ended without one."""
     while True:
         try:
             kind, answer = _Results(answers).load()
         except EOFError:
             return "", None
-        except Exception as error:  # noqa: BLE001 - bytes of a process that something hostile has run in
-            message = f"a child process sent what is not a result: {error}"
+        except Exception as error:  # noqa: BLE001 - the bytes may come from hostile code
+            message = f"a child process sent something that is not a result: {error}"
             return _ERRORS, [(_ERRORS_MODULE, "StreamH5Error", (message,), {}, [])]
         if kind != _PROGRESS:
             return kind, answer
@@ -161,14 +164,14 @@ def _wait(answers: BinaryIO, progress: Callable[[int, int], object] | None) -> t
 
 
 class _Results(pickle.Unpickler):
-    """Makes results, and nothing that acts."""
+    """An unpickler that makes values and calls no other code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a class up that a result may be made of."""
+        """Return a class, if a result may contain its instances."""
         is_numpy = module.startswith(("numpy.core.", "numpy._core.")) and name in _NUMPY
         if is_numpy or name in _PLAIN.get(module, ()) or module.partition(".")[0] == "streamh5":
             found = super().find_class(module, name)
-            if is_numpy or isinstance(found, type):  # a function of streamh5 would act
+            if is_numpy or isinstance(found, type):  # not a function of streamh5: unpickling would call it
                 return found
         raise pickle.UnpicklingError(f"{module}.{name}")
 
@@ -177,7 +180,7 @@ def _how_it_ended(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     if status == -signal.SIGPROF:
-        return "SIGPROF, for a call that did not come back,"
+        return "SIGPROF, for a call that did not return,"
     try:
         return signal.Signals(-status).name
     except ValueError:
@@ -185,7 +188,7 @@ def _how_it_ended(status: int) -> str:
 
 
 def serve(pipe: int, max_nbytes: int, max_seconds: float) -> None:
-    """Be the child: read the call, make it, and send its result or its errors."""
+    """Run in the child: read the call, make it, and send its result or its errors."""
     _bound_memory(max_nbytes)
     nbytes = int.from_bytes(_read(8), "little")
     module, name, args, keywords, reports = pickle.loads(_read(nbytes))
@@ -203,15 +206,15 @@ def serve(pipe: int, max_nbytes: int, max_seconds: float) -> None:
             keywords["progress"] = lambda *numbers: send(_PROGRESS, numbers)
         try:
             send(_RESULT, getattr(importlib.import_module(module), name)(*args, **keywords))
-        except BaseException as error:  # noqa: BLE001 - it is raised in the parent
+        except BaseException as error:  # noqa: BLE001 - raised again in the parent
             send(_ERRORS, _chain(error))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a thread still reads, and libhdf5 has nothing to save
+    os._exit(0)  # a thread is still reading, and libhdf5 has nothing to save
 
 
 def _read(nbytes: int) -> bytes:
-    """Read from standard input, with nothing buffered that a thread then holds."""
+    """Read from standard input without a buffer, whose lock `_end_with_parent` would hold."""
     found = b""
     while len(found) < nbytes:
         part = os.read(0, nbytes - len(found))
@@ -224,22 +227,23 @@ def _read(nbytes: int) -> bytes:
 def _bound_memory(nbytes: int) -> None:
     import resource
 
-    with suppress(ValueError, OSError):  # a lower limit is set already
+    with suppress(ValueError, OSError):  # a lower limit is already set
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (nbytes, hard))
 
 
 def _end_with_parent() -> None:
-    """End when standard input does: the parent has been killed."""
+    """End at the end of standard input: the parent has been killed."""
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def _end_when_stuck(max_seconds: float) -> None:
-    """Put an alarm off for as long as Python code runs: h5py holds the interpreter's lock while libhdf5 works.
+    """Postpone an alarm as long as Python code runs: h5py holds the interpreter's lock while libhdf5 works.
 
-    The alarm counts the processor time of all threads together, and those that decode chunks need no lock.
+    The alarm counts the processor time of all threads together, and threads that decode chunks do not need the lock:
+    hence the division by the number of processors.
     """
     while True:
         signal.setitimer(signal.ITIMER_PROF, max_seconds)
@@ -262,13 +266,13 @@ def _chain(error: BaseException | None) -> list[_Described]:
 def _is_portable(value: Any) -> bool:
     try:
         _Results(io.BytesIO(pickle.dumps(value))).load()
-    except Exception:  # noqa: BLE001 - whatever it is, it cannot be sent
+    except Exception:  # noqa: BLE001 - pickling may raise anything
         return False
     return True
 
 
 def _raise(chain: list[_Described]) -> None:
-    """Raise the first error, caused by the second, caused by the third."""
+    """Raise the first error with the second as its cause, and so on."""
     errors = [_made(*described) for described in chain]
     for error, cause in pairwise(errors):
         error.__cause__ = cause
@@ -278,7 +282,7 @@ def _raise(chain: list[_Described]) -> None:
 def _made(
     module: str, name: str, args: tuple[Any, ...], facts: dict[str, Any], notes: list[str]
 ) -> BaseException:
-    """Make an error that was described; one of a class of others is a RuntimeError that names it."""
+    """Make an error from its description; a class of another package becomes a RuntimeError that names it."""
     is_known = module in ("builtins", _ERRORS_MODULE)
     kind = getattr(importlib.import_module(module), name, None) if is_known else None
     if isinstance(kind, type) and issubclass(kind, BaseException):

@@ -1,12 +1,12 @@
-"""Do something when another package is imported, now or later, without importing it.
+"""Call a function when another package is imported, now or later, without importing it.
 
 A hook on ``sys.meta_path`` instead of an import: dask.array takes longer to import than all of streamh5, and most
-commands of the CLI need neither it nor xarray. With the hook there is one rule for the library and the CLI, and no
-order of imports that matters::
+commands need neither it nor xarray. With the hook, library and commands follow one rule, and the order of imports does
+not matter::
 
     import streamh5       dask.array in sys.modules?  yes: call now
-                                                      no:  finder in front of the others
-    import dask.array     finder ─▶ finders behind it find the module ─▶ their loader executes it ─▶ call
+                                                      no:  insert a finder before the others
+    import dask.array     finder ─▶ the other finders find the module ─▶ their loader executes it ─▶ call
 
 The module keeps the spec and the loader that it would have had, and the finder removes itself.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:
-    """Call `call` with the module `name`: now where it is imported, as soon as it is otherwise.
+    """Call `call` with the module `name`: now if it is imported already, otherwise when it is.
 
     Parameters
     ----------
     name
         Full name of a module.
     call
-        Is called once, when the module has been executed.
+        Called once, when the module has been executed.
     """
     module = sys.modules.get(name)
     if module is None or getattr(module.__spec__, "_initializing", False):
@@ -41,7 +41,7 @@ def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:
 
 
 class _Finder:  # not a subclass of `importlib.abc.MetaPathFinder`, whose import takes 10 ms
-    """Finds one module where the other finders do."""
+    """Finds one module through the other finders, and replaces its loader."""
 
     def __init__(self, name: str, call: Callable[[ModuleType], None]) -> None:
         self._name = name
@@ -56,25 +56,25 @@ class _Finder:  # not a subclass of `importlib.abc.MetaPathFinder`, whose import
         specs = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment] # has what is called of a Loader
+            spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment] # a Loader by its methods
         return spec
 
     def arrived(self, module: ModuleType) -> None:
-        """Call once, whichever of two imports comes first (one may have failed half-way)."""
+        """Make the call, once, even if the module is loaded twice (an import may have failed half-way)."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
             self._call(module)
 
 
 class _Loader:
-    """Loads a module as its own loader does, then says that it has arrived."""
+    """Loads a module with its own loader, then tells the finder."""
 
     def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader = loader
         self._finder = finder
 
     def __getattr__(self, name: str) -> Any:
-        # `create_module`; and whoever sees this loader in `importlib.util.find_spec` may ask for sources or resources
+        # for `create_module`, and for code that gets this loader from `find_spec` and asks for sources or resources
         return getattr(self._loader, name)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -1,11 +1,13 @@
-"""Calls of a thread in which a signal handler may run, and raise, at any moment, as it does at Ctrl-C.
+"""Calls in which a signal handler may run, and raise, at any moment, as it does on Ctrl-C.
 
-``with condition:`` would enter and leave the lock in Python code: an exception between that and the block leaves the
-lock held for ever. ``with lock:`` enters and leaves it in one step; so each condition here has a lock of its own name,
-and is for waiting and waking alone.
+``with condition:`` acquires and releases the lock in Python code: an exception between acquiring and the block leaves
+the lock held for ever. ``with lock:`` does it in one step of the interpreter. Therefore each condition of this package
+has a lock with a name of its own, which is acquired; the condition is only used to wait and to notify.
 
-A record of calls may be left behind in the same way. The stack is not: when a handler runs in the midst of a call,
-code that is not of this package lies between the two.
+Whether a call interrupts another one is read from the stack, because an exception could leave a record of the calls
+behind in the same way. When a handler runs during a call, code outside this package lies between the two::
+
+    streamh5 ... ──▶ handler of the user ──▶ streamh5 ...
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def wait_for(condition: threading.Condition, is_so: Callable[[], object]) -> None:
-    """Wait until something is so; whatever ends the wait, the lock of the condition is held again."""
+    """Wait until `is_so` returns true; the lock of the condition is held again, even after an exception."""
     while not is_so():
         try:
             condition.wait()
         except BaseException:
-            if not condition._is_owned():  # type: ignore[attr-defined]
+            if not condition._is_owned():  # type: ignore[attr-defined] # private, and there is no other way to ask
                 condition.acquire()
             raise
 
@@ -42,7 +44,7 @@ def first_frame_outside() -> FrameType:
 
 
 def is_within_a_call() -> bool:
-    """Whether this call interrupts another of this package in its thread, or is made by code that the other runs."""
+    """Tell whether a call of this package is already running in this thread, further out on the stack."""
     frame = first_frame_outside()
     while frame.f_back is not None:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Real data that comes with the package, for the notebooks."""
+"""Real data that are installed with the package, for the notebooks."""
 
 from __future__ import annotations
 

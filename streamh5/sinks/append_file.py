@@ -1,19 +1,19 @@
-"""Adding to a file in place: new bytes behind its end, the superblock last.
+"""Adding to a file in place: new bytes after its end, the superblock last.
 
-Until the superblock is written, 48 bytes at once after everything else is on the disk, the file is
-what it was: readers see the old end of file and the old root group. What a crash leaves behind the
-old end is ignored by readers and overwritten by the next addition::
+The superblock (48 bytes) is written in one call, after everything else is on the disk. Until then the file is
+unchanged for readers: they see the old end of file and the old root group. Bytes that a crash leaves after the old end
+are ignored by readers and overwritten by the next addition::
 
     chunks, indexes, headers ──▶ fsync ──▶ superblock ──▶ fsync
-    behind the old end                     (the switch)
+    after the old end                      (the switch)
 
-Locks, in the order in which they are taken, each kept until the sink is closed:
+Locks, in the order in which they are taken, each held until the sink is closed:
 
-1. ``flock`` on the journal of a writer that would replace the file by this name: only one of both may be
-   at work. The journal itself is not used: what was there is safe, and an addition is made again.
-2. The lock of the inode, exclusive: writers that come by another name of the file (`locks`).
-3. ``flock`` on the file itself, shared, as HDF5's readers take it: they may read meanwhile, and no HDF5
-   library opens the file for writing.
+1. ``flock`` on the journal of this name, exclusive: a writer that would replace the file takes the same lock. Nothing
+   is written to the journal: the old content is safe, and an interrupted addition is simply repeated.
+2. The lock of the inode, exclusive: for writers that use another name of the file (`locks`).
+3. ``flock`` on the file itself, shared, as HDF5's readers take it: they may read meanwhile, and no HDF5 library opens
+   the file for writing.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ if TYPE_CHECKING:
 
 
 class AppendFileSink(GatedSink):
-    """Write behind the end of an existing file.
+    """Write after the end of an existing file.
 
     Parameters
     ----------
     path
         The file. A symbolic link is followed.
     sync
-        ``"none"`` leaves fsync out.
+        ``"none"`` omits fsync.
     system
         The system calls, by their names in `os`; for tests of faults.
 
     Attributes
     ----------
     end_of_file
-        Its end as its superblock says; nothing before it is written but the superblock.
+        End of file of the existing superblock, set by the caller; below it only the superblock is written.
 
     Raises
     ------
     DestinationBusyError
-        Another writer is at work on it, by this name or another one of it.
+        Another writer has opened the file, by this name or another one.
     SinkError
         It is not a regular file, or cannot be opened for writing.
     """
@@ -85,7 +85,7 @@ class AppendFileSink(GatedSink):
                 raise
 
     def check_name(self) -> None:
-        """Refuse to go on when the name leads to another file by now.
+        """Refuse to continue if the name now leads to another file.
 
         Raises
         ------
@@ -100,11 +100,11 @@ class AppendFileSink(GatedSink):
             )
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Write behind the old end; the superblock is kept for `_commit`."""
+        """Write after the old end; keep the superblock for `_commit`."""
         if address == 0:
             self._superblock = b"".join(bytes(buffer) for buffer in buffers)
         elif self.end_of_file is None or address < self.end_of_file:
-            raise StateError(f"{self.path}: byte {address:,} belongs to the file that is added to")
+            raise StateError(f"{self.path}: byte {address:,} is in the existing part of the file")
         else:
             files.write(self._fd, address, buffers, self._system)
 
@@ -113,13 +113,13 @@ class AppendFileSink(GatedSink):
         self._system.ftruncate(self._fd, nbytes)
         self._fsync()
         self.check_name()
-        self._is_switched = True  # before: a write that fails may have been done
+        self._is_switched = True  # before the write: one that fails may still have reached the disk
         files.write(self._fd, 0, [self._superblock], self._system)
         self._fsync()
         self.check_name()
 
     def _drop(self) -> None:
-        """Cut the new bytes off; once the superblock may be the new one, the bytes that it names stay."""
+        """Cut off the new bytes, unless the superblock that refers to them may already be written."""
         if self.end_of_file is not None and not self._is_switched:
             with suppress(OSError):
                 self._system.ftruncate(self._fd, self.end_of_file)
@@ -134,7 +134,7 @@ class AppendFileSink(GatedSink):
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise
                 raise DestinationBusyError(
-                    f"another program has {self.path} open for writing; close it there", path=str(self.path)
+                    f"another program has opened {self.path} for writing; close it there", path=str(self.path)
                 ) from error
         return fd
 

@@ -1,27 +1,26 @@
-"""The narrow protocols between a writer and the place where its bytes go.
+"""The protocols between a writer and the destination of its bytes.
 
-A destination of your own is an object with the four members of `Sink`; pass it to `streamh5.File` in the
-place of a path. What more a sink can do, it says by having the methods of `Journaled` or `Snapshots`.
+Any object with the four members of `Sink` can be passed to `streamh5.File` instead of a path. A sink that can do
+more has the methods of `Journaled` or `Snapshots`.
 
 =========== ========= =================================================================
 call        protocol  promise
 =========== ========= =================================================================
-name        Sink      what messages call the destination
-write       Sink      positional, any order, thread-safe; ranges written do not overlap,
-                      but for byte 0: the superblock is written last, and after each
-                      `snapshot` again
-commit      Sink      everything written is durable, then the destination has its name
-abort       Sink      nothing remains of the write; the destination is as it was; never
-                      raises; may be called at any time, also twice
-append_log  Journaled journal entries are kept in order, never before the data they claim
-suspend     Journaled what is written is kept, to be resumed
-has_name    Journaled tells whether a path leads to what is being written
-snapshot    Snapshots readers see, under another name, what the superblock refers to
+name        Sink      the destination's name in messages
+write       Sink      positional, in any order, thread-safe; the ranges written do not
+                      overlap, except at byte 0: the superblock is written last, and
+                      again after each `snapshot`
+commit      Sink      everything written is durable, then the file has its name
+abort       Sink      removes what was written and leaves the destination unchanged;
+                      never raises; may be called at any time, also twice
+append_log  Journaled keeps journal entries in order, never before the data they claim
+suspend     Journaled keeps what was written, so that it can be resumed
+has_name    Journaled tells whether a path leads to the file being written
+snapshot    Snapshots shows readers, under another name, what the superblock refers to
 =========== ========= =================================================================
 
-After `commit`, `suspend` or `abort` a `write` is a `StateError`: a worker that finishes late cannot
-touch the published file. `streamh5.sinks.gated_sink.GatedSink` keeps that promise for the sinks of
-this package.
+After `commit`, `suspend` or `abort`, `write` raises `StateError`, so that a worker that finishes late cannot change
+the published file. `streamh5.sinks.gated_sink.GatedSink` guarantees this for the sinks of this package.
 
 ==================================== ======== ============ =============
 sink                                 Journal  Snapshots    destination until `commit`
@@ -51,14 +50,14 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """A destination for the bytes of one file: all that a sink must have."""
+    """A destination for the bytes of one file: the members that every sink has."""
 
     @property
     def name(self) -> str:
-        """What a message calls the destination."""
+        """The destination's name in messages."""
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`.
+        """Write `buffers`, one after the other, at `address`.
 
         Raises
         ------
@@ -72,20 +71,20 @@ class Sink(Protocol):
         """Make the `nbytes` of the file durable and publish it under its name."""
 
     def abort(self) -> None:
-        """Give up: remove what was written. Safe to call at any time, also twice."""
+        """Remove what was written. May be called at any time, also twice."""
 
 
 @runtime_checkable
 class Snapshots(Sink, Protocol):
-    """A sink that can show an unfinished file to readers."""
+    """A sink that can make an unfinished file visible to readers."""
 
     def snapshot(self, path: Path) -> None:
-        """Let readers see, at `path`, what the superblock refers to at this moment.
+        """Make what the superblock refers to now readable at `path`.
 
         Raises
         ------
         SinkError
-            It cannot be done there.
+            The snapshot cannot be made at `path`.
         """
 
 
@@ -95,7 +94,7 @@ class Journaled(Sink, Protocol):
 
     @property
     def journal_facts(self) -> dict[str, Any]:
-        """What the header of the journal says of the sink."""
+        """Facts about the sink for the header of the journal."""
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal of the write.
@@ -103,24 +102,24 @@ class Journaled(Sink, Protocol):
         Parameters
         ----------
         entries
-            Whole entries (`streamh5.recovery.journal`).
+            Complete entries (`streamh5.recovery.journal`).
         nbytes
-            Bytes of data that they claim, all written before.
+            Bytes of data that the entries claim, all of them written before this call.
         is_urgent
-            Do not let the entries wait for more of them.
+            Write the entries now instead of collecting a batch.
         """
 
     def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Whether what is written has the name `path` in the file system."""
+        """Tell whether the file being written has the name `path` in the file system."""
 
     def suspend(self) -> None:
-        """Stop, and keep what is written where it can be resumed."""
+        """Stop writing, and keep what was written so that it can be resumed."""
 
 
 def as_journaled(sink: Sink) -> Journaled | None:
-    """Return a sink that keeps a journal as such; None for one that does not.
+    """Return `sink` as a `Journaled` one, or None if it does not keep a journal.
 
-    This is the one question after a journal. A sink may have the methods and still say no, with
-    ``keeps_journal = False``: before `Journaled` was optional, every sink had to have them.
+    A sink that has the methods can still opt out with ``keeps_journal = False``: before `Journaled` was optional,
+    every sink had to have them.
     """
     return sink if isinstance(sink, Journaled) and getattr(sink, "keeps_journal", True) else None

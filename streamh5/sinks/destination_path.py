@@ -1,4 +1,4 @@
-"""What a destination may be, and what is refused of one before any work."""
+"""What can be a destination, and the checks of one before any work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_path(destination: object) -> TypeGuard[LocalPath]:
 
 
 def destination_name(destination: Destination) -> str:
-    """Return what a message calls a destination."""
+    """Return the name of a destination for messages."""
     if is_path(destination):
         return local_path(destination)
     name = getattr(destination, "name", None)
@@ -29,12 +29,12 @@ def destination_name(destination: Destination) -> str:
 
 
 def check_path(destination: object) -> None:
-    """Refuse what is neither a local path nor a `Sink` nor a file object.
+    """Refuse a destination that is not a local path, a `Sink` or a file object.
 
     Raises
     ------
     SpecError
-        Another type, a URL, or a NUL character in a path.
+        It is of another type, a URL, or a path with a NUL character.
     """
     if not is_path(destination):
         if hasattr(destination, "commit") or hasattr(destination, "write"):
@@ -45,7 +45,9 @@ def check_path(destination: object) -> None:
         )
     name = local_path(destination)
     if "\0" in name:
-        raise SpecError(f"the path {name!r:.80} contains a NUL character, which no file name may")
+        raise SpecError(
+            f"the path {name!r:.80} contains a NUL character, which is not allowed in a file name"
+        )
     if is_url(name):
         raise SpecError(
             f"{name:.200} is a URL, and only local paths and binary file objects are destinations yet: write to a "
@@ -54,12 +56,12 @@ def check_path(destination: object) -> None:
 
 
 def real_path(path: LocalPath) -> Path:
-    """Return the absolute path of a destination, with symbolic links followed."""
+    """Return the absolute path of a destination, following symbolic links."""
     return Path(os.path.realpath(local_path(path)))
 
 
 def destination_exists(path: LocalPath) -> bool:
-    """Tell whether there is a file at a destination; a link that leads nowhere leads to a new file.
+    """Tell whether a destination exists; a symbolic link to a missing file counts as a new file.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def destination_exists(path: LocalPath) -> bool:
 
 
 def check_destination(path: LocalPath, *, overwrite: bool) -> None:
-    """Refuse a destination that cannot be written, before any work.
+    """Refuse a path that cannot be written, before any work.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def check_destination(path: LocalPath, *, overwrite: bool) -> None:
 
 
 def exists_error(path: Path) -> DestinationExistsError:
-    """Return the error for a destination that exists and is not to be replaced."""
+    """Return the error for an existing destination that must not be replaced."""
     return DestinationExistsError(
         f"{path} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name",
         path=str(path),

@@ -1,7 +1,7 @@
 """A binary file object as destination: `io.BytesIO`, an open file, a temporary file.
 
-The file begins at position 0 of the object, wherever it stands. There is no second name under which the
-new file could be made, so what the object holds is replaced at once: after a failure it is empty.
+The file begins at position 0 of the object, whatever its current position. There is no second name under which the new
+file could be written, so the old content is removed at the beginning: after a failure the object is empty.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ USE_ANOTHER = "write to a local file or io.BytesIO, and copy that"
 
 
 class FileObjectSink(GatedSink):
-    """Write into a file object, at its positions, under a lock.
+    """Write to a file object under a lock.
 
     Parameters
     ----------
     file
         Binary, open for writing, seekable: ``write``, ``seek`` and ``tell`` are called, and ``truncate``
-        and ``flush`` where there are such.
+        and ``flush`` if it has them.
     overwrite
-        Replace what it holds.
+        Replace the existing content.
 
     Raises
     ------
@@ -50,13 +50,13 @@ class FileObjectSink(GatedSink):
         self._end_of_file = check_file_object(file, overwrite=overwrite)
         super().__init__(destination_name(file))
         self._file = file
-        # one position for all threads; reentrant, since a signal handler may abort in the midst of `commit`
+        # the object has one position for all threads; reentrant: a signal handler may abort during `commit`
         self._lock = threading.RLock()
         with self._failing("it cannot be emptied"):
             self._truncate(0)
 
     def _commit(self, nbytes: int) -> None:
-        """Give the file its size, flush the object; it stands at the end then, and stays open."""
+        """Extend or cut the file to its size, flush the object, and leave it open, positioned at its end."""
         with self._lock:
             while self._end_of_file < nbytes:
                 self._put(self._end_of_file, [bytes(min(nbytes - self._end_of_file, ZEROS_NBYTES))])
@@ -86,7 +86,7 @@ class FileObjectSink(GatedSink):
                 rest = rest[n:]
         if self._file.tell() != address:
             raise OSError(
-                errno.ESPIPE, f"it does not write where it is told to (append mode?); {USE_ANOTHER}"
+                errno.ESPIPE, f"it does not write at the position of seek() (append mode?); {USE_ANOTHER}"
             )
         self._end_of_file = max(self._end_of_file, address)
 
@@ -95,21 +95,21 @@ class FileObjectSink(GatedSink):
             return
         if not hasattr(self._file, "truncate"):
             raise OSError(
-                errno.ENOTSUP, f"it holds {self._end_of_file:,} bytes and has no truncate(); {USE_ANOTHER}"
+                errno.ENOTSUP, f"it contains {self._end_of_file:,} bytes and has no truncate(); {USE_ANOTHER}"
             )
         self._file.truncate(nbytes)
         self._end_of_file = nbytes
 
 
 def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:
-    """Refuse a file object that cannot hold a file, before any work; return the bytes that it holds.
+    """Refuse a file object that cannot be written, before any work; return the size of its content in bytes.
 
     Raises
     ------
     SpecError
-        It is closed, or not one of bytes, not writable or not seekable.
+        It is closed, in text mode, not writable or not seekable.
     DestinationExistsError
-        It holds something, and `overwrite` is False.
+        It is not empty, and `overwrite` is False.
     """
     name = destination_name(file)
     mode = getattr(file, "mode", "")
@@ -123,7 +123,7 @@ def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:
         nbytes = file.tell() if nbytes is None else nbytes
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SpecError(
-            f"{name} cannot be a destination: {error}; a file object must be open, take bytes, and be writable and "
+            f"{name} cannot be a destination: {error}; a file object must be open, accept bytes, and be writable and "
             f"seekable ({USE_ANOTHER})"
         ) from error
     if nbytes and not overwrite:

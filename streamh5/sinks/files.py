@@ -1,4 +1,4 @@
-"""Open files: opened by name, compared with the name again before it is used, written by position.
+"""Files: opened by name, compared with their name before it is used again, written by position.
 
 A name may lead elsewhere a moment after it was looked at: another program writes a file of that name, a cleaner
 removes it, a symbolic link was put there beforehand. Therefore a file is opened without following links and checked
@@ -49,7 +49,7 @@ def stat_of(path: Path) -> os.stat_result | None:
 
 
 def leads_to(path: str | os.PathLike[str], fd: int) -> bool:
-    """Tell whether a name leads to an open file."""
+    """Tell whether a name leads to the open file `fd`."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The state of a sink, its end while other threads write, and its errors: once, for all sinks of this package.
+"""The states of a sink, how it ends while other threads write, and its errors, for all sinks of this package.
 
 ::
 
@@ -11,12 +11,12 @@
      ├──── abort ────────────────────────────────▶ aborted
      └──── suspend ──────────────────────────────▶ suspended      (sinks with a journal)
 
-`commit`, `abort` and `suspend` first leave ``open``, so that no write begins any more, then wait for the
-writes of other threads, then act. They cannot wait for a write of their own thread, in whose midst a signal
-handler has called them: what they have to do to the files is then done when that write ends.
+`commit`, `abort` and `suspend` first leave ``open``, so that no further write begins, then wait for the writes of
+other threads, then act. They cannot wait for a write of their own thread, which a signal handler that calls them has
+interrupted: in that case they act on the files when that write ends.
 
-One lock, held for the state and the set of writers only, never during a system call: a sink may take its own
-locks within `_write` (gate first, then the sink's lock, then a journal's).
+The gate is one lock for the state and the set of writers. It is never held during a system call, so a sink may take
+its own locks in `_write` (order: the gate, the sink's lock, the journal's locks).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _ENDS = ("committed", "aborted", "suspended")
 
 
 class GatedSink(ABC):
-    """A sink that says how bytes are written, committed and dropped, and leaves the rest to this class.
+    """A base class: a subclass defines how bytes are written, committed and dropped.
 
     Parameters
     ----------
     name
-        What a message calls the destination.
+        The destination's name in messages.
 
     Attributes
     ----------
@@ -52,44 +52,44 @@ class GatedSink(ABC):
     """
 
     _purpose = "cannot write"
-    """How a message about a failure begins."""
+    """First words of a message about a failure."""
 
     _failures: ClassVar[tuple[type[Exception], ...]] = (OSError,)
-    """What the system raises where a call fails."""
+    """Exceptions of a failed call, which become a `SinkError`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = "open"
         self._writers: set[int] = set()
         self._at_last: Callable[[], None] | None = None
-        # reentrant, because a signal handler may end the sink while its thread holds it
+        # reentrant: a signal handler may end the sink while its thread holds the lock
         self._gate = threading.RLock()
         self._idle = threading.Condition(self._gate)
 
     @abstractmethod
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`; other threads write elsewhere meanwhile."""
+        """Write `buffers`, one after the other, at `address`, while other threads write elsewhere."""
 
     @abstractmethod
     def _commit(self, nbytes: int) -> None:
-        """Make the file durable, give it its name; nobody writes any more."""
+        """Make the file durable and give it its name. No thread is writing."""
 
     @abstractmethod
     def _drop(self) -> None:
-        """Remove what was written; nobody writes any more. Raise nothing."""
+        """Remove what was written. No thread is writing. Must not raise."""
 
     def _unname(self) -> None:  # noqa: B027 - not every sink has files of its own
-        """Remove the names of what was written, where others may still write to it. Raise nothing.
+        """Remove the names of what was written, while other threads may still write to it. Must not raise.
 
-        A signal handler that aborts in the midst of a write leaves nothing behind when it returns, although the last
-        of the other threads drops the rest later.
+        A signal handler that aborts during a write leaves no files when it returns, although the last of the threads
+        drops the rest only later.
         """
 
     def _close(self) -> None:  # noqa: B027 - not every sink holds something
-        """Release what the sink holds, behind its end, once. Raise nothing."""
+        """Release the sink's resources after its end. Called once; must not raise."""
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
+        """Write `buffers`, one after the other, at `address`."""
         with self._writing(), self._failing(f"writing at byte {address:,} failed"):
             self._write(address, buffers)
 
@@ -110,17 +110,17 @@ class GatedSink(ABC):
         self._close()
 
     def abort(self) -> None:
-        """Remove what was written; the destination stays as it was, where the sink can do that."""
+        """Remove what was written; the destination is unchanged, if the sink can guarantee that."""
         self._end("aborted", self._drop)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Count a write, for which an end waits.
+        """Register a write of this thread, for which `commit`, `abort` and `suspend` wait.
 
         Raises
         ------
         StateError
-            The sink has come to its end.
+            The sink is no longer open.
         """
         with self._gate:
             if self.state != "open":
@@ -139,7 +139,7 @@ class GatedSink(ABC):
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:
-        """Say which destination it was that an operation failed on."""
+        """Turn an error of the system into a `SinkError` that names the destination."""
         try:
             yield
         except SinkError:
@@ -151,12 +151,12 @@ class GatedSink(ABC):
             raise failure from error
 
     def _fail(self) -> None:
-        """Let nothing more be written."""
+        """Refuse further writes."""
         if self.state == "open":
             self.state = "failed"
 
     def _end(self, state: str, settle: Callable[[], None]) -> None:
-        """Come to an end other than `commit`, once; when nobody writes any more, call `settle` and `_close`."""
+        """Enter a final state other than ``committed``, once; when no thread writes, call `settle` and `_close`."""
 
         def at_last() -> None:
             settle()
@@ -166,7 +166,7 @@ class GatedSink(ABC):
             if self.state in _ENDS:
                 return
             self.state = state
-            # this thread's own write cannot end before this call, and others may wait for what it holds
+            # this thread's own write cannot end before this call, and other threads may wait for locks that it holds
             is_inside = threading.get_ident() in self._writers and is_within_a_call()
             if is_inside:
                 self._at_last = at_last
@@ -178,5 +178,5 @@ class GatedSink(ABC):
             self._unname()
 
     def _is_idle(self) -> bool:
-        """Whether no other thread writes; this one cannot go on before the end has come."""
+        """Tell whether no other thread is writing; this one is in `_end` or `commit`."""
         return self._writers <= {threading.get_ident()}

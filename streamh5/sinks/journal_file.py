@@ -1,4 +1,4 @@
-"""The journal file of a local write: entries wait their turn, and are written in their order."""
+"""The journal file of a local write: entries are collected and written in order."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 2.0
 BATCH_NBYTES = 512 << 20
-"""A batch of ``sync="batch"``: often enough to lose little, seldom enough not to wait for the disk
-all the time (tests/benchmarks, row "sync")."""
+"""Limits of a batch of ``sync="batch"``: short enough to lose little, long enough not to wait for the disk all the
+time (measured: tests/benchmarks, row "sync")."""
 
 READ_NBYTES = 16 << 20
 
 
 class JournalFile:
-    """Append entries to an open file.
-
-    Thread-safe.
+    """Append entries to an open file. Thread-safe.
 
     Parameters
     ----------
@@ -39,9 +37,9 @@ class JournalFile:
     Attributes
     ----------
     nbytes
-        End of the entries that are written.
+        End of the entries that have been written.
     is_taken_back
-        An fsync has failed: what was not synced before has been cut off, and nothing more is written.
+        An fsync has failed: entries that were not synced before have been cut off, and no more are written.
     """
 
     def __init__(self, fd: int, system: Any) -> None:
@@ -53,13 +51,14 @@ class JournalFile:
         self._waiting: list[bytes] = []
         self._waiting_nbytes = 0
         self._last_flush = time.monotonic()
-        # reentrant: a signal handler may end the write in the midst of a call
-        self._lock = threading.RLock()  # for the entries that wait
+        # Order: `_flushing`, then `_lock`. Data are synced under the first only, so that other threads can add
+        # entries meanwhile. Reentrant: a signal handler may end the write during a call.
+        self._lock = threading.RLock()  # for the waiting entries
         self._flushing = threading.RLock()  # for the file
         self._is_flushing = False
 
     def read(self) -> bytes:
-        """Read what an interrupted write has left."""
+        """Read the journal of an interrupted write."""
         parts = []
         self.nbytes = 0
         while part := self._system.pread(self.fd, READ_NBYTES, self.nbytes):
@@ -68,26 +67,26 @@ class JournalFile:
         return b"".join(parts)
 
     def cut(self, nbytes: int) -> None:
-        """Cut the file; nothing behind the cut comes back, not even after a power cut."""
+        """Cut the file durably: nothing after the cut comes back, not even after a power cut."""
         if nbytes < os.fstat(self.fd).st_size:
             self._system.ftruncate(self.fd, nbytes)
             self._system.fsync(self.fd)
         self.nbytes = nbytes
 
     def copy(self, path: Path, destination: Path, nbytes: int, mode: int) -> JournalFile:
-        """Put a copy of the first `nbytes` in the place of this file, open and locked.
+        """Replace this file by a copy of its first `nbytes`, and return the copy, open and locked.
 
         Raises
         ------
         OSError
-            It cannot be written; this file is still there then.
+            The copy cannot be written; this file is unchanged.
         """
         content = self.read()[:nbytes] if nbytes else b""
         temporary = path.with_name(f".{secrets.token_hex(8)}.streamh5")
         fd = files.create(temporary, mode, self._system)
         with files.closed_on_error(fd, self._system):
             try:
-                lock_journal(fd, path, destination)  # before anybody can find it
+                lock_journal(fd, path, destination)  # before it has a name that another writer looks for
                 files.write(fd, 0, [content], self._system)
                 self._system.fsync(fd)
                 self._system.replace(temporary, path)
@@ -100,11 +99,11 @@ class JournalFile:
         return copy
 
     def keep(self) -> None:
-        """Take what is there for synced: a failed fsync is not to cut it off."""
+        """Mark the present content as synced, so that a failed fsync does not cut it off."""
         self._safe_nbytes = self.nbytes
 
     def add(self, entries: bytes, nbytes: int) -> bool:
-        """Let entries that claim `nbytes` wait for `flush`; tell whether a batch is full."""
+        """Queue entries that claim `nbytes` of data for `flush`; tell whether a batch is full."""
         with self._lock:
             self._waiting.append(entries)
             self._waiting_nbytes += nbytes
@@ -112,15 +111,15 @@ class JournalFile:
             return age >= BATCH_SECONDS or self._waiting_nbytes >= BATCH_NBYTES
 
     def flush(self, sync_data: Callable[[], None] | None = None, *, is_patient: bool = True) -> None:
-        """Write the entries that wait.
+        """Write the waiting entries.
 
         Parameters
         ----------
         sync_data
-            Called before: makes the data durable that the entries claim. The entries are made durable
-            then too. None: no sync.
+            Called first, to make the data durable that the entries claim; the entries are then synced, too.
+            None for no sync.
         is_patient
-            False: leave it to another thread that is at it.
+            False to return at once if another thread is flushing.
         """
         if self._is_flushing and not is_patient:
             return
@@ -133,10 +132,10 @@ class JournalFile:
                 self._is_flushing = False
 
     def take_back(self) -> None:
-        """Cut off every entry that was not synced, and write no other.
+        """Cut off all entries that were not synced, and write no more.
 
-        After a failed fsync the system may have dropped what it could not write, and it says so only
-        once: what such an entry claims may not be there.
+        After a failed fsync the system may have dropped the pages that it could not write, and it reports that only
+        once: the data that such an entry claims may be lost.
         """
         self.is_taken_back = True
         with suppress(OSError):
@@ -154,7 +153,7 @@ class JournalFile:
             if entries:
                 files.write(self.fd, self.nbytes, [entries], self._system)
         except BaseException:
-            # later entries make no sense without these: they wait for the next try
+            # later entries depend on these, so they go back to the front of the queue
             with self._lock:
                 self._waiting[:0] = waiting
                 self._waiting_nbytes += nbytes

@@ -1,7 +1,7 @@
 """A file on a local or mounted file system, published by fsync and rename.
 
-Bytes go to ``OUT.partial`` beside the destination ``OUT``, and a journal of what they are to
-``OUT.partial.journal``. At every moment the destination is the old file or the complete new one::
+Bytes are written to ``OUT.partial`` in the directory of the destination ``OUT``, and a journal that describes them to
+``OUT.partial.journal``. At every moment the destination is either the old file or the complete new one::
 
     write ──▶ OUT.partial            append_log ──▶ OUT.partial.journal
                   │ fsync the data                          │
@@ -10,23 +10,23 @@ Bytes go to ``OUT.partial`` beside the destination ``OUT``, and a journal of wha
                   │ fsync the directory                     │
                   └────────────────────────────────▶ remove the journal
 
-Locks, in the order in which they are taken, each kept until the sink is closed:
+Locks, in the order in which they are taken, each held until the sink is closed:
 
-1. the inode of the file that is replaced, shared: nobody adds to it meanwhile (`replaced_file`);
-2. ``flock`` on the journal, exclusive, which dies with its process: one writer for one name;
-3. the inode of the partial file, shared: nobody adds to it by another name (`locks`).
+1. the inode of the replaced file, shared: no writer adds to it meanwhile (`replaced_file`);
+2. ``flock`` on the journal, exclusive, released when its process ends: one writer for each name;
+3. the inode of the partial file, shared: no writer adds to it under another name (`locks`).
 
-Within the process: the gate of `GatedSink`, then the journal's lock of its file, then its lock of the
-entries that wait; data are never fsynced under the last, so that other threads can add entries meanwhile.
+Within the process: the gate of `GatedSink`, then the journal's lock of its file, then its lock of the waiting
+entries; data are never synced under the last, so that other threads can add entries meanwhile.
 
-``sync`` says what an entry of the journal waits for:
+``sync`` says when entries are appended to the journal:
 
 ======== ==================================================================================
-"close"  nothing: after a crash of the process all is there; after a power cut the claims are
-         checked against the data by their checksums
-"batch"  every `BATCH_SECONDS` or `BATCH_NBYTES`: fdatasync the data, then append the entries,
-         then fdatasync the journal: a power cut loses the last batch at most
-"none"   nothing, and no fsync at commit either
+"close"  immediately: after a crash of the process everything is there; after a power cut the
+         claims are checked against the data by their checksums
+"batch"  every `BATCH_SECONDS` or `BATCH_NBYTES`: fsync the data, append the entries, fsync
+         the journal: a power cut loses at most the last batch
+"none"   immediately, and there is no fsync at commit either
 ======== ==================================================================================
 """
 
@@ -55,18 +55,18 @@ if TYPE_CHECKING:
 
 
 class LocalFileSink(GatedSink):
-    """Write a partial file beside `path` and publish it on commit.
+    """Write a partial file in the directory of `path` and publish it on commit.
 
     Parameters
     ----------
     path
-        Destination. A symbolic link is followed: the file that it points at is replaced.
+        Destination. A symbolic link is followed: the file that it points to is replaced.
     overwrite
-        Replace an existing file; otherwise it is an error, also when it appears meanwhile.
+        Replace an existing file; otherwise one is an error, even if it appears during the write.
     sync
-        See above.
+        ``"close"``, ``"batch"`` or ``"none"``, see the module.
     publish_as
-        Another name in the same file system under which `commit` publishes; `overwrite` is about it.
+        Another name, in the same file system, under which `commit` publishes; `overwrite` then concerns this name.
     system
         The system calls, by their names in `os`; for tests of faults.
 
@@ -84,8 +84,8 @@ class LocalFileSink(GatedSink):
     DestinationBusyError
         Another writer is at work.
     SinkError
-        It is not a regular file, its directory cannot be written, or its working name is taken by a file
-        of somebody else.
+        It is not a regular file, its directory cannot be written, or its working name is taken by a file of
+        another program.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class LocalFileSink(GatedSink):
         self._system = system
         self._snapshots = {snapshot_path(self.path)}
         self._has_synced_names = False
-        with self._failing("the file that is to be replaced cannot be looked at"):
+        with self._failing("the existing file cannot be opened"):
             self._replaced = ReplacedFile(self._target, system)
         try:
             self._open()
@@ -131,8 +131,8 @@ class LocalFileSink(GatedSink):
             with files.closed_on_error(self._fd, self._system):
                 if is_new_write and self.nbytes and not files.has_other_names(self._fd):
                     raise SinkError(
-                        f"cannot write {self.path}: {self.partial} is in the way, a file without a journal, so not "
-                        "of an interrupted write; remove or rename it",
+                        f"cannot write {self.path}: {self.partial} is in the way: it has no journal, so it is not of "
+                        "an interrupted write; remove or rename it",
                         path=str(self.partial),
                     )
                 lock_inode(self._fd, self.partial, is_exclusive=False)
@@ -146,34 +146,34 @@ class LocalFileSink(GatedSink):
 
     @property
     def journal_facts(self) -> dict[str, Any]:
-        """Durability, name of the destination, inode of the partial file."""
+        """`sync`, name of the destination, inode of the partial file."""
         return {"sync": self.sync, "name": self.path.name, "inode": os.fstat(self._fd).st_ino}
 
     @property
     def nbytes(self) -> int:
-        """Size of the partial file."""
+        """Size of the partial file in bytes."""
         return os.fstat(self._fd).st_size
 
     def read_log(self) -> bytes:
-        """Read the journal that an interrupted write has left; empty where there is none.
+        """Read the journal of an interrupted write; empty if there is none.
 
-        Call `restart` to drop it or `resume_at` to go on with it, before anything is written.
+        Before anything is written, call `restart` to discard that write or `resume_at` to resume it.
         """
         with self._failing(f"{self.journal} cannot be read"):
             return self._journal.read()
 
     def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Whether what is written has the name `path`; after a crash between link and unlink it has two."""
+        """Tell whether the partial file has the name `path`; after a crash between link and unlink it has two names."""
         return files.leads_to(path, self._fd)
 
     def destination(self, name: str | None) -> Path:
-        """Return the destination that a journal says it has, when its working names are these."""
+        """Return the destination that a journal names, if its working names are those of this sink."""
         path = self.path if name is None else self.path.with_name(name)
         return path if partial_path(path) == self.partial else self.path
 
     def restart(self) -> None:
-        """Drop what an interrupted write has left, but not what readers see of it under other names."""
-        with self._failing("what an interrupted write has left cannot be removed"):
+        """Discard an interrupted write, except for snapshots that readers see under other names."""
+        with self._failing("the interrupted write cannot be removed"):
             self._cut_journal(0)
             if not self._is_new:
                 self._tidy()
@@ -185,21 +185,21 @@ class LocalFileSink(GatedSink):
                 self._hand_on()
 
     def check_content(self, inode: int | None, is_intact: Callable[[], bool]) -> None:
-        """Refuse to write to a file that other names lead to, unless it is the one of the journal.
+        """Refuse to write to a partial file with other names, unless it is the one that the journal describes.
 
-        A snapshot is such a name, and so is the destination after a crash within `commit`.
+        A snapshot is such a name, and so is the destination after a crash during `commit`.
 
         Parameters
         ----------
         inode
-            Of the partial file when the journal was last written; None if it does not say.
+            Inode of the partial file when the journal was last written; None if the journal does not say.
         is_intact
             Tells whether the file holds what the journal claims: it may be a copy.
 
         Raises
         ------
         SinkError
-            It is a file of somebody else.
+            It is a file of another program.
         """
         is_same = inode == os.fstat(self._fd).st_ino
         if files.has_other_names(self._fd) and not is_same and not is_intact():
@@ -210,11 +210,11 @@ class LocalFileSink(GatedSink):
             )
 
     def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes, *, is_synced: bool = False) -> None:
-        """Cut the journal to its whole entries and the data to what they claim; go on with `entries`.
+        """Cut the journal to its complete entries and the data to what they claim; append `entries`.
 
-        `is_synced`: each part of the write had ``sync="batch"``, so that what is claimed is on the disk.
+        `is_synced`: all parts of the write had ``sync="batch"``, so everything claimed is on the disk.
         """
-        with self._failing("it cannot be taken up"):
+        with self._failing("it cannot be resumed"):
             self._check_name(self.partial, self._fd)
             self._cut_journal(log_nbytes)
             if nbytes < self.nbytes:
@@ -226,23 +226,25 @@ class LocalFileSink(GatedSink):
             self._journal.flush()
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """Read back bytes of an interrupted write; fewer at the end of the file."""
+        """Read bytes of an interrupted write; fewer than `nbytes` at the end of the file."""
         with self._failing(f"{self.partial} cannot be read"):
             return cast("bytes", self._system.pread(self._fd, nbytes, address))
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
-        """Append entries to the journal; the `nbytes` of data that they claim have been written before."""
+        """Append entries to the journal; the `nbytes` of data that they claim have already been written."""
         with self._writing():
             is_due = self._journal.add(entries, nbytes)
             if self.sync != "batch" or is_due or is_urgent:
                 self._flush_log(is_patient=self.sync != "batch" or is_urgent)
 
     def snapshot(self, path: Path) -> None:
-        """Give the partial file a second name, under which readers see what its superblock names."""
+        """Give the partial file a second name, under which readers see what its superblock refers to."""
         with self._writing():
-            snapshot = real_path(path.parent) / path.name  # a link of that name is not followed
+            snapshot = (
+                real_path(path.parent) / path.name
+            )  # a symbolic link of that name is replaced, not followed
             if snapshot in (self.path, self.partial, self.journal, self._target):
-                raise SpecError(f"a snapshot cannot have the name {path}, which the write itself uses")
+                raise SpecError(f"a snapshot cannot have the name {path}, because the write itself uses it")
             self._flush_log()
             if self.sync != "none":
                 self._sync_data()
@@ -251,7 +253,7 @@ class LocalFileSink(GatedSink):
             self._snapshots.add(snapshot)
 
     def suspend(self) -> None:
-        """Stop, and keep what is written, to be resumed."""
+        """Stop writing, and keep what was written so that it can be resumed."""
         self._end("suspended", self._keep)
 
     def _keep(self) -> None:
@@ -270,7 +272,7 @@ class LocalFileSink(GatedSink):
         self._publish()
         if self.sync != "none":
             files.sync_names(self._target.parent, self._system)
-        # behind the sync of the names: a power cut before that must still find the journal, to resume with
+        # after the sync of the names: a power cut before it must leave the journal, from which to resume
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._tidy()
 
@@ -278,12 +280,12 @@ class LocalFileSink(GatedSink):
         self._unname()
 
     def _unname(self) -> None:
-        # removed before they are closed: the lock is held until nobody can find the files
+        # removed before they are closed: the lock is held until no other writer can open the files
         self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
         self._tidy()
 
     def _tidy(self) -> None:
-        """Remove what a crash within `snapshot` can have left."""
+        """Remove what a crash during `snapshot` may have left."""
         self._remove(*((temporary_path(one), self._fd) for one in self._snapshots))
 
     def _remove(self, *named: tuple[Path, int]) -> None:
@@ -297,11 +299,11 @@ class LocalFileSink(GatedSink):
         self._replaced.close()
 
     def _hand_on(self) -> None:
-        for fd in (self._fd, self._journal.fd):  # the journal tells of the data: attributes, names
+        for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
             self._replaced.hand_on(fd)
 
     def _cut_journal(self, nbytes: int) -> None:
-        """Cut the journal; one that has other names is replaced by a copy, because those are not ours."""
+        """Cut the journal, or replace it by a copy if it has other names, whose content must not change."""
         old = self._journal
         if not files.has_other_names(old.fd):
             old.cut(nbytes)
@@ -311,12 +313,14 @@ class LocalFileSink(GatedSink):
         self._system.close(old.fd)
 
     def _flush_log(self, *, is_patient: bool = True) -> None:
-        """Write the entries that wait; with ``sync="batch"`` data first, and each synced."""
+        """Write the waiting entries; with ``sync="batch"`` sync first the data, then the journal."""
         is_batch = self.sync == "batch"
         try:
             with self._failing("the journal could not be written"):
                 self._journal.flush(self._sync_data if is_batch else None, is_patient=is_patient)
-                if is_batch and not self._has_synced_names:  # the files are new: their names have to last too
+                if (
+                    is_batch and not self._has_synced_names
+                ):  # the files are new: their names must be durable, too
                     files.sync_names(self._target.parent, self._system)
                     self._has_synced_names = True
         finally:
@@ -325,16 +329,16 @@ class LocalFileSink(GatedSink):
 
     def _sync_data(self) -> None:
         try:
-            with self._failing("the disk did not take the data (fsync)"):
+            with self._failing("fsync of the data failed"):
                 self._system.fsync(self._fd)
         except SinkError:
-            # a second fsync would say that all is well, although the pages are lost: nothing more is claimed
+            # a second fsync would succeed although the pages are lost: nothing more may be claimed
             self._journal.take_back()
             self._fail()
             raise
 
     def _name_snapshot(self, snapshot: Path) -> None:
-        temporary = temporary_path(snapshot)  # may be left from a crash
+        temporary = temporary_path(snapshot)  # may exist after a crash
         for name in (temporary, snapshot):
             files.check_regular(name)
         with suppress(FileNotFoundError):
@@ -343,7 +347,7 @@ class LocalFileSink(GatedSink):
         self._system.link(self.partial, temporary)
         self._check_name(temporary, self._fd)
         self._system.replace(temporary, snapshot)
-        with suppress(FileNotFoundError):  # rename does nothing between two names of one file
+        with suppress(FileNotFoundError):  # rename does nothing if both names lead to one file
             self._system.unlink(temporary)
         self._check_name(snapshot, self._fd)
 
@@ -360,14 +364,14 @@ class LocalFileSink(GatedSink):
         self._remove((self.partial, self._fd))
 
     def _link(self) -> bool:
-        """Give the file its name, which fails when there is one, unlike rename; False without hard links."""
+        """Link the file to its name, which unlike rename fails if the name exists; False without hard links."""
         try:
             self._system.link(self.partial, self._target)
         except FileExistsError:
             raise exists_error(self._target) from None
         except OSError:
             return False
-        if not files.leads_to(self._target, self._fd):  # another file was given the working name in between
+        if not files.leads_to(self._target, self._fd):  # another file took the working name before the link
             linked = files.stat_of(self._target)
             partial = files.stat_of(self.partial)
             if linked is not None and partial is not None and os.path.samestat(linked, partial):

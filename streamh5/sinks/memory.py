@@ -1,4 +1,4 @@
-"""A file in a bytearray."""
+"""A file in memory, as a bytearray."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class MemorySink(GatedSink):
-    """Keep the file in memory, in `image`, which is empty after `abort`."""
+    """Write to the bytearray `image`, which is empty after `abort`."""
 
     def __init__(self) -> None:
         super().__init__("memory")
         self.image = bytearray()
-        self._lock = threading.Lock()  # a bytearray that grows may move
+        self._lock = threading.Lock()  # a bytearray may move when it grows
 
     def snapshot(self, path: Path) -> None:
         """Write the image to `path`."""

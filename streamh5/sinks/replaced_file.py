@@ -1,4 +1,4 @@
-"""What a new file takes over from the file that it replaces: permissions, owner, ACL, extended attributes."""
+"""What a new file takes from the file that it replaces: permissions, owner, ACL, extended attributes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NEW_FILE_MODE = 0o666
-"""Permissions of a file that replaces none, before the umask."""
+"""Permissions of a file that does not replace another one, before the umask."""
 
 ACL = "system.posix_acl_access"
 
 
 class ReplacedFile:
-    """The file of the destination's name, if there is one, held open until the new file has replaced it.
+    """The existing file at the destination, if any, kept open until the new file has replaced it.
 
     Parameters
     ----------
     path
-        The destination, links followed.
+        The destination, with symbolic links resolved.
     system
         The system calls, by their names in `os`.
 
     Raises
     ------
     DestinationBusyError
-        Another writer is adding to the file, maybe by another name of it.
+        Another writer is adding to the file, possibly under another name.
     SinkError
         It is not a regular file.
     OSError
-        It cannot be looked at.
+        It cannot be opened.
     """
 
     def __init__(self, path: Path, system: Any) -> None:
@@ -51,21 +51,21 @@ class ReplacedFile:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
                 raise
-            return  # what lies in it need not be readable, and it may just have been replaced
+            return  # it need not be readable to be replaced, and it may just have been removed
         with files.closed_on_error(self._fd, system):
             self._status = os.fstat(self._fd)
             lock_inode(self._fd, path, is_exclusive=False)
 
     @property
     def creation_mode(self) -> int:
-        """Permissions with which working files are created: no more than their owner's until `hand_on`."""
+        """Permissions with which working files are created: only for their owner until `hand_on`."""
         return NEW_FILE_MODE if self._status is None else 0o600
 
     def hand_on(self, fd: int) -> None:
         """Give a working file owner, group, ACL, extended attributes and permissions, where permitted.
 
-        Its owner can read and write it in any case, so that an interrupted write can be resumed. A group
-        that cannot be kept gets the rights of all others: nobody sees what could not be seen before.
+        Its owner can always read and write it, so that an interrupted write can be resumed. If the group cannot be
+        kept, the new group gets the permissions of others: no user may see what could not be seen before.
         """
         if self._status is None:
             return
@@ -80,17 +80,17 @@ class ReplacedFile:
         self._chmod(fd, mode | 0o600)
 
     def finish(self, fd: int) -> None:
-        """Take the rights that only an unfinished file needs from its owner."""
+        """Remove those permissions of the owner that only an unfinished file needs."""
         if self._status is not None and self.mode & 0o600 != 0o600:
             self._chmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & (self.mode | 0o177))
 
     @property
     def mode(self) -> int:
-        """Permissions of the file; setuid, setgid and sticky bits are not handed on."""
+        """Permissions of the file, without setuid, setgid and sticky bits."""
         return NEW_FILE_MODE if self._status is None else stat.S_IMODE(self._status.st_mode) & 0o777
 
     def close(self) -> None:
-        """Let go of the file, and of the lock on it."""
+        """Close the file, which releases the lock on it."""
         if self._fd >= 0:
             files.close(self._fd, self._system)
             self._fd = -1
@@ -107,7 +107,7 @@ class ReplacedFile:
             self._system.fchmod(fd, mode)
 
     def _hand_on_attributes(self, fd: int, *, with_acl: bool) -> None:
-        """Copy the ACL and what users have set; names of the system and of security tools stay behind."""
+        """Copy the ACL and attributes set by users, but not those of the system and of security tools."""
         if self._fd < 0 or not hasattr(os, "listxattr"):
             return
         with suppress(OSError):

@@ -1,14 +1,16 @@
-"""The names beside a destination under which a write works, whatever the length of the destination's own.
+"""The working names of a write, in the directory of the destination.
 
 ============================ =======================================================
 ``OUT.partial``              the new file while it is written
 ``OUT.partial.journal``      its journal, always named after the partial file
-``OUT.snapshot``             the default name of a checkpoint
-``.NAME.streamh5``           a checkpoint ``NAME`` for the moment in which it is made
+``OUT.snapshot``             the default name of a snapshot
+``.NAME.streamh5``           a snapshot ``NAME`` while it is made
 ============================ =======================================================
 
-Where the name of the destination leaves no room for that, ``OUT`` is its beginning, 16 hexadecimal digits
-of the SHA-256 of the whole name, and its suffix.
+If the destination's name is too long to be extended, ``OUT`` consists of its beginning, 16 hexadecimal digits of the
+SHA-256 of the full name, and its suffix.
+
+Apart from `destination_path`, because ``import streamh5`` needs these names and not the checks.
 """
 
 from __future__ import annotations
@@ -21,17 +23,17 @@ JOURNAL_SUFFIX = ".journal"
 SNAPSHOT_SUFFIX = ".snapshot"
 
 ROOM_NBYTES = 24
-"""What is added to a name at most: ``.`` and ``.snapshot.streamh5`` are 19 bytes."""
+"""Bytes reserved for what is added to a name: ``.`` and ``.snapshot.streamh5`` are 19 bytes."""
 
 MAX_NAME_NBYTES = 255
-"""Of a file system that does not say how long a name may be."""
+"""Assumed for a file system that does not report its limit."""
 
 MAX_SUFFIX_NBYTES = 16
 N_DIGITS = 16
 
 
 def partial_path(destination: Path) -> Path:
-    """Return the name of the file while it is written."""
+    """Return the name of the file while it is being written."""
     return destination.with_name(_stem(destination) + PARTIAL_SUFFIX)
 
 
@@ -41,26 +43,26 @@ def journal_path(partial: Path) -> Path:
 
 
 def snapshot_path(destination: Path) -> Path:
-    """Return the name of a checkpoint that was given none."""
+    """Return the default name of a snapshot."""
     return destination.with_name(_stem(destination) + SNAPSHOT_SUFFIX)
 
 
 def temporary_path(snapshot: Path) -> Path:
-    """Return the name that a checkpoint has before it replaces the last one."""
+    """Return the name of a snapshot before it replaces the previous one."""
     return snapshot.with_name(f".{_stem(snapshot)}.streamh5")
 
 
 def _stem(path: Path) -> str:
-    """Name of a file, shortened where `ROOM_NBYTES` do not fit behind it."""
+    """Return the name of a file, shortened if `ROOM_NBYTES` more would not fit."""
     name = os.fsencode(path.name)
     room = _max_name_nbytes(path.parent) - ROOM_NBYTES
     if len(name) <= room:
         return path.name
-    import hashlib  # here: it loads OpenSSL, and few names are so long
+    import hashlib  # here, because it loads OpenSSL and few names are that long
 
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX_NBYTES else ""
     ending = f"-{hashlib.sha256(name).hexdigest()[:N_DIGITS]}{suffix}"
-    # not within a character: there are file systems that take UTF-8 only
+    # not cut within a character: some file systems accept only UTF-8
     beginning = name[: max(room - len(os.fsencode(ending)), 0)].decode("utf-8", "ignore")
     return beginning + ending
 

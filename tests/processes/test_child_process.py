@@ -54,7 +54,7 @@ def test_memory_of_a_child_is_bounded() -> None:
 
 
 def test_call_that_never_comes_back_is_the_death_of_the_child() -> None:
-    with pytest.raises(UnreadableError, match="SIGPROF, for a call that did not come back"):
+    with pytest.raises(UnreadableError, match="SIGPROF, for a call that did not return"):
         call_in_child(pow, 3, 10**12, died=UnreadableError, max_seconds=2.0)
 
 
