@@ -1,4 +1,4 @@
-"""Messages for people: comments and times of modification, from bytes (specification IV.A.2.n, o and s)."""
+"""Messages that only inform users: comments and modification times (specification IV.A.2.n, o and s)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def decode_comment(body: bytes, encoding: Encoding = ENCODING) -> str:
     Raises
     ------
     FormatError
-        It has no end.
+        The comment has no NUL at its end.
     """
     return Fields(body, "object comment message", encoding).terminated_text("comment")
 
@@ -38,7 +38,7 @@ def decode_old_modification_time(body: bytes, encoding: Encoding = ENCODING) -> 
     Raises
     ------
     FormatError
-        It is too short, or holds something else than digits.
+        The message is too short, or contains other characters than digits.
     """
     fields = Fields(body, "old object modification time message", encoding)
     text = fields.text(14, "time")

@@ -31,21 +31,21 @@ class _Flag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A named small value of an object.
+    """A small named value of an object.
 
     Parameters
     ----------
     name
-        Not empty, without NUL; ASCII or UTF-8 is chosen by its characters. Bytes that are not UTF-8 are surrogates,
-        as in h5py.
+        Not empty, without NUL; its characters decide between ASCII and UTF-8. Bytes that are not UTF-8 are represented
+        by surrogates, as in h5py.
     datatype, dataspace
-        Of the value.
+        Datatype and dataspace of the value.
     data
-        The elements in C order as the datatype stores them; empty for a null dataspace.
+        The stored elements in C order; empty for a null dataspace.
     committed_address
-        Where the object header of `datatype` lies, which is then only pointed to; None for a type of its own.
+        Address of the object header of a committed `datatype`; None for a datatype of its own.
     datatype_body
-        Body of the datatype message that stands for `datatype`, byte for byte; empty for what `encode_datatype` makes.
+        Encoded `datatype`, kept byte for byte; empty if `encode_datatype` encodes it.
     """
 
     name: str
@@ -57,21 +57,21 @@ class Attribute:
 
 
 def encode_attribute(attribute: Attribute) -> Message:
-    """Encode an attribute as header message. An object with attributes needs attribute info as well.
+    """Encode an attribute message. An object with attributes also needs an attribute info message.
 
     Raises
     ------
     AttributeValueError
-        An empty name or one with NUL.
+        The name is empty or contains NUL.
     LimitError
-        The message has more than 65,535 bytes: such an attribute needs dense storage.
+        The message has more than 65,535 bytes; such an attribute needs dense storage.
     DatatypeError
         The datatype cannot be encoded.
     """
     body = encode_attribute_body(attribute)
     if len(body) > MAX_MESSAGE_NBYTES:
         raise LimitError(
-            f"attribute {attribute.name!r} takes {len(body)} bytes; an object header holds "
+            f"attribute {attribute.name!r} has {len(body)} bytes; an object header allows "
             f"{MAX_MESSAGE_NBYTES}: store the value as a dataset, or the attributes densely",
             name=attribute.name,
             nbytes=len(body),
@@ -81,7 +81,7 @@ def encode_attribute(attribute: Attribute) -> Message:
 
 
 def encode_attribute_body(attribute: Attribute) -> bytes:
-    """Return the body of an attribute message, which is also what dense storage keeps in its heap."""
+    """Return the body of an attribute message, which is also the heap object in dense storage."""
     if not attribute.name or "\0" in attribute.name:
         raise AttributeValueError(
             f"attribute name {attribute.name!r} is empty or contains NUL", name=attribute.name
@@ -117,23 +117,23 @@ def decode_attribute(body: bytes, encoding: Encoding = ENCODING, resolve: Resolv
     Parameters
     ----------
     body
-        Of the message.
+        Body of the message.
     encoding
-        Of the file.
+        Encoding of the file.
     resolve
-        What follows shared datatypes and dataspaces to where they are.
+        Returns the body of a shared datatype or dataspace.
 
     Returns
     -------
     Attribute
-        With the `datatype_body`, which is that of the named datatype where it has one.
+        With its `datatype_body`, which is that of the committed datatype if it has one.
 
     Raises
     ------
     FormatError
-        A field is wrong, or the data is not as long as datatype and dataspace say.
+        A field is wrong, or the size of the data contradicts datatype and dataspace.
     ForeignStructureError
-        A shared datatype or dataspace, and no `resolve`.
+        A datatype or dataspace is shared, and `resolve` is not given.
     """
     fields = Fields(body, "attribute message", encoding)
     version = fields.version(1, 2, 3)

@@ -31,12 +31,12 @@ class Dataspace:
     shape
         ``()`` for a scalar, None for a null dataspace.
     maxshape
-        Same rank, None in it for unlimited; None for "as `shape`".
+        Maximum sizes, of the same rank, None for an unlimited dimension; None if it equals `shape`.
 
     Raises
     ------
     ShapeError
-        A dimension is negative or above its maximum, or the ranks differ.
+        A dimension is negative or exceeds its maximum, or the ranks differ.
     LimitError
         More than 32 dimensions.
     """

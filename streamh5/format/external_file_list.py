@@ -1,4 +1,4 @@
-"""External data files message: contiguous data that lies in other files (specification IV.A.2.h)."""
+"""External data files message: contiguous data in other files (specification IV.A.2.h)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 
 @dataclass(frozen=True, slots=True)
 class ExternalSlot:
-    """A part of the data: where its file's name is in the local heap, where it begins there, and its size."""
+    """A part of the data: offset of the file name in the local heap, offset in that file, and size in bytes."""
 
     name_offset: int
     offset: int
@@ -18,7 +18,7 @@ class ExternalSlot:
 
 @dataclass(frozen=True, slots=True)
 class ExternalFileList:
-    """The files that hold contiguous data one after the other, with their names in a local heap."""
+    """The files that contain consecutive parts of contiguous data, with their names in a local heap."""
 
     heap_address: int
     slots: tuple[ExternalSlot, ...]

@@ -11,7 +11,7 @@ from streamh5.format.primitives import uint
 
 
 class AllocationTime(IntEnum):
-    """When a writer of the library would allocate storage."""
+    """When the library allocates storage."""
 
     EARLY = 1
     LATE = 2
@@ -19,9 +19,9 @@ class AllocationTime(IntEnum):
 
 
 class WriteTime(IntEnum):
-    """When a writer of the library would write fill values into new storage.
+    """When the library writes fill values into new storage.
 
-    NEVER also makes readers leave the caller's buffer as it was for missing chunks.
+    With NEVER, the library also leaves the caller's buffer unchanged when it reads missing chunks.
     """
 
     ON_ALLOCATION = 0
@@ -39,22 +39,22 @@ class _Flag(IntEnum):
 _WRITE_TIME_SHIFT = 2
 
 _UNDEFINED_SIZES = (0, 0xFFFF_FFFF)
-"""Sizes of a value in versions 1 and 2 where there is none; the library writes -1 for undefined."""
+"""Sizes that mean "no value" in versions 1 and 2; the library writes -1 for an undefined value."""
 
 
 @dataclass(frozen=True, slots=True)
 class FillValue:
-    """What missing data reads as.
+    """The value of data that was never written.
 
     Parameters
     ----------
     allocation_time
-        The library writes INCREMENTAL for chunked, LATE for contiguous, EARLY for compact and for
-        implicitly indexed data.
+        The library writes INCREMENTAL for chunked, LATE for contiguous, EARLY for compact and for implicitly indexed
+        data.
     value
-        One element in the file's datatype; None for zeros.
+        One element in the datatype of the file; None for zeros.
     write_time
-        IF_SET; the library uses ON_ALLOCATION for variable-length data.
+        The library uses IF_SET, except for variable-length data (ON_ALLOCATION).
     """
 
     allocation_time: AllocationTime
@@ -80,7 +80,7 @@ def encode_fill_value(fill_value: FillValue) -> Message:
 def decode_fill_value(body: bytes, encoding: Encoding = ENCODING) -> FillValue:
     """Decode a fill value message of version 1, 2 or 3.
 
-    A fill value that is undefined is None, as is one of zeros that is not written out.
+    The value is None if it is undefined, and if it is zero and therefore not stored.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def decode_fill_value(body: bytes, encoding: Encoding = ENCODING) -> FillValue:
 
 
 def decode_old_fill_value(body: bytes, encoding: Encoding = ENCODING) -> bytes:
-    """Decode the fill value message of HDF5 before 1.6, which may stand beside the other: one element.
+    """Decode the fill value message of HDF5 before 1.6, which may accompany the newer one; return one element.
 
     Raises
     ------

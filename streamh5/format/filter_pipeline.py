@@ -10,7 +10,7 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_FILTERS, concat, uint
 
-_N_RESERVED_IDS = 256  # version 2 stores no name of the library's own filters
+_N_RESERVED_IDS = 256  # version 2 does not store names of the library's own filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class FilterRecord:
     Parameters
     ----------
     filter_id
-        The registered number.
+        Registered number of the filter.
     name
-        Written for numbers from 256 on; may be empty.
+        Stored for numbers of 256 and above; may be empty.
     flags
-        Bit 0: a chunk may be stored without the filter (``H5Z_FLAG_OPTIONAL``).
+        Bit 0: chunks may be stored without the filter (``H5Z_FLAG_OPTIONAL``).
     client_values
         The filter's parameters, 4 bytes each.
     """
@@ -41,12 +41,12 @@ def encode_filter_pipeline(filters: Sequence[FilterRecord]) -> Message:
     Parameters
     ----------
     filters
-        In the order in which they are applied on writing.
+        The filters in the order in which they are applied on writing.
 
     Raises
     ------
     LimitError
-        More than 32 filters, or a number that does not fit its field.
+        There are more than 32 filters, or a number does not fit its field.
     """
     if len(filters) > MAX_FILTERS:
         raise LimitError(

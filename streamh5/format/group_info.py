@@ -15,7 +15,7 @@ class _Flag(IntEnum):
 
 
 def encode_group_info() -> Message:
-    """Encode a group info message that stores none of its optional numbers."""
+    """Encode a group info message without its optional numbers."""
     body = concat(
         uint(0, 1, "group info version"),
         uint(0, 1, "flags"),
@@ -24,7 +24,7 @@ def encode_group_info() -> Message:
 
 
 def decode_group_info(body: bytes, encoding: Encoding = ENCODING) -> None:
-    """Check a group info message, whose numbers only matter to writers.
+    """Check a group info message, whose numbers matter only to writers.
 
     Raises
     ------

@@ -28,21 +28,21 @@ class _Flag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """The object whose header is at `address`."""
+    """A link to the object whose header is at `address`."""
 
     address: int
 
 
 @dataclass(frozen=True, slots=True)
 class SoftLink:
-    """Whatever `path` names in this file; bytes of it that are not UTF-8 as `surrogateescape`."""
+    """A link to the object at `path` in the same file; bytes that are not UTF-8 are represented by surrogates."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalLink:
-    """Whatever `path` names in the file `filename`."""
+    """A link to the object at `path` in the file `filename`."""
 
     filename: str
     path: str
@@ -50,7 +50,7 @@ class ExternalLink:
 
 @dataclass(frozen=True, slots=True)
 class UserDefinedLink:
-    """Whatever a program that has registered the class `link_type` (65 to 255) makes of `value`."""
+    """A link of a class (65 to 255) that a program has registered; only that program can interpret `value`."""
 
     link_type: int
     value: bytes
@@ -66,11 +66,11 @@ class Link:
     Parameters
     ----------
     name
-        One component of a path. Characters beyond ASCII make it UTF-8; see `character_set`.
+        One component of a path, stored in UTF-8 if it is not ASCII; see `character_set`.
     target
-        What it names.
+        The target of the link.
     creation_order
-        Its number in the group, exactly when the group's link info tracks creation order.
+        Number of the link in the group; None exactly if the group's link info does not track creation order.
     """
 
     name: str
@@ -82,19 +82,19 @@ _WIDTH_CODES = {1: 0, 2: 1, 4: 2, 8: 3}
 
 
 def encode_link(link: Link) -> Message:
-    """Encode a link as header message; its size does not depend on the address of a hard link.
+    """Encode a link message, whose size does not depend on the address of a hard link.
 
     Raises
     ------
     PathError
-        A name that is empty, ``"."`` or contains ``/`` or NUL, or a target with NUL.
+        The name is empty or ``"."`` or contains ``/`` or NUL, or a target contains NUL.
     LimitError
         The message would have more than 65,535 bytes.
     """
     body = encode_link_body(link)
     if len(body) > MAX_MESSAGE_NBYTES:
         raise LimitError(
-            f"link {link.name[:40]!r}... takes {len(body)} bytes; a message holds {MAX_MESSAGE_NBYTES}",
+            f"link {link.name[:40]!r}... has {len(body)} bytes; a message allows {MAX_MESSAGE_NBYTES}",
             name=link.name,
             nbytes=len(body),
             limit=MAX_MESSAGE_NBYTES,
@@ -103,7 +103,7 @@ def encode_link(link: Link) -> Message:
 
 
 def encode_link_body(link: Link) -> bytes:
-    """Return the body of a link message, which is also what dense storage keeps in its heap."""
+    """Return the body of a link message, which is also the heap object in dense storage."""
     _check_name(link.name)
     name = encode_text(link.name)
     charset = character_set(link.name)
@@ -211,5 +211,5 @@ def _decode_target(fields: Fields, link_type: int) -> LinkTarget:
     fields.expect(0, 1, "version and flags of the external value")
     target = ExternalLink(fields.terminated_text("file name"), fields.terminated_text("object path"))
     if fields.position != stop:
-        raise fields.error("the external value is not as long as its parts")
+        raise fields.error("the size of the external value contradicts its parts")
     return target

@@ -1,4 +1,4 @@
-"""Local heap (specification III.D): names of links in old groups, and of external files. It has no checksum."""
+"""Local heap (specification III.D): names of links in old groups, and of external files; without a checksum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_FREE_BLOCK = 1
 
 @dataclass(frozen=True, slots=True)
 class LocalHeapHeader:
-    """Size and address of the data segment, and where its list of free blocks begins."""
+    """Size and address of the data segment, and the head of its list of free blocks."""
 
     data_nbytes: int
     first_free: int
@@ -20,7 +20,7 @@ class LocalHeapHeader:
 
 
 def sizeof_local_heap_header(encoding: Encoding = ENCODING) -> int:
-    """Return the bytes of a header."""
+    """Return the size of a header in bytes."""
     return 4 + 4 + 2 * encoding.sizeof_length + encoding.sizeof_address
 
 
@@ -50,12 +50,12 @@ class LocalHeap:
     data: bytes
 
     def text(self, offset: int) -> str:
-        """Return the text at `offset`, up to its NUL; bytes that are not UTF-8 become surrogates.
+        """Return the text at `offset` up to its NUL; bytes that are not UTF-8 become surrogates.
 
         Raises
         ------
         FormatError
-            It is not in the heap.
+            The offset is outside of the heap, or the text has no NUL.
         """
         fields = Fields(self.data, _STRUCTURE)
         fields.skip_to(offset, "offset of a name")
@@ -63,12 +63,12 @@ class LocalHeap:
 
 
 def decode_local_heap(data: bytes, first_free: int, encoding: Encoding = ENCODING) -> LocalHeap:
-    """Return the heap of a data segment, after its free blocks have been checked.
+    """Return the heap of a data segment after checking its list of free blocks.
 
     Raises
     ------
     FormatError
-        A free block is outside of the heap, or the list of them is a circle.
+        A free block is outside of the heap, or the list is circular.
     """
     fields = Fields(data, "local heap free block", encoding)
     offset = first_free
@@ -76,7 +76,7 @@ def decode_local_heap(data: bytes, first_free: int, encoding: Encoding = ENCODIN
     while offset not in (_NO_FREE_BLOCK, 256**encoding.sizeof_length - 1):
         fields.skip_to(offset, "offset")
         following, nbytes = fields.length("offset of next free block"), fields.length("size")
-        n_left -= max(nbytes, 1)  # ends a list that goes in a circle
+        n_left -= max(nbytes, 1)  # terminates a circular list
         if offset + nbytes > len(data) or n_left < 0:
             raise fields.error(f"{nbytes:,} bytes at offset {offset:,} of a heap of {len(data):,}")
         offset = following

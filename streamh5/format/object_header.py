@@ -1,7 +1,7 @@
-"""Object header (specification IV.A.1): versions 1 and 2 are read, 2 is written, in one chunk.
+"""Object header (specification IV.A.1): versions 1 and 2 are read, version 2 is written, in one chunk.
 
-What is read comes in blocks, which the reader fetches one after the other: the prefix says how long the first one is,
-and a continuation message where the next one lies.
+Headers that are read consist of blocks: the prefix has the size of the first one, continuation messages have the
+addresses of the others.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Message:
 
 
 _SIGNATURE = b"OHDR"
-_SIZEOF_PREFIX = len(_SIGNATURE) + 1 + 1  # signature, version, flags; the size of chunk 0 follows
+_SIZEOF_PREFIX = len(_SIGNATURE) + 1 + 1  # signature, version, flags; followed by the size of chunk 0
 _SIZE_WIDTHS = (1, 2, 4, 8)
 
 _STRUCTURE, _CONTINUATION = "object header", "object header continuation"
@@ -87,18 +87,18 @@ SIZEOF_LONGEST_PREFIX = _SIZEOF_PREFIX + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 
 
 @dataclass(frozen=True, slots=True)
 class ObjectHeaderPrefix:
-    """What stands before the first message.
+    """The fields before the first message.
 
     Attributes
     ----------
     version
         1 or 2.
     n_links
-        Reference count in version 1; None for version 2, which has a message for it.
+        Reference count of version 1; None for version 2, which stores it in a message.
     attribute_order
-        Whether messages have a creation index.
+        Whether messages store an attribute creation index.
     position, stop
-        Where the messages of the first block begin and end, from the address of the header on.
+        Begin and end of the messages of the first block, relative to the address of the header.
     """
 
     version: int
@@ -109,15 +109,15 @@ class ObjectHeaderPrefix:
 
     @property
     def nbytes(self) -> int:
-        """Size of the first block."""
+        """Size of the first block in bytes."""
         return self.stop if self.version == 1 else self.stop + SIZEOF_CHECKSUM
 
 
 def sizeof_object_header(messages: Sequence[Message], *, attribute_order: bool = False) -> int:
-    """Return the bytes of the smallest object header with `messages`.
+    """Return the size in bytes of the smallest object header with `messages`.
 
-    Every larger size can be reached with the `size` of `encode_object_header`: the field that holds the
-    size of chunk 0 is chosen wide enough for one byte more, or one size (65,548) would be unreachable.
+    `encode_object_header` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for
+    one more byte, because otherwise one size (65,548) would be impossible.
     """
     chunk_nbytes = _sizeof_messages(messages, attribute_order=attribute_order)
     width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
@@ -132,18 +132,18 @@ def encode_object_header(
     Parameters
     ----------
     messages
-        In the order in which they are to stand.
+        The messages in their order in the header.
     attribute_order
-        Track and index the creation order of attributes: their order in `messages`.
+        Whether to track and index the creation order of attributes, which is their order in `messages`.
     size
-        Exact bytes of the result, at least `sizeof_object_header`; the rest becomes one NIL message, or a
-        gap where it is smaller than a message. None for the smallest size.
+        Size of the result in bytes, at least `sizeof_object_header`; free space becomes one NIL message, or a gap if it
+        is smaller than a message. None for the smallest size.
 
     Raises
     ------
     LimitError
-        A message body has more than 65,535 bytes, or `size` is too small, or leaves more free space than
-        one message holds.
+        A message body has more than 65,535 bytes, or `size` is too small or leaves more free space than one message can
+        cover.
     """
     needed = sizeof_object_header(messages, attribute_order=attribute_order)
     size = needed if size is None else size
@@ -172,7 +172,7 @@ def position_of_body(
 ) -> int:
     """Return the byte position of the body of ``messages[index]`` in an object header of `size` bytes.
 
-    Only the messages up to that one count, so those behind it may be left out.
+    Messages after it do not matter and may be omitted.
     """
     before = _sizeof_messages(messages[:index], attribute_order=attribute_order)
     return (
@@ -181,7 +181,7 @@ def position_of_body(
 
 
 def _size_width(size: int) -> int:
-    """Width of the field that holds the size of chunk 0, in a header of `size` bytes."""
+    """Return the width of the field for the size of chunk 0 in a header of `size` bytes."""
     overhead = _SIZEOF_PREFIX + SIZEOF_CHECKSUM
     return next(width for width in _SIZE_WIDTHS if size - overhead - width < 256**width)
 
@@ -219,8 +219,8 @@ def _encode_messages(messages: Sequence[Message], *, attribute_order: bool) -> I
 def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
     """Fill `nbytes` with one NIL message, or with a gap if a message header does not fit.
 
-    Two NIL messages could hold more, but HDF5 2.0 merges neighbours when it edits the header, and ruins
-    it when the sum passes 65,535 bytes (H5O__merge_null).
+    Two NIL messages could cover more, but HDF5 2.0 merges adjacent ones when it edits the header, and damages the
+    header if their sum exceeds 65,535 bytes (H5O__merge_null).
     """
     header = _sizeof_message_header(attribute_order=attribute_order)
     if nbytes < header:
@@ -248,7 +248,7 @@ def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:
     if block[:1] == b"\1":
         fields.expect(1, 1, "version")
         fields.uint(1, "reserved byte")
-        fields.uint(2, "number of messages")  # which the library does not compare, either
+        fields.uint(2, "number of messages")  # the library does not check it either
         n_links = fields.uint(4, "reference count")
         stop = _SIZEOF_PREFIX_V1 + fields.uint(4, "header size")
         return ObjectHeaderPrefix(1, n_links, attribute_order=False, position=_SIZEOF_PREFIX_V1, stop=stop)
@@ -263,7 +263,7 @@ def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:
 
 
 def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
-    """Cut the first block of an object header into its messages.
+    """Split the first block of an object header into its messages.
 
     Raises
     ------
@@ -276,19 +276,19 @@ def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Mes
 
 
 def decode_continuation(body: bytes, encoding: Encoding = ENCODING) -> tuple[int, int]:
-    """Return address and size of the block that an object header continuation message tells of (IV.A.2.q).
+    """Return address and size of the block that an object header continuation message (IV.A.2.q) refers to.
 
     Raises
     ------
     FormatError
-        It is too short.
+        The message is too short.
     """
     fields = Fields(body, "object header continuation message", encoding)
     return fields.address("offset"), fields.length("length")
 
 
 def decode_continuation_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
-    """Cut a continuation block into its messages.
+    """Split a continuation block into its messages.
 
     Raises
     ------
@@ -306,7 +306,7 @@ def decode_continuation_block(block: bytes, prefix: ObjectHeaderPrefix) -> Itera
 
 
 def _decode_messages(content: bytes, structure: str, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
-    """Cut messages; a gap that is too small for one may stand at the end."""
+    """Split messages; a gap that is too small for a message may follow the last one."""
     fields = Fields(content, structure)
     is_old = prefix.version == 1
     sizeof_header = (

@@ -8,9 +8,9 @@ from streamh5.format.primitives import concat, uint
 
 
 def encode_reference_count(n_links: int) -> Message:
-    """Encode the number of hard links to an object, which it needs from the second on.
+    """Encode the number of hard links to an object; objects with two or more need this message.
 
-    Without it, removing one of its names frees the object under the others.
+    Without it, deleting one link would free the object while other links still refer to it.
     """
     body = concat(
         uint(0, 1, "reference count version"),

@@ -1,6 +1,6 @@
-"""Dataset region reference: the object in the global heap that one points to (specification, appendix B).
+"""The global heap object of a dataset region reference (specification, appendix B).
 
-It is the address of the dataset's object header and a selection in it, here a union of blocks
+It contains the address of the dataset's object header and a selection in the dataset, here a union of blocks
 (H5S__hyper_serialize, version 1).
 """
 
@@ -20,16 +20,16 @@ def encode_region_reference_object(object_address: int, blocks: Sequence[Sequenc
     Parameters
     ----------
     object_address
-        The object header of the dataset.
+        Address of the object header of the dataset.
     blocks
-        At least one; each a ``slice(start, stop)`` for every dimension of the dataset.
+        At least one block; each is a ``slice(start, stop)`` for every dimension of the dataset.
 
     Raises
     ------
     BlockError
-        No block, an empty one, or blocks of different rank.
+        There are no blocks, or a block is empty, or ranks differ.
     LimitError
-        A coordinate of 4 GiB and more.
+        A coordinate needs more than 4 bytes.
     """
     rank = len(blocks[0]) if blocks else 0
     if rank == 0 or any(

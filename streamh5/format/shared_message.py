@@ -1,6 +1,6 @@
-"""Shared message: a pointer to where the message itself is (specification IV.A.2).
+"""Shared message: a pointer to a message stored elsewhere (specification IV.A.2).
 
-That is the header of another object, or the heap of shared messages. Versions 1 to 3 are read, 2 is written.
+It is in the header of another object, or in the heap of shared messages. Versions 1 to 3 are read, 2 is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class _Type(IntEnum):
 
 
 def encode_shared_datatype(object_address: int) -> bytes:
-    """Encode the pointer to a committed datatype, as `H5O_shared_encode` does.
+    """Encode the pointer to a committed datatype (`H5O_shared_encode`).
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ def encode_shared_datatype_message(object_address: int) -> Message:
 
 
 def decode_shared_message(body: bytes, encoding: Encoding = ENCODING) -> int | bytes:
-    """Return the address of the object header that holds a message, or its ID in the heap of shared messages.
+    """Return the address of the object header that contains a message, or its ID in the heap of shared messages.
 
-    Padding may follow it.
+    Padding may follow the pointer.
 
     Raises
     ------
     FormatError
         A field is wrong.
     ForeignStructureError
-        A message that is shared in another way.
+        The message is shared in another way.
     """
     fields = Fields(body, "shared message", encoding)
     version = fields.version(1, 2, 3)

@@ -1,4 +1,4 @@
-"""Shared object header message table, and the message that says where it is (specification III.F and IV.A.2.p)."""
+"""Shared object header message table, and the message with its address (specification III.F and IV.A.2.p)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STRUCTURE = "shared object header message table"
 
 @dataclass(frozen=True, slots=True)
 class SharedMessageIndex:
-    """One index of the table: the types of message in it (bit i: type i), and its heap."""
+    """One index of the table: the types of its messages (bit i: type i), and the address of its heap."""
 
     message_types: int
     heap_address: int
@@ -33,7 +33,7 @@ def decode_shared_message_table_message(body: bytes, encoding: Encoding = ENCODI
 
 
 def sizeof_shared_message_table(n_indexes: int, encoding: Encoding = ENCODING) -> int:
-    """Return the bytes of a table."""
+    """Return the size of a table in bytes."""
     return len(_SIGNATURE) + n_indexes * (14 + 2 * encoding.sizeof_address) + SIZEOF_CHECKSUM
 
 

@@ -1,6 +1,6 @@
 """Link info and attribute info messages: how the links of a group, or the attributes of an object, are stored.
 
-Specification IV.A.2.c and v; the two differ in nothing but the width of the largest creation index.
+See specification IV.A.2.c and v. The two messages differ only in the width of the largest creation index.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class _Flag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageInfo:
-    """How links or attributes are stored; readers count no attributes without it.
+    """How links or attributes are stored; readers find no attributes without this message.
 
     Parameters
     ----------
     max_creation_index
-        Number of them ever created, when their creation order is tracked and indexed; else None.
+        Number of links or attributes ever created if their creation order is tracked and indexed; else None.
     fractal_heap_address, name_index_address, creation_order_index_address
-        Of dense storage; undefined when they are messages of the object header.
+        Addresses of dense storage; undefined if links or attributes are messages of the object header.
     """
 
     max_creation_index: int | None = None
@@ -50,7 +50,7 @@ def encode_attribute_info(info: StorageInfo) -> Message:
     Raises
     ------
     LimitError
-        More than 65,535 attributes with creation order.
+        There are more than 65,535 attributes with creation order.
     """
     body = _encode(info, "attribute", _ATTRIBUTE_INDEX_NBYTES)
     return Message(MessageType.ATTRIBUTE_INFO, body, MessageFlag.DO_NOT_SHARE)

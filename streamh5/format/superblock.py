@@ -14,7 +14,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SIZEOF_SUPERBLOCK = 48
 
 SIZEOF_LONGEST_SUPERBLOCK = 100
-"""Bytes of version 1, with addresses and lengths of 8 bytes."""
+"""Size in bytes of version 1 with addresses and lengths of 8 bytes."""
 
 _SIZES = (2, 4, 8)
 _SIZEOF_SCRATCH_PAD = 16
@@ -27,27 +27,27 @@ class _ConsistencyFlag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """Where the file ends and where its root group is.
+    """The superblock, with which a file begins.
 
     Parameters
     ----------
     end_of_file
-        Absolute: base address plus the length of the HDF5 data. Readers refuse a file that is shorter.
+        Absolute end: base address plus the size of the HDF5 data. Readers refuse a file that is shorter.
     root_address
-        Object header of the root group, relative to `base_address`.
+        Address of the object header of the root group, relative to `base_address`.
     base_address
         Size of the user block before the superblock: 0, 512, 1024, 2048 and so on.
     extension_address
-        Object header of the superblock extension, if any.
+        Address of the object header of the superblock extension, if any.
     version
-        3 asks for HDF5 1.10; 2 also lets 1.8 open the file.
+        3 requires HDF5 1.10; HDF5 1.8 can also open version 2.
     encoding
         Sizes of addresses and lengths, and of the nodes of old B-trees; only `ENCODING` is written.
     driver_address
-        Driver information block of versions 0 and 1, if any.
+        Address of the driver information block of versions 0 and 1, if any.
     consistency_flags
-        Bit 0: a writer has the file open, or did not close it; bit 2: it writes for readers at the same time (SWMR).
-        They are never written.
+        Bit 0: a writer has opened and not closed the file; bit 2: it allows concurrent readers (SWMR). Never
+        written.
     """
 
     end_of_file: int
@@ -61,12 +61,12 @@ class Superblock:
 
     @property
     def nbytes(self) -> int:
-        """Size of the superblock."""
+        """Size of the superblock in bytes."""
         return _sizeof(self.version, self.encoding)
 
     @property
     def span(self) -> int:
-        """Bytes from the base address to the end of the file; negative where the two contradict each other."""
+        """Size in bytes from the base address to the end of the file; negative if they contradict each other."""
         return self.end_of_file - self.base_address
 
     @property
@@ -97,14 +97,14 @@ def decode_superblock(block: bytes) -> Superblock:
     Parameters
     ----------
     block
-        The first `SIZEOF_LONGEST_SUPERBLOCK` bytes of the file, or all that it has.
+        The first `SIZEOF_LONGEST_SUPERBLOCK` bytes of the file, or the complete file if it is shorter.
 
     Raises
     ------
     FormatError
         A field or the checksum is wrong.
     ForeignStructureError
-        A version or sizes that are not known.
+        The version or a size is not known.
     """
     fields = Fields(block, "superblock")
     fields.expect_signature(SIGNATURE)
@@ -135,7 +135,7 @@ def _sizeof(version: int, encoding: Encoding) -> int:
 
 
 def _decode_old(fields: Fields, version: int) -> Superblock:
-    """Decode what follows the version in versions 0 and 1, which have no checksum."""
+    """Decode the fields after the version in versions 0 and 1, which have no checksum."""
     fields.expect(0, 1, "version of the free-space information")
     fields.expect(0, 1, "version of the root group symbol table entry")
     fields.uint(1, "reserved byte")

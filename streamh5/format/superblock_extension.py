@@ -9,11 +9,11 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 
 SIZEOF_DRIVER_BLOCK_PREFIX = 16
-"""Bytes of the driver information block of old superblocks before what the driver itself has to say."""
+"""Size in bytes of the driver information block of old superblocks before the driver's own data."""
 
 
 def decode_btree_k(body: bytes, encoding: Encoding = ENCODING) -> Encoding:
-    """Return `encoding` with the node sizes that a B-tree 'K' values message says.
+    """Return `encoding` with the node sizes of a B-tree 'K' values message.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def decode_btree_k(body: bytes, encoding: Encoding = ENCODING) -> Encoding:
 
 
 def decode_driver_info(body: bytes, encoding: Encoding = ENCODING) -> str:
-    """Return the name of the driver that a driver info message tells of.
+    """Return the name of the driver in a driver info message.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def decode_driver_info(body: bytes, encoding: Encoding = ENCODING) -> str:
 
 
 def decode_driver_block(block: bytes) -> tuple[int, str]:
-    """Return the size and the driver of a driver information block, of which `block` is the prefix.
+    """Return the size and the driver of a driver information block with the prefix `block`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def decode_driver_block(block: bytes) -> tuple[int, str]:
 
 
 def check_cache_image(body: bytes, encoding: Encoding = ENCODING) -> None:
-    """Check that a metadata cache image message tells of no image.
+    """Check that a metadata cache image message has no image.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Groups of HDF5 before 1.8: symbol table message, nodes of its B-tree, symbol table nodes (III.A.1, III.B, IV.A.2.r).
 
-A version 1 B-tree of type 0 leads to symbol table nodes, whose entries name links in a local heap. Nothing of this
-has a checksum.
+A version 1 B-tree of type 0 leads to symbol table nodes, whose entries are links with names in a local heap. None of
+these structures has a checksum.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def decode_symbol_table(body: bytes, encoding: Encoding = ENCODING) -> tuple[int
 
 
 def sizeof_group_btree_node(encoding: Encoding) -> int:
-    """Return the bytes of a B-tree node, full or not."""
+    """Return the size of a B-tree node in bytes, full or not."""
     sizeof_prefix = 4 + 1 + 1 + 2 + 2 * encoding.sizeof_address
     sizeof_entry = encoding.sizeof_length + encoding.sizeof_address
     return sizeof_prefix + 2 * encoding.group_internal_k * sizeof_entry + encoding.sizeof_length
@@ -69,7 +69,7 @@ def decode_group_btree_node(block: bytes, encoding: Encoding = ENCODING) -> tupl
 
 
 def sizeof_symbol_table_node(encoding: Encoding) -> int:
-    """Return the bytes of a symbol table node, full or not."""
+    """Return the size of a symbol table node in bytes, full or not."""
     sizeof_entry = encoding.sizeof_length + encoding.sizeof_address + 4 + 4 + _SIZEOF_SCRATCH_PAD
     return 8 + 2 * encoding.group_leaf_k * sizeof_entry
 

@@ -1,4 +1,4 @@
-"""The mappings of a virtual dataset from bytes (specification VII.B)."""
+"""Mappings of a virtual dataset (specification VII.B)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _STRUCTURE = "virtual dataset global heap block"
 
 
 def check_virtual_mappings(block: bytes) -> None:
-    """Check the global heap object that lists the mappings of a virtual dataset.
+    """Check the global heap object that contains the mappings of a virtual dataset.
 
     Raises
     ------
     FormatError
-        Its version or its checksum is wrong.
+        The version or the checksum is wrong.
     """
     Fields(block, _STRUCTURE).version(0, 1)
     check_checksum(block, _STRUCTURE)
