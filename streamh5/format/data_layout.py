@@ -232,7 +232,7 @@ def _encode_compact(layout: CompactLayout) -> bytes:
     nbytes = len(layout.data)
     if nbytes > MAX_COMPACT_NBYTES:
         raise LimitError(
-            f"{nbytes} bytes do not fit a compact layout, which holds {MAX_COMPACT_NBYTES}; "
+            f"{nbytes} bytes do not fit a compact layout, which allows {MAX_COMPACT_NBYTES}; "
             "store the data contiguous or chunked",
             nbytes=nbytes,
             limit=MAX_COMPACT_NBYTES,

@@ -97,7 +97,7 @@ def innermost(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 
 def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
-    """Return the record of the HDF5 datatype that holds elements of `dtype`.
+    """Return the record of the HDF5 datatype for elements of `dtype`.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def _refusal(dtype: np.dtype[Any], path: str, hint: str) -> DatatypeError:
 def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
     """Return the dtype whose elements have the same bytes as the stored elements.
 
-    Elements that refer to other parts of the file are objects; metadata tells of which kind, as in h5py.
+    Elements that refer to other parts of the file are objects; metadata tells the kind, as in h5py.
 
     Raises
     ------

@@ -42,7 +42,7 @@ def encoded_length(value: int) -> int:
 
 
 def concat(*parts: bytes) -> bytes:
-    """Join encoded fields in the order in which they stand in their structure."""
+    """Join encoded fields, given in the order of their structure."""
     return b"".join(parts)
 
 
@@ -65,7 +65,7 @@ def uint(value: int, nbytes: int, field: str) -> bytes:
         return value.to_bytes(nbytes, "little")
     except OverflowError:
         raise LimitError(
-            f"{field} is {value}, but its HDF5 field of {nbytes} bytes holds 0 to {256**nbytes - 1}",
+            f"{field} is {value}, but its HDF5 field of {nbytes} bytes can store 0 to {256**nbytes - 1}",
             field=field,
             value=value,
             nbytes=nbytes,

@@ -86,7 +86,7 @@ class FixedArray:
 
     @property
     def is_paged(self) -> bool:
-        """Whether there are more elements than one page holds."""
+        """Whether there are more elements than fit one page."""
         return self.n_elements > 1 << self.page_bits
 
     @property
