@@ -188,8 +188,9 @@ class FilterRow:
         From ``compression_opts`` behind the keyword to client values, None where they are client values.
     decode
         From stored bytes, the most bytes that they may give, and the client values to the bytes before the
-        filter. Whatever the stored bytes claim, it must not take more memory than that, and anything that is
-        not exactly one encoded chunk is a `FormatError`. None where only HDF5 can decode.
+        filter. Whatever the stored bytes claim, it must not use more memory than that. Bytes that are not exactly
+        one encoded chunk raise `FormatError`, or the error of the codec, which `chunk_decoder` turns into one. None
+        where only HDF5 can decode.
     decoded_nbytes
         As `decode`, but only the size; None where it takes decoding.
     added_nbytes

@@ -20,10 +20,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
     stream = bz2.BZ2Decompressor()
-    try:
-        decoded = stream.decompress(data, most + 1)
-    except (OSError, EOFError) as error:
-        raise FormatError(f"its bzip2 stream is damaged: {error}") from error
+    decoded = stream.decompress(data, most + 1)
     if len(decoded) > most or not stream.eof or stream.unused_data:
         raise FormatError("its bzip2 stream does not end where the chunk ends")
     return decoded

@@ -7,6 +7,8 @@ filter may give is bounded by the raw size of the chunk, whatever the stored byt
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,10 +18,13 @@ from streamh5.filters.registry import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from streamh5.filters.base import Bytes, Values
+    from streamh5.filters.base import Bytes, FilterRow, Values
     from streamh5.format.filter_pipeline import FilterRecord
 
 T = TypeVar("T")
+
+# What zlib, struct, bz2 and numcodecs raise for bytes that they cannot decode.
+_CODEC_ERRORS = (zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 
 # No compressor lets a chunk grow by more than a sixteenth of it and this.
 _SLACK_NBYTES = 1 << 20
@@ -116,17 +121,27 @@ def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbyte
             unknown.append(record.filter_id)
             continue
         if row.added_nbytes == 0 and not steps:
-            moves.insert(0, _bound(row.decode, most, record.client_values))
+            moves.insert(0, _bound(row, row.decode, most, record.client_values))
             continue
         if row.decoded_nbytes is not None and not steps:
-            count = _bound(row.decoded_nbytes, most, record.client_values)
-        steps.insert(0, _bound(row.decode, most, record.client_values))
+            count = _bound(row, row.decoded_nbytes, most, record.client_values)
+        steps.insert(0, _bound(row, row.decode, most, record.client_values))
         most += most // 16 + _SLACK_NBYTES if row.added_nbytes is None else row.added_nbytes
     return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(moves), count, tuple(unknown))
 
 
-def _bound(function: Callable[[Bytes, int, Values], T], most: int, values: Values) -> Callable[[Bytes], T]:
-    return lambda data: function(data, most, values)
+def _bound(
+    row: FilterRow, function: Callable[[Bytes, int, Values], T], most: int, values: Values
+) -> Callable[[Bytes], T]:
+    def undo(data: Bytes) -> T:
+        try:
+            return function(data, most, values)
+        except FormatError:
+            raise
+        except _CODEC_ERRORS as error:
+            raise FormatError(f"its {row.keyword} data is damaged: {error}") from error
+
+    return undo
 
 
 def _applied(filters: Iterable[FilterRecord], filter_mask: int) -> Iterator[FilterRecord]:

@@ -147,26 +147,23 @@ def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = No
     # ISA-L would take half the time, but it accepts incomplete Huffman codes, which zlib, and so HDF5, refuses.
     stream = zlib.decompressobj()
     nbytes = 0
-    try:
-        for start in range(0, len(data), _PIECE_NBYTES):
-            rest: Bytes = data[start : start + _PIECE_NBYTES]
-            while not stream.eof:
-                piece = stream.decompress(rest, _PIECE_NBYTES)
-                nbytes += len(piece)
-                if nbytes > most:
-                    raise FormatError(f"decodes to more than the {most:,} bytes that it may have")
-                if keep is not None:
-                    keep(piece)
-                rest = stream.unconsumed_tail
-                if not rest and len(piece) < _PIECE_NBYTES:
-                    break
-            if stream.eof:
-                n_behind = len(stream.unused_data) + max(0, len(data) - start - _PIECE_NBYTES)
-                if n_behind:
-                    raise FormatError(f"{n_behind:,} bytes are left behind its zlib stream")
-                return nbytes
-    except zlib.error as error:
-        raise FormatError(f"its zlib stream is damaged: {error}") from error
+    for start in range(0, len(data), _PIECE_NBYTES):
+        rest: Bytes = data[start : start + _PIECE_NBYTES]
+        while not stream.eof:
+            piece = stream.decompress(rest, _PIECE_NBYTES)
+            nbytes += len(piece)
+            if nbytes > most:
+                raise FormatError(f"decodes to more than the {most:,} bytes that it may have")
+            if keep is not None:
+                keep(piece)
+            rest = stream.unconsumed_tail
+            if not rest and len(piece) < _PIECE_NBYTES:
+                break
+        if stream.eof:
+            n_behind = len(stream.unused_data) + max(0, len(data) - start - _PIECE_NBYTES)
+            if n_behind:
+                raise FormatError(f"{n_behind:,} bytes are left behind its zlib stream")
+            return nbytes
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 
 

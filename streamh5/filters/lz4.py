@@ -53,27 +53,22 @@ def _encode(block_nbytes: int, chunk: Buffer) -> Buffer:
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
-    try:
-        nbytes, block_nbytes = _FRAME_HEADER.unpack_from(data)
-        if nbytes > most or (nbytes and not block_nbytes):
-            raise FormatError(f"its LZ4 header says {nbytes:,} bytes in blocks of {block_nbytes:,}")
-        position, n_left = _FRAME_HEADER.size, nbytes
-        blocks = []
-        while n_left:
-            expected = min(block_nbytes, n_left)
-            (stored_nbytes,) = _BLOCK_NBYTES.unpack_from(data, position)
-            position += _BLOCK_NBYTES.size
-            block = bytes(data[position : position + stored_nbytes])
-            if stored_nbytes != expected:  # otherwise it is stored raw
-                block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
-            if len(block) != expected:
-                raise FormatError(f"an LZ4 block has {len(block):,} bytes instead of {expected:,}")
-            blocks.append(block)
-            position, n_left = position + stored_nbytes, n_left - expected
-    except (struct.error, RuntimeError, ValueError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"its LZ4 blocks are damaged: {error}") from error
+    nbytes, block_nbytes = _FRAME_HEADER.unpack_from(data)
+    if nbytes > most or (nbytes and not block_nbytes):
+        raise FormatError(f"its LZ4 header says {nbytes:,} bytes in blocks of {block_nbytes:,}")
+    position, n_left = _FRAME_HEADER.size, nbytes
+    blocks = []
+    while n_left:
+        expected = min(block_nbytes, n_left)
+        (stored_nbytes,) = _BLOCK_NBYTES.unpack_from(data, position)
+        position += _BLOCK_NBYTES.size
+        block = bytes(data[position : position + stored_nbytes])
+        if stored_nbytes != expected:  # otherwise it is stored raw
+            block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
+        if len(block) != expected:
+            raise FormatError(f"an LZ4 block has {len(block):,} bytes instead of {expected:,}")
+        blocks.append(block)
+        position, n_left = position + stored_nbytes, n_left - expected
     if position != len(data):
         raise FormatError(f"its LZ4 blocks end at {position:,} of {len(data):,} bytes")
     return b"".join(blocks)
