@@ -1,24 +1,32 @@
-"""Filters: one raw chunk in, its stored bytes out, and back. One module a filter, and a registry of their rows.
+"""Filters: each encodes one raw chunk to its stored bytes and back.
 
-A :class:`FilterChain`, made from h5py's keywords by :class:`FilterOptions`, encodes whole batches of chunks and
-decodes single ones. A stored pipeline whose filters may be anybody's is undone by ``chunk_decoder``.
+Every filter is one module with one row of a registry. `FilterOptions` turns h5py's keywords into a `FilterChain`, which
+encodes batches of chunks and decodes single ones.
 
-To add a filter, write one module and add its row to ``FILTERS`` in ``registry.py``, nothing else::
+* ``base``: what the modules of filters share: the types, `RawChunk` and `FilterRow`.
+* ``bitshuffle``, ``blosc``, ``blosc2``, ``bzip2``, ``deflate`` (with ``deflate_stretches``), ``fletcher32``, ``lz4``,
+  ``lzf``, ``nbit``, ``scaleoffset``, ``shuffle``, ``szip``, ``zfp``, ``zstd``: one filter each.
+* ``registry``: the rows of all filters, and `Filter`, one that is set up for the chunks of a dataset.
+* ``chain``: the filters of one dataset, applied to batches of chunks.
+* ``keywords``: from h5py's keywords to a chain.
+* ``chunk_decoder``: decodes and checks chunks of any file.
+* ``available``: which filters this machine can write, and how fast.
+
+To add a filter, write one module and add its row to ``FILTERS`` in ``registry.py``; nothing else changes::
 
     def _set_up(values, chunk):            # the user's client values and the raw chunks (H5Z's set_local)
         ...                                # check them: FilterError
-        return client_values, encode       # what the file holds, and bytes -> stored bytes
+        return client_values, encode       # what the file stores, and bytes -> stored bytes
 
     def _decode(data, most, values):       # stored bytes -> bytes, at most `most`; else FormatError
         ...
 
     ROW = FilterRow(filter_id=..., keyword="...", set_up=_set_up, decode=_decode, ...)
 
-``FilterRow`` (``base.py``) says what else a row may hold: other words for it, the package it needs, and what
-numcodecs, zarr and netCDF call it. ``compression=``, `available`, `inspect`, `verify`, references, conversion of zarr
-and the encodings of netCDF know the filter from its row; ``tests/filters/test_rows.py`` goes through all of them for
-each row. A chain pickles as what its filters were set up from, a few hundred bytes; what unpickles it takes the
-codecs of its own machine.
+`FilterRow` documents the other fields of a row: aliases, the package that the filter needs, and what numcodecs, zarr
+and netCDF call it. ``compression=``, `available`, `inspect`, `verify`, references, the conversion of zarr and the
+encodings of netCDF all read the row; ``tests/filters/test_rows.py`` runs each row through all of them. A chain pickles
+as the arguments its filters were set up from, a few hundred bytes; the process that unpickles it uses its own codecs.
 """
 
 from __future__ import annotations

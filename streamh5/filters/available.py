@@ -1,4 +1,4 @@
-"""What can be written on this machine, and how fast."""
+"""Which filters this machine can write, and how fast."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class AvailableFilter:
     filter_id
         Registered number.
     keyword
-        What asks for it: a ``compression=`` word or a keyword of its own.
+        How to request it: a ``compression=`` word or a keyword of its own.
     is_writable
         Whether its codec is installed.
     note
         The engine of gzip, or what to install.
     mb_per_s
-        Speed of one thread on 4 MiB of noisy float32 data, in 10^6 bytes a second; behind shuffle where
-        the filter has none of its own, without its time. None if not measured or nothing to do.
+        Speed of one thread on 4 MiB of noisy float32 data, in 10^6 bytes per second. Data is shuffled first where
+        the filter does not shuffle by itself; the time of that is not counted. None if it was not measured or if
+        the filter leaves the data unchanged.
     ratio
-        Raw over stored size of the same data, None like it.
+        Raw size divided by stored size of the same data; None where `mb_per_s` is.
     """
 
     filter_id: int
@@ -47,22 +48,22 @@ class AvailableFilter:
     ratio: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
+        """Return all fields as values for JSON."""
         return asdict(self)
 
 
 def available(*, measure: bool = False) -> list[AvailableFilter]:
-    """List the filters that streamh5 knows, with what this machine can write.
+    """List the filters that streamh5 knows, and whether this machine can write them.
 
     Parameters
     ----------
     measure
-        Encode 4 MiB with each, which takes a second or two.
+        Also measure speed and ratio by encoding 4 MiB with each filter, which takes a second or two.
 
     Returns
     -------
     list of AvailableFilter
-        By filter number.
+        Ordered by filter number.
     """
     if not measure:
         return [_describe(row, None) for row in FILTERS]

@@ -1,4 +1,4 @@
-"""What the filters' modules are made of: what a filter is set up for, and the row that says all about it."""
+"""What the modules of filters share: types, `RawChunk`, and `FilterRow`, which describes a filter."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """Contiguous bytes. ``len()`` of each is its size in bytes: arrays are 1-D, memoryviews of format B."""
 
 Bytes: TypeAlias = bytes | memoryview
-"""Stored bytes as they are decoded."""
+"""Stored bytes on their way through the decoders."""
 
 Values: TypeAlias = tuple[int, ...]
-"""Client data values of a filter, ``uint32`` each."""
+"""Client data values of a filter, each a ``uint32``."""
 
 
 Encode: TypeAlias = Callable[[Buffer], Buffer]
-"""Output of the filter before -> encoded bytes, in new memory or, where there is nothing to do, the same object.
+"""Output of the previous filter -> encoded bytes, in new memory or, if there is nothing to do, the same object.
 
-It is called from many threads at once, and does not keep what it is given: that memory is reused.
+It is called from many threads at once and must not keep its argument: that memory is reused.
 """
 
 Decode: TypeAlias = Callable[[Bytes, int, Values], Bytes]
-"""Stored bytes, the most bytes that they may give, client values -> the bytes before the filter."""
+"""Stored bytes, maximum size of the result, client values -> the bytes before the filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:
-    """Raw chunks of one dataset, as the ``set_local`` functions of HDF5 filters see them.
+    """The raw chunks of one dataset, as the ``set_local`` functions of HDF5 filters see them.
 
     Attributes
     ----------
     dtype
-        Of the elements as they are stored.
+        Element type as stored.
     chunks
         Chunk shape.
     nbytes
@@ -55,7 +55,7 @@ class RawChunk:
 
     @property
     def n_elements(self) -> int:
-        """Elements in one chunk."""
+        """Number of elements in one chunk."""
         return math.prod(self.chunks)
 
     @property
@@ -64,7 +64,7 @@ class RawChunk:
         return self.dtype.newbyteorder(">") == self.dtype and self.dtype.itemsize > 1
 
     def limit_nbytes(self, limit: int, filter_name: str) -> None:
-        """Check that a codec can take a chunk of this size.
+        """Check that a codec accepts chunks of this size.
 
         Raises
         ------
@@ -73,7 +73,8 @@ class RawChunk:
         """
         if self.nbytes > limit:
             raise FilterError(
-                f"filter {filter_name!r} takes chunks of at most {limit} bytes, not {self.nbytes}; use smaller chunks",
+                f"filter {filter_name!r} accepts chunks of at most {limit} bytes, not {self.nbytes}:"
+                " use smaller chunks",
                 filter=filter_name,
                 nbytes=self.nbytes,
                 limit=limit,
@@ -89,7 +90,7 @@ class RawChunk:
         """
         if self.dtype.kind not in kinds or self.dtype.itemsize not in sizes:
             raise FilterError(
-                f"filter {filter_name!r} cannot encode dtype {self.dtype}: it takes kinds {', '.join(kinds)}"
+                f"filter {filter_name!r} cannot encode dtype {self.dtype}: it accepts kinds {', '.join(kinds)}"
                 f" of {', '.join(map(str, sizes))} bytes",
                 filter=filter_name,
                 dtype=self.dtype,
@@ -98,19 +99,19 @@ class RawChunk:
 
 @dataclass(frozen=True, slots=True)
 class ZarrCodec:
-    """A codec of zarr 2 or 3 whose chunks a filter of HDF5 undoes.
+    """A codec of zarr 2 or 3 whose chunks an HDF5 filter decodes.
 
     Attributes
     ----------
     name
         ``id`` in zarr 2; ``name`` in zarr 3, without the prefix ``numcodecs.``.
     values
-        From the configuration of the codec to client values of the filter, as a user would give them.
+        Return the client values of the filter, as a user would give them, for a configuration of the codec.
     accept
-        From the stored bytes and their raw size, None where that is not known, to the bytes that HDF5 is to
-        hold; None where they are not what they must be. Left out for codecs that do not compress.
+        Return the bytes that HDF5 is to store, from the stored bytes of zarr and their raw size (None if not
+        known); return None if the bytes are invalid. Omitted for codecs that do not compress.
     is_reframed
-        Whether `accept` puts the compressed data into another frame, so that nothing may follow it.
+        Whether `accept` puts the compressed data into another frame, so that no other codec may follow.
     """
 
     name: str
@@ -120,23 +121,23 @@ class ZarrCodec:
 
 
 def _level(name: str, level: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """``complevel`` is the one client value, unless h5netcdf's word is given."""
+    """Use ``complevel`` as the only client value, unless h5netcdf's ``compression_opts`` is given."""
     return {"compression_opts": level} if given.get("compression_opts") is None else {}
 
 
 @dataclass(frozen=True, slots=True)
 class NetcdfWords:
-    """A filter in the words of netCDF4-python.
+    """How netCDF4-python names a filter and its options.
 
     Attributes
     ----------
     flag
-        Keyword that switches it on in the older style: ``zlib=True``.
+        Keyword of the older style that enables it: ``zlib=True``.
     names
-        What ``compression=`` calls it; the first stands for the flag.
+        ``compression=`` words for it; the flag means the first.
     keywords
-        From one of the names, ``complevel`` and the whole encoding of a variable to those keywords of
-        `FilterOptions` that they change.
+        Return the keywords of `FilterOptions` that differ from the defaults, for one of the names, ``complevel`` and
+        the whole encoding of a variable.
     """
 
     flag: str
@@ -146,64 +147,64 @@ class NetcdfWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterRow:
-    """One row of the registry: all that this package knows of a filter.
+    """One row of the registry: everything that streamh5 knows about a filter.
 
-    It is what ``H5Z_class2_t`` is to the library, with the names of the filter in other formats.
+    It corresponds to ``H5Z_class2_t`` of the library, plus the names of the filter in other formats.
 
     Attributes
     ----------
     filter_id
-        Number in the HDF Group's registry.
+        Number in the HDF Group's registry of filters.
     keyword
-        ``compression=`` word, or the keyword of its own; also what `inspect` and messages call the filter.
+        ``compression=`` word, or a keyword of its own; also the name of the filter in `inspect` and in messages.
     set_up
-        From the user's client values and the raw chunks to the client values that the file is to hold and what
-        encodes a chunk (``set_local``). The values are all that any reader asks for, where the user left some out
-        the defaults: netCDF-C's zstd and jHDF's bitshuffle do not read a chunk whose pipeline leaves it to them.
-        A `FilterError` where they are out of range or the chunks are not what the filter takes.
+        Return the client values that the file stores and the function that encodes a chunk, for the user's client
+        values and the raw chunks (``set_local``). All values are stored, with defaults for those that the user
+        omitted: netCDF-C's zstd and jHDF's bitshuffle do not read chunks whose pipeline omits them. Raises
+        `FilterError` if values are out of range or the filter does not accept the chunks.
     name
-        Name for the filter pipeline message, where it is not the keyword.
+        Name in the filter pipeline message, if it differs from the keyword.
     optional
         Whether a chunk may be stored without this filter (``H5Z_FLAG_OPTIONAL``).
     is_compression
-        Whether ``compression=`` takes the keyword and the number.
+        Whether ``compression=`` accepts the keyword and the number.
     aliases
         Other ``compression=`` words for it.
     is_named_by_h5py
         Whether ``Dataset.compression`` of h5py gives the keyword; it gives None for other filters.
     wants_shuffle
-        Whether it compresses better behind shuffle: it knows bytes only, not elements.
+        Whether it compresses better after shuffle, because it treats data as bytes and does not know the elements.
     is_lossy
-        Whether values may come back changed, with some of its options.
+        Whether some of its options change values.
     package
-        Codec package of the extra ``codecs`` that it needs, None where streamh5's own requirements do. It is
-        there when `set_up` is called.
+        Codec package of the extra ``codecs`` that it needs; None if streamh5's own requirements suffice. It is
+        imported before `set_up` is called.
     default_values
         Client values of the keyword without ``compression_opts``.
     example_values
-        Client values for a plain use of it on float32; None for `default_values`.
+        Client values of a typical use on float32 data; None for `default_values`.
     lowest_value
-        Lowest client value that the user may give; a negative one is stored as its two's complement.
+        Lowest client value that the user may give; negative values are stored as their two's complement.
     options
-        From ``compression_opts`` behind the keyword to client values, None where they are client values.
+        Convert ``compression_opts`` to client values; None if they are client values already.
     decode
-        From stored bytes, the most bytes that they may give, and the client values to the bytes before the
-        filter. Whatever the stored bytes claim, it must not use more memory than that. Bytes that are not exactly
+        Return the bytes before the filter, from stored bytes, the maximum size of the result and the client
+        values. Whatever the stored bytes claim, it must not use more memory than that. Bytes that are not exactly
         one encoded chunk raise `FormatError`, or the error of the codec, which `chunk_decoder` turns into one. None
         where only HDF5 can decode.
     decoded_nbytes
-        As `decode`, but only the size; None where it takes decoding.
+        Return only the size of what `decode` returns; None if it is found by decoding.
     added_nbytes
-        Bytes by which a chunk grows: 0 for a filter that only moves bytes. None for a compressor.
+        Bytes by which a chunk grows: 0 for a filter that only reorders bytes; None for a compressor.
     is_checksummed
-        Whether decoding finds every changed byte, by a checksum in the stored bytes.
+        Whether the stored bytes contain a checksum, so that decoding detects every changed byte.
     numcodecs
-        From client values to the configuration of the numcodecs codec that decodes what HDF5 stores; None
-        where there is none.
+        Return the configuration of the numcodecs codec that decodes what HDF5 stores, for client values; None if
+        there is no such codec.
     zarr
-        Codecs of zarr whose stored bytes it takes.
+        Codecs of zarr whose stored bytes it can decode.
     netcdf
-        Its words in netCDF4-python, None where netCDF-C does not write it.
+        Its names in netCDF4-python; None if netCDF-C does not write it.
     """
 
     filter_id: int
@@ -231,10 +232,10 @@ class FilterRow:
 
     @property
     def example(self) -> Values:
-        """Client values for a plain use of it on float32."""
+        """Client values of a typical use on float32 data."""
         return self.default_values if self.example_values is None else self.example_values
 
 
 def value_at(values: Values, index: int, default: int) -> int:
-    """Return a client value of a file of others, `default` where it holds fewer."""
+    """Return one client value; `default` if the file, written by another program, has fewer."""
     return values[index] if len(values) > index else default

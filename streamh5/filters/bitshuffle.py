@@ -1,8 +1,8 @@
-"""The Bitshuffle filter (32008): bits of equal significance side by side, alone or with LZ4 or Zstandard.
+"""The Bitshuffle filter (32008): bits of equal significance next to each other, uncompressed or with LZ4 or Zstandard.
 
-Bitshuffle and LZ4 by imagecodecs, Zstandard by numcodecs, each outside the GIL (``bshuf_h5filter.c``). The LZ4
-blocks of a chunk, 8 KiB each, are compressed by one call, in the frame of the LZ4 filter, whose blocks are those of
-Bitshuffle; with a call a block two threads would be no faster than one.
+imagecodecs does Bitshuffle and LZ4, numcodecs Zstandard, both without the GIL (``bshuf_h5filter.c``). One call
+compresses all LZ4 blocks of a chunk, 8 KiB each, into the frame of the LZ4 filter, whose blocks are the same as
+Bitshuffle's; with one call per block, two threads were no faster than one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streamh5.filters.zstd import zstd_encoder
 # BSHUF_VERSION_MAJOR and _MINOR, which bshuf_h5_set_local writes first.
 _VERSIONS = (0, 4)
 _NO_CODEC, _LZ4, _ZSTD = 0, 2, 3
-# bshuf_default_block_size: 8 KiB in whole groups of 8 elements, 128 elements at least.
+# bshuf_default_block_size: 8 KiB in whole groups of 8 elements, at least 128 elements.
 _BLOCK_NBYTES, _GROUP, _MIN_ELEMENTS = 8192, 8, 128
 
 # The frames of the LZ4 filter and of this one: raw size and block size, then a size before each block.
@@ -30,14 +30,14 @@ _BLOCK_SIZE = struct.Struct(">I")
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
-    """Set the filter up as ``bshuf_h5_set_local`` does: versions and element size go in front."""
+    """Set the filter up as ``bshuf_h5_set_local`` does: versions and element size come first."""
     import imagecodecs
 
     element_nbytes = chunk.dtype.itemsize
     block_elements, codec, *levels = values + (0, _NO_CODEC)[len(values) :]
     if len(values) > 3 or codec not in (_NO_CODEC, _LZ4, _ZSTD):
         raise FilterError(
-            f"bitshuffle takes a block size, a codec of 0 (none), 2 (lz4) or 3 (zstd) and a zstd level,"
+            f"bitshuffle accepts a block size, a codec of 0 (none), 2 (lz4) or 3 (zstd) and a zstd level,"
             f" not {values}",
             values=values,
         )
@@ -50,7 +50,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
         )
 
     def shuffled(data: Buffer) -> memoryview:
-        # The library's own loop: full blocks, one of the remaining groups of 8, the rest as it is.
+        # As the library's own loop: full blocks, one block of the remaining groups of 8, the rest unchanged.
         elements = np.frombuffer(data, np.dtype((np.void, element_nbytes)))
         planes = imagecodecs.bitshuffle_encode(elements, itemsize=element_nbytes, blocksize=block_elements)
         return memoryview(planes.view(np.uint8))
@@ -74,7 +74,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
 
 
 def _blocks(frame: Any, compress: Any, grouped: memoryview, block_nbytes: int) -> Iterator[Any]:
-    """Yield each block's compressed size, 4 bytes, and its compressed bytes; or all at once."""
+    """Yield the compressed size, 4 bytes, and the compressed bytes of each block; or all of them as one buffer."""
     if frame is not None and grouped:
         framed = frame(grouped, blocksize=min(block_nbytes, len(grouped)))
         if not _has_raw_block(framed, len(grouped), block_nbytes):
@@ -87,7 +87,7 @@ def _blocks(frame: Any, compress: Any, grouped: memoryview, block_nbytes: int) -
 
 
 def _has_raw_block(framed: bytes, raw_nbytes: int, block_nbytes: int) -> bool:
-    """Tell whether HDF5's LZ4 frame stores a block as it was, which Bitshuffle's frame cannot."""
+    """Return whether HDF5's LZ4 frame stores a block uncompressed, which Bitshuffle's frame cannot."""
     position = _FRAME_HEADER.size
     for first in range(0, raw_nbytes, block_nbytes):
         (stored_nbytes,) = _BLOCK_SIZE.unpack_from(framed, position)

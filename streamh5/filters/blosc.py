@@ -1,7 +1,7 @@
 """The Blosc filter (32001): Blosc 1 containers, by numcodecs (``blosc_filter.c``).
 
-numcodecs runs a call from a worker thread on that thread alone, in a context of its own, outside the GIL. A call
-from the main thread uses numcodecs' own Blosc threads and its lock.
+Called from a worker thread, numcodecs uses that thread only, with a context of its own and without the GIL. Called
+from the main thread, it uses its own Blosc threads and a lock.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ _ZARR_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2, 0: 0, 1: 1, 2: 
 _WRITABLE = tuple(_blosc.list_compressors())
 # FILTER_BLOSC_VERSION and BLOSC_VERSION_FORMAT, which blosc_set_local writes first.
 _VERSIONS = (2, 2)
-# Level, shuffle and codec that blosc_filter uses where the file has none: 5, bytes, BloscLZ.
+# Level, shuffle and codec that blosc_filter uses if the file has none: 5, bytes, BloscLZ.
 _DEFAULTS = (5, 1, 0)
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
-# Of a container: version, three bytes, then raw size, block size and stored size.
+# Header of a container: version, three bytes, then raw size, block size and stored size.
 _HEADER = struct.Struct("<B3xIII")
-_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
+_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; larger elements are shuffled as single bytes
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
-    """Set the filter up as ``blosc_set_local`` does: the first four values are its own."""
+    """Set the filter up as ``blosc_set_local`` does: it computes the first four values."""
     chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc")
     if len(values) > 7:
-        raise FilterError(f"blosc takes at most 7 client values, not {len(values)}", values=values)
+        raise FilterError(f"blosc accepts at most 7 client values, not {len(values)}", values=values)
     level, shuffle, number = values[4:] + _DEFAULTS[max(0, len(values) - 4) :]
     if not (level in range(10) and shuffle in range(3) and number in range(6)):
         raise FilterError(
-            f"blosc takes a level from 0 to 9, a shuffle from 0 to 2 and a codec from 0 to 5,"
+            f"blosc accepts a level from 0 to 9, a shuffle from 0 to 2 and a codec from 0 to 5,"
             f" not {(level, shuffle, number)}",
             values=values,
         )
     codec = _CODECS[number]
     if codec not in _WRITABLE:
         raise FilterError(
-            f"numcodecs' Blosc has no codec {codec!r}; it has {', '.join(_WRITABLE)}", codec=codec
+            f"Blosc of numcodecs has no codec {codec!r}; use one of {', '.join(_WRITABLE)}", codec=codec
         )
     type_nbytes = chunk.dtype.base.itemsize
     if type_nbytes > _MAX_TYPE_NBYTES:
@@ -71,15 +71,18 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
     if len(data) < _HEADER.size:
-        raise FormatError(f"{len(data)} bytes are not a Blosc chunk")
+        raise FormatError(f"{len(data)} bytes are too few for a Blosc chunk")
     _, nbytes, _, stored_nbytes = _HEADER.unpack_from(data)
     if nbytes > most or stored_nbytes != len(data):
-        raise FormatError(f"its Blosc header says {stored_nbytes:,} bytes for {nbytes:,} raw ones")
+        raise FormatError(
+            f"its Blosc header declares {stored_nbytes:,} stored and {nbytes:,} raw bytes, not "
+            f"{len(data):,} and at most {most:,}"
+        )
     return bytes(_blosc.decompress(data))
 
 
 def _numcodecs(values: Values) -> dict[str, Any]:
-    # Only what decodes matters, and a Blosc container says that itself.
+    # These only matter for encoding: a Blosc container says itself how to decode it.
     codec = value_at(values, 6, 0)
     return {
         "id": "blosc",
@@ -91,7 +94,7 @@ def _numcodecs(values: Values) -> dict[str, Any]:
 
 
 def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Values:
-    """Client values of a codec, whose automatic shuffle (-1, or none named) is by bits for bytes."""
+    """Return the client values of a codec; its automatic shuffle (-1, or none given) is by bits for single bytes."""
     shuffle = _ZARR_SHUFFLES.get(config["shuffle"], 2 if chunk.dtype.itemsize == 1 else 1)
     return (0, 0, 0, 0, config["clevel"], shuffle, _CODECS.index(config["cname"]))
 
@@ -105,7 +108,7 @@ def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
 
 
 def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    described = given.get("blosc")  # a dictionary where netCDF4-python describes what it has read
+    described = given.get("blosc")  # a dictionary if netCDF4-python describes a variable that it has read
     shuffle = described.get("shuffle") if isinstance(described, dict) else given.get("blosc_shuffle")
     values = (0, 0, 0, 0, level, 1 if shuffle is None else shuffle, _NETCDF_CODECS[name])
     return {"compression_opts": values, "shuffle": False}

@@ -1,8 +1,8 @@
 """The Blosc2 filter (32026): contiguous Blosc2 frames of one chunk.
 
-imagecodecs compresses, the frame around it is written here (``README_CFRAME_FORMAT.rst`` of c-blosc2):
-python-blosc2 holds the GIL while it compresses and takes 300 us for a frame. The plugin itself writes a chunk of
-several dimensions as a B2ND array; its reader takes a plain frame as well, and a plain frame is what is written here.
+imagecodecs compresses, and this module writes the frame around it (``README_CFRAME_FORMAT.rst`` of c-blosc2), because
+python-blosc2 holds the GIL while it compresses and needs 300 us for a frame. The plugin itself writes chunks with
+several dimensions as B2ND arrays, but it also reads plain frames, and this module writes plain frames.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
 _VERSION = 1
 _N_GENERAL_VALUES = 7  # before the chunk shape
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 32  # BLOSC2_MAX_BUFFERSIZE
-_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; a larger element counts as bytes
+_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; larger elements are shuffled as single bytes
 _CODECS = (0, 1, 2, 4, 5)  # BloscLZ, LZ4, LZ4HC, zlib, Zstandard
-# None, shuffle, bitshuffle. TRUNC_PREC would lose digits; a chunk compressed with DELTA outside a frame
-# is read wrongly inside one (hdf5plugin 7.1).
+# None, shuffle, bitshuffle. TRUNC_PREC would lose digits; hdf5plugin 7.1 decodes a chunk wrongly that was
+# compressed with DELTA outside a frame and put into one.
 _N_FILTERS = 3
 # Flags of the header: version 2 with 64-bit offsets, a contiguous frame.
 _GENERAL_FLAGS, _FRAME_TYPE, _RESERVED_FLAGS = 0x12, 0, 2
@@ -30,16 +30,18 @@ _AFTER = _INDEX_CHUNK + bytes.fromhex("940193cd0006de0000dc0000ce00000023d800") 
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
-    """Set the filter up as ``blosc2_set_local`` does: it adds type, size and, from 2-D up, shape."""
+    """Set the filter up as ``blosc2_set_local`` does: it adds type size, chunk size and, from 2-D up, the shape."""
     import imagecodecs
 
     if len(values) not in (0, _N_GENERAL_VALUES):
-        raise FilterError(f"blosc2 takes 7 client values, the first four unused, not {values}", values=values)
+        raise FilterError(
+            f"blosc2 accepts 7 client values, the first four unused, not {values}", values=values
+        )
     chunk.limit_nbytes(_MAX_CHUNK_NBYTES, "blosc2")
     level, shuffle, codec = values[4:] or (5, 1, 0)
     if not (level in range(10) and shuffle in range(_N_FILTERS) and codec in _CODECS):
         raise FilterError(
-            f"blosc2 takes a level from 0 to 9, a filter of 0 (none), 1 (shuffle) or 2 (bitshuffle) and"
+            f"blosc2 accepts a level from 0 to 9, a filter of 0 (none), 1 (shuffle) or 2 (bitshuffle) and"
             f" a codec of {_CODECS}, not {(level, shuffle, codec)}",
             values=values,
         )

@@ -1,4 +1,4 @@
-"""The bzip2 filter (307): one bzip2 stream a chunk, by the standard library, outside the GIL."""
+"""The bzip2 filter (307): one bzip2 stream per chunk, by the standard library, without the GIL."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import Bytes, Encode, FilterRow, NetcdfWords, RawChunk, Values, ZarrCodec, value_at
 
-_compress: Any = bz2.compress  # typeshed knows buffers by a protocol of Python 3.12
+_compress: Any = bz2.compress  # typeshed describes buffers by a protocol of Python 3.12
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     values = values or (9,)
     if len(values) != 1 or values[0] not in range(1, 10):
-        raise FilterError(f"bzip2 takes one block size from 1 to 9, not {values}", values=values)
+        raise FilterError(f"bzip2 accepts one block size from 1 to 9, not {values}", values=values)
     return values, lambda data: _compress(data, values[0])
 
 

@@ -1,8 +1,8 @@
-"""The filters of one dataset, run over whole batches of chunks.
+"""The filters of one dataset, applied to batches of chunks.
 
-A batch is shuffled in groups that fit the cache, each group in one pass of numpy; behind that every
-filter is one list comprehension over the group, so that Python costs well under a microsecond a
-chunk. The shuffled bytes live in scratch memory of the thread: whatever leaves is new memory.
+A batch is shuffled in groups that fit the cache, each group in one pass of numpy; every later filter is one list
+comprehension over the group, so that Python costs well under a microsecond per chunk. The shuffled bytes are in
+scratch memory of the thread, so results are always new memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
 # Raw bytes of one group of small chunks: about a level-2 cache (tests/benchmarks/shuffle.py).
 GROUP_NBYTES = 1024 * 1024
-# Scratch above this size is not kept between calls.
+# Larger scratch memory is not kept between calls.
 MAX_KEPT_SCRATCH_NBYTES = 16 * 1024 * 1024
 
 SHUFFLE = SHUFFLE_ROW.filter_id
@@ -34,16 +34,16 @@ _per_thread = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """What one batch of chunks became.
+    """One encoded batch of chunks.
 
     Attributes
     ----------
     buffers
-        Stored bytes, one buffer a chunk, in the order of the rows.
+        Stored bytes, one buffer for each chunk, in the order of the rows.
     stored_nbytes
         `(n_chunks,) uint64`: size of each buffer.
     filter_masks
-        `(n_chunks,) uint32`: bit i set where filter i was skipped. None where none was.
+        `(n_chunks,) uint32`: bit i is set if filter i was skipped. None if no filter was skipped.
     """
 
     buffers: list[Buffer]
@@ -53,14 +53,14 @@ class EncodedRows:
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
-    """Filters in the order of writing, for chunks of one raw size.
+    """Filters in the order in which they encode, for chunks of one raw size.
 
-    Immutable; one chain is used from many threads at once.
+    Immutable; many threads use one chain at the same time.
 
     Attributes
     ----------
     filters
-        May be empty: chunks are then stored as they are.
+        May be empty: chunks are then stored unchanged.
     chunk_nbytes
         Raw size of a chunk in bytes.
     """
@@ -70,16 +70,16 @@ class FilterChain:
 
     @property
     def records(self) -> tuple[FilterRecord, ...]:
-        """Records for the filter pipeline message, in the order of writing."""
+        """Records for the filter pipeline message, in the order in which the filters encode."""
         return tuple(one.record for one in self.filters)
 
     def check_encodes(self) -> None:
-        """Refuse chunks that have not been through the filters, where one of them is not known here.
+        """Refuse raw chunks if one of the filters is unknown, so that only encoded chunks can be written.
 
         Raises
         ------
         FilterError
-            One is not.
+            A filter is unknown.
         """
         for one in self.filters:
             if one.filter_id not in REGISTRY:
@@ -96,8 +96,8 @@ class FilterChain:
         Returns
         -------
         EncodedRows
-            With an empty chain the buffers are views of ``rows``: nothing is copied. Otherwise they are
-            memory of their own.
+            With an empty chain the buffers are views of ``rows``: nothing is copied. Otherwise they are new
+            memory.
 
         Raises
         ------
@@ -106,10 +106,10 @@ class FilterChain:
 
         Notes
         -----
-        A chunk goes through every filter, also where that makes it a little larger: gzip, zstd and all others
-        can hold what does not compress, and many readers do not look at the filter mask. Only what would be
-        more than HDF5 can record (4 GiB - 1 bytes) skips an optional filter, as ``H5Z_pipeline`` lets it: its
-        bit in the mask is set and the bytes before it are kept.
+        Every filter encodes every chunk, even if that makes the chunk a little larger: gzip, zstd and all others
+        can store data that does not compress, and many readers ignore the filter mask. A chunk skips an optional
+        filter only if the result would be larger than HDF5 can record (4 GiB - 1 bytes), as in ``H5Z_pipeline``:
+        the bit in the mask is set and the bytes before the filter are kept.
         """
         if rows.ndim != 2 or rows.shape[1] != self.chunk_nbytes or not rows.flags.c_contiguous:
             raise BlockError(
@@ -136,21 +136,21 @@ class FilterChain:
         Parameters
         ----------
         stored
-            As `encode_rows` gives it.
+            A buffer that `encode_rows` returned.
         filter_mask
-            Bit i set: filter i was skipped.
+            Bit i is set if filter i was skipped.
 
         Raises
         ------
         FilterError
-            A filter cannot be undone here; only HDF5 has its decoder.
+            A filter cannot be decoded by streamh5; only HDF5 has its decoder.
         FormatError
-            The bytes are not a whole chunk of ``chunk_nbytes`` that went through the filters.
+            The bytes do not decode to a chunk of ``chunk_nbytes``.
         """
         decoder = chunk_decoder(self.records, filter_mask, self.chunk_nbytes)
         if decoder.unknown_filters:
             raise FilterError(
-                f"filters {decoder.unknown_filters} cannot be undone here; read the chunk with h5py"
+                f"filters {decoder.unknown_filters} cannot be decoded by streamh5; read the chunk with h5py"
             )
         return decoder.decode(stored)
 
@@ -175,7 +175,7 @@ class FilterChain:
             chunks = encoded
         if len(self.filters) == 1 and self.filters[0].filter_id == SHUFFLE:
             return chunks
-        # What no filter changed is still the caller's memory or the thread's scratch.
+        # Chunks that no filter changed are still in the caller's memory or the thread's scratch memory: copy them.
         return [bytes(chunk) if chunk is old else chunk for chunk, old in zip(chunks, before, strict=True)]
 
 

@@ -1,8 +1,8 @@
-"""Stored chunks back to raw bytes, as far as that is needed to say whether they are good.
+"""Decode stored chunks of any file, or decode only as much as is needed to check them.
 
-Undoing the filters that were applied first checks nothing where they only move bytes, so that is left
-out; where the last filter to be undone can say how much it gives without giving it, it is not decoded. What a
-filter may give is bounded by the raw size of the chunk, whatever the stored bytes claim.
+A check omits the filters that only reorder bytes and were applied first: undoing them checks nothing. It also does
+not decode the last compressor if that can tell the size of its result. The raw size of the chunk limits what a filter
+may return, whatever the stored bytes claim.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ T = TypeVar("T")
 # What zlib, struct, bz2 and numcodecs raise for bytes that they cannot decode.
 _CODEC_ERRORS = (zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError)
 
-# No compressor lets a chunk grow by more than a sixteenth of it and this.
+# No compressor makes a chunk larger by more than a sixteenth of its size plus this.
 _SLACK_NBYTES = 1 << 20
 
 
 def is_checksummed(filters: Iterable[FilterRecord], filter_mask: int) -> bool:
-    """Whether a chunk that went through `filters` carries a checksum of its bytes."""
+    """Return whether a chunk encoded by `filters` contains a checksum of its bytes."""
     rows = (REGISTRY.get(record.filter_id) for record in _applied(filters, filter_mask))
     return any(row is not None and row.is_checksummed for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkDecoder:
-    """What undoes the filters of chunks.
+    """Decodes the chunks of one dataset that have one filter mask.
 
     Attributes
     ----------
     chunk_nbytes
         Raw bytes of a chunk.
     steps
-        What undoes each filter, in the order of undoing.
+        A function to undo each filter, in the order of decoding.
     moves
-        What undoes the filters after these that only move bytes.
+        Functions to undo the filters that only reorder bytes, which are undone after `steps`.
     count
-        What gives the size that the last of `steps` would give; None where it has to be decoded for it.
+        A function that returns the size of the result of the last of `steps`; None if that must be decoded.
     unknown_filters
-        Numbers of filters that cannot be undone here; then nothing can be checked or decoded.
+        Numbers of filters that streamh5 cannot undo; if there are any, nothing can be checked or decoded.
     """
 
     chunk_nbytes: int
@@ -61,15 +61,15 @@ class ChunkDecoder:
     unknown_filters: tuple[int, ...]
 
     def check(self, stored: Bytes) -> None:
-        """Undo the filters of one chunk.
+        """Check one chunk by undoing its filters.
 
         Raises
         ------
         FormatError
-            A checksum or a stream is wrong, or the raw chunk has not the size that it must have.
+            A checksum or a stream is wrong, or the raw chunk does not have the right size.
         """
         for move in self.moves:
-            move(b"")  # client values that HDF5 refuses are wrong whatever the bytes are
+            move(b"")  # client values that HDF5 refuses are wrong for any bytes, also for none
         if self.count is None:
             self._check_size(len(_undo(self.steps, stored)))
         else:
@@ -81,7 +81,7 @@ class ChunkDecoder:
         Raises
         ------
         FormatError
-            As for `check`.
+            See `check`.
         """
         data = _undo(self.steps, stored)
         self._check_size(len(data))
@@ -99,14 +99,14 @@ def _undo(steps: Iterable[Callable[[Bytes], Bytes]], data: Bytes) -> Bytes:
 
 
 def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbytes: int) -> ChunkDecoder:
-    """Set up the undoing of `filters` but for those in `filter_mask`.
+    """Return the decoder for `filters`, without those in `filter_mask`.
 
     Parameters
     ----------
     filters
-        The pipeline, in the order of writing.
+        The pipeline, in the order in which the filters encode.
     filter_mask
-        Bit i set: filter i was skipped.
+        Bit i is set if filter i was skipped.
     chunk_nbytes
         Raw bytes of a chunk.
     """

@@ -1,15 +1,15 @@
-"""The deflate filter (1): zlib streams from the engine that is best at each level.
+"""The deflate filter (1): zlib streams, by the best engine for each level.
 
-``compression_opts`` keeps h5py's meaning: 0 to 9, higher is smaller. What makes the stream is
+``compression_opts`` has the same meaning as in h5py: 0 to 9, higher is smaller. The engines were
 chosen by measurement (``tests/benchmarks/deflate_levels.py``; table in ``docs/filters.md``):
 
 * 0: stored blocks, by zlib.
 * 1 to 4: ISA-L (package ``isal``), about ten times as fast as zlib level 4. Its smallest fast block
   (``MEM_LEVEL_SMALL``) adapts to the planes of a shuffled chunk; files are 1 to 3 % larger than zlib
-  level 4's on measured fields. In large chunks, noise is stored instead (`deflate_stretches`).
-* 5 to 9: the smaller of libdeflate (package ``deflate``) and of ISA-L with the shortest blocks.
-  libdeflate wins on smooth data; short blocks win, by up to a quarter, where values are noise that
-  no match describes (photon counts), and cost less than libdeflate does.
+  level 4's on measured fields. In large chunks, noise is stored uncompressed (`deflate_stretches`).
+* 5 to 9: the smaller result of libdeflate (package ``deflate``) and of ISA-L with the shortest blocks.
+  libdeflate wins on smooth data; short blocks win, by up to a quarter, where values are noise
+  without matches (photon counts), and take less time than libdeflate.
 
 Every stream is an ordinary zlib stream. Both packages release the GIL.
 """
@@ -52,7 +52,7 @@ except ImportError:
 # h5py's DEFAULT_GZIP.
 DEFAULT_LEVEL = 4
 
-# Bytes inflated at once: what a chunk of others claims is not believed before it is there.
+# Bytes inflated in one step, so that a damaged chunk cannot make the decoder allocate more than it is allowed.
 _PIECE_NBYTES = 1 << 20
 
 # tests/benchmarks/deflate_levels.py
@@ -63,22 +63,22 @@ _LIBDEFLATE_LEVELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 8: 10, 9: 12}
 
 
 class SlowCodecWarning(UserWarning):
-    """A fast codec package is missing and a slower one does its work."""
+    """A fast codec package is missing, and a slower one is used instead."""
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     if len(values) > 1:
-        raise FilterError(f"gzip takes one level, not {values}", values=values)
+        raise FilterError(f"gzip accepts one level, not {values}", values=values)
     (level,) = values or (DEFAULT_LEVEL,)
     if level not in range(10):
         raise FilterError(f"gzip level must be an integer from 0 to 9, not {level!r}", level=level)
-    level = int(level)  # numpy's integers are welcome
+    level = int(level)  # it may be one of numpy's integers
     _warn_of_slow_engine(level)
     return (level,), deflate_encoder(level)
 
 
 def deflate_engine(level: int) -> str:
-    """Name what makes the zlib streams of one level on this machine.
+    """Return the name of the engine that makes the zlib streams of one level on this machine.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def deflate_engine(level: int) -> str:
 
 
 def deflate_encoder(level: int) -> Encode:
-    """Return what makes the zlib streams of one level on this machine, outside the GIL."""
+    """Return a function that makes the zlib streams of one level on this machine, without the GIL."""
     first, *others = _engines(level).values()
     return (lambda chunk: min(first(chunk), *(one(chunk) for one in others), key=len)) if others else first
 
 
 def _engines(level: int) -> dict[str, Encode]:
-    """Return the engines of one level by their names; of several the smaller stream is taken."""
-    compress: Any = zlib.compress  # typeshed knows buffers by a protocol of Python 3.12
+    """Return the engines of one level by their names; if there are two, the smaller stream is used."""
+    compress: Any = zlib.compress  # typeshed describes buffers by a protocol of Python 3.12
     engines: dict[str, Encode] = {}
     if libdeflate is not None and level > (0 if igzip_lib is None else 4):
         libdeflate_level = _LIBDEFLATE_LEVELS[level]
@@ -127,7 +127,7 @@ def _warn_of_slow_engine(level: int) -> None:
     if level == 0 or missing is not None:
         return
     package = "isal" if level <= 4 else "deflate"
-    # Python shows one text once a place, so this is said once a level.
+    # Python shows one message once per place, so this one appears once for each level.
     warnings.warn(
         f"gzip level {level} is compressed by {deflate_engine(level)} because the package {package!r} is not"
         f" installed; 'pip install {package}' makes it several times as fast",
@@ -144,7 +144,7 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
 
 def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = None) -> int:
     """Inflate a zlib stream piece by piece and return its size."""
-    # ISA-L would take half the time, but it accepts incomplete Huffman codes, which zlib, and so HDF5, refuses.
+    # ISA-L would need half the time, but it accepts incomplete Huffman codes, which zlib, and so HDF5, refuse.
     stream = zlib.decompressobj()
     nbytes = 0
     for start in range(0, len(data), _PIECE_NBYTES):
@@ -153,7 +153,7 @@ def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = No
             piece = stream.decompress(rest, _PIECE_NBYTES)
             nbytes += len(piece)
             if nbytes > most:
-                raise FormatError(f"decodes to more than the {most:,} bytes that it may have")
+                raise FormatError(f"decodes to more than the allowed {most:,} bytes")
             if keep is not None:
                 keep(piece)
             rest = stream.unconsumed_tail
@@ -162,18 +162,18 @@ def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = No
         if stream.eof:
             n_behind = len(stream.unused_data) + max(0, len(data) - start - _PIECE_NBYTES)
             if n_behind:
-                raise FormatError(f"{n_behind:,} bytes are left behind its zlib stream")
+                raise FormatError(f"{n_behind:,} bytes follow the end of its zlib stream")
             return nbytes
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 
 
 def _from_zarr(config: Mapping[str, Any], chunk: RawChunk) -> Values:
     level = config.get("level", 1)
-    return (level if level in range(10) else 6,)  # -1 is zlib's own default
+    return (level if level in range(10) else 6,)  # -1 means zlib's default, 6
 
 
 def _accept_zlib(data: memoryview, nbytes: int | None) -> Buffer | None:
-    """Look at the two bytes of the header (RFC 1950, 2.2): deflate, no dictionary."""
+    """Accept a zlib stream by its two header bytes (RFC 1950, 2.2): deflate, no dictionary."""
     is_zlib = len(data) > 2 and data[0] & 15 == 8 and not data[1] & 32 and (data[0] << 8 | data[1]) % 31 == 0
     return data if is_zlib else None
 
@@ -181,8 +181,8 @@ def _accept_zlib(data: memoryview, nbytes: int | None) -> Buffer | None:
 def _accept_gzip(data: memoryview, nbytes: int | None) -> Buffer | None:
     """Put the deflate body of one gzip member (RFC 1952) into a zlib stream.
 
-    A zlib stream ends with the Adler-32 of the content, a gzip member with its CRC-32: the body is inflated
-    for it, which takes a fifth of the time of compressing again, and checks it.
+    A zlib stream ends with the Adler-32 of the content, a gzip member with its CRC-32. So the body must be inflated,
+    which takes a fifth of the time of compressing it again, and also checks it.
     """
     if len(data) < 18 or bytes(data[:4]) != b"\x1f\x8b\x08\x00":
         return None

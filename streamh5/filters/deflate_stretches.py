@@ -1,11 +1,11 @@
-"""A zlib stream whose stretches of noise are stored blocks, and whose other stretches ISA-L compresses.
+"""A zlib stream that stores stretches of noise as stored blocks and compresses the others with ISA-L.
 
-The low bytes of measured numbers are often noise; behind shuffle they lie together. A compressor goes
-through noise as slowly as through anything else and gains nothing. Deflate has stored blocks for that
-(RFC 1951, 3.2.4), and a stream may change between the two wherever it likes. Samples of each eighth of a
-chunk, which behind shuffle is a plane, or several, or part of one, decide. Float64 that was not rounded is
-written nearly twice as fast for it, in files of about the same size; where there is no noise the samples cost
-1 to 3 % (``tests/benchmarks/deflate_levels.py --noise``; table in ``docs/filters.md``).
+The low bytes of measured numbers are often noise, and shuffle puts them next to each other. A compressor needs as
+much time for noise as for other data and gains nothing. Deflate has stored blocks for such data (RFC 1951, 3.2.4),
+and a stream may mix them with compressed blocks. Samples decide for each eighth of a chunk, which after shuffle is a
+plane, several planes, or a part of one. Float64 data that was not rounded is written nearly twice as fast, in files of
+about the same size; without noise, the samples cost 1 to 3 %
+(``tests/benchmarks/deflate_levels.py --noise``; table in ``docs/filters.md``).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy.typing as npt
 
 from streamh5.filters.base import Buffer
 
-# All that is tuned here was measured by tests/benchmarks/deflate_levels.py --noise; its table is in docs/filters.md.
+# All constants were tuned with tests/benchmarks/deflate_levels.py --noise; the table is in docs/filters.md.
 MIN_CHUNK_NBYTES = 1 << 20
-"""Smaller chunks are not looked at: the samples would cost more than they bring."""
+"""Smaller chunks are not sampled: the samples would cost more than they save."""
 
-# Behind shuffle an eighth is one plane of float64, half a plane of float32.
+# After shuffle an eighth is one plane of float64, half a plane of float32.
 N_STRETCHES = 8
-# 4 KiB of samples tell the entropy of a stretch of 128 KiB to 0.01 bits, and cost 1 to 3 % of the time.
+# 4 KiB of samples determine the entropy of a stretch of 128 KiB to 0.01 bits, and cost 1 to 3 % of the time.
 N_SAMPLES = 16
 SAMPLE_NBYTES = 256
 GOLDEN_RATIO = 0.618034
-"""Where a sample begins in its part of a stretch: never in step with the rows of an image."""
+"""Offsets of samples in their parts of a stretch follow it, so that they never align with the rows of an image."""
 NOISE_ENTROPY_BITS = 7.8
-"""A byte of noise has at least that much (order 2 of Renyi, which is below Shannon's): a code table for it
-gains 2.5 % at most. The samples of a stretch tell it to 0.01."""
-# Places of a stretch whose first bytes are looked for in the window behind them: 8 bytes of noise do not come again
-# by chance.
+"""Minimum entropy of a byte of noise (Renyi's, of order 2, which is below Shannon's): a code table would gain 2.5 % at
+most. The samples of a stretch determine it to 0.01."""
+# Number of places of a stretch whose first bytes are searched for in the window after them: 8 bytes of noise do not
+# repeat by chance.
 N_ANCHORS = 4
 ANCHOR_NBYTES = 8
 WINDOW_NBYTES = 1 << 15
-"""How far back deflate finds a match."""
+"""Maximum distance of a match in deflate."""
 MAX_STORED_BLOCK_NBYTES = 0xFFFF
 
 BLOCK_HEADER_NBYTES = 5
@@ -52,11 +52,11 @@ FINAL_BLOCK = b"\x03\x00"
 
 Bytes1D = npt.NDArray[np.uint8]
 Run = tuple[bool, int, int]
-"""Is it noise, its first byte, its end."""
+"""Whether it is noise, its start, its end."""
 
 
 def stretches_compressor(isal_level: int, mem_level_name: str) -> Callable[[Buffer], Buffer]:
-    """Return a function that makes a zlib stream of a chunk, outside the GIL.
+    """Return a function that makes a zlib stream of a chunk, without the GIL.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def stretches_compressor(isal_level: int, mem_level_name: str) -> Callable[[Buff
 
 
 def _runs(view: memoryview) -> list[Run]:
-    """Stretches of a chunk, neighbours of one kind joined."""
+    """Split a chunk into stretches, and join neighbours of the same kind."""
     edges = [view.nbytes * i // N_STRETCHES for i in range(N_STRETCHES + 1)]
     kinds = [(_is_noise(view[start:stop]), start, stop) for start, stop in pairwise(edges)]
     runs = []
@@ -119,7 +119,7 @@ def _is_noise(stretch: memoryview) -> bool:
 
 
 def _repeats(stretch: memoryview) -> bool:
-    """Whether what looks like noise comes again where deflate finds it: in rows that are all alike, say."""
+    """Return whether data that looks like noise repeats within reach of deflate, for example in rows that are equal."""
     for i in range(N_ANCHORS):
         place = len(stretch) * (2 * i + 1) // (2 * N_ANCHORS)
         window = bytes(stretch[place : place + WINDOW_NBYTES])
@@ -129,7 +129,7 @@ def _repeats(stretch: memoryview) -> bool:
 
 
 def _stored(part: memoryview) -> Bytes1D:
-    """Make stored blocks, none of them final."""
+    """Return a stretch as stored blocks, none of them final."""
     raw = np.frombuffer(part, np.uint8)
     n_full, rest = divmod(len(raw), MAX_STORED_BLOCK_NBYTES)
     width = BLOCK_HEADER_NBYTES + MAX_STORED_BLOCK_NBYTES
@@ -145,13 +145,13 @@ def _stored(part: memoryview) -> Bytes1D:
 
 
 def _block_header(nbytes: int) -> Bytes1D:
-    """RFC 1951, 3.2.4: not final, type 0, then LEN and its complement."""
+    """Return the header of a stored block (RFC 1951, 3.2.4): not final, type 0, then LEN and its complement."""
     fields = bytes(1) + nbytes.to_bytes(2, "little") + (nbytes ^ 0xFFFF).to_bytes(2, "little")
     return np.frombuffer(fields, np.uint8)
 
 
 def _joined(pieces: list[bytes | Bytes1D]) -> Bytes1D:
-    """One buffer; numpy copies outside the GIL, which ``bytes.join`` does not."""
+    """Join pieces to one buffer; numpy copies without the GIL, ``bytes.join`` does not."""
     out = np.empty(sum(map(len, pieces)), np.uint8)
     end = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""The fletcher32 filter (3): a Fletcher checksum behind every chunk, little-endian (``H5Zfletcher32.c``)."""
+"""The fletcher32 filter (3): a Fletcher checksum at the end of every chunk, little-endian (``H5Zfletcher32.c``)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numcodecs.fletcher32 import Fletcher32
 from streamh5.errors import FormatError
 from streamh5.filters.base import Buffer, Bytes, FilterRow, Values, ZarrCodec
 
-# numcodecs computes what H5_checksum_fletcher32 does, odd lengths and the two zeros of ones'
-# complement sums included (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
+# numcodecs computes the same as H5_checksum_fletcher32, also for odd lengths and for the two zeros of ones'
+# complement sums (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
 _append_checksum = Fletcher32().encode
 _verify_checksum: Callable[[Bytes], Any] = Fletcher32().decode
 _SIZEOF_CHECKSUM = 4
@@ -24,7 +24,7 @@ def _encode(chunk: Buffer) -> Buffer:
 
 def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     if len(data) < _SIZEOF_CHECKSUM:
-        raise FormatError(f"{len(data)} bytes are not a chunk with a Fletcher checksum")
+        raise FormatError(f"{len(data)} bytes are too few for a chunk with a Fletcher checksum")
     return memoryview(_verify_checksum(data)).cast("B")
 
 

@@ -1,8 +1,8 @@
-"""From h5py's keywords to a filter chain.
+"""Convert h5py's keywords to a filter chain.
 
 The words, their defaults and their conflicts are those of ``h5py._hl.dataset.make_new_dset`` and
-``h5py._hl.filters.fill_dcpl``; the order is theirs too: scaleoffset, shuffle, compression, fletcher32.
-Beyond h5py, a compression may be named by the keywords of the registry ("zstd", "blosc", ...).
+``h5py._hl.filters.fill_dcpl``; the order is the same, too: scaleoffset, shuffle, compression, fletcher32.
+Unlike in h5py, the keywords of the registry ("zstd", "blosc", ...) also name compressions.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
 _BY_NUMBER = {row.filter_id: row for row in FILTERS if row.is_compression}
 _BY_WORD = {word: row for row in _BY_NUMBER.values() for word in (row.keyword, *row.aliases)}
 _NO_FILTER = frozenset(("", "none", "no", "off", "false", "null", "uncompressed", "raw"))
-"""Words with which people mean None."""
+"""Words that users write when they mean None."""
 _GZIP_LEVELS = range(10)
-"""An integer of these is a level of gzip, h5py's old form, and not the number of a filter."""
+"""These integers are levels of gzip (h5py's old form), not numbers of filters."""
 _MAX_FILTER_ID = 65_535  # H5Z_FILTER_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterOptions:
-    """What is asked of the filters of a dataset, in h5py's words; nothing by default.
+    """The filters that the user requested for a dataset, as h5py's keywords; none by default.
 
     Parameters
     ----------
     compression
         "gzip" (also "zlib"), "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
         gzip (h5py's old form); the registered number of a filter; or a filter object such as
-        hdf5plugin's, as it is or through ``**``.
+        hdf5plugin's, directly or unpacked with ``**``.
     compression_opts
-        For "gzip" the level, 0 to 9, 4 if None. For "szip" ("ec" or "nn", pixels a block). For a number
-        and the other words the client values of the filter, or the only one.
+        For "gzip" the level, 0 to 9, 4 if None. For "szip" ("ec" or "nn", pixels per block). For
+        a number and the other words the client values of the filter, or its only one.
     shuffle, fletcher32
         Whether to add these filters.
     scaleoffset
-        Decimal digits of floats to keep; bits of integers, True or 0 for as many as a chunk needs.
+        Number of decimal digits of floats to keep; number of bits of integers, True or 0 for as many as a chunk needs.
     allow_unknown_filter
-        Take any number of a filter as `compression`; chunks must then be given filtered.
+        Accept any filter number as `compression`; chunks must then be given encoded.
     """
 
     compression: Any = None
@@ -67,7 +67,7 @@ class FilterOptions:
 
     @property
     def need_chunks(self) -> bool:
-        """Whether any is asked for."""
+        """Whether any filter is requested, so that the dataset needs chunks."""
         return bool(
             self.compression is not None or self.shuffle or self.fletcher32 or self.scaleoffset is not None
         )
@@ -80,23 +80,23 @@ class FilterOptions:
         chunks: tuple[int, ...] | None = None,
         fillvalue: Any = None,
     ) -> FilterChain:
-        """Build the filter chain; empty if no filter is asked for.
+        """Build the filter chain; it is empty if no filter is requested.
 
         Parameters
         ----------
         dtype
-            Of the elements as they are stored in the file.
+            Element type as stored in the file.
         chunk_nbytes
             Raw size of one chunk in bytes.
         chunks
-            Chunk shape, which szip, blosc2 and zfp go by; one dimension if None.
+            Chunk shape, which szip, blosc2 and zfp use; one dimension if None.
         fillvalue
-            Of the dataset, zero if None; scaleoffset goes by it.
+            Fill value of the dataset, which scaleoffset uses; zero if None.
 
         Raises
         ------
         FilterError
-            If the compression is not known, its options are out of range, or two options contradict.
+            The compression is not known, its options are out of range, or two options contradict each other.
         MissingCodecError
             If the codec's package is not installed.
         """
@@ -111,23 +111,23 @@ class FilterOptions:
         return FilterChain(tuple(one for one in filters if one is not None), chunk_nbytes)
 
     def check_compression(self) -> None:
-        """Refuse a compression that cannot be, where there is nothing to compress: a scalar, or small data.
+        """Refuse an invalid compression even if there is nothing to compress: for a scalar, or small data.
 
         Raises
         ------
         FilterError, MissingCodecError
-            As `chain`.
+            See `chain`.
         """
         _compression(self, RawChunk(np.dtype("f8"), (4096,), 32768))
 
 
 def wants_shuffle(compression: Any) -> bool:
-    """Whether shuffle in front helps: the filter knows bytes only and does not shuffle by itself.
+    """Return whether shuffle before a compression helps, because the filter does not shuffle by itself.
 
     Parameters
     ----------
     compression
-        As for `FilterOptions`; False for None and for what is not known.
+        See `FilterOptions`; None and unknown compressions give False.
     """
     try:
         number, _ = _number_and_values(compression, None)
@@ -138,7 +138,7 @@ def wants_shuffle(compression: Any) -> bool:
 
 def _scaleoffset(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
     scaleoffset = asked.scaleoffset
-    # h5py reads False as 0, "as many bits as needed"; nobody means that.
+    # h5py reads False as 0, "as many bits as needed", which users do not mean.
     if scaleoffset is None or scaleoffset is False:
         return None
     is_float = chunk.dtype.kind == "f"
@@ -151,7 +151,7 @@ def _scaleoffset(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
         )
     if asked.fletcher32:
         raise FilterError(
-            "fletcher32 cannot be combined with scaleoffset, which may lose digits: leave out one of them"
+            "fletcher32 cannot be combined with scaleoffset, which may lose digits: omit one of them"
         )
     values = (FLOAT_DSCALE, factor) if is_float else (INTEGER, 0 if scaleoffset is True else factor)
     return set_up_filter(SCALEOFFSET.filter_id, values, chunk)
@@ -163,7 +163,7 @@ def _compression(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
         if options is None:
             return None
         raise FilterError(
-            f"compression_opts={options!r} without compression: name the compression too",
+            f"compression_opts={options!r} without compression: add compression=...",
             compression_opts=options,
         )
     number, values = _number_and_values(compression, options)
@@ -174,7 +174,7 @@ def _compression(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
 
 
 def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
-    """Return the number of the filter that is meant, and its client values as they are given."""
+    """Return the number of the requested filter, and its client values as given."""
     if isinstance(compression, str):
         return _by_word(_row_of_word(compression), options)
     if compression is True:
@@ -197,7 +197,7 @@ def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
     if options is not None:
         raise FilterError(
             f"compression={compression!r} is a gzip level already, so compression_opts={options!r}"
-            f" contradicts it; write compression='gzip' with compression_opts as the level",
+            f" contradicts it; use compression='gzip' with compression_opts as the level",
             compression=compression,
             compression_opts=options,
         )

@@ -1,4 +1,4 @@
-"""The LZ4 filter (32004) of the HDF Group's plugins: LZ4 blocks in a big-endian frame of its own."""
+"""The LZ4 filter (32004) of the HDF Group's plugins: LZ4 blocks in a big-endian frame of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Va
 _DEFAULT_BLOCK_NBYTES = 1 << 30
 _MAX_BLOCK_NBYTES = 0x7E000000
 
-# Raw size and block size; then each block behind its size.
+# Raw size and block size; then the size of each block, followed by the block.
 _FRAME_HEADER = struct.Struct(">QI")
 _BLOCK_NBYTES = struct.Struct(">I")
 
@@ -24,8 +24,8 @@ _compress: Any = _lz4.compress  # numcodecs has no types
 
 
 def lz4_block(data: Buffer) -> memoryview:
-    """Compress into one bare LZ4 block, outside the GIL."""
-    # numcodecs puts the raw size, 4 bytes, in front of the block.
+    """Compress data into one bare LZ4 block, without the GIL."""
+    # numcodecs writes the raw size, 4 bytes, before the block.
     return memoryview(_compress(data))[4:]
 
 
@@ -34,7 +34,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     block_nbytes = values[0] or _DEFAULT_BLOCK_NBYTES
     if len(values) != 1 or block_nbytes > _MAX_BLOCK_NBYTES:
         raise FilterError(
-            f"lz4 takes one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {values}", values=values
+            f"lz4 accepts one block size of at most {_MAX_BLOCK_NBYTES} bytes, not {values}", values=values
         )
     return values, partial(_encode, block_nbytes)
 
@@ -55,7 +55,7 @@ def _encode(block_nbytes: int, chunk: Buffer) -> Buffer:
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
     nbytes, block_nbytes = _FRAME_HEADER.unpack_from(data)
     if nbytes > most or (nbytes and not block_nbytes):
-        raise FormatError(f"its LZ4 header says {nbytes:,} bytes in blocks of {block_nbytes:,}")
+        raise FormatError(f"its LZ4 header declares {nbytes:,} bytes in blocks of {block_nbytes:,}")
     position, n_left = _FRAME_HEADER.size, nbytes
     blocks = []
     while n_left:
@@ -63,7 +63,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
         (stored_nbytes,) = _BLOCK_NBYTES.unpack_from(data, position)
         position += _BLOCK_NBYTES.size
         block = bytes(data[position : position + stored_nbytes])
-        if stored_nbytes != expected:  # otherwise it is stored raw
+        if stored_nbytes != expected:  # otherwise the block is not compressed
             block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
         if len(block) != expected:
             raise FormatError(f"an LZ4 block has {len(block):,} bytes instead of {expected:,}")
@@ -77,7 +77,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
 def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
     """Put the block of numcodecs into the frame of HDF5's plugin (``H5Zlz4.c``).
 
-    The plugin takes a block of the raw size for one that is not compressed.
+    The plugin reads a block of the raw size as one that is not compressed.
     """
     raw_nbytes = int.from_bytes(data[:4], "little")
     block_nbytes = len(data) - 4
@@ -94,6 +94,6 @@ ROW = FilterRow(
     wants_shuffle=True,
     default_values=(0,),
     decode=_decode,
-    # numcodecs' own LZ4 has another frame, so that it cannot decode what HDF5 stores
+    # No numcodecs: its LZ4 codec has another frame, so it cannot decode what HDF5 stores.
     zarr=(ZarrCodec("lz4", lambda config, chunk: (), _accept, is_reframed=True),),
 )

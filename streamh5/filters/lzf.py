@@ -1,4 +1,4 @@
-"""The LZF filter (32000) of h5py: one LZF stream a chunk, by imagecodecs, outside the GIL (``lzf_filter.c``)."""
+"""The LZF filter (32000) of h5py: one LZF stream per chunk, by imagecodecs, without the GIL (``lzf_filter.c``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     import imagecodecs
 
     if values:
-        raise FilterError(f"lzf takes no options, not {values}", values=values)
+        raise FilterError(f"lzf accepts no options, not {values}", values=values)
     return (*_VERSIONS, chunk.nbytes), imagecodecs.lzf_encode
 
 

@@ -1,7 +1,7 @@
-"""The nbit filter (5), which packs datatypes of fewer significant bits than they have room for.
+"""The nbit filter (5), which packs datatypes that have fewer significant bits than their size.
 
-numpy's dtypes use all their bits. For those the library marks the filter as having nothing to do and
-stores the chunk as it is (``H5Znbit.c``), and so does this one.
+numpy's dtypes use all their bits. For those, the library records that the filter has nothing to do and stores the
+chunk unchanged (``H5Znbit.c``), and so does this module.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ _ATOMIC = 1  # H5Z_NBIT_ATOMIC
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     if values:
-        raise FilterError(f"nbit takes no options, not {values}", values=values)
+        raise FilterError(f"nbit accepts no options, not {values}", values=values)
     dtype = chunk.dtype
     if dtype.names is not None or dtype.subdtype is not None or dtype.kind == "c":
-        raise FilterError(f"nbit is not written for the compound dtype {dtype}", dtype=dtype)
+        raise FilterError(
+            f"nbit does not support the compound dtype {dtype}; use another compression", dtype=dtype
+        )
     parameters: Values = (_NEED_NOT_COMPRESS, chunk.n_elements)
     if dtype.kind in "iuf":
         parameters += (_ATOMIC, dtype.itemsize, int(chunk.is_big_endian), 8 * dtype.itemsize, 0)

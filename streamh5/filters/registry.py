@@ -1,4 +1,4 @@
-"""Every filter that streamh5 knows: the rows of the filters' modules, side by side and by number."""
+"""All filters that streamh5 knows: the rows of their modules in one table, and `Filter`, one that is set up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FILTERS: tuple[FilterRow, ...] = (
     zstd.ROW,
     blosc2.ROW,
 )
-"""By filter number."""
+"""Ordered by filter number."""
 
 REGISTRY = {row.filter_id: row for row in FILTERS}
 
@@ -54,18 +54,18 @@ REGISTRY = {row.filter_id: row for row in FILTERS}
 class Filter:
     """A filter that is set up for the chunks of one dataset.
 
-    It pickles as what it was set up from, a few hundred bytes, and is set up again where it arrives: each machine
-    takes its own codecs.
+    It pickles as the arguments it was set up from, a few hundred bytes, and is set up again when it is unpickled: each
+    machine uses its own codecs.
 
     Attributes
     ----------
     filter_id
         Number of the filter in the HDF Group's registry.
     client_values
-        Client data values that the file holds.
+        Client data values that the file stores.
     encode
-        One chunk in, its encoded bytes out. A field, not a method around it: a chunk of 16 KiB takes 25 us, so
-        a call more is 0.5 %.
+        Returns the encoded bytes of one chunk. A field and not a method that calls it, because a chunk of 16 KiB takes
+        25 us and one more call is 0.5 % of that.
     given
         The client values as the user gave them, and the raw chunks.
     """
@@ -94,8 +94,8 @@ class Filter:
 def set_up_filter(filter_id: int, values: Values, chunk: RawChunk) -> Filter:
     """Set a filter up for the chunks of a dataset.
 
-    A number that is not in the registry gives a filter that refuses to encode: chunks come through it already,
-    by ``write_direct_chunk``.
+    A number that is not in the registry gives a filter that refuses to encode: the caller writes encoded chunks with
+    ``write_direct_chunk``.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def codec_package(package: str, filter_name: str) -> Any:
     Raises
     ------
     MissingCodecError
-        If it is not installed; the message names the extra.
+        It is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(package)
@@ -136,13 +136,13 @@ def codec_package(package: str, filter_name: str) -> Any:
 
 def _refuse(filter_id: int, chunk: Buffer) -> Buffer:
     raise FilterError(
-        f"streamh5 has no filter number {filter_id}; give chunks that have been through it to "
+        f"streamh5 has no filter number {filter_id}; write encoded chunks with "
         "write_direct_chunk, or choose another compression",
         filter_id=filter_id,
     )
 
 
 def filter_name(record: FilterRecord) -> str:
-    """Name a filter of a file for people: by its keyword, else by the name and number that the file has."""
+    """Return a readable name for a filter of a file: its keyword, or the name and number in the file."""
     row = REGISTRY.get(record.filter_id)
     return row.keyword if row else f"{record.name.split(';')[0] or 'filter'} ({record.filter_id})"

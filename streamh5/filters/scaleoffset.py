@@ -1,6 +1,6 @@
-"""The scaleoffset filter (6): values less their minimum, in as few bits as hold them, by numpy (``H5Zscaleoffset.c``).
+"""The scaleoffset filter (6): values minus their minimum, in as few bits as possible, by numpy (``H5Zscaleoffset.c``).
 
-Integer values are kept unless they need more bits than are asked for; floats are rounded to decimal digits.
+Integers are kept exactly unless they need more bits than requested; floats are rounded to decimal digits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _N_VALUES, _N_BEFORE_FILL = 20, 8
 # H5Z__filter_scaleoffset: 4 bytes of minbits, 1 of the size of minval, minval, zeros up to byte 21.
 _HEADER = struct.Struct("<IBQ8x")
 _MINVAL_NBYTES = 8
-# Values packed at once: a multiple of 8, so that every pass ends on a whole byte.
+# Values packed in one pass: a multiple of 8, so that every pass ends on a whole byte.
 _VALUES_PER_PASS = 1 << 15
 
 Elements = npt.NDArray[Any]
@@ -36,7 +36,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     values
         Scale type (0 decimal digits of floats, 2 bits of integers) and its factor.
     chunk
-        Raw chunks; the fill value is kept apart from the other values.
+        Raw chunks; the fill value has a code of its own.
     """
     is_float = chunk.dtype.kind == "f"
     chunk.require("iuf", (4, 8) if is_float else (1, 2, 4, 8), "scaleoffset")
@@ -44,7 +44,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     n_bits = 8 * chunk.dtype.itemsize
     if scale_type != (FLOAT_DSCALE if is_float else INTEGER) or not (is_float or 0 <= factor <= n_bits):
         raise FilterError(
-            f"scaleoffset of {chunk.dtype} takes (0, decimal digits) for floats and (2, bits up to"
+            f"scaleoffset of {chunk.dtype} accepts (0, decimal digits) for floats and (2, bits up to"
             f" {n_bits}) for integers, not {values}",
             values=values,
             dtype=chunk.dtype,
@@ -53,7 +53,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     native = np.asarray(fillvalue, chunk.dtype).astype(chunk.dtype.newbyteorder("<"))
     if is_float and not np.isfinite(native):
         raise FilterError(
-            f"scaleoffset cannot keep the fill value {native}: it must be a number", fillvalue=native
+            f"scaleoffset cannot store the fill value {native}: it must be finite", fillvalue=native
         )
     fill_words = np.frombuffer(native.tobytes().ljust(-(-native.nbytes // 4) * 4, b"\0"), "<u4")
     local = (
@@ -79,7 +79,7 @@ def _encode(dtype: np.dtype[Any], fillvalue: Any, factor: int, chunk: Buffer) ->
     Raises
     ------
     BlockError
-        If floats are not all finite.
+        Floats that are not finite.
     """
     n_bits = 8 * dtype.itemsize
     if dtype.kind != "f" and factor == n_bits:
@@ -92,7 +92,9 @@ def _encode(dtype: np.dtype[Any], fillvalue: Any, factor: int, chunk: Buffer) ->
     header = _HEADER.pack(min_bits, _MINVAL_NBYTES, minimum)
     if min_bits == n_bits:
         return header + offsets.tobytes()
-    nbytes = native.nbytes * min_bits // n_bits + 1  # the library's, one more where bytes are full
+    nbytes = (
+        native.nbytes * min_bits // n_bits + 1
+    )  # as in the library: one byte more if bits fill whole bytes
     return (header + _packed(offsets, min_bits)).ljust(len(header) + nbytes, b"\0")
 
 

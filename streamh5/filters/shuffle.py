@@ -1,9 +1,9 @@
-"""The shuffle filter (2): bytes of equal significance side by side (``H5Zshuffle.c``).
+"""The shuffle filter (2): bytes of equal significance next to each other (``H5Zshuffle.c``).
 
-numpy's narrowing casts are SIMD loops, its strided byte copies are not. So elements of 2, 4 and 8 bytes
-become planes by one cast of shifted integers a plane, which ``tests/benchmarks/shuffle.py`` finds up to
-six times as fast as copying a transposed view. A plane is one call without the GIL: a thread that has to
-get it back often waits behind every other thread that runs Python.
+numpy's narrowing casts are SIMD loops, but its strided byte copies are not. So each byte plane of elements of 2, 4
+and 8 bytes is one cast of shifted integers, which is up to six times as fast as copying a transposed view
+(``tests/benchmarks/shuffle.py``). Each plane is one call without the GIL: a thread that often has to take the GIL
+back waits for every other thread that runs Python.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
 
 
 def _encode(element_nbytes: int, chunk: Buffer) -> Buffer:
-    """Shuffle one chunk; trailing bytes that fill no element stay at the end."""
+    """Shuffle one chunk; trailing bytes that are less than an element stay at the end."""
     row = np.frombuffer(chunk, np.uint8)[np.newaxis]
     out = np.empty_like(row)
     shuffle_rows(row, out, element_nbytes)
@@ -36,16 +36,16 @@ def _encode(element_nbytes: int, chunk: Buffer) -> Buffer:
 
 
 def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
-    """Shuffle every row of a batch, outside the GIL.
+    """Shuffle every row of a batch, without the GIL.
 
     Parameters
     ----------
     rows
-        `(n_chunks, chunk_nbytes) uint8`, C-contiguous: one raw chunk a row.
+        `(n_chunks, chunk_nbytes) uint8`, C-contiguous: one raw chunk per row.
     out
         Array of the same shape that receives the shuffled chunks. It must not overlap ``rows``.
     element_nbytes
-        Size of one element. With 1 the rows are copied.
+        Size of one element in bytes; with 1, rows are copied.
     """
     n_rows, row_nbytes = rows.shape
     n_elements = row_nbytes // element_nbytes

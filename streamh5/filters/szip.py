@@ -1,4 +1,4 @@
-"""The szip filter (4): szip streams behind their raw size, by libaec in imagecodecs, outside the GIL."""
+"""The szip filter (4): szip streams, each after its raw size, by libaec in imagecodecs, without the GIL."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _MAX_PIXELS_PER_BLOCK, _MAX_BLOCKS_PER_SCANLINE = 32, 128
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
-    """Set the filter up from an option mask and pixels a block, as ``H5Z__set_local_szip`` does."""
+    """Set the filter up from an option mask and pixels per block, as ``H5Z__set_local_szip`` does."""
     import imagecodecs
 
     mask, pixels_per_block = values if len(values) == 2 else (0, 0)
     if not mask & (_ENTROPY_CODING | _NEAREST_NEIGHBOR):
         raise FilterError(
-            f"szip takes an option mask with 4 (ec) or 32 (nn) and pixels a block, not {values}",
+            f"szip accepts an option mask with 4 (ec) or 32 (nn) and pixels per block, not {values}",
             values=values,
         )
     if pixels_per_block % 2 or not 0 < pixels_per_block <= _MAX_PIXELS_PER_BLOCK:
         raise FilterError(
-            f"szip takes an even number of pixels a block up to {_MAX_PIXELS_PER_BLOCK},"
+            f"szip accepts an even number of pixels per block up to {_MAX_PIXELS_PER_BLOCK},"
             f" not {pixels_per_block}",
             pixels_per_block=pixels_per_block,
         )
@@ -54,13 +54,13 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
 
 
 def _values(options: Any) -> Values:
-    """Client values of h5py's ``("nn", 8)``."""
+    """Return the client values of h5py's options such as ``("nn", 8)``."""
     try:
         method, pixels_per_block = options
         return _METHODS[method], operator.index(pixels_per_block)
     except (KeyError, TypeError, ValueError):
         raise FilterError(
-            f"szip takes ('ec' or 'nn', an even number of pixels up to 32), not {options!r}",
+            f"szip accepts ('ec' or 'nn', an even number of pixels up to 32), not {options!r}",
             compression_opts=options,
         ) from None
 
@@ -69,7 +69,7 @@ def _netcdf_keywords(name: str, level: Any, given: Mapping[str, Any]) -> dict[st
     if given.get("compression_opts") is not None:
         return {}
     described = given.get("szip")
-    if isinstance(described, dict):  # netCDF4-python describes so what it has read
+    if isinstance(described, dict):  # how netCDF4-python describes a variable that it has read
         return {"compression_opts": (described["coding"], described["pixels_per_block"])}
     options = given.get("szip_coding", "nn"), given.get("szip_pixels_per_block", 8)
     return {"compression_opts": options}

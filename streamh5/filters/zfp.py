@@ -1,6 +1,6 @@
 """The ZFP filter (32013) of H5Z-ZFP: the ZFP header in the client values, bare streams in the chunks.
 
-imagecodecs compresses, serially, outside the GIL. Lossy in all modes but the reversible one.
+imagecodecs compresses serially, without the GIL. All modes except the reversible one are lossy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _VERSIONS = 0x1010_5111
 _SHORT_HEADER_NBITS, _LONG_HEADER_NBITS = 96, 148
 # H5Z_ZFP_MODE_RATE ... H5Z_ZFP_MODE_REVERSIBLE.
 _RATE, _PRECISION, _ACCURACY, _EXPERT, _REVERSIBLE = 1, 2, 3, 4, 5
-# zfp_stream_open's parameters, which H5Z-ZFP uses when no mode is given: ZFP_MIN_BITS, ZFP_MAX_BITS,
-# ZFP_MAX_PREC, ZFP_MIN_EXP (-1074). imagecodecs takes the exponent as the unsigned number of its bits.
+# zfp_stream_open's parameters, which H5Z-ZFP uses if no mode is given: ZFP_MIN_BITS, ZFP_MAX_BITS,
+# ZFP_MAX_PREC, ZFP_MIN_EXP (-1074). imagecodecs expects the exponent as the unsigned number of its bits.
 _DEFAULT_EXPERT = (1, 16658, 64, -1074 & 0xFFFFFFFF)
 
 
@@ -33,7 +33,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     shape = tuple(extent for extent in chunk.chunks if extent > 1)
     if chunk.is_big_endian or not 1 <= len(shape) <= 4:
         raise FilterError(
-            f"zfp takes little-endian chunks with one to four dimensions longer than 1,"
+            f"zfp accepts little-endian chunks with one to four dimensions longer than 1,"
             f" not {chunk.dtype} {chunk.chunks}",
             dtype=chunk.dtype,
             chunks=chunk.chunks,
@@ -44,17 +44,17 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
         imagecodecs.zfp_encode, level=parameters, mode=mode, execution="serial", numthreads=1, header=True
     )
     encoded = compress(np.zeros(shape, dtype))
-    # The mode's 12 bits are all ones where 64 bits follow (zfp_stream_mode).
+    # The mode's 12 bits are all ones if 64 bits follow (zfp_stream_mode).
     short_mode = int.from_bytes(encoded[10:12], "little") >> 4
     header_nbits = _LONG_HEADER_NBITS if short_mode == 0xFFF else _SHORT_HEADER_NBITS
     header = int.from_bytes(encoded[:24], "little") & ((1 << header_nbits) - 1)
     words = struct.unpack("<6I", header.to_bytes(24, "little"))[: -(-header_nbits // 32)]
 
     def encode(data: Buffer) -> Buffer:
-        """Compress one chunk and take the header off its stream."""
+        """Compress one chunk and remove the header from its stream."""
         encoded = np.frombuffer(compress(np.frombuffer(data, dtype).reshape(shape)), np.uint8)
         stream = encoded[header_nbits // 8 :]
-        if header_nbits % 8:  # 148 bits: half a byte of the header is left
+        if header_nbits % 8:  # 148 bits: half a byte of the header remains
             following = np.append(stream[1:], np.uint8(0))
             stream = (stream >> np.uint8(4)) | (following << np.uint8(4))
         # ZFP reads whole 64-bit words.
@@ -79,7 +79,7 @@ def _mode(values: Values) -> tuple[str, Any]:
         return "accuracy", number
     if mode == _EXPERT and len(values) == 6:
         return "expert", values[2:6]
-    raise FilterError(f"zfp does not know the mode of the client values {values}", values=values)
+    raise FilterError(f"zfp: unknown mode in the client values {values}", values=values)
 
 
 ROW = FilterRow(

@@ -1,4 +1,4 @@
-"""The Zstandard filter (32015) of the HDF Group's plugins: one frame a chunk, by numcodecs, outside the GIL.
+"""The Zstandard filter (32015) of the HDF Group's plugins: one frame per chunk, by numcodecs, without the GIL.
 
 The plugin's reader needs the content size in the frame header, which a one-shot call writes.
 """
@@ -31,30 +31,30 @@ _compress: Any = _zstd.compress  # numcodecs has no types
 
 
 def zstd_encoder(values: Values) -> tuple[Values, Encode]:
-    """Return the client values of a level, the default one unless given, and what encodes at it.
+    """Return the client values of a level, by default 3, and the function that encodes with it.
 
     Raises
     ------
     FilterError
-        The level is not one of the codec's, or there is more than a level.
+        The level is out of range, or there is more than one value.
     """
     levels = tuple(map(_signed, values or (_DEFAULT_LEVEL,)))
     if len(levels) != 1 or levels[0] not in range(_MIN_LEVEL, _MAX_LEVEL + 1):
         raise FilterError(
-            f"zstd takes one level from {_MIN_LEVEL} to {_MAX_LEVEL}, not {levels}", values=values
+            f"zstd accepts one level from {_MIN_LEVEL} to {_MAX_LEVEL}, not {levels}", values=values
         )
     return values or levels, lambda data: _compress(data, levels[0])
 
 
 def _signed(value: int) -> int:
-    """Level of a client value: a level below 0 is stored as its two's complement."""
+    """Return the level of a client value: negative levels are stored as their two's complement."""
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
     nbytes = _content_nbytes(data)
     if nbytes > most:
-        raise FormatError(f"its Zstandard frame says {nbytes:,} bytes, {most:,} are allowed")
+        raise FormatError(f"its Zstandard frame declares {nbytes:,} bytes, but at most {most:,} are allowed")
     return bytes(_zstd.decompress(data))
 
 
@@ -68,12 +68,12 @@ def _content_nbytes(data: Bytes) -> int:
     width = (1 if is_single_segment else 0, 2, 4, 8)[descriptor >> 6]
     start = 5 + (not is_single_segment) + (0, 1, 2, 4)[descriptor & 3]
     if not width or len(head) < start + width:
-        raise FormatError("its Zstandard frame does not say how large its content is")
+        raise FormatError("its Zstandard frame has no content size")
     return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
 
 
 def _from_zarr(config: Any, chunk: RawChunk) -> Values:
-    """Clip the level of a codec to what there is, as the codec itself does."""
+    """Clip the level of a codec to the valid range, as the codec itself does."""
     return (min(max(config.get("level", _DEFAULT_LEVEL), _MIN_LEVEL), _MAX_LEVEL) % (1 << 32),)
 
 
@@ -91,7 +91,7 @@ ROW = FilterRow(
     name="HDF5 zstd filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md",
     wants_shuffle=True,
     default_values=(_DEFAULT_LEVEL,),
-    lowest_value=-1 << 31,  # netCDF-C stores levels below 0 so
+    lowest_value=-1 << 31,  # netCDF-C stores negative levels as their two's complement
     decode=_decode,
     numcodecs=lambda values: {"id": "zstd", "level": value_at(values, 0, _DEFAULT_LEVEL)},
     zarr=(ZarrCodec("zstd", _from_zarr, _accept),),

@@ -1,4 +1,4 @@
-"""What an attribute holds: a Python value -> datatype, dataspace and bytes."""
+"""Convert the Python value of an attribute to a datatype, a dataspace and bytes."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class AttributeSpec:
     shape
         ``()`` for a scalar, None for a null dataspace.
     data
-        Bytes of the elements, with references and what lies in the heap in between.
+        Bytes of the elements, mixed with references and heap objects.
     value
-        The value as it was given.
+        The value as given.
     committed
-        The committed datatype that `datatype` is: a reference to it, or the address of one in a file that is added
-        to, as 8 bytes; None for a type of its own.
+        Reference to the committed datatype that the attribute uses, or the 8 bytes of its address if the existing
+        file has it; None if the attribute has its own datatype.
     """
 
     name: str
@@ -63,7 +63,7 @@ class AttributeSpec:
     committed: bytes | Reference | None = None
 
     def attribute(self, resolve: Resolve) -> Attribute:
-        """Return the attribute record; `resolve` gives the bytes of what has an address."""
+        """Return the attribute record; `resolve` returns the bytes of references and heap objects."""
         address = None
         if self.committed is not None:
             address = int.from_bytes(join_parts((self.committed,), resolve), "little")
@@ -72,12 +72,12 @@ class AttributeSpec:
 
     @property
     def body_nbytes(self) -> int:
-        """Bytes of its message body."""
+        """Size of its message body in bytes."""
         return len(encode_attribute_body(self.attribute(blank)))
 
 
 def blank(part: Reference | RegionReference | HeapObject) -> bytes:
-    """Bytes of a part that has no place yet: the right size, all zero."""
+    """Return zeros in place of a part that has no address yet."""
     return bytes(sizeof_part(part))
 
 
@@ -100,25 +100,25 @@ def attribute_spec(
     name
         Attribute name.
     value
-        Scalar or array-like of numbers, str, bytes or dates; an array of any dtype that a dataset can
-        have; `Reference` or `RegionReference`, or lists of them (lists of lists of references become
+        Scalar or array-like of numbers, str, bytes or dates; an array of any dtype that is valid for a
+        dataset; `Reference` or `RegionReference`, or lists of them (lists of lists of references become
         variable-length sequences); an `h5py.Empty`-like object (with a ``dtype`` and the shape None).
     path
-        Object that carries the attribute, for messages.
+        Path of the object with the attribute, for messages.
     dtype
-        Array dtype, such as ``np.dtype(("f4", (3,)))``, whose elements the last dimensions of the value are.
+        Array dtype, such as ``np.dtype(("f4", (3,)))``; the last dimensions of the value are its elements.
     datatype
-        Datatype message that is to be written as it is, in place of the one that the value makes, with elements of
-        the same size; any type without pointers into the global heap takes values of dtype ``V``.
+        Datatype message to write unchanged instead of that of the value, with elements of the same size. Values of
+        dtype ``V`` are valid for any type without pointers into the global heap.
     type_path
-        Path of the named datatype that the attribute's type is.
+        Path of the named datatype that the attribute uses.
 
     Raises
     ------
     AttributeValueError
-        A name or a value that cannot be written.
+        The name or the value cannot be written.
     LimitError
-        More than 4 GiB - 1.
+        The attribute is larger than 4 GiB - 1 bytes.
     """
     check_attribute_name(name, path=path)
     committed = None if type_path is None else Reference(type_path)
@@ -145,7 +145,7 @@ def attribute_spec(
         ) from error
     if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
         raise LimitError(
-            f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute holds "
+            f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute has at most "
             f"{MAX_DENSE_ATTRIBUTE_NBYTES:,}: store it as a dataset",
             path=path,
             name=name,
@@ -155,12 +155,13 @@ def attribute_spec(
 
 
 def check_attribute_name(name: Any, *, path: str) -> None:
-    """Refuse a name that HDF5 cannot hold.
+    """Refuse a name that HDF5 cannot store.
 
     Raises
     ------
     AttributeValueError
-        Not a str, empty, longer than 65,534 bytes, a NUL character, or text without UTF-8 encoding.
+        The name is not a str, is empty or longer than 65,534 bytes, contains a NUL character, or has no UTF-8
+        encoding.
     """
     try:
         is_good = isinstance(name, str) and "\0" not in name and 0 < len(encode_text(name)) < 65_535
@@ -175,7 +176,7 @@ def check_attribute_name(name: Any, *, path: str) -> None:
 
 
 def _in_memory(name: str, value: Any, path: str) -> Any:
-    """Read an array-like of another library; anything else is what it was."""
+    """Read an array-like of another library; return other values unchanged."""
     if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, Reference, RegionReference)):
         return value
     try:
@@ -218,7 +219,7 @@ def _spec(name: str, value: Any) -> AttributeSpec:
         check_objects(items)
         texts = [text_object(item) for item in items]
         return AttributeSpec(name, VariableLengthString(), array.shape, texts)
-    encode_datatype(array.dtype)  # before a value of a type that HDF5 lacks is looked at
+    encode_datatype(array.dtype)  # refuse types that HDF5 does not have before looking at values
     return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
 
 
@@ -226,7 +227,7 @@ def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) ->
     base, shape = innermost(dtype)
     n_outer = values.ndim - len(shape)
     if n_outer < 0 or values.shape[n_outer:] != shape or values.dtype != base:
-        raise DatatypeError(f"{values.dtype} of shape {values.shape} are no elements of dtype {dtype}")
+        raise DatatypeError(f"{values.dtype} of shape {values.shape} are not elements of dtype {dtype}")
     return AttributeSpec(name, dtype, values.shape[:n_outer], encode_parts(values, dtype))
 
 
@@ -236,7 +237,7 @@ def _references(name: str, value: Any) -> AttributeSpec | None:
     items, shape = (value, (len(value),)) if is_list else ((value,), ())
     for kind, record in ((Reference, ObjectReference()), (RegionReference, RegionReferenceClass())):
         if all(isinstance(item, kind) for item in items):
-            # copies: each region is an object of its own in the heap, also where one is given twice
+            # copies: each region is an object of its own in the heap, even if it is given twice
             return AttributeSpec(name, record, shape, [replace(item) for item in items])
     if is_list and all(
         isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value

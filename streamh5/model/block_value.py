@@ -1,4 +1,4 @@
-"""Blocks as they come from a source -> numpy arrays of the dataset's dtype, where nothing is lost."""
+"""Convert blocks from any source to numpy arrays of the dataset's dtype, without loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_block(
 
     Arrays of a GPU (with ``get``) are copied to the host, sparse arrays (with ``todense``) become
     dense. A masked array becomes a plain one when nothing in it is masked; masked elements become
-    the fill value when one was given for the dataset. Text is encoded for strings of fixed length.
+    the fill value if the dataset has one. Text is encoded for strings of fixed length.
     For sequences of variable length, the last dimension of an array of numbers is the sequence, as
     in h5py.
 
@@ -36,13 +36,13 @@ def as_block(
     path
         Name of the dataset, for messages.
     fillvalue
-        ``()`` array: the user-defined fill value, None when there is none.
+        ``()`` array: the user-defined fill value; None if there is none.
 
     Raises
     ------
     BlockError
-        Masked elements and no fill value, not a regular array, or a value that `dtype` cannot hold
-        but for the rounding of floats.
+        The block has masked elements but the dataset no fill value, it is not a regular array, or `dtype` cannot
+        represent a value (floats may be rounded).
     """
     if not isinstance(value, (np.ndarray, list, tuple)):
         value = _in_memory(value, dtype, path)
@@ -55,7 +55,7 @@ def as_block(
         if dtype.kind == "S" and block.dtype.kind in "UTO":
             return np.frombuffer(encode_elements(block, dtype), dtype).reshape(block.shape)
         if not hasattr(value, "dtype") and _holds(block, dtype):
-            return block.astype(dtype)  # numbers and lists have no dtype of their own: their values count
+            return block.astype(dtype)  # Python numbers and lists have no dtype, so only their values matter
         return np.asarray(cast_elements(block, dtype))
     except DatatypeError as error:
         raise BlockError(
@@ -73,12 +73,12 @@ def as_block(
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:
-    """Return `value` as elements that are arrays: opaque bytes of the size of one.
+    """Return `value` as array elements: opaque bytes, each of the size of one array.
 
     Parameters
     ----------
     value
-        Array-like whose last dimensions are those of an element; fewer are repeated.
+        Array-like whose last dimensions are those of an element; with fewer dimensions it is broadcast.
     dtype
         An array dtype, such as ``np.dtype(("f4", (3,)))``.
     path
@@ -87,13 +87,13 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
     Raises
     ------
     BlockError
-        Other dimensions, or elements with pointers into the global heap; see also `as_block`.
+        Wrong dimensions, or elements with pointers into the global heap; see also `as_block`.
     """
     base, shape = innermost(dtype)
     if base.hasobject:
         raise BlockError(
-            f"{path}: arrays of text, sequences or references as elements cannot be written; give the dataset the "
-            f"shape {shape} behind its own, and the dtype {base}",
+            f"{path}: arrays of text, sequences or references as elements cannot be written; append "
+            f"{shape} to the shape of the dataset, and use dtype {base}",
             path=path,
             dtype=dtype,
         )
@@ -103,7 +103,7 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
         whole = np.broadcast_to(block, (*block.shape[:n_outer], *shape))
     except ValueError:
         raise BlockError(
-            f"{path}: a block of shape {block.shape} does not end in the shape {shape} of an element",
+            f"{path}: a block of shape {block.shape} does not end with the shape {shape} of an element",
             path=path,
             block_shape=block.shape,
         ) from None
@@ -116,17 +116,17 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
 
 
 def check_one_kind(value: Any, array: np.ndarray[Any, Any]) -> None:
-    """Refuse text beside bytes or numbers: numpy would make text of all, without a word.
+    """Refuse text mixed with bytes or numbers: numpy would silently convert everything to text.
 
     Parameters
     ----------
     value
-        Array-like, from which numpy made `array`.
+        Array-like that numpy converted to `array`.
 
     Raises
     ------
     DatatypeError
-        A list, or an array of objects, with str beside bytes, or with one of them beside something else.
+        A list, or an array of objects, mixes str, bytes and other types.
     """
     is_listed = not hasattr(value, "dtype") and array.dtype.kind in "US"
     if not is_listed and array.dtype != object:
@@ -135,7 +135,7 @@ def check_one_kind(value: Any, array: np.ndarray[Any, Any]) -> None:
     kinds = {_kind(one) for one in objects.ravel().tolist()}
     if len(kinds) > 1 and kinds & {"str", "bytes"}:
         raise DatatypeError(
-            f"values of the kinds {', '.join(sorted(kinds))} in one list or array, which HDF5 cannot hold; make them "
+            f"values of the kinds {', '.join(sorted(kinds))} in one list or array, which HDF5 cannot store; make them "
             "all str, or write one dataset or attribute for each kind"
         )
 
@@ -145,7 +145,7 @@ def _kind(value: object) -> str:
 
 
 def _in_memory(value: Any, dtype: np.dtype[Any], path: str) -> Any:
-    """Return what numpy can read: sparse arrays without gaps, and those of a graphics card copied."""
+    """Return an array-like that numpy can read: convert sparse arrays to dense ones, and copy arrays of a GPU."""
     try:
         check_is_array(value)
     except DatatypeError as error:
@@ -158,7 +158,7 @@ def _in_memory(value: Any, dtype: np.dtype[Any], path: str) -> Any:
 
 
 def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Return an array-like as an array; Python's tuples become structured values, lists sequences."""
+    """Return an array-like as an array; tuples become structured values, and lists sequences."""
     marks: Mapping[str, Any] = dtype.metadata or {}
     vlen = marks.get("vlen")
     if vlen is not None and vlen not in (str, bytes):
@@ -172,10 +172,10 @@ def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
 
 
 def _sequences(value: Any) -> np.ndarray[Any, Any]:
-    """Return an object array of 1-d arrays; one of numbers has them along its last dimension."""
+    """Return an object array of 1-d arrays; an array of numbers is split along its last dimension."""
     try:
         array = np.asarray(value)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         array = np.empty(len(value), object)
         for i, one in enumerate(value):
             array[i] = np.asarray(one)
@@ -203,7 +203,7 @@ def _unmasked(
         return np.asarray(cast_elements(value.data, dtype))
     if fillvalue is None:
         raise BlockError(
-            f"{path}: a block has {int(is_masked.sum()):,} masked elements and the dataset no fill value; pass "
+            f"{path}: a block has {int(is_masked.sum()):,} masked elements, but the dataset has no fill value; pass "
             "fillvalue=..., or fill them first with dask.array.ma.filled",
             path=path,
         )
@@ -215,7 +215,7 @@ def _unmasked(
 
 
 def _holds(block: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether `dtype` holds the values of a block of numbers exactly."""
+    """Return whether `dtype` represents the values of a block of numbers exactly."""
     if block.dtype.kind not in "biuf" or dtype.kind not in "biufc":
         return False
     with np.errstate(all="ignore"):

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_CHUNKS = 2**32 - 1
-"""A Fixed Array of that many is 32 GiB of index; an Extensible Array holds no more (32 bits)."""
+"""A Fixed Array of this size has 32 GiB; an Extensible Array cannot have more elements (32 bits)."""
 
 MAX_NUMBERS = 2**62
-"""Chunks of the largest grid that can be numbered: arithmetic with their numbers stays exact in 8 bytes."""
+"""Number of chunks in the largest grid: arithmetic with chunk numbers is exact in 8 bytes."""
 
 Box = tuple[tuple[int, int], ...]
-"""Half-open ranges ``(start, stop)``, one a dimension."""
+"""Half-open ranges ``(start, stop)``, one for each dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class ChunkGrid:
     Parameters
     ----------
     shape
-        Shape of the dataset; the leading extent may be None while its length is not known.
+        Shape of the dataset; the leading extent may be None if it is not known yet.
     chunks
-        Shape of a chunk, same rank, every extent at least 1.
+        Shape of a chunk, with the same rank; every extent is at least 1.
     maxshape
-        Extents up to which the dataset may grow, None for unlimited; None for `shape`.
+        Maximum extents of the dataset, each None if unlimited; None for `shape`.
     """
 
     shape: tuple[int | None, ...]
@@ -48,42 +48,42 @@ class ChunkGrid:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Chunks along each dimension of the grid that numbers them: the one over the maximum shape.
+        """Chunks along each dimension of the grid that numbers them, which covers the maximum shape.
 
-        An unlimited dimension counts as it is now (it is the leading one, or the index goes by coords),
-        an unknown leading extent as 0.
+        An unlimited dimension has its present extent (it is the leading one, or the index uses coords), and an
+        unknown leading extent counts as 0.
         """
         extents = self.shape if self.maxshape is None else tuple(map(_bound, self.shape, self.maxshape))
         return tuple(-(-(n or 0) // c) for n, c in zip(extents, self.chunks, strict=True))
 
     @property
     def n_numbers_per_row(self) -> int:
-        """Numbers of one step along the leading dimension."""
+        """Difference of the numbers of two neighbours along the leading dimension."""
         return math.prod(self.counts[1:])
 
     @property
     def n_numbers(self) -> int | None:
-        """Chunks of the grid that numbers them; None while the leading extent is unknown."""
+        """Chunks of the grid that numbers them; None if the leading extent is unknown."""
         if self.shape[0] is None and (self.maxshape is None or self.maxshape[0] is None):
             return None
         return math.prod(self.counts)
 
     @property
     def n_chunks(self) -> int | None:
-        """Chunks of the present shape; None while the leading extent is unknown."""
+        """Chunks of the present shape; None if the leading extent is unknown."""
         return self.present.n_numbers
 
     def with_length(self, n_rows: int) -> ChunkGrid:
-        """Return the same grid with the leading extent known."""
+        """Return the same grid with a known leading extent."""
         return ChunkGrid((n_rows, *self.shape[1:]), self.chunks, self.maxshape)
 
     @property
     def present(self) -> ChunkGrid:
-        """The grid of the present shape alone, which numbers its chunks without those that may come."""
+        """The grid over the present shape only, which has other numbers if the maximum shape is larger."""
         return ChunkGrid(self.shape, self.chunks)
 
     def coords(self, number: int) -> tuple[int, ...]:
-        """Place of chunk `number` in the grid."""
+        """Return the coords of chunk `number`."""
         coords = []
         for n in reversed(self.counts[1:]):
             number, coord = divmod(number, n)
@@ -91,21 +91,21 @@ class ChunkGrid:
         return (number, *reversed(coords))
 
     def origin(self, number: int) -> tuple[int, ...]:
-        """First element of chunk `number`."""
+        """Return the first element of chunk `number`."""
         return tuple(i * c for i, c in zip(self.coords(number), self.chunks, strict=True))
 
     def coords_of(self, numbers: NDArray[Any]) -> tuple[NDArray[np.intp], ...]:
-        """Places of chunks in the grid: ``(n,)`` for each dimension."""
+        """Return the coords of chunks: ``(n,)`` for each dimension."""
         if not len(numbers):  # numpy refuses a grid with an empty dimension
             return (np.zeros(0, np.intp),) * len(self.counts)
-        # The leading dimension is apart: its extent may not be known.
+        # The leading dimension is computed separately because its extent may not be known.
         row, inner = np.divmod(numbers.astype(np.intp, copy=False), self.n_numbers_per_row)
         return (row, *np.unravel_index(inner, self.counts[1:])) if self.counts[1:] else (row,)
 
     def locate(
         self, coords: Sequence[NDArray[Any]] | NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the numbers of the chunks at some coords, and which of them are in the grid at all.
+        """Return the numbers of the chunks at some coords, and which of the coords are inside the grid.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class ChunkGrid:
         Returns
         -------
         tuple of ndarray
-            ``(n,) int64``, of no meaning for coords outside of the grid, and ``(n,) bool``.
+            ``(n,) int64``, without meaning for coords outside the grid, and ``(n,) bool``.
         """
         numbers = np.zeros(len(coords[0]), np.int64)
         is_inside = np.ones(len(numbers), np.bool_)
@@ -127,11 +127,11 @@ class ChunkGrid:
         return numbers, is_inside
 
     def covering(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> Box:
-        """Return the chunk coords of the chunks that a region touches, from its first element and its shape."""
+        """Return the coords of the chunks that overlap a region, given its first element and its shape."""
         return tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, self.chunks, strict=True))
 
     def region(self, coords: Sequence[int] | NDArray[np.intp]) -> tuple[slice, ...]:
-        """Return the elements of a chunk, cut where the shape ends."""
+        """Return the region of a chunk, clipped to the shape."""
         starts = [int(k) * c for k, c in zip(coords, self.chunks, strict=True)]
         return tuple(
             slice(o, o + c if n is None else min(o + c, n))
@@ -139,7 +139,7 @@ class ChunkGrid:
         )
 
     def numbers(self, box: Box) -> NDArray[np.uint64]:
-        """Numbers of the chunks whose coords lie in `box`, in row-major order of the box.
+        """Return the numbers of the chunks whose coords are in `box`, in row-major order of the box.
 
         Parameters
         ----------
@@ -156,17 +156,17 @@ class ChunkGrid:
         return numbers.ravel()
 
     def batches(self, counts: tuple[int, ...], n_max: int) -> Iterator[Box]:
-        """Cut a box of chunks into boxes of at most `n_max` chunks, in row-major order.
+        """Split a box of chunks into boxes of at most `n_max` chunks, in row-major order.
 
-        Each batch spans whole trailing dimensions, a run in one dimension and one chunk in those
-        before it, so that chunk numbers and stored bytes stay in sequence.
+        Each batch has whole trailing dimensions, a run along one dimension and one chunk along those
+        before it, so that chunk numbers and stored bytes are in order.
 
         Parameters
         ----------
         counts
-            Chunks of the box per dimension.
+            Number of chunks of the box along each dimension.
         n_max
-            Most chunks in a batch, at least 1.
+            Maximum number of chunks in a batch, at least 1.
 
         Yields
         ------

@@ -1,4 +1,4 @@
-"""Where the stored chunks of a dataset lie: one value, whether the file was read or is being written."""
+"""Where the chunks of a dataset are stored: the same value for a file that is read and one that is written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkMap:
-    """The stored chunks of a dataset as columns, ``(n,)`` each; a chunk that was never written has no row.
+    """The stored chunks of a dataset as columns, ``(n,)`` each; chunks that were never written have no row.
 
-    Columns may be views of those of a chunk table or of an index, and constants that take no memory
-    (`numpy.broadcast_to`): they are not to be changed.
+    Columns may be views of those of a chunk table or an index, or constants without memory (`numpy.broadcast_to`): they
+    must not be changed.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class ChunkMap:
     stored_nbytes
         Unsigned.
     filter_masks
-        ``uint32``; bit i set: filter i was skipped.
+        ``uint32``; bit i is set if filter i was skipped.
     """
 
     grid: ChunkGrid
@@ -44,9 +44,9 @@ class ChunkMap:
 
     @classmethod
     def of(cls, grid: ChunkGrid, numbers: NDArray[Any], columns: ChunkColumns, chunk_nbytes: int) -> ChunkMap:
-        """Return the map of chunks whose columns an index or a table has: ``(n,)`` each, all of them written.
+        """Return the map of written chunks from the columns of an index or a table, ``(n,)`` each.
 
-        `chunk_nbytes` is the stored size where the columns have none, which is so without filters.
+        `chunk_nbytes` is the stored size if the columns have none, as without filters.
         """
         stored, masks = columns.stored_nbytes, columns.filter_masks
         if stored is None:
@@ -59,13 +59,13 @@ class ChunkMap:
     def at(cls, grid: ChunkGrid, origins: NDArray[np.uint64], columns: ChunkColumns) -> ChunkMap:
         """Return the map of chunks with the first elements `origins`, ``(n, rank)``, without those outside the grid."""
         numbers, is_inside = grid.locate((origins // np.array(grid.chunks, np.uint64)).T)
-        return cls.of(grid, numbers, columns, 0).take(is_inside)  # columns of the library have every size
+        return cls.of(grid, numbers, columns, 0).take(is_inside)  # these columns always have stored sizes
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def take(self, rows: NDArray[Any]) -> ChunkMap:
-        """Return some of the rows: their numbers, or ``(n,) bool``."""
+        """Return a map with some of the rows, given by their indices or as ``(n,) bool``."""
         if rows.dtype == np.bool_ and rows.all():
             return self
         return ChunkMap(
@@ -77,25 +77,25 @@ class ChunkMap:
         )
 
     def coords_at(self, row: int) -> tuple[int, ...]:
-        """Place of one chunk in the grid."""
+        """Return the coords of one chunk."""
         return self.grid.coords(int(self.numbers[row]))
 
     def origin_at(self, row: int) -> tuple[int, ...]:
-        """First element of one chunk."""
+        """Return the first element of one chunk."""
         return self.grid.origin(int(self.numbers[row]))
 
     def coords(self) -> NDArray[np.intp]:
-        """Places of all chunks in the grid: ``(n, rank)``."""
+        """Return the coords of all chunks: ``(n, rank)``."""
         return np.stack(self.grid.coords_of(self.numbers), axis=1)
 
     def origins(self) -> NDArray[np.intp]:
-        """First elements of all chunks: ``(n, rank)``."""
+        """Return the first elements of all chunks: ``(n, rank)``."""
         return self.coords() * np.array(self.grid.chunks, np.intp)
 
     def is_present(self) -> NDArray[np.bool_]:
-        """Whether each chunk is in the present shape.
+        """Return whether each chunk is inside the present shape.
 
-        Others were allocated in advance, or are left from a larger shape.
+        Other chunks were allocated in advance, or remain from a larger shape.
         """
         present = self.grid.present
         if present.counts == self.grid.counts:
@@ -107,7 +107,7 @@ class ChunkMap:
         grid, present = self.grid, self.grid.present
         if grid.counts[1:] != present.counts[1:]:
             numbers, is_inside = present.locate(grid.coords_of(self.numbers))
-        else:  # numbers of both grids are the same, and only rows behind the last one are outside
+        else:  # both grids have the same numbers, and only rows after the last one are outside
             numbers, is_inside = self.numbers, self.numbers < (present.n_chunks or 0)
         found = ChunkMap(present, numbers, self.addresses, self.stored_nbytes, self.filter_masks)
         return found.take(is_inside)

@@ -1,4 +1,4 @@
-"""What is known of stored chunks, as numpy records."""
+"""Stored chunks as numpy records, and the rows of a `ChunkTable`: dense columns, or sorted records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RECORD = np.dtype(
     [("number", "<u8"), ("address", "<u8"), ("stored_nbytes", "<u4"), ("filter_mask", "<u4")], align=False
 )
-"""What is known of one stored chunk: 24 bytes."""
+"""One stored chunk: 24 bytes."""
 
 ChunkRecords = np.ndarray[Any, np.dtype[np.void]]
 """``(n,)`` array of `RECORD`."""
@@ -23,7 +23,7 @@ ChunkRecords = np.ndarray[Any, np.dtype[np.void]]
 MAX_STORED_NBYTES = 2**32 - 1
 
 MIN_SETTLED = 4096
-"""Records that wait before they are sorted into the others; later as many as half of those that are."""
+"""Minimum number of pending records before they are sorted into the others (or half the number of those)."""
 
 
 def chunk_records(
@@ -32,14 +32,14 @@ def chunk_records(
     stored_nbytes: NDArray[np.uint64],
     filter_masks: NDArray[np.uint32] | None,
 ) -> ChunkRecords:
-    """Return the records of chunks that lie one after the other from `address` on.
+    """Return the records of chunks that are stored one after the other from `address` on.
 
     Parameters
     ----------
     numbers
         ``(n,)`` uint64 chunk numbers, in the order in which the chunks are stored.
     address
-        Address of the first.
+        Address of the first chunk.
     stored_nbytes
         ``(n,)`` uint64 sizes after filters.
     filter_masks
@@ -57,7 +57,7 @@ def chunk_records(
     if len(numbers) and int(stored_nbytes.max()) > MAX_STORED_NBYTES:
         raise LimitError(
             f"a chunk has {int(stored_nbytes.max()):,} bytes after its filters; "
-            f"HDF5 holds {MAX_STORED_NBYTES:,} at most: use smaller chunks",
+            f"HDF5 stores {MAX_STORED_NBYTES:,} at most: use smaller chunks",
             stored_nbytes=int(stored_nbytes.max()),
         )
     records["stored_nbytes"] = stored_nbytes
@@ -67,11 +67,11 @@ def chunk_records(
 
 
 class DenseRows:
-    """One row a chunk number.
+    """Dense columns: one row for each chunk number.
 
-    12 bytes a chunk for a filtered dataset (address, stored size), 8 for an unfiltered one, 4 more
-    from the first chunk on that skipped a filter. Columns come from ``calloc`` and ``realloc``, so a
-    row that was never written costs no memory before its page is touched.
+    12 bytes per chunk for a filtered dataset (address, stored size), 8 for an unfiltered one, and 4 more once a chunk
+    skipped a filter. Columns come from ``calloc`` and ``realloc``, so rows that were never written use no memory until
+    their page is touched.
     """
 
     __slots__ = ("_addresses", "_filter_masks", "_stored_nbytes")
@@ -83,7 +83,7 @@ class DenseRows:
 
     @classmethod
     def of(cls, records: ChunkRecords, n_chunks: int, *, filtered: bool) -> DenseRows:
-        """Return the rows of sorted records, as far as their numbers are below `n_chunks`."""
+        """Return the rows of those sorted records whose numbers are below `n_chunks`."""
         rows = cls(n_chunks, filtered=filtered)
         inside = records[: int(np.searchsorted(records["number"], n_chunks))]
         if len(inside):
@@ -94,7 +94,7 @@ class DenseRows:
         return len(self._addresses)
 
     def enter(self, records: ChunkRecords, chunk_nbytes: int, n_rows: int) -> tuple[int, int]:
-        """Enter records with numbers below `n_rows`; return how many chunks were there before, and their bytes."""
+        """Enter records with numbers below `n_rows`; return how many chunks they replaced, and the bytes of those."""
         numbers = records["number"].astype(np.intp)
         self._grow(n_rows)
         again = self._addresses[numbers] != 0
@@ -110,33 +110,33 @@ class DenseRows:
         return n_again, dead
 
     def first(self, n_chunks: int) -> ChunkColumns:
-        """Columns of the first `n_chunks`."""
+        """Return the columns of the first `n_chunks`."""
         self._grow(n_chunks)
         return self._columns[:n_chunks]
 
     def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
-        """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
+        """Return the numbers of the stored chunks below `n_chunks`, and their columns."""
         del filtered
         columns = self._columns[:n_chunks]
         numbers = np.flatnonzero(columns.addresses)
         return numbers, columns if len(numbers) == len(columns.addresses) else columns.take(numbers)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell which chunk numbers are stored."""
+        """Return which chunk numbers are stored."""
         known = numbers < len(self._addresses)
         written = np.zeros(len(numbers), bool)
         written[known] = self._addresses[numbers[known].astype(np.intp)] != 0
         return written
 
     def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
-        """Drop the rows from `n_chunks` on; return the addresses that were in them, and their bytes."""
+        """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""
         tail = np.flatnonzero(self._addresses[n_chunks:]) + n_chunks
         lost, nbytes = self._addresses[tail], self._sizes(tail, chunk_nbytes)
         self._addresses[tail] = 0
         return lost, nbytes
 
     def records(self, chunk_nbytes: int) -> ChunkRecords:
-        """Return the records of the chunks that are stored, by their numbers."""
+        """Return the records of the stored chunks, sorted by number."""
         numbers, columns = self.written(None, filtered=True)
         records = np.zeros(len(numbers), RECORD)
         records["number"], records["address"] = numbers, columns.addresses
@@ -164,7 +164,7 @@ class DenseRows:
 
 
 class SparseRows:
-    """Records of the written chunks, sorted by number, and those that wait to be sorted in; 24 bytes each."""
+    """Records of the written chunks, sorted by number, and pending ones that are not sorted yet; 24 bytes each."""
 
     __slots__ = ("_n_pending", "pending", "settled")
 
@@ -175,16 +175,16 @@ class SparseRows:
 
     @property
     def is_due(self) -> bool:
-        """Whether so many records wait that they are to be sorted in: each is moved a few times in all."""
+        """Whether enough records are pending to sort them: each record is moved only a few times in total."""
         return self._n_pending > max(MIN_SETTLED, len(self.settled) // 2)
 
     def enter(self, records: ChunkRecords) -> None:
-        """Enter records."""
+        """Add records to the pending ones."""
         self.pending.append(records)
         self._n_pending += len(records)
 
     def settle(self) -> tuple[int, int]:
-        """Sort in what waits; return how many chunks were replaced, and their bytes."""
+        """Sort the pending records into the others; return how many chunks were replaced, and the bytes of those."""
         records = np.concatenate([self.settled, *self.pending])
         records = records[np.argsort(records["number"], kind="stable")]
         is_last = np.append(records["number"][1:] != records["number"][:-1], True)
@@ -193,7 +193,7 @@ class SparseRows:
         return len(replaced), int(replaced.sum(dtype=np.uint64))
 
     def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
-        """Numbers of the chunks that are stored, below `n_chunks`, and their columns."""
+        """Return the numbers of the stored chunks below `n_chunks`, and their columns."""
         end = len(self.settled) if n_chunks is None else self._find(n_chunks)
         records = self.settled[:end]
         masks = records["filter_mask"]
@@ -203,7 +203,7 @@ class SparseRows:
         return records["number"].astype(np.intp), columns
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell which chunk numbers are stored."""
+        """Return which chunk numbers are stored."""
         if not len(self.settled):
             return np.zeros(len(numbers), bool)
         at = np.searchsorted(self.settled["number"], numbers)
@@ -211,7 +211,7 @@ class SparseRows:
         return np.asarray(found == numbers, bool)
 
     def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
-        """Drop the rows from `n_chunks` on; return the addresses that were in them, and their bytes."""
+        """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""
         del chunk_nbytes
         start = self._find(n_chunks)
         lost = self.settled[start:]

@@ -1,4 +1,4 @@
-"""Which chunk shape a dataset gets, and which ones it cannot have."""
+"""Check shapes and chunk shapes, and choose chunk shapes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_RANK = 32
 """``H5S_MAX_RANK``."""
 
 MAX_EXTENT = 2**63 - 1
-"""The library looks for the next power of 2 in 64 bits (``H5VM_power2up``), and opens no larger dataset."""
+"""The library computes the next power of 2 in 64 bits (``H5VM_power2up``), and cannot open larger datasets."""
 
 AUTO_NBYTES = 4 << 20
-"""Aim of ``chunks="auto"``: 1 to 8 MiB read well from disks and object stores, and 4 MiB keeps the
+"""Target of ``chunks="auto"``: 1 to 8 MiB read well from disks and object stores, and 4 MiB keep the
 filters at full speed (docs/performance.md)."""
 
 
@@ -40,14 +40,14 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
     Raises
     ------
     ShapeError
-        Not integers, negative, or None where it is not allowed.
+        An extent is not an integer, is negative, or is None where that is not allowed.
     LimitError
         More than 32 dimensions, or an extent above `MAX_EXTENT`.
     """
     extents: Sequence[Any] = shape if isinstance(shape, (tuple, list)) else _sequence(shape, path)
     if len(extents) > MAX_RANK:
         raise LimitError(
-            f"{path}: {len(extents)} dimensions; HDF5 holds {MAX_RANK} at most", rank=len(extents)
+            f"{path}: {len(extents)} dimensions; HDF5 allows {MAX_RANK} at most", rank=len(extents)
         )
     result: list[int | None] = []
     for axis, extent in enumerate(extents):
@@ -59,12 +59,12 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
         except TypeError:
             allowed = "; only the leading extent may be None" if extent is None else ""
             raise ShapeError(
-                f"{path}: shape {tuple(extents)} must hold integers{allowed}", shape=shape
+                f"{path}: shape {tuple(extents)} must contain integers{allowed}", shape=shape
             ) from None
         if n < 0:
             raise ShapeError(f"{path}: shape {tuple(extents)} has a negative extent", shape=shape)
         if n > MAX_EXTENT:
-            raise LimitError(f"{path}: extent {n:,} is more than HDF5 opens, {MAX_EXTENT:,}", shape=shape)
+            raise LimitError(f"{path}: extent {n:,} is more than HDF5 can open, {MAX_EXTENT:,}", shape=shape)
         result.append(n)
     return tuple(result)
 

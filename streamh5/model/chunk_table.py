@@ -1,4 +1,4 @@
-"""Where the chunks of a dataset lie: numpy columns by chunk number."""
+"""Where the chunks of a dataset are stored while it is written: numpy columns by chunk number."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
 
 MAX_DENSE_ROWS = 1 << 22
-"""Rows that a table may have dense whatever is in them: 50 MB."""
+"""Up to this many rows a table may be dense, however few are written: 50 MB."""
 
 MIN_SPARSENESS, MAX_SPARSENESS = 4, 16
-"""Rows for each written one below which a sparse table becomes dense, and above which a dense one becomes sparse."""
+"""Rows per written row below which a sparse table becomes dense, and above which a dense one becomes sparse."""
 
 
 @dataclass(slots=True)
 class ChunkCounts:
-    """What a chunk table has in it.
+    """Counts of the chunks of a table.
 
     Attributes
     ----------
     n_written
-        Chunks that are stored.
+        Stored chunks.
     n_rewritten
-        How often a chunk replaced one that was stored before.
+        How often a chunk replaced a stored one.
     stored_nbytes
         Bytes of the stored chunks.
     dead_nbytes
-        Bytes of chunks that were replaced or forgotten.
+        Bytes of chunks that were replaced or deleted.
     """
 
     n_written: int = 0
@@ -44,7 +44,7 @@ class ChunkCounts:
     dead_nbytes: int = 0
 
     def enter(self, records: ChunkRecords, replaced: tuple[int, int]) -> None:
-        """Count records, and how many they replaced, of how many bytes."""
+        """Count new records, and how many chunks of how many bytes they replaced."""
         n_again, dead = replaced
         self.n_rewritten += n_again
         self.dead_nbytes += dead
@@ -55,19 +55,19 @@ class ChunkCounts:
 class ChunkTable:
     """Addresses, stored sizes and filter masks by chunk number.
 
-    Dense columns while most rows are written or there are few, sorted records of the written ones otherwise: memory
-    and time go by what is stored, not by what could be.
+    Rows are dense columns while most of them are written or there are few, and sorted records of the written ones
+    otherwise: memory and time depend on the stored chunks, not on the size of the grid.
 
-    Not thread-safe: its owner (the engine) holds a lock.
+    Not thread-safe: the engine, which owns it, holds a lock.
 
     Parameters
     ----------
     n_chunks
-        Rows to begin with; `record` grows the table when a higher number comes.
+        Initial number of rows; `record` extends the table for higher numbers.
     chunk_nbytes
         Raw size of a chunk.
     filtered
-        False when every chunk is stored with exactly `chunk_nbytes`: the column is left out.
+        False if every chunk is stored with exactly `chunk_nbytes`: the column of sizes is omitted.
     """
 
     __slots__ = ("_counts", "_filtered", "_rows", "chunk_nbytes")
@@ -81,12 +81,12 @@ class ChunkTable:
         )
 
     def record(self, records: ChunkRecords) -> None:
-        """Enter stored chunks; for a number that came before, the later one counts.
+        """Add stored chunks; a later chunk replaces an earlier one of the same number.
 
         Parameters
         ----------
         records
-            ``(n,)`` of `RECORD`, numbers unique within the call.
+            ``(n,)`` array of `RECORD`, with unique numbers.
         """
         if not len(records):
             return
@@ -104,7 +104,7 @@ class ChunkTable:
             self._settle()
 
     def first(self, n_chunks: int) -> ChunkColumns:
-        """Columns of the first `n_chunks`; a dense table grows to them where it is shorter."""
+        """Return the columns of the first `n_chunks`; a shorter dense table is extended."""
         self._settle()
         rows = self._rows
         if isinstance(rows, SparseRows):
@@ -112,12 +112,12 @@ class ChunkTable:
         return rows.first(n_chunks)
 
     def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], ChunkColumns]:
-        """Numbers of the chunks that are stored, ascending, and their columns; those below `n_chunks`."""
+        """Return the numbers of the stored chunks below `n_chunks`, ascending, and their columns."""
         self._settle()
         return self._rows.written(n_chunks, filtered=self._filtered)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tell which of ``(n,)`` chunk numbers are stored."""
+        """Return which of ``(n,)`` chunk numbers are stored."""
         self._settle()
         return self._rows.are_written(numbers)
 
@@ -132,12 +132,12 @@ class ChunkTable:
 
     @property
     def counts(self) -> ChunkCounts:
-        """What is in the table."""
+        """Counts of the chunks, including pending records."""
         self._settle()
         return self._counts
 
     def _settle(self) -> None:
-        """Count what was entered, and go over to dense columns where they take less."""
+        """Sort and count pending records, and change to dense columns if those need less memory."""
         rows = self._rows
         if isinstance(rows, SparseRows) and rows.pending:
             new = np.concatenate(rows.pending)

@@ -1,4 +1,4 @@
-"""What a dataset is, decided before its first byte."""
+"""Everything about a dataset that is decided before its first byte is written."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Parts
 
 MAX_COMPACT_NBYTES = 4096
-"""Data without chunks that stands in the header; more is stored contiguously."""
+"""Maximum size of data without chunks that is stored in the object header; larger data is contiguous."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Everything about a dataset that shapes its bytes.
+    """Everything about a dataset that determines its bytes.
 
     Parameters
     ----------
     path
         Absolute path, for messages.
     shape
-        None for a null dataspace, ``()`` for a scalar; the leading extent may be None until close.
+        None for a null dataspace, ``()`` for a scalar; the leading extent may be None until the file is closed.
     dtype
         Element type, as a numpy dtype; h5py's metadata marks strings and sequences of variable length.
     chunks
-        Chunk shape; None for a scalar or null dataset and for small data stored whole.
+        Chunk shape; None without chunks: for a scalar or null dataset, and for small data.
     filters
-        Records of the filter pipeline message, in the order of writing.
+        Records of the filter pipeline message, in the order in which the filters encode.
     fillvalue
         ``()`` array of `dtype`, or of `stored_dtype`, with a user-defined fill value; None for the default, zero.
     fill_parts
-        The same as parts, where it lies in the global heap.
+        The fill value as parts, if it is stored in the global heap.
     track_order
-        Track and index the creation order of attributes.
+        Whether to track and index the creation order of attributes.
     maxshape
-        Extents up to which readers may let the dataset grow, None for unlimited; None for `shape`.
+        Maximum extents to which other programs may extend the dataset, each None if unlimited; None for `shape`.
     is_early
-        Allocate all chunks at once, one after the other: the Implicit index.
+        Whether to allocate all chunks in advance, one after the other: the Implicit index.
     libver
-        Oldest library that is to read it: ``"v108"``, ``"v110"`` or ``"v200"``.
+        Oldest library that can read it: ``"v108"``, ``"v110"`` or ``"v200"``.
     datatype
-        Datatype message in place of the one that `dtype` makes, with elements of the same size.
+        Datatype message to write instead of that of `dtype`, with elements of the same size.
     type_path
-        Path of the named datatype that its type is, which its header points to; None for a type of its own.
+        Path of the named datatype that the header points to; None if the dataset has its own datatype.
     allocation_time, write_time
-        When a writer of the library allocates storage and fills it; None for what the library does.
+        When programs that use the library allocate storage and fill it; None for the library's defaults.
     """
 
     path: str
@@ -82,22 +82,22 @@ class DatasetSpec:
 
     @property
     def file_datatype(self) -> Datatype:
-        """Element type that the header says."""
+        """Element type in the header."""
         return self.dtype if self.datatype is None else self.datatype
 
     @property
     def element_nbytes(self) -> int:
-        """Bytes of an element in the file."""
+        """Size of an element in the file in bytes."""
         return sizeof_element(self.dtype)
 
     @property
     def is_kept(self) -> bool:
-        """Whether elements hold references, so that they are kept until addresses are known."""
+        """Whether elements contain references, so that they are kept in memory until addresses are known."""
         return has_references(self.dtype)
 
     @property
     def is_encoded(self) -> bool:
-        """Whether elements refer to the global heap, so that they differ in memory and in the file."""
+        """Whether elements point into the global heap, so that they differ in memory and in the file."""
         return needs_global_heap(self.dtype) and not self.is_kept
 
     @property
@@ -107,26 +107,26 @@ class DatasetSpec:
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
-        """Element type of stored blocks: `dtype`, or opaque bytes for arrays and for what is encoded."""
+        """Element type of stored blocks: `dtype`, or opaque bytes for array elements and encoded elements."""
         is_opaque = self.is_encoded or self.dtype.subdtype is not None
         return np.dtype((np.void, self.element_nbytes)) if is_opaque else self.dtype
 
     @property
     def fill_stored(self) -> np.ndarray[Any, Any]:
-        """``()`` array of the stored dtype: the fill value, or 0 where it has something in the global heap."""
+        """``()`` array of the stored dtype: the fill value, or 0 if the fill value is in the global heap."""
         if self.fillvalue is None or self.is_encoded:
             return np.zeros((), self.stored_dtype)
         return self.fillvalue
 
     @property
     def fill_data(self) -> Parts | None:
-        """Bytes of the user-defined fill value, with what has no address yet in between; None without one."""
+        """Bytes of the user-defined fill value, mixed with parts without address; None if there is no fill value."""
         if self.fill_parts is not None:
             return self.fill_parts
         return None if self.fillvalue is None else (self.fillvalue.tobytes(),)
 
     def fill_element(self) -> Parts:
-        """One more element of the fill value, with objects of its own where it lies in the global heap."""
+        """Return one more element with the fill value, with heap objects of its own."""
         data = self.fill_data
         if data is None:
             return (bytes(self.element_nbytes),)
@@ -139,12 +139,12 @@ class DatasetSpec:
 
     @property
     def value_nbytes(self) -> int:
-        """Bytes of data that has no chunks."""
+        """Size of data without chunks in bytes."""
         return math.prod(n or 0 for n in self.shape or ()) * self.element_nbytes
 
     @property
     def is_compact(self) -> bool:
-        """Whether the data stands in the object header."""
+        """Whether the data is stored in the object header."""
         return self.chunks is None and self.shape is not None and self.value_nbytes <= MAX_COMPACT_NBYTES
 
     @property
@@ -154,7 +154,7 @@ class DatasetSpec:
 
     @property
     def grid(self) -> ChunkGrid:
-        """The chunk grid; only for a dataset that has chunks."""
+        """The chunk grid; only for a dataset with chunks."""
         return ChunkGrid(self.shape or (), self.chunks or (), self.maxshape)
 
 
@@ -164,7 +164,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
     Raises
     ------
     FillValueError
-        Not a scalar, or a value that `dtype` cannot hold: NaN or 1.5 for an integer, 300 for uint8.
+        The value is not a scalar, or `dtype` cannot represent it: NaN or 1.5 for an integer, 300 for uint8.
     """
     if fillvalue is None:
         return None
@@ -175,7 +175,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
         fillvalue = fillvalue.encode()
     if isinstance(fillvalue, (bytes, np.bytes_)) and dtype.kind == "V" and dtype.names is None:
         fillvalue = np.void(fillvalue)
-    hint = f"{path}: fill value {shown(fillvalue)} cannot be held by dtype {dtype}"
+    hint = f"{path}: fill value {shown(fillvalue)} cannot be represented by dtype {dtype}"
     try:
         given = np.asarray(fillvalue, dtype if dtype.names and isinstance(fillvalue, tuple) else None)
         if given.ndim != 0:
@@ -190,8 +190,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
                 return np.frombuffer(data, dtype).reshape(())
             if (
                 dtype.kind in "mM" and given.dtype.kind in "UO"
-            ):  # text and datetime's objects, as numpy reads them
-                is_nat = str(given[()]).lower() in ("", "nat")  # which has no unit of its own
+            ):  # text and datetime objects, as numpy reads them
+                is_nat = str(given[()]).lower() in ("", "nat")  # NaT has no unit
                 given = np.asarray(given[()], dtype if is_nat else dtype.kind + "8")
             is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"
             value = cast_elements(given, dtype) if is_time else given.astype(dtype)
@@ -206,7 +206,7 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             f"it is of dtype {given.dtype}" if became == shown(fillvalue) else f"it would become {became}"
         )
         raise FillValueError(f"{hint} ({reason}); give a value of that dtype", **facts)
-    # Its bytes are written and compared as they are, so those that carry no value must be zero.
+    # Its bytes are written and compared unchanged, so padding must be zero.
     return (
         value
         if padding_of(dtype) is None
@@ -217,12 +217,12 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
 def _text_fill(
     fillvalue: Any, dtype: np.dtype[Any], path: str, facts: dict[str, Any]
 ) -> np.ndarray[Any, Any]:
-    """Return the fill value of strings of variable length as ``()`` array of an object."""
+    """Return the fill value of strings of variable length as a ``()`` array of objects."""
     given = fillvalue[()] if isinstance(fillvalue, np.ndarray) and fillvalue.ndim == 0 else fillvalue
     if not isinstance(datatype_class(dtype), VariableLengthString) or not isinstance(given, (str, bytes)):
         raise FillValueError(
-            f"{path}: fill value {given!r:.80} for elements of variable length, {dtype}: only strings can have one, a "
-            "str or bytes",
+            f"{path}: fill value {given!r:.80} for elements of variable length, {dtype}: only strings can have one; "
+            "give str or bytes",
             **facts,
         )
     value = np.empty((), object)
@@ -234,7 +234,7 @@ def _text_fill(
 
 
 def _holds(given: np.ndarray[Any, Any], value: np.ndarray[Any, Any]) -> bool:
-    """Whether the cast kept the value: exactly for integers, up to rounding for floats."""
+    """Return whether the cast kept the value: exactly for integers, up to rounding for floats."""
     numeric = "biufc"
     if value.dtype.name == "bfloat16" and given.dtype.kind in "biuf":
         return bool(np.isfinite(value.astype(np.float32)) == np.isfinite(given))

@@ -1,4 +1,4 @@
-"""A dtype as JSON and back, with h5py's marks for text, sequences and enumerations."""
+"""Convert dtypes to JSON and back, with h5py's metadata for text, sequences and enumerations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKED_TYPES: dict[str, type] = {
 
 
 def dtype_facts(dtype: np.dtype[Any]) -> Any:
-    """Describe a dtype by its typestring, or by a dictionary where that is not enough."""
+    """Describe a dtype by its typestring, or by a dictionary if that is not enough."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return {"base": dtype_facts(base), "shape": list(shape)}
@@ -47,7 +47,7 @@ def dtype_from_facts(facts: Any) -> np.dtype[Any]:
     Raises
     ------
     TypeError, ValueError, KeyError
-        They describe none.
+        `facts` does not describe a dtype.
     """
     if isinstance(facts, str):
         return np.dtype(facts)

@@ -1,4 +1,4 @@
-"""Python objects that HDF5 has no datatype for, and array-likes that cannot be read: what to give instead."""
+"""Refuse Python objects that HDF5 has no datatype for, and say what to give instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from streamh5.errors import DatatypeError
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-"""What array-likes of other libraries raise when they cannot be read: a dataset of a closed file, a lost node."""
+"""Errors of array-likes of other libraries that cannot be read, such as a dataset of a closed file."""
 
 _INSTEAD: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (type(None), "leave it out, or give h5py.Empty(dtype)"),
@@ -35,17 +35,17 @@ def _refusal(value: object) -> DatatypeError:
 
 
 def check_is_array(value: Any) -> None:
-    """Refuse what numpy would take for one object: a dictionary, a set, a generator, a path, a date.
+    """Refuse values that numpy would convert to one object: a dictionary, a set, a generator, a path, a date.
 
     Raises
     ------
     DatatypeError
-        The message says what to give instead.
+        The value is refused; the message says what to give instead.
     """
     if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, int, float, complex, range)):
         return
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-        return  # an iterator, too: numpy's `flatiter` is one
+        return  # before Iterator is refused: numpy's `flatiter` is one
     is_view = isinstance(value, Collection) and not hasattr(value, "__getitem__")
     kinds = (type(None), os.PathLike, date, timedelta, time, Iterator, Mapping)
     if isinstance(value, kinds) or (is_view and not hasattr(value, "__dask_graph__")):
@@ -53,12 +53,12 @@ def check_is_array(value: Any) -> None:
 
 
 def check_objects(items: list[object]) -> None:
-    """Refuse objects among text that HDF5 has no datatype for.
+    """Refuse objects that are not str or bytes in a list of texts.
 
     Raises
     ------
     DatatypeError
-        The message says what to give instead.
+        The value is refused; the message says what to give instead.
     """
     for item in items:
         if not isinstance(item, (str, bytes)):
@@ -66,5 +66,5 @@ def check_objects(items: list[object]) -> None:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value is one without a shape: `h5py.Empty`, without importing h5py."""
+    """Return whether a value is an `h5py.Empty` (its shape is None), without importing h5py."""
     return getattr(value, "shape", ()) is None

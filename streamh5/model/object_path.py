@@ -1,4 +1,4 @@
-"""Names of objects in a file: ``/run1/x`` -> ``("run1", "x")``."""
+"""Paths of objects in a file, and their link names: ``/run1/x`` <-> ``("run1", "x")``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from streamh5.errors import LimitError, PathError, shown
 from streamh5.format.character_set import decode_text, encode_text
 
 MAX_LINK_NAME_NBYTES = 65_535 - 21
-"""A link message has 65,535 bytes, of which a hard link with creation order needs 21."""
+"""A link message has at most 65,535 bytes; a hard link with creation order needs 21 besides its name."""
 
 
 def split_path(path: str | bytes) -> tuple[str, ...]:
     """Split a path into link names, as the library's ``H5G_traverse`` does.
 
-    A leading ``/`` may be left out (paths are relative to the root group) and repeated slashes
+    A leading ``/`` may be omitted (paths are relative to the root group), and repeated slashes
     count as one. ``.`` and ``..`` are refused: HDF5 skips the first and has no meaning for the
-    second, so neither names what a person expects.
+    second, so neither does what the user expects.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ def split_path(path: str | bytes) -> tuple[str, ...]:
     Raises
     ------
     PathError
-        Not a str, empty, a dotted component, a NUL character or a lone surrogate that stands for no byte.
+        The path is not a str, is empty, or has a component ``.`` or ``..``, a NUL character or a lone surrogate that
+        does not represent a byte.
     """
     path = decode_text(path)
     if not isinstance(path, str):
@@ -43,14 +44,14 @@ def split_path(path: str | bytes) -> tuple[str, ...]:
 
 
 def check_link_name(name: str, *, path: str) -> None:
-    """Refuse a link name that HDF5 cannot hold.
+    """Refuse a link name that HDF5 cannot store.
 
     Raises
     ------
     PathError
-        ``.`` or ``..``, a NUL character, or text that has no UTF-8 encoding.
+        The name is ``.`` or ``..``, or has a NUL character or no UTF-8 encoding.
     LimitError
-        More than `MAX_LINK_NAME_NBYTES`.
+        The name is longer than `MAX_LINK_NAME_NBYTES`.
     """
     if name in (".", ".."):
         raise PathError(
@@ -64,24 +65,24 @@ def check_link_name(name: str, *, path: str) -> None:
         raise PathError(f"path {path!r} cannot be encoded as UTF-8: {error.reason}", path=path) from error
     if nbytes > MAX_LINK_NAME_NBYTES:
         raise LimitError(
-            f"path {path[:40]!r}... has a name of {nbytes:,} bytes; a link holds {MAX_LINK_NAME_NBYTES:,}",
+            f"path {path[:40]!r}... has a name of {nbytes:,} bytes; a link has at most {MAX_LINK_NAME_NBYTES:,}",
             path=path,
             nbytes=nbytes,
         )
 
 
 def join_path(names: tuple[str, ...]) -> str:
-    """Absolute path of link names: the inverse of `split_path`."""
+    """Return the absolute path of link names: the inverse of `split_path`."""
     return "/" + "/".join(names)
 
 
 def check_new_path(path: str) -> str:
-    """Absolute form of a dataset's path.
+    """Return the absolute path of a new dataset.
 
     Raises
     ------
     PathError
-        It is the root group, or HDF5 cannot hold it.
+        The path is the root group, or HDF5 cannot store it.
     """
     names = split_path(path)
     if not names:

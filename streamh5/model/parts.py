@@ -1,6 +1,6 @@
-"""Arrays whose elements name other places of the file -> `Parts`.
+"""Convert arrays to `Parts`: bytes, mixed with references and heap objects that have no address yet.
 
-For values that are kept until the file is closed: attributes, and datasets of references.
+For values that are kept in memory until the file is closed: attributes, and datasets of references.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
     Parameters
     ----------
     values
-        As for `encode_elements`, with `Reference` and `RegionReference` objects; None and what is
-        false (an empty `h5py.Reference`) is a reference to nothing.
+        See `encode_elements`; also `Reference` and `RegionReference` objects. None and other false values (an empty
+        `h5py.Reference`) are null references.
     dtype
-        Their type.
+        Type of the elements.
 
     Raises
     ------
     DatatypeError
-        A value is not what the dtype says.
+        A value does not match the dtype.
     """
     if not needs_global_heap(dtype) and not has_references(dtype):
         return (encode_elements(values, dtype),)
@@ -67,32 +67,32 @@ def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: 
     Raises
     ------
     DatatypeError
-        No text, NUL in it, or not ASCII where it must be.
+        The value is not text, contains NUL, or is not ASCII although the string type is.
     UnicodeEncodeError
-        Text that has no UTF-8 encoding.
+        The text has no UTF-8 encoding.
     """
     where = f"field {path!r}: " if path else ""
     encoded = encode_text(value) if isinstance(value, str) else value
     if not isinstance(encoded, bytes):
         raise DatatypeError(
-            f"{where}a value of type {type(value).__name__} where text is expected; give str or bytes"
+            f"{where}a value of type {type(value).__name__} instead of text; give str or bytes"
         )
     if b"\0" in encoded:
-        raise DatatypeError(f"{where}text {encoded!r:.80} has NUL, which ends an HDF5 string")
+        raise DatatypeError(f"{where}text {encoded!r:.80} contains NUL, which ends an HDF5 string")
     if charset == CharacterSet.ASCII and isinstance(value, str) and not value.isascii():
         raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
     return HeapObject(len(encoded), (encoded,))
 
 
 def stored_elements(parts: Parts, place: ObjectPlacer | None) -> bytes:
-    """Return the bytes of elements whose heap objects are placed now.
+    """Store the heap objects of elements, and return the bytes of the elements.
 
     Parameters
     ----------
     parts
-        Of elements without references.
+        Parts of elements without references.
     place
-        Stores objects in the global heap of the new file; not needed for parts that are bytes.
+        Stores objects in the global heap of the new file; not needed if all parts are bytes.
     """
     objects = [part for part in parts if isinstance(part, HeapObject)]
     if not objects or place is None:
@@ -135,19 +135,19 @@ def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> 
         case Compound():
             return _compounds(flat, base, record, path)
         case _:
-            raise DatatypeError(f"dtype {dtype} has no value that can be kept until the file is closed")
+            raise DatatypeError(f"dtype {dtype} cannot be stored as parts")
 
 
 def _reference(
     value: Any, kind: type[Reference | RegionReference], nbytes: int, path: str
 ) -> bytes | Reference | RegionReference:
     if isinstance(value, RegionReference) and kind is RegionReference:
-        return replace(value)  # an object of its own in the heap
+        return replace(value)  # each region has its own object in the heap
     if isinstance(value, kind):
         return value
     if isinstance(value, (Reference, RegionReference)) or value:
         where = f"field {path!r}: " if path else ""
-        raise DatatypeError(f"{where}{value!r:.80} where a streamh5.{kind.__name__} is expected")
+        raise DatatypeError(f"{where}{value!r:.80} instead of a streamh5.{kind.__name__}")
     return bytes(nbytes)
 
 
@@ -156,7 +156,7 @@ def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
         value = []
     items = np.asarray(value)
     if items.ndim != 1:
-        raise DatatypeError(f"a sequence of shape {items.shape} where 1-d ones are expected", path=path)
+        raise DatatypeError(f"a sequence of shape {items.shape} instead of a 1-d one", path=path)
     if not dtype.hasobject:
         items = cast_elements(items, dtype, path=path) if len(items) else items.astype(dtype)
     return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
@@ -165,7 +165,7 @@ def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
 def _compounds(
     values: np.ndarray[Any, Any], dtype: np.dtype[Any], record: Compound, path: str
 ) -> list[Parts]:
-    """Join the members of each element in the order of their positions, with zeros in between."""
+    """Join the members of each element in the order of their offsets, with zeros between them."""
     rows: list[list[Part]] = [[] for _ in values]
     position = 0
     for member in sorted(record.members, key=lambda member: member.position):
@@ -182,7 +182,7 @@ def _compounds(
 
 
 def merged(parts: Iterable[Part]) -> Parts:
-    """Join neighbours that are bytes, and leave out what is empty."""
+    """Join adjacent bytes, and omit empty parts."""
     joined: list[Part] = []
     for is_bytes, run in groupby(parts, lambda part: isinstance(part, bytes)):
         if is_bytes:

@@ -1,4 +1,4 @@
-"""Blocks that end where chunks end: how to cut an array anew so that no chunk is shared by two blocks."""
+"""Align blocks with chunks: move block boundaries so that no chunk is shared by two blocks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Blocks = tuple[tuple[int, ...], ...]
 
 
 def default_chunks(blocks: Blocks) -> tuple[int, ...]:
-    """Chunk shape for an array of blocks: the largest block extent along each dimension.
+    """Return a chunk shape for an array of blocks: the largest block extent along each dimension.
 
-    For a uniform grid (all blocks equal, the last one shorter) that is the block itself.
+    For a regular grid (equal blocks, the last one may be shorter) that is the block itself.
     """
     return tuple(max(1, max(extents, default=1)) for extents in blocks)
 
@@ -27,14 +27,14 @@ def aligned_blocks(blocks: Blocks, chunks: tuple[int, ...]) -> Blocks:
     Parameters
     ----------
     blocks
-        As they are.
+        The present blocks.
     chunks
         Chunk shape.
 
     Returns
     -------
     Blocks
-        The same blocks where they are aligned already.
+        The same blocks if they are aligned already.
     """
     return tuple(_aligned(extents, chunk) for extents, chunk in zip(blocks, chunks, strict=True))
 
@@ -54,7 +54,7 @@ def _aligned(extents: Sequence[int], chunk: int) -> tuple[int, ...]:
 
 
 def realign_factor(blocks: Blocks, aligned: Blocks) -> int:
-    """Most old blocks that one new block draws on: what realigning has to hold at a time."""
+    """Return the maximum number of old blocks that overlap one new block, which are in memory at the same time."""
     return math.prod(_most_drawn(old, new) for old, new in zip(blocks, aligned, strict=True))
 
 

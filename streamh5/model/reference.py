@@ -1,7 +1,7 @@
-"""Values that name other places of the file: object and region references, heap objects.
+"""Values that point to other places of the file: object and region references, and heap objects.
 
-Their bytes are addresses, which are known when the file is closed. Until then a value is a sequence
-of `Parts`.
+Their bytes contain addresses, which are known only when the file is closed. Until then, a value is a sequence of
+`Parts`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SIZEOF_REGION_REFERENCE = datatype_class.RegionReference().nbytes
 class Reference:
     """A reference to the object at `path` of the same file, for attributes and datasets.
 
-    What h5py shows as `h5py.Reference`. The object may be created later than the reference, before
+    h5py reads it as `h5py.Reference`. The object may be created later than the reference, before
     the file is closed.
 
     Raises
     ------
     PathError
-        `path` is none.
+        `path` is not a valid path.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Reference:
 class RegionReference:
     """A reference to a part of the dataset at `path`, for attributes and datasets.
 
-    What h5py shows as `h5py.RegionReference`.
+    h5py reads it as `h5py.RegionReference`.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ class RegionReference:
     region
         A box, as a tuple of slices and ints with a start and a stop from 0 on, such as
         ``np.s_[0:3, 5:9]``; or a list of boxes; or, as ``bytes``, a selection as a file stores it, which is
-        not looked into.
+        not decoded.
 
     Raises
     ------
     PathError
-        `path` is none.
+        `path` is not a valid path.
     SpecError
-        A region without elements, an open slice, a step, or boxes of different rank.
+        The region has no elements, an open slice, a step, or boxes of different rank.
     """
 
     path: str
@@ -74,7 +74,7 @@ class RegionReference:
 
     @property
     def boxes(self) -> tuple[tuple[slice, ...], ...]:
-        """The region as boxes of slices; none where it is given as it is stored."""
+        """The region as boxes of slices; empty if it is given as a stored selection."""
         if isinstance(self.region, bytes):
             return ()
         given = self.region if isinstance(self.region, list) else [self.region]
@@ -83,7 +83,8 @@ class RegionReference:
         )
         if not boxes or not boxes[0] or len({len(box) for box in boxes}) > 1:
             raise SpecError(
-                f"the region {shown(self.region)} of {self.path} has no boxes, or some of different rank"
+                f"the region {shown(self.region)} of {self.path} has no boxes, or "
+                "boxes of different rank; give boxes of the rank of the dataset"
             )
         return boxes
 
@@ -109,9 +110,9 @@ class RegionReference:
 
 @dataclass(frozen=True, slots=True)
 class HeapObject:
-    """An element of variable length: how many items of its base type, and their bytes in the heap.
+    """An element of variable length: its number of items of the base type, and their bytes in the heap.
 
-    Without parts it has nothing there: an empty sequence. An empty text has one part of no bytes.
+    An empty sequence has no parts, and no object in the heap. An empty text has one part of zero bytes.
     """
 
     n: int
@@ -121,13 +122,13 @@ class HeapObject:
 Part: TypeAlias = "bytes | Reference | RegionReference | HeapObject"
 
 Parts: TypeAlias = "Sequence[Part]"
-"""Bytes of elements, with what has no address yet in between."""
+"""Bytes of elements, mixed with references and heap objects, which have no address yet."""
 
 Resolve: TypeAlias = "Callable[[Reference | RegionReference | HeapObject], bytes]"
 
 
 def sizeof_part(part: Part) -> int:
-    """Bytes of a part where it stands."""
+    """Return the size of a part in its element, in bytes."""
     match part:
         case Reference():
             return SIZEOF_REFERENCE
@@ -140,10 +141,10 @@ def sizeof_part(part: Part) -> int:
 
 
 def sizeof_parts(parts: Parts) -> int:
-    """Bytes of `parts`."""
+    """Return the size of `parts` in bytes."""
     return sum(map(sizeof_part, parts))
 
 
 def join_parts(parts: Parts, resolve: Resolve) -> bytes:
-    """Join `parts`; `resolve` gives the bytes of what is not bytes."""
+    """Join `parts`; `resolve` returns the bytes of those that are not bytes."""
     return b"".join(part if isinstance(part, bytes) else resolve(part) for part in parts)

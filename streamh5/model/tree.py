@@ -1,4 +1,4 @@
-"""The tree of groups and datasets of one file, before it is bytes."""
+"""The groups, datasets and named datatypes of one file, before they are encoded."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 MAX_ORDERED_ATTRIBUTES = 65_535
-"""The attribute info message holds the next creation order in 16 bits."""
+"""The attribute info message stores the next creation order in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """An address range that was reserved before its content was known."""
+    """A range of addresses that was reserved before its content was known."""
 
     address: int
     nbytes: int
@@ -42,7 +42,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object of a file that is added to, which stays as it is: a dataset, or a named datatype."""
+    """An object of the existing file that remains unchanged: a dataset, or a named datatype."""
 
     path: str
     address: int
@@ -53,8 +53,8 @@ class StoredObject:
 class GroupNode:
     """A group: its links by name, in creation order, and its attributes.
 
-    ``stored_address`` is where a group of a file that is added to has its header, ``is_changed``
-    whether that no longer holds.
+    ``stored_address`` is the address of the header of a group of the existing file; ``is_changed`` says
+    whether that header is out of date.
     """
 
     path: str
@@ -69,10 +69,10 @@ class GroupNode:
 
 @dataclass(slots=True, eq=False)
 class DatatypeNode:
-    """A named datatype: what elements of `dtype` are in the file, its attributes, and how many share it.
+    """A named datatype, with its attributes and the number of its users.
 
-    ``datatype`` is its message where that is another one than `dtype` makes. Each dataset and each attribute of
-    this type counts in ``n_users``.
+    ``datatype`` is its message if that differs from the message of `dtype`. ``n_users`` counts the datasets and
+    attributes of this type.
     """
 
     path: str
@@ -87,12 +87,12 @@ class DatatypeNode:
 
 @dataclass(slots=True, eq=False)
 class DatasetNode:
-    """A dataset: its plan, where its chunks lie, its attributes.
+    """A dataset: its spec, the table of its chunks, and its attributes.
 
-    ``value`` holds data without chunks, as it is stored, or as it was given where it has references or
-    lies in the global heap; ``parts`` are its bytes then; ``n_rows`` the leading extent where the spec
-    leaves it open; ``chunk_region`` the chunks of an Implicit index; ``data_address`` where data without
-    chunks lies in the finished file, in the object header where it is compact.
+    ``value`` is data without chunks, as stored; data with references or in the global heap is there as given, and
+    ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
+    of the chunks of an Implicit index. ``data_address`` is the address of data without chunks in the finished file,
+    inside the object header if it is compact.
     """
 
     spec: DatasetSpec
@@ -126,7 +126,7 @@ class DatasetNode:
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """Shape as it is now: an open leading extent is the number of rows written."""
+        """Present shape: an open leading extent is the number of rows written."""
         shape = self.spec.shape
         if shape is None:
             return None
@@ -134,7 +134,7 @@ class DatasetNode:
 
     @property
     def grid(self) -> ChunkGrid:
-        """The chunk grid over the present shape; only for a dataset that has chunks."""
+        """The chunk grid over the present shape; only for a dataset with chunks."""
         return self.spec.grid.with_length((self.shape or (0,))[0])
 
     @property
@@ -149,7 +149,7 @@ class DatasetNode:
 
     @property
     def chunk_map(self) -> ChunkMap:
-        """Where the chunks that were written lie; an Implicit index has every chunk, written or not."""
+        """The chunk map of the written chunks; an Implicit index has all chunks, written or not."""
         n_numbers, nbytes = self.n_numbers, self.spec.chunk_nbytes
         if self.chunk_region is None:
             numbers, columns = self.table.written(n_numbers)
@@ -166,12 +166,12 @@ class DatasetNode:
 
     @property
     def value_parts(self) -> Parts:
-        """Data without chunks, with references in between."""
+        """Data without chunks, mixed with references and heap objects."""
         return (self.value_bytes,) if self.parts is None else self.parts
 
     @property
     def value_bytes(self) -> bytes:
-        """Data without chunks; the fill value where none was written."""
+        """Data without chunks; the fill value if nothing was written."""
         if self.value is not None and not self.spec.has_parts:
             is_plain = padding_of(self.value.dtype) is None and self.value.dtype.names is None
             return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
@@ -180,19 +180,19 @@ class DatasetNode:
         return element * (self.spec.value_nbytes // len(element))
 
     def with_part(self, region: Any, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the data without chunks, with a region of it replaced.
+        """Return the data without chunks, with one region replaced.
 
         Raises
         ------
         BlockError
-            The block does not fit the region, or the region the dataset.
+            The block does not fit the region, or the region does not fit the dataset.
         """
         try:
             whole = self._whole()
         except MemoryError as error:
             raise LimitError(
-                f"{self.path}: its {self.spec.value_nbytes:,} bytes are kept in memory until the file is closed, and "
-                "there is not as much; create it with chunks",
+                f"{self.path}: its {self.spec.value_nbytes:,} bytes are kept in memory until the file is closed, but "
+                "there is not enough; create it with chunks",
                 path=self.path,
                 nbytes=self.spec.value_nbytes,
             ) from error
@@ -208,7 +208,7 @@ class DatasetNode:
         return whole
 
     def _whole(self) -> np.ndarray[Any, Any]:
-        """Copy of the data without chunks; the fill value where none was written."""
+        """Return a copy of the data without chunks; the fill value if nothing was written."""
         if self.value is not None:
             return self.value.copy()
         if self.spec.has_parts:
@@ -220,7 +220,7 @@ class DatasetNode:
 
 
 def _of_elements(region: Any) -> Any:
-    """Region that takes the elements of an array with objects, also where it is one element."""
+    """Return a region that selects an array of objects, also if it is one element."""
     keys = region if isinstance(region, tuple) else (region,)
     is_open = any(key is Ellipsis or isinstance(key, (str, list)) for key in keys)
     return region if is_open else (*keys, ...)
@@ -232,7 +232,7 @@ LinkedTarget: TypeAlias = Node | StoredObject | LinkValue
 
 
 def find(root: GroupNode, path: str) -> Node | StoredObject | None:
-    """Object at `path`; None when there is none."""
+    """Return the object at `path`; None if there is none."""
     node: Node | StoredObject = root
     for name in split_path(path):
         if not isinstance(node, GroupNode) or name not in node.links:
@@ -245,17 +245,17 @@ def find(root: GroupNode, path: str) -> Node | StoredObject | None:
 
 
 def reference_target(root: GroupNode, reference: Reference | RegionReference) -> Node | StoredObject:
-    """Object that a reference names, as it is now.
+    """Return the object that a reference points to.
 
     Raises
     ------
     PathError
-        It was not created, or the region leaves it.
+        The object was not created, or the region is not inside it.
     """
     node = find(root, reference.path)
     if node is None:
         raise PathError(
-            f"a reference names {reference.path}, which was not created; create it before the file is closed",
+            f"a reference points to {reference.path}, which was not created; create it before the file is closed",
             path=reference.path,
         )
     if isinstance(reference, RegionReference) and isinstance(node, Node):
@@ -267,21 +267,21 @@ def reference_target(root: GroupNode, reference: Reference | RegionReference) ->
                 or any(p.stop > n for p, n in zip(box, shape, strict=True))
             ):
                 raise PathError(
-                    f"a reference names the region {reference.region!r} of {reference.path}, of shape {shape}",
+                    f"a reference points to the region {reference.region!r} of {reference.path}, of shape {shape}",
                     path=reference.path,
                 )
     return node
 
 
 def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
-    """Group that is to hold the last name of `path`, made with its parents where missing.
+    """Return the group for the last name of `path`, and that name; create missing groups.
 
-    Nothing is made when an error is raised.
+    Nothing is created if an error is raised.
 
     Raises
     ------
     PathError
-        The path is the root, is taken, or leads through a dataset.
+        The path is the root group, exists already, or leads through an object that is not a group.
     """
     names = split_path(path)
     if not names:
@@ -291,7 +291,7 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         child = group.links[names[n_found]]
         if not isinstance(child, GroupNode):
             raise PathError(
-                f"{join_path(names)}: {join_path(names[: n_found + 1])} is no group, so nothing can be inside it; "
+                f"{join_path(names)}: {join_path(names[: n_found + 1])} is not a group, so it cannot contain objects; "
                 "choose another name",
                 path=path,
             )
@@ -305,7 +305,7 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
             StoredObject: "stored object",
         }
         kind = kinds.get(type(taken), "link")
-        raise PathError(f"there is a {kind} {join_path(names)} already; choose another name", path=path)
+        raise PathError(f"a {kind} {join_path(names)} exists already; choose another name", path=path)
     group.is_changed = True
     for i in range(n_found, len(names) - 1):
         made = GroupNode(join_path(names[: i + 1]), track_order)
@@ -315,7 +315,7 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
 
 
 def take_link(root: GroupNode, node: Node) -> None:
-    """Remove the link that an object was made with."""
+    """Remove the link with which an object was created."""
     names = split_path(node.path)
     group, name = find(root, join_path(names[:-1])), names[-1]
     if isinstance(group, GroupNode) and group.links.get(name) is node:
@@ -324,18 +324,18 @@ def take_link(root: GroupNode, node: Node) -> None:
 
 
 def put_attribute(node: Node, attribute: AttributeSpec) -> None:
-    """Add an attribute to an object; one of the same name is replaced.
+    """Add an attribute to an object, or replace the one of the same name.
 
     Raises
     ------
     LimitError
-        There are more than `MAX_ORDERED_ATTRIBUTES` and their order is tracked.
+        There are more than `MAX_ORDERED_ATTRIBUTES`, and their creation order is tracked.
     """
     old = node.attributes.get(attribute.name)
     if old is None and node.track_order and len(node.attributes) == MAX_ORDERED_ATTRIBUTES:
         raise LimitError(
-            f"{node.path} has {MAX_ORDERED_ATTRIBUTES:,} attributes, the most whose creation order HDF5 tracks; "
-            "leave track_order out",
+            f"{node.path} has {MAX_ORDERED_ATTRIBUTES:,} attributes, the maximum for which HDF5 tracks the "
+            "creation order; omit track_order",
             path=node.path,
             name=attribute.name,
         )
@@ -343,7 +343,7 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Every object from `node` on once, children before their group (referents before references)."""
+    """Yield every object from `node` on once, children before their group."""
     seen = {id(node)}
     entered: list[tuple[Node, Iterator[LinkedTarget]]] = [(node, _targets(node))]
     while entered:
@@ -359,10 +359,10 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def moved_groups(root: GroupNode) -> set[int]:
-    """Identities of the groups that have to be written, because something in them is new or moves.
+    """Return the ids of the groups that must be written because they are new or contain something new.
 
-    A group that a file has already stays where it is unless it is changed, or names one that moves, in cycles of
-    hard links as well.
+    A group of the existing file keeps its header unless it is changed or has a link to a group that gets a new
+    header, also in cycles of hard links.
     """
     holders: dict[int, list[GroupNode]] = {}
     moved: set[int] = set()
@@ -387,11 +387,11 @@ def _targets(node: Node) -> Iterator[LinkedTarget]:
 
 
 def as_link(value: object) -> LinkValue | None:
-    """Return a soft or external link, ours or h5py's; None for any other value."""
+    """Return a soft or external link, given as an object of streamh5 or h5py; None for other values."""
     if isinstance(value, LinkValue):
         texts = [getattr(value, name, "") for name in ("filename", "path")]
         if not all(isinstance(text, str) for text in texts):
-            raise PathError(f"a link leads to a path of type str, not {shown(value)}")
+            raise PathError(f"the path of a link must be a str, not {shown(value)}")
         return value
     kind = type(value).__name__
     if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py

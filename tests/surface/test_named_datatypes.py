@@ -229,7 +229,7 @@ def test_named_datatype_of_another_file_is_refused(tmp_path: Path) -> None:
             file["t"] = np.dtype("O")
         with pytest.raises(errors.PathError, match="named datatype /t already"):
             other["t"] = np.dtype("i4")
-        with pytest.raises(errors.PathError, match="/t is no group"):
+        with pytest.raises(errors.PathError, match="/t is not a group"):
             other["t/x"] = 1
         assert list(file) == []
 
