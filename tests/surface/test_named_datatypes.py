@@ -227,7 +227,7 @@ def test_named_datatype_of_another_file_is_refused(tmp_path: Path) -> None:
             file["t"] = other["t"]
         with pytest.raises(errors.DatatypeError, match="string_dtype"):
             file["t"] = np.dtype("O")
-        with pytest.raises(errors.PathError, match="named datatype /t already"):
+        with pytest.raises(errors.PathError, match="named datatype /t exists already"):
             other["t"] = np.dtype("i4")
         with pytest.raises(errors.PathError, match="/t is not a group"):
             other["t/x"] = 1
