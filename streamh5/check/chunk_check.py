@@ -26,28 +26,27 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_content import StoredDataset
 
-__all__ = ["DamagedChunk", "check_chunks", "damaged_chunk", "n_threads"]
 
 _BATCH_NBYTES = 8 << 20
-"""What one read brings, unless a single chunk is larger."""
+"""Bytes of one read, unless a single chunk is larger."""
 
 _MAX_PARALLEL_NBYTES = 128 << 20
-"""Raw bytes of the largest chunk that is decoded beside others; of larger ones there is one in memory."""
+"""Raw bytes of the largest chunk that is decoded in parallel; of larger ones, only one is in memory at a time."""
 
 _alone = threading.Lock()
 
 _MAX_GAP_NBYTES = 64 << 10
-"""Unrelated bytes between two chunks that one read passes over."""
+"""Unrelated bytes between two chunks that one read may include."""
 
 
 @dataclass(frozen=True, slots=True)
 class DamagedChunk:
-    """One chunk that cannot be right.
+    """A damaged chunk.
 
     Attributes
     ----------
     path
-        Of its dataset.
+        Path of its dataset.
     coords, origin
         Its place in the grid of chunks, and its first element.
     address, stored_nbytes
@@ -62,18 +61,6 @@ class DamagedChunk:
     address: int
     stored_nbytes: int
     problem: str
-
-
-def damaged_chunk(path: str, chunks: ChunkMap, row: int, problem: str, base_address: int = 0) -> DamagedChunk:
-    """Describe the chunk at `row` of a chunk map of a file with a base address."""
-    return DamagedChunk(
-        path,
-        chunks.coords_at(row),
-        chunks.origin_at(row),
-        int(chunks.addresses[row]) + base_address,
-        int(chunks.stored_nbytes[row]),
-        problem,
-    )
 
 
 def n_threads(jobs: int | None) -> int:

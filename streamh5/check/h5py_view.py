@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_content import FileContent, StoredDataset
 
-__all__ = ["H5pyView", "h5py_version", "has_filters"]
 
 _MAX_VISITED = 1_000_000
 

@@ -11,6 +11,7 @@ import numpy as np
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.check.report import counted
 from streamh5.errors import printable
 from streamh5.filters.registry import filter_name
 from streamh5.format.data_layout import (
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from streamh5.reader.file_content import Finding, StoredDataset
     from streamh5.reader.file_map import FileMap
 
-__all__ = ["DatasetInspection", "FileInspection", "GroupInspection", "Region", "inspect"]
 
 _N_CELLS = 72
 _LETTERS = {
@@ -181,7 +181,7 @@ class FileInspection:
         yield ""
         yield from _region_table(self.regions)
         yield ""
-        yield f"{_count(len(self.groups), 'group')}, {_count(len(self.datasets), 'dataset')}"
+        yield f"{counted(len(self.groups), 'group')}, {counted(len(self.datasets), 'dataset')}"
         for dataset in self.datasets:
             yield ""
             yield from _dataset_lines(dataset, width)
@@ -343,23 +343,19 @@ def _size_facts(dataset: DatasetInspection) -> Iterator[str]:
     if dataset.filters:
         yield " > ".join(dataset.filters)
     if dataset.n_attributes:
-        yield _count(dataset.n_attributes, "attribute")
+        yield counted(dataset.n_attributes, "attribute")
 
 
 def _storage_facts(dataset: DatasetInspection) -> Iterator[str]:
     if dataset.chunks is None:
         yield dataset.storage
     else:
-        yield f"{_count(dataset.n_chunks, 'chunk')} of {dataset.chunks}"
+        yield f"{counted(dataset.n_chunks, 'chunk')} of {dataset.chunks}"
         yield f"{dataset.storage} index"
     if dataset.n_missing:
         yield f"{dataset.n_missing:,} never written"
     if dataset.maxshape not in (None, dataset.shape):
         yield f"grows to {dataset.maxshape}".replace("None", "unlimited")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _place_facts(dataset: DatasetInspection) -> Iterator[str]:

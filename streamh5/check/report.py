@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from streamh5.check.chunk_check import DamagedChunk
     from streamh5.reader.file_content import Finding
 
-__all__ = ["VerifyReport"]
 
 _N_SHOWN = 5
 
@@ -104,9 +103,9 @@ class VerifyReport:
         )
         yield f"{self.path}: {verdict}"
         yield (
-            f"  {format_nbytes(self.file_nbytes)}: {_count(self.n_groups, 'group')}, "
-            f"{_count(self.n_datasets, 'dataset')}, {_count(self.n_attributes, 'attribute')}, "
-            f"{_count(self.n_structures, 'block')} of metadata"
+            f"  {format_nbytes(self.file_nbytes)}: {counted(self.n_groups, 'group')}, "
+            f"{counted(self.n_datasets, 'dataset')}, {counted(self.n_attributes, 'attribute')}, "
+            f"{counted(self.n_structures, 'block')} of metadata"
         )
         yield "  " + self._chunk_line()
         if self.compared_with and not self.n_damaged_structures:
@@ -115,13 +114,13 @@ class VerifyReport:
             nbytes = format_nbytes(self.unprotected_nbytes)
             yield f"  {nbytes} have no checksum in the file: flips there cannot be found"
         if self.n_damaged_structures:
-            yield f"  {_count(self.n_damaged_structures, 'structure')} damaged"
+            yield f"  {counted(self.n_damaged_structures, 'structure')} damaged"
             yield from _some(
                 [f"{one.path} (header at {one.address:,}): {one.problem}" for one in self.damaged_structures],
                 self.n_damaged_structures,
             )
         if self.n_damaged_chunks:
-            yield f"  {_count(self.n_damaged_chunks, 'chunk')} damaged"
+            yield f"  {counted(self.n_damaged_chunks, 'chunk')} damaged"
             yield from _some(
                 [
                     f"{one.path} chunk {one.coords} at address {one.address:,}, "
@@ -131,11 +130,11 @@ class VerifyReport:
                 self.n_damaged_chunks,
             )
         if self.n_unchecked:
-            yield f"  {_count(self.n_unchecked, 'structure')} not checked"
+            yield f"  {counted(self.n_unchecked, 'structure')} not checked"
             yield from _some([f"{one.path}: {one.problem}" for one in self.unchecked], self.n_unchecked)
 
     def _chunk_line(self) -> str:
-        parts = [_count(self.n_chunks, "chunk")]
+        parts = [counted(self.n_chunks, "chunk")]
         if self.n_missing_chunks:
             parts.append(f"{self.n_missing_chunks:,} never written")
         if not self.checked_data:
@@ -147,7 +146,8 @@ class VerifyReport:
         return ", ".join(parts) + f" ({self.seconds:.2f} s)"
 
 
-def _count(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, singular or plural."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.check.chunk_check import DamagedChunk, check_chunks, damaged_chunk, n_threads
+from streamh5.check.chunk_check import DamagedChunk, check_chunks, n_threads
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from streamh5.reader.file_content import FileContent
     from streamh5.reader.file_map import Overlaps
 
-__all__ = ["verify"]
 
 _MAX_DAMAGED_CHUNKS = 100
 """Damaged chunks that a report describes; more are counted."""
@@ -196,7 +195,10 @@ class Verification:
     def _add_damaged(self, path: str, chunks: ChunkMap, rows: NDArray[np.int64], problem: str) -> None:
         self._n_damaged += len(rows)
         for row in rows[: _MAX_DAMAGED_CHUNKS - len(self._damaged)].tolist():
-            self._damaged.append(damaged_chunk(path, chunks, row, problem, self._file.base_address))
+            address = int(chunks.addresses[row]) + self._file.base_address
+            nbytes = int(chunks.stored_nbytes[row])
+            place = chunks.coords_at(row), chunks.origin_at(row)
+            self._damaged.append(DamagedChunk(path, *place, address, nbytes, problem))
 
     def _compare(self) -> None:
         """Let h5py look at the file, if it is one that h5py can be trusted with."""
