@@ -1,4 +1,4 @@
-"""How one array comes over: its stored chunks *copied*, or decoded and *encoded* again, block by block.
+"""How one array is converted: its stored chunks *copied*, or decoded and *encoded* again, block by block.
 
 A source describes an array (`SourceArray`) and, where it can, how its chunks are stored (`StoredAs`); `plan_array`
 decides between the two and says why.
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceFilters:
-    """The filters of an array whose source has HDF5's.
+    """The filters of an array whose source uses those of HDF5.
 
     Parameters
     ----------
     names
         What messages call them.
     options
-        The same filters as options; None where ours cannot be the same.
+        The same filters as options; None where streamh5 cannot apply the same ones.
     has_checksums
         Whether Fletcher32 is among them.
     """
@@ -66,12 +66,12 @@ class SourceFilters:
 
 @dataclass(frozen=True, slots=True)
 class SourceArray:
-    """An array that is to come over.
+    """An array to convert.
 
     Parameters
     ----------
     path
-        The dataset that it becomes.
+        Path of the new dataset.
     shape, dtype
         As the dataset has them; ``U`` for text. A shape of None is a null dataspace.
     read
@@ -83,7 +83,7 @@ class SourceArray:
     chunks
         Its chunks; None where it has none.
     unit
-        Shape of what its source reads at once; None for `chunks`.
+        Shape of what its source reads in one call; None for `chunks`.
     maxshape
         Extents up to which the dataset may grow; None for `shape`.
     track_order
@@ -91,15 +91,15 @@ class SourceArray:
     begin
         See `PlannedDataset`.
     filters
-        Its filters, where they are HDF5's.
+        Its filters, where they are filters of HDF5.
     datatype, raw_fillvalue
-        Datatype message and fill value of an HDF5 file, which stay as they are; `fillvalue` is None then.
+        Datatype message and fill value of an HDF5 file, kept unchanged; `fillvalue` is None then.
     type_path
-        Path of the named datatype that its type is.
+        Path of its named datatype.
     fill_parts
-        Fill value that lies in the global heap.
+        Fill value stored in the global heap.
     times
-        When storage of an HDF5 dataset is allocated, while it has the layout that it had, and filled.
+        When storage of an HDF5 dataset is allocated (if its layout does not change), and when it is filled.
     needed
         Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
         where all do.
@@ -134,7 +134,7 @@ class StoredAs:
     chunks, dtype
         Shape of a chunk, and the element type in it.
     chain
-        The filters of chunks that have to be encoded after all.
+        The filters for chunks that cannot be copied and have to be encoded.
     filters
         Records of the filters that undo the stored bytes.
     reader, accept
@@ -142,7 +142,7 @@ class StoredAs:
     what
         What is copied, in words.
     listed
-        ``(n, rank)`` coords of the chunks that there are; None where `reader` is asked for each.
+        ``(n, rank)`` coords of the existing chunks; None where `reader` is asked for each chunk.
     """
 
     chunks: tuple[int, ...]
@@ -157,16 +157,16 @@ class StoredAs:
 
 @dataclass(frozen=True, slots=True)
 class ArrayPlan:
-    """One array of a conversion, and how it comes over.
+    """One array of a conversion, and how it is converted.
 
     Parameters
     ----------
     dataset
-        The dataset that it becomes.
+        Path of the new dataset.
     reason
-        Why it comes over in this way.
+        Why it is converted in this way.
     blocks
-        Its blocks, which tasks write; None where `dataset` itself writes the value in one piece.
+        Its blocks, which tasks write; None where `dataset` writes the value in one call.
     copy
         What writes a block, where that is not simply encoded: see `Target`.
     """
@@ -177,13 +177,13 @@ class ArrayPlan:
     copy: ChunkCopy | ListedChunks | None = None
 
     def targets(self) -> list[Target]:
-        """Return what tasks write of it: one target, or none."""
+        """Return the targets that tasks write: one or none."""
         if self.blocks is None:
             return []
         return [Target(self.dataset.spec, self.blocks, self.copy)]
 
     def report(self) -> ArrayConversion:
-        """Return how it came over, once it is written."""
+        """Return how it was converted, after it has been written."""
         path, copy = self.dataset.spec.path, self.copy
         if not isinstance(copy, ChunkCopy):
             return ArrayConversion(path, False, self.reason)
@@ -205,14 +205,14 @@ def plan_array(
     request
         How arrays are to be stored.
     find_stored
-        Finds out how its chunks are stored, or raises `NotCopiable` with the reason why they cannot be copied.
+        Returns how its chunks are stored, or raises `NotCopiable` with the reason why they cannot be copied.
     notes
-        Gets a line about filters that do not stay.
+        Receives a line about filters that are not kept.
 
     Raises
     ------
     FilterError
-        Its chunks were to be copied, and cannot be.
+        ``copy=True`` was requested, and its chunks cannot be copied.
     SpecError, DatatypeError, LimitError
         See `plan_dataset`.
     """
@@ -268,7 +268,7 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
         )
         array = realigned(source.path, array, blocks)
     if dtype.kind in "OUT" and not isinstance(source.fillvalue, (str, bytes)):
-        source = replace(source, fillvalue=None)  # a number of zarr's, which means nothing here
+        source = replace(source, fillvalue=None)  # zarr's fill value 0, which is not a string
     filters = _filters(source, request, notes) if shape else NO_FILTERS
     spec, chain = _spec(source, request.libver, chunks if shape else None, filters)
     dataset = PlannedDataset(spec, chain, source.identity, source.begin)
@@ -282,7 +282,7 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
 def _spec(
     source: SourceArray, libver: str, chunks: Any, filters: FilterOptions
 ) -> tuple[DatasetSpec, FilterChain]:
-    """Plan a dataset with all that the source says of it."""
+    """Plan a dataset with everything the source specifies."""
     spec, chain = plan_dataset(
         source.path,
         shape=source.shape,
@@ -303,7 +303,7 @@ def _spec(
 
 
 def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterOptions:
-    """Return the filters of what is encoded: those of the source where it has any and they are to stay."""
+    """Return the filters of what is encoded: those of the source where it has any and they are kept."""
     own, asked = source.filters, request.filters
     if own is None:
         return asked
@@ -322,7 +322,7 @@ def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterO
 
 
 def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Chunks that are no larger than what the dataset may become."""
+    """Limit chunks to the maximum extents of the dataset."""
     return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
 
 
@@ -343,7 +343,7 @@ def _damaged(path: str, region: tuple[slice, ...]) -> Any:
 
 
 def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
-    """Also undo the filters of what is accepted, as a reader of HDF5 will."""
+    """Also decode each accepted chunk, as an HDF5 reader will."""
     decoder = chunk_decoder(stored.filters, 0, stored.chain.chunk_nbytes)
     if decoder.unknown_filters:
         raise SourceError(

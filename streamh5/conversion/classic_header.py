@@ -1,4 +1,4 @@
-"""The header of a netCDF classic file: dimensions, attributes, variables, and where the data lie.
+"""The header of a netCDF classic file: dimensions, attributes, variables, and the location of the data.
 
 Source: "File Format Specifications" of the netCDF User's Guide: CDF-1 (classic), CDF-2 (64-bit offset) and
 CDF-5 (64-bit data). Everything is big-endian and padded to four bytes.
@@ -34,7 +34,7 @@ DTYPES = {
     10: np.dtype(">i8"),
     11: np.dtype(">u8"),
 }
-"""Element types by ``nc_type``; those from 7 on are of CDF-5."""
+"""Element types by ``nc_type``; those from 7 on belong to CDF-5."""
 
 CDF5 = 5
 VERSIONS = (1, 2, CDF5)
@@ -133,7 +133,7 @@ def read_header(source: str | os.PathLike[str]) -> ClassicHeader:
 
 
 class _Parser:
-    """Takes the header apart from front to end."""
+    """Parses the header from start to end."""
 
     def __init__(self, source: str, data: memoryview) -> None:
         self._source = source
@@ -215,7 +215,7 @@ class _Parser:
 
     def _name(self) -> str:
         data = self._bytes(self._integer(self._sizeof_count))
-        data = data.partition(b"\0")[0]  # netCDF-C takes names for C strings
+        data = data.partition(b"\0")[0]  # netCDF-C treats names as C strings
         try:
             return data.decode()
         except UnicodeDecodeError as error:
@@ -230,7 +230,7 @@ class _Parser:
         return number, DTYPES[number]
 
     def _count(self, least_nbytes: int) -> int:
-        """Read how many items follow, of at least so many bytes each."""
+        """Read how many items follow, of at least `least_nbytes` bytes each."""
         n = self._integer(self._sizeof_count)
         if n * least_nbytes > len(self._data) - self._address:
             self._fail(f"{n:,} items at byte {self._address:,} do not fit in {len(self._data):,} bytes")

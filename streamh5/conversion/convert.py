@@ -53,8 +53,8 @@ def convert(
 ) -> Conversion:
     """Write a zarr store, an HDF5 or netCDF file or a ``.npy`` file as one HDF5 file.
 
-    What the source is is seen from its first bytes. Stored chunks of zarr, HDF5 and netCDF-4 are copied
-    as they are where neither chunks nor filters change.
+    The kind of the source is recognized by its first bytes. Stored chunks of zarr, HDF5 and netCDF-4 are copied
+    unchanged where neither chunks nor filters change.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ def convert(
     path
         The file to write.
     name
-        Path of the dataset, ``/data`` by default, for what holds one array; of the group for a zarr
-        group.
+        Path of the dataset, ``/data`` by default, for a source with one array; of the group for a
+        zarr group.
     chunks
         None keeps those of the source. ``"auto"``, a shape (within each array of that many dimensions), or
         a dictionary of them by path.
     compression, compression_opts, shuffle, fletcher32
-        ``"keep"`` keeps the filters of the source, with gzip behind shuffle where it has none that HDF5
-        knows; anything else, None too, is as for `to_fixed_h5`.
+        ``"keep"`` keeps the filters of the source, with shuffle followed by gzip where it has none that HDF5
+        knows; any other value, including None, is as for `to_fixed_h5`.
     copy
         False decodes every chunk; True refuses an array whose chunks cannot be copied.
     verify
@@ -81,7 +81,7 @@ def convert(
     overwrite, sync, libver, max_memory, progress
         As for `to_fixed_h5`.
     safe
-        Convert in a child process: for sources that are not trusted, as the HDF5 library may end by them.
+        Convert in a child process: for untrusted sources, which may crash the HDF5 library.
 
     Returns
     -------
@@ -92,10 +92,10 @@ def convert(
     SourceMissingError
         There is no such source.
     SourceError
-        It is of none of these kinds, or an object in it cannot be carried over.
-        With `safe` also: the child process has ended. It leaves what any interrupted write leaves.
+        It is not of a supported kind, or an object in it cannot be carried over.
+        With `safe` also: the child process died; what remains is that of any interrupted write.
     SpecError, DatatypeError, LimitError
-        Something that cannot be written as asked; the message names the array.
+        Something cannot be written as requested; the message names the array.
     SinkError
         The destination.
     """
@@ -135,8 +135,8 @@ def from_zarr(
 ) -> Conversion:
     """Write a zarr array or group, of format 2 or 3, as one HDF5 file.
 
-    Stored chunks are copied without decoding where HDF5 has filters for their codecs, inner chunks of
-    shards too; other arrays are decoded and encoded by dask's workers. Chunks that are missing in the
+    Stored chunks are copied without decoding where HDF5 has filters for their codecs, including inner chunks of
+    shards; other arrays are decoded and encoded by dask's workers. Chunks that are missing in the
     store stay missing and read as the fill value. A group whose arrays all have names for their
     dimensions (xarray writes them) becomes netCDF-4.
 
@@ -152,8 +152,8 @@ def from_zarr(
         None keeps the stored chunks. ``"auto"``, a shape (within each array of that many dimensions), or
         a dictionary of them by path: arrays whose chunks change are decoded and encoded.
     compression, compression_opts, shuffle, fletcher32
-        ``"keep"`` keeps the filters of chunks that are copied, and gives the others gzip behind shuffle.
-        Anything else, None too, is as for `to_fixed_h5`, and every array is decoded and encoded.
+        ``"keep"`` keeps the filters of chunks that are copied, and gives the others shuffle followed by gzip.
+        Any other value, including None, is as for `to_fixed_h5`, and every array is decoded and encoded.
     copy
         False decodes every array; True refuses one that cannot be copied. By default arrays of up to 64 KiB
         are decoded, too, if their codec (blosc, zstd, ...) needs a plugin in readers.
@@ -168,7 +168,7 @@ def from_zarr(
     Returns
     -------
     Conversion
-        The summary of the file, and for each array how it came over and why.
+        The summary of the file, and for each array how it was converted and why.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def from_zarr(
     MissingCodecError
         zarr is not installed.
     SpecError, DatatypeError, LimitError
-        An array or attribute that cannot be written as asked; the message names it.
+        An array or attribute cannot be written as requested; the message names it.
     SinkError
         The destination.
     """
@@ -193,7 +193,7 @@ def from_zarr(
 def _plan(
     source: str, name: str | None, request: Request, stack: ExitStack, *, skip_unsupported: bool
 ) -> ConversionPlan:
-    """Plan a source of any kind; what has to stay open for the conversion enters `stack`."""
+    """Plan a source of any kind; `stack` closes what has to stay open until the end."""
     kind = _kind(source)
     if kind == "zarr":
         return plan_zarr(source, name, request)
@@ -212,8 +212,8 @@ def _in_child(source: str, **asked: Any) -> Conversion:
 
     def died(how: str) -> SourceError:
         return SourceError(
-            f"{source}: the conversion ended by {how} in a child process: the source is damaged, made to harm, or "
-            "needs more memory than there is",
+            f"{source}: the conversion ended by {how} in a child process: the source is damaged, malicious, or "
+            "needs more memory than available",
             source=source,
             signal=how,
         )
@@ -223,20 +223,20 @@ def _in_child(source: str, **asked: Any) -> Conversion:
 
 
 def _convert(source: Any, **asked: Any) -> Conversion:
-    """Convert and return what can be sent to another process: not the tree of the file."""
+    """Convert, and return a result without the tree of the file, which cannot be sent to another process."""
     done = convert(source, **asked)
     return replace(done, summary=replace(done.summary, tree=None))
 
 
 def _kind(source: str) -> str:
-    """Say what a source is, from its first bytes.
+    """Return the kind of a source, from its first bytes.
 
     Raises
     ------
     SourceMissingError
-        It is not there.
+        It does not exist.
     SourceError
-        It is of no known kind.
+        It is not of a supported kind.
     """
     if "://" in source:
         return "zarr"
@@ -262,5 +262,6 @@ def _kind(source: str) -> str:
             f"{source} cannot be read: {error.strerror or error}", source=str(source)
         ) from error
     raise SourceError(
-        f"{source} is no zarr store, HDF5, netCDF or .npy file (it begins with {start!r})", source=str(source)
+        f"{source} is not a zarr store, HDF5, netCDF or .npy file (it begins with {start!r})",
+        source=str(source),
     )

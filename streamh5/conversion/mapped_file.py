@@ -1,4 +1,4 @@
-"""``.npy`` files as sources: mapped into memory, read block by block."""
+"""``.npy`` and netCDF classic files as sources: mapped into memory, read block by block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> ConversionPlan:
-    """Plan the array of a ``.npy`` file as one dataset, gzip behind shuffle by default.
+    """Plan the array of a ``.npy`` file as one dataset, with shuffle followed by gzip by default.
 
     Parameters
     ----------
@@ -72,21 +72,21 @@ FILL_VALUE = "_FillValue"
 def plan_classic(source: str | os.PathLike[str], request: Request) -> ConversionPlan:
     """Plan a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4: nothing is decoded or scaled on the way.
 
-    Dimensions, variables and attributes keep their order; dimensions that no variable uses come over, too.
+    Dimensions, variables and attributes keep their order; unused dimensions are carried over, too.
 
     Parameters
     ----------
     source
         The file that is read.
     request
-        How arrays are to be stored; gzip behind shuffle by default.
+        How arrays are to be stored; shuffle followed by gzip by default.
 
     Raises
     ------
     SourceError
         The file cannot be read, or is damaged.
     SpecError, LimitError
-        A name or an attribute that netCDF-4 does not take; the message names it.
+        A name or an attribute that netCDF-4 does not allow; the message names it.
     """
     if request.copy:
         raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")

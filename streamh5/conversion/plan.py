@@ -1,4 +1,4 @@
-"""``ConversionPlan``, which every kind of source turns into, and the one function that carries it out.
+"""``ConversionPlan``, made from every kind of source; `run`, which carries it out; files with a user block.
 
 ::
 
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """What a source becomes.
+    """The file that a source is converted to.
 
     Parameters
     ----------
     file
         Groups, named datatypes, links, datasets and attributes.
     arrays
-        Those of the datasets of which `Conversion` tells how they came over, in this order.
+        The datasets that `Conversion` reports on, in this order.
     track_order
         Whether the root group tracks the creation order.
     format
         ``"HDF5"`` or ``"netCDF-4"``.
     notes
-        Gives what else there is to say, when the file is written.
+        Returns further notes, called after the file has been written.
     user_block
         Bytes in front of the superblock.
     """
@@ -69,7 +69,7 @@ def run(
     max_memory: MemorySize | None,
     progress: bool | Callable[[int, int], object] | None,
 ) -> Conversion:
-    """Write what is planned, and tell how it came over.
+    """Write the planned file and return how each array was converted.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def run(
     path
         The file to write.
     options
-        How it is written; whether it tracks the creation order, the plan says.
+        How it is written; the plan decides whether the creation order is tracked.
     max_memory, progress
         As for `to_fixed_h5`.
 
@@ -107,9 +107,9 @@ def run(
 
 
 class UserBlockSink:
-    """Put a user block in front of a file: all addresses count from its end.
+    """Put a user block, as MATLAB's ``.mat`` files have, in front of a file: all addresses count from its end.
 
-    There is no journal, so an interrupted write is dropped. State, locks and errors are those of the
+    There is no journal, so an interrupted write is discarded. State, locks and errors are those of the
     `LocalFileSink` behind it.
 
     Parameters
@@ -135,7 +135,7 @@ class UserBlockSink:
         return self._sink.name
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put buffers behind the user block."""
+        """Write buffers after the user block."""
         base = len(self._user_block)
         if address == 0:  # nothing but the superblock lies there
             written = decode_superblock(b"".join(bytes(part) for part in buffers))
@@ -149,5 +149,5 @@ class UserBlockSink:
         self._sink.commit(nbytes + len(self._user_block))
 
     def abort(self) -> None:
-        """Drop what was written."""
+        """Discard what was written."""
         self._sink.abort()

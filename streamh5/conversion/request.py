@@ -1,4 +1,4 @@
-"""What a conversion is asked, and what it tells: how each array came over, and why so."""
+"""Options of a conversion, and its result: how each array was converted, and why."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 KEEP = "keep"
 
 MAX_NAMED = 10
-"""Arrays that a message names."""
+"""Most arrays that a message names."""
 
 
 class NotCopiable(Exception):
-    """Stored chunks cannot be copied, or are not to be; the message is the reason."""
+    """Stored chunks cannot or should not be copied; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Request:
     libver: str = "v110"
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
+        """Refuse contradictory options.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class Request:
             raise SpecError("copy=True keeps the filters of the source; leave compression out")
 
     def check_arrays(self, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
-        """Refuse chunks that are for none of the arrays of the source.
+        """Refuse chunks that fit no array of the source.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Request:
         Raises
         ------
         ChunkShapeError
-            A path that is not there, or a shape of as many dimensions as no array has.
+            A path that does not exist, or a shape whose number of dimensions no array has.
         """
         asked = self.chunks
         if isinstance(asked, Mapping):
@@ -113,7 +113,7 @@ class Request:
         Raises
         ------
         NotCopiable
-            They are to be decoded and encoded.
+            Other filters, or ``copy=False``, were requested.
         """
         if self.copy is False:
             raise NotCopiable("copy=False was asked for")
@@ -121,12 +121,12 @@ class Request:
             raise NotCopiable(f"compression={self.compression!r} was asked for")
 
     def check_copied_chunks(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
-        """Refuse to copy stored chunks of another shape than that for an array.
+        """Refuse to copy stored chunks of another shape than requested for an array.
 
         Raises
         ------
         NotCopiable
-            Their shape is another.
+            The shapes differ.
         """
         asked = self.chunks_of(path, shape)
         if asked is not None and asked != chunks:
@@ -134,12 +134,12 @@ class Request:
 
     @property
     def keeps_filters(self) -> bool:
-        """Whether no filters were asked for."""
+        """Whether the filters of the source are kept."""
         return isinstance(self.compression, str) and self.compression == KEEP
 
     @property
     def filters(self) -> FilterOptions:
-        """Filters of what is encoded; gzip behind shuffle by default."""
+        """Filters of encoded arrays; shuffle followed by gzip by default."""
         if self.keeps_filters:
             return FilterOptions(compression="gzip", shuffle=True)
         return FilterOptions(
@@ -150,7 +150,7 @@ class Request:
         )
 
     def chunks_of(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | str | None:
-        """Chunks that were asked for an array: within its shape; None where nothing was said of it.
+        """Return the chunks requested for an array, limited to its shape; None without a request.
 
         Raises
         ------
@@ -196,7 +196,11 @@ def check_destination(source: object, path: Destination) -> None:
     try:
         there = os.stat(local_path(path)) if is_path(path) else os.fstat(cast("IO[bytes]", path).fileno())
         is_source = os.path.samestat(os.stat(local_path(source)), there)
-    except (AttributeError, OSError, ValueError):  # one is not there, or not a file of the system
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ):  # one does not exist, or is not a file of the operating system
         return
     if is_source:
         raise SpecError(f"{name} is the source itself; choose another name for the new file", path=name)
@@ -204,7 +208,7 @@ def check_destination(source: object, path: Destination) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ArrayConversion:
-    """How one array came over.
+    """How one array was converted.
 
     Parameters
     ----------
@@ -215,7 +219,7 @@ class ArrayConversion:
     reason
         Why.
     n_copied, n_encoded
-        Chunks that were copied as stored, and those among them that had to be encoded after all.
+        Chunks copied as stored, and chunks that had to be decoded and encoded.
     """
 
     path: str
@@ -225,7 +229,7 @@ class ArrayConversion:
     n_encoded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
+        """Return all fields as values for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -237,18 +241,18 @@ class ArrayConversion:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion has written.
+    """The result of a conversion.
 
     Parameters
     ----------
     summary
         The file.
     arrays
-        How each array came over.
+        How each array was converted.
     format
         ``"HDF5"`` or ``"netCDF-4"``.
     notes
-        What else there is to say: why it is not netCDF-4, what was left out.
+        Further notes: why it is not netCDF-4, what was left out.
     """
 
     summary: WriteSummary
@@ -279,7 +283,7 @@ class Conversion:
         }
 
     def explain(self) -> str:
-        """Return how every array came over, a line each."""
+        """Return how each array was converted, one per line, and the notes."""
         return "\n".join([*map(str, self.arrays), *self.notes])
 
     def __repr__(self) -> str:

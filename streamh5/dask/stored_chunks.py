@@ -1,7 +1,7 @@
-"""Copy stored chunks of another format into a dataset, block by block, as they are where they can be.
+"""Copy stored chunks of another format into a dataset, block by block, unchanged where possible.
 
-What reads them (`ChunkReader`) gives the stored bytes of each chunk; what checks them (`Accept`) gives the
-bytes that HDF5 is to hold, or None for a chunk that only decoding can bring over.
+A `ChunkReader` returns the stored bytes of each chunk; `Accept` checks them and returns the bytes to store in
+HDF5, or None for a chunk that has to be decoded and encoded.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class ChunkCopy:
     Parameters
     ----------
     reader
-        Gives the stored bytes.
+        Returns the stored bytes.
     accept
-        Gives the bytes to store for those that were read, or None where they cannot be taken over.
+        Returns the bytes to store for those that were read, or None where they cannot be copied.
     decode
-        Gives the values of a region of the array: for chunks that are not accepted.
+        Returns the values of a region of the array, for chunks that are not accepted.
     listed
-        ``(n, rank)`` coords of the only chunks that there are, of which a block is a stretch (see `listed_array`);
+        ``(n, rank)`` coords of the existing chunks, of which a block is a range (see `listed_array`);
         None where a block is a part of the array.
     n_copied, n_encoded
         Chunks that were copied, and those that had to be decoded and encoded.
@@ -84,7 +84,7 @@ class ChunkCopy:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
-        """Copy the chunks of a block; those that an interrupted write has stored stay as they are."""
+        """Copy the chunks of a block; those that an interrupted write has stored are kept."""
         grid = dataset.node.spec.grid
         if self.listed is not None:
             coords = listed_coords(self.listed, grid, origin, shape)
@@ -117,9 +117,9 @@ class ListedChunks:
     Parameters
     ----------
     coords
-        ``(n, rank)`` coords of the chunks, of which a block is a stretch (see `listed_array`).
+        ``(n, rank)`` coords of the chunks, of which a block is a range (see `listed_array`).
     read
-        Gives the values of a region of the array.
+        Returns the values of a region of the array.
     """
 
     coords: NDArray[np.intp]
@@ -134,7 +134,7 @@ class ListedChunks:
 def _write_chunks(
     dataset: Dataset, coords: NDArray[np.intp], read: Callable[[tuple[slice, ...]], Any]
 ) -> ChunkRecords:
-    """Read, encode and write chunks one by one: they need not lie side by side."""
+    """Read, encode and write chunks one by one: they need not be adjacent."""
     regions = [dataset.node.spec.grid.region(one) for one in coords]
     parts = [dataset.write_block(read(one), tuple(part.start for part in one)) for one in regions]
     return np.concatenate(parts) if parts else np.zeros(0, RECORD)
@@ -149,10 +149,10 @@ def listed_coords(
 
 
 def listed_array(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
-    """Return an array that only says which of `n_chunks` listed chunks a block is about.
+    """Return an array without data, whose blocks are ranges of `n_chunks` listed chunks.
 
     It has one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
-    grid takes as few tasks.
+    grid needs few tasks.
     """
     n_elements = math.prod(chunks)
     block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
@@ -167,7 +167,7 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) ->
     shape
         Shape of the array.
     unit
-        What is read at once.
+        Shape of what is read in one call.
     itemsize
         Bytes of an element.
     """
@@ -186,7 +186,7 @@ def lazy_array(
     path: str,
     identity: str,
 ) -> da.Array:
-    """Return an array of blocks, each of which `read` gives for its region when its turn comes.
+    """Return an array of blocks, each of which `read` returns for its region when it is computed.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None
 
 
 def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
-    """Return an array that only says where its blocks lie; a block takes one element of memory."""
+    """Return an array without data, which only has blocks; a block uses the memory of one element."""
     element = np.dtype((np.void, dtype.itemsize))  # a dtype of arrays would add dimensions
     return da.map_blocks(
         _hollow_block,

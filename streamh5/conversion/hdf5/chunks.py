@@ -1,4 +1,4 @@
-"""Stored chunks of an HDF5 dataset: where they lie, and the filters they went through."""
+"""Where the data of an HDF5 dataset is stored: its chunks and filters, and the sources of a virtual dataset."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
 
 MAX_LISTED = 50_000_000
-"""Chunks that a list of those that hold data is made of; with more, all are taken to hold data."""
+"""Most chunks in a list of those that hold data; with more, all are assumed to hold data."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkList:
-    """The chunks that a dataset has.
+    """The stored chunks of a dataset.
 
     Attributes
     ----------
     map
-        Those of the present shape, ascending; addresses are positions behind the user block.
+        Those of the present shape, ascending; addresses count from the end of the user block.
     is_edge_raw
-        Whether chunks that pass the shape are stored without filters (`H5Pset_chunk_opts`).
+        Whether chunks that extend past the shape are stored without filters (`H5Pset_chunk_opts`).
     is_certain
-        False where the library may tell wrong coords.
+        False where the library may return wrong coords.
     has_places
-        False where it may tell wrong addresses.
+        False where it may return wrong addresses.
     """
 
     map: ChunkMap
@@ -65,7 +65,7 @@ class ChunkList:
 
 
 def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList | None:
-    """Find the chunks of a dataset: from its index as this package reads it, otherwise from the library.
+    """Find the chunks of a dataset: from its index with the reader of this package, otherwise through the library.
 
     None for a dataset without chunks, or with more than can be numbered.
 
@@ -109,7 +109,7 @@ def _sorted(chunks: ChunkMap) -> ChunkMap:
 def needed_chunks(
     boxes: NDArray[np.intp], shape: tuple[int, ...], chunks: tuple[int, ...]
 ) -> NDArray[np.intp] | None:
-    """Return which chunks overlap boxes that hold data; None for all, or where that takes too long to tell.
+    """Return which chunks overlap boxes that hold data; None for all, or where finding out takes too long.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def needed_chunks(
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads listed chunks from the file itself, past the HDF5 library and its lock."""
+    """Reads listed chunks directly from the file, without the HDF5 library and its lock."""
 
     path: str
     file: FileBytes
@@ -174,7 +174,7 @@ class _Reader:
         return stored, masks if masks.any() else None
 
     def _filtered(self, data: Any, mask: int) -> tuple[Buffer, int]:
-        """Run a chunk that is stored without filters through them; without codecs it says that it skipped all."""
+        """Filter a chunk that is stored unfiltered; without codecs, return a mask that all filters were skipped."""
         if self.chain is None:
             return data, (1 << self.n_filters) - 1
         if len(data) != self.chain.chunk_nbytes:
@@ -190,12 +190,12 @@ def stored_as(
     stored: SourceBytes | None,
     request: Request,
 ) -> StoredAs:
-    """Decide how the chunks of a dataset can be copied.
+    """Return how the chunks of a dataset can be copied.
 
     Raises
     ------
     NotCopiable
-        They cannot, or are not to be.
+        They cannot or should not be copied.
     """
     if dataset.chunks is None or chunks is None:
         raise NotCopiable("it has no chunks")
@@ -242,7 +242,7 @@ def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
 
 
 def source_filters(dataset: SourceDataset) -> SourceFilters:
-    """Return the filters of a dataset, as options where ours can be the same."""
+    """Return the filters of a dataset, as options where streamh5 can apply the same ones."""
     names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
     return SourceFilters(
         names, _options(dataset), any(one.filter_id == FLETCHER32.filter_id for one in dataset.filters)
@@ -273,7 +273,7 @@ def _chain(dataset: SourceDataset, options: FilterOptions) -> FilterChain | None
 
 
 def _same_chain(dataset: SourceDataset) -> FilterChain | None:
-    """Return a chain that does what the filters of a dataset do, None where ours is not the same."""
+    """Return a chain equal to the filters of a dataset; None where streamh5 has no such chain."""
     options = _options(dataset)
     chain = None if options is None else _chain(dataset, options)
     if chain is None:
@@ -289,10 +289,10 @@ class VirtualParts:
     Attributes
     ----------
     boxes
-        ``(n, 2, rank) intp``: start and stop of the bounds of those whose source is there; None where they cannot
-        be told.
+        ``(n, 2, rank) intp``: start and stop of the bounds of those whose source exists; None where they are
+        not known.
     missing
-        ``file:dataset`` of the sources that are not there.
+        ``file:dataset`` of the missing sources.
     """
 
     boxes: NDArray[np.intp] | None
@@ -318,7 +318,7 @@ def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
     is_bounded = True
     for i in range(plist.get_virtual_count()):
         name, path = plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)
-        if "%" in name or "%" in path:  # a name for each block, as many as there are
+        if "%" in name or "%" in path:  # a pattern: one name for each block, without limit
             is_bounded = False
             continue
         if (name, path) not in known:
@@ -336,9 +336,9 @@ def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
 
 
 def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Start and stop of a selection, of which one dimension may have no end.
+    """Return start and stop of a selection, of which one dimension may be unlimited.
 
-    h5py asks for the number of elements before it tells bounds, which fails for a selection without end.
+    h5py asks for the number of elements before the bounds, which fails for an unlimited selection.
     """
     if not space.is_regular_hyperslab():
         start, last = space.get_select_bounds()
@@ -349,7 +349,7 @@ def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _is_there(file: Any, name: str, path: str) -> bool:
-    """Whether a source can be opened, where the library looks for it."""
+    """Whether a source can be opened, in the places where the library looks for it."""
     import h5py
 
     if name == ".":

@@ -1,6 +1,6 @@
-"""What is in an HDF5 file: every name, in the order in which it is made again.
+"""The contents of an HDF5 file: every name, in the order in which it is created again.
 
-Objects are told apart by their addresses, which links name: nothing here opens a chunk index. The first name
+Objects are identified by their addresses, which links contain: nothing here opens a chunk index. The first name
 of an object counts, others are hard links. Groups are entered one by one without recursion, however deep they
 are nested.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Contents:
-    """What is in a file.
+    """The contents of a file.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class Contents:
     paths: dict[int, str] = field(default_factory=dict)
 
     def drop(self, path: str, address: int) -> None:
-        """Leave an object out: references to it lead nowhere."""
+        """Leave an object out; references to it become null."""
         del self.objects[path], self.opened[path], self.paths[address]
 
 
 def read_contents(file: h5py.File, stored: SourceBytes | None, problems: Problems) -> Contents:
-    """Find everything that is in a file; `stored` are its bytes, where it is one on disk.
+    """Find all objects and links of a file; `stored` are its bytes, where it is one file on disk.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _enter_link(
     contents: Contents,
     stored: SourceBytes | None,
 ) -> Any:
-    """Enter what one link leads to; return a group that was not seen before."""
+    """Enter the target of one link; return it if it is a group that was not seen before."""
     from h5py import h5d, h5g, h5l, h5o, h5t
 
     if link_type == h5l.TYPE_SOFT:

@@ -1,4 +1,4 @@
-"""One dataset of an HDF5 file: what it is, and its elements as they stand."""
+"""One dataset of an HDF5 file: its properties, and its elements as stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Parts
 
 _SHOWN_KINDS = "iufc"
-"""Kinds of dtypes that stand for elements in a summary; others are opaque bytes."""
+"""Kinds of dtypes that a summary shows; other elements are opaque bytes."""
 
 _HINTS = {
     "chunked": "a chunk is damaged, or a filter plugin is missing (pip install hdf5plugin)",
@@ -49,11 +49,11 @@ class SourceDataset:
     id
         `h5py.h5d.DatasetID`.
     path, address
-        Its name, and where its header is.
+        Its path, and the address of its header.
     kind
         Its datatype.
     dtype
-        What its elements are to numpy: numbers, or opaque bytes of their size in the file.
+        Element type in numpy: numbers, or opaque bytes of their size in the file.
     shape, maxshape
         None, and ``()``, for a null dataspace.
     chunks
@@ -67,7 +67,7 @@ class SourceDataset:
     fill
         The user's fill value, as bytes, and when it and its storage are written.
     fill_parts
-        The fill value where it lies in the global heap; None without one.
+        The fill value if it is stored in the global heap; otherwise None.
     track_order
         Whether the creation order of attributes is tracked.
     """
@@ -106,14 +106,14 @@ class SourceDataset:
 
 
 def read_dataset(dataset: Any, path: str, address: int, stored: SourceBytes | None) -> SourceDataset:
-    """Find out what a dataset is.
+    """Read the properties of a dataset.
 
     Parameters
     ----------
     dataset
         `h5py.h5d.DatasetID`.
     path, address
-        Its name, and where its header is.
+        Its path, and the address of its header.
     stored
         The bytes of the file, where it is one.
 
@@ -156,7 +156,7 @@ def _extent(dataset: Any) -> tuple[tuple[int, ...] | None, tuple[int | None, ...
 
 
 def _layout(dataset: Any, plist: Any, shape: tuple[int, ...] | None) -> tuple[str, bool]:
-    """Return the name of the layout, and whether there is storage."""
+    """Return the name of the layout, and whether storage is allocated."""
     from h5py import h5d
 
     number = plist.get_layout()
@@ -180,7 +180,7 @@ def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
 
 
 def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None) -> FillValue:
-    """Fill value as the header has it; as h5py has it where the header is not read.
+    """Return the fill value from the header, or from h5py where the header cannot be read.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def _fill_parts(dataset: Any, plist: Any, kind: StoredType) -> Parts | None:
 
 @dataclass(slots=True)
 class RegionReader:
-    """Reads regions of a dataset as the new file is to hold them. Thread-safe.
+    """Reads regions of a dataset as the new file stores them. Thread-safe.
 
     Parameters
     ----------
@@ -282,11 +282,11 @@ class RegionReader:
         return np.frombuffer(stored_elements(parts, self.place), self.dataset.dtype).reshape(shape)
 
     def begin(self, written: Dataset) -> None:
-        """Learn where the objects of the blocks go, from the dataset that is written."""
+        """Take the place for heap objects from the dataset that is written."""
         self.place = partial(place_objects, written.session.place)
 
     def write_value(self, referents: Referents, written: Dataset) -> None:
-        """Write all elements in one piece, with references among them."""
+        """Write all elements in one call, including references."""
         if not math.prod(self.dataset.shape or ()):
             return
         if self.dataset.kind.has_pointers:

@@ -1,7 +1,7 @@
-"""A datatype of the HDF5 library as it stands in a file, and where its elements hold pointers.
+"""A datatype of the HDF5 library as stored in a file, and where its elements contain pointers.
 
 The library encodes a datatype for its memory (`H5Tencode`): there a string of variable length is a ``char *``
-of 8 bytes and a sequence an ``hvl_t``; in a file both are 16 bytes, and fields behind them move
+of 8 bytes and a sequence an ``hvl_t``; in a file both are 16 bytes, and the fields after them move
 (`H5T_set_loc`). Everything else of the message stays byte for byte, but for the version: 4 and 5, which only
 HDF5 1.12 and 2.0 know, say the same as 3 where they do not stand for complex numbers.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIZEOF_ENCODE_HEADER = 2
-"""What `H5Tencode` puts in front of the message: its type, and the version of the encoding."""
+"""`H5Tencode` prefixes the message with its type and the version of the encoding."""
 
 _SIZEOF_POINTER = 8
 _SIZEOF_HVL = 16
@@ -33,7 +33,7 @@ _SIZEOF_MEMBER_DIMENSIONS = 28
 
 _MAX_DEPTH = 64
 _CONTAINER_VERSION = 3
-"""Version of containers of what older versions hold."""
+"""Version of containers whose members have at most this version."""
 
 _PROPERTIES_NBYTES: dict[int, int] = {
     ClassNumber.FIXED_POINT: 4,
@@ -126,9 +126,9 @@ class StoredType:
     message
         Body of its datatype message.
     element
-        Where its elements hold pointers.
+        Where its elements contain pointers.
     address
-        Of the named datatype that it is; None for a type of its own.
+        Address of the named datatype; None for an unnamed one.
     """
 
     message: bytes
@@ -152,7 +152,7 @@ class StoredType:
 
 
 def stored_type(kind: Any) -> StoredType:
-    """Return what a datatype of h5py is in a file.
+    """Return a datatype of h5py as it is stored in a file.
 
     Parameters
     ----------
@@ -188,7 +188,11 @@ def _any(element: Element, is_wanted: Callable[[Element], bool]) -> bool:
 
 
 class _MessageReader:
-    """Goes through the body of a datatype message, and makes that of the file from it."""
+    """Converts the body of a datatype message for memory to that of the file.
+
+    It edits bytes and does not use `streamh5.format.datatype`, whose encoder chooses versions and drops padding:
+    a copied message would not stay byte for byte.
+    """
 
     def __init__(self, message: bytes) -> None:
         self._message = message

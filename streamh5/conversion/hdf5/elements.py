@@ -1,4 +1,4 @@
-"""Elements of datasets and attributes of an HDF5 file as they stand there, without a conversion.
+"""Elements of datasets and attributes of an HDF5 file as stored, without a conversion.
 
 The library reads them with the datatype of the file as that of memory, so that it converts nothing: byte order,
 padding, tags and unused bits stay. What remains are the pointers of variable-length data, which are followed
@@ -46,7 +46,7 @@ _free.restype = None
 
 @dataclass(slots=True)
 class Referents:
-    """What references of the source lead to.
+    """The targets of references in the source.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class Referents:
     stored
         The bytes of the source, with its global heap; None where it is not one file on disk.
     n_dangling
-        References to what is not there: an object that was deleted, or is left out.
+        References to missing objects: deleted, or left out.
     nameless_types
-        Addresses of named datatypes in use that no link leads to, or that are left out.
+        Addresses of named datatypes in use that have no link, or that are left out.
     """
 
     paths: Mapping[int, str]
@@ -106,7 +106,7 @@ class Referents:
 
 
 def read_attribute(attribute: Any, element: Element) -> bytes:
-    """Return the elements of an attribute as memory holds them; their pointers are the caller's to follow.
+    """Return the elements of an attribute as memory holds them; the caller has to follow its pointers.
 
     Parameters
     ----------
@@ -149,9 +149,9 @@ def read_region(dataset: Any, region: tuple[slice, ...], element: Element) -> np
 
 
 def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
-    """Return elements as they stand in a file, with heap objects and references in between.
+    """Return elements as stored in a file, with heap objects and references in between.
 
-    What pointers lead to is copied, and freed. A pointer to nothing (NULL) stays one: it is not an empty string.
+    The data behind pointers is copied, and freed. A pointer to nothing (NULL) stays one: it is not an empty string.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
     element
         Of their datatype.
     referents
-        What references lead to.
+        The targets of references.
     """
     if isinstance(element, Plain):
         return (memory,)
@@ -230,9 +230,9 @@ def read_attributes(
     path
         The object, for messages.
     referents
-        What references lead to.
+        The targets of references.
     problem
-        Is given what is wrong with an attribute that cannot be written.
+        Called with the error of each attribute that cannot be written.
     """
     from h5py import h5, h5a
 

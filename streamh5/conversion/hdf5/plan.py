@@ -1,4 +1,9 @@
-"""From what is in an HDF5 file to the plan of its conversion."""
+"""Plan the conversion of an HDF5 or netCDF-4 file, read with h5py.
+
+Every object is carried over: groups, datasets, links of each kind, attributes, references, with their datatypes
+byte for byte. Where neither chunks nor filters change, stored chunks are copied without the HDF5 library. An object
+that cannot be carried over is an error that names it, or a note.
+"""
 
 from __future__ import annotations
 
@@ -48,18 +53,18 @@ if TYPE_CHECKING:
 
 
 class Planner:
-    """Turns what is in a file into a `ConversionPlan`.
+    """Makes a `ConversionPlan` from the contents of a file.
 
     Parameters
     ----------
     file, stored
         The source, and its bytes where it is one file on disk.
     contents
-        What is in it.
+        Its contents.
     request
         How arrays are to be stored.
     problems
-        Gets what cannot be carried over.
+        Collects what cannot be carried over.
     """
 
     def __init__(
@@ -84,9 +89,9 @@ class Planner:
         Raises
         ------
         SourceError
-            Something cannot be carried over, and is not to be left out.
+            Something cannot be carried over, and leaving it out was not requested.
         ChunkShapeError, FilterError
-            What was asked for does not fit an array.
+            What was requested does not fit an array.
         """
         from h5py import h5d
 
@@ -123,14 +128,14 @@ class Planner:
             try:
                 with reading(path, path):
                     self._contents.objects[path] = plan(path, one, addresses[path])
-            except (FilterError, ChunkShapeError):  # of what was asked for
+            except (FilterError, ChunkShapeError):  # wrong options, not a problem of the source
                 raise
             except StreamH5Error as error:
                 self._problems.add_object(path, error)
                 self._contents.drop(path, addresses[path])
 
     def _all_notes(self) -> list[str]:
-        """Return what there is to say of what was carried over, and what was not."""
+        """Return the notes on what was carried over, and what was not."""
         notes = [str(problem) for problem in self._problems.found] + self._notes
         for reader in self._readers:
             if reader.n_skipped:
@@ -274,7 +279,7 @@ _ONE_FILE_DRIVERS = ("sec2", "stdio")
 def plan_hdf5(
     source: str | os.PathLike[str], request: Request, stack: ExitStack, *, skip_unsupported: bool = False
 ) -> ConversionPlan:
-    """Plan all that is in an HDF5 or netCDF-4 file.
+    """Plan everything in an HDF5 or netCDF-4 file.
 
     Parameters
     ----------
@@ -285,7 +290,7 @@ def plan_hdf5(
     stack
         Closes the source.
     skip_unsupported
-        Leave out what cannot be carried over, and say so in the notes; otherwise it is an error.
+        Leave out what cannot be carried over, with a note; otherwise it is an error.
 
     Raises
     ------
@@ -306,10 +311,10 @@ def plan_hdf5(
 
 
 def _stored_bytes(file: h5py.File, stack: ExitStack) -> SourceBytes | None:
-    """Return what is read past the library, where the file is one on disk."""
+    """Return the bytes of the file, if it is one file on disk."""
     if file.driver not in _ONE_FILE_DRIVERS:
         return None
     try:
         return stack.enter_context(SourceBytes(os.fspath(file.filename)))
-    except FormatError:  # it is left to the library
+    except FormatError:  # only the library can read it
         return None

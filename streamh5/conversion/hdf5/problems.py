@@ -1,4 +1,4 @@
-"""What of an HDF5 file cannot be carried over: refused as a whole, or left out and noted."""
+"""Objects of an HDF5 file that cannot be carried over: refused, or left out with a note; errors of h5py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """Collects what cannot be carried over.
+    """Collects the objects that cannot be carried over.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class Problems:
         self.found: list[SourceError] = []
 
     def add(self, problem: SourceError) -> None:
-        """Enter a problem whose message names the object."""
+        """Add a problem whose message names the object."""
         self.found.append(problem)
 
     def add_object(self, path: str, error: StreamH5Error) -> None:
-        """Enter what is wrong with the object at `path`."""
+        """Add the error of the object at `path`."""
         text = str(error)
         is_named = text.startswith((f"{path} ", f"{path}: "))
         problem = SourceError(text if is_named else f"{path} cannot be carried over: {text}", path=path)
@@ -47,7 +47,7 @@ class Problems:
 
     @contextmanager
     def leaving_out(self, path: str) -> Iterator[None]:
-        """Leave out what cannot be written, where that is asked for; otherwise the error names the object."""
+        """Leave out what cannot be written, if requested; otherwise raise an error that names the object."""
         try:
             yield
         except (SpecError, LimitError, DatatypeError, BlockError, SourceError, UnicodeError) as error:
@@ -82,7 +82,7 @@ def reading(what: str, path: str) -> Iterator[None]:
     """Turn what h5py raises while an object is read into a `SourceError`.
 
     A damaged file makes h5py raise `KeyError`, `RuntimeError`, `ValueError`, `OSError` and others. Errors of
-    ours, interrupts and `MemoryError` pass.
+    streamh5, interrupts and `MemoryError` pass.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def reading(what: str, path: str) -> Iterator[None]:
     """
     try:
         yield
-    except FormatError as error:  # of our own reader, which does not know the name
+    except FormatError as error:  # from the reader of streamh5, which does not know the name
         raise SourceError(f"{what} cannot be read: {error}", path=path) from error
     except (StreamH5Error, MemoryError):
         raise
@@ -107,7 +107,7 @@ def reading(what: str, path: str) -> Iterator[None]:
 
 
 def library_reason(error: Exception) -> str:
-    """Return why the HDF5 library failed, without what h5py was doing and where to read on.
+    """Return why the HDF5 library failed, without h5py's own words about the call and the documentation.
 
     Examples
     --------

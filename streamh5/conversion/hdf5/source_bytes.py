@@ -1,4 +1,4 @@
-"""What is read of an HDF5 file past the library: header messages, chunk indexes and heap objects."""
+"""Parts of an HDF5 file that are read without the library: messages, chunk indexes and heap objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streamh5.format.fill_value import FillValue
 
 _MAX_COLLECTIONS = 64
-"""Collections of the global heap that are kept."""
+"""Most collections of the global heap kept in memory."""
 
 
 class SourceBytes:
@@ -60,7 +60,7 @@ class SourceBytes:
         Raises
         ------
         FormatError
-            It is damaged, or not what streamh5 reads.
+            It is damaged, or streamh5 cannot read it.
         """
         header = read_object_header(self.file, FileMap(self.file.nbytes), "", address)
         encoding = replace(self.file.encoding, padded=header.version == 1)

@@ -1,4 +1,4 @@
-"""How a zarr array comes over: its stored chunks copied where HDF5 has filters for their codecs."""
+"""How a zarr array is converted: its stored chunks are copied where HDF5 has filters for their codecs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
 
 FIRST_PLUGIN = 256
-"""Numbers from here on are filters that are not part of the HDF5 library."""
+"""First number of the filters that are not part of the HDF5 library."""
 
 
 WIDENED: dict[np.dtype[Any], np.dtype[Any]] = {
@@ -31,7 +31,7 @@ WIDENED: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype("f2"): np.dtype("f4"),
     np.dtype(">f2"): np.dtype("f4"),
 }
-"""Element types of netCDF-4 for those that it lacks; netCDF4-python 1.7.5 dies of half precision."""
+"""Substitutes for types that netCDF-4 lacks; netCDF4-python 1.7.5 crashes on half precision."""
 
 BYTE_SEQUENCES = np.dtype("O", metadata={"vlen": np.dtype("u1")})
 """Bytes of variable length: HDF5's strings end at a NUL, its sequences do not."""
@@ -53,7 +53,7 @@ def plan_zarr_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -
     Raises
     ------
     FilterError
-        Its chunks were to be copied, and cannot be.
+        ``copy=True`` was requested, and its chunks cannot be copied.
     SpecError, DatatypeError, LimitError
         See `plan_dataset`.
     """
@@ -113,12 +113,12 @@ def _read(one: ZarrArray, dtype: np.dtype[Any], region: tuple[slice, ...]) -> An
 
 
 def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf: bool) -> StoredAs:
-    """Decide how the chunks of an array can be copied.
+    """Return how the chunks of an array can be copied.
 
     Raises
     ------
     NotCopiable
-        They cannot, or are not to be.
+        They cannot or should not be copied.
     """
     if netcdf and one.array.dtype.kind == "f" and one.array.dtype in WIDENED:
         raise NotCopiable("netCDF-4 has no type for half precision")
@@ -142,6 +142,6 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
 
 
 def _plugins(layout: StoredLayout) -> list[str]:
-    """Codecs whose filters an HDF5 library of its own cannot undo (``H5Z_FILTER_RESERVED``)."""
-    pairs = zip(layout.codecs, layout.chain.filters, strict=False)  # a CRC-32C, at the end, is no filter
+    """Return codecs whose filters the HDF5 library cannot undo without a plugin (``H5Z_FILTER_RESERVED``)."""
+    pairs = zip(layout.codecs, layout.chain.filters, strict=False)  # a CRC-32C, at the end, is not a filter
     return [codec for codec, one in pairs if one.filter_id >= FIRST_PLUGIN]

@@ -1,7 +1,7 @@
 """Stored chunks of zarr arrays, read from their store in batches.
 
 A directory is read with plain system calls in the calling thread; any other store through its ``get``,
-all chunks of a batch at once on zarr's event loop.
+all chunks of a batch together on zarr's event loop.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Values(Protocol):
 
 
 def chunk_reader(array: zarr.Array[Any], layout: StoredLayout) -> ChunkReader:
-    """Return what reads the stored chunks of an array."""
+    """Return the reader of the stored chunks of an array."""
     from zarr.storage import LocalStore
 
     store, prefix = array.store_path.store, array.store_path.path
@@ -74,7 +74,7 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class _Sharded:
-    """Chunks lie in shards, whose index tells where (zarr 3, "sharding_indexed")."""
+    """Chunks are stored in shards with an index of their positions (zarr 3, "sharding_indexed")."""
 
     values: _Values
     key: Callable[[tuple[int, ...]], str]
@@ -150,7 +150,7 @@ class _Files:
 
 
 def _part(file: int, start: int, nbytes: int) -> bytes:
-    """Read a range of a file; what a damaged index places behind its end is empty."""
+    """Read a range of a file; a range past its end (of a damaged index) is empty."""
     end = os.fstat(file).st_size
     first = min(start, end) if start >= 0 else max(0, end + start)
     return os.pread(file, min(nbytes, end - first), first)

@@ -1,4 +1,4 @@
-"""Which HDF5 filters take the chunks of a zarr array as they are stored, and what is left to change.
+"""HDF5 filters that accept the stored chunks of a zarr array, and what has to change.
 
 Both formats filter whole chunks, edge chunks in full, so where the codecs are the same, the bytes are:
 
@@ -12,7 +12,7 @@ zstd               32015                 the same, where the frame tells its con
 blosc              32001                 the same
 lz4                32004                 LZ4 block, in another frame
 gzip               1 (deflate)           deflate body, in a zlib frame: its checksum needs the content
-crc32c             none                  taken off, when it has been checked
+crc32c             none                  removed, after it has been checked
 anything else      none                  decode and encode
 ================== ===================== ========================================================
 
@@ -66,7 +66,7 @@ class ShardLayout:
 
 @dataclass(frozen=True, slots=True)
 class StoredLayout:
-    """How the chunks of an array are stored, and as what HDF5 takes them.
+    """How the chunks of an array are stored, and how HDF5 stores them.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class StoredLayout:
     chain
         The filters that undo the stored bytes, in HDF5's order.
     accept
-        From the stored bytes to those that HDF5 is to hold; None where they cannot be taken over.
+        From the stored bytes to those that HDF5 stores; None where they cannot be copied.
     codecs
         Names of the codecs.
     shards
@@ -93,7 +93,7 @@ class StoredLayout:
 
 
 def stored_layout(metadata: Config, dtype: np.dtype[Any]) -> StoredLayout:
-    """Decide how the stored chunks of an array go into HDF5.
+    """Return how the stored chunks of an array can be stored in HDF5.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _stored_dtype(codecs: Sequence[tuple[str, Config]], dtype: np.dtype[Any]) ->
 def _chain(
     codecs: Sequence[tuple[str, Config]], dtype: np.dtype[Any], chunks: tuple[int, ...]
 ) -> tuple[FilterChain, Accept]:
-    """Return the filters that stand for the codecs, and what takes the stored bytes over."""
+    """Return the filters that stand for the codecs, and the function that accepts the stored bytes."""
     raw = RawChunk(dtype, chunks, math.prod(chunks) * dtype.itemsize)
     names = [name for name, _ in codecs]
     has_crc32c = names[-1:] == ["crc32c"]
@@ -225,18 +225,18 @@ def _filter(name: str, config: Config, raw: RawChunk) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Takes the stored bytes of a chunk over.
+    """Accepts the stored bytes of a chunk for HDF5.
 
     Parameters
     ----------
     has_crc32c
-        Whether a CRC-32C of everything is behind them, which HDF5 does not know.
+        Whether a CRC-32C of everything follows, which HDF5 does not have.
     n_behind
-        Bytes of the checksums behind the compressed data that HDF5 knows.
+        Bytes of the checksums of HDF5 that follow the compressed data.
     nbytes
         Bytes before the compression; None where there are two compressions.
     check
-        Looks at the compressed data; None where there is no compression.
+        Checks the compressed data; None without compression.
     """
 
     has_crc32c: bool
@@ -245,7 +245,7 @@ class Accept:
     check: Check | None
 
     def __call__(self, data: Buffer) -> Buffer | None:
-        """Return the bytes that HDF5 is to hold; None where the data is not what it must be."""
+        """Return the bytes to store in HDF5; None where the data is not as expected."""
         # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         if self.has_crc32c:

@@ -1,4 +1,4 @@
-"""zarr groups as netCDF-4: the dimensions that their arrays name become scales."""
+"""Plan zarr arrays and groups as plain HDF5, or as netCDF-4: named dimensions become scales."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def plan_netcdf(
     Parameters
     ----------
     tree
-        What the store holds.
+        The contents of the store.
     request
         How arrays are to be stored.
     notes
-        Gets a line for each array or attribute that netCDF has no form for, and that comes over all the same.
+        Receives a line for each array or attribute that netCDF cannot represent, and that is converted anyway.
     is_strict
-        Refuse these.
+        Refuse such arrays and attributes.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def plan_netcdf(
 
 
 class _PhonyDimensions:
-    """Names for dimensions that have none, one for each length, as netCDF-C makes them up."""
+    """Names for unnamed dimensions, one for each length, as netCDF-C invents them."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
@@ -131,7 +131,7 @@ def _variable(
         spec = _fill_attribute(one, fill)
         if spec is None:
             notes.append(
-                f"{one.path}: its _FillValue {shown(fill)} is no value of dtype {dtype}; it stays an attribute"
+                f"{one.path}: its _FillValue {shown(fill)} is not a value of dtype {dtype}; it stays an attribute"
             )
             attributes.setdefault("_FillValue", fill)
         else:
@@ -141,7 +141,7 @@ def _variable(
 
 
 def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
-    """``_FillValue`` in the type of the variable; None where that does not hold it."""
+    """Return ``_FillValue`` in the type of the variable; None where it cannot represent it."""
     dtype: np.dtype[Any] = WIDENED.get(one.array.dtype, one.array.dtype)
     if dtype.kind in "UT":
         return string_attribute("_FillValue", [str(fill)], where=one.path)

@@ -1,4 +1,4 @@
-"""What a zarr store holds: arrays and groups by their paths, with attributes and dimension names."""
+"""The contents of a zarr store: arrays and groups by path, with attributes and dimension names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import zarr
 
 ARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
-"""Attribute in which xarray keeps the names of dimensions in zarr 2."""
+"""Attribute in which xarray stores the names of dimensions in zarr 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ZarrArray:
     Parameters
     ----------
     path
-        The dataset that it becomes.
+        Path of the new dataset.
     array
         The array itself.
     dims
@@ -54,7 +54,7 @@ class ZarrArray:
 
     @property
     def identity(self) -> str:
-        """Identity of the array, for a resume: where it is and what it is."""
+        """Identity of the array, for a resume: its location and metadata."""
         return str(dask.base.tokenize(str(self.array.store_path), json.dumps(self.metadata, default=str)))
 
     def read(self, region: tuple[slice, ...]) -> Any:
@@ -94,7 +94,7 @@ class ZarrArray:
         return None
 
     def mask_value(self) -> Any:
-        """Return what xarray takes for ``_FillValue``: zarr's fill value in zarr 2, an attribute in zarr 3."""
+        """Return what xarray uses as ``_FillValue``: zarr's fill value in zarr 2, an attribute in zarr 3."""
         if self.array.metadata.zarr_format == 2:
             return self.array.fill_value
         value = self.attributes.get("_FillValue")
@@ -103,7 +103,7 @@ class ZarrArray:
 
 @dataclass(frozen=True, slots=True)
 class ZarrTree:
-    """The arrays of a store and the attributes of its groups, by the paths that they get."""
+    """The arrays of a store and the attributes of its groups, by their new paths."""
 
     name: str
     arrays: tuple[ZarrArray, ...]
@@ -112,12 +112,12 @@ class ZarrTree:
 
 
 def read_tree(source: Any, path: str | None) -> ZarrTree:
-    """Read what is in a store.
+    """Read the contents of a store.
 
     Parameters
     ----------
     source
-        A `zarr.Array` or `zarr.Group`, a path, a URL, or anything else that zarr takes for a store.
+        A `zarr.Array` or `zarr.Group`, a path, a URL, or anything else that zarr accepts as a store.
     path
         Path of the dataset or group in the file; ``/data`` for an array, the root for a group by default.
 
@@ -229,11 +229,11 @@ def _decoded_fill(value: Any, dtype: np.dtype[Any]) -> Any:
         data = base64.standard_b64decode(value)
         return data if dtype.kind == "S" else struct.unpack("<d", data)[0]
     except (ValueError, struct.error):
-        return value  # another writer's form: it stays an attribute
+        return value  # encoded differently by another writer: it stays an attribute
 
 
 def json_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield attributes with values that HDF5 holds; what has no form there becomes JSON text."""
+    """Yield attributes with values that HDF5 can store; others become JSON text."""
     for name, value in attributes.items():
         yield name, value if _is_plain(value) else json.dumps(value)
 
