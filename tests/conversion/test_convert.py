@@ -324,7 +324,7 @@ def test_npy_of_no_dimension_becomes_a_scalar(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no such file"), (b"", "no zarr store, HDF5, netCDF or .npy file"),
+    [(None, "there is no such file"), (b"", "not a zarr store, HDF5, netCDF or .npy file"),
      (b"hello world", "begins with b'hello wo'"), (b"\x89HDF\r\n\x1a\n", "cannot be read: "),
      (b"CDF\1", "the header of the netCDF classic file is damaged"),
      (b"\x93NUMPY\1", "numpy cannot map it"), (b"PK", "zip")],
