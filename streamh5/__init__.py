@@ -30,8 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.format.link import ExternalLink, SoftLink
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
-    from streamh5.handles.group import Group
-    from streamh5.handles.named_datatype import Datatype
+    from streamh5.handles.group import Datatype, Group
     from streamh5.model.reference import Reference, RegionReference
     from streamh5.netcdf.xarray_dataset import to_netcdf
     from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
@@ -68,8 +67,7 @@ _NAMES = {
     "format.link": "ExternalLink SoftLink",
     "handles.dataset": "Dataset",
     "handles.file": "File",
-    "handles.group": "Group",
-    "handles.named_datatype": "Datatype",
+    "handles.group": "Datatype Group",
     "model.reference": "Reference RegionReference",
     "netcdf.xarray_dataset": "to_netcdf",
     "recovery.salvage": "SalvageSummary SalvagedDataset salvage",

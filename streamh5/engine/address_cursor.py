@@ -6,8 +6,6 @@ import threading
 
 from streamh5.errors import LimitError
 
-__all__ = ["AddressCursor"]
-
 MAX_FILE_NBYTES = (1 << 63) - 1
 """POSIX's off_t, which libhdf5 uses too (``H5FD_SEC2_MAXADDR``)."""
 

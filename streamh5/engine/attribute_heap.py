@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     AddressOf = Callable[[Reference | RegionReference], int]
 
-__all__ = ["MAX_COLLECTION_NBYTES", "AttributeHeap"]
-
 MAX_COLLECTION_NBYTES = 64 << 10
 """A reader keeps the whole collection of an element in memory, so collections stay small."""
 

@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
 
-__all__ = ["Engine", "State"]
-
 
 class State(Enum):
     """Where an engine is in its life."""

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Resolve
     from streamh5.model.tree import LinkedTarget
 
-__all__ = ["HeaderPlan", "Places"]
-
 MAX_COMPACT_LINKS = 256
 """Links of a group that stand in its header, which is then one read; more go to dense storage, where
 a name is found through a B-tree."""

@@ -29,8 +29,6 @@ from streamh5.format.data_layout import ChunkIndexKind
 if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
 
-__all__ = ["choose_index", "is_sparse"]
-
 
 MIN_SPARSE_NUMBERS = 1 << 20
 """Chunks that a dataset may have for an array of them to be small, 8 to 16 MiB, however few are stored."""

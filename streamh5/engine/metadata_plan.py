@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     Placer = Callable[[Region | None, int], int]
     """Gives the address of a block of so many bytes: in the region reserved for it, if it fits, or elsewhere."""
 
-__all__ = ["Front", "MetadataPlan", "reserve_front"]
-
 
 @dataclass(frozen=True, slots=True)
 class Front:

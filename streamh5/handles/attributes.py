@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from streamh5.handles.session import Session
     from streamh5.model.tree import Node
 
-__all__ = ["Attributes", "named_type"]
-
 
 def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | None:
     """Return the named datatype that is given as `dtype` of an object or attribute; None for any other dtype.

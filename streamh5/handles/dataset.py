@@ -13,14 +13,13 @@ from streamh5.errors import BlockError, LimitError, StateError
 from streamh5.filters.registry import REGISTRY
 from streamh5.handles.attributes import Attributes
 from streamh5.handles.dataset_writer import DatasetWriter
+from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.model.block_value import as_arrays, as_block
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
 from streamh5.write.chunk_writer import ChunkWriter
-from streamh5.write.direct_chunk import direct_chunk
 from streamh5.write.pool import Job
-from streamh5.write.region import parse_region
-from streamh5.write.row_buffer import RowBuffer
+from streamh5.write.rows import RowBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
     from streamh5.write.chunk_writer import EncodedChunks
-
-__all__ = ["Dataset"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +71,7 @@ class Dataset:
         self._node = node
         self._lock = threading.Lock()
         self._is_appended = False
-        region_address = session.allocate(node).address if spec.is_early else None
+        region_address = session.engine.allocate(node).address if spec.is_early else None
         self._writer = ChunkWriter(spec, chain, region_address)
         self._out = DatasetWriter(session, node, number, self._writer, writes_empty=write_empty_chunks)
         grid = self._writer.grid
@@ -285,7 +282,7 @@ class Dataset:
         self.session.run(Job(run, len(encoded.buffers[0]), self._node, box))
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
-            self.session.extend(self._node, min(stop, bound or 2**64))
+            self.session.engine.extend(self._node, min(stop, bound or 2**64))
 
     @_writing
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
@@ -391,7 +388,7 @@ class Dataset:
         """Store the whole chunks of what is pending and `block`; keep the rest."""
         if not self._is_appended:
             self._check_only_appended()
-            self.session.log_rows(self._number, 0)
+            self.session.engine.log_rows(self._number, 0)
             self._is_appended = True
         for rows, start in self._rows.take(block):
             self._hand_over_rows(rows, start)
@@ -400,9 +397,9 @@ class Dataset:
         """Write the rows that fill no whole chunk; the rest of the chunk is the fill value."""
         if self.chunks is None:
             return
-        self.session.extend(self._node, self.n_appended)
+        self.session.engine.extend(self._node, self.n_appended)
         if self._rows.rest is not None:
-            self.session.log_rows(self._number, self.n_appended)
+            self.session.engine.log_rows(self._number, self.n_appended)
             self._hand_over_rows(*self._rows.rest)
         if not is_interrupted:
             self._out.finish()

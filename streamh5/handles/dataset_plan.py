@@ -27,8 +27,6 @@ from streamh5.model.dataset_spec import DatasetSpec, check_fillvalue
 from streamh5.model.parts import encode_parts
 from streamh5.model.reference import HeapObject, Parts, sizeof_parts
 
-__all__ = ["MAX_WHOLE_NBYTES", "NO_FILTERS", "plan_dataset"]
-
 MAX_WHOLE_NBYTES = 64 << 10
 """Data without filters of up to this size is stored whole, without chunks, unless chunks are asked for."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
 
-__all__ = ["DatasetWriter"]
-
 
 class DatasetWriter:
     """Writes chunks of one dataset and enters them in journal and table. Thread-safe.
@@ -60,7 +58,7 @@ class DatasetWriter:
     def hand_over(self, elements: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
         if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self._session.extend(self._node, origin[0] + len(elements))
+            self._session.engine.extend(self._node, origin[0] + len(elements))
         # without filters there is nothing to compute: a thread would only cost a copy
         is_filtered = bool(self._chunks.chain.filters)
         run = self._session.submit if is_filtered else self._session.run
@@ -90,12 +88,12 @@ class DatasetWriter:
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write encoded chunks and enter them in the journal, which never names what is not written."""
         records = self._chunks.write(encoded, self._session.place)
-        self._session.claim(self._number, records, encoded.buffers)
+        self._session.engine.claim(self._number, records, encoded.buffers)
         return records
 
     def record(self, records: ChunkRecords) -> None:
         """Enter chunks that are written in the table."""
-        self._session.record(self._node, records)
+        self._session.engine.record(self._node, records)
 
     def finish(self) -> None:
         """Count what was left out, and fill the missing chunks of an Implicit index; before the file is closed."""

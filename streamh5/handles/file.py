@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["File", "open_file"]
-
 HEADER_SLACK = 512
 """Bytes kept free behind each header at the front, for what is set later: about ten short attributes."""
 

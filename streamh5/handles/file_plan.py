@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import Node
 
-__all__ = ["FilePlan", "HardLink", "PlannedDataset"]
-
 
 @dataclass(frozen=True, slots=True)
 class HardLink:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -10,11 +11,18 @@ from streamh5.errors import BlockError, DatatypeError, ShapeError, SpecError, sh
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.dtype import innermost
 from streamh5.model.block_value import as_block, check_one_kind
+from streamh5.model.chunk_records import MAX_STORED_NBYTES
 from streamh5.model.chunk_shape import check_shape
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.reference import Reference, RegionReference
+from streamh5.write.chunk_writer import EncodedChunks
 
-__all__ = ["as_array", "as_dtype", "shape_of", "without_data"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamh5.filters import Buffer
+    from streamh5.model.chunk_grid import Box
+    from streamh5.write.chunk_writer import ChunkWriter
 
 _OBJECT_MARKS: dict[type, dict[str, type]] = {
     str: {"vlen": str},
@@ -135,3 +143,119 @@ def shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: s
             f"{path}: shape {shape} differs from the data's {outer}; leave shape out", shape=shape
         )
     return outer
+
+
+def parse_region(
+    region: Any, shape: tuple[int | None, ...], *, path: str
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return origin and shape of a region, and its shape without the dimensions that ints take away.
+
+    Parameters
+    ----------
+    region
+        Slices, ints and ``...``, without steps.
+    shape
+        Shape of the dataset; the leading extent may be None.
+    path
+        Name of the dataset, for messages.
+
+    Raises
+    ------
+    BlockError
+        Too many indices, an index that is neither int nor slice, or one that leaves the dataset.
+    """
+    keys = list(region) if isinstance(region, tuple) else [region]
+    n_given = sum(key is not Ellipsis for key in keys)
+    if n_given > len(shape) or len(keys) - n_given > 1:
+        raise BlockError(f"{path}: region {shown(region)} has too many indices for {len(shape)} dimensions")
+    at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
+    keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
+    ranges = [_range(key, n, path, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
+    origin = tuple(start for start, _ in ranges)
+    extents = tuple(stop - start for start, stop in ranges)
+    return origin, extents, tuple(n for n, key in zip(extents, keys, strict=True) if isinstance(key, slice))
+
+
+def _range(index: Any, extent: int | None, path: str, axis: int) -> tuple[int, int]:
+    key = index
+
+    def error(problem: str) -> BlockError:
+        return BlockError(f"{path}: index {shown(index)} of dimension {axis} {problem}")
+
+    if not isinstance(key, slice):
+        try:
+            key = operator.index(key)
+        except TypeError:
+            raise error("is neither a slice nor an int; write ranges of whole chunks") from None
+        key = slice(key, key + 1 if key != -1 else None)
+    if key.step not in (None, 1):
+        raise error("has a step; write ranges of whole chunks")
+    try:
+        start: int = 0 if key.start is None else operator.index(key.start)
+        stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
+    except TypeError:
+        raise error("has a bound that is no int") from None
+    if extent is None and (start < 0 or stop < 0):
+        raise error("is relative to the end, which is not known yet; give a start and a stop from 0 on")
+    if extent is not None:
+        start, stop = (i + extent if i < 0 else i for i in (start, stop))
+    if not 0 <= start <= stop or (extent is not None and stop > extent):
+        raise error(f"leaves the dimension of {extent} elements")
+    return start, stop
+
+
+def direct_chunk(
+    writer: ChunkWriter, offsets: Sequence[int], data: Buffer, filter_mask: int
+) -> tuple[Box, EncodedChunks]:
+    """Return a filtered chunk as `ChunkWriter.write` takes it, and its box in the grid.
+
+    Parameters
+    ----------
+    writer
+        The writer of the dataset.
+    offsets
+        First element of the chunk.
+    data
+        Its stored bytes.
+    filter_mask
+        Bit i set: filter i was skipped.
+
+    Raises
+    ------
+    BlockError
+        Offsets outside the grid or not on it, a size that cannot be right, or a mask of filters that the dataset
+        does not have.
+    """
+    chunks, shape = writer.grid.chunks, writer.grid.shape
+    where = f"{writer.spec.path}: the chunk at {offsets}"
+    try:
+        offsets = tuple(map(operator.index, offsets))
+        filter_mask = operator.index(filter_mask)
+        stored = memoryview(cast("bytes", data)).cast("B")
+    except TypeError as error:
+        raise BlockError(
+            f"{where} needs a tuple of ints, contiguous bytes and an int as filter mask: {error}"
+        ) from error
+    if len(offsets) != len(shape) or any(o % c for o, c in zip(offsets, chunks, strict=False)):
+        raise BlockError(f"{where} is not on the grid of chunks {chunks}", offsets=offsets, chunks=chunks)
+    if any(o < 0 or (n is not None and o >= n) for o, n in zip(offsets, shape, strict=True)):
+        raise BlockError(f"{where} is outside the dataset {shape}", offsets=offsets, shape=shape)
+    _check_size(writer, where, stored.nbytes, filter_mask)
+    box = tuple((o // c, o // c + 1) for o, c in zip(offsets, chunks, strict=True))
+    masks = np.array([filter_mask], np.uint32) if filter_mask else None
+    return box, EncodedChunks(writer.grid.numbers(box), [stored], masks)
+
+
+def _check_size(writer: ChunkWriter, where: str, stored_nbytes: int, filter_mask: int) -> None:
+    n_filters, nbytes = len(writer.chain.filters), writer.chain.chunk_nbytes
+    facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
+    if not 0 <= filter_mask < 1 << n_filters:
+        raise BlockError(
+            f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are", **facts
+        )
+    if filter_mask == (1 << n_filters) - 1 and stored_nbytes != nbytes:
+        raise BlockError(f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts)
+    if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
+        raise BlockError(
+            f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}", **facts
+        )

@@ -16,7 +16,6 @@ from streamh5.handles.attributes import Attributes, named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, shape_of, without_data
-from streamh5.handles.named_datatype import Datatype
 from streamh5.model.object_path import check_new_path, join_path, split_path
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from streamh5.handles.file import File
     from streamh5.handles.session import Session
-
-__all__ = ["Group"]
 
 
 class Group(Mapping[str, "Group | Dataset | Datatype"]):
@@ -310,3 +307,44 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         names = split_path(name)
         name = decode_text(name)
         return join_path(names if name.startswith("/") else (*split_path(self.name), *names))
+
+
+class Datatype:
+    """A named (committed) datatype; made by ``f["t"] = numpy.dtype(...)``, as in h5py.
+
+    Give it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: what they make has no type
+    of its own then, but this one, which readers can tell.
+    """
+
+    def __init__(self, session: Session, node: DatatypeNode) -> None:
+        self.session = session
+        self._node = node
+
+    @property
+    def node(self) -> DatatypeNode:
+        """The datatype in the plan of the file."""
+        return self._node
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What elements of this type are in memory."""
+        return self._node.dtype
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self.session, self._node)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Datatype) and other.node is self._node
+
+    def __hash__(self) -> int:
+        return id(self._node)
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Datatype {self.name!r}: {self.dtype}>"

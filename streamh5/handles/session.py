@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from streamh5.write.pool import Job
     from streamh5.write.summary import WriteSummary
 
-__all__ = ["DEFAULT_IN_FLIGHT_NBYTES", "Session"]
-
 DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
 """Raw bytes of blocks that wait for a thread or are in one."""
 
@@ -44,7 +42,8 @@ DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
 class Flush(Protocol):
     """Stores what a dataset has not stored yet."""
 
-    def __call__(self, *, is_interrupted: bool) -> None: ...
+    def __call__(self, *, is_interrupted: bool) -> None:
+        """Store it; `is_interrupted`: only the rows of the caller."""
 
 
 P = ParamSpec("P")
@@ -52,19 +51,14 @@ T = TypeVar("T")
 
 
 def _verb(
-    method: Callable[Concatenate[JournaledEngine, P], T], *, in_call: bool = True
+    method: Callable[Concatenate[JournaledEngine, P], T],
 ) -> Callable[Concatenate[Session, P], T]:
-    """Make a method of the engine one of the session.
-
-    `in_call`: it is one call, for which `close` waits. The others are for jobs, and for what is within a call.
-    """
+    """Make a method of the engine one call of the session, for which `close` waits."""
 
     @wraps(method)
     def verb(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if not in_call:
-            return method(self._engine, *args, **kwargs)
         with self._life.call():
-            return method(self._engine, *args, **kwargs)
+            return method(self.engine, *args, **kwargs)
 
     return verb
 
@@ -105,14 +99,14 @@ class Session:
         self.summary: WriteSummary | None = None
         self.leftover = Leftover(sink, "always" if options.resume else options.keep)
         self._life = Lifecycle(sink.name)
-        self._engine = JournaledEngine(
+        self.engine = JournaledEngine(
             sink,
             options,
             self.leftover,
             recovery=recovery,
             existing=None if existing is None else (existing.root, existing.end_of_file),
         )
-        self.place = FilePlace(self._engine, sink)
+        self.place = FilePlace(self.engine, sink)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
@@ -131,17 +125,10 @@ class Session:
     set_parts = _verb(JournaledEngine.set_parts)
     link = _verb(JournaledEngine.link)
 
-    allocate = _verb(JournaledEngine.allocate, in_call=False)
-    claim = _verb(JournaledEngine.claim, in_call=False)
-    record = _verb(JournaledEngine.record, in_call=False)
-    extend = _verb(JournaledEngine.extend, in_call=False)
-    log_rows = _verb(JournaledEngine.log_rows, in_call=False)
-    check_resumed = _verb(JournaledEngine.check_resumed, in_call=False)
-
     @property
     def root(self) -> GroupNode:
         """The root group; what is in it is changed by calls of this session only."""
-        return self._engine.root
+        return self.engine.root
 
     @property
     def is_mine(self) -> bool:
@@ -169,7 +156,7 @@ class Session:
     def discard_dataset(self, node: DatasetNode) -> None:
         """Take back a dataset whose data did not come; also when the write is over, which may be why."""
         self._flushes.pop(node, None)
-        self._engine.remove_dataset(node)
+        self.engine.remove_dataset(node)
 
     def checkpoint(self, path: Path) -> None:
         """Write index and headers of what is there behind it, and let readers see it at `path`."""
@@ -181,8 +168,8 @@ class Session:
                     "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
                 )
             self.wait()
-            with self._engine.lock:
-                self._engine.snapshot()
+            with self.engine.lock:
+                self.engine.snapshot()
                 sink.snapshot(path)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
@@ -203,7 +190,7 @@ class Session:
             job.run()  # the threads are at their end
             return
         # the front region holds what is known now, whichever thread comes first to write
-        self._engine.reserve(0)
+        self.engine.reserve(0)
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
@@ -233,7 +220,7 @@ class Session:
             except BaseException as error:
                 self.interrupt(error)
                 raise
-        with self._engine.lock:
+        with self.engine.lock:
             if self.summary is None:
                 self._finish()
             return cast("WriteSummary", self.summary)
@@ -246,12 +233,12 @@ class Session:
                 for flush in list(self._flushes.values()):
                     flush(is_interrupted=False)
                 self.wait()
-                self.check_resumed()
-                self._engine.finish()
+                self.engine.check_resumed()
+                self.engine.finish()
                 summary = self._summarize()
                 if not self._life.leave("being published"):
                     raise self._life.over()
-                self.sink.commit(self._engine.end_of_file)
+                self.sink.commit(self.engine.end_of_file)
         except DestinationExistsError as error:
             self.leftover.keep = (
                 "always"  # somebody made a file of that name meanwhile; the data is all there
@@ -338,8 +325,8 @@ class Session:
     def _summarize(self) -> WriteSummary:
         return summarize(
             self.sink.name,
-            self._engine.root,
-            file_nbytes=self._engine.end_of_file,
+            self.engine.root,
+            file_nbytes=self.engine.end_of_file,
             seconds=self.leftover.seconds,
         )
 

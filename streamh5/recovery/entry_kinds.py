@@ -19,14 +19,20 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import numpy as np
 
-from streamh5.engine.metadata_plan import Front
-from streamh5.errors import JournalError
-from streamh5.format.superblock import SIZEOF_SUPERBLOCK
+from streamh5.errors import JournalError, StreamH5Error
 from streamh5.model.chunk_records import RECORD
-from streamh5.model.tree import Region
-from streamh5.recovery.journal_content import Claims, Journal
-from streamh5.recovery.journal_facts import attribute_facts, datatype_facts, link_facts, spec_facts
-from streamh5.recovery.journal_values import elements_facts
+from streamh5.recovery.journal import Claims, Journal
+from streamh5.recovery.journal_facts import (
+    MAX_ADDRESS,
+    address_of,
+    attribute_facts,
+    datatype_facts,
+    elements_facts,
+    front_facts,
+    front_from_facts,
+    link_facts,
+    spec_facts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,15 +44,12 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode, GroupNode, LinkedTarget
 
-__all__ = ["JOURNAL_VERSION", "KINDS", "EntryKind", "boot_id", "split_entries"]
-
 JOURNAL_VERSION = 2
 
 P = ParamSpec("P")
 
 _MAGIC = b"SJE"
 _CLAIM = struct.Struct("<I")
-_MAX_ADDRESS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def _session_facts(sink_facts: dict[str, Any]) -> dict[str, Any]:
 def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
     inode = facts.get("inode")
     session = {"sync": facts["sync"], "boot": facts["boot"]}
-    journal.sessions.append({**session, "inode": None if inode is None else _address(inode)})
+    journal.sessions.append({**session, "inode": None if inode is None else address_of(inode)})
 
 
 # G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
@@ -218,45 +221,16 @@ def _rows_facts(number: int, n_rows: int) -> dict[str, Any]:
 
 
 def _enter_rows(journal: Journal, facts: dict[str, Any]) -> None:
-    journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = _address(facts["n_rows"])
+    journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = address_of(facts["n_rows"])
 
 
 # F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are in use by
 # something that is not a chunk of the stream, or by all chunks of a dataset with an Implicit index.
 
 
-def _front_facts(front: Front) -> dict[str, Any]:
-    return {
-        "headers": {path: [region.address, region.nbytes] for path, region in front.headers.items()},
-        "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
-        "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
-        "end": front.end,
-    }
-
-
 def _enter_front(journal: Journal, facts: dict[str, Any]) -> None:
-    heap = facts["heap"]
-    front = Front(
-        {path: _region(place) for path, place in facts["headers"].items()},
-        {path: _region(place) for path, place in facts["indexes"].items()},
-        None if heap is None else _region(heap),
-        _address(facts["end"]),
-    )
-    regions = [*front.headers.values(), *front.indexes.values(), *([front.heap] if front.heap else [])]
-    first = SIZEOF_SUPERBLOCK
-    for region in sorted(regions, key=lambda region: (region.address, region.nbytes)):
-        if region.address < first and region.nbytes:
-            raise ValueError(f"two regions of the front at {region.address}")
-        first = max(first, region.address + region.nbytes)
-    if first > front.end:
-        raise ValueError(f"a region at {first} in a front region that ends at {front.end}")
-    journal.front = front
-    journal.end = max(journal.end, front.end)
-
-
-def _region(place: Any) -> Region:
-    address, nbytes = place
-    return Region(_address(address), _address(nbytes))
+    journal.front = front_from_facts(facts)
+    journal.end = max(journal.end, journal.front.end)
 
 
 def _used_facts(end: int, path: str | None = None, address: int | None = None) -> dict[str, Any]:
@@ -264,10 +238,10 @@ def _used_facts(end: int, path: str | None = None, address: int | None = None) -
 
 
 def _enter_used(journal: Journal, facts: dict[str, Any]) -> None:
-    end = _address(facts["end"])
+    end = address_of(facts["end"])
     journal.end = max(journal.end, end)
     if "path" in facts:
-        journal.regions[facts["path"]] = (_address(facts["address"]), end)
+        journal.regions[facts["path"]] = (address_of(facts["address"]), end)
 
 
 # C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. V: void: the chunks claimed so
@@ -284,7 +258,7 @@ def _enter_claims(journal: Journal, payload: bytes) -> None:
     if rest or n < 1 or dataset >= len(journal.datasets):
         raise ValueError(f"claims of {len(payload)} bytes for dataset {dataset}")
     records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
-    if int(records["address"].max()) >= _MAX_ADDRESS:
+    if int(records["address"].max()) >= MAX_ADDRESS:
         raise ValueError(f"a chunk of dataset {dataset} at address {int(records['address'].max())}")
     claims = journal.claims.setdefault(dataset, Claims())
     claims.records.append(records)
@@ -321,7 +295,7 @@ TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
 ATTRIBUTE = EntryKind("A", _attribute_facts, _enter_attribute)
 ELEMENTS = EntryKind("E", _elements_facts, _enter_elements)
 ROWS = EntryKind("N", _rows_facts, _enter_rows)
-FRONT = EntryKind("F", _front_facts, _enter_front)
+FRONT = EntryKind("F", front_facts, _enter_front)
 USED = EntryKind("R", _used_facts, _enter_used)
 CLAIMS = EntryKind("C", _claims_payload, _enter_claims, is_json=False)
 VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
@@ -348,7 +322,55 @@ def _number(facts: dict[str, Any], journal: Journal) -> int:
     return number
 
 
-def _address(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _MAX_ADDRESS:
-        raise ValueError(f"address or count {value!r}")
-    return value
+NONSENSE = (
+    *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
+    *(StreamH5Error, struct.error, zlib.error),
+)
+"""What reading facts that nobody wrote can raise."""
+
+
+def decode_journal(log: bytes) -> Journal | None:
+    """Decode a journal as far as it is whole.
+
+    Parameters
+    ----------
+    log
+        Content of the journal file.
+
+    Returns
+    -------
+    Journal or None
+        None when nothing was claimed: the log is empty, or ends within its first entry.
+
+    Raises
+    ------
+    JournalError
+        It is not a journal, is of another version, or its header is damaged though claims follow.
+    """
+    journal = Journal({})
+    for letter, payload, end in split_entries(log):
+        if not journal.header and letter != HEADER.letter:
+            raise JournalError(f"the journal begins with an entry {letter!r} instead of its header")
+        if letter not in KINDS:
+            raise JournalError(f"the journal has an entry of unknown kind {letter!r}")
+        try:
+            KINDS[letter].decode(journal, payload)
+        except JournalError:
+            raise
+        except NONSENSE as error:
+            raise JournalError(
+                f"entry {letter!r} before byte {end} of the journal makes no sense: {error}"
+            ) from error
+        journal.nbytes = end
+    if not journal.header:
+        if CLAIMS.magic in log:
+            raise JournalError(
+                "the header of the journal is damaged, so its claims cannot be trusted; "
+                "remove the partial file and its journal to start again"
+            )
+        return None
+    journal.drop_voided()
+    for number in journal.taken_back:
+        journal.claims.pop(number, None)
+        journal.values.pop(number, None)
+    return journal

@@ -1,92 +1,123 @@
-"""The journal of a write: what has been stored so far, in entries that prove themselves.
-
-The journal lies beside the partial file. It is a sequence of entries, the header first
-(`streamh5.recovery.entry_kinds` says what each kind means).
-
-Entries are appended, never changed. An entry that is cut short or does not match its checksum ends
-the journal: what comes after it was never claimed. Nothing in it is executed or unpickled.
-"""
+"""What a journal says, entry by entry: `streamh5.recovery.entry_kinds` enters it here."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import JournalError, StreamH5Error
-from streamh5.recovery.entry_kinds import CLAIMS, HEADER, KINDS, split_entries
-from streamh5.recovery.journal_content import Journal
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-__all__ = ["NONSENSE", "decode_journal"]
-
-NONSENSE = (
-    *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
-    *(StreamH5Error, struct.error, zlib.error),
-)
-"""What reading facts that nobody wrote can raise."""
+    from streamh5.engine.metadata_plan import Front
+    from streamh5.model.chunk_records import ChunkRecords
 
 
-def decode_journal(log: bytes) -> Journal | None:
-    """Decode a journal as far as it is whole.
+@dataclass(slots=True)
+class Claims:
+    """Chunks that the journal says are stored: records, checksums, and where the entries begin."""
 
-    Parameters
+    records: list[ChunkRecords] = field(default_factory=list)
+    checksums: list[NDArray[np.uint32]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    n_rows: int | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """A decoded journal.
+
+    Attributes
     ----------
-    log
-        Content of the journal file.
-
-    Returns
-    -------
-    Journal or None
-        None when nothing was claimed: the log is empty, or ends within its first entry.
-
-    Raises
-    ------
-    JournalError
-        It is not a journal, is of another version, or its header is damaged though claims follow.
+    header
+        Payload of its H entry.
+    datasets
+        Payloads of the D entries in their order.
+    made
+        Kinds and payloads of the G, T, D and L entries by path, the first of each, in their order: a path may lead
+        through a link that was made before.
+    attributes
+        Payloads of the last A entry for each path and name that is there, in the order of creation.
+    front
+        The front region; None when no data was written.
+    regions
+        First address and end of the chunks of datasets with an Implicit index, by path.
+    claims
+        By number of the dataset; in a decoded journal without what V entries take back.
+    voids
+        Positions of V entries and the addresses whose claims before them are not to be used.
+    values
+        Payloads of the E entries in their order, by number of the dataset.
+    sessions
+        Payloads of the H entry and of the S entries.
+    taken_back
+        Numbers of the datasets of U entries.
+    published
+        Other names that the file may have got.
+    end
+        First address behind everything that was ever claimed.
+    nbytes
+        Bytes of the valid entries; what follows is to be cut off.
     """
-    journal = Journal({})
-    for letter, payload, end in split_entries(log):
-        if not journal.header and letter != HEADER.letter:
-            raise JournalError(f"the journal begins with an entry {letter!r} instead of its header")
-        if letter not in KINDS:
-            raise JournalError(f"the journal has an entry of unknown kind {letter!r}")
-        try:
-            KINDS[letter].decode(journal, payload)
-        except JournalError:
-            raise
-        except NONSENSE as error:
-            raise JournalError(
-                f"entry {letter!r} before byte {end} of the journal makes no sense: {error}"
-            ) from error
-        journal.nbytes = end
-    if not journal.header:
-        if CLAIMS.magic in log:
-            raise JournalError(
-                "the header of the journal is damaged, so its claims cannot be trusted; "
-                "remove the partial file and its journal to start again"
-            )
-        return None
-    if journal.voids:
-        _leave_out_voids(journal)
-    for number in journal.taken_back:
-        journal.claims.pop(number, None)
-        journal.values.pop(number, None)
-    return journal
 
+    header: dict[str, Any]
+    nbytes: int = 0
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    front: Front | None = None
+    regions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    claims: dict[int, Claims] = field(default_factory=dict)
+    voids: list[tuple[int, NDArray[np.uint64]]] = field(default_factory=list)
+    values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    taken_back: set[int] = field(default_factory=set)
+    published: list[str] = field(default_factory=list)
+    end: int = 0
 
-def _leave_out_voids(journal: Journal) -> None:
-    """Drop claims for whose address a V entry follows: one pass, however many entries there are."""
-    addresses = np.concatenate([addresses for _, addresses in journal.voids])
-    positions = np.concatenate([np.full(len(addresses), position) for position, addresses in journal.voids])
-    order = np.lexsort((positions, addresses))
-    addresses, positions = addresses[order], positions[order]
-    for claims in journal.claims.values():
-        for i, (records, position) in enumerate(zip(claims.records, claims.positions, strict=True)):
-            last = (
-                np.searchsorted(addresses, records["address"], side="right") - 1
-            )  # of that address, or less
-            is_void = (last >= 0) & (addresses[last] == records["address"]) & (positions[last] > position)
-            if is_void.any():
-                claims.records[i] = records[~is_void]
-                claims.checksums[i] = claims.checksums[i][~is_void]
+    def take_back(self, path: str) -> None:
+        """Forget a dataset and its attributes; its number is not used again."""
+        kind, facts = self.made.pop(path)
+        if kind != "D":
+            raise ValueError(f"{path} is not a dataset")
+        self.taken_back.add(facts["number"])
+        self.attributes = {key: one for key, one in self.attributes.items() if key[0] != path}
+
+    def has_content(self, nbytes: int) -> bool:
+        """Whether something would be lost with it: a value, or chunks in a partial file of `nbytes`."""
+        return bool(nbytes if self.n_claimed else self.values)
+
+    @property
+    def inode(self) -> int | None:
+        """Inode of the partial file when it was last written; None where the journal does not say."""
+        inode: int | None = self.sessions[-1]["inode"]
+        return inode
+
+    @property
+    def name(self) -> str | None:
+        """Name of the destination in its directory; None where the journal does not say."""
+        name = self.header.get("name")
+        return name if isinstance(name, str) and "/" not in name and name not in ("", ".", "..") else None
+
+    @property
+    def n_claimed(self) -> int:
+        """Chunks claimed, those written again counted each time."""
+        return sum(len(records) for claims in self.claims.values() for records in claims.records)
+
+    def drop_voided(self) -> None:
+        """Drop claims for whose address a V entry follows: one pass, however many entries there are."""
+        if not self.voids:
+            return
+        addresses = np.concatenate([addresses for _, addresses in self.voids])
+        positions = np.concatenate([np.full(len(addresses), position) for position, addresses in self.voids])
+        order = np.lexsort((positions, addresses))
+        addresses, positions = addresses[order], positions[order]
+        for claims in self.claims.values():
+            for i, (records, position) in enumerate(zip(claims.records, claims.positions, strict=True)):
+                # the last void of that address, or of a lower one
+                last = np.searchsorted(addresses, records["address"], side="right") - 1
+                is_void = (last >= 0) & (addresses[last] == records["address"]) & (positions[last] > position)
+                if is_void.any():
+                    claims.records[i] = records[~is_void]
+                    claims.checksums[i] = claims.checksums[i][~is_void]

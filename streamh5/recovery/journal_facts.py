@@ -13,32 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.engine.metadata_plan import Front
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.attribute_spec import AttributeSpec, check_attribute_name
 from streamh5.model.dataset_spec import DatasetSpec
 from streamh5.model.dtype_facts import dtype_facts, dtype_from_facts
-from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_parts
-from streamh5.model.tree import DatatypeNode
+from streamh5.model.parts import encode_parts
+from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_part, sizeof_parts
+from streamh5.model.tree import DatatypeNode, Region
 
 if TYPE_CHECKING:
-    from streamh5.model.reference import Part, Parts
-    from streamh5.model.tree import LinkedTarget
+    from numpy.typing import NDArray
 
-__all__ = [
-    "attribute_facts",
-    "attribute_from_facts",
-    "datatype_facts",
-    "datatype_from_facts",
-    "link_facts",
-    "parts_facts",
-    "parts_from_facts",
-    "spec_facts",
-    "spec_from_facts",
-]
+    from streamh5.model.reference import Part, Parts
+    from streamh5.model.tree import DatasetNode, LinkedTarget, LinkValue
+
+MAX_ADDRESS = 1 << 62
 
 
 def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
@@ -201,3 +196,164 @@ def link_facts(target: LinkedTarget) -> dict[str, Any]:
     if isinstance(target, ExternalLink):
         return {"external": [target.filename, target.path]}
     return {"hard": target.path}
+
+
+def link_from_facts(facts: dict[str, Any]) -> LinkValue | None:
+    """Return the target of a link from its L entry; None for a hard link, whose path is under ``hard``."""
+    if "class" in facts:
+        return UserDefinedLink(facts["class"], bytes.fromhex(facts["value"]))
+    if "soft" in facts:
+        return SoftLink(facts["soft"])
+    return ExternalLink(*facts["external"]) if "external" in facts else None
+
+
+def front_facts(front: Front) -> dict[str, Any]:
+    """Describe the front region as JSON."""
+    return {
+        "headers": {path: [region.address, region.nbytes] for path, region in front.headers.items()},
+        "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
+        "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
+        "end": front.end,
+    }
+
+
+def front_from_facts(facts: dict[str, Any]) -> Front:
+    """Return the front region of an F entry."""
+    heap = facts["heap"]
+    front = Front(
+        {path: _region(place) for path, place in facts["headers"].items()},
+        {path: _region(place) for path, place in facts["indexes"].items()},
+        None if heap is None else _region(heap),
+        address_of(facts["end"]),
+    )
+    regions = [*front.headers.values(), *front.indexes.values(), *([front.heap] if front.heap else [])]
+    first = SIZEOF_SUPERBLOCK
+    for region in sorted(regions, key=lambda region: (region.address, region.nbytes)):
+        if region.address < first and region.nbytes:
+            raise ValueError(f"two regions of the front at {region.address}")
+        first = max(first, region.address + region.nbytes)
+    if first > front.end:
+        raise ValueError(f"a region at {first} in a front region that ends at {front.end}")
+    return front
+
+
+def _region(place: Any) -> Region:
+    address, nbytes = place
+    return Region(address_of(address), address_of(nbytes))
+
+
+def address_of(value: Any) -> int:
+    """Return an address or a count from an entry, checked."""
+    if type(value) is not int or not 0 <= value < MAX_ADDRESS:
+        raise ValueError(f"address or count {value!r}")
+    return value
+
+
+MAX_ELEMENTS_NBYTES = 1 << 20
+"""Elements that the journal takes from one call; a value that is set again and again must not outgrow the data."""
+
+MAX_VALUE_NBYTES = 64 << 20
+"""A value that is assembled from the elements of several calls."""
+
+
+def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
+    """Describe a region of data without chunks, which was just set, as JSON: whole elements, from one on.
+
+    What makes more than `MAX_ELEMENTS_NBYTES` is left out: null for its parts.
+    """
+    first, stop = _range(node.shape or (), region)
+    nbytes = node.spec.element_nbytes
+    parts: Parts
+    if not node.spec.has_parts and node.parts is None:
+        parts = (node.value_bytes[first * nbytes : stop * nbytes],)
+    elif (first, stop) == (0, math.prod(node.shape or ())) or node.value is None:
+        parts = node.value_parts
+    else:
+        parts = encode_parts(node.value.reshape(-1)[first:stop], node.spec.dtype)
+    is_small = _deep_nbytes(parts) <= MAX_ELEMENTS_NBYTES
+    return {"first": first, "parts": parts_facts(parts) if is_small else None}
+
+
+def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:
+    """First element of a region, in row-major order, and the one behind its last."""
+    n = math.prod(shape)
+    is_set = np.zeros(shape, bool)
+    try:
+        is_set[region] = True
+    except IndexError:  # a field of all elements
+        return 0, n
+    positions = np.flatnonzero(is_set)
+    return (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
+
+
+def _deep_nbytes(parts: Parts) -> int:
+    return sizeof_parts(parts) + sum(_deep_nbytes(one.parts) for one in parts if isinstance(one, HeapObject))
+
+
+def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[Any] | Parts | None:
+    """Put the elements of E entries together; what no entry has is the fill value.
+
+    Returns
+    -------
+    ndarray, Parts or None
+        An array as it is stored; its parts where it has some; None where an entry left elements out.
+
+    Raises
+    ------
+    ValueError
+        Elements outside the dataset, or a part of one.
+    """
+    nbytes, shape = node.spec.element_nbytes, node.shape or ()
+    n = math.prod(shape)
+    elements: list[tuple[int, Parts]] | None = []
+    for facts in pieces:
+        first, parts = facts["first"], facts["parts"]
+        if parts is None:
+            elements = None
+            continue
+        found = parts_from_facts(parts)
+        count, rest = divmod(sizeof_parts(found), nbytes)
+        if type(first) is not int or first < 0 or rest or first + count > n:
+            raise ValueError(f"{count:,} elements of {node.path} from {first!r} on")
+        if count == n:  # whatever came before
+            elements = []
+        if elements is not None:
+            elements.append((first, found))
+    if elements is None or (len(elements) > 1 and node.spec.value_nbytes > MAX_VALUE_NBYTES):
+        return None
+    if node.spec.has_parts or any(not isinstance(part, bytes) for _, parts in elements for part in parts):
+        return _joined_parts([node.spec.fill_element() for _ in range(n)], elements, nbytes)
+    stored = bytearray(node.value_bytes)
+    for first, parts in elements:
+        data = b"".join(part for part in parts if isinstance(part, bytes))
+        stored[first * nbytes : first * nbytes + len(data)] = data
+    if len(stored) != n * nbytes:
+        raise ValueError(f"references in {node.path}, of type {node.spec.dtype}")
+    return np.frombuffer(stored, node.spec.stored_dtype).reshape(shape)
+
+
+def _joined_parts(whole: list[Parts], elements: list[tuple[int, Parts]], nbytes: int) -> list[Part]:
+    for first, parts in elements:
+        each = _each_element(parts, nbytes)
+        whole[first : first + len(each)] = each
+    return [part for one in whole for part in one]
+
+
+def _each_element(parts: Parts, nbytes: int) -> list[Parts]:
+    """Cut parts into elements of `nbytes` each."""
+    each: list[Parts] = []
+    element: list[Part] = []
+    room = nbytes
+    for part in parts:
+        rest = part
+        while isinstance(rest, bytes) and len(rest) > room:
+            each.append([*element, rest[:room]])
+            rest, element, room = rest[room:], [], nbytes
+        element.append(rest)
+        room -= sizeof_part(rest)
+        if room < 0:
+            raise ValueError("a reference that passes the end of its element")
+        if room == 0:
+            each.append(element)
+            element, room = [], nbytes
+    return each

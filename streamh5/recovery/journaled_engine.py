@@ -40,8 +40,6 @@ try:  # ISA-L's CRC-32 is several times faster than zlib's
 except ImportError:
     from zlib import crc32
 
-__all__ = ["JournaledEngine"]
-
 P = ParamSpec("P")
 
 
@@ -111,11 +109,6 @@ class JournaledEngine:
     def end_of_file(self) -> int:
         """First address behind everything reserved so far."""
         return self._engine.end_of_file
-
-    @property
-    def end_of_front(self) -> int:
-        """First address behind the front region; 0 before it is laid out."""
-        return self._engine.front.end
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
         """Add a group."""

@@ -14,9 +14,9 @@ from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import Region
 from streamh5.recovery.entry_kinds import SESSION, VOIDS, boot_id
-from streamh5.recovery.journal_content import Claims
+from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import spec_facts
-from streamh5.write.stored_rows import stored_rows
+from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
-    from streamh5.recovery.journal_content import Journal
-
-__all__ = ["Recovery", "Restored", "stored_rows"]
+    from streamh5.recovery.journal import Journal
 
 READ_NBYTES = 16 << 20
 

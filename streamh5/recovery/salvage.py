@@ -35,24 +35,27 @@ import numpy as np
 from streamh5.engine.engine import Engine
 from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
 from streamh5.filters import FilterChain
-from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.chunk_shape import check_chunks, check_shape
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
-from streamh5.recovery.entry_kinds import PUBLISHED, USED
-from streamh5.recovery.journal import NONSENSE, decode_journal
-from streamh5.recovery.journal_facts import attribute_from_facts, datatype_from_facts, spec_from_facts
-from streamh5.recovery.journal_values import assemble_value
+from streamh5.recovery.entry_kinds import NONSENSE, PUBLISHED, USED, decode_journal
+from streamh5.recovery.journal_facts import (
+    assemble_value,
+    attribute_from_facts,
+    datatype_from_facts,
+    link_from_facts,
+    spec_from_facts,
+)
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
 from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.place import FilePlace
-from streamh5.write.stored_rows import stored_rows
+from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,9 +66,7 @@ if TYPE_CHECKING:
     from streamh5.arguments.paths import LocalPath
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Part, Parts, Reference, RegionReference
-    from streamh5.recovery.journal_content import Journal
-
-__all__ = ["SalvageSummary", "SalvagedDataset", "salvage"]
+    from streamh5.recovery.journal import Journal
 
 MAX_RANGES = 1000
 MAX_ORIGINS = 1000
@@ -304,21 +305,18 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
     writer.fill_missing(node, FilePlace(engine, sink))
 
 
-def _link(engine: Engine, facts: Mapping[str, Any]) -> None:
+def _link(engine: Engine, facts: dict[str, Any]) -> None:
     path: str = facts["path"]
     if find(engine.root, path) is not None:
         return
-    if "class" in facts:
-        engine.link(path, UserDefinedLink(facts["class"], bytes.fromhex(facts["value"])))
-    elif "soft" in facts:
-        engine.link(path, SoftLink(facts["soft"]))
-    elif "external" in facts:
-        engine.link(path, ExternalLink(*facts["external"]))
-    else:
-        target = find(engine.root, facts["hard"])
-        if not isinstance(target, Node):
-            raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
+    target = link_from_facts(facts)
+    if target is not None:
         engine.link(path, target)
+        return
+    found = find(engine.root, facts["hard"])
+    if not isinstance(found, Node):
+        raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
+    engine.link(path, found)
 
 
 def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:

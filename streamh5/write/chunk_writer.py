@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
     from streamh5.write.place import Place
 
-__all__ = ["BATCH_NBYTES", "ChunkWriter", "EncodedChunks", "RawChunks", "chunk_rows"]
-
 BATCH_NBYTES = 4 << 20
 """Raw bytes that are split and filtered at once, then written with one call. Large enough that the
 cost of a batch vanishes beside 256 chunks of 16 KiB, small enough to stay in the cache and to bound

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from streamh5.arguments.keywords import Keep
     from streamh5.sinks.base import Sink
 
-__all__ = ["InterruptedWriteWarning", "Leftover"]
-
 COSTLY_SECONDS = 60.0
 COSTLY_NBYTES = 1 << 30
 """Work of a computed write that is worth a file which nobody asked for."""

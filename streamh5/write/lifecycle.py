@@ -42,8 +42,6 @@ from streamh5.processes.signals import is_within_a_call, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Lifecycle", "Standing"]
-
 
 class Standing(Enum):
     """What a call that is admitted may do."""

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer
     from streamh5.sinks.base import Sink
 
-__all__ = ["FilePlace", "Place", "place_objects"]
-
 
 class Reserves(Protocol):
     """What hands out addresses of a file."""
 
-    def reserve(self, nbytes: int) -> int: ...
+    def reserve(self, nbytes: int) -> int:
+        """Reserve `nbytes` and return their address."""
 
 
 class Place(Reserves, Protocol):

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from streamh5.errors import StateError
     from streamh5.model.chunk_grid import Box
 
-__all__ = ["Job", "Pool"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:

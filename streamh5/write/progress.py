@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """Count bytes that are done and show them.

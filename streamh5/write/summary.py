@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from streamh5.references.file_references import FileReferences
     from streamh5.references.zarr_array import ChunkManifest
 
-__all__ = ["DatasetSummary", "WriteSummary", "summarize"]
-
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
