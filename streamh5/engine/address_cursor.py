@@ -1,4 +1,4 @@
-"""The one owner of "where am I": every byte of the file is reserved here, and it never goes back."""
+"""``AddressCursor``: the end of the file. Every byte is reserved here, and the cursor never moves back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from streamh5.errors import LimitError
 
 MAX_FILE_NBYTES = (1 << 63) - 1
-"""POSIX's off_t, which libhdf5 uses too (``H5FD_SEC2_MAXADDR``)."""
+"""Largest off_t of POSIX, which libhdf5 uses, too (``H5FD_SEC2_MAXADDR``)."""
 
 
 class AddressCursor:
@@ -26,11 +26,11 @@ class AddressCursor:
 
     def __init__(self, address: int = 0) -> None:
         self._address = address
-        self._lock = threading.RLock()  # a signal handler may close the file in the midst of a call
+        self._lock = threading.RLock()  # a signal handler may close the file in the middle of a call
 
     @property
     def address(self) -> int:
-        """First address that nobody has reserved: the end of the file so far."""
+        """First address that is not reserved: the present end of the file."""
         return self._address
 
     def reserve(self, nbytes: int) -> int:
@@ -44,18 +44,18 @@ class AddressCursor:
         Returns
         -------
         int
-            Address of the range; the next call gets the one right after it.
+            Address of the range; the next call returns the address right after it.
 
         Raises
         ------
         LimitError
-            The file would be larger than any that a system can have.
+            The file would exceed the largest size that a system allows.
         """
         with self._lock:
             address = self._address
             if address + nbytes > MAX_FILE_NBYTES:
                 raise LimitError(
-                    f"{nbytes:,} bytes more make a file of {address + nbytes:,} bytes; the largest has "
+                    f"{nbytes:,} more bytes make a file of {address + nbytes:,} bytes; the largest has "
                     f"{MAX_FILE_NBYTES:,} (2**63 - 1): write a smaller shape, or chunks that are stored when written",
                     nbytes=nbytes,
                 )

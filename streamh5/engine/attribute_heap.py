@@ -1,4 +1,4 @@
-"""Where the heap objects of attributes and of datasets of references lie: global heap collections."""
+"""``AttributeHeap``: the global heap collections of attributes, fill values and datasets of references."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     AddressOf = Callable[[Reference | RegionReference], int]
 
 MAX_COLLECTION_NBYTES = 64 << 10
-"""A reader keeps the whole collection of an element in memory, so collections stay small."""
+"""Readers load the whole collection of an element into memory, so collections stay small."""
 
 
 class AttributeHeap:
-    """Collections for what `values` keep in the heap.
+    """Global heap collections for the heap objects of `values`.
 
-    Equal values are not shared: a reader that deletes one attribute frees its object.
+    Equal values are not shared, because a program that deletes one attribute frees its object.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ class AttributeHeap:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all collections; 0 without objects."""
+        """Total size in bytes of all collections; 0 without objects."""
         return sum(self._sizes)
 
     def place(self, address: int) -> None:
-        """Put the collections one after the other from `address` on."""
+        """Assign consecutive addresses to the collections, from `address` on."""
         self._address = address
         for part, nbytes in zip(self._slices, self._sizes, strict=True):
             self._addresses[part] = address
@@ -72,12 +72,12 @@ class AttributeHeap:
             address += nbytes
 
     def resolver(self, address_of: AddressOf) -> Resolve:
-        """Return what gives the bytes of a part, when everything has its place.
+        """Return the function that encodes a part, once everything has an address.
 
         Parameters
         ----------
         address_of
-            Tells where the object header lies that a reference names.
+            Returns the address of the object header that a reference refers to.
         """
 
         def resolve(part: Reference | RegionReference | HeapObject) -> bytes:
@@ -95,7 +95,7 @@ class AttributeHeap:
         return resolve
 
     def encode(self, address_of: AddressOf) -> Iterator[tuple[int, bytes]]:
-        """Address and content of each collection."""
+        """Yield address and contents of each collection."""
         resolve = self.resolver(address_of)
         address = self._address
         for part, nbytes in zip(self._slices, self._sizes, strict=True):
@@ -118,7 +118,7 @@ class AttributeHeap:
 
 
 def _is_object(part: HeapObject | RegionReference) -> bool:
-    """Whether something lies in the heap: not for an empty sequence, but for an empty text, which has a part."""
+    """Return whether a part has a heap object: an empty sequence has none, an empty text has one."""
     return not isinstance(part, HeapObject) or bool(part.parts)
 
 

@@ -1,25 +1,25 @@
-"""The file engine: calls in, ``(address, bytes)`` out. No I/O, no threads of its own.
+"""The file engine turns calls into ``(address, bytes)``. It does no I/O and has no threads.
 
 ============ ============================ =====================================================
 state        calls                        what happens
 ============ ============================ =====================================================
 defining     create_*, set_attribute      the tree grows
              begin                        -> streaming: the front region is laid out
-             resume                       -> streaming, with a front region from before
-             extend_file                  -> streaming, behind the end of a file that exists
+             resume                       -> streaming, with the front region of an interrupted write
+             extend_file                  -> streaming, after the end of an existing file
 streaming    create_*, set_attribute      new objects go to the end of the file
              reserve, record              chunks get addresses and are entered in their table
-             snapshot                     index, headers, superblock of what is there come out
-             finish                       -> finished: index, headers, superblock come out
-finished                                  nothing more
+             snapshot                     index, headers, superblock for the present state are yielded
+             finish                       -> finished: index, headers, superblock are yielded
+finished                                  nothing can be called any more
 ============ ============================ =====================================================
 
-A failure in ``begin`` or ``finish`` leaves the engine failed: nothing more can be asked of it.
+A failure in ``begin`` or ``finish`` leaves the engine failed: nothing can be called any more.
 
-The front region holds the superblock, the object headers and the chunk indexes of everything that
-is known when the first data comes. It is reserved then and filled by ``finish``; what has outgrown
-its place, or was not known, goes to the end. ``finish`` yields referents before references and the
-superblock last: a file that was interrupted has no reachable object.
+The front region contains the superblock, the object headers and the chunk indexes of all objects that
+exist when the first data arrives. It is reserved then and filled by ``finish``; later objects, and
+objects that outgrew their place, go to the end of the file. ``finish`` yields referents before references
+and the superblock last, so an interrupted file has no reachable object.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
-    """Where an engine is in its life."""
+    """State of an engine: see the table of the module."""
 
     DEFINING = "being defined"
     STREAMING = "being written"
@@ -77,15 +77,14 @@ class State(Enum):
 class Engine:
     """Build one HDF5 file from calls.
 
-    Thread-safe: `reserve` takes the cursor's lock only; everything else one lock of the engine.
+    Thread-safe: `reserve` acquires only the lock of the cursor, everything else the lock of the engine.
 
     Parameters
     ----------
     track_order
         Track and index the creation order of links and attributes of the root group.
     header_slack
-        Bytes that `begin` reserves behind each object header for attributes and links that come
-        later.
+        Bytes that `begin` reserves after each object header for later attributes and links.
     libver
         Oldest library that is to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
     """
@@ -107,7 +106,7 @@ class Engine:
 
     @property
     def end_of_file(self) -> int:
-        """First address behind everything reserved so far."""
+        """First address after everything reserved so far."""
         return self._cursor.address
 
     def create_group(self, path: str, *, track_order: bool = False) -> GroupNode:
@@ -136,7 +135,7 @@ class Engine:
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
             parent.links[name] = datatype
-            datatype.n_users = self._n_users[datatype.path]  # those that were created before it
+            datatype.n_users = self._n_users[datatype.path]  # users that were created before it
             self._adopt(datatype)
 
     def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
@@ -158,7 +157,7 @@ class Engine:
             return dataset
 
     def remove_dataset(self, dataset: DatasetNode) -> None:
-        """Take a dataset out again."""
+        """Remove a dataset."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             take_link(self.root, dataset)
             self._share(dataset.spec.type_path, -1)
@@ -197,28 +196,28 @@ class Engine:
         return self._cursor.reserve(nbytes)
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Enter chunks that have been written, as ``(n,)`` of `RECORD`."""
+        """Enter written chunks, ``(n,)`` of `RECORD`, in the chunk table."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.table.record(records)
 
     def extend(self, dataset: DatasetNode, n_rows: int) -> None:
-        """Let a dataset whose leading extent is open have at least `n_rows`."""
+        """Extend a dataset of unknown length to at least `n_rows`."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
     def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
-        """Set data without chunks, as an array of the stored dtype, or of objects where it has parts."""
+        """Set data without chunks: an array of the stored dtype, or of objects if the dataset has parts."""
         parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = value, parts
 
     def set_parts(self, dataset: DatasetNode, parts: Parts) -> None:
-        """Set data without chunks, with references and objects of variable length in between."""
+        """Set data without chunks, given as parts: bytes, references and objects of variable length."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = None, parts
 
     def link(self, path: str, target: LinkedTarget) -> None:
-        """Add a name for an object of this file, or a soft or external link.
+        """Add a name of an object of this file, or a soft or external link.
 
         Raises
         ------
@@ -227,7 +226,7 @@ class Engine:
         """
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             if isinstance(target, LinkValue):
-                encode_link(Link(split_path(path)[-1], target, 0))  # refuses what a link cannot hold
+                encode_link(Link(split_path(path)[-1], target, 0))  # refuses targets that a link cannot store
             parent, name = make_parents(self.root, path, track_order=self.root.track_order)
             parent.links[name] = target
             if isinstance(target, Node):
@@ -243,16 +242,16 @@ class Engine:
             return dataset.chunk_region
 
     def resume(self, front: Front, end: int) -> None:
-        """Go on with a file whose front region was laid out before.
+        """Continue a file whose front region was laid out before.
 
-        Objects that are created now get the places that the front region has for their paths.
+        Objects that are created now get the places of their paths in the front region.
 
         Parameters
         ----------
         front
-            What `begin` reserved then.
+            The region that `begin` reserved then.
         end
-            First address behind everything that is to be kept.
+            First address after everything to keep.
         """
         with self._lock, self._in(State.DEFINING):
             self._front = front
@@ -261,14 +260,14 @@ class Engine:
             self.state = State.STREAMING
 
     def extend_file(self, root: GroupNode, end: int) -> None:
-        """Go on with a file that exists, behind its end; its groups are in `root`."""
+        """Continue an existing file after its end; its groups are in `root`."""
         with self._lock, self._in(State.DEFINING):
             self.root = root
             self._cursor = AddressCursor(end)
             self.state = State.STREAMING
 
     def finish(self) -> Generator[tuple[int, bytes], None, None]:
-        """Encode everything that is not chunks, in its place in the front region where it fits.
+        """Encode everything except chunks, in the front region where it fits.
 
         Yields
         ------
@@ -281,9 +280,9 @@ class Engine:
             yield from self._encode(self._place)
 
     def snapshot(self) -> Generator[tuple[int, bytes], None, None]:
-        """Encode the file as it is now, all of it behind its present end; writing goes on after it.
+        """Encode the present state of the file after its present end; writing continues after it.
 
-        Chunks that are recorded while it is encoded wait. Yields as `finish` does.
+        `record` waits while the snapshot is encoded. See `finish` for the yielded values.
         """
         self.begin()
         with self._lock, self._in(State.STREAMING):
@@ -292,7 +291,7 @@ class Engine:
     def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
         plan = MetadataPlan(self.root, self._front.heap, place)
         yield from plan.encode()
-        # behind everything: other threads may have reserved chunks while a snapshot was encoded
+        # the end is read last: other threads may have reserved chunks while a snapshot was encoded
         superblock = Superblock(
             end_of_file=self.end_of_file,
             root_address=plan.root_address,
@@ -301,7 +300,7 @@ class Engine:
         yield 0, encode_superblock(superblock)
 
     def _share(self, type_path: str | None, n: int) -> None:
-        """Count users of a named datatype: each dataset and attribute whose type it is."""
+        """Count the users of a named datatype, which are datasets and attributes."""
         if type_path is None:
             return
         self._n_users[type_path] += n
@@ -315,7 +314,7 @@ class Engine:
                 self._share(attribute.committed.path, n)
 
     def _adopt(self, node: Node) -> None:
-        """Give an object the places that an earlier front region has for it."""
+        """Give an object its places in the front region, if it has some there."""
         node.header = self._front.headers.get(node.path)
         if isinstance(node, DatasetNode):
             node.index = self._front.indexes.get(node.path)
@@ -324,14 +323,14 @@ class Engine:
         return Region(self._cursor.reserve(nbytes), nbytes)
 
     def _place(self, region: Region | None, nbytes: int) -> int:
-        """Address for a block: its reserved place when it fits there, else the end of the file."""
+        """Return the address of a block: its reserved region if it fits there, else the end of the file."""
         if region is not None and nbytes <= region.nbytes:
             return region.address
         return self._cursor.reserve(nbytes)
 
     @contextmanager
     def _in(self, *states: State) -> Iterator[None]:
-        """Refuse what comes too early or too late."""
+        """Refuse a call in any other state."""
         if self.state not in states:
             raise StateError(f"the file is {self.state.value}; nothing more can be added to it")
         yield

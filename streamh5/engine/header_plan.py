@@ -1,4 +1,4 @@
-"""The header messages of groups and datasets, and the dense storage of what has no place in a header."""
+"""``HeaderPlan``: the header messages of an object, and the dense storage of links and attributes outside of it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from streamh5.model.tree import LinkedTarget
 
 MAX_COMPACT_LINKS = 256
-"""Links of a group that stand in its header, which is then one read; more go to dense storage, where
-a name is found through a B-tree."""
+"""Most links that a group stores in its header, which readers get with one read; more links go to dense
+storage, where a B-tree finds a name."""
 
 
 @dataclass(slots=True)
 class Places:
-    """Where the parts of the file lie, by path; 0 while that is not known."""
+    """Addresses of the parts of the file, by path; 0 while unknown."""
 
     headers: dict[str, int] = field(default_factory=dict)
     indexes: dict[str, int] = field(default_factory=dict)
@@ -70,9 +70,9 @@ class HeaderPlan:
     node
         The object.
     places
-        Where everything lies; sizes do not depend on it.
+        Addresses of all parts; sizes do not depend on them.
     resolve
-        The bytes of what has an address in attributes and values.
+        Encodes the parts of attributes and values that contain addresses.
     """
 
     node: Node
@@ -81,17 +81,17 @@ class HeaderPlan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the smallest header."""
+        """Size in bytes of the smallest header."""
         return sizeof_object_header(self._messages(), attribute_order=self.node.track_order)
 
     @property
     def dense_links_nbytes(self) -> int:
-        """Bytes of the dense storage of links; 0 when they stand in the header."""
+        """Size in bytes of the dense storage of links; 0 if they are in the header."""
         return dense_link_storage(self._links()).nbytes if self._has_dense_links else 0
 
     @property
     def dense_attributes_nbytes(self) -> int:
-        """Bytes of the dense storage of attributes; 0 when they stand in the header."""
+        """Size in bytes of the dense storage of attributes; 0 if they are in the header."""
         if not self._has_dense_attributes:
             return 0
         return dense_attribute_storage(self._attributes(), creation_order=self.node.track_order).nbytes
@@ -101,7 +101,7 @@ class HeaderPlan:
         return encode_object_header(self._messages(), attribute_order=self.node.track_order, size=nbytes)
 
     def data_position(self, nbytes: int) -> int:
-        """Byte position of compact data in the header that `encode` pads to `nbytes`."""
+        """Return the byte position of compact data in the header that `encode` pads to `nbytes`."""
         dataset = self.node
         if not isinstance(dataset, DatasetNode) or not dataset.spec.is_compact:
             raise TypeError(f"{dataset.path} has no data in its header")
@@ -151,13 +151,13 @@ class HeaderPlan:
             time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
         data = spec.fill_data
         fill = None if data is None else join_parts(data, self.resolve)
-        # without a value of their own, elements of variable length are made null when they are allocated
+        # without a fill value, elements of variable length must become null when they are allocated
         is_null = spec.is_encoded and data is None
         write_time = WriteTime.ON_ALLOCATION if is_null else WriteTime.IF_SET
         if spec.write_time is not None:
             write_time = spec.write_time
-        # Stored even where it repeats the shape, as the library does: chunks are numbered over the
-        # maximum, which must stay what it is when a reader shrinks the dataset.
+        # Stored even if it repeats the shape, as the library does: chunks are numbered over the
+        # maximum shape, which must not change when a program shrinks the dataset.
         maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
             encode_dataspace(Dataspace(dataset.shape, maxshape)),
@@ -213,7 +213,7 @@ class HeaderPlan:
         return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
 
     def _attribute_messages(self) -> list[Message]:
-        """Attribute info, which readers need to count attributes, and the attributes."""
+        """Return the Attribute Info message, which readers need to count attributes, and the attribute messages."""
         node = self.node
         if not node.attributes and not node.track_order:
             return []

@@ -1,6 +1,6 @@
-"""Which chunk index a dataset gets, and why.
+"""Choose the chunk index of a dataset.
 
-The choice is the library's own (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
+The choice is that of the library (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
 two exceptions:
 
 ============================================  ================  ==========================================
@@ -15,7 +15,7 @@ one unlimited, not the first                  v2 B-tree         the exception: t
                                                                 then give wrong coordinates
 fixed, one chunk holds them                   Single Chunk      the layout message holds the address
 fixed, no filters, allocated early            Implicit          chunk k lies at k times its size: no index
-fixed                                         Fixed Array       one look-up, whatever the number
+fixed                                         Fixed Array       one look-up for any number of chunks
 over 2^20 chunks, under 1 in 16 stored        v2 B-tree         an array of all would be large and empty
 ============================================  ================  ==========================================
 """
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 
 
 MIN_SPARSE_NUMBERS = 1 << 20
-"""Chunks that a dataset may have for an array of them to be small, 8 to 16 MiB, however few are stored."""
+"""Largest number of chunks for which an array index is small (8 to 16 MiB), however few chunks are stored."""
 
 MAX_SPARSENESS = 16
-"""Chunks that there may be for each stored one, before an array of all takes more than a tree of the stored ones."""
+"""Chunks per stored chunk above which an array index is larger than a B-tree of the stored chunks."""
 
 
 def is_sparse(n_numbers: int, n_written: int) -> bool:
-    """Whether an index with one element for each chunk would be large, and nearly empty."""
+    """Return whether an index with one element per chunk would be large and nearly empty."""
     return n_numbers > MIN_SPARSE_NUMBERS and n_numbers > MAX_SPARSENESS * n_written
 
 
 def choose_index(spec: DatasetSpec, n_numbers: int, n_written: int) -> ChunkIndexKind:
-    """Index for a dataset with chunks.
+    """Return the index kind of a dataset with chunks.
 
     Parameters
     ----------
     spec
         Its plan.
     n_numbers
-        Chunks of the grid over its maximum shape; unlimited dimensions as they are.
+        Number of chunks over its maximum shape, with the present extents of unlimited dimensions.
     n_written
-        Those of them that are stored.
+        Number of stored chunks.
     """
     unlimited = [axis for axis, extent in enumerate(spec.maxshape or ()) if extent is None]
     if spec.libver == "v108":

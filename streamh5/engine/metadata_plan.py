@@ -1,15 +1,15 @@
-"""Everything of a file that is not chunks: first every block gets its place, then all are encoded.
+"""``MetadataPlan``: everything of a file except chunks. First every block gets an address, then all are encoded.
 
 ::
 
-    place     for each object, children before their group:
+    place     for each object, members before their group:
                   index or contiguous data, dense links, dense attributes, object header
               then the global heap of attributes and references
-    encode    indexes and contiguous data ─▶ heap ─▶ for each object: data with addresses in it, dense
+    encode    indexes and contiguous data ─▶ heap ─▶ for each object: data that contains addresses, dense
               storage, header
 
-Sizes do not depend on addresses, so all addresses are known before the first byte is encoded. What is pointed to
-comes out before what points to it, so a file whose encoding is cut short has no reachable object.
+Sizes do not depend on addresses, so all addresses are known before the first byte is encoded. Referents are
+yielded before references, so a file whose encoding is cut short has no reachable object.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Parts, Reference, RegionReference, Resolve
 
     Placer = Callable[[Region | None, int], int]
-    """Gives the address of a block of so many bytes: in the region reserved for it, if it fits, or elsewhere."""
+    """Returns the address of a block of a given size: in the region reserved for it if it fits, or elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The front region: what was reserved for headers and indexes of objects by their paths, and its end."""
+    """The front region: regions reserved for headers and indexes, by path, and its end."""
 
     headers: dict[str, Region]
     indexes: dict[str, Region]
@@ -58,11 +58,11 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
     Parameters
     ----------
     root
-        What is known of the file so far.
+        The objects known so far.
     reserve
-        Reserves bytes at the end of the file, which is the end of the front so far.
+        Reserves bytes at the present end of the front region.
     header_slack
-        Bytes behind each header, for attributes and links that come later.
+        Bytes after each header for later attributes and links.
     """
 
     def region(nbytes: int) -> Region:
@@ -84,16 +84,16 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
 
 
 class MetadataPlan:
-    """Where everything that is not chunks goes, and its bytes.
+    """Addresses and bytes of everything except chunks.
 
     Parameters
     ----------
     root
-        The tree of the file; it must not change until all is encoded.
+        The tree of the file, which must not change until everything is encoded.
     heap
-        What the front region has for the global heap.
+        Region that is reserved for the global heap, if any.
     place
-        Gives each block its address.
+        Returns the address of each block.
     """
 
     def __init__(self, root: GroupNode, heap: Region | None, place: Placer) -> None:
@@ -113,7 +113,7 @@ class MetadataPlan:
         return self._places.headers["/"]
 
     def encode(self) -> Iterator[tuple[int, bytes]]:
-        """Yield address and content of each block, referents before references."""
+        """Yield address and contents of each block, referents before references."""
         for node in self._nodes:
             if isinstance(node, DatasetNode) and node.parts is None:
                 yield from encode_data(node, self._places.indexes[node.path])
@@ -123,7 +123,7 @@ class MetadataPlan:
             yield from self._encode_node(node, resolve)
 
     def _written_nodes(self) -> Iterator[Node]:
-        """Yield the objects to write; groups of a file that is added to may stay where they are."""
+        """Yield the objects to write; unchanged groups of an existing file stay where they are."""
         moved = moved_groups(self._root)
         for node in walk(self._root):
             if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
@@ -132,7 +132,7 @@ class MetadataPlan:
                 yield node
 
     def _place_node(self, node: Node) -> None:
-        """Give an object's index or contiguous data, dense storage and header their addresses."""
+        """Assign addresses to an object's index or contiguous data, dense storage and header."""
         path, places = node.path, self._places
         if isinstance(node, DatasetNode):
             nbytes = sizeof_data(node)
@@ -149,7 +149,7 @@ class MetadataPlan:
         nbytes = header.nbytes
         places.headers[path] = self._place(node.header, nbytes)
         if node.header is not None and places.headers[path] == node.header.address:
-            nbytes = node.header.nbytes  # padded to the whole region, so that readers can edit it in place
+            nbytes = node.header.nbytes  # padded to the whole region, so that programs can edit it in place
         self._header_nbytes[path] = nbytes
 
     def _encode_node(self, node: Node, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
@@ -173,7 +173,7 @@ class MetadataPlan:
 
 
 def _referring(nodes: list[Node]) -> Iterator[Parts]:
-    """Yield what may have objects in the global heap: attributes, fill values, and values with references."""
+    """Yield all parts that may have objects in the global heap: attributes, fill values, values with references."""
     for node in nodes:
         if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
             yield node.spec.fill_parts

@@ -1,9 +1,9 @@
-"""``attrs``: the attributes of a file, group or dataset, as a dictionary."""
+"""What all handles share: an object of the file, and ``attrs``, its attributes as a dictionary."""
 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | None:
-    """Return the named datatype that is given as `dtype` of an object or attribute; None for any other dtype.
+    """Return the named datatype passed as `dtype` of an object or attribute; None for any other dtype.
 
     Raises
     ------
     DatatypeError
-        One of another file.
+        It belongs to another file.
     """
     node = getattr(dtype, "node", None)
     if not isinstance(node, DatatypeNode):
@@ -45,8 +45,8 @@ def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | Non
 class Attributes(MutableMapping[str, Any]):
     """Attributes by name; they can be set until the file is closed.
 
-    Values are kept as they were given, for reading back; what the file holds is decided when an
-    attribute is set, so a value that cannot be written is refused there.
+    Values are kept unchanged, for reading back. They are converted for the file when they are set,
+    so a value that cannot be written is refused then.
     """
 
     def __init__(self, session: Session, node: Node) -> None:
@@ -79,7 +79,7 @@ class Attributes(MutableMapping[str, Any]):
         return len(self._node.attributes)
 
     def create(self, name: str | bytes, data: Any, shape: Any = None, dtype: Any = None) -> None:
-        """Set an attribute, as another shape or dtype than that of `data` (h5py's method of this name).
+        """Set an attribute with another shape or dtype than that of `data`, as h5py's method of the same name does.
 
         Parameters
         ----------
@@ -88,14 +88,14 @@ class Attributes(MutableMapping[str, Any]):
         data
             Its value.
         shape
-            Shape of as many elements; with the dimensions of an array dtype at its end.
+            Shape with the same number of elements; it ends with the dimensions of an array dtype.
         dtype
-            Anything numpy takes, or a named `Datatype` of the same file.
+            Anything that numpy accepts, or a named `Datatype` of the same file.
 
         Raises
         ------
         AttributeValueError
-            The name or the value cannot be written, or is not of that shape or dtype.
+            The name or the value cannot be written, or the value does not fit the shape or dtype.
         """
         self._session.check_open()
         name = decode_text(name)
@@ -110,7 +110,7 @@ class Attributes(MutableMapping[str, Any]):
             raise self._refused(name, error) from error
         try:
             if element is not None:
-                # a view has its marks, which h5py's dtypes have beside what compares equal
+                # the view restores the metadata of h5py's dtypes, which compares equal but gets lost
                 value = as_block(data, element, path=name).view(element)
             if shape is not None:
                 value = np.reshape(value, shape)
@@ -127,7 +127,7 @@ class Attributes(MutableMapping[str, Any]):
         self._session.set_attribute(self._node, spec)
 
     def modify(self, name: str | bytes, value: Any) -> None:
-        """Set an attribute; ``attrs[name] = value`` does the same (h5py's method of this name)."""
+        """Set an attribute, like ``attrs[name] = value``; h5py has a method of the same name."""
         self[name] = value
 
     def __repr__(self) -> str:
@@ -135,3 +135,35 @@ class Attributes(MutableMapping[str, Any]):
 
     def _refused(self, name: str, error: Exception) -> AttributeValueError:
         return AttributeValueError(f"attribute {name!r} of {self._node.path}: {error}", name=name)
+
+
+N = TypeVar("N", bound="Node")
+
+
+class Handle(Generic[N]):
+    """The handle of an object in a file that is being written; handles of the same object are equal."""
+
+    def __init__(self, session: Session, node: N) -> None:
+        self.session = session
+        self._node = node
+
+    @property
+    def node(self) -> N:
+        """The object in the tree of the file."""
+        return self._node
+
+    @property
+    def name(self) -> str:
+        """Absolute path in the file."""
+        return self._node.path
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes by name."""
+        return Attributes(self.session, self._node)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and other.node is self._node
+
+    def __hash__(self) -> int:
+        return id(self._node)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
-from streamh5.errors import BlockError, LimitError, StateError
+from streamh5.errors import BlockError, StateError
 from streamh5.filters.registry import REGISTRY
-from streamh5.handles.attributes import Attributes
+from streamh5.handles.attributes import Handle
 from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.model.block_value import as_arrays, as_block
-from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
+from streamh5.model.tree import DatasetNode
 from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.pool import Job
 from streamh5.write.rows import RowBuffer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.tree import DatasetNode
     from streamh5.write.chunk_writer import EncodedChunks
 
 P = ParamSpec("P")
@@ -38,7 +37,7 @@ T = TypeVar("T")
 
 
 def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatenate[Dataset, P], T]:
-    """Make a method one call that writes: see `Session.call`."""
+    """Make a method one call of the session, for which `close` waits: see `Session.call`."""
 
     @wraps(method)
     def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,12 +47,12 @@ def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatena
     return call
 
 
-class Dataset:
+class Dataset(Handle[DatasetNode]):
     """A dataset that is being written; made by `create_dataset`.
 
-    Thread-safe. Blocks are split, filtered and written by the threads of the file; a call copies
-    what it is given, so the caller's memory is free when it returns. A chunk may be written more
-    than once: the last call counts, and the summary tells how many bytes lie unused.
+    Thread-safe. The threads of the file split, filter and write blocks. A call copies its block, so
+    the caller may reuse the memory when it returns. A chunk may be written more than once: the last
+    call counts, and the summary tells how many chunks were rewritten.
     """
 
     def __init__(
@@ -66,9 +65,8 @@ class Dataset:
         write_empty_chunks: bool = True,
     ) -> None:
         node, number, n_rows = session.create_dataset(spec, source)
+        super().__init__(session, node)
         self._number = number
-        self.session = session
-        self._node = node
         self._lock = threading.Lock()
         self._is_appended = False
         region_address = session.engine.allocate(node).address if spec.is_early else None
@@ -76,8 +74,6 @@ class Dataset:
         self._out = DatasetWriter(session, node, number, self._writer, writes_empty=write_empty_chunks)
         grid = self._writer.grid
         self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])
-        n_rows_of_chunks = MAX_CHUNKS // max(1, grid.n_numbers_per_row) if grid.chunks else 2**64
-        self._max_rows = n_rows_of_chunks * (grid.chunks or (1,))[0]
         session.before_close(node, self._flush)
 
     @property
@@ -86,18 +82,8 @@ class Dataset:
         return self._number
 
     @property
-    def node(self) -> DatasetNode:
-        """The dataset in the plan of the file."""
-        return self._node
-
-    @property
-    def name(self) -> str:
-        """Absolute path in the file."""
-        return self._node.path
-
-    @property
     def shape(self) -> tuple[int, ...] | None:
-        """Shape as it is now; the leading extent grows where it was given as None."""
+        """Current shape; the leading extent grows if it was given as None."""
         shape = self._node.shape
         if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
             return (max(shape[0], self.n_appended), *shape[1:])
@@ -105,7 +91,7 @@ class Dataset:
 
     @property
     def maxshape(self) -> tuple[int | None, ...] | None:
-        """Shape up to which readers may let it grow, None for unlimited."""
+        """Maximum shape to which readers may resize the dataset; None for an unlimited extent."""
         return self.shape if self._node.spec.maxshape is None else self._node.spec.maxshape
 
     @property
@@ -120,46 +106,41 @@ class Dataset:
 
     @property
     def size(self) -> int | None:
-        """Number of elements as it is now; None for a null dataset."""
+        """Current number of elements; None for a null dataset."""
         return None if self.shape is None else math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements before the filters."""
+        """Size in bytes of the unfiltered elements."""
         return (self.size or 0) * self._node.spec.element_nbytes
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
-        """Chunk shape; None for a scalar or null dataset, and for data stored whole."""
+        """Chunk shape; None for a scalar or null dataset, and for data stored without chunks."""
         return self._node.spec.chunks
 
     @property
     def fillvalue(self) -> Any:
-        """What is read where nothing was written."""
+        """Value that readers get where nothing was written."""
         fill, dtype = self._node.spec.fillvalue, self._node.spec.stored_dtype
         return (np.zeros((), dtype) if fill is None else fill)[()]
 
     @property
     def compression(self) -> str | None:
-        """``"gzip"``, ``"szip"`` or ``"lzf"``; None for other filters, as in h5py, and without."""
+        """``"gzip"``, ``"szip"`` or ``"lzf"``; None without a filter and, as in h5py, for other filters."""
         rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
         return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
 
     @property
-    def attrs(self) -> Attributes:
-        """Attributes by name."""
-        return Attributes(self.session, self._node)
-
-    @property
     def n_appended(self) -> int:
-        """Rows that `append` has taken; after a resume, those that are safe: go on with the next."""
+        """Number of rows appended; after a resume, the rows that are stored: continue with the next."""
         return self._rows.n_rows
 
     @_writing
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
 
-        Rows that fill no whole chunk yet are kept, at most ``chunks[0]`` rows, and written when the
+        Rows that do not fill a whole chunk, at most ``chunks[0]``, are kept in memory and written when the
         chunk is full or the file is closed.
 
         Parameters
@@ -171,7 +152,7 @@ class Dataset:
         ------
         BlockError
             Another shape, a dtype that cannot be stored without loss, or rows past the end of a
-            dataset of fixed length. Nothing of the call is written then.
+            dataset of fixed length. Nothing of the block is written then.
         StateError
             The file is closed.
         """
@@ -188,7 +169,7 @@ class Dataset:
             )
         with self._lock:
             start, stop = self.n_appended, self.n_appended + len(block)
-            self._check_length(stop)
+            self._out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
@@ -197,7 +178,7 @@ class Dataset:
                     n_rows=len(block),
                     shape=shape,
                 )
-            if self.chunks is None:  # data stored whole
+            if self.chunks is None:  # contiguous data
                 self.session.set_value(self._number, self._node, slice(start, stop), block)
                 self._rows.n_rows = stop
                 return
@@ -218,7 +199,7 @@ class Dataset:
         Raises
         ------
         BlockError
-            A region that is not aligned or leaves the dataset, or a value that does not fit it.
+            The region is not aligned or exceeds the dataset, or the value does not fit it.
         StateError
             The file is closed.
         """
@@ -227,7 +208,7 @@ class Dataset:
             return
         extents = self._chunked_shape("write a region of")
         origin, shape, kept = parse_region(region, extents, path=self.name)
-        self._check_length(origin[0] + shape[0])
+        self._out.check_length(origin[0] + shape[0])
         block = self._as_block(value)
         try:
             whole = np.broadcast_to(block, kept).reshape(shape)
@@ -241,40 +222,40 @@ class Dataset:
         if self._is_appended and extents[0] is None and origin[0] + shape[0] > self.n_appended:
             raise BlockError(
                 f"{self.name}: it is appended to and has {self.n_appended} rows; a region up to row "
-                f"{origin[0] + shape[0]} is behind them: use either append or regions for new rows",
+                f"{origin[0] + shape[0]} lies after them: use either append or regions for new rows",
                 n_rows=self.n_appended,
             )
         self._out.hand_over(self._writer.elements(whole, self.session.place), origin)
 
     @_writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
-        """Write one chunk that has been through the filters already (h5py's method of this name).
+        """Write one chunk that is already filtered, as h5py's method of the same name does.
 
         Parameters
         ----------
         offsets
             First element of the chunk, multiples of the chunk shape.
         data
-            Bytes as they are to be stored.
+            The filtered bytes, which are stored unchanged.
         filter_mask
             Bit i set: filter i of the pipeline was skipped.
 
         Raises
         ------
         BlockError
-            Offsets outside the grid or not on it, a size that cannot be right (an unfiltered chunk
-            has exactly the chunk's bytes), or a mask of filters that the dataset does not have.
+            The offsets are not those of a chunk, the size is impossible (an unfiltered chunk has
+            exactly the size of the chunk), or the mask names filters that the dataset does not have.
         StateError
             The file is closed.
         """
         shape = self._chunked_shape("write a chunk of")
         if self.chunks is None:
             raise BlockError(
-                f"{self.name} is stored whole and has no chunks; create it with chunks=True or a shape"
+                f"{self.name} is stored without chunks; create it with chunks=True or a chunk shape"
             )
         box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
         start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
-        self._check_length(start + 1)
+        self._out.check_length(start + 1)
 
         def run() -> None:
             self._out.record(self._out.write_encoded(encoded))
@@ -286,17 +267,16 @@ class Dataset:
 
     @_writing
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
-        """Encode and write a block in the calling thread; return its records, which `record` enters.
+        """Encode and write a block in the calling thread; return its records, to be passed to `record`.
 
-        For sources that bring their own threads. It changes nothing that another call sees but the
-        end of the file.
+        For sources that have their own threads. Other calls notice nothing but the growth of the file.
 
         Parameters
         ----------
         block
             Array-like of whole chunks.
         origin
-            Its first element.
+            Index of its first element in the dataset.
         """
         values = self._as_block(block)
         self._writer.check(values, origin)
@@ -306,11 +286,11 @@ class Dataset:
 
     @_writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
-        """Write chunks that have been through the filters; they are trusted. As `write_block` otherwise."""
+        """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
         return self._out.write_encoded(encoded)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-        """Whether every chunk of a block is stored: after a resume, the block need not come again.
+        """Return whether every chunk of a block is stored: after a resume, such a block need not be written again.
 
         Parameters
         ----------
@@ -320,30 +300,16 @@ class Dataset:
         Raises
         ------
         BlockError
-            The block leaves the dataset.
+            The block exceeds the dataset.
         """
-        extents = self._writer.grid.shape
-        if self._node.spec.chunks is None:
-            return False
-        stops = [o + n for o, n in zip(origin, shape, strict=True)]
-        if len(stops) != len(extents) or any(
-            o < 0 or n < 0 or (extent is not None and stop > extent)
-            for o, n, stop, extent in zip(origin, shape, stops, extents, strict=True)
-        ):
-            raise BlockError(
-                f"{self.name}: a block of shape {shape} at {origin} leaves the dataset {extents}",
-                block_shape=shape,
-                origin=origin,
-            )
-        grid = self._writer.grid
-        return bool(self.are_stored(grid.numbers(grid.covering(origin, shape))).all())
+        return self._node.spec.chunks is not None and self._out.is_stored(origin, shape)
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which chunks are stored, by their numbers."""
+        """Return which of the chunks with these numbers are stored."""
         return self._node.table.are_written(numbers)
 
     def record(self, records: ChunkRecords) -> None:
-        """Enter chunks that `write_block` has written in the table."""
+        """Enter the records that `write_block` returned in the chunk table."""
         self._out.record(records)
 
     def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
@@ -360,32 +326,17 @@ class Dataset:
             )
         return shape
 
-    def _check_length(self, stop: int) -> None:
-        """Refuse rows past the length up to which the dataset may grow, or more chunks than there can be."""
-        bounds = self._node.spec.maxshape
-        if bounds is not None and bounds[0] is not None and stop > bounds[0]:
-            raise BlockError(
-                f"{self.name}: {stop:,} rows pass its maxshape {bounds}; give None or more there",
-                maxshape=bounds,
-            )
-        if stop > self._max_rows:
-            raise LimitError(
-                f"{self.name}: {stop:,} rows in chunks {self.chunks} make more chunks than there can be: "
-                f"{MAX_CHUNKS:,} are the most; use larger chunks",
-                n_rows=stop,
-            )
-
     def _check_only_appended(self) -> None:
-        """Refuse to append where regions were written: both would say where the dataset ends."""
+        """Refuse to append where regions were written: append and regions cannot both set the length of the dataset."""
         if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self.n_appended:
             raise BlockError(
-                f"{self.name}: regions of it were written up to row {self._node.n_rows}, so that nothing can be "
+                f"{self.name}: regions were written up to row {self._node.n_rows}, so nothing can be "
                 "appended; use either append or regions for a dataset of unknown length",
                 n_rows=self._node.n_rows,
             )
 
     def _append(self, block: np.ndarray[Any, Any]) -> None:
-        """Store the whole chunks of what is pending and `block`; keep the rest."""
+        """Store the chunks that the pending rows and `block` fill; keep the rest."""
         if not self._is_appended:
             self._check_only_appended()
             self.session.engine.log_rows(self._number, 0)
@@ -394,7 +345,7 @@ class Dataset:
             self._hand_over_rows(rows, start)
 
     def _flush(self, *, is_interrupted: bool) -> None:
-        """Write the rows that fill no whole chunk; the rest of the chunk is the fill value."""
+        """Write the pending rows; the fill value pads their chunk."""
         if self.chunks is None:
             return
         self.session.engine.extend(self._node, self.n_appended)
@@ -408,7 +359,7 @@ class Dataset:
         self._out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
 
     def _set_value(self, region: Any, value: Any) -> None:
-        """Set data without chunks, or a part of it; it is kept until the file is closed."""
+        """Set data without chunks, or a region of it; it stays in memory until the file is closed."""
         if self._node.shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
         block = self._as_block(value)
@@ -437,6 +388,6 @@ class Dataset:
 
     def _refuse_reading(self) -> NoReturn:
         raise StateError(
-            f"{self.name} is for writing; read it with h5py when {self.session.sink.name} is closed, or before that "
-            "from a File.checkpoint()"
+            f"{self.name} can only be written; read it with h5py after {self.session.sink.name} is closed, or before "
+            "that from a File.checkpoint()"
         )

@@ -1,4 +1,4 @@
-"""From what a person asks of a dataset to its plan and its filters; bad requests end here."""
+"""Turn the arguments of `Group.create_dataset` into the plan and the filters of a dataset, checking them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from streamh5.model.parts import encode_parts
 from streamh5.model.reference import HeapObject, Parts, sizeof_parts
 
 MAX_WHOLE_NBYTES = 64 << 10
-"""Data without filters of up to this size is stored whole, without chunks, unless chunks are asked for."""
+"""Unfiltered data of up to this size is stored without chunks, unless chunks are requested."""
 
 FILL_VALUE_FIELDS_NBYTES = 6
-"""Version, flags and size, in front of the value in its message."""
+"""Version, flags and size precede the value in its message."""
 
 NATIVE_COMPLEX_VERSION = 5
-"""Version of a datatype message with the complex class in it."""
+"""Version of a datatype message that contains the complex class."""
 
 NO_FILTERS = FilterOptions()
 NO_CHAIN = FilterChain((), 0)
-"""Of data that is stored whole."""
+"""The filters of data without chunks."""
 
 
 def plan_dataset(
@@ -57,17 +57,17 @@ def plan_dataset(
     raw_fillvalue: Parts | None = None,
     type_path: str | None = None,
 ) -> tuple[DatasetSpec, FilterChain]:
-    """Check what is asked of a dataset and decide what is open. See `Group.create_dataset`.
+    """Check the arguments of `Group.create_dataset` and choose those that were left open.
 
     Parameters
     ----------
     datatype
-        Datatype message that is to be written as it is; `dtype` says what its elements are in memory, and has
-        to give them the same bytes: ``V8`` for any type of 8 bytes without pointers into the global heap.
+        Datatype message to write unchanged; `dtype` is that of its elements in memory and must have the same
+        size: ``V8`` for any type of 8 bytes without pointers into the global heap.
     raw_fillvalue
-        Fill value as an element stands in the file, in place of `fillvalue`.
+        Fill value as an encoded element, instead of `fillvalue`.
     type_path
-        Path of the named datatype that its type is; `dtype` and `datatype` are those of it.
+        Path of the named datatype of the dataset; `dtype` and `datatype` are those of the named datatype.
     """
     element = as_dtype(np.float32 if dtype is None else dtype, path)
     _check_datatype(datatype, element, path)
@@ -132,12 +132,12 @@ def _with_fill(fillvalue: Any, spec: DatasetSpec) -> DatasetSpec:
 
 
 def _check_datatype(datatype: EncodedDatatype | None, dtype: np.dtype[Any], path: str) -> None:
-    """Refuse elements of another size than their datatype message says.
+    """Refuse a dtype whose size differs from that of the datatype message.
 
     Raises
     ------
     DatatypeError
-        They are.
+        The sizes differ.
     """
     if datatype is not None and datatype.nbytes != sizeof_element(dtype):
         raise DatatypeError(
@@ -149,18 +149,18 @@ def _check_datatype(datatype: EncodedDatatype | None, dtype: np.dtype[Any], path
 
 
 def _as_element(data: Parts, spec: DatasetSpec) -> DatasetSpec:
-    """Return the plan with a fill value that stands as it is in the file.
+    """Return the plan with an encoded fill value.
 
     Raises
     ------
     FillValueError
-        It is not one element, or has references.
+        The value is not one element, or has references.
     """
     nbytes = sizeof_parts(data)
     is_known = all(isinstance(part, (bytes, HeapObject)) for part in data)
     if nbytes != spec.element_nbytes or spec.is_encoded or spec.is_kept or not is_known:
         raise FillValueError(
-            f"{spec.path}: {nbytes:,} bytes are no fill value for elements of {spec.element_nbytes:,} bytes, of "
+            f"{spec.path}: {nbytes:,} bytes are not a fill value for elements of {spec.element_nbytes:,} bytes, of "
             f"dtype {spec.dtype}",
             fillvalue=data,
             dtype=spec.dtype,
@@ -172,17 +172,17 @@ def _as_element(data: Parts, spec: DatasetSpec) -> DatasetSpec:
 
 
 def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool) -> bool:
-    """Whether data is stored whole, without chunks: where it must be, and small data unless asked otherwise.
+    """Return whether data is stored without chunks: where HDF5 needs that, and small data unless chunks are requested.
 
     Raises
     ------
     SpecError
-        It must be, and something was asked for that needs chunks.
+        An argument needs chunks where data cannot have them.
     """
     is_open = chunks is None or isinstance(chunks, bool) or (isinstance(chunks, str) and chunks == "auto")
     if spec.is_kept and not (can_be_whole and is_open):
         raise SpecError(
-            f"{spec.path}: references are stored whole, as their addresses are known at the end; give a shape and "
+            f"{spec.path}: references are stored without chunks, as their addresses are known last; give a shape and "
             "data, without chunks, filters, maxshape and alloc_time",
             path=spec.path,
         )
@@ -202,7 +202,7 @@ def _is_whole(spec: DatasetSpec, chunks: Any, *, can_be_whole: bool) -> bool:
 
 
 def _check_messages(spec: DatasetSpec) -> None:
-    """Refuse what does not fit the object header, or what its readers do not open.
+    """Refuse messages that do not fit the object header, or that the intended readers cannot open.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def _check_messages(spec: DatasetSpec) -> None:
 
 
 def _check_grid(spec: DatasetSpec) -> None:
-    """Refuse more chunks than a table can hold.
+    """Refuse more chunks than a chunk table can hold.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def _check_grid(spec: DatasetSpec) -> None:
     if n_numbers > MAX_CHUNKS:
         raise LimitError(
             f"{spec.path}: shape {spec.shape}, maxshape {spec.maxshape} and chunks {spec.chunks} make {n_numbers:,} "
-            f"chunks; {MAX_CHUNKS:,} are the most: use larger chunks, or None in maxshape",
+            f"chunks; the maximum is {MAX_CHUNKS:,}: use larger chunks, or None in maxshape",
             n_chunks=n_numbers,
         )
 
@@ -247,7 +247,7 @@ def _check_grid(spec: DatasetSpec) -> None:
 def _check_maxshape(
     maxshape: Any, extents: tuple[int | None, ...], path: str
 ) -> tuple[int | None, ...] | None:
-    """Return `maxshape` as a tuple; None where it only repeats the shape."""
+    """Return `maxshape` as a tuple; None if it only repeats the shape."""
     if maxshape is None or maxshape is True:
         return tuple(None for _ in extents) if maxshape is True else None
     given = maxshape if isinstance(maxshape, (tuple, list)) else (maxshape,)
@@ -266,6 +266,6 @@ def _chunks(chunks: Any, spec: DatasetSpec) -> tuple[int, ...]:
     shape = spec.shape or ()
     bounds = shape if spec.maxshape is None else spec.maxshape
     if chunks is None or chunks is True or (isinstance(chunks, str) and chunks == "auto"):
-        # rows of an open-ended dataset come one by one: a chunk holds one row, or part of one
+        # rows of a dataset of unknown length arrive one by one: a chunk holds one row, or part of one
         return auto_chunks(tuple(1 if n is None else n for n in shape), spec.element_nbytes)
     return check_chunks(chunks, bounds, spec.element_nbytes, path=spec.path, libver=spec.libver)

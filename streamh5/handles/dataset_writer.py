@@ -1,11 +1,11 @@
-"""From blocks of one dataset to the file: the threads, the chunk writer, the journal and the table.
+"""Write blocks of one dataset to the file, and enter their chunks in the journal and the chunk table.
 
 ::
 
     hand_over ─ split ─▶ Job ─▶ Pool ─▶ write ─ encode ─▶ write_encoded ─▶ place     bytes at addresses
     (File)                    (threads)   ▲                     └────────▶ claim     in the journal
                                           │                                record    in the table
-    a task of dask, in its thread ────────┘   returns the records, which the task behind it records
+    a dask task, in its thread ───────────┘   returns the records; the task that follows enters them
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.errors import BlockError, LimitError
+from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
 from streamh5.write.chunk_writer import RawChunks
 from streamh5.write.pool import Job
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class DatasetWriter:
-    """Writes chunks of one dataset and enters them in journal and table. Thread-safe.
+    """Writes chunks of one dataset and enters them in the journal and the chunk table. Thread-safe.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ class DatasetWriter:
     number
         Its number in the journal.
     chunks
-        Makes stored chunks of its blocks.
+        Turns its blocks into stored chunks.
     writes_empty
         Whether chunks that hold nothing but the fill value are written.
     """
@@ -53,13 +55,47 @@ class DatasetWriter:
         self._number = number
         self._chunks = chunks
         self._writes_empty = writes_empty
+        grid = chunks.grid
+        self._max_rows = (
+            MAX_CHUNKS // max(1, grid.n_numbers_per_row) * grid.chunks[0] if grid.chunks else 2**64
+        )
         self._skipped: list[NDArray[np.uint64]] = []
 
+    def check_length(self, stop: int) -> None:
+        """Refuse rows beyond the maximum length of the dataset, or more chunks than HDF5 allows."""
+        bounds = self._node.spec.maxshape
+        if bounds is not None and bounds[0] is not None and stop > bounds[0]:
+            raise BlockError(
+                f"{self._node.path}: {stop:,} rows exceed its maxshape {bounds}; give None or a larger extent there",
+                maxshape=bounds,
+            )
+        if stop > self._max_rows:
+            raise LimitError(
+                f"{self._node.path}: {stop:,} rows in chunks {self._node.spec.chunks} make more than the "
+                f"{MAX_CHUNKS:,} chunks that a dataset can have; use larger chunks",
+                n_rows=stop,
+            )
+
+    def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+        """Return whether every chunk of a block is stored; see `Dataset.is_stored`."""
+        grid = self._chunks.grid
+        stops = [o + n for o, n in zip(origin, shape, strict=True)]
+        if len(stops) != len(grid.shape) or any(
+            o < 0 or n < 0 or (extent is not None and stop > extent)
+            for o, n, stop, extent in zip(origin, shape, stops, grid.shape, strict=True)
+        ):
+            raise BlockError(
+                f"{self._node.path}: a block of shape {shape} at {origin} exceeds the dataset {grid.shape}",
+                block_shape=shape,
+                origin=origin,
+            )
+        return bool(self._node.table.are_written(grid.numbers(grid.covering(origin, shape))).all())
+
     def hand_over(self, elements: NDArray[Any], origin: tuple[int, ...]) -> None:
-        """Hand a block of stored elements to the threads, batch by batch; each job owns its memory."""
+        """Pass a block of stored elements to the threads, batch by batch; each job owns its memory."""
         if self._node.spec.shape and self._node.spec.shape[0] is None:
             self._session.engine.extend(self._node, origin[0] + len(elements))
-        # without filters there is nothing to compute: a thread would only cost a copy
+        # without filters there is nothing to compute, and a thread would only cost a copy of the block
         is_filtered = bool(self._chunks.chain.filters)
         run = self._session.submit if is_filtered else self._session.run
         for raw in self._chunks.split(elements, origin, self._session.place):
@@ -73,11 +109,11 @@ class DatasetWriter:
         self.record(self.write(raw))
 
     def write(self, raw: RawChunks) -> ChunkRecords:
-        """Encode and write a batch, but for the chunks that are left out because they are empty."""
+        """Encode and write a batch, except for empty chunks that are to be left out."""
         if self._writes_empty:
             return self.write_encoded(self._chunks.encode(raw))
         numbers = self._chunks.grid.numbers(raw.box)
-        # an empty chunk that was written before is written again, or the earlier one would show
+        # an empty chunk that was written before must be written again, or readers would see the earlier data
         skipped = self._chunks.are_empty(raw.rows) & ~self._node.table.are_written(numbers)
         if skipped.any():
             self._skipped.append(numbers[skipped])  # without a lock: `append` of a list is atomic
@@ -86,17 +122,17 @@ class DatasetWriter:
         return self.write_encoded(self._chunks.encode(raw, ~skipped))
 
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
-        """Write encoded chunks and enter them in the journal, which never names what is not written."""
+        """Write encoded chunks, then enter them in the journal, which must never claim unwritten chunks."""
         records = self._chunks.write(encoded, self._session.place)
         self._session.engine.claim(self._number, records, encoded.buffers)
         return records
 
     def record(self, records: ChunkRecords) -> None:
-        """Enter chunks that are written in the table."""
+        """Enter written chunks in the chunk table."""
         self._session.engine.record(self._node, records)
 
     def finish(self) -> None:
-        """Count what was left out, and fill the missing chunks of an Implicit index; before the file is closed."""
+        """Before the file is closed: count the empty chunks, and fill the missing chunks of an Implicit index."""
         if not self._writes_empty or self._node.spec.is_early:
             self._session.wait()
         if self._skipped:

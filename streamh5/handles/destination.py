@@ -1,4 +1,4 @@
-"""Open a destination together with what is there: an interrupted write, or a file to add to."""
+"""Open a destination, with the interrupted write or the existing file that is found there."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 def open_destination(
     path: Destination, options: WriteOptions
 ) -> tuple[Sink, Recovery | None, ExistingFile | None]:
-    """Open a destination as `File` takes it.
+    """Open any destination that `File` accepts.
 
     Raises
     ------
     SinkError
-        It cannot be written.
+        The destination cannot be written.
     SpecError
-        Not a destination, or an addition that is to be resumed; see also `open_existing`.
+        It is not a destination, or an addition (mode ``"a"``) is to be resumed; see also `open_existing`.
     """
     check_path(path)
     if not is_path(path):
@@ -42,20 +42,22 @@ def open_destination(
     if options.mode != "a" or not destination_exists(path):
         return *open_local(path, options), None
     if options.resume:
-        raise SpecError("an addition to a file (mode 'a') is not resumed: it is made whole or not at all")
+        raise SpecError(
+            "an addition (mode 'a') is not resumed: it is made completely or not at all; leave resume out"
+        )
     sink, existing = open_existing(path, options)
     return sink, None, existing
 
 
 def open_object(destination: Destination, options: WriteOptions) -> Sink:
-    """Open a destination that has no path: a `Sink`, which is there already, or a file object.
+    """Open a destination without a path: a file object, or a `Sink`, which is returned unchanged.
 
     Raises
     ------
     SpecError
-        A file object that cannot be written, or is to be added to or resumed.
+        It is a file object that cannot be written, or one to be added to or resumed.
     DestinationExistsError
-        It holds something that is not to be replaced.
+        It contains data that must not be replaced.
     """
     if hasattr(destination, "commit"):
         return cast("Sink", destination)
@@ -73,23 +75,23 @@ def open_object(destination: Destination, options: WriteOptions) -> Sink:
 
 
 def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSink, ExistingFile]:
-    """Open a file that is added to, and read its groups.
+    """Open an existing file to add objects to, and read its groups.
 
-    It stays a file for the readers that it was for, unless newer ones are asked for: ``"v110"`` is the
-    default, so it does not contradict a file for older readers.
+    It keeps its `libver` unless a newer one is requested. ``"v110"`` is the default value, so it does not
+    contradict a file for older readers.
 
     Raises
     ------
     SinkError
         See `AppendFileSink`.
     SpecError
-        It is not a file to which streamh5 can add safely, or not one for readers as old as `options.libver`.
+        streamh5 cannot add to the file safely, or its `libver` contradicts `options.libver`.
     """
     libver = options.libver
     sink = AppendFileSink(path, sync=options.sync)
     try:
         existing = read_existing(sink.path)
-        sink.check_name()  # what was read is what is open, and locked
+        sink.check_name()  # the file that was read must be the one that is open and locked
         if existing.libver == "v110" and libver == "v200":
             existing = replace(existing, libver=libver)
         if libver not in ("v110", existing.libver):
@@ -106,14 +108,14 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
 
 
 def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, Recovery | None]:
-    """Open a local destination, and what an interrupted write has left there when it is resumed.
+    """Open a local destination, and the interrupted write there if it is to be resumed.
 
     Raises
     ------
     SinkError
         See `LocalFileSink`.
     InterruptedWriteError
-        An interrupted write is there and neither to be resumed nor to be dropped.
+        There is an interrupted write, which is neither to be resumed nor to be dropped.
     JournalError
         Its journal cannot be trusted.
     """
@@ -122,13 +124,13 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
     try:
         journal = None if overwrite and not resume else decode_journal(sink.read_log())
         if journal is not None and any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
-            journal = None  # that write was complete: only its working name is left
+            journal = None  # that write was complete: only its working name remains
         if journal is not None and not journal.has_content(sink.nbytes):
             journal = None
         if journal is not None and not resume:
             raise InterruptedWriteError(
-                f"an interrupted write has left {_content(journal)}; go on with it (resume=True), drop it "
-                f"(overwrite=True), or save what is there: streamh5 salvage {sink.partial}",
+                f"an interrupted write has left {_content(journal)}; resume it (resume=True), drop it "
+                f"(overwrite=True), or turn it into a file: streamh5 salvage {sink.partial}",
                 path=str(sink.partial),
                 n_chunks=journal.n_claimed,
             )

@@ -34,62 +34,61 @@ if TYPE_CHECKING:
     from streamh5.write.summary import WriteSummary
 
 HEADER_SLACK = 512
-"""Bytes kept free behind each header at the front, for what is set later: about ten short attributes."""
+"""Bytes reserved after each header in the front region for later attributes: about ten short ones."""
 
 
 class File(Group):
-    """Write a new HDF5 file; readers see it when it is complete.
+    """Write a new HDF5 file, which readers see when it is complete.
 
-    As a context manager it is closed, and so published, when the block ends. When the block raises, the process
-    ends, or nobody closes it, an old file of that name stays as it was, and what was stored is kept beside it in
-    ``OUT.partial``: open it again with ``resume=True``, make a file of it with `salvage`, or drop it with mode
-    ``"w"``. A note on the error, or an `InterruptedWriteWarning`, says so.
+    As a context manager it is closed, and thereby published, at the end of the block. If the block raises, the process
+    ends, or the file is never closed, an existing file of that name stays unchanged, and the stored data is kept next
+    to it in ``OUT.partial``: resume the write with ``resume=True``, turn it into a file with `salvage`, or drop it with
+    mode ``"w"``. A note on the error, or an `InterruptedWriteWarning`, reports this.
 
     Parameters
     ----------
     path
-        The destination: a path, a binary file object that is writable and seekable (`io.BytesIO`; what it
-        holds is replaced at once, so after a failure it is empty), or a `Sink`.
+        The destination: a path, a writable and seekable binary file object (such as `io.BytesIO`; it is
+        emptied on opening, so it is empty after a failure), or a `Sink`.
     mode
-        ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds objects to one
-        that streamh5 wrote, behind its end: it can be read at every moment, with the new objects
-        when the file is closed. A group that gets a new object or attribute moves: a reference to
-        it (no link, and no reference to a dataset) still leads to the group as it was.
+        ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` appends objects to a
+        file written by streamh5. That file stays readable at all times; readers see the new objects
+        when it is closed. A group that gets a new object or attribute moves: object references to the
+        group (not links, and not references to datasets) still refer to its old state.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     threads
-        Threads that run the filters; None for one each core.
+        Number of threads that run the filters; None for one per core.
     max_memory
-        Most raw bytes of blocks in flight, a number or text such as ``"1 GB"``; `append` and item
-        assignment wait while it is used up.
+        Largest total size of the raw blocks in flight, in bytes or as text such as ``"1 GB"``; `append`
+        and item assignment wait while it is used up.
     resume
-        Take up an interrupted write of the same name, or start a new one when there is none. The
-        objects are created again as they were; `Dataset.n_appended` and `Dataset.is_stored` tell
-        what is there.
+        Resume an interrupted write of the same name, or start a new one if there is none. Create the
+        same objects again; `Dataset.n_appended` and `Dataset.is_stored` tell which data is stored.
     resume_key
-        Identity of the source, compared with the interrupted write's.
+        Identity of the source; it must equal that of the interrupted write.
     sync
-        ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds: a power cut
-        loses no more) or ``"none"``; see docs/reliability.md.
+        ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds, so that a power
+        cut loses at most two seconds of work) or ``"none"``; see docs/reliability.md.
     keep
-        What stays of a write that is interrupted: ``"always"`` what was stored, ``"never"`` nothing, ``"costly"``
-        what took a minute or has a GiB. With `resume` it is always kept.
+        Whether to keep the data of an interrupted write: ``"always"``, ``"never"``, or ``"costly"``: if it took a
+        minute or is 1 GiB or larger. With `resume` it is always kept.
     libver
-        Oldest library that is to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
+        Oldest HDF5 library that must be able to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
         MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed).
     references
-        Write kerchunk references there when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
-        file or a ``.parquet`` directory. What they cannot express is refused when it is created.
+        Where to write kerchunk references when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
+        file or a ``.parquet`` directory. Objects that they cannot express are refused on creation.
 
     Attributes
     ----------
     summary
-        `WriteSummary` of the closed file; None before.
+        `WriteSummary` of the closed file; None before it is closed.
 
     Raises
     ------
     SinkError
-        The destination cannot be written: see its leaves.
+        The destination cannot be written: see its subclasses.
     """
 
     @check_keywords
@@ -128,7 +127,7 @@ class File(Group):
         """Open the destination and begin the write."""
         if options.references is not None and not is_path(path):
             raise SpecError(
-                "references lead to a file by its path; write to a path, not to a file object or a Sink"
+                "references name a file by its path; write to a path, not to a file object or a Sink"
             )
         self._references = ReferencesOutput(options.references, overwrite=options.mode != "x")
         self.datasets: dict[str, Dataset] = {}
@@ -141,13 +140,13 @@ class File(Group):
             self.session = Session(sink, options, recovery=recovery, existing=existing)
         except BaseException:
             journal = as_journaled(sink)
-            journal.suspend() if recovery and journal else sink.abort()  # what was resumed stays as it was
+            journal.suspend() if recovery and journal else sink.abort()  # keep the interrupted write
             raise
         self._node = self.session.root
 
     @property
     def libver(self) -> str:
-        """Oldest library that is to read the file; of one that is added to, its own."""
+        """Oldest HDF5 library that can read the file; with mode ``"a"`` that of the existing file."""
         return self.session.options.libver
 
     @property
@@ -157,7 +156,7 @@ class File(Group):
 
     @property
     def file(self) -> File:
-        """The file itself. It is not kept in it: a file without a circle is freed when its last handle is dropped."""
+        """The file itself. It is not an attribute: without a reference cycle the last handle frees the file."""
         return self
 
     @property
@@ -167,7 +166,7 @@ class File(Group):
 
     @property
     def summary(self) -> WriteSummary | None:
-        """What was written; None before the file is closed."""
+        """Summary of the closed file; None before it is closed."""
         return self.session.summary
 
     def add_dataset(
@@ -178,12 +177,12 @@ class File(Group):
         source: str | None = None,
         write_empty_chunks: bool = True,
     ) -> Dataset:
-        """Create a dataset from its plan; `source` is the identity of what it is written from.
+        """Create a dataset from its plan; `source` is the identity of the source that it is written from.
 
         Raises
         ------
         SpecError
-            It was planned for other readers than the file is for.
+            It was planned for another `libver` than that of the file.
         """
         if (spec.libver == "v108") != (self.libver == "v108"):
             raise SpecError(
@@ -198,21 +197,21 @@ class File(Group):
             return dataset
 
     def discard_dataset(self, dataset: Dataset) -> None:
-        """Take back a dataset whose data did not come: the file is written without it."""
+        """Remove a dataset whose data could not be written: the file is written without it."""
         self.datasets.pop(dataset.name, None)
         self.session.discard_dataset(dataset.node)
 
     def close(self) -> WriteSummary:
-        """Write index and headers, make everything durable, publish the file.
+        """Write index and headers, make everything durable, and publish the file.
 
-        Calling it again, also from several threads, returns the same summary. It waits for calls of other threads
-        that have begun. When it fails, what is written is kept as after any interruption.
+        Calling it again, even from several threads, returns the same summary. It waits for running calls of other
+        threads. If it fails, the stored data is kept as after any interruption.
 
         Raises
         ------
         StateError
-            The write was given up; or a signal handler closes the file in the midst of a call of its thread: set a
-            flag there and close behind the call, or use `suspend`.
+            The write has been aborted or interrupted; or a signal handler closes the file in the middle of a call of
+            its thread: set a flag there and close after the call, or use `suspend`.
         """
         summary = self.session.close()
         with self._references_lock:
@@ -222,28 +221,28 @@ class File(Group):
         return summary
 
     def abort(self) -> None:
-        """Give the write up and drop what is written: nothing is published, an old file stays as it was.
+        """Abort the write and drop the stored data: nothing is published, an existing file stays unchanged.
 
-        Calls of other threads, also those that wait, end in a `StateError`.
+        Calls of other threads, even waiting ones, raise a `StateError`.
         """
         self.session.abort()
 
     def suspend(self) -> None:
-        """Stop, and keep what is stored beside the destination: a `File` with ``resume=True`` goes on with it."""
+        """End the write and keep the stored data next to the destination, for a `File` with ``resume=True``."""
         self.session.suspend()
 
     def checkpoint(self, path: LocalPath | None = None) -> Path:
-        """Let other processes read everything written so far, while writing goes on.
+        """Let other processes read everything written so far, while writing continues.
 
-        The snapshot is a second name of the file being written, with an index and headers of its
-        own; what it costs is proportional to the index. A later checkpoint of the same name shows
-        more. When the file is closed the snapshot's name is removed.
+        The snapshot is a second name of the file being written, with its own index and headers;
+        its cost is proportional to the size of the index. A later checkpoint of the same name shows
+        more data. When the file is closed, the name of the snapshot is removed.
 
         Parameters
         ----------
         path
-            Name of the snapshot, on the same file system; ``OUT.snapshot`` by default. A file of that
-            name is replaced.
+            Name of the snapshot, on the same file system; ``OUT.snapshot`` by default. An existing
+            file of that name is replaced.
 
         Returns
         -------
@@ -252,7 +251,7 @@ class File(Group):
         Raises
         ------
         SinkError
-            The file system has no hard links.
+            The file system does not support hard links.
         StateError
             The file is closed.
         """
@@ -276,7 +275,7 @@ class File(Group):
 
 
 def open_file(path: Destination, options: WriteOptions) -> File:
-    """Return a new `File` for options that are checked already."""
+    """Return a new `File` for options that have been checked."""
     file = File.__new__(File)
     file._open(path, options)
     return file
@@ -285,7 +284,7 @@ def open_file(path: Destination, options: WriteOptions) -> File:
 def _open_destination(
     path: Destination, options: WriteOptions
 ) -> tuple[Sink, Recovery | None, ExistingFile | None]:
-    """Open a destination; say so when it is this process itself that has it open."""
+    """Open a destination; if it is open already in this process, say which write has it."""
     try:
         return open_destination(path, options)
     except DestinationBusyError as error:
@@ -293,7 +292,7 @@ def _open_destination(
         if mine is not None:
             raise DestinationBusyError(
                 f"{mine.sink.name} is open in this process since {mine.leftover.began_at}; close it (f.close()), or "
-                "give it up (f.abort())",
+                "abort it (f.abort())",
                 path=mine.sink.name,
             ) from error
-    return open_destination(path, options)  # collecting garbage has ended the write that held it
+    return open_destination(path, options)  # `open_here` has collected the dropped write that had it open

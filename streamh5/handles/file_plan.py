@@ -1,7 +1,7 @@
-"""``FilePlan``: what a file is to hold before its first block, as values; one place creates it.
+"""``FilePlan``: all objects of a file before its first block, as values, and their creation.
 
-Sources of every kind (HDF5, netCDF, zarr, xarray) turn what they have into such a plan, which needs no file yet, and so
-can be checked, and dropped for another, before anything is written.
+Sources of every kind (HDF5, netCDF, zarr, xarray) describe their contents by such a plan. A plan needs no file, so it
+can be checked, or replaced by another, before anything is written.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """One more name for the planned object at `path`."""
+    """An additional name for the planned object at `path`."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedDataset:
-    """A dataset that is to be created.
+    """A dataset to create.
 
     Parameters
     ----------
     spec, chain
-        Its plan and its filters.
+        The plan and the filters of the dataset.
     source
-        Identity of what it is written from, for a resume.
+        Identity of the source that the dataset is written from, for a resume.
     begin
-        Called with the dataset when all objects and attributes are there, before the first block: writes a value that
-        comes in one piece, or tells those who read the blocks where objects of variable length go.
+        Called with the dataset after all objects and attributes are created and before the first block: it writes a
+        value that comes in one piece, or tells the readers of blocks where objects of variable length go.
     """
 
     spec: DatasetSpec
@@ -64,15 +64,15 @@ class FilePlan:
     Parameters
     ----------
     objects
-        By absolute path, in the order in which they are created: parents and what hard links lead to come first. The
-        root group may be among them; a group that is there already stays as it is.
+        Objects by absolute path, in the order of creation: parents and targets of hard links come first. The
+        root group may be among them; an existing group stays unchanged.
     attributes
-        Of each object, in their order.
+        The attributes of each object, in their order.
     write_empty_chunks
-        False leaves chunks out that hold nothing but the fill value.
+        False leaves out chunks that contain only the fill value.
     guard
-        Makes the context in which an object, an attribute or a value is created, given the path: what it suppresses is
-        left out.
+        Returns the context in which the object at a path, its attributes or its value are created; an object whose
+        error the context suppresses is left out.
     """
 
     objects: dict[str, PlannedObject] = field(default_factory=dict)
@@ -81,9 +81,9 @@ class FilePlan:
     guard: Callable[[str], AbstractContextManager[None]] = _whatever
 
     def create(self, file: File) -> None:
-        """Create everything but the blocks.
+        """Create everything except the blocks.
 
-        Objects and attributes come before any data, so that all of them lie in front of it.
+        Objects and attributes come first, so that all of them lie before the data.
         """
         nodes: dict[str, Node] = {"/": file.node}
         datasets: list[tuple[PlannedDataset, Dataset]] = []
@@ -103,7 +103,7 @@ class FilePlan:
                     if node is not None:
                         nodes[path] = node
         for path, attributes in self.attributes.items():
-            for attribute in attributes if path in nodes else ():  # the object may be left out
+            for attribute in attributes if path in nodes else ():  # the guard may have left the object out
                 with self.guard(path):
                     file.session.set_attribute(nodes[path], attribute)
         for planned, dataset in datasets:
@@ -115,7 +115,7 @@ class FilePlan:
 def _created(
     file: File, path: str, planned: GroupNode | DatatypeNode | LinkValue | HardLink, nodes: dict[str, Node]
 ) -> Node | None:
-    """Create a group, a named datatype or a link; return the object that is new."""
+    """Create a group, a named datatype or a link; return the new object, None for a link."""
     match planned:
         case GroupNode():
             found = find(file.session.root, path)
@@ -126,7 +126,7 @@ def _created(
             file.session.create_datatype(planned)
             return planned
         case HardLink():
-            if planned.path in nodes:  # what it leads to may be left out
+            if planned.path in nodes:  # the guard may have left its target out
                 file.session.link(path, nodes[planned.path])
         case _:
             file.session.link(path, planned)

@@ -1,4 +1,4 @@
-"""Data and element types as a person gives them, as what can be written; bad ones end here."""
+"""Check what callers pass to handles: data, element types, regions and filtered chunks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OBJECT_MARKS: dict[type, dict[str, type]] = {
     Reference: {"ref": Reference},
     RegionReference: {"ref": RegionReference},
 }
-"""h5py's marks for arrays of objects that are all of one type."""
+"""h5py's metadata for arrays of objects that are all of one type."""
 
 
 def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
@@ -39,7 +39,7 @@ def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
     Raises
     ------
     DatatypeError
-        Not a dtype, or one that HDF5 cannot hold.
+        It is not a dtype, or HDF5 has no such datatype.
     """
     try:
         element: np.dtype[Any] = np.dtype(dtype)
@@ -55,18 +55,18 @@ def as_dtype(dtype: Any, path: str) -> np.dtype[Any]:
 
 
 def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
-    """Return `data` as an array of a dtype that can be written; objects of one kind say their type.
+    """Return `data` as an array of a dtype that can be written.
 
-    Text, bytes, `Reference` and `RegionReference` become what h5py makes of them.
+    Objects that are all text, bytes, `Reference` or `RegionReference` get the dtype that h5py has for them.
 
     Raises
     ------
     SpecError
-        A dask collection.
+        It is a dask collection.
     DatatypeError
-        A dtype that cannot be written.
+        Its dtype cannot be written.
     BlockError
-        Not a regular array, or values that the dtype cannot hold.
+        It is not a regular array, or has values that the dtype cannot represent.
     """
     graph = getattr(data, "__dask_graph__", None)  # xarray's and pint's in-memory arrays have one, too: None
     if graph is not None and graph() is not None:
@@ -78,7 +78,7 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     except DatatypeError as error:
         raise DatatypeError(f"{path}: {error}", path=path) from error
     element = None if dtype is None else as_dtype(dtype, path)
-    if np.ma.isMaskedArray(data):  # stays one: what is masked must not become data unnoticed
+    if np.ma.isMaskedArray(data):  # stays masked: masked elements must not become data unnoticed
         return np.ma.asarray(data)
     if element is not None:
         return as_block(data, innermost(element)[0], path=path)
@@ -99,7 +99,7 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
 
 
 def _marked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return objects of one kind with h5py's mark for it."""
+    """Return objects of one type with h5py's metadata for it."""
     items = array.ravel().tolist()
     for kind, marks in _OBJECT_MARKS.items():
         if all(isinstance(item, kind) for item in items):
@@ -109,12 +109,12 @@ def _marked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def without_data(data: Any, dtype: Any, path: str) -> tuple[Any, Any]:
-    """Return the dtype and None for an `h5py.Empty`, both as they are for anything else.
+    """Return `dtype` and `data`; for an `h5py.Empty` its dtype and None.
 
     Raises
     ------
     BlockError
-        Data that cannot be read: a dataset of a file that is closed.
+        The data cannot be read, such as a dataset of a closed file.
     """
     try:
         if data is not None and is_empty(data):
@@ -127,12 +127,12 @@ def without_data(data: Any, dtype: Any, path: str) -> tuple[Any, Any]:
 
 
 def shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: str) -> Any:
-    """Shape of a dataset, from what was asked for and the data, which must agree.
+    """Return the shape of a dataset, from the requested shape and the data, which must agree.
 
     Raises
     ------
     ShapeError
-        They do not.
+        They differ.
     """
     if array is None:
         return shape
@@ -148,7 +148,7 @@ def shape_of(shape: Any, array: np.ndarray[Any, Any] | None, dtype: Any, path: s
 def parse_region(
     region: Any, shape: tuple[int | None, ...], *, path: str
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Return origin and shape of a region, and its shape without the dimensions that ints take away.
+    """Return origin and shape of a region, and its shape without the dimensions that ints remove.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def parse_region(
     Raises
     ------
     BlockError
-        Too many indices, an index that is neither int nor slice, or one that leaves the dataset.
+        There are too many indices, or an index is neither an int nor a slice, or exceeds the dataset.
     """
     keys = list(region) if isinstance(region, tuple) else [region]
     n_given = sum(key is not Ellipsis for key in keys)
@@ -194,25 +194,25 @@ def _range(index: Any, extent: int | None, path: str, axis: int) -> tuple[int, i
         start: int = 0 if key.start is None else operator.index(key.start)
         stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
     except TypeError:
-        raise error("has a bound that is no int") from None
+        raise error("has a bound that is not an int") from None
     if extent is None and (start < 0 or stop < 0):
-        raise error("is relative to the end, which is not known yet; give a start and a stop from 0 on")
+        raise error("is relative to the end, which is not known yet; give a start and a stop of at least 0")
     if extent is not None:
         start, stop = (i + extent if i < 0 else i for i in (start, stop))
     if not 0 <= start <= stop or (extent is not None and stop > extent):
-        raise error(f"leaves the dimension of {extent} elements")
+        raise error(f"exceeds the dimension of {extent} elements")
     return start, stop
 
 
 def direct_chunk(
     writer: ChunkWriter, offsets: Sequence[int], data: Buffer, filter_mask: int
 ) -> tuple[Box, EncodedChunks]:
-    """Return a filtered chunk as `ChunkWriter.write` takes it, and its box in the grid.
+    """Check a filtered chunk, which nothing checks later; return its box in the grid, and the chunk.
 
     Parameters
     ----------
     writer
-        The writer of the dataset.
+        The chunk writer of the dataset.
     offsets
         First element of the chunk.
     data
@@ -223,7 +223,7 @@ def direct_chunk(
     Raises
     ------
     BlockError
-        Offsets outside the grid or not on it, a size that cannot be right, or a mask of filters that the dataset
+        The offsets are not those of a chunk, the size is impossible, or the mask names filters that the dataset
         does not have.
     """
     chunks, shape = writer.grid.chunks, writer.grid.shape
@@ -251,7 +251,8 @@ def _check_size(writer: ChunkWriter, where: str, stored_nbytes: int, filter_mask
     facts: dict[str, Any] = {"stored_nbytes": stored_nbytes, "filter_mask": filter_mask}
     if not 0 <= filter_mask < 1 << n_filters:
         raise BlockError(
-            f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} there are", **facts
+            f"{where}: filter mask {filter_mask:#x} names a filter beyond the {n_filters} of the dataset",
+            **facts,
         )
     if filter_mask == (1 << n_filters) - 1 and stored_nbytes != nbytes:
         raise BlockError(f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts)

@@ -1,4 +1,4 @@
-"""``Group``: the handle of a group that is being written, and a mapping of what is in it."""
+"""``Group`` and ``Datatype``: the handles of groups, which create objects, and of named datatypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError, StateError
 from streamh5.filters import FilterOptions
 from streamh5.format.character_set import decode_text
-from streamh5.handles.attributes import Attributes, named_type
+from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, shape_of, without_data
@@ -23,64 +23,45 @@ if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, ValuesView
 
     from streamh5.handles.file import File
-    from streamh5.handles.session import Session
 
 
-class Group(Mapping[str, "Group | Dataset | Datatype"]):
+class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
     """A group that is being written; made by `create_group`.
 
-    A mapping of what was created in this file. Names of soft and external links, and of objects that were in the
-    file before, are among its keys; `values` and `items` leave them out, because there is no handle for them.
+    A mapping of the objects created in this file. Its keys include soft and external links, and objects that were in
+    the file before; `values` and `items` leave these out, because they have no handles.
     """
 
-    session: Session
-
     def __init__(self, file: File, node: GroupNode) -> None:
+        super().__init__(file.session, node)
         self._file = file
-        self._node = node
-        self.session = file.session
-
-    @property
-    def node(self) -> GroupNode:
-        """The group in the plan of the file."""
-        return self._node
-
-    @property
-    def name(self) -> str:
-        """Absolute path in the file."""
-        return self._node.path
 
     @property
     def file(self) -> File:
-        """The `File` that it is in."""
+        """The `File` that contains the group."""
         return self._file
 
     @property
     def parent(self) -> Group:
-        """The group that it was created in; the root group is its own."""
+        """The group in which it was created; the root group is its own parent."""
         node = find(self.session.root, self.name.rpartition("/")[0] or "/")
         return Group(self.file, node) if isinstance(node, GroupNode) else self.file
 
-    @property
-    def attrs(self) -> Attributes:
-        """Attributes by name."""
-        return Attributes(self.session, self._node)
-
     @check_keywords
     def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
-        """Create a group, with its parents where missing.
+        """Create a group, and missing parents.
 
         Parameters
         ----------
         name
             Path, from this group or, with a leading ``/``, from the root.
         track_order
-            Track the creation order of its links and attributes; None for what the file does.
+            Track the creation order of its links and attributes; None for the setting of the file.
 
         Raises
         ------
         PathError
-            The name is taken, or HDF5 cannot hold it.
+            The name is taken, or invalid in HDF5.
         StateError
             The file is closed.
         """
@@ -109,41 +90,41 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         alloc_time: str | None = None,
         allow_unknown_filter: bool | None = None,
     ) -> Dataset:
-        """Create a dataset, with its parent groups where missing. The keywords are h5py's.
+        """Create a dataset, and missing parent groups. The keywords are those of h5py.
 
         Parameters
         ----------
         name
             Path, from this group or, with a leading ``/``, from the root.
         shape
-            Tuple of ints. The leading extent may be None: it is what was written at close. ``()``
-            makes a scalar; without `shape` and `data` the dataset has a null dataspace.
+            Tuple of ints. The leading extent may be None: it then becomes the number of rows written.
+            ``()`` makes a scalar; without `shape` and `data` the dataset has a null dataspace.
         dtype
-            Anything numpy takes, or a named `Datatype` of this file; the dtype of `data`, else float32, by
-            default.
+            Anything that numpy accepts, or a named `Datatype` of this file; by default the dtype of `data`, else
+            float32.
         data
-            Array-like to write at once; an `h5py.Empty` makes a null dataspace.
+            Array-like to write immediately; an `h5py.Empty` makes a null dataspace.
         chunks
-            Chunk shape. True or ``"auto"`` pick one of 1 to 8 MiB; so does None, but data of up to
-            64 KiB without filters is then stored whole, without chunks. False stores data of any size
-            whole; it is kept in memory until the file is closed, so it has to fit there.
+            Chunk shape. True or ``"auto"`` choose chunks of 1 to 8 MiB; so does None, except that
+            unfiltered data of up to 64 KiB is stored without chunks. False stores data of any size
+            without chunks; it must fit into memory, where it stays until the file is closed.
         maxshape
-            Extents up to which readers may resize the dataset later; None in it for unlimited, True
-            for unlimited everywhere. By default the dimensions are fixed once the file is closed.
+            Extents up to which the dataset may be resized later; None for an unlimited extent, True
+            for unlimited extents everywhere. By default the dimensions are fixed when the file is closed.
         compression, compression_opts, shuffle, fletcher32, scaleoffset
             Filters, as in h5py; none by default.
         fillvalue
-            What chunks read as that were never written, and what pads the edge; zero by default.
+            Value of chunks that are never written, and of the padding of edge chunks; zero by default.
         track_order
-            Track the creation order of attributes; None for what the file does.
+            Track the creation order of attributes; None for the setting of the file.
         write_empty_chunks
-            False leaves chunks out that hold nothing but the fill value.
+            False leaves out chunks that contain only the fill value.
         alloc_time
-            ``"early"`` reserves all chunks at once, one after the other, which needs no index
-            (Implicit); for unfiltered datasets of fixed shape.
+            ``"early"`` reserves all chunks on creation, one after the other, which needs no stored
+            index (Implicit); for unfiltered datasets of fixed shape.
         allow_unknown_filter
-            Whether `compression` may be the number of a filter that streamh5 does not have. Its chunks are then
-            given to `Dataset.write_direct_chunk`, filtered. None: unless there is `data`.
+            Whether `compression` may be the number of a filter that streamh5 does not have; its chunks are then
+            passed to `Dataset.write_direct_chunk`, filtered. None allows this if there is no `data`.
 
         Returns
         -------
@@ -152,11 +133,11 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         Raises
         ------
         SpecError
-            Something contradicts itself: see its leaves.
+            The arguments contradict one another: see its subclasses.
         DatatypeError
-            A dtype that cannot be written.
+            The dtype cannot be written.
         LimitError
-            A limit of HDF5.
+            A limit of HDF5 is exceeded.
         StateError
             The file is closed.
         """
@@ -207,18 +188,18 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
             return dataset
 
     def require_group(self, name: str | bytes) -> Group:
-        """Return the group `name`, made where it is missing.
+        """Return the group `name`; create it if it is missing.
 
         Raises
         ------
         PathError
-            The name is a dataset's, or HDF5 cannot hold it.
+            The name is that of another object, or invalid in HDF5.
         """
         found = find(self.session.root, self._absolute(name))
         return Group(self.file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str | bytes) -> Group | Dataset | Datatype:
-        """Handle of an object that was created in this file."""
+        """Return the handle of an object that was created in this file."""
         path = self._absolute(name)
         node = find(self.session.root, path)
         if isinstance(node, StoredObject) and node.is_datatype:
@@ -229,7 +210,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         if isinstance(node, StoredObject):
             raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
-            raise KeyError(f"there is no object {path} in the file that is being written, or it is a link")
+            raise KeyError(f"there is no object {path} in the file being written, or it is a link")
         if isinstance(node, DatatypeNode):
             return Datatype(self.session, node)
         return self.file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self.file, node)
@@ -251,7 +232,7 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         PathError
             The name is taken.
         DatatypeError
-            A dtype that cannot be written.
+            The dtype cannot be written.
         """
         if isinstance(value, np.dtype):
             path = check_new_path(self._absolute(name))
@@ -266,13 +247,13 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
                 path=value.name,
             )
         if target is None:
-            # None as `data` is no data, and here it would be a value
+            # as `data`, None means no data; here it is a value
             self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
         else:
             self.session.link(self._absolute(name), target)
 
     def __delitem__(self, name: str | bytes) -> None:
-        raise StateError(f"{self._absolute(name)} stays: delete it with h5py when the file is closed")
+        raise StateError(f"{self._absolute(name)} cannot be deleted: do it with h5py when the file is closed")
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, (str, bytes)) and find(self.session.root, self._absolute(name)) is not None
@@ -284,21 +265,15 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         return len(self._node.links)
 
     def items(self) -> ItemsView[str, Group | Dataset | Datatype]:
-        """Return names and handles."""
+        """Return the names and handles of objects."""
         return {name: self[name] for name, node in self._node.links.items() if isinstance(node, Node)}.items()
 
     def values(self) -> ValuesView[Group | Dataset | Datatype]:
-        """Return handles."""
+        """Return the handles of objects."""
         return dict(self.items()).values()
 
     def __bool__(self) -> bool:
         return self.session.is_open
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Group) and other.node is self._node
-
-    def __hash__(self) -> int:
-        return id(self._node)
 
     def __repr__(self) -> str:
         return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
@@ -309,42 +284,17 @@ class Group(Mapping[str, "Group | Dataset | Datatype"]):
         return join_path(names if name.startswith("/") else (*split_path(self.name), *names))
 
 
-class Datatype:
+class Datatype(Handle[DatatypeNode]):
     """A named (committed) datatype; made by ``f["t"] = numpy.dtype(...)``, as in h5py.
 
-    Give it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: what they make has no type
-    of its own then, but this one, which readers can tell.
+    Pass it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: the new dataset or attribute
+    then shares this datatype, which readers can see.
     """
-
-    def __init__(self, session: Session, node: DatatypeNode) -> None:
-        self.session = session
-        self._node = node
-
-    @property
-    def node(self) -> DatatypeNode:
-        """The datatype in the plan of the file."""
-        return self._node
-
-    @property
-    def name(self) -> str:
-        """Absolute path in the file."""
-        return self._node.path
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What elements of this type are in memory."""
+        """Element type in memory."""
         return self._node.dtype
-
-    @property
-    def attrs(self) -> Attributes:
-        """Attributes by name."""
-        return Attributes(self.session, self._node)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Datatype) and other.node is self._node
-
-    def __hash__(self) -> int:
-        return id(self._node)
 
     def __repr__(self) -> str:
         return f"<streamh5.Datatype {self.name!r}: {self.dtype}>"

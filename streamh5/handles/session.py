@@ -1,4 +1,4 @@
-"""One write from begin to end: engine, pool and sink, and the ways in which it ends."""
+"""One write from beginning to end: its engine, pool and sink, and the ways in which it can end."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from streamh5.write.summary import WriteSummary
 
 DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
-"""Raw bytes of blocks that wait for a thread or are in one."""
+"""Raw bytes of blocks that wait for a thread or are being processed by one."""
 
 
 class Flush(Protocol):
-    """Stores what a dataset has not stored yet."""
+    """Stores the rows that a dataset has not stored yet."""
 
     def __call__(self, *, is_interrupted: bool) -> None:
-        """Store it; `is_interrupted`: only the rows of the caller."""
+        """Store the rest; with `is_interrupted` only the rows that the caller gave."""
 
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ def _verb(
 
 
 class Session:
-    """Everything that the handles of one file share: the door to the engine, the threads, the end of the write.
+    """Everything that the handles of one file share: the engine, the threads and the end of the write.
 
     ::
 
@@ -77,11 +77,11 @@ class Session:
     sink
         Where the bytes go.
     options
-        How it is written; `libver` is that of the file where one is added to.
+        How the file is written; with mode ``"a"`` `libver` is that of the existing file.
     recovery
-        An interrupted write that is taken up.
+        An interrupted write to resume.
     existing
-        A file that is added to.
+        An existing file to add objects to.
     """
 
     _is_whole = False
@@ -127,17 +127,12 @@ class Session:
 
     @property
     def root(self) -> GroupNode:
-        """The root group; what is in it is changed by calls of this session only."""
+        """The root group; only calls of this session change its contents."""
         return self.engine.root
 
     @property
-    def is_mine(self) -> bool:
-        """Whether this is the process that writes, not a fork of it."""
-        return self._life.is_mine
-
-    @property
     def is_open(self) -> bool:
-        """Whether the write is still going on."""
+        """Whether the write has not ended yet."""
         return self._life.state == "open"
 
     @property
@@ -146,20 +141,20 @@ class Session:
         return self._life.state
 
     def check_open(self) -> None:
-        """Refuse a call after the end: see `Lifecycle.admit`."""
+        """Refuse a call after the end of the write: see `Lifecycle.admit`."""
         self._life.admit()
 
     def call(self) -> AbstractContextManager[None]:
-        """Make what is done inside one call, for which `close` waits: see `Lifecycle.call`."""
+        """Return a context whose body counts as one call, for which `close` waits: see `Lifecycle.call`."""
         return self._life.call()
 
     def discard_dataset(self, node: DatasetNode) -> None:
-        """Take back a dataset whose data did not come; also when the write is over, which may be why."""
+        """Remove a dataset whose data could not be written, even if the write has ended, which may be the reason."""
         self._flushes.pop(node, None)
         self.engine.remove_dataset(node)
 
     def checkpoint(self, path: Path) -> None:
-        """Write index and headers of what is there behind it, and let readers see it at `path`."""
+        """Write index and headers for the data stored so far, and show readers the file at `path`."""
         with self.call():
             sink = self.sink
             if not isinstance(sink, Snapshots):
@@ -173,23 +168,23 @@ class Session:
                 sink.snapshot(path)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
-        """Call `flush` when the file is closed, before its chunks are counted, or interrupted.
+        """Call `flush` when the file is closed, before its chunks are counted, or when the write is interrupted.
 
         Parameters
         ----------
         node
-            The dataset that it is for.
+            The dataset to flush.
         flush
-            Is told by ``is_interrupted`` that nothing but the rows of the caller is to be written.
+            Stores what is pending; ``is_interrupted`` says that only the rows of the caller are to be written.
         """
         self._flushes[node] = flush
 
     def submit(self, job: Job) -> None:
         """Run a job in the pool, within the memory budget."""
         if self._life.admit() is Standing.SAVING:
-            job.run()  # the threads are at their end
+            job.run()  # the threads have ended
             return
-        # the front region holds what is known now, whichever thread comes first to write
+        # lay out the front region here, with the objects that exist now: which job runs first must not matter
         self.engine.reserve(0)
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
@@ -198,20 +193,20 @@ class Session:
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
-        """Run a job in the calling thread, after those in flight that write one of its chunks."""
+        """Run a job in the calling thread, after the jobs in flight that write one of its chunks."""
         if self._life.admit() is Standing.OPEN and self._pool is not None:
             self._pool.wait_for_chunks(job)
         job.run()
 
     def wait(self) -> None:
-        """Wait until every submitted job is done; raise what went wrong in one."""
+        """Wait until every submitted job is done; raise the error of one that failed."""
         if self._pool is not None:
             self._pool.wait()
 
     def close(self) -> WriteSummary:
         """Finish the file and publish it; every thread that closes it gets the same summary.
 
-        A failure on the way interrupts the write (`interrupt`) and is raised.
+        A failure interrupts the write (`interrupt`) and is raised.
         """
         if self.summary is None:
             self._life.check_may_close()
@@ -235,16 +230,21 @@ class Session:
                 self.wait()
                 self.engine.check_resumed()
                 self.engine.finish()
-                summary = self._summarize()
+                summary = summarize(
+                    self.sink.name,
+                    self.engine.root,
+                    file_nbytes=self.engine.end_of_file,
+                    seconds=self.leftover.seconds,
+                )
                 if not self._life.leave("being published"):
                     raise self._life.over()
                 self.sink.commit(self.engine.end_of_file)
         except DestinationExistsError as error:
             self.leftover.keep = (
-                "always"  # somebody made a file of that name meanwhile; the data is all there
+                "always"  # another program made a file of that name meanwhile; all data is stored
             )
             self.interrupt(error, before=("being published",))
-            error.add_note("move the file that is there away first")
+            error.add_note("move the existing file away first")
             raise
         except BaseException as error:
             self.interrupt(error, before=("open", "being published"))
@@ -254,16 +254,16 @@ class Session:
         self._end()
 
     def interrupt(self, error: BaseException | None, *, before: tuple[str, ...] = ("open",)) -> None:
-        """End a write that cannot go on: keep what is worth it, and say where it is.
+        """End a write that cannot continue: keep what is worth keeping, and tell the user where it is.
 
-        Rows that fill no whole chunk yet are stored, too, where that is still possible.
+        Pending rows that do not fill a whole chunk are stored, too, where that is still possible.
 
         Parameters
         ----------
         error
-            What went wrong, which gets a note; None when nobody has closed the file.
+            The error that ended the write, which gets a note; None when the file was not closed.
         before
-            States in which the write is interrupted; otherwise nothing happens.
+            States in which the write is interrupted; in any other state nothing happens.
         """
         if not self._life.is_mine or not self._life.leave("given up", before=before):
             return
@@ -271,7 +271,7 @@ class Session:
             if self.leftover.is_worth_it:
                 self._save_rest()
         finally:
-            kept = self.leftover.kept  # behind the rest: the first chunk may have been in flight
+            kept = self.leftover.kept  # after saving the rest: the first chunk may have been in flight
             journal = as_journaled(self.sink)
             if kept and journal is not None:
                 journal.suspend()
@@ -281,9 +281,9 @@ class Session:
         self.leftover.tell(error, kept)
 
     def _save_rest(self) -> None:
-        """Let calls and jobs come to their ends, and store the rows that fill no whole chunk.
+        """Let calls and jobs finish, and store the pending rows.
 
-        Not in a signal handler in the midst of a call: others may wait for that.
+        Nothing is saved in a signal handler in the middle of a call: other threads may wait for that call.
         """
         if self._life.is_inside:
             return
@@ -292,21 +292,21 @@ class Session:
             self._pool.drain()
         with self._life.ending():
             for flush in list(self._flushes.values()):
-                with suppress(Exception):  # what cannot be stored is lost, but nothing else
+                with suppress(Exception):  # a dataset that cannot be stored must not cost the others
                     flush(is_interrupted=True)
 
     def abort(self) -> None:
-        """Give the write up and drop what is written: the destination stays as it was.
+        """Abort the write and drop the stored data: the destination stays unchanged.
 
-        Whoever waits in a call gets a `StateError`. In a fork of the process that writes, nothing happens:
-        the write is the other's.
+        Threads that wait in a call get a `StateError`. In a fork of the writing process nothing happens:
+        the write belongs to the parent.
         """
         if self._life.leave("given up") and self._life.is_mine:
             self._end()
             self.sink.abort()
 
     def suspend(self) -> None:
-        """End the write and keep what is stored, to be resumed."""
+        """End the write and keep the stored data, so that the write can be resumed."""
         self.leftover.keep = "always"
         self.leftover.is_told = True
         self.interrupt(None)
@@ -318,25 +318,17 @@ class Session:
             pool = self._pool
         if pool is not None:
             pool.close(is_patient=not self._life.is_inside)
-        # Datasets hold the session: without this circle it goes with the last handle, and its `__del__` does not run
-        # at some later time, where Python would drop a KeyboardInterrupt.
+        # Datasets refer to the session. Breaking this cycle frees the session with its last handle; otherwise the
+        # garbage collector would run `__del__` at some later time, where Python drops a KeyboardInterrupt.
         self._flushes.clear()
 
-    def _summarize(self) -> WriteSummary:
-        return summarize(
-            self.sink.name,
-            self.engine.root,
-            file_nbytes=self.engine.end_of_file,
-            seconds=self.leftover.seconds,
-        )
-
     def __del__(self) -> None:
-        if self._is_whole:  # a session that is dropped without close
+        if self._is_whole:  # the session was dropped without a close
             self.interrupt(None)
 
     def __reduce__(self) -> Any:
         raise StateError(
-            f"the write to {self.sink.name} lives in this process; use the threaded or the synchronous scheduler"
+            f"the write to {self.sink.name} cannot leave this process; use the threaded or the synchronous scheduler"
         )
 
 
@@ -345,19 +337,21 @@ _OPEN_LOCK = threading.RLock()
 
 
 def open_here(name: str) -> Session | None:
-    """Return the write to `name` that goes on in this process; None when there is none.
+    """Return the write to `name` that is open in this process; None if there is none.
 
-    One that nobody can reach any more is interrupted first.
+    A write that nothing refers to any more is interrupted first.
     """
     gc.collect()
     with _OPEN_LOCK:
         sessions = list(_OPEN)
-    return next((one for one in sessions if one.sink.name == name and one.is_open and one.is_mine), None)
+    return next(
+        (one for one in sessions if one.sink.name == name and one.is_open and one._life.is_mine), None
+    )
 
 
 @atexit.register
 def _interrupt_all() -> None:
-    """End the writes that nobody has closed when the process ends."""
+    """Interrupt the writes that are still open when the process ends."""
     with _OPEN_LOCK:
         sessions = list(_OPEN)
     for session in sessions:

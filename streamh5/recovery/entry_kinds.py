@@ -1,11 +1,13 @@
-"""The kinds of journal entries: what each is called, how it is encoded, and how it is entered when it is read.
+"""The kinds of journal entries: the letter of each, how it is encoded, and how a decoded entry updates a `Journal`.
 
 An entry is::
 
     "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
 
-The payload is JSON, but for C and V, which are binary. To add a kind, add a row to `KINDS`: an encoder, which takes
-what the engine takes, beside a function that enters the payload in a `Journal`.
+The payload is JSON, except for C and V, which are binary. To add a kind, add a row to `KINDS`: an encoder, whose
+arguments are those of the engine's method, and a function that enters the payload in a `Journal`. Entries are
+appended, never changed. An entry that is cut short or does not match its checksum ends the journal: what follows was
+never claimed. Nothing in a journal is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -59,12 +61,11 @@ class EntryKind(Generic[P]):
     Parameters
     ----------
     letter
-        Its name in the file.
+        The letter that names the kind in the file.
     payload
-        Makes the payload, of what is to be said: bytes, or a dict that becomes JSON.
+        Returns the payload: bytes, or a dict that becomes JSON.
     enter
-        Enters a payload, decoded where it is JSON, in what the journal says so far; what makes no sense raises
-        whatever reading it raises.
+        Enters a payload, decoded if it is JSON, in the journal; an invalid payload raises one of `NONSENSE`.
     is_json
         Whether the payload is JSON.
     """
@@ -76,7 +77,7 @@ class EntryKind(Generic[P]):
 
     @property
     def magic(self) -> bytes:
-        """What every entry of this kind begins with."""
+        """First bytes of every entry of this kind."""
         return _MAGIC + self.letter.encode()
 
     def encode(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -89,7 +90,7 @@ class EntryKind(Generic[P]):
         return bytes(head + checksum.to_bytes(4, "little") + payload)
 
     def decode(self, journal: Journal, payload: bytes) -> None:
-        """Enter an entry that was read."""
+        """Enter the payload of an entry in `journal`."""
         self.enter(journal, json.loads(payload) if self.is_json else payload)
 
 
@@ -110,7 +111,7 @@ def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
 
 
 def boot_id() -> str | None:
-    """Identity of this run of the machine; None where it has none, and is never the same."""
+    """Return the identity of this boot of the machine; None if unknown, which never equals another boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -118,7 +119,7 @@ def boot_id() -> str | None:
 
 
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
-# options of the file. S: the write was taken up: durability, boot and inode from here on.
+# options of the file. S: the write was resumed: durability, boot and inode from here on.
 
 
 def _header_facts(sink_facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +150,8 @@ def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 # G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
-# (hard to another path, soft or external) was made. U: a dataset was taken back, because its data did not come.
+# (hard to another path, soft or external) was created. U: a dataset was removed, because its data could not be
+# written.
 
 
 def _group_facts(group: GroupNode) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def _enter_made(kind: str) -> Callable[[Journal, dict[str, Any]], None]:
 def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
     if journal.made.setdefault(_path(facts), ("D", facts))[1] is not facts:
         raise ValueError(f"a second object {facts['path']}")
-    # claims go by number: an entry that is missing or there twice must not shift them
+    # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
     if facts["number"] != len(journal.datasets):
         raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
     journal.datasets.append(facts)
@@ -204,8 +206,8 @@ def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
         journal.attributes[_path(facts), facts["name"]] = facts
 
 
-# E: elements of a dataset without chunks were set: from which one on, and their parts; null for parts where they were
-# too large. N: rows of an open-ended or appended dataset at the end of its stream; 0 when it begins.
+# E: elements of a dataset without chunks were set: number of the first, and their parts; the parts are null if they
+# were too large. N: rows of an appended dataset at the end of its stream; 0 at its beginning.
 
 
 def _elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any]:
@@ -224,8 +226,8 @@ def _enter_rows(journal: Journal, facts: dict[str, Any]) -> None:
     journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = address_of(facts["n_rows"])
 
 
-# F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are in use by
-# something that is not a chunk of the stream, or by all chunks of a dataset with an Implicit index.
+# F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are used by
+# metadata of a snapshot, or by all chunks of a dataset with an Implicit index.
 
 
 def _enter_front(journal: Journal, facts: dict[str, Any]) -> None:
@@ -245,7 +247,7 @@ def _enter_used(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 # C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. V: void: the chunks claimed so
-# far at these n addresses (8 each) are not to be used.
+# far at these n addresses (8 bytes each) must not be used.
 
 
 def _claims_payload(number: int, records: ChunkRecords, checksums: NDArray[np.uint32]) -> bytes:
@@ -278,7 +280,7 @@ def _enter_voids(journal: Journal, payload: bytes) -> None:
     journal.voids.append((journal.nbytes, addresses))
 
 
-# P: the file is about to get another name than the destination's (salvage).
+# P: salvage is about to publish the file under a name other than the destination's.
 
 
 def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
@@ -326,26 +328,26 @@ NONSENSE = (
     *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
     *(StreamH5Error, struct.error, zlib.error),
 )
-"""What reading facts that nobody wrote can raise."""
+"""Errors that decoding invalid facts can raise."""
 
 
 def decode_journal(log: bytes) -> Journal | None:
-    """Decode a journal as far as it is whole.
+    """Decode a journal up to its first incomplete or damaged entry.
 
     Parameters
     ----------
     log
-        Content of the journal file.
+        Contents of the journal file.
 
     Returns
     -------
     Journal or None
-        None when nothing was claimed: the log is empty, or ends within its first entry.
+        None if nothing was claimed: the log is empty, or ends within its first entry.
 
     Raises
     ------
     JournalError
-        It is not a journal, is of another version, or its header is damaged though claims follow.
+        It is not a journal, has another version, or its header is damaged although claims follow.
     """
     journal = Journal({})
     for letter, payload, end in split_entries(log):

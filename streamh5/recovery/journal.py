@@ -1,4 +1,4 @@
-"""What a journal says, entry by entry: `streamh5.recovery.entry_kinds` enters it here."""
+"""``Journal``: the contents of a decoded journal, which `streamh5.recovery.entry_kinds` enters one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Claims:
-    """Chunks that the journal says are stored: records, checksums, and where the entries begin."""
+    """Chunks of a dataset that the journal claims to be stored: records, checksums, and positions of the entries."""
 
     records: list[ChunkRecords] = field(default_factory=list)
     checksums: list[NDArray[np.uint32]] = field(default_factory=list)
@@ -35,30 +35,30 @@ class Journal:
     datasets
         Payloads of the D entries in their order.
     made
-        Kinds and payloads of the G, T, D and L entries by path, the first of each, in their order: a path may lead
-        through a link that was made before.
+        Kind and payload of the first G, T, D or L entry of each path, in their order: a path may lead through a link
+        that was created before.
     attributes
-        Payloads of the last A entry for each path and name that is there, in the order of creation.
+        Payloads of the last A entry of each path and name that was not removed, in the order of creation.
     front
-        The front region; None when no data was written.
+        The front region; None if no data was written.
     regions
         First address and end of the chunks of datasets with an Implicit index, by path.
     claims
-        By number of the dataset; in a decoded journal without what V entries take back.
+        By number of the dataset; without the claims that V entries void.
     voids
-        Positions of V entries and the addresses whose claims before them are not to be used.
+        Positions of the V entries, and the addresses whose earlier claims are void.
     values
         Payloads of the E entries in their order, by number of the dataset.
     sessions
         Payloads of the H entry and of the S entries.
     taken_back
-        Numbers of the datasets of U entries.
+        Numbers of the datasets that U entries remove.
     published
-        Other names that the file may have got.
+        Other names under which the file may have been published.
     end
-        First address behind everything that was ever claimed.
+        First address after everything that was ever claimed.
     nbytes
-        Bytes of the valid entries; what follows is to be cut off.
+        Size in bytes of the valid entries; the rest is to be cut off.
     """
 
     header: dict[str, Any]
@@ -77,7 +77,7 @@ class Journal:
     end: int = 0
 
     def take_back(self, path: str) -> None:
-        """Forget a dataset and its attributes; its number is not used again."""
+        """Remove a dataset and its attributes; its number is not used again."""
         kind, facts = self.made.pop(path)
         if kind != "D":
             raise ValueError(f"{path} is not a dataset")
@@ -85,28 +85,28 @@ class Journal:
         self.attributes = {key: one for key, one in self.attributes.items() if key[0] != path}
 
     def has_content(self, nbytes: int) -> bool:
-        """Whether something would be lost with it: a value, or chunks in a partial file of `nbytes`."""
+        """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""
         return bool(nbytes if self.n_claimed else self.values)
 
     @property
     def inode(self) -> int | None:
-        """Inode of the partial file when it was last written; None where the journal does not say."""
+        """Inode of the partial file when it was last written; None if unknown."""
         inode: int | None = self.sessions[-1]["inode"]
         return inode
 
     @property
     def name(self) -> str | None:
-        """Name of the destination in its directory; None where the journal does not say."""
+        """Name of the destination in its directory; None if unknown."""
         name = self.header.get("name")
         return name if isinstance(name, str) and "/" not in name and name not in ("", ".", "..") else None
 
     @property
     def n_claimed(self) -> int:
-        """Chunks claimed, those written again counted each time."""
+        """Number of claims of chunks; a chunk that was written again counts each time."""
         return sum(len(records) for claims in self.claims.values() for records in claims.records)
 
     def drop_voided(self) -> None:
-        """Drop claims for whose address a V entry follows: one pass, however many entries there are."""
+        """Drop claims whose address a later V entry voids: in one pass, as there may be many entries."""
         if not self.voids:
             return
         addresses = np.concatenate([addresses for _, addresses in self.voids])

@@ -1,7 +1,7 @@
-"""Datasets, links, attributes and values as JSON, for the journal, and back.
+"""Datasets, links, attributes, values and the front region as JSON for the journal, each beside its decoder.
 
-Whatever the engine takes has a form: attributes and values are parts (`streamh5.model.reference`), bytes with
-references and objects of variable length in between.
+Attributes and values are parts (`streamh5.model.reference`): bytes with references and objects of variable length in
+between.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_ADDRESS = 1 << 62
 
 
 def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
-    """Everything of a dataset's plan that shapes its bytes, as JSON."""
+    """Describe everything in the plan of a dataset that determines its bytes, as JSON."""
     return {
         "path": spec.path,
         "shape": None if spec.shape is None else list(spec.shape),
@@ -56,7 +56,7 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
-    """Plan of a dataset from its D entry."""
+    """Return the plan of a dataset from its D entry."""
     dtype = dtype_from_facts(facts["dtype"])
     fill = facts["fillvalue"]
     allocation_time, write_time = facts.get("times", (None, None))
@@ -83,7 +83,7 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     if sizeof_parts(parts) != spec.element_nbytes:
         raise ValueError(f"the fill value of {spec.path} has {sizeof_parts(parts):,} bytes")
     data = b"".join(part for part in parts if isinstance(part, bytes))
-    if spec.is_encoded or len(data) != spec.element_nbytes:  # what lies in the global heap has no bytes here
+    if spec.is_encoded or len(data) != spec.element_nbytes:  # elements in the global heap have no bytes here
         return replace(spec, fill_parts=parts)
     return replace(spec, fillvalue=np.frombuffer(data, spec.stored_dtype, count=1).reshape(()))
 
@@ -99,7 +99,7 @@ def datatype_facts(node: DatatypeNode) -> dict[str, Any]:
 
 
 def datatype_from_facts(facts: dict[str, Any]) -> DatatypeNode:
-    """Named datatype from its T entry."""
+    """Return a named datatype from its T entry."""
     dtype = dtype_from_facts(facts["dtype"])
     return DatatypeNode(facts["path"], dtype, _encoded(facts), bool(facts["track_order"]))
 
@@ -126,12 +126,12 @@ def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
 
 
 def attribute_from_facts(facts: dict[str, Any]) -> AttributeSpec:
-    """Plan of an attribute from its A entry.
+    """Return the plan of an attribute from its A entry.
 
     Raises
     ------
     AttributeValueError, DatatypeError, LimitError
-        It is not one that can be written.
+        It cannot be written.
     """
     check_attribute_name(facts["name"], path=facts["path"])
     shape = None if facts["shape"] is None else tuple(facts["shape"])
@@ -146,15 +146,15 @@ def attribute_from_facts(facts: dict[str, Any]) -> AttributeSpec:
 
 
 def parts_facts(parts: Parts) -> list[Any]:
-    """Describe the bytes of elements, and what lies in between, as JSON.
+    """Describe the parts of elements as JSON.
 
-    A str is bytes (base64), an object a reference, a list an object of variable length: its count and its parts.
+    Bytes become a base64 string, a reference an object, and an object of variable length a list: its length and parts.
     """
     return [_part_facts(part) for part in parts]
 
 
 def parts_from_facts(facts: list[Any]) -> list[Part]:
-    """Parts that `parts_facts` described."""
+    """Return the parts that `parts_facts` described."""
     return [_part(one) for one in facts]
 
 
@@ -188,7 +188,7 @@ def _part(facts: Any) -> Part:
 
 
 def link_facts(target: LinkedTarget) -> dict[str, Any]:
-    """Target of a link as JSON."""
+    """Describe the target of a link as JSON."""
     if isinstance(target, UserDefinedLink):
         return {"class": target.link_type, "value": target.value.hex()}
     if isinstance(target, SoftLink):
@@ -250,16 +250,17 @@ def address_of(value: Any) -> int:
 
 
 MAX_ELEMENTS_NBYTES = 1 << 20
-"""Elements that the journal takes from one call; a value that is set again and again must not outgrow the data."""
+"""Most bytes of elements that one call adds to the journal; otherwise a value that is set repeatedly would make
+the journal larger than the data."""
 
 MAX_VALUE_NBYTES = 64 << 20
-"""A value that is assembled from the elements of several calls."""
+"""Largest value that is assembled from the elements of several calls."""
 
 
 def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
-    """Describe a region of data without chunks, which was just set, as JSON: whole elements, from one on.
+    """Describe a region of data without chunks, which was just set, as JSON: a range of whole elements.
 
-    What makes more than `MAX_ELEMENTS_NBYTES` is left out: null for its parts.
+    Elements of more than `MAX_ELEMENTS_NBYTES` are left out: their parts are null.
     """
     first, stop = _range(node.shape or (), region)
     nbytes = node.spec.element_nbytes
@@ -275,12 +276,12 @@ def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
 
 
 def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:
-    """First element of a region, in row-major order, and the one behind its last."""
+    """Return the range of elements, in row-major order, that covers a region."""
     n = math.prod(shape)
     is_set = np.zeros(shape, bool)
     try:
         is_set[region] = True
-    except IndexError:  # a field of all elements
+    except IndexError:  # the region is a field name, so it covers all elements
         return 0, n
     positions = np.flatnonzero(is_set)
     return (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
@@ -291,17 +292,17 @@ def _deep_nbytes(parts: Parts) -> int:
 
 
 def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[Any] | Parts | None:
-    """Put the elements of E entries together; what no entry has is the fill value.
+    """Assemble a value from the elements of E entries; elements that no entry has are the fill value.
 
     Returns
     -------
     ndarray, Parts or None
-        An array as it is stored; its parts where it has some; None where an entry left elements out.
+        The stored array, or its parts if the dataset has parts; None if an entry left elements out.
 
     Raises
     ------
     ValueError
-        Elements outside the dataset, or a part of one.
+        Elements lie outside the dataset, or are incomplete.
     """
     nbytes, shape = node.spec.element_nbytes, node.shape or ()
     n = math.prod(shape)
@@ -315,7 +316,7 @@ def assemble_value(node: DatasetNode, pieces: list[dict[str, Any]]) -> NDArray[A
         count, rest = divmod(sizeof_parts(found), nbytes)
         if type(first) is not int or first < 0 or rest or first + count > n:
             raise ValueError(f"{count:,} elements of {node.path} from {first!r} on")
-        if count == n:  # whatever came before
+        if count == n:  # replaces everything before it
             elements = []
         if elements is not None:
             elements.append((first, found))
@@ -352,7 +353,7 @@ def _each_element(parts: Parts, nbytes: int) -> list[Parts]:
         element.append(rest)
         room -= sizeof_part(rest)
         if room < 0:
-            raise ValueError("a reference that passes the end of its element")
+            raise ValueError("a reference that exceeds its element")
         if room == 0:
             each.append(element)
             element, room = [], nbytes

@@ -1,8 +1,8 @@
-"""The engine and the journal beside it: one call writes both.
+"""The engine together with its journal: one call updates both.
 
-Each method takes what the method of `Engine` of the same name takes, and makes the entry of the journal from it
-(`streamh5.recovery.entry_kinds`); without a journal, nothing is encoded. `Session` owns the only one of a write, and is
-the door to it.
+Each method has the arguments of the method of `Engine` of the same name, and encodes the journal entry from them
+(`streamh5.recovery.entry_kinds`); without a journal, nothing is encoded. A write has one `JournaledEngine`, which its
+`Session` owns.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ P = ParamSpec("P")
 
 
 class JournaledEngine:
-    """The engine of one write, whose journal gets what the engine gets, in the same order.
+    """The engine of one write and its journal, which gets an entry for each call, in the same order.
 
-    Thread-safe. `lock` is taken before the lock of the engine, and is held until the entry is in the journal: so
-    entries stand in the order of the calls. What jobs call (`reserve`, `record`, `claim`, `extend`) does without it:
-    entries of chunks may come in any order.
+    Thread-safe. `lock` is acquired before the lock of the engine, and held until the entry is in the journal, so
+    entries have the order of the calls. The methods that jobs call (`reserve`, `record`, `claim`, `extend`) do not
+    need it: entries of chunks may come in any order.
 
     Parameters
     ----------
     sink
-        Where the bytes go, with a journal or without.
+        Where the bytes go; it may have a journal.
     options
         How the file is written.
     leftover
-        Counts what an interruption would leave.
+        Counts the data that an interruption would leave.
     recovery
-        An interrupted write that is resumed.
+        An interrupted write to resume.
     existing
-        Root group and end of a file that is added to.
+        Root group and end of an existing file to add objects to.
     """
 
     def __init__(
@@ -73,16 +73,15 @@ class JournaledEngine:
         recovery: Recovery | None = None,
         existing: tuple[GroupNode, int] | None = None,
     ) -> None:
-        self.lock = (
-            threading.RLock()
-        )  # reentrant: a signal handler may end the write in the midst of any call
+        # reentrant: a signal handler may end the write in the middle of any call
+        self.lock = threading.RLock()
         self._begin_lock = threading.RLock()
         self._sink = sink
         self._journal = as_journaled(sink)  # None: nothing is claimed, and nothing can be resumed
         self._leftover = leftover
         self._recovery = recovery
         self._n_datasets = 0
-        # what decides where the bytes of the front go: a resumed write must have been begun with the same
+        # these options determine the layout of the front region: a resumed write must have the same
         layout: dict[str, Any] = {
             "track_order": options.track_order,
             "header_slack": options.header_slack,
@@ -107,7 +106,7 @@ class JournaledEngine:
 
     @property
     def end_of_file(self) -> int:
-        """First address behind everything reserved so far."""
+        """First address after everything reserved so far."""
         return self._engine.end_of_file
 
     def create_group(self, path: str, *, track_order: bool) -> GroupNode:
@@ -124,14 +123,14 @@ class JournaledEngine:
             self._log(entry_kinds.DATATYPE, datatype)
 
     def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int, int]:
-        """Add a dataset; one of an interrupted write with the chunks that it has.
+        """Add a dataset; one of an interrupted write gets its stored chunks.
 
         Parameters
         ----------
         spec
             Its plan.
         source
-            Identity of what it is written from; None where there is none.
+            Identity of the source that it is written from, if any.
 
         Returns
         -------
@@ -145,7 +144,7 @@ class JournaledEngine:
         Raises
         ------
         ResumeError
-            The interrupted write has it with another plan.
+            The interrupted write has this dataset with another plan.
         """
         with self.lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
@@ -161,10 +160,10 @@ class JournaledEngine:
             return node, number, 0
 
     def remove_dataset(self, node: DatasetNode) -> None:
-        """Take back a dataset whose data did not come."""
+        """Remove a dataset whose data could not be written."""
         with self.lock:
             self._engine.remove_dataset(node)
-            with suppress(StateError, SinkError):  # the write may be over, which is why the data did not come
+            with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
                 self._log(entry_kinds.TAKEN_BACK, node.path)
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
@@ -180,7 +179,7 @@ class JournaledEngine:
             self._log(entry_kinds.ATTRIBUTE, node.path, name, None)
 
     def set_value(self, number: int, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
-        """Set data without chunks, or a region of it; the caller lets one thread at a time do that.
+        """Set data without chunks, or a region of it; the caller allows one thread at a time.
 
         Parameters
         ----------
@@ -189,9 +188,9 @@ class JournaledEngine:
         node
             The dataset.
         region
-            What numpy indexes with.
+            Index in the sense of numpy.
         block
-            As it is stored, or as objects where the value has parts.
+            Array of the stored dtype, or of objects if the value has parts.
 
         Raises
         ------
@@ -204,31 +203,31 @@ class JournaledEngine:
             self._log(entry_kinds.ELEMENTS, number, node, region)
 
     def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
-        """Set data without chunks as it stands in the file, with objects and references in between."""
+        """Set data without chunks, given as encoded elements with objects and references in between."""
         with self.lock:
             self._engine.set_parts(node, parts)
             self._leftover.has_values = True
             self._log(entry_kinds.ELEMENTS, number, node, ...)
 
     def link(self, path: str, target: LinkedTarget) -> None:
-        """Add a name for an object, or a soft or external link."""
+        """Add a name of an object, or a soft or external link."""
         with self.lock:
             self._engine.link(path, target)
             self._log(entry_kinds.LINK, path, target)
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Enter chunks that have been written in the table of their dataset."""
+        """Enter written chunks in the chunk table of their dataset."""
         self._engine.record(dataset, records)
 
     def extend(self, dataset: DatasetNode, n_rows: int) -> None:
-        """Let a dataset whose leading extent is open have at least `n_rows`."""
+        """Extend a dataset of unknown length to at least `n_rows`."""
         self._engine.extend(dataset, n_rows)
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address; the first call lays out the front region."""
         if not self._is_begun:
-            # A lock of its own: a job reserves while a thread that holds `lock` waits for the job. The flag comes
-            # last, so nobody gets an address before the journal says where the front region ends.
+            # A lock of its own: a job may reserve while a thread that holds `lock` waits for that job. The flag is set
+            # last, so that nobody gets an address before the journal says where the front region ends.
             with self._begin_lock:
                 if not self._is_begun:
                     self._engine.begin()
@@ -244,7 +243,7 @@ class JournaledEngine:
         return region
 
     def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
-        """Enter chunks that have been written in the journal.
+        """Enter written chunks in the journal.
 
         Parameters
         ----------
@@ -262,16 +261,16 @@ class JournaledEngine:
             self._leftover.count(len(records), nbytes)
 
     def log_rows(self, number: int, n_rows: int) -> None:
-        """Enter that a dataset is appended to (0), or the rows with which it ends, in the journal."""
+        """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
         self._log(entry_kinds.ROWS, number, n_rows)
 
     def check_resumed(self) -> None:
-        """Refuse to go on without a dataset of the interrupted write.
+        """Refuse to finish without a dataset of the interrupted write.
 
         Raises
         ------
         ResumeError
-            One that has chunks was not created again.
+            A dataset that has chunks was not created again.
         """
         if self._recovery is not None:
             self._recovery.check_complete()
@@ -281,15 +280,15 @@ class JournaledEngine:
         self._write_metadata(self._engine.finish())
 
     def snapshot(self) -> None:
-        """Write index and headers of what is there, behind it."""
+        """Write index and headers for the data stored so far, after its end."""
         self._write_metadata(self._engine.snapshot())
 
     def _write_metadata(self, pieces: Generator[tuple[int, bytes], None, None]) -> None:
-        with closing(pieces):  # which holds the lock of the engine, also where a write fails
+        with closing(pieces):  # release the lock of the engine even if a write fails
             for address, piece in pieces:
                 if address == 0 and self._journal is not None:
                     # Readers may have the file open under the name of a snapshot: from here on, a resume must keep
-                    # what this superblock names.
+                    # everything that this superblock refers to.
                     self._journal.append_log(
                         entry_kinds.USED.encode(self._engine.end_of_file), is_urgent=True
                     )

@@ -1,4 +1,4 @@
-"""Take up an interrupted write: what its journal claims, checked, for the objects that are created again."""
+"""``Recovery``: the claims of a journal, checked, and restored when a dataset is created again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ READ_NBYTES = 16 << 20
 
 
 class Restored(NamedTuple):
-    """Rows of an append stream that are safe, and ``(n,) uint64`` addresses of chunks not taken over."""
+    """Number of appended rows that are stored, and ``(n,) uint64`` addresses of the chunks that were not restored."""
 
     n_rows: int
     lost: NDArray[np.uint64]
@@ -46,7 +46,7 @@ class Recovery:
     journal
         Its decoded journal.
     read
-        Read back ``(address, nbytes)`` of its partial file.
+        Reads ``(address, nbytes)`` of its partial file.
     name
         The destination, for messages.
     nbytes
@@ -54,15 +54,14 @@ class Recovery:
 
     Notes
     -----
-    A claim of bytes that the partial file does not have is dropped. Where the data may have been lost
-    behind the journal's back (a restart of the machine since, in a part of the write without
-    ``sync="batch"``), every claimed chunk is read and compared with its checksum; one that differs is
-    not taken over.
+    A claim of bytes beyond the end of the partial file is dropped. If claimed data may have been lost
+    (the machine restarted since, and part of the write was not under ``sync="batch"``), every claimed
+    chunk is read and compared with its checksum; a chunk that differs is not restored.
 
     Raises
     ------
     JournalError
-        There are claims but no front region.
+        The journal has claims but no front region.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Recovery:
         self.front = journal.front or Front({}, {}, None, SIZEOF_SUPERBLOCK)
         self._read = read
         self._name = name
-        self._number = {
+        self.numbers = {
             facts["path"]: number
             for number, facts in enumerate(journal.datasets)
             if number not in journal.taken_back
@@ -89,13 +88,8 @@ class Recovery:
 
     @property
     def end(self) -> int:
-        """First address behind everything that was ever claimed: no address is used twice."""
+        """First address after everything that was ever claimed: no address is used twice."""
         return max(self._journal.end, self.front.end)
-
-    @property
-    def n_claimed(self) -> int:
-        """Chunks that are claimed and whose bytes are there."""
-        return self._journal.n_claimed
 
     @property
     def is_synced(self) -> bool:
@@ -103,63 +97,58 @@ class Recovery:
         return all(session["sync"] == "batch" for session in self._journal.sessions)
 
     def is_intact(self) -> bool:
-        """Whether every chunk that is claimed, and whose bytes are there, has its checksum."""
+        """Return whether the bytes of every claimed chunk match its checksum."""
         all_claims = [claims for claims in self._journal.claims.values() if claims.records]
         if not all_claims:
             return True
         records = np.concatenate([one for claims in all_claims for one in claims.records])
         checksums = np.concatenate([one for claims in all_claims for one in claims.checksums])
-        # a chunk that was written again in its place has the checksum of its last claim
+        # a chunk that was overwritten in its place has the checksum of its last claim
         last = len(records) - 1 - np.unique(records["address"][::-1], return_index=True)[1]
         return bool(self._intact(records[last], checksums[last]).all())
 
     def entries(self, facts: dict[str, Any]) -> bytes:
-        """Entries with which the journal goes on: who writes now, and the claims that are void."""
+        """Return the first entries of the resumed write: its session, and the claims that are void."""
         entries = SESSION.encode(facts)
         return entries + VOIDS.encode(self._lost) if len(self._lost) else entries
 
     @property
     def n_datasets(self) -> int:
-        """Datasets that the journal has numbers for."""
+        """Number of datasets in the journal, removed ones included."""
         return len(self._journal.datasets)
 
-    @property
-    def numbers(self) -> dict[str, int]:
-        """Number of each dataset in the journal, by path."""
-        return dict(self._number)
-
     def check_options(self, options: dict[str, Any]) -> None:
-        """Refuse other options of the file.
+        """Refuse options of the file that differ from those of the interrupted write.
 
         Raises
         ------
         ResumeError
-            Names what differs.
+            An option differs.
         """
         then = {key: self._journal.header.get(key) for key in options}
         self._compare("the file", then, options)
 
     def check_dataset(self, spec: DatasetSpec, source: str | None) -> int | None:
-        """Return the number of a dataset in the journal; None when it is new.
+        """Return the number of a dataset in the journal; None if it is new.
 
         Raises
         ------
         ResumeError
-            It is there with another plan or from another source.
+            The journal has it with another plan or from another source.
         """
-        number = self._number.get(spec.path)
+        number = self.numbers.get(spec.path)
         if number is not None:
             then = dict(self._journal.datasets[number])
             self._compare(spec.path, then, {**_plain(spec_facts(spec)), "source": source})
         return number
 
     def check_complete(self) -> None:
-        """Refuse to end without a dataset whose chunks are there.
+        """Refuse to finish without a dataset that has stored chunks.
 
         Raises
         ------
         ResumeError
-            It was not created again.
+            Such a dataset was not created again.
         """
         claimed = {
             self._journal.datasets[number]["path"]: sum(map(len, claims.records))
@@ -168,14 +157,14 @@ class Recovery:
         missing = {path: n for path, n in claimed.items() if n and path not in self._restored}
         if missing:
             raise ResumeError(
-                f"the interrupted write of {self._name} is another one: it has {', '.join(missing)} with "
-                f"{sum(missing.values()):,} chunks, which was not created this time. Create what was created then, "
+                f"the interrupted write of {self._name} is a different one: it has {', '.join(missing)} with "
+                f"{sum(missing.values()):,} chunks, which was not created this time. Create the same objects, "
                 "or start again with overwrite=True and without resume",
                 missing=missing,
             )
 
     def restore(self, dataset: DatasetNode) -> Restored:
-        """Enter the claimed chunks of a dataset in its table.
+        """Enter the claimed chunks of a dataset in its chunk table.
 
         Raises
         ------
@@ -186,17 +175,17 @@ class Recovery:
         lost = self._restore_chunks(dataset)
         n_rows, forgotten = self._restore_rows(dataset)
         gone = np.concatenate([*lost, forgotten])
-        # an Implicit index has one address for all versions of a chunk: the last may be the good one
+        # with an Implicit index all versions of a chunk have one address, and the last may be intact
         _, columns = dataset.table.written()
         return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
 
     def salvage(self, dataset: DatasetNode) -> int | None:
-        """Enter every claimed chunk of a dataset, also those behind a gap; set its length.
+        """Enter every claimed chunk of a dataset, even after a gap, and set its length.
 
         Returns
         -------
         int or None
-            Rows of an append stream before its first gap; None for a dataset written otherwise.
+            Appended rows before the first gap; None for a dataset that was not appended to.
 
         Raises
         ------
@@ -204,7 +193,7 @@ class Recovery:
             A claim lies outside the dataset or the file.
         """
         self._restore_chunks(dataset)
-        claims = self._journal.claims.get(self._number[dataset.path])
+        claims = self._journal.claims.get(self.numbers[dataset.path])
         shape, grid = dataset.spec.shape, dataset.spec.grid
         if claims is None or not shape or not grid.n_numbers_per_row:
             return None
@@ -217,10 +206,10 @@ class Recovery:
         )
 
     def _restore_chunks(self, dataset: DatasetNode) -> list[NDArray[np.uint64]]:
-        """Enter the chunks of a dataset that can be used; return the addresses of the others."""
+        """Enter the usable chunks of a dataset; return the addresses of the others."""
         self._restore_region(dataset)
         lost = [np.zeros(0, np.uint64)]
-        claims = self._journal.claims.get(self._number[dataset.path], Claims())
+        claims = self._journal.claims.get(self.numbers[dataset.path], Claims())
         if dataset.spec.chunks is None:
             if claims.records:
                 raise self._nonsense(dataset, "chunks")
@@ -234,7 +223,7 @@ class Recovery:
         return lost
 
     def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:
-        """Leave out claims beyond the end of the partial file; return their addresses."""
+        """Drop claims beyond the end of the partial file; return their addresses."""
         lost = [np.zeros(0, np.uint64)]
         for claims in self._journal.claims.values():
             for i, records in enumerate(claims.records):
@@ -248,16 +237,16 @@ class Recovery:
     def _are_kept(
         self, dataset: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]
     ) -> NDArray[np.bool_]:
-        # chunks of an Implicit index are written again in their place: a kill may leave one half new
+        # chunks of an Implicit index are overwritten in place: a kill may leave one half new
         if self._is_trusted and not dataset.spec.is_early:
             return np.ones(len(records), bool)
         if not self._is_trusted and dataset.spec.is_encoded:
-            # what the elements refer to in the global heap has no checksum
+            # the objects of the elements, in the global heap, have no checksum
             return np.zeros(len(records), bool)
         return self._intact(records, checksums)
 
     def _restore_region(self, dataset: DatasetNode) -> None:
-        """Give a dataset with an Implicit index the place of its chunks."""
+        """Give a dataset with an Implicit index the region of its chunks."""
         region = self._journal.regions.get(dataset.path)
         if region is None or not dataset.spec.is_early:
             return
@@ -267,19 +256,19 @@ class Recovery:
         dataset.chunk_region = Region(address, end - address)
 
     def _restore_rows(self, dataset: DatasetNode) -> tuple[int, NDArray[np.uint64]]:
-        """Rows of an append stream that are safe, and the addresses of the chunks after them."""
+        """Return the number of appended rows that are stored, and the addresses of the chunks after them."""
         shape, grid = dataset.spec.shape, dataset.spec.grid
-        claims = self._journal.claims.get(self._number[dataset.path])
+        claims = self._journal.claims.get(self.numbers[dataset.path])
         nothing = np.zeros(0, np.uint64)
         if claims is None or not shape or not grid.n_numbers_per_row:
             return 0, nothing
         stored = stored_rows(dataset)
-        if claims.n_rows is None:  # regions: any chunk may be there
+        if claims.n_rows is None:  # written by regions: any chunk may be stored
             if shape[0] is None and stored.end:
                 dataset.n_rows = stored.end * grid.chunks[0]
             return 0, nothing
         n_safe = stored.n_safe
-        if claims.n_rows:  # the stream had ended: its last chunk may hold padding
+        if claims.n_rows:  # the stream had ended: its last chunk may contain padding
             n_safe = min(n_safe, claims.n_rows // grid.chunks[0])
         forgotten = dataset.table.forget(n_safe * grid.n_numbers_per_row)
         n_rows = n_safe * grid.chunks[0]
@@ -296,17 +285,17 @@ class Recovery:
         hint = ""
         if "source" in differing:
             hint = (
-                "; if the source is the same nevertheless (dask tokens can differ from run to run), pass the same "
+                "; if the source is the same after all (dask tokens can differ from run to run), pass the same "
                 "resume_key= to both"
             )
         raise ResumeError(
-            f"the interrupted write of {self._name} is another one: for {what}, {listed}{hint}. "
-            "Call with what was asked for then, or with overwrite=True and without resume to start again",
+            f"the interrupted write of {self._name} is a different one: for {what}, {listed}{hint}. "
+            "Repeat the original call, or start again with overwrite=True and without resume",
             differing=differing,
         )
 
     def _check_numbers(self, dataset: DatasetNode, claims: Claims) -> None:
-        """Refuse chunk numbers that no dataset has."""
+        """Refuse chunk numbers outside the dataset."""
         highest = max((int(records["number"].max()) for records in claims.records if len(records)), default=0)
         n_numbers = dataset.spec.grid.n_numbers
         if n_numbers is None:
@@ -315,7 +304,7 @@ class Recovery:
             raise self._nonsense(dataset, f"chunk number {highest:,}")
 
     def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Refuse records that the writer cannot have made."""
+        """Refuse records that no writer can have made."""
         spec = dataset.spec
         address, stored = records["address"], records["stored_nbytes"]
         outside = (address < self.front.end) | (stored == 0)
@@ -353,6 +342,6 @@ class Recovery:
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts as JSON gives them back: lists instead of tuples."""
+    """Return facts as they come back from JSON: lists instead of tuples."""
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain

@@ -1,25 +1,25 @@
-"""Salvage: make a valid HDF5 file of what an interrupted write has left.
+"""Salvage: turn the data that an interrupted write has stored into a valid HDF5 file.
 
-Nothing is copied: index and headers are written into the partial file, the superblock last, then it
-gets its name, and the journal goes. Until then the write can be resumed as before.
+Nothing is copied: index and headers are written into the partial file, the superblock last; then the
+file gets its name and the journal is removed. Until then the write can still be resumed.
 
-What is not there reads as the fill value; attributes say so:
+Missing chunks read as the fill value; attributes describe what is missing:
 
 ===========================  ======================================================================
 attribute                    value
 ===========================  ======================================================================
 of the root group
-``streamh5_salvaged``        a sentence: of which write, how many chunks are there
+``streamh5_salvaged``        a sentence: the name of the write, and how many of its chunks are stored
 of each dataset with chunks
-``streamh5_chunks``          chunks of the dataset
-``streamh5_missing_chunks``  how many of them are not there
+``streamh5_chunks``          number of chunks of the dataset
+``streamh5_missing_chunks``  number of missing chunks
 ``streamh5_missing_rows``    ``(n, 2)`` ranges ``[start, stop)`` of the leading dimension in which a chunk is
-                             missing; from the `MAX_RANGES`-th on they are one range
-``streamh5_missing_origins``  ``(n, rank)`` first element of each missing chunk, where they are
-                             `MAX_ORIGINS` at most
-``streamh5_appended_rows``   of an append stream: rows before the first gap
-of each dataset without
-``streamh5_missing_value``   True: its value had not been written, or was too large for the journal
+                             missing; the `MAX_RANGES`-th range covers all later ones
+``streamh5_missing_origins``  ``(n, rank)`` first element of each missing chunk, if there are at most
+                             `MAX_ORIGINS`
+``streamh5_appended_rows``   appended rows before the first gap, if it was appended to
+of each dataset without chunks
+``streamh5_missing_value``   True if its value had not been written, or was too large for the journal
 ===========================  ======================================================================
 """
 
@@ -70,14 +70,14 @@ if TYPE_CHECKING:
 
 MAX_RANGES = 1000
 MAX_ORIGINS = 1000
-"""Attributes that a reader fetches with each header stay small."""
+"""Readers fetch attributes with each header, so they must stay small."""
 
 _OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
 
 
 @dataclass(frozen=True, slots=True)
 class SalvagedDataset:
-    """What is there of one dataset; ``n_rows`` of an append stream before its first gap, else None."""
+    """What was salvaged of one dataset; ``n_rows``: appended rows before the first gap, None without `append`."""
 
     path: str
     shape: tuple[int, ...] | None
@@ -105,7 +105,7 @@ class SalvageSummary:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: what is there of the interrupted write of {self.interrupted}"]
+        lines = [f"{self.path}: salvaged from the interrupted write of {self.interrupted}"]
         for one in self.datasets:
             if not one.has_value:
                 lines.append(
@@ -120,15 +120,15 @@ class SalvageSummary:
 
 
 def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
-    """Publish what an interrupted write has left as a valid HDF5 file, without copying data.
+    """Publish the data that an interrupted write has stored as a valid HDF5 file, without copying it.
 
     Parameters
     ----------
     partial
-        Its partial file, ``OUT.h5.partial``, with the journal beside it. It becomes the new file. (Of a
-        destination with a very long name, ``OUT.h5`` is a shorter one: docs/reliability.md.)
+        The partial file, ``OUT.h5.partial``, next to its journal. It becomes the new file. (For a
+        destination with a very long name, ``OUT.h5`` is abbreviated: see docs/reliability.md.)
     output
-        Name of the file, in the same file system; ``OUT.salvaged.h5`` by default.
+        Name of the new file, in the same file system; ``OUT.salvaged.h5`` by default.
 
     Returns
     -------
@@ -137,22 +137,22 @@ def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSu
     Raises
     ------
     FileMissingError
-        There is no such file.
+        The partial file does not exist.
     UnreadableError
         It is not a partial file with its journal.
     DestinationBusyError
-        The write is still going on.
+        The write has not ended.
     DestinationExistsError
         The output exists.
     JournalError
-        The journal cannot be trusted, or claims no chunk that is there.
+        The journal cannot be trusted, or none of the chunks that it claims is stored.
     SinkError
-        The file cannot be written; the write can be resumed as before.
+        The file cannot be written; the write can still be resumed.
     """
     path = real_path(partial)
     if not os.path.lexists(path):
         raise FileMissingError(
-            f"{path}: there is no such file, so it is not the partial file of an interrupted write",
+            f"{path}: this partial file of an interrupted write does not exist",
             path=str(path),
         )
     destination = path.with_suffix("")
@@ -160,7 +160,7 @@ def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSu
     if not is_partial or not path.is_file() or not journal_path(path).is_file():
         raise UnreadableError(
             f"{path} is not the partial file of an interrupted write: one is named OUT.h5.partial and has its "
-            "journal OUT.h5.partial.journal beside it",
+            "journal OUT.h5.partial.journal next to it",
             path=str(path),
         )
     target: LocalPath = (
@@ -186,7 +186,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
                 path=name,
             )
     recovery = Recovery(journal, sink.read, str(destination), nbytes=sink.nbytes)
-    if not (journal.n_claimed or journal.values):  # the bytes of every chunk are cut off
+    if not (journal.n_claimed or journal.values):  # the partial file was cut off before every chunk
         raise JournalError(
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
         )
@@ -200,10 +200,9 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         raise
     except (*NONSENSE, MemoryError) as error:
         raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
-    summary = SalvageSummary(str(target), str(destination), 0, tuple(datasets))
     n_chunks = sum(one.n_chunks for one in datasets)
     n_there = n_chunks - sum(one.n_missing for one in datasets)
-    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
+    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are stored"
     _set(engine, engine.root, {"streamh5_salvaged": sentence})
     entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
@@ -212,16 +211,16 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         _fill_places(engine, sink, node)
     for address, piece in engine.finish():
         if address == 0:
-            # a snapshot shares the superblock: what it names stays when the write is resumed after all
+            # a snapshot shares the superblock: if the write is resumed after all, it must keep what this one refers to
             sink.append_log(USED.encode(engine.end_of_file))
             sink.append_log(PUBLISHED.encode(str(target)))
         sink.write(address, [piece])
     sink.commit(engine.end_of_file)
-    return SalvageSummary(summary.path, summary.interrupted, engine.end_of_file, summary.datasets)
+    return SalvageSummary(str(target), str(destination), engine.end_of_file, tuple(datasets))
 
 
 def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
-    """Create everything again that the journal says was created."""
+    """Create all objects that are in the journal."""
     options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
     engine = Engine(**options)
     engine.resume(recovery.front, recovery.end)
@@ -231,7 +230,7 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
         elif kind == "D":
             engine.create_dataset(_checked(spec_from_facts(facts)))
         elif find(engine.root, facts["path"]) is not None:
-            continue  # made with an object in it before
+            continue  # an object inside it was created first, with its parents
         elif kind == "T":
             engine.create_datatype(datatype_from_facts(facts))
         else:
@@ -240,7 +239,7 @@ def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
 
 
 def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
-    """Set attributes and data without chunks; return the paths of datasets whose data is not in the journal."""
+    """Set attributes and data without chunks; return the paths of datasets whose value is not in the journal."""
     for (path, name), facts in journal.attributes.items():
         node = find(engine.root, path)
         if not isinstance(node, Node):
@@ -263,7 +262,7 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
 
 
 def _known(engine: Engine, parts: Parts) -> list[Part]:
-    """Parts in which references to what was not created, or not written that far, lead nowhere."""
+    """Return parts in which references to objects, or rows, that were not written are null."""
     known: list[Part] = []
     for part in parts:
         if isinstance(part, HeapObject):
@@ -284,7 +283,7 @@ def _leads_somewhere(engine: Engine, reference: Reference | RegionReference) -> 
 
 
 def _checked(spec: DatasetSpec) -> DatasetSpec:
-    """Refuse a plan that no dataset has."""
+    """Refuse the plan of an impossible dataset."""
     if spec.shape is not None:
         check_shape(spec.shape, path=spec.path, unknown_length=True)
     if spec.chunks is None:
@@ -292,14 +291,14 @@ def _checked(spec: DatasetSpec) -> DatasetSpec:
     bounds = spec.shape if spec.maxshape is None else spec.maxshape
     check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
     if (spec.grid.n_numbers or 0) > MAX_CHUNKS:
-        raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; {MAX_CHUNKS:,} are the most")
+        raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; the maximum is {MAX_CHUNKS:,}")
     return spec
 
 
 def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None:
-    """Write the fill value into the places of missing chunks where readers take every chunk for written."""
+    """Write the fill value to the addresses of missing chunks, which an Implicit index cannot mark as missing."""
     spec = node.spec
-    if not spec.is_early or spec.fill_data is None:  # what was never written is read as 0
+    if not spec.is_early or spec.fill_data is None:  # bytes that were never written read as 0
         return
     writer = ChunkWriter(spec, FilterChain((), spec.chunk_nbytes), engine.allocate(node).address)
     writer.fill_missing(node, FilePlace(engine, sink))
@@ -320,7 +319,7 @@ def _link(engine: Engine, facts: dict[str, Any]) -> None:
 
 
 def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:
-    """Say in the attributes of a dataset what is missing."""
+    """Describe in the attributes of a dataset what is missing."""
     if node.spec.chunks is None:
         has_value = node.path not in without_value
         if not has_value:
@@ -346,7 +345,7 @@ def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: 
 
 
 def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
-    """Ranges of rows in which a chunk is missing."""
+    """Return the ranges of rows in which a chunk is missing."""
     n_rows, stored = node.grid.present.counts[0], stored_rows(node)
     if not stored.n_whole:
         return np.zeros((0, 2), np.int64)

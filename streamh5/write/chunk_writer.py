@@ -7,10 +7,9 @@
              sequences to                each                   buffers, masks           of a place
              the global heap
 
-This is the way of every block, whoever walks it: a dask worker in its own thread, or `streamh5.write.pool.Pool` for
-blocks that a person hands over. Only `write`, and `elements` and `split` of what lies in the global heap, touch the
-outside, through the `Place` that they are given. What is written is then entered in the journal and in the table of
-the dataset, by `streamh5.handles.dataset.Dataset` alone.
+Every block takes this path, in a thread of dask or of `streamh5.write.pool.Pool`. Only `write`, and `elements` and
+`split` for elements in the global heap, touch the file, through the `Place` that they are given.
+`streamh5.handles.dataset_writer.DatasetWriter` then enters the written chunks in the journal and the chunk table.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
     from streamh5.write.place import Place
 
 BATCH_NBYTES = 4 << 20
-"""Raw bytes that are split and filtered at once, then written with one call. Large enough that the
-cost of a batch vanishes beside 256 chunks of 16 KiB, small enough to stay in the cache and to bound
-what a thread holds (tests/benchmarks, works b, c and h)."""
+"""Raw bytes that are split, filtered and then written with one call. Large enough that the overhead of a batch
+is negligible for 256 chunks of 16 KiB, small enough to stay in the cache and to bound the memory of a thread
+(measured with tests/benchmarks, works b, c and h)."""
 
 
 N_FILLED_AT_ONCE = 1 << 16
@@ -58,7 +57,7 @@ class RawChunks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncodedChunks:
-    """Chunks behind the filters.
+    """Filtered chunks.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class EncodedChunks:
 
 
 class ChunkWriter:
-    """Makes stored chunks of blocks of one dataset. Immutable, thread-safe, and pickled in a few hundred bytes.
+    """Turns blocks of one dataset into stored chunks. Immutable and thread-safe; its pickle has a few hundred bytes.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ class ChunkWriter:
     chain
         Its filters.
     region_address
-        Where chunk 0 lies when chunk k lies at k times its size (Implicit index); None otherwise.
+        Address of chunk 0 of an Implicit index, where chunk k lies k chunk sizes later; None for other indexes.
     """
 
     __slots__ = ("_fill", "_has_heap_elements", "chain", "grid", "region_address", "spec")
@@ -99,7 +98,7 @@ class ChunkWriter:
         self.spec = spec
         self.chain = chain
         self.region_address = region_address
-        # derived once: `append` of single rows asks for them each time
+        # computed once, because `append` of single rows needs them each time
         self.grid = spec.grid
         self._fill = spec.fill_stored
         self._has_heap_elements = spec.is_encoded and not spec.has_parts
@@ -113,7 +112,7 @@ class ChunkWriter:
         Raises
         ------
         DatatypeError
-            A value is not what the dtype says.
+            A value does not fit the dtype.
         """
         if not self._has_heap_elements:
             return block
@@ -132,16 +131,16 @@ class ChunkWriter:
         Parameters
         ----------
         elements
-            As `elements` returns them: whole chunks, but for those that the fill value pads.
+            Elements as returned by `elements`; the fill value pads incomplete chunks.
         origin
-            First element of the block, on a chunk boundary.
+            Index of the first element of the block, on a chunk boundary.
         place
-            Where the fill value has its objects; needed only where it lies in the global heap.
+            Where objects of the fill value go; needed only if it lies in the global heap.
 
         Yields
         ------
         RawChunks
-            Rows are views of the block where its chunks lie in it one after the other.
+            Views of the block where its chunks are contiguous.
         """
         chunks = self.grid.chunks
         counts = tuple(-(-n // c) for n, c in zip(elements.shape, chunks, strict=True))
@@ -161,7 +160,7 @@ class ChunkWriter:
         raw
             The chunks.
         kept
-            ``(n,)`` which of them are to be encoded; None for all.
+            ``(n,)`` mask of the chunks to encode; None for all.
         """
         numbers, rows = self.grid.numbers(raw.box), raw.rows
         if kept is not None:
@@ -170,7 +169,7 @@ class ChunkWriter:
         return EncodedChunks(numbers, encoded.buffers, encoded.filter_masks)
 
     def write(self, encoded: EncodedChunks, place: Place) -> ChunkRecords:
-        """Write encoded chunks: one address range, one call. Chunks of an Implicit index go to their own addresses.
+        """Write encoded chunks with one call to one address range; those of an Implicit index have their own addresses.
 
         Returns
         -------
@@ -190,29 +189,29 @@ class ChunkWriter:
         return records
 
     def fill_missing(self, dataset: DatasetNode, place: Place) -> None:
-        """Write the fill value to the addresses of missing chunks: an Implicit index knows no missing chunks."""
+        """Write the fill value to the addresses of missing chunks, which an Implicit index cannot mark as missing."""
         shape = (self.chain.chunk_nbytes // self._fill.itemsize,)
         is_in_heap = self.spec.fill_parts is not None
         row = np.ascontiguousarray(self._filled(shape, place))
         for box in self.grid.batches(dataset.grid.present.counts, N_FILLED_AT_ONCE):
             numbers = self.grid.numbers(box)
             for number in numbers[~dataset.table.are_written(numbers)].tolist():
-                if is_in_heap:  # each element has an object of its own
+                if is_in_heap:  # each element needs an object of its own
                     row = self._filled(shape, place)
                 place.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 
     def are_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return which of ``(n, chunk_nbytes)`` raw chunks hold nothing but the fill value."""
+        """Return which of ``(n, chunk_nbytes)`` raw chunks contain only the fill value."""
         fill = np.frombuffer(self._fill.tobytes(), np.uint8)
         elements = rows.reshape(len(rows), -1, len(fill))
-        if self._has_heap_elements and self.spec.fill_parts is None:  # empty text has an object too
+        if self._has_heap_elements and self.spec.fill_parts is None:  # empty text has an object, too
             elements = np.where(heap_pointers_of(self.spec.dtype), np.uint8(0), elements)
         return np.asarray((elements == fill).all(axis=(1, 2)))
 
     def _filled(self, shape: tuple[int, ...], place: Place | None) -> NDArray[Any]:
         """Return stored elements of the fill value.
 
-        Each has an object of its own in the global heap: a reader that writes one of them frees its object.
+        Each has an object of its own in the global heap, because a program that overwrites an element frees its object.
         """
         parts = self.spec.fill_parts
         if parts is None:
@@ -223,12 +222,12 @@ class ChunkWriter:
         return np.frombuffer(data, self._fill.dtype).reshape(shape)
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
-        """Refuse a block that does not fill whole chunks of the grid.
+        """Refuse a block that does not consist of whole chunks.
 
         Raises
         ------
         BlockError
-            Wrong rank, misaligned, or past the end of the dataset.
+            It has another rank, is not aligned, or exceeds the dataset.
         """
         shape = self.grid.shape
         where = f"{self.spec.path}: a block of shape {block.shape} at {origin}"
@@ -240,7 +239,7 @@ class ChunkWriter:
         ):
             stop = o + n
             if o < 0 or (extent is not None and stop > extent):
-                raise BlockError(f"{where} leaves the dataset {shape} in dimension {axis}", **facts)
+                raise BlockError(f"{where} exceeds the dataset {shape} in dimension {axis}", **facts)
             if o % c or (stop % c and stop != extent):
                 raise BlockError(
                     f"{where} does not fill whole chunks {self.grid.chunks} in dimension {axis}: "
@@ -252,7 +251,7 @@ class ChunkWriter:
 def chunk_rows(
     block: NDArray[Any], chunks: tuple[int, ...], box: Box, filled: Callable[[tuple[int, ...]], NDArray[Any]]
 ) -> NDArray[np.uint8]:
-    """Chunks of a block as rows of bytes, through one strided view.
+    """Return chunks of a block as rows of bytes, through one strided view.
 
     Parameters
     ----------
@@ -263,12 +262,12 @@ def chunk_rows(
     box
         Ranges of chunk coords in the block.
     filled
-        Returns elements of the fill value, which pad chunks that pass the end of the block.
+        Returns elements of the fill value, which pad chunks at the end of the block.
 
     Returns
     -------
     ndarray, ``(n_chunks, chunk_nbytes)`` uint8
-        C-contiguous. A view of `block` where the chunks lie in it one after the other, else a copy.
+        C-contiguous. A view of `block` if its chunks are contiguous, else a copy.
         Bytes that no field of a structured dtype covers are zero.
     """
     part = block[tuple(slice(a * c, b * c) for (a, b), c in zip(box, chunks, strict=True))]
@@ -276,9 +275,8 @@ def chunk_rows(
     whole = tuple(n * c for n, c in zip(counts, chunks, strict=True))
     if part.shape != whole:
         padded = np.empty(whole, part.dtype)
-        for axis, n in enumerate(
-            part.shape
-        ):  # what is outside along this axis, and inside along those before
+        for axis, n in enumerate(part.shape):
+            # outside of the block along this axis, inside along the earlier ones: each element is filled once
             outside = padded[(*map(slice, part.shape[:axis]), slice(n, None))]
             outside[...] = filled(outside.shape)
         padded[tuple(map(slice, part.shape))] = part

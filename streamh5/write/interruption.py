@@ -1,9 +1,9 @@
-"""What stays of a write that did not come to its end, and the words for it.
+"""What is kept of an interrupted write, and how the user is told.
 
-One rule. What was stored by a *stream* (`File`) is kept: partial file and journal stay beside the destination,
-whether its block raised, its process ended, or nobody closed it. A *computed* write (`to_fixed_h5`, `to_netcdf`,
-`convert`, ...) can be computed again, so its leftover is kept when it is worth it: `COSTLY_SECONDS` of work or
-`COSTLY_NBYTES` stored. With ``resume=True`` it is always kept. Nothing stored, nothing kept; `abort` drops it.
+The data of a *stream* (`File`) is kept: partial file and journal stay next to the destination, whether its block
+raised, its process ended, or the file was never closed. A *computed* write (`to_fixed_h5`, `to_netcdf`, `convert`,
+...) can be repeated, so its data is kept only if it was costly: `COSTLY_SECONDS` of work or `COSTLY_NBYTES` stored.
+With ``resume=True`` it is always kept. If nothing was stored, nothing is kept; `abort` drops everything.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 COSTLY_SECONDS = 60.0
 COSTLY_NBYTES = 1 << 30
-"""Work of a computed write that is worth a file which nobody asked for."""
+"""Work of a computed write that justifies leaving a file that the user did not ask for."""
 
 
 class InterruptedWriteWarning(UserWarning, ResourceWarning):
-    """A file was not closed: what is written is kept beside the destination, or was dropped."""
+    """A file was not closed: the stored data is kept next to the destination, or was dropped."""
 
 
 def _show(category: type[Warning]) -> None:
-    """Show `category` although Python hides every ResourceWarning; filters that a person has set come first."""
+    """Show `category` although Python hides every ResourceWarning; filters set by the user come first."""
     filters = cast("list[Any]", warnings.filters)
     hiding = ("ignore", None, ResourceWarning, None, 0)
     if hiding in filters:
@@ -42,19 +42,19 @@ _show(InterruptedWriteWarning)
 
 
 class Leftover:
-    """What a write has stored so far.
+    """The data that a write has stored so far, and whether to keep it after an interruption.
 
     Parameters
     ----------
     sink
-        Where it goes.
+        Where the data goes.
     keep
-        ``"always"``, ``"costly"``: when it is worth it, or ``"never"``.
+        ``"always"``, ``"costly"`` (see the constants above) or ``"never"``.
 
     Attributes
     ----------
     is_told
-        The caller knows: there is nothing to warn of.
+        The caller asked for the interruption, so no warning is needed.
     """
 
     def __init__(self, sink: Sink, keep: Keep) -> None:
@@ -72,7 +72,7 @@ class Leftover:
 
     @property
     def seconds(self) -> float:
-        """Since the write began."""
+        """Seconds since the write began."""
         return time.perf_counter() - self._began
 
     @property
@@ -80,37 +80,37 @@ class Leftover:
         return partial_path(Path(self._sink.name))
 
     def count(self, n_chunks: int, nbytes: int) -> None:
-        """Count stored chunks; threads may lose one another's, but never the last."""
+        """Count stored chunks. There is no lock: concurrent additions may get lost, but never all of them."""
         self.n_chunks += n_chunks
         self.nbytes += nbytes
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether what is stored, and what is still to be, stays when the write is interrupted now."""
+        """Whether to keep the stored and the pending data if the write is interrupted now."""
         is_costly = self.seconds >= COSTLY_SECONDS or self.nbytes >= COSTLY_NBYTES
         return self._journal is not None and (self.keep == "always" or (self.keep == "costly" and is_costly))
 
     @property
     def kept(self) -> str:
-        """What stays, in words; empty where nothing is stored or worth it."""
+        """Sentence that says what is kept; empty if nothing is."""
         if self._journal is None or not self.is_worth_it or not (self.n_chunks or self.has_values):
             return ""
-        if not self._partial.exists():  # the file got its name before something went wrong
+        if not self._partial.exists():  # the file was published before the error
             return ""
         if not self._journal.has_name(self._partial):
             return (
-                f"{self._partial} is a file of another program by now, which has renamed or removed the one with what "
-                f"was written; its journal is kept in {journal_path(self._partial)}"
+                f"{self._partial} is now a file of another program, which renamed or removed the one with the stored "
+                f"data; its journal is kept in {journal_path(self._partial)}"
             )
         return (
-            f"what was written is kept in {self._partial}; go on with resume=True, or make a file of it: "
+            f"what was written is kept in {self._partial}; continue with resume=True, or turn it into a file: "
             f"streamh5 salvage {self._partial}"
         )
 
     def tell(self, error: BaseException | None, kept: str) -> None:
-        """Say what was `kept`, in a note on the error that ended the write, or in a warning where nobody sees that.
+        """Report what was `kept`: in a note on the error that ended the write, or in a warning if that is not shown.
 
-        Python shows neither SystemExit nor the GeneratorExit of a generator that is dropped.
+        Python shows neither SystemExit nor the GeneratorExit of a dropped generator.
         """
         is_seen = error is not None and not isinstance(error, (SystemExit, GeneratorExit))
         if error is not None and kept:
@@ -121,8 +121,7 @@ class Leftover:
         message = f"{self._sink.name} was not closed: {kept or 'nothing of it is kept'}"
         try:
             warnings.warn_explicit(message, InterruptedWriteWarning, filename, line)
-        except (
-            InterruptedWriteWarning
-        ):  # a filter makes errors of warnings: not in the place of the first error
+        except InterruptedWriteWarning:
+            # a filter turns warnings into errors; it must not replace the first error
             if error is None:
                 raise

@@ -1,4 +1,4 @@
-"""The life of one write: what state it is in, which threads are in a call, and what an end waits for.
+"""``Lifecycle``: the state of one write, the threads that are in a call, and what its end waits for.
 
 ::
 
@@ -10,22 +10,21 @@
         abort, an error
 
 ================ =========================================================================
-state            what a call gets (`admit`)
+state            effect of a call (`admit`)
 ================ =========================================================================
-open             what it asks for; `StateError` when `close` of another thread waits already
+open             it is executed; `StateError` if another thread waits in `close` already
 being published  `StateError`; `close` of another thread waits for the summary
-closed           `StateError`; `close` the summary
-given up         `StateError`; but the thread that gave it up may save the rest
+closed           `StateError`; `close` returns the summary
+given up         `StateError`; but the thread that ended the write may save pending rows
 ================ =========================================================================
 
-`close` waits for the calls of other threads and refuses those that come later, so each call is in the file
-whole or not at all. Locks are reentrant: a signal handler may give the write up (`abort`, `suspend`) in the midst
-of any call. Closing it there is refused (`check_may_close`): others may wait for that call, which would wait
-for the handler.
+`close` waits for the calls of other threads and refuses later ones, so each call is in the file completely or not
+at all. Locks are reentrant: a signal handler may end the write (`abort`, `suspend`) in the middle of any call. It
+must not close it (`check_may_close`): `close` would wait for threads that may wait for the interrupted call.
 
-Order of locks: the lock of `JournaledEngine` may be held when the one of `Lifecycle` is taken, never the other way
-round; nothing is called while that is held. What a fork inherits may be locked for ever, so each entry looks at the
-process before it takes a lock.
+Order of locks: the lock of `JournaledEngine` may be held when the one of `Lifecycle` is acquired, never the other way
+round; nothing else is called while the latter is held. A lock that a fork inherits may be locked forever, so each
+entry point checks the process before it acquires a lock.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ if TYPE_CHECKING:
 
 
 class Standing(Enum):
-    """What a call that is admitted may do."""
+    """What an admitted call may do."""
 
-    OPEN = "the write goes on"
-    SAVING = "the write is over, and this thread saves what it has not stored yet"
+    OPEN = "the write is open"
+    SAVING = "the write has ended, and this thread saves pending rows"
 
 
 class Lifecycle:
     """State of a write, and its calls.
 
-    Threads are counted, not calls: neither a Ctrl-C between a call and its end nor a signal handler that
-    closes the file makes `close` wait for ever.
+    Threads are counted, not calls: otherwise a Ctrl-C between a call and its end, or a signal handler that
+    closes the file, could make `close` wait forever.
 
     Parameters
     ----------
@@ -78,12 +77,12 @@ class Lifecycle:
         return self._process == os.getpid()
 
     def admit(self) -> Standing:
-        """Say what a call of this thread may do; the one check before anything is written.
+        """Return what a call of this thread may do; the only check before anything is written.
 
         Raises
         ------
         StateError
-            The file is closed, or was given up after an error, or another process has it open.
+            The write has ended, or belongs to another process.
         """
         is_open = self.state == "open"
         if not is_open and self._ender != threading.get_ident():
@@ -97,7 +96,7 @@ class Lifecycle:
         Raises
         ------
         StateError
-            This is one.
+            This process is a fork.
         """
         if not self.is_mine:
             raise StateError(
@@ -106,27 +105,27 @@ class Lifecycle:
             )
 
     def check_may_close(self) -> None:
-        """Refuse to close the file in a fork, or in the midst of another call of this thread.
+        """Refuse to close the file in a fork, or in the middle of another call of this thread.
 
         Raises
         ------
         StateError
-            This is a fork; or a signal handler, or code that the other call runs, closes it.
+            This process is a fork, or a signal handler or code inside another call closes the file.
         """
         self.check_process()  # before any lock
         if self.is_inside:
             raise StateError(
-                f"{self._name} cannot be closed in the midst of another call of this thread, as in a signal handler: "
-                "let that come to its end, and close then; or suspend() keeps what is stored"
+                f"{self._name} cannot be closed in the middle of another call of this thread, as in a signal handler: "
+                "close it after that call, or call suspend(), which keeps what is stored"
             )
 
     def over(self) -> StateError:
-        """Error of a call that comes too late, or was cut off."""
+        """Return the error of a call after the end of the write, or one that the end cut off."""
         return StateError(f"{self._name} is {self.state}; open a new File to write more")
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Make what is done inside one call, or a part of the one that it is in.
+        """Make the body one call, or part of the call that this thread is in.
 
         Raises
         ------
@@ -137,12 +136,12 @@ class Lifecycle:
         try:
             self._begin_call()
             yield
-        finally:  # also after a Ctrl-C in the midst of the beginning
+        finally:  # also after a Ctrl-C inside `_begin_call`
             if is_outermost:
                 self._end_call()
 
     def _begin_call(self) -> None:
-        self.admit()  # before the lock, which a thread may have held when the process was forked
+        self.admit()  # before the lock, which another thread may have held at the time of a fork
         me = threading.get_ident()
         with self._lock:
             if self._is_closing and me not in self._callers and me != self._ender:
@@ -152,12 +151,12 @@ class Lifecycle:
 
     def _end_call(self) -> None:
         self._callers.discard(threading.get_ident())
-        if self._is_closing and self.is_mine:  # a fork has a lock that nobody may ever free
+        if self._is_closing and self.is_mine:  # in a fork, the lock may be locked forever
             with self._lock:
                 self._changed.notify_all()
 
     def wait_for_others(self) -> None:
-        """Refuse calls from now on, and wait for those of other threads, or for the end of the write."""
+        """Refuse new calls, and wait for the calls of other threads or for the end of the write."""
         with self._lock:
             self._is_closing = True
             state = self.state
@@ -165,13 +164,13 @@ class Lifecycle:
 
     @property
     def is_inside(self) -> bool:
-        """Whether this thread is in a call already, so that others may wait for it: as in a signal handler."""
+        """Whether this thread is in a call already, as in a signal handler; other threads may wait for that call."""
         me = threading.get_ident()
         return (me in self._callers or self._ender == me) and is_within_a_call()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Let this thread make calls although the file is closed for others."""
+        """Let this thread make calls although other threads cannot any more."""
         before, self._ender = self._ender, threading.get_ident()
         try:
             yield
@@ -179,7 +178,7 @@ class Lifecycle:
             self._ender = before
 
     def leave(self, state: str, *, before: tuple[str, ...] = ("open",)) -> bool:
-        """Go to another state when this is one of `before`, and wake who waits for it; tell whether it was."""
+        """Change the state if it is one of `before`, and wake waiting threads; return whether it changed."""
         with self._lock:
             if self.state not in before:
                 return False

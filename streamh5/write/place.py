@@ -1,8 +1,8 @@
-"""Where stored bytes go: a range of addresses is reserved, then written.
+"""``Place``: where stored bytes go. A range of addresses is reserved, then written.
 
-The one seam between encoded chunks and the file. `FilePlace` is the end of a file of this process, where each
-reservation moves the cursor of the engine. Whatever else hands out ranges (a stretch of the file that was reserved for
-one writer, a part of an upload) is a class beside it with the same two calls.
+This is the only seam between encoded chunks and the file. `FilePlace` is the end of a file of this process, where each
+reservation moves the cursor of the engine. Another source of address ranges (a region reserved for one writer, a part
+of an upload) would be another class with the same two methods.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Reserves(Protocol):
-    """What hands out addresses of a file."""
+    """Anything that reserves addresses of a file."""
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` and return their address."""
@@ -37,18 +37,18 @@ class Place(Reserves, Protocol):
     """Reserves ranges of addresses and writes them; thread-safe."""
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
+        """Write `buffers`, one after the other, at `address`."""
 
 
 class FilePlace:
-    """The end of one file that this process writes.
+    """The end of a file that this process writes.
 
     Parameters
     ----------
     engine
         Owns the addresses.
     sink
-        Takes the bytes.
+        Receives the bytes.
     """
 
     __slots__ = ("_engine", "_sink")
@@ -62,7 +62,7 @@ class FilePlace:
         return self._engine.reserve(nbytes)
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Put `buffers`, one after the other, at `address`."""
+        """Write `buffers`, one after the other, at `address`."""
         self._sink.write(address, buffers)
 
 

@@ -1,4 +1,4 @@
-"""Threads that store blocks within a budget of memory, and an end that leaves nobody waiting."""
+"""Threads that store blocks within a memory budget; closing the pool wakes every waiting thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One block to store: what to call, how large it is, which chunks it writes."""
+    """One block to store: the function to call, the size in bytes, and the chunks that it writes."""
 
     run: Callable[[], None]
     nbytes: int
@@ -26,7 +26,7 @@ class Job:
     box: Box
 
     def overlaps(self, other: Job) -> bool:
-        """Whether both write one of the same chunks."""
+        """Return whether both jobs write a chunk in common."""
         return self.dataset is other.dataset and all(
             a < d and c < b for (a, b), (c, d) in zip(self.box, other.box, strict=True)
         )
@@ -35,22 +35,21 @@ class Job:
 class Pool:
     """Threads that run jobs within a byte budget.
 
-    A job that does not fit the budget makes `submit` wait until earlier ones are done, so what is
-    in flight is bounded whoever is faster; so does a job that writes a chunk which one in flight
-    writes too: the later call counts. The first failure latches: every later `submit` or `wait`
-    raises it. `close` wakes all who wait.
+    `submit` waits until the job fits the budget, so that the memory in flight is bounded, and until no
+    job in flight writes one of its chunks, so that the later call counts. The first failure latches:
+    every later `submit` or `wait` raises it. `close` wakes all waiting threads.
 
-    Its locks are reentrant: a signal handler may close it in the midst of any call. That, and threads that do
-    not keep a process alive which has not closed its file, is why this is no `ThreadPoolExecutor`.
+    Its locks are reentrant: a signal handler may close the pool in the middle of any call. Its threads are daemons:
+    they must not keep a process alive that did not close its file. `ThreadPoolExecutor` offers neither.
 
     Parameters
     ----------
     n_threads
         Worker threads, at least 1.
     budget_nbytes
-        Most raw bytes in flight; one job always may.
+        Most raw bytes in flight; a single larger job is allowed.
     closed
-        Makes the error for calls after `close`, and for those that wait then.
+        Returns the error for calls after `close`, and for calls that wait at that time.
     """
 
     def __init__(self, n_threads: int, budget_nbytes: int, closed: Callable[[], StateError]) -> None:
@@ -61,11 +60,11 @@ class Pool:
         self._changed = threading.Condition(self._lock)
         self._has_work = threading.Condition(self._lock)
         self._waiting: deque[Job] = deque()
-        self._in_flight: list[Job] = []  # those that wait for a thread, and those that one runs
+        self._in_flight: list[Job] = []  # jobs that wait for a thread, and jobs that are running
         self._threads: list[threading.Thread] = []
         self._n_idle = 0
         self._failure: BaseException | None = None
-        self._has_failed = False  # in a job: those that wait are not begun any more
+        self._has_failed = False  # a job failed: waiting jobs are not started any more
         self._is_closed = False
 
     def submit(self, job: Job) -> None:
@@ -79,13 +78,13 @@ class Pool:
                 if self._n_idle < len(self._waiting) and len(self._threads) < self._n_threads:
                     self._start_thread()
                 self._has_work.notify()
-            except BaseException as error:  # no thread can be started, or Ctrl-C: nobody will take the job
+            except BaseException as error:  # no thread can be started, or Ctrl-C: no thread will run the job
                 self._failure = self._failure or error
                 self._drop([job])
                 raise
 
     def wait_for_chunks(self, job: Job) -> None:
-        """Wait until no job in flight writes a chunk that `job` writes too."""
+        """Wait until no job in flight writes one of the chunks of `job`."""
         with self._lock:
             self._wait_until(lambda: not any(job.overlaps(other) for other in self._in_flight))
             self._raise_failure()
@@ -97,14 +96,14 @@ class Pool:
             self._raise_failure()
 
     def drain(self) -> None:
-        """Let the threads finish what was submitted, whatever goes wrong in it."""
+        """Wait until every submitted job is done, without raising their errors."""
         with self._lock:
             wait_for(self._changed, lambda: self._is_closed or not self._in_flight)
 
     def close(self, *, is_patient: bool = True) -> None:
-        """Drop jobs that have not begun, wake everybody who waits, end the threads.
+        """Drop jobs that have not started, wake all waiting threads, and end the pool's threads.
 
-        `is_patient`: wait for jobs that run; one may want a lock that a thread holds which is not patient.
+        With `is_patient`, wait for running jobs. A caller that holds a lock which a job may need must not wait.
         """
         with self._lock:
             self._is_closed = True
@@ -139,7 +138,7 @@ class Pool:
         self._threads.append(thread)
         try:
             thread.start()
-        except RuntimeError:  # there are too many
+        except RuntimeError:  # the process has too many threads
             self._threads.remove(thread)
             raise
 
@@ -155,10 +154,10 @@ class Pool:
                 with self._lock:
                     self._in_flight.remove(job)
                     self._changed.notify_all()
-            del job  # which keeps its dataset, and so the file
+            del job  # it refers to its dataset, which would keep the file alive
 
     def _next(self) -> Job | None:
-        """Return the next job; None at the end."""
+        """Return the next job; None after `close`."""
         with self._lock:
             self._n_idle += 1
             wait_for(self._has_work, lambda: self._is_closed or self._waiting)

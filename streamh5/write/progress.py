@@ -1,4 +1,4 @@
-"""Progress of a write: a bar when a person is looking, a callable, or nothing."""
+"""Progress of a write: a bar if the session is interactive, a callback, or nothing."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Count bytes that are done and show them.
+    """Count processed bytes and show them.
 
     Thread-safe.
 
     Parameters
     ----------
     total_nbytes
-        Bytes in all.
+        Total number of bytes.
     show
-        True for a bar on stderr; False for nothing; None for a bar when stderr is a terminal or the
-        code runs in a notebook; or a function of the bytes done and the bytes in all.
+        True for a bar on stderr; False for nothing; None for a bar if stderr is a terminal or the
+        code runs in a notebook; or a function of the processed and the total number of bytes.
     label
-        What the bar says in front.
+        Label in front of the bar.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Progress:
         self._done_nbytes = 0
         self._lock = threading.Lock()
         self._call = show if callable(show) else None
-        is_shown = _person_is_looking() if show is None else show is True
+        is_shown = _is_interactive() if show is None else show is True
         self._bar = _bar(total_nbytes, label) if is_shown else None
 
     def add(self, nbytes: int) -> None:
@@ -49,18 +49,18 @@ class Progress:
                 self._call(self._done_nbytes, self._total_nbytes)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar, which stays visible."""
         if self._bar is not None:
             self._bar.close()
 
 
 def _bar(total_nbytes: int, label: str) -> tqdm[NoReturn]:
-    from tqdm import tqdm  # here: importing it takes a third of the time of a small `verify`
+    from tqdm import tqdm  # imported here because it takes a third of the time of a small `verify`
 
     return tqdm(total=total_nbytes, desc=label, unit="B", unit_scale=True, unit_divisor=1024)
 
 
-def _person_is_looking() -> bool:
+def _is_interactive() -> bool:
     return sys.stderr.isatty() or type(_ipython()).__name__ == "ZMQInteractiveShell"
 
 

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class RowBuffer:
-    """Cuts a stream of rows where chunks begin, and keeps what is between.
+    """Cuts a stream of rows at chunk boundaries, and keeps the rows of an incomplete chunk.
 
-    Not thread-safe: its owner holds a lock.
+    Not thread-safe: the dataset that owns it holds a lock.
 
     Parameters
     ----------
     n_rows
-        Rows that the dataset has already, all in whole chunks.
+        Rows that the dataset has already; they fill whole chunks.
     n_chunk_rows
-        Rows of a chunk.
+        Number of rows of a chunk.
 
     Attributes
     ----------
     n_rows
-        Rows that were taken.
+        Number of rows accepted so far.
     """
 
     __slots__ = ("_n_chunk_rows", "_pending", "n_rows")
@@ -41,10 +41,10 @@ class RowBuffer:
         self._pending: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[Any]) -> Iterator[tuple[NDArray[Any], int]]:
-        """Take rows; yield those that fill whole chunks, and the row of the dataset where they begin.
+        """Accept rows; yield those that fill whole chunks, each block with its first row in the dataset.
 
-        Rows count as taken when the next are asked for: after an error of whoever writes them, they are not, and
-        come again with the next call.
+        Yielded rows count as accepted when the next block is requested. If the consumer fails to write them they do
+        not count, so the caller can pass them again.
         """
         while len(rows):
             n_pending = self.n_rows % self._n_chunk_rows
@@ -64,7 +64,7 @@ class RowBuffer:
 
     @property
     def rest(self) -> tuple[NDArray[Any], int] | None:
-        """Rows that fill no whole chunk, and where they begin; None where there are none."""
+        """Pending rows, and their first row in the dataset; None if there are none."""
         n_pending = self.n_rows % self._n_chunk_rows
         if self._pending is None or not n_pending:
             return None
@@ -72,10 +72,10 @@ class RowBuffer:
 
 
 class StoredRows(NamedTuple):
-    """Rows along the leading dimension of which chunks are stored.
+    """Rows of chunks, along the leading dimension, that have stored chunks.
 
-    ``rows`` are ``(n,)`` their coords, ascending; ``n_stored`` how many chunks of each are; ``n_whole`` how many a
-    whole row has.
+    ``rows`` ``(n,)`` are their coords, ascending; ``n_stored`` ``(n,)`` is the number of stored chunks of each, and
+    ``n_whole`` that of a whole row.
     """
 
     rows: NDArray[np.intp]
@@ -84,26 +84,26 @@ class StoredRows(NamedTuple):
 
     @property
     def end(self) -> int:
-        """First row behind the last that is there."""
+        """First row after the last stored one."""
         return int(self.rows[-1]) + 1 if len(self.rows) else 0
 
     @property
     def whole(self) -> NDArray[np.intp]:
-        """Coords of the rows that are whole."""
+        """Coords of the whole rows."""
         return np.asarray(self.rows[self.n_stored == self.n_whole])
 
     @property
     def n_safe(self) -> int:
-        """Rows before the first that is not whole."""
+        """Number of rows before the first that is not whole."""
         is_safe = self.whole == np.arange(len(self.whole))
         return len(is_safe) if is_safe.all() else int(np.argmin(is_safe))
 
 
 def stored_rows(dataset: DatasetNode) -> StoredRows:
-    """Count the chunks that are stored of each row of chunks; only for a grid that has chunks.
+    """Count the stored chunks of each row of chunks; the dataset must have chunks.
 
-    Chunks are numbered over the maximum shape; those outside the present shape, behind the leading dimension, are
-    left out.
+    Chunks are numbered over the maximum shape. Those outside the present shape, in any but the leading dimension,
+    are not counted.
     """
     grid = dataset.spec.grid
     present = grid.present.counts[1:]

@@ -1,4 +1,4 @@
-"""What was written, in numbers."""
+"""``WriteSummary`` and ``DatasetSummary``: the numbers of a finished write."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class DatasetSummary:
     Attributes
     ----------
     path, shape, dtype, chunks
-        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks. Elements whose
-        datatype was copied, and references, are opaque bytes (``V8``) as `dtype`.
+        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks. References, and
+        elements whose datatype was copied, have an opaque `dtype` (``V8``).
     datatype
-        Name of the datatype in the file, in the words of `inspect`: ``"UTF-8 string"``, ``"object reference"``.
+        Name of the datatype in the file, as in `inspect`: ``"UTF-8 string"``, ``"object reference"``.
     index
         Name of its chunk index; None without chunks.
     n_chunks, n_missing, n_empty, n_rewritten
-        Chunks of the grid; those not stored, which read as the fill value; how many of these were
-        left out because they held nothing else; and chunks that were written again, whose first
-        bytes lie unused in the file.
+        Number of chunks of the grid; of missing chunks, which read as the fill value; of missing
+        chunks that were left out because they contain only the fill value; and of chunks that were
+        written again, whose first version stays unused in the file.
     nbytes, stored_nbytes
-        Bytes of the array, and of its stored chunks.
+        Size in bytes of the array, and of its stored chunks.
     """
 
     path: str
@@ -64,7 +64,7 @@ class DatasetSummary:
 
     @property
     def ratio(self) -> float:
-        """Bytes of the array for each stored byte; nan when nothing is stored."""
+        """Compression ratio: `nbytes` over `stored_nbytes`; nan if nothing is stored."""
         return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,20 +75,20 @@ class DatasetSummary:
 
 @dataclass(frozen=True, slots=True)
 class WriteSummary:
-    """What a write has produced.
+    """The numbers of a finished write, and access to references to its chunks.
 
     Attributes
     ----------
     path
         The file.
     datasets
-        One summary each, in the order of creation.
+        Summaries of its datasets, in the order of creation.
     file_nbytes
-        Size of the file.
+        Size of the file in bytes.
     seconds
-        From opening to the published file, fsync included.
+        Time from opening to publishing the file, fsync included.
     tree
-        What was written, the chunk map included; None where it was not kept.
+        The tree of the file, chunk map included; None if it does not describe the whole file.
     """
 
     path: str
@@ -99,32 +99,32 @@ class WriteSummary:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """Total size in bytes of all arrays."""
         return sum(dataset.nbytes for dataset in self.datasets)
 
     @property
     def stored_nbytes(self) -> int:
-        """Bytes of all stored chunks."""
+        """Total size in bytes of all stored chunks."""
         return sum(dataset.stored_nbytes for dataset in self.datasets)
 
     @property
     def ratio(self) -> float:
-        """Bytes of the arrays for each stored byte; nan when nothing is stored."""
+        """Compression ratio: `nbytes` over `stored_nbytes`; nan if nothing is stored."""
         return self.nbytes / self.stored_nbytes if self.stored_nbytes else math.nan
 
     @property
     def n_chunks(self) -> int:
-        """Chunks of all datasets."""
+        """Number of chunks of all datasets."""
         return sum(dataset.n_chunks for dataset in self.datasets)
 
     @property
     def n_missing(self) -> int:
-        """Chunks that were never written and read as the fill value."""
+        """Number of chunks that were not written and read as the fill value."""
         return sum(dataset.n_missing for dataset in self.datasets)
 
     @property
     def nbytes_per_second(self) -> float:
-        """Bytes of the arrays for each second."""
+        """Throughput: bytes of the arrays per second."""
         return self.nbytes / self.seconds if self.seconds else math.inf
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class WriteSummary:
 
     @check_keywords
     def references(self, *, url: str | None = None) -> FileReferences:
-        """Return references to the chunks of the file, made of the chunk map of the write.
+        """Return references to the chunks of the file, from the chunk map of the write.
 
         Parameters
         ----------
@@ -169,12 +169,12 @@ class WriteSummary:
         skip: bool = False,
         overwrite: bool = False,
     ) -> dict[str, Any] | None:
-        """Write references in kerchunk's form, JSON or Parquet, or return them as a dictionary.
+        """Write references in kerchunk's format, as JSON or Parquet, or return them as a dictionary.
 
         Parameters
         ----------
         path, format, inline, skip, overwrite
-            As for `FileReferences.to_kerchunk`.
+            See `FileReferences.to_kerchunk`.
         url
             Where readers will find the file; its absolute path by default.
         """
@@ -198,7 +198,7 @@ class WriteSummary:
 
     @property
     def _more(self) -> str:
-        """Say how many datasets are not named."""
+        """Sentence that counts the datasets that are not listed."""
         n_more = len(self.datasets) - MAX_SHOWN
         return f"and {n_more:,} more dataset{'s' * (n_more > 1)}" if n_more > 0 else ""
 
@@ -234,7 +234,7 @@ class WriteSummary:
 
 
 MAX_SHOWN = 20
-"""Datasets that a summary names when it is printed."""
+"""Most datasets that a printed summary lists."""
 
 
 def summarize(path: str, root: GroupNode, *, file_nbytes: int, seconds: float) -> WriteSummary:
@@ -245,7 +245,7 @@ def summarize(path: str, root: GroupNode, *, file_nbytes: int, seconds: float) -
 
 
 def _has_stored_objects(nodes: list[Node]) -> bool:
-    """Whether a file was added to, so that the tree does not say all of it."""
+    """Return whether objects were added to an existing file, so that the tree does not describe all of it."""
     return any(
         node.stored_address is not None or any(isinstance(one, StoredObject) for one in node.links.values())
         for node in nodes
@@ -282,7 +282,7 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
 
 
 def _datatype_name(spec: DatasetSpec) -> str:
-    """Name the datatype in the file, also one that another writer encoded."""
+    """Return the name of the datatype in the file, even if another program encoded it."""
     body = encode_datatype(spec.file_datatype)
     try:
         return datatype_name(decode_datatype(body))

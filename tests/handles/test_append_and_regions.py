@@ -46,7 +46,7 @@ def test_small_data_that_is_stored_whole_can_be_appended_to(dtype: Any, tmp_path
         assert x.n_appended == 3
         with pytest.raises(errors.BlockError, match="pass the end"):
             x.append(rows[:2])
-        with pytest.raises(errors.BlockError, match="stored whole and has no chunks"):
+        with pytest.raises(errors.BlockError, match="stored without chunks"):
             x.write_direct_chunk((0, 0), bytes(32))
     with h5py.File(tmp_path / "a.h5") as found:
         values = found["x"][...] if dtype == "i4" else found["x"].asstr()[...]
