@@ -202,7 +202,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
     n_chunks = sum(one.n_chunks for one in datasets)
     n_there = n_chunks - sum(one.n_missing for one in datasets)
-    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are stored"
+    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
     _set(engine, engine.root, {"streamh5_salvaged": sentence})
     entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
