@@ -76,7 +76,8 @@ def _decode(raw: NDArray[np.uint8], datatype: DatatypeClass, heap: HeapObjects) 
         case FixedLengthString(padding=padding):
             return np.array([_unpadded(one.tobytes(), padding) for one in raw], f"S{datatype.nbytes}")
         case Array(base, shape):
-            return _decode(raw.reshape(-1, base.nbytes), base, heap).reshape(len(raw), *shape)
+            items = _decode(raw.reshape(-1, base.nbytes), base, heap)
+            return items.reshape(len(raw), *shape, *items.shape[1:])  # arrays of arrays have more of them
     dtype = numpy_dtype(datatype)
     if isinstance(datatype, Compound) and dtype.names is not None:
         return _members(raw, datatype, dtype, heap)

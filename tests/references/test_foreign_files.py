@@ -240,3 +240,14 @@ def test_references_of_many_groups_are_those_of_the_groups(tmp_path: Path) -> No
         "inner/.zattrs",
     }
     assert json.loads(refs["g2999/inner/.zattrs"]) == {"i": 2999}
+
+
+def test_attribute_of_arrays_of_arrays_is_what_h5py_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    element = np.dtype((np.dtype(("i2", (3,))), (2, 4)))
+    with streamh5.File(path) as file:
+        file.attrs.create("nested", np.arange(48, dtype="i2").reshape(2, 2, 4, 3), dtype=element)
+    with h5py.File(path) as file:
+        expected = file.attrs["nested"].tolist()
+    attributes = json.loads(streamh5.read_references(path).to_kerchunk()["refs"][".zattrs"])
+    assert json.loads(attributes["nested"]) == expected  # array types are text in zarr
