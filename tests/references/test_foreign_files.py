@@ -249,5 +249,7 @@ def test_attribute_of_arrays_of_arrays_is_what_h5py_reads(tmp_path: Path) -> Non
         file.attrs.create("nested", np.arange(48, dtype="i2").reshape(2, 2, 4, 3), dtype=element)
     with h5py.File(path) as file:
         expected = file.attrs["nested"].tolist()
-    attributes = json.loads(streamh5.read_references(path).to_kerchunk()["refs"][".zattrs"])
+    found = streamh5.read_references(path).to_kerchunk()
+    assert found is not None
+    attributes = json.loads(found["refs"][".zattrs"])
     assert json.loads(attributes["nested"]) == expected  # array types are text in zarr
