@@ -1,4 +1,4 @@
-"""Arrays of other libraries as dask arrays: wrapped, not loaded, in blocks of whole chunks."""
+"""Arrays of other libraries as dask arrays: read lazily, in blocks of whole chunks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 TEXT_NBYTES = 64
-"""What an element of text or of variable length is counted with."""
+"""Assumed size in memory of an element of text or of variable length."""
 
 
 def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
-    """Return an array-like as a dask array, and the chunks that it is to have.
+    """Return an array-like as a dask array, and the chunks to store it with.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
         Name of the dataset, for messages.
     value
         A dask array; an array of numpy, h5py, zarr or xarray, or of anything with ``shape``, ``dtype`` and
-        slices, of which blocks of about 16 MiB are read when their turn comes; or a list or number.
+        slices, which is read in blocks of about 16 MiB as the write proceeds; or a list or number.
     chunks
-        As `to_fixed_h5` takes it; where it is None, those of `value`, else ``"auto"``.
+        See `to_fixed_h5`. None stands for the chunks of `value`, or for ``"auto"`` if it has none.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def _are_extents(value: Any, rank: int) -> bool:
 
 
 def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], Any]]:
-    """Return what has shape and dtype, and what reads a region of it."""
+    """Return an object with shape and dtype, and a function that reads a region of it."""
     xarray = sys.modules.get("xarray")
     if xarray is not None and isinstance(value, (xarray.DataArray, xarray.Variable)):
         variable = value.variable if isinstance(value, xarray.DataArray) else value
@@ -97,7 +97,10 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], A
 
 
 def _identity(data: Any) -> str:
-    """Identity for a resume: where the array is stored, or what is in it; else another one each time."""
+    """Return the identity of an array, for a resume.
+
+    It is derived from where the array is stored or from its content; otherwise it differs in each call.
+    """
     place = getattr(data, "store_path", None)
     if place is not None:  # zarr
         return str(dask.base.tokenize(str(place), data.shape, str(data.dtype), data.chunks))
@@ -108,7 +111,7 @@ def _identity(data: Any) -> str:
         )
     if isinstance(data, np.ndarray) or hasattr(data, "__dask_tokenize__"):
         return str(dask.base.tokenize(data))
-    return uuid.uuid4().hex  # dask would pickle the whole of it
+    return uuid.uuid4().hex  # dask would pickle the whole array
 
 
 def _read(data: Any, region: tuple[slice, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""``Array.to_fixed_h5`` of dask arrays, whose work is imported when it is first called."""
+"""The method ``to_fixed_h5`` of dask arrays; the rest of streamh5 is imported when it is first called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_array_method(dask_array: ModuleType) -> None:
-    """Give the arrays of dask the method `to_fixed_h5`."""
+    """Add the method `to_fixed_h5` to dask arrays."""
     dask_array.Array.to_fixed_h5 = array_to_fixed_h5
 
 
@@ -27,9 +27,9 @@ def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: An
     path
         The file to write.
     name
-        Path of the dataset in it, for example ``"/x"``.
+        Path of the dataset in the file, for example ``"/x"``.
     **kwargs
-        As for `streamh5.to_fixed_h5`.
+        Further keywords of `streamh5.to_fixed_h5`.
     """
     from streamh5.dask.to_fixed_h5 import to_fixed_h5
 

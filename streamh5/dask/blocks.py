@@ -1,4 +1,4 @@
-"""The blocks of a dask array: whole chunks in each, and no more of them at a time than memory holds."""
+"""The blocks of a dask array: each holds whole chunks, and as many are in flight as fit the memory."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 
 
 BLOCKS_PER_WORKER = 3
-"""What a worker holds at most of the block it stores: the block, its filtered bytes, and scratch for the
-filters (tests/benchmarks, memory)."""
+"""Memory of a worker, in blocks: the block, its filtered bytes, and scratch space of the filters (tests/benchmarks,
+memory)."""
 
 BASE_NBYTES = 64 << 20
-"""What a write takes whatever its blocks: the graph, buffers of the system, the chunk table's first pages."""
+"""Memory that a write needs besides its blocks: the graph, system buffers, the first pages of the chunk table."""
 
 COSTLY_REALIGN = 16
-"""Old blocks that a realigned block may draw on before a warning says what it costs."""
+"""Number of old blocks that make up one realigned block, above which a warning is issued."""
 
 
 class RealignWarning(UserWarning):
-    """Blocks do not match the chunks, and realigning them holds many at a time."""
+    """Blocks do not match the chunks, and realigning them keeps many in memory at a time."""
 
 
 def block_layout(
     path: str, array: da.Array, chunks: Any, bounds: tuple[int | None, ...] | None = None
 ) -> tuple[Blocks, Any]:
-    """Return blocks that hold whole chunks, and the chunk shape.
+    """Return blocks of whole chunks, and the chunk shape.
 
     Parameters
     ----------
     path
         Name of the dataset, for messages.
     array
-        What is to be written.
+        The array to write.
     chunks
-        As `to_fixed_h5` takes it.
+        See `to_fixed_h5`.
     bounds
-        Extents up to which the dataset may grow, None for unlimited; by default the array's.
+        Extents up to which the dataset may grow, None for unlimited; by default those of the array.
 
     Raises
     ------
     UnknownChunksError
-        dask does not know the extents of its blocks.
+        dask does not know the sizes of its blocks.
     ChunkShapeError, LimitError
         See `check_chunks`.
     """
@@ -75,13 +75,13 @@ def block_layout(
 
 
 def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
-    """Cut an array into `blocks`; warn where that holds many of its old ones at a time."""
+    """Rechunk an array to `blocks`; warn if that keeps many of its old blocks in memory at a time."""
     if blocks == array.chunks:
         return array
     factor = realign_factor(array.chunks, blocks)
     if factor > COSTLY_REALIGN:
         warnings.warn(
-            f"{path}: the blocks {shown(array.chunks)} do not match the chunks, and one realigned block draws on "
+            f"{path}: the blocks {shown(array.chunks)} do not match the chunks, and one realigned block is made of "
             f"{factor} of them at a time; choose chunks that divide the blocks to save memory and time",
             RealignWarning,
             stacklevel=3,
@@ -92,12 +92,12 @@ def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
 def limit_workers(
     compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize | None
 ) -> dict[str, Any]:
-    """Let as many workers run as fit the memory; None sets no limit.
+    """Add ``num_workers`` to the keywords of `dask.compute`: as many as fit the memory; None sets no limit.
 
     Raises
     ------
     SpecError
-        Not even one does, the caller chose workers as well, or `max_memory` is not a size.
+        Not even one worker fits, the caller gave workers as well, or `max_memory` is not a size.
     """
     limit = read_memory_size(max_memory, "max_memory")
     if limit is None:
@@ -111,7 +111,7 @@ def limit_workers(
     n_workers = (limit - BASE_NBYTES) // each if each else CPU_COUNT
     if n_workers < 1:
         raise SpecError(
-            f"max_memory={limit:,} bytes is too little for blocks of {largest:,} bytes, which take "
+            f"max_memory={limit:,} bytes is too little for blocks of {largest:,} bytes, which need "
             f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
             max_memory=limit,
             needed=BASE_NBYTES + each,

@@ -1,4 +1,4 @@
-"""The boundary at which errors of the libraries that read a damaged source become errors of streamh5."""
+"""Errors that other libraries raise while they read a damaged source, as errors of streamh5."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def foreign_errors(what: str, **facts: object) -> Iterator[None]:
-    """Raise a SourceError that begins with `what` for any error but those of streamh5; its cause is kept.
+    """Turn any error that is not of streamh5 into a SourceError that begins with `what`; the cause is kept.
 
-    zarr, numcodecs, zipfile, json and numpy raise whatever their own parts raise when bytes are not what they
-    expect: KeyError, RuntimeError, zlib.error, RecursionError, MemoryError, ...
+    Given damaged bytes, zarr, numcodecs, zipfile, json and numpy raise errors of many types: KeyError, RuntimeError,
+    zlib.error, RecursionError, MemoryError, ...
 
     Parameters
     ----------
     what
-        The object, and what was tried: ``"/x: chunk (3,) cannot be read"``.
+        The object and the failed operation: ``"/x: chunk (3,) cannot be read"``.
     **facts
-        Facts of the error.
+        Attributes of the error.
     """
     try:
         yield
@@ -34,6 +34,6 @@ def foreign_errors(what: str, **facts: object) -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """Kind and message of an error, as a part of another message."""
+    """Return type and message of an error, for another message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {shown(text, quoted=False)}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The graph of a write of dask arrays, and the file that its tasks share.
+"""The task graph that writes dask arrays, and the file that its tasks share.
 
 ::
 
@@ -8,8 +8,8 @@
                       chunks             block                 chunk table
 
 `store` runs in the worker thread that computed its block (dask's own optimisation makes one task of both), and
-returns small records of where the chunks lie. A worker takes up its next block when it has stored this one: that is the
-backpressure. In which order blocks are taken up is the business of `streamh5.dask.order`.
+returns small records of where the chunks lie. A worker starts on its next block only when this one is stored, so the
+disk slows the computation down when it has to. The order of the blocks is decided in `streamh5.dask.order`.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 class Target:
     """One array of a write: the plan of its dataset, and its aligned blocks.
 
-    With `copy`, blocks of `array` only say where they lie: `copy` stores the chunks of one, given the
-    dataset, its origin and its shape, and returns their records.
+    With `copy`, blocks of `array` only tell their position: `copy` is called with the dataset, the origin and the shape
+    of a block, stores its chunks and returns their records.
     """
 
     spec: DatasetSpec
@@ -71,7 +71,7 @@ class Target:
 
 
 class Write:
-    """A write that the tasks of a graph share; the file is opened by the first of them.
+    """A write that the tasks of a graph share; the first task opens the file.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ class Write:
     targets
         The arrays; all are computed in one pass.
     prepare
-        Is given the open file before the first block: creates the datasets of the targets, and
-        everything else that the file is to hold.
+        Called with the open file before the first block; creates the datasets of the targets, and all other objects
+        of the file.
     options
         How the file is written.
     progress
-        As for `to_fixed_h5`.
+        See `to_fixed_h5`.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Write:
     def compute(self, **compute_kwargs: Any) -> WriteSummary:
         """Write the file; `compute_kwargs` are those of `dask.compute`.
 
-        What goes wrong gives the write up; an error says what was being written.
+        Any exception aborts the write; a note on it tells what was being written.
         """
         try:
             self.open()
@@ -144,7 +144,7 @@ class Write:
         return Collected(self._token, stores, self.collect, self._note)
 
     def _note(self, key: Any) -> str | None:
-        """Say which block the task of a key stores; None for other tasks."""
+        """Return a note that tells which block the task of a key stores; None for other tasks."""
         if not isinstance(key, tuple):
             return None
         for path in self._starts:
@@ -156,7 +156,7 @@ class Write:
         return f"store-{path}-{self._token}"
 
     def _stored(self, target: Target) -> da.Array:
-        """One task for each block, which stores it and returns its records."""
+        """Return one task for each block, which stores it and returns its records."""
         return gathered(target.array).map_blocks(
             self.store,  # type: ignore[arg-type]
             target.spec.path,
@@ -167,7 +167,7 @@ class Write:
         )
 
     def _done(self, target: Target) -> set[tuple[int, ...]]:
-        """Blocks that an interrupted write has stored; the graph leaves them out."""
+        """Return the blocks that an interrupted write has stored; the graph leaves them out."""
         if self._file is None or not self._options.resume or target.spec.chunks is None:
             return set()
         dataset = self._file.datasets[target.spec.path]
@@ -180,13 +180,13 @@ class Write:
         return done
 
     def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Origin and shape of a block of the array that goes to `path`."""
+        """Return origin and shape of a block of the array that is written to `path`."""
         starts = self._starts[path]
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
 
     def delayed(self, **compute_kwargs: Any) -> Delayed:
-        """Return the whole write as one task, with the arrays' own optimisation done.
+        """Return the whole write as one task, whose graph is already optimised.
 
         Parameters
         ----------
@@ -205,10 +205,10 @@ class Write:
         return delayed
 
     def open(self) -> File:
-        """Return the file, which the first call opens."""
+        """Return the file; the first call opens it."""
         with self._lock:
             if self._is_given_up:
-                raise StateError(f"the write to {self._name} was given up after an error")
+                raise StateError(f"the write to {self._name} was aborted after an error; start a new one")
             if self._file is None:
                 file = open_file(self._path, self._options)
                 try:
@@ -223,7 +223,7 @@ class Write:
             return self._file
 
     def store(self, block: Any, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
-        """Store the chunks of a block, or copy those that lie there; return where they are."""
+        """Store the chunks of a block, or copy them from the source; return where they lie."""
         dataset = self.open().datasets[path]
         origin, expected = self.block(path, block_id or ())
         if np.shape(block) != expected:
@@ -254,7 +254,7 @@ class Write:
         return len(records)
 
     def add_progress(self, nbytes: int) -> None:
-        """Count bytes that are written."""
+        """Report bytes as written."""
         if self._progress is not None:
             self._progress.add(nbytes)
 
@@ -268,7 +268,7 @@ class Write:
         return self.close()
 
     def interrupt(self, error: BaseException) -> None:
-        """Give the write up, for good: a worker that comes late must not open a new file."""
+        """Abort the write for good: a late worker must not open a new file."""
         self._is_given_up = True
         if self._file is not None:
             self._file.session.interrupt(error)
@@ -290,10 +290,10 @@ class Write:
 
 
 class _DelayedWrite(Delayed):
-    """A write as one task. Its own ``compute`` also clears away what a run that fails has left.
+    """A write as one task. Its own ``compute`` also cleans up after a failure.
 
-    In ``dask.compute`` together with others it is a graph like any: what a failed run has left goes with
-    this object then.
+    `dask.compute` of several objects only sees the graph; a failed write is then cleaned up when this object is
+    deleted.
     """
 
     __slots__ = ("compute_kwargs", "write")
@@ -306,6 +306,6 @@ class _DelayedWrite(Delayed):
         given, compute_kwargs = self.write, {**self.compute_kwargs, **kwargs}
         arrays = [target.array for target in given._targets]
         check_scheduler(compute_kwargs.get("scheduler"), arrays)
-        # a new one: what a run that failed has left must not be in the next
+        # a new one, because an aborted write stays aborted
         write = Write(given._path, given._targets, given._prepare, given._options, progress=given._show)
         return write.compute(**compute_kwargs)

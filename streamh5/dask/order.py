@@ -1,4 +1,4 @@
-"""In which order dask takes up the blocks of a write, and so what it holds in memory meanwhile.
+"""The order in which dask computes the blocks of a write, which decides how many it keeps in memory.
 
 ::
 
@@ -9,18 +9,19 @@
     collect   c-4 --> c-3 --> c-2     c-1 --> ... an arrow: the right one waits for the left one
               '---- one run ----'     '- the next
 
-Wanted: blocks in the order of their array, arrays that share sources in step, and a source dropped as soon as all have
-stored it. dask has no way to ask for that. Its static order (`dask.order.order`) takes the ends of the graph one by
-one, each with all that it needs: first by how many tasks and roots lead to an end, last by its key as text, of which
-it begins with the one that sorts last. The collect tasks are these ends:
+Blocks should be computed in the order of their array, arrays that share sources should advance together, and a source
+should be released once all of them have stored it. dask has no option for that. Its static order (`dask.order.order`)
+visits the ends of the graph one by one, each with all the tasks that it needs. It compares ends by the number of tasks
+and roots that lead to them, and finally by their keys as text, of which it starts with the one that sorts last. The
+collect tasks are these ends:
 
-* Their names count down, so that among blocks alike the first is taken first.
-* Each waits for the one before it, so that within a run the number of tasks which lead to an end grows with its place,
-  also where blocks differ in what they need. Only the records wait: stores run side by side.
-* After `RUN_LENGTH` of them a new run begins, as the order keeps for each task the set of all roots that lead to it.
+* Their names count down, so that among similar blocks the first one is computed first.
+* Each waits for the one before it, so that within a run the number of tasks that lead to an end grows with its
+  position, even if blocks need different numbers of tasks. Only the records wait: stores run in parallel.
+* After `RUN_LENGTH` of them a new run begins, because dask keeps the set of all roots that lead to each task.
 
 The stores themselves cannot be the ends: dask fuses them with their sources under keys of its choice, and keeps only
-the keys that it was asked for.
+the keys that were requested.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 
 
 RUN_LENGTH = 32
-"""Collect tasks that wait for each other: the memory of dask's ordering grows with its square, the order
-of blocks is the same from 8 on (tests/dask/test_dask_order.py)."""
+"""Number of collect tasks that wait for each other. The memory of dask's ordering grows with its square.
+
+For the graphs in tests/dask/test_dask_order.py, the order of blocks is the same for any length of 8 or more. That does
+not hold for blocks that overlap: in a trial with `dask.array.map_overlap`, dask kept up to 41 blocks with 32, and 18
+with 1. The length stays, because the order of blocks decides the bytes of the files."""
 
 
 class Collected(DaskMethodsMixin):
@@ -49,12 +53,12 @@ class Collected(DaskMethodsMixin):
     token
         Identity of the write.
     stores
-        Of each array, by path: its store tasks, and the keys of those that are to be collected, in order.
+        The store tasks of each array by its path, and the keys of those to collect, in order.
     collect
-        The task: called with the path of an array, the records that a store has returned, and what the task before
-        it has returned.
+        Function of the task: called with the path of an array, the records that a store has returned, and the result
+        of the task before it.
     note
-        Says what the task of a key was at work on, for its errors; None for a key of other libraries.
+        Returns a note for the errors of the task of a key; None if the key is not of streamh5.
     """
 
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
@@ -66,7 +70,7 @@ class Collected(DaskMethodsMixin):
         collect: Callable[[str, Any, Any], int],
         note: Callable[[Any], str | None],
     ) -> None:
-        # arrays take turns in proportion to their blocks: block i of n stands at (i + 0.5) / n of the way
+        # arrays advance in proportion to their number of blocks: block i of n has the position (i + 0.5) / n
         turns = [
             ((i + 0.5) / len(keys), path, key)
             for path, (_, keys) in stores.items()
@@ -87,12 +91,12 @@ class Collected(DaskMethodsMixin):
         self._note = note
 
     def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
-        # as arrays are, so that a block is computed and stored in one task
+        # as dask optimises arrays, so that a block is computed and stored in one task
         optimised = da.Array.__dask_optimize__(graph, keys, **kwargs)
         return {key: _noted(key, task, self._note) for key, task in dict(optimised).items()}
 
     def __dask_tokenize__(self) -> str:
-        # without it dask hashes the whole graph, with every array in it (tests/benchmarks, work da)
+        # otherwise dask hashes the whole graph with every array in it (tests/benchmarks, work da)
         return self._token
 
     def __dask_graph__(self) -> HighLevelGraph:
@@ -106,7 +110,7 @@ class Collected(DaskMethodsMixin):
 
 
 class _NotedTask(Task):
-    """A task that says on an error what it was at work on."""
+    """A task that adds a note to its errors: which block was being computed, even if dask has fused several tasks."""
 
     __slots__ = ("note",)
 

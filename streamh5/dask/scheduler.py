@@ -1,4 +1,7 @@
-"""Where the tasks of a write run: in threads of this process. Blocks that a cluster holds are fetched one by one."""
+"""The schedulers that can write: their tasks run in threads of this process.
+
+Blocks that were persisted on a cluster are fetched one by one.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ COMPUTE_KEYWORDS = frozenset(
 
 
 def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping[str, Any]) -> None:
-    """Refuse what is neither a keyword of a function that writes nor one for dask.
+    """Refuse keywords that neither `function` nor `dask.compute` has.
 
     Raises
     ------
     KeywordError
-        The message names the keyword that was meant.
+        There is such a keyword; the message suggests one with a similar name.
     SpecError
         Fewer than one worker.
     """
@@ -50,12 +53,12 @@ def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping
 
 
 def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
-    """Refuse a scheduler whose tasks run in other processes, but for arrays whose blocks it has already.
+    """Refuse a scheduler whose tasks run in other processes, unless all blocks are persisted on its cluster.
 
     Raises
     ------
     SchedulerError
-        Anything but the threaded and the synchronous scheduler, or a pool of threads.
+        Neither the threaded or the synchronous scheduler, nor a thread pool.
     """
     remote = [array for array in arrays if not _has_futures(array)]
     if not remote or _is_local(scheduler, remote):
@@ -63,7 +66,7 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)
     name = getattr(scheduler or get, "__qualname__", None) or shown(scheduler or get)
     hint = (
-        "; or persist the array first: blocks that a cluster holds are fetched one by one"
+        "; or persist the array first: blocks stored on a cluster are fetched one by one"
         if name == "Client.get" or type(scheduler).__name__ == "Client"
         else ""
     )
@@ -75,9 +78,9 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
 
 
 def local_keywords(compute_kwargs: dict[str, Any], arrays: list[da.Array]) -> dict[str, Any]:
-    """Return keywords of `dask.compute` with the threaded scheduler in place of a default that is not local.
+    """Return keywords of `dask.compute`; the threaded scheduler replaces a default scheduler that is not local.
 
-    Sources of streamh5 itself, and blocks that are fetched from a cluster, run here whatever dask's default is.
+    Arrays that streamh5 reads itself, and blocks fetched from a cluster, are computed in this process in any case.
     """
     scheduler = compute_kwargs.get("scheduler")
     if _is_local(scheduler, arrays) or (scheduler is not None and not all(map(_has_futures, arrays))):
@@ -86,7 +89,7 @@ def local_keywords(compute_kwargs: dict[str, Any], arrays: list[da.Array]) -> di
 
 
 def _is_local(scheduler: Any, arrays: list[da.Array]) -> bool:
-    """Tell whether tasks run in threads of this process.
+    """Return whether tasks run in threads of this process.
 
     Raises
     ------
@@ -109,12 +112,12 @@ def _is_local(scheduler: Any, arrays: list[da.Array]) -> bool:
 
 
 def _has_futures(array: da.Array) -> bool:
-    """Whether blocks that an array is made of were persisted on a cluster."""
+    """Return whether an array depends on blocks that were persisted on a cluster."""
     return any(map(_is_of_futures, array.dask.layers.values()))
 
 
 def gathered(array: da.Array) -> da.Array:
-    """Return an array whose tasks fetch the blocks that were persisted, one when its turn comes."""
+    """Return an array whose tasks fetch persisted blocks from the cluster, each when it is needed."""
     graph = array.dask
     if not _has_futures(array):
         return array

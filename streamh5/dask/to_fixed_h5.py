@@ -1,4 +1,4 @@
-"""Dask arrays: what `to_fixed_h5` is asked, checked, and laid out in blocks that hold whole chunks."""
+"""``to_fixed_h5``: arguments are checked, arrays divided into blocks of whole chunks, and the file is planned."""
 
 from __future__ import annotations
 
@@ -67,55 +67,55 @@ def to_fixed_h5(
     path
         The file to write.
     *args
-        ``name, array`` or one dictionary of arrays by name, as `dask.array.to_hdf5` takes them. All
-        arrays are computed in one pass, so work that they share is done once. Arrays of numpy, h5py, zarr
+        ``name, array`` or one dictionary of arrays by name, as in `dask.array.to_hdf5`. All
+        arrays are computed in one pass, so tasks that they share run once. Arrays of numpy, h5py, zarr
         and xarray, and others with ``shape``, ``dtype`` and slices, are read in blocks of about 16 MiB.
     chunks
         HDF5 chunk shape. By default dask's blocks where they form a uniform grid; otherwise their
-        largest extents, and the blocks are realigned. Of an array that is not dask's, its own chunks, if it
-        has some, else ``"auto"``. ``"auto"`` picks 1 to 8 MiB that divide the
-        blocks. True is the default too.
+        largest extents, and the blocks are realigned. Other arrays keep their own chunks, if they have
+        some; otherwise ``"auto"`` is used, which picks chunks of 1 to 8 MiB that divide the
+        blocks. True means the default, too.
     compression, compression_opts, shuffle, fletcher32
-        Filters, as in h5py. ``compression=None`` stores without compression. Shuffle is on unless given
-        where the compression wants it: not for blosc and bitshuffle, which shuffle themselves.
+        Filters, as in h5py. ``compression=None`` stores without compression. By default, shuffle is on
+        except for blosc and bitshuffle, which shuffle themselves.
     fillvalue
-        What pads the chunks at the edge; stands in for masked elements.
+        Value that pads the chunks at the edge and replaces masked elements.
     write_empty_chunks
-        False leaves chunks out that hold nothing but the fill value.
+        False skips chunks in which every element is the fill value.
     maxshape
         Extents up to which readers may resize the datasets later; by default they are fixed.
     libver
-        Oldest library that is to read the file; see `File`.
+        Oldest version of the HDF5 library that can read the file; see `File`.
     track_order
         Track the creation order of links and attributes.
     attrs
         Attributes of the dataset; with several datasets, of each.
     overwrite
-        Replace an existing file; it stays until the new one is complete.
+        Replace an existing file, once the new one is complete.
     mode
         ``"w"`` and ``"x"`` are `overwrite` True and False; ``"a"`` adds the datasets to a file that
         streamh5 wrote (see `File`).
     resume
-        Take up an interrupted write, or start a new one when there is none: blocks whose chunks are
-        there are not computed again. A failure keeps what is written, to be resumed.
+        Resume an interrupted write, or start a new one if there is none: blocks whose chunks are
+        stored are not computed again. After a failure, the data already written is kept, to be resumed.
     resume_key
-        Identity of the source, in place of dask's token where that differs from run to run.
+        Identity of the source; needed if dask's token differs from run to run.
     sync
         ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
         more) or ``"none"``; see docs/reliability.md.
     max_memory
-        Bytes that the write may take beside the interpreter, a number or text such as ``"1 GB"``: as many
-        workers run as fit it, each counted with `BLOCKS_PER_WORKER` blocks. By default as many as dask starts.
+        Bytes that the write may use, without the interpreter; a number or text such as ``"1 GB"``. It limits the
+        number of workers, each of which is assumed to use `BLOCKS_PER_WORKER` blocks. By default dask decides.
     references
-        Write kerchunk references, too: a ``.json`` file or a ``.parquet`` directory, from which readers of
-        zarr open the file (`WriteSummary.to_kerchunk`).
+        Also write kerchunk references, with which zarr readers open the file: a ``.json`` file or a
+        ``.parquet`` directory (`WriteSummary.to_kerchunk`).
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
-        True or False; None for a bar when a person is looking; or a function that is called with
-        the bytes done and the bytes in all.
+        True or False; None shows a bar in a terminal; or a function that is called with the number of
+        bytes written and the total.
     **compute_kwargs
-        ``scheduler``, ``num_workers`` and the like for `dask.compute`.
+        Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``.
 
     Returns
     -------
@@ -124,11 +124,11 @@ def to_fixed_h5(
     Raises
     ------
     SourceError
-        Not arrays, unknown chunk sizes, or a scheduler of other processes.
+        A source is not an array or has unknown chunk sizes, or the scheduler uses other processes.
     SpecError, DatatypeError, LimitError
-        Something that cannot be written; nothing has been computed then.
+        An array or an option that cannot be written; nothing has been computed.
     SinkError
-        The destination.
+        The destination cannot be written.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def to_fixed_h5(
     plan = FilePlan(attributes=attributes, write_empty_chunks=write_empty_chunks)
     if resume and not compute:
         raise SpecError(
-            "resume=True needs compute=True: what is to be computed is known when the file is opened"
+            "resume=True needs compute=True: the blocks to compute are known only when the file is open"
         )
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
@@ -175,11 +175,11 @@ def to_fixed_h5(
 def _plan_array(
     path: str, given: Any, chunks: Any, options: WriteOptions, asked: Mapping[str, Any]
 ) -> tuple[PlannedDataset, Target]:
-    """Lay an array-like out in blocks of whole chunks, and plan its dataset as it was `asked` for."""
+    """Divide an array-like into blocks of whole chunks, and plan its dataset with the arguments `asked`."""
     array, wanted = as_dask(path, given, chunks)
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
-            f"{path}: an array of dtype object does not say what the objects are; for text, convert it with "
+            f"{path}: an array of dtype object does not tell the type of its objects; for text, convert it with "
             ".astype(numpy.dtypes.StringDType()), or make it from numpy arrays of h5py.string_dtype() or "
             "h5py.vlen_dtype(...)",
             path=path,
@@ -226,7 +226,7 @@ def _arguments(
         attributes[path] = [attribute_spec(key, value, path=path) for key, value in values.items()]
     if by_name:
         raise SpecError(
-            f"attrs names {listed(map(repr, by_name))}, which is no array of this call; "
+            f"attrs names {listed(map(repr, by_name))}, which is not an array of this call; "
             "with a dictionary of arrays, attrs is a dictionary of dictionaries with the same names",
             names=list(by_name),
         )

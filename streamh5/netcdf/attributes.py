@@ -1,4 +1,4 @@
-"""Names and attributes as netCDF-4 takes them."""
+"""Names and attributes in the form that netCDF-C stores them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.model.reference import Reference
 
 MAX_NAME_NBYTES = 255
-"""``NC_MAX_NAME`` is 256, and netCDF4-python 1.7.5 reads a name of 256 bytes past its end."""
+"""``NC_MAX_NAME`` is 256, but netCDF4-python 1.7.5 reads past the end of a name of 256 bytes."""
 
 RESERVED = frozenset(
     {
@@ -39,7 +39,7 @@ RESERVED = frozenset(
         "_nc3_strict",
     }
 )
-"""Attributes that netCDF-4 keeps for itself (``NC_reserved`` of ``libsrc4/nc4internal.c``)."""
+"""Names of attributes that netCDF-4 reserves (``NC_reserved`` of ``libsrc4/nc4internal.c``)."""
 
 NUMBERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"})
 """The numeric types of netCDF-4, as numpy's kind and size."""
@@ -51,7 +51,7 @@ _USE = Compound(
         CompoundMember("dimension", 8, FixedPoint(4, signed=False)),
     ),
 )
-"""Element of REFERENCE_LIST (``ds_list_t`` of H5DS), four bytes of padding at its end."""
+"""Element of REFERENCE_LIST (``ds_list_t`` of H5DS), with four bytes of padding at its end."""
 
 
 def netcdf_name(name: Any, what: str, where: str) -> str:
@@ -62,7 +62,7 @@ def netcdf_name(name: Any, what: str, where: str) -> str:
     name
         The name.
     what
-        What it names, for messages.
+        The kind of object that it names, for messages.
     where
         Path of the group that holds it, for messages.
 
@@ -80,7 +80,7 @@ def netcdf_name(name: Any, what: str, where: str) -> str:
 
 
 def _problem(name: Any) -> str | None:
-    """Say what is wrong with a name, as a sentence."""
+    """Return what is wrong with a name, as a sentence; None for a valid name."""
     if not isinstance(name, str):
         return f"A name is a str, not {type(name).__name__}"
     if not name:
@@ -106,14 +106,14 @@ def netcdf_attribute(name: Any, value: Any, *, where: str) -> AttributeSpec:
     """Plan an attribute the way netCDF-C stores the same value.
 
     ASCII text becomes characters (NC_CHAR), which every netCDF tool reads; other text and lists of text
-    become strings (NC_STRING); numbers a vector, of one element for a scalar.
+    become strings (NC_STRING); numbers become a vector, with one element for a scalar.
 
     Parameters
     ----------
     name
         Name of the attribute.
     value
-        str, bytes, numbers, or a list or 1-d array of them.
+        str, bytes or number, or a list or 1-d array of them.
     where
         Path of the variable or group that carries it, for messages.
 
@@ -130,7 +130,7 @@ def netcdf_attribute(name: Any, value: Any, *, where: str) -> AttributeSpec:
         raise AttributeValueError(str(error), **error.facts) from error
     if name in RESERVED:
         raise AttributeValueError(
-            f"{where}: attribute {name!r} is one that netCDF-4 keeps for itself; rename it or leave it out",
+            f"{where}: attribute {name!r} is reserved by netCDF-4; rename it or leave it out",
             path=where,
             name=name,
         )
@@ -158,7 +158,7 @@ def netcdf_attribute(name: Any, value: Any, *, where: str) -> AttributeSpec:
 
 
 def text_attribute(name: str, text: bytes) -> AttributeSpec:
-    """Plan an attribute of characters: a scalar string as long as `text`, at least one byte."""
+    """Plan an attribute of characters: a scalar string of the length of `text`, at least one byte."""
     stored = text or b"\0"
     datatype = FixedLengthString(len(stored), CharacterSet.ASCII, StringPadding.NULL_TERMINATE)
     return AttributeSpec(name, datatype, (), (stored,), value=np.bytes_(text))
@@ -170,7 +170,7 @@ def string_attribute(name: str, texts: list[str], *, where: str) -> AttributeSpe
 
 
 def reference_list(uses: list[tuple[str, int]]) -> AttributeSpec:
-    """Plan the REFERENCE_LIST of a scale: path of each variable that uses it, and the axis."""
+    """Plan the REFERENCE_LIST of a scale from `uses`: path and axis of each variable that uses it."""
     parts: list[bytes | Reference] = []
     for path, axis in uses:
         parts += [Reference(path), axis.to_bytes(4, "little") + bytes(4)]
@@ -189,7 +189,7 @@ def _as_array(name: str, value: Any, where: str) -> np.ndarray[Any, Any]:
         array = array.astype("U") if array.size else array.astype("U1")
     if array.ndim > 1 or array.dtype == object:
         raise AttributeValueError(
-            f"{where}: attribute {name!r} is {value!r:.100}; netCDF-4 takes numbers, text, and 1-d lists of one of "
+            f"{where}: attribute {name!r} is {value!r:.100}; netCDF-4 stores numbers, text, and 1-d lists of one of "
             "them",
             path=where,
             name=name,

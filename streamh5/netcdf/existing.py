@@ -1,7 +1,7 @@
-"""A netCDF-4 file that is added to: what of it the plan of new groups has to know.
+"""A netCDF-4 file to which groups and variables are added: its groups and its dimension ids.
 
-Objects that are there stay as they are, so what is added brings its own dimensions: the scale of one that
-is there would have to name its new users (REFERENCE_LIST).
+Existing objects stay unchanged, so new variables need dimensions of their own: the scale of an existing dimension would
+have to list its new users (REFERENCE_LIST).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExistingNetcdf:
-    """What is there already; nothing by default.
+    """The existing file; by default there is none.
 
     Parameters
     ----------
     name
         The file.
     status
-        Its status before it was read; None where there is no file.
+        Its status before it was read; None if there is no file.
     root
         Its groups.
     n_dimensions
-        The first dimension id that is free.
+        The first free dimension id.
     libver
-        Oldest library that is to read the file; None where there is no file.
+        Oldest version of the HDF5 library that can read the file; None if there is no file.
     """
 
     name: str = ""
@@ -46,19 +46,19 @@ class ExistingNetcdf:
     libver: str | None = None
 
     def check_unchanged(self) -> None:
-        """Refuse to add to another file than the one that was read, once it is open and locked.
+        """Refuse to add to the file if it is not the one that was read; called when it is open and locked.
 
         Raises
         ------
         SinkError
-            Another program has changed or replaced it in between.
+            Another program has changed or replaced it.
         """
         if self.status is None:
             return
         now = os.stat(self.name)
         if not os.path.samestat(now, self.status) or now.st_mtime_ns != self.status.st_mtime_ns:
             raise SinkError(
-                f"cannot add to {self.name}: another program has changed it in between; nothing was added, call again",
+                f"cannot add to {self.name}: another program has changed it meanwhile; nothing was added, call again",
                 path=self.name,
             )
 
@@ -68,7 +68,7 @@ class ExistingNetcdf:
         Raises
         ------
         SpecError
-            One is; the message names it.
+            A name is taken; the message contains it.
         """
         for group in groups:
             node = find(self.root, group.path)
@@ -86,7 +86,10 @@ class ExistingNetcdf:
                         self._refuse(what, group.member(name))
 
     def _check_shadows(self, group: NetcdfGroup) -> None:
-        """Refuse a dimension that hides one from variables which use it: readers look dimensions up by their names."""
+        """Refuse a dimension with the name of one in a parent group.
+
+        Readers look dimensions up by name, so variables that use the parent's would get the new one.
+        """
         above = group.path.rstrip("/")
         while above:
             above = above.rpartition("/")[0]
@@ -97,8 +100,8 @@ class ExistingNetcdf:
 
     def _refuse(self, what: str, path: str) -> None:
         raise SpecError(
-            f"{what} is in {self.name} already, and what is there stays as it is: mode='a' adds groups, and "
-            "variables that bring their own dimensions. Write to another group (group=), or append with xarray's own "
+            f"{what} exists in {self.name}, and existing objects stay unchanged: mode='a' adds groups, and "
+            "variables with dimensions of their own. Write to another group (group=), or append with xarray's own "
             "to_netcdf",
             path=path,
         )
@@ -110,14 +113,14 @@ def read_existing_netcdf(path: Path) -> ExistingNetcdf:
     Raises
     ------
     SpecError
-        Nothing can be added to it safely, or it is not netCDF-4.
+        Adding to it is not safe, or it is not a netCDF-4 file.
     """
     import h5py
 
     status = os.stat(path)
     existing = read_existing(path)
     numbers = [-1]
-    n_scales = 0  # netCDF-C counts those that have no number
+    n_scales = 0  # netCDF-C numbers those without a `_Netcdf4Dimid` by their count
 
     def visit(_name: str, item: h5py.HLObject) -> None:
         nonlocal n_scales
@@ -128,7 +131,7 @@ def read_existing_netcdf(path: Path) -> ExistingNetcdf:
     with h5py.File(path, "r") as file:
         if "_NCProperties" not in file.attrs:
             raise SpecError(
-                f"{path} is no netCDF-4 file with _NCProperties, but plain HDF5 or of a netCDF-C before 4.4.1; add to "
+                f"{path} has no _NCProperties, so it is plain HDF5 or was written by netCDF-C before 4.4.1; add to "
                 "it with streamh5.File(path, 'a'), or with xarray's own to_netcdf",
                 path=str(path),
             )

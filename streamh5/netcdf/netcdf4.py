@@ -1,10 +1,10 @@
-"""What makes an HDF5 file a netCDF-4 file: dimensions as scales, and how variables refer to them.
+"""The groups, dimensions and variables of a netCDF-4 file: dimensions are scales to which variables refer.
 
 A dimension is a dataset, its *scale*: the coordinate variable of its name where the group has one,
 otherwise a dataset without data. Variables refer to the scales of their dimensions (DIMENSION_LIST), and
 scales to the variables that use them (REFERENCE_LIST), as H5DS of HDF5's high-level library writes both.
 netCDF-C finds dimensions by number (``_Netcdf4Dimid`` of a scale, ``_Netcdf4Coordinates`` of a variable)
-and opens for appending only what tracks the creation order. Sources: "NetCDF-4 Format" of the netCDF
+and appends only to files that track the creation order. Sources: "NetCDF-4 Format" of the netCDF
 User's Guide, ``libhdf5/nc4hdf.c`` and ``libhdf5/hdf5open.c`` of netCDF-C 4.10.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SCALE_CLASS = "DIMENSION_SCALE"
 
 WITHOUT_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
-"""``DIM_WITHOUT_VARIABLE`` of netCDF-C: NAME of a scale that is no variable, before its length."""
+"""``DIM_WITHOUT_VARIABLE`` of netCDF-C: NAME of a scale without a variable, followed by its length."""
 
 NOT_A_COORDINATE = "_nc4_non_coord_"
 """``NON_COORD_PREPEND`` of netCDF-C: link name of a variable whose own name is taken by a dimension."""
@@ -44,7 +44,7 @@ SCALE_DTYPE = np.dtype(">f4")
 """Element type that netCDF-C gives a scale without a variable (``nc4_create_dim_wo_var``)."""
 
 SCALE_CHUNK = 1 << 20
-"""Chunk of a scale without data: as no chunk is ever stored, one for most dimensions."""
+"""Chunk extent of a scale without data. No chunk is ever stored, so it is large: most dimensions have one chunk."""
 
 PROPERTIES = f"version=2,streamh5={__version__}"
 """``_NCProperties``: provenance of the file, in the form that netCDF-C parses (``libsrc4/nc4info.c``)."""
@@ -52,7 +52,7 @@ PROPERTIES = f"version=2,streamh5={__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A dimension, and where its scale is.
+    """A dimension and the place of its scale.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ class Dimension:
     is_unlimited
         Whether readers may extend it.
     number
-        netCDF's dimension id: position in the file's order of dimensions.
+        Dimension id of netCDF: position among the dimensions of the file.
     path
-        The dataset that is its scale.
+        Path of its scale.
     has_variable
-        Whether that is a coordinate variable.
+        Whether the scale is a coordinate variable.
     """
 
     name: str
@@ -80,20 +80,20 @@ class Dimension:
 
 @dataclass(slots=True)
 class NetcdfVariable:
-    """A variable: its place is known when its group is added, its data and attributes are planned later.
+    """A variable: `NetcdfFile.add_group` sets path and dimensions, the caller the rest before `NetcdfFile.plan`.
 
     Parameters
     ----------
     path
-        The dataset that it becomes.
+        Path of its dataset.
     dimensions
         Its dimensions, in order.
     dataset
-        The plan of the dataset, which writes the data itself where it is in memory.
+        The plan of the dataset; it also writes data that is in memory.
     target
-        What tasks write of it; None where it is in memory.
+        The blocks that tasks write; None for data in memory.
     attributes
-        Its own attributes, as they are written.
+        Its attributes, without those that netCDF-4 adds.
     """
 
     path: str
@@ -108,7 +108,7 @@ class NetcdfVariable:
         return bool(self.dimensions) and self.dimensions[0].path == self.path
 
     def all_attributes(self) -> list[AttributeSpec]:
-        """Return its attributes, followed by those that tell its dimensions."""
+        """Return its attributes, followed by those that refer to its dimensions."""
         attributes = list(self.attributes)
         if self.dimensions:
             numbers = np.array([dimension.number for dimension in self.dimensions], np.int32)
@@ -121,7 +121,7 @@ class NetcdfVariable:
 
 @dataclass(slots=True)
 class NetcdfGroup:
-    """A group: its own dimensions and its variables by name, and its attributes."""
+    """A group: dimensions and variables by name, and attributes."""
 
     path: str
     parent: NetcdfGroup | None = None
@@ -130,7 +130,7 @@ class NetcdfGroup:
     attributes: list[AttributeSpec] = field(default_factory=list)
 
     def find(self, name: str) -> Dimension | None:
-        """Return the dimension that a variable of this group means by `name`: its own, or the nearest parent's."""
+        """Return the dimension `name` of this group, or of the nearest parent that has one; None if there is none."""
         if name in self.dimensions or self.parent is None:
             return self.dimensions.get(name)
         return self.parent.find(name)
@@ -146,7 +146,7 @@ class NetcdfGroup:
         declared: Mapping[str, int],
         first: int,
     ) -> None:
-        """Define the variables and their dimensions, except those that a parent has in the same length."""
+        """Define the variables and their dimensions; a dimension of the same name and length in a parent is shared."""
         lengths = dict(declared)
         for name, (dims, shape) in variables.items():
             for dim, length in zip(dims, shape, strict=True):
@@ -180,7 +180,7 @@ class NetcdfFile:
     Parameters
     ----------
     n_dimensions
-        Number of dimensions that the file has already; those that are added are numbered from there.
+        Number of dimensions in the file; the ids of new dimensions start there.
     """
 
     n_dimensions: int = 0
@@ -195,29 +195,29 @@ class NetcdfFile:
         unlimited: Iterable[Any] = (),
         declared: Mapping[str, int] | None = None,
     ) -> NetcdfGroup:
-        """Add a group, with its parents where missing: its dimensions, and where its variables are.
+        """Add a group with its dimensions and variables; missing parents are added, too.
 
-        A variable may have one dimension several times, as a covariance matrix has.
+        A variable may use a dimension more than once, for example a covariance matrix.
 
         Parameters
         ----------
         path
-            The group.
+            Path of the group.
         attributes
             Its attributes.
         variables
-            Names and lengths of the dimensions of each variable, by its name; the group has them in the same order.
+            Names and lengths of the dimensions of each variable, by its name; `NetcdfGroup.variables` keeps the order.
         unlimited
-            Names of unlimited dimensions; they come first where no order is declared.
+            Names of unlimited dimensions; they come first if `declared` gives no order.
         declared
-            Lengths of all dimensions by name, in their order, those that no variable uses included.
+            Lengths of all dimensions by name, in their order, including those that no variable uses.
 
         Raises
         ------
         ShapeError
             A dimension has two lengths.
         PathError
-            A name that netCDF forbids, or that two variables have.
+            netCDF forbids a name, or two variables have the same.
         """
         names = split_path(path)
         for i in range(1, len(names) + 1):
@@ -246,16 +246,16 @@ class NetcdfFile:
         return group
 
     def plan(self, *, libver: str, write_empty_chunks: bool, is_new: bool = True) -> FilePlan:
-        """Plan the objects and attributes of the file, which tracks the creation order.
+        """Return the objects and attributes of the file, which tracks the creation order.
 
         Parameters
         ----------
         libver
-            Oldest library that is to read the file.
+            Oldest version of the HDF5 library that can read the file.
         write_empty_chunks
-            False leaves chunks out that hold nothing but the fill value.
+            False skips chunks in which every element is the fill value.
         is_new
-            Whether the file is new; one that is added to keeps its provenance.
+            Whether the file is new; an existing file keeps its ``_NCProperties``.
 
         Raises
         ------
@@ -318,7 +318,7 @@ def _scale_without_variable(dimension: Dimension, libver: str) -> PlannedDataset
 
 
 def _scale_attributes(dimension: Dimension, uses: list[tuple[str, int]]) -> list[AttributeSpec]:
-    """Return what makes a dataset a scale, and names the variables that use it."""
+    """Return the attributes that make a dataset a scale and list the variables that use it."""
     name = dimension.name if dimension.has_variable else f"{WITHOUT_VARIABLE}{dimension.length:10d}"
     attributes = [
         text_attribute("CLASS", SCALE_CLASS.encode() + b"\0"),

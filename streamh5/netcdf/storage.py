@@ -1,4 +1,4 @@
-"""How the data of a netCDF-4 variable is stored: its ``encoding`` is read, and its dataset planned.
+"""How the data of a netCDF-4 variable is stored: its ``encoding`` is read, and its dataset is planned.
 
 The keys of an encoding are those of netCDF4-python and of h5netcdf.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streamh5.handles.dataset import Dataset
 
 COMPRESSION_FLAGS = {row.netcdf.flag: row.netcdf for row in FILTERS if row.netcdf}
-"""Keys of netCDF4-python's older style: each switches one compression on."""
+"""Keys of netCDF4-python's older style, each of which enables one compression."""
 
 COMPRESSIONS = {name: (row.keyword, row.netcdf) for row in FILTERS if row.netcdf for name in row.netcdf.names}
 """netCDF4-python's names for ``compression``."""
@@ -56,13 +56,13 @@ STORAGE_KEYS = frozenset(
 FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
 
 LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
-"""Rounding that netCDF-C does while it writes; data that were read with these keys are rounded already."""
+"""Rounding by netCDF-C while it writes; data read with these keys is already rounded."""
 
 IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_FillValue", "dtype"})
-"""What describes the file that was read, or has been applied by xarray's own encoders."""
+"""Keys that describe the file that was read, or that xarray's own encoders have applied."""
 
 DEFAULT_LEVEL = 4
-"""``complevel`` of netCDF4-python."""
+"""Default ``complevel`` of netCDF4-python."""
 
 DEFAULT_FILLVALUES: dict[str, Any] = {
     "S1": b"\0",
@@ -77,7 +77,7 @@ DEFAULT_FILLVALUES: dict[str, Any] = {
     "f4": 9.9692099683868690e36,
     "f8": 9.9692099683868690e36,
 }
-"""``NC_FILL_CHAR`` ... ``NC_FILL_DOUBLE`` of netcdf.h: what was never written reads as."""
+"""``NC_FILL_CHAR`` ... ``NC_FILL_DOUBLE`` of netcdf.h: values of elements that were never written."""
 
 MIN_RECORDS = 512
 """Chunk extent of a short coordinate along an unlimited dimension, so that it can grow (4 KiB of float64)."""
@@ -85,16 +85,16 @@ MIN_RECORDS = 512
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How a variable is to be stored.
+    """How a variable is stored.
 
     Parameters
     ----------
     chunks
-        Chunk shape; None where it is left to the data.
+        Chunk shape; None if it is derived from the data.
     contiguous
         Whether the data must not be chunked.
     filters
-        In h5py's words.
+        Filters, as in h5py.
     byteorder
         ``"<"``, ``">"``, or ``"="`` for the machine's.
     """
@@ -118,21 +118,21 @@ def read_encoding(
     Parameters
     ----------
     encoding
-        In the words of ``Dataset.to_netcdf``, for either of its engines for netCDF-4.
+        Keys of ``Dataset.to_netcdf`` for either of its engines for netCDF-4.
     path
-        The variable, for messages.
+        Path of the variable, for messages.
     is_explicit
-        Whether it was asked for in this call. What a variable brings along from the file that it was
-        read from is a wish: what does not fit is left out, as xarray does.
+        Whether it was given in this call. The encoding that a variable has from the file that it was
+        read from is only a default: keys that do not fit are ignored, as in xarray.
     shape
-        Of the variable.
+        Shape of the variable.
     is_unlimited
-        For each dimension.
+        Whether each dimension is unlimited.
 
     Raises
     ------
     SpecError
-        Unknown keys, or keys that contradict each other or cannot be honoured.
+        Keys are unknown, contradict each other, or cannot be applied.
     """
     given = {key: value for key, value in encoding.items() if key not in IGNORED_KEYS}
     if is_explicit:
@@ -154,12 +154,12 @@ def read_encoding(
 
 
 def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = True) -> FilterOptions:
-    """Read the filters of an encoding; parameters as for `read_encoding`.
+    """Read the filters of an encoding; see `read_encoding` for the parameters.
 
     Raises
     ------
     FilterError
-        Keys that contradict each other.
+        Keys contradict each other.
     """
     name = _compression(given, path, is_explicit=is_explicit)
     fletcher32 = bool(given.get("fletcher32"))
@@ -197,7 +197,7 @@ def _check_keys(given: Mapping[str, Any], path: str) -> None:
     lossy = sorted(key for key in LOSSY_KEYS & given.keys() if given[key] is not None)
     if lossy and lossy != ["quantize_mode"]:
         raise SpecError(
-            f"variable {path}: {', '.join(lossy)} cannot be honoured, as streamh5 stores values as they are; round "
+            f"variable {path}: {', '.join(lossy)} cannot be applied, as streamh5 stores values unchanged; round "
             "them first, for example with xarray.DataArray.round, or pack them with scale_factor and dtype",
             path=path,
             keys=lossy,
@@ -207,7 +207,7 @@ def _check_keys(given: Mapping[str, Any], path: str) -> None:
     if unknown:
         raise SpecError(
             f"variable {path}: unexpected encoding parameters {listed(map(repr, unknown))}"
-            + (did_you_mean(unknown[0], known) or f"; netCDF-4 takes {', '.join(known)}"),
+            + (did_you_mean(unknown[0], known) or f"; the known ones are {', '.join(known)}"),
             path=path,
             keys=unknown,
         )
@@ -234,7 +234,7 @@ def _byteorder(given: Mapping[str, Any], path: str) -> str:
 
 
 def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> Any:
-    """Name, number or filter object of the compression; None for none."""
+    """Return the name, number or filter object of the compression; None without compression."""
     flags = [key for key in COMPRESSION_FLAGS if given.get(key)]
     named = given.get("compression")
     if not flags:
@@ -250,13 +250,13 @@ def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> A
     described = given[flag]
     if (
         isinstance(described, dict) and "compressor" in described
-    ):  # so netCDF4-python describes Blosc that it read
+    ):  # how netCDF4-python describes Blosc in a file that it read
         return described["compressor"]
     return names[0]
 
 
 def default_fill(dtype: np.dtype[Any]) -> Any:
-    """Return what netCDF-C fills a variable with, unless it has a ``_FillValue``: of text, the empty string."""
+    """Return the default fill value of netCDF-C; for text, the empty string."""
     if dtype.kind == "U":
         return ""
     return DEFAULT_FILLVALUES[f"{dtype.kind}{dtype.itemsize}"]
@@ -271,29 +271,29 @@ def plan_variable(
     fillvalue: Any,
     options: WriteOptions,
 ) -> tuple[PlannedDataset, Target | None]:
-    """Plan the dataset of a variable, and what tasks write of it: None for data in memory, which it writes itself.
+    """Plan the dataset of a variable and the blocks that tasks write; None for data in memory, which the plan writes.
 
     Parameters
     ----------
     path
-        The dataset.
+        Path of the dataset.
     array
-        A dask array, which the tasks of the write store, or a numpy array.
+        A dask array, which is written by tasks, or a numpy array.
     dtype
         Element type in the file; ``U`` for strings.
     storage
-        How it is to be stored.
+        How the variable is stored.
     maxshape
         Length of each dimension, None for an unlimited one.
     fillvalue
-        What elements read as that were never written.
+        Value of elements that were never written.
     options
         How the file is written.
 
     Raises
     ------
     SpecError, DatatypeError, LimitError
-        Something that cannot be written as asked.
+        The variable cannot be written in this way.
     """
     is_streamed = isinstance(array, da.Array)
     if storage.contiguous and is_streamed and array.ndim:
@@ -333,14 +333,14 @@ def _write(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
         return
     if dataset.chunks is None:
         dataset[()] = value
-    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # it is, after a resume
+    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # after a resume it may be stored
         dataset[...] = value
 
 
 def _record_chunks(
     shape: tuple[int, ...], maxshape: tuple[int | None, ...], itemsize: int
 ) -> tuple[int, ...]:
-    """Chunk shape of data in memory: all of it, within `auto_chunks`; room to grow for a short vector."""
+    """Return the chunk shape of data in memory: that of `auto_chunks`, with room to grow for a short vector."""
     if len(shape) == 1 and maxshape[0] is None:
         shape = (max(shape[0], MIN_RECORDS),)
     return auto_chunks(shape, itemsize)

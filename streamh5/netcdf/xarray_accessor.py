@@ -1,4 +1,4 @@
-"""``.streamh5`` of xarray objects, whose work is imported when it is first called."""
+"""The accessor ``.streamh5`` of xarray objects; the rest of streamh5 is imported when it is first called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class StreamH5Accessor:
-    """``.streamh5`` of a Dataset, DataArray or DataTree."""
+    """The accessor ``.streamh5`` of a Dataset, DataArray or DataTree."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
@@ -29,7 +29,7 @@ class StreamH5Accessor:
         path
             The file to write; None returns its bytes.
         *args, **kwargs
-            Further arguments of `streamh5.to_netcdf`; the positional ones have the order of xarray's own method.
+            Further arguments of `streamh5.to_netcdf`; positional ones are in the order of xarray's own method.
         """
         if path is None:
             path = kwargs.pop("filepath", None)  # its name in `xarray.DataTree.to_netcdf`
@@ -39,6 +39,6 @@ class StreamH5Accessor:
 
 
 def register_accessors(xarray: ModuleType) -> None:
-    """Give xarray's objects the accessor ``.streamh5``."""
+    """Register the accessor ``.streamh5`` for xarray objects."""
     for kind in ("dataset", "dataarray", "datatree"):
         getattr(xarray, f"register_{kind}_accessor")("streamh5")(StreamH5Accessor)

@@ -1,7 +1,7 @@
-"""xarray datasets, data arrays and data trees: each becomes one netCDF-4 file, in one pass over its data.
+"""``to_netcdf``: an xarray Dataset, DataArray or DataTree becomes one netCDF-4 file, in one pass over its data.
 
-xarray's own encoders turn times, masks, scales and strings into what netCDF stores (the CF conventions);
-`storage` reads how each variable is to be stored, and `netcdf4` lays out dimensions and groups.
+xarray's own encoders turn times, masks, scales and strings into values that netCDF stores (the CF conventions);
+`storage` reads how each variable is stored, and `netcdf4` defines dimensions and groups.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ NOT_NETCDF = {
     "auto_complex": "streamh5 writes no complex numbers",
     "invalid_netcdf": "streamh5 writes no booleans, complex numbers and the like",
 }
-"""Keywords of xarray's own ``to_netcdf`` that are taken where they are off."""
+"""Keywords of xarray's own ``to_netcdf`` that are accepted only if they are off."""
 
 
 @check_keywords
@@ -88,46 +88,46 @@ def to_netcdf(
     """Write an xarray object as one netCDF-4 file, compressed on all cores.
 
     All variables are computed in one pass; blocks of dask arrays, and parts of large arrays that are not
-    loaded yet, stream through worker threads. The file gets its name when it is complete.
+    loaded yet, are written by worker threads. The file appears under its name when it is complete.
 
     Parameters
     ----------
     data
-        A Dataset; a DataArray, which is written as xarray writes it; or a DataTree, whose nodes become
-        groups.
+        A Dataset; a DataArray, which is written in the same form as by xarray; or a DataTree, whose nodes
+        become groups.
     path
         The file to write; None returns its bytes.
     mode
-        ``"w"`` replaces an existing file, when the new one is complete; ``"x"`` fails if there is one.
-        ``"a"`` adds to a netCDF-4 file of streamh5 or netCDF-C: groups, and variables whose dimensions are
-        new in their group. What is there keeps its values, attributes are replaced, and until the end
-        readers see nothing else.
+        ``"w"`` replaces an existing file, once the new one is complete; ``"x"`` fails if there is one.
+        ``"a"`` adds groups, and variables whose dimensions are new in their group, to a netCDF-4 file of
+        streamh5 or netCDF-C. Existing variables keep their values, and attributes of groups are replaced.
+        Readers see the old content until the write is complete.
     format
         None or ``"NETCDF4"``.
     group
-        Path of the group to write to, made with its parents.
+        Path of the group to write to; it is created with its parents.
     engine
         None: no other library writes the file.
     encoding
-        How to store each variable, by name: the keys of xarray's `to_netcdf`, with either of its engines
-        for netCDF-4 (docs/xarray.md). For a DataTree, by path of the group and then by name.
+        How to store each variable, by name, with the keys of xarray's `to_netcdf` for either of its engines
+        for netCDF-4 (docs/xarray.md). For a DataTree, by path of the group, then by name.
     unlimited_dims
         Dimensions that readers may extend; by default those of ``data.encoding``. For a DataTree, by path
         of the group.
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     compression, compression_opts, shuffle
-        Compression of every variable of more than 64 KiB whose `encoding` names none, as in
-        `to_fixed_h5`; shuffle where it helps by default.
+        Compression of every variable of more than 64 KiB whose `encoding` does not name one; see
+        `to_fixed_h5`. None, the default, does not compress.
     write_inherited_coords
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
-        False leaves chunks out that hold nothing but the fill value.
+        False skips chunks in which every element is the fill value.
     libver, resume, resume_key, sync, max_memory, progress, references
-        As for `to_fixed_h5`.
+        See `to_fixed_h5`.
     **compute_kwargs
-        ``scheduler``, ``num_workers`` and the like for `dask.compute`; xarray's ``invalid_netcdf`` and
-        ``auto_complex``, which must be off.
+        Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
+        and ``auto_complex``, which must be off.
 
     Returns
     -------
@@ -136,11 +136,11 @@ def to_netcdf(
     Raises
     ------
     SpecError, DatatypeError, LimitError
-        Something that cannot be written; the message names the variable, and nothing has been computed.
+        A variable or an option that cannot be written; the message names it, and nothing has been computed.
     SourceError
-        Not an xarray object, or a scheduler of other processes.
+        `data` is not an xarray object, or the scheduler uses other processes.
     SinkError
-        The destination.
+        The destination cannot be written.
     """
     options = WriteOptions(
         mode=mode,
@@ -211,7 +211,7 @@ def _group_path(group: Any) -> str:
 def _plan_groups(
     nodes: list[Node], default: FilterOptions, existing: ExistingNetcdf, options: WriteOptions
 ) -> NetcdfFile:
-    """Plan the groups of all nodes, and those between them that hold nothing."""
+    """Plan the groups of all nodes, with empty groups between them where needed."""
     file = NetcdfFile(existing.n_dimensions)
     max_nbytes = streamed_nbytes(nodes)
     for node in nodes:
@@ -279,7 +279,7 @@ def _plan_variable(
 def _with_default(
     storage: Storage, variable: xr.Variable, default: FilterOptions, *, is_explicit: bool
 ) -> Storage:
-    """Compress as the call says, where the encoding that it gives for the variable says nothing."""
+    """Apply the compression of the call, unless the encoding given for the variable names one."""
     asked = {"compression", *COMPRESSION_FLAGS} & variable.encoding.keys()
     is_small = variable.nbytes <= MAX_WHOLE_NBYTES and not isinstance(variable.data, da.Array)
     if default.compression is None or is_small or storage.contiguous or (is_explicit and asked):
@@ -288,7 +288,7 @@ def _with_default(
 
 
 def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.dtype[Any]]:
-    """Return the data, a dask or a numpy array, and its type in netCDF-4; ``U`` stands for strings."""
+    """Return the data as a dask or numpy array, and its dtype in netCDF-4; ``U`` stands for strings."""
     data = variable.data
     if not isinstance(data, da.Array):
         data = variable.to_numpy()
@@ -302,7 +302,7 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
         return data if element.kind == "U" else data.astype(object), np.dtype("U")
     if "enum" in metadata:
         raise DatatypeError(
-            f"variable {path}: netCDF enumerations cannot be written; take dtype out of the variable's encoding to "
+            f"variable {path}: netCDF enumerations cannot be written; remove dtype from the variable's encoding to "
             "store the integers",
             dtype=element,
         )
@@ -318,7 +318,7 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
 
 
 def _fill_attribute(fill: Any, spec: DatasetSpec, path: str) -> AttributeSpec:
-    """``_FillValue`` in the type of the variable (``nc_put_att`` refuses another)."""
+    """Return ``_FillValue`` in the type of the variable; ``nc_put_att`` refuses any other type."""
     if spec.is_encoded:
         return string_attribute("_FillValue", [fill if isinstance(fill, str) else str(fill)], where=path)
     value = spec.fillvalue

@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 
 STREAMED_NBYTES = 16 << 20
-"""Numbers that take more than this and are no dask array are cut into blocks of about this size, so that
-what is not loaded yet need not be, and the filters run on all cores."""
+"""Numeric variables larger than this that are not dask arrays are divided into blocks of about this size: so they need
+not be loaded as a whole, and the filters run on all cores."""
 
 HELD_NBYTES = 256 << 20
-"""Where smaller numbers take more than this together, they are cut, too: what is not cut is in memory from
-the plan of the file to its end."""
+"""If the smaller numeric variables together exceed this, they are divided, too: undivided ones stay in memory until the
+file is written."""
 
 NUMBER_KINDS = "biuf"
-"""What is cut: xarray encodes times and text by a look at all of them."""
+"""Kinds of dtypes that are divided. xarray must see all values of times and text to encode them."""
 
 UNNAMED_VARIABLE = "__values__"
-"""xarray's ``NONE_VAR_NAME``: stands for a variable whose name is None."""
+"""xarray's ``NONE_VAR_NAME``: the name of a variable whose name is None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A dataset that becomes one group.
+    """A dataset that becomes a group.
 
     Parameters
     ----------
     path
-        The group.
+        Path of the group.
     dataset
-        What it holds.
+        Its variables and attributes.
     encoding
-        Encodings that were asked for, by variable.
+        Encodings given in the call, by variable.
     unlimited
         Names of unlimited dimensions.
     """
@@ -62,9 +62,9 @@ def dataset_nodes(
     Raises
     ------
     SourceError
-        Not an xarray object.
+        `data` is not an xarray object.
     SpecError
-        An encoding or an unlimited dimension of something that is not there.
+        An encoding or an unlimited dimension is given for an object that does not exist.
     """
     import xarray as xr
 
@@ -74,14 +74,14 @@ def dataset_nodes(
         data = _array_dataset(data)
     if not isinstance(data, xr.Dataset):
         raise SourceError(
-            f"to_netcdf takes an xarray Dataset, DataArray or DataTree, not {type(data).__name__}; write arrays with "
+            f"to_netcdf writes an xarray Dataset, DataArray or DataTree, not {type(data).__name__}; write arrays with "
             "streamh5.to_fixed_h5"
         )
     return [_node(path, data, encoding or {}, unlimited_dims)]
 
 
 def streamed_nbytes(nodes: list[Node]) -> int:
-    """Return the size over which numbers that are no dask array are cut into blocks."""
+    """Return the size above which numeric variables that are not dask arrays are divided into blocks."""
     variables = [one for node in nodes for one in node.dataset.variables.values()]
     sizes = [one.nbytes for one in variables if one.dtype.kind in NUMBER_KINDS and not one.chunks]
     held = sum(nbytes for nbytes in sizes if nbytes <= STREAMED_NBYTES)
@@ -94,9 +94,9 @@ def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], di
     Parameters
     ----------
     node
-        The dataset.
+        Dataset and group.
     max_nbytes
-        Larger numbers are cut into blocks (`streamed_nbytes`).
+        Larger numeric variables are divided into blocks; see `streamed_nbytes`.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], di
     dict of str to object
         The attributes of the group.
     frozenset of str
-        Names of the variables whose encoding was asked for.
+        Names of the variables whose encoding was given in the call.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], di
 
 
 def _encoder() -> Any:
-    """Xarray's encoders for netCDF-4, as its own engines have them."""
+    """Return the encoder that xarray's own engines for netCDF-4 use."""
     from xarray.backends.common import WritableCFDataStore
     from xarray.coding.strings import CharacterArrayCoder, EncodedStringCoder
 
@@ -146,7 +146,7 @@ def _encoder() -> Any:
 
 
 def _culprit(path: str, variables: Mapping[Any, xr.Variable]) -> str:
-    """Path of the variable that cannot be encoded."""
+    """Return the path of the variable that cannot be encoded."""
     for name, variable in variables.items():
         try:
             _encoder().encode({name: variable}, {})
@@ -160,7 +160,7 @@ def _variable_name(name: Any) -> Any:
 
 
 def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> xr.Variable:
-    """Cut large numbers into blocks of whole chunks, without loading them."""
+    """Divide a large numeric variable into blocks of whole chunks, without loading it."""
     is_whole = is_explicit and variable.encoding.get("contiguous")
     is_number = variable.dtype.kind in NUMBER_KINDS
     if not is_number or variable.nbytes <= max_nbytes or is_whole or variable.chunks:
@@ -178,7 +178,7 @@ def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> x
         room = max(1, STREAMED_NBYTES // (math.prod(block) * itemsize))
         needed = -(-variable.shape[axis] // block[axis])
         block[axis] *= min(room, needed)
-    # where a dimension occurs twice, the smaller block counts: the first, as blocks grow from the last axis on
+    # if a dimension occurs twice, the smaller block counts: that of the first axis, as blocks grow from the last one
     return variable.chunk(dict(reversed(list(zip(variable.dims, block, strict=True)))))
 
 
@@ -202,7 +202,9 @@ def _tree_nodes(
     paths = [node.path for node in nodes]
     for what, given in (("encoding", encoding), ("unlimited_dims", unlimited)):
         if not isinstance(given, Mapping):
-            raise SpecError(f"{what} of a DataTree is a dictionary by path of the group, not {given!r:.100}")
+            raise SpecError(
+                f"{what} of a DataTree must be a dictionary by path of the group, not {given!r:.100}"
+            )
         unknown = [str(path) for path in given if path not in paths]
         if unknown:
             raise SpecError(
@@ -224,7 +226,7 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
     unknown = [name for name in encoding if name not in dataset.variables]
     if unknown:
         raise SpecError(
-            f"encoding names {listed(map(repr, unknown))}, which is no variable of {path}; it has "
+            f"encoding names {listed(map(repr, unknown))}, which is not a variable of {path}; it has "
             f"{listed(map(repr, dataset.variables))}",
             names=unknown,
         )
@@ -241,8 +243,8 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
     if missing:
         origin = "unlimited_dims-kwarg" if is_asked else "dataset.encoding"
         message = (
-            f"Unlimited dimension(s) {listed(sorted(map(repr, missing)))} declared in {origin!r}, which {path} has "
-            f"not; it has {listed(map(repr, dataset.dims))}"
+            f"Unlimited dimension(s) {listed(sorted(map(repr, missing)))} declared in {origin!r} do not exist in "
+            f"{path}, which has {listed(map(repr, dataset.dims))}"
         )
         if is_asked:
             raise SpecError(message, names=missing)

@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "attributes of others": (
         lambda: streamh5.to_fixed_h5("o.h5", mixed(), attrs={f"/n{i}": {} for i in range(MANY)}),
-        "which is no array of this call",
+        "which is not an array of this call",
     ),
     "keywords": (to_h5(**{f"k{i}": 1 for i in range(MANY // 10)}), "has no keyword"),
     "chunks of to_fixed_h5": (to_h5(chunks=LONG), "/x: chunks"),
