@@ -152,7 +152,7 @@ def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSu
     path = real_path(partial)
     if not os.path.lexists(path):
         raise FileMissingError(
-            f"{path}: this partial file of an interrupted write does not exist",
+            f"{path}: no such file, so it is not the partial file of an interrupted write",
             path=str(path),
         )
     destination = path.with_suffix("")
