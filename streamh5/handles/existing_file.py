@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from streamh5.format.link import Link
     from streamh5.reader.object_walk import Place
 
-__all__ = ["ExistingFile", "read_existing"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExistingFile:

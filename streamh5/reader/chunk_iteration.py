@@ -18,8 +18,6 @@ from streamh5.format.chunk_index.element import ChunkColumns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["iterate_chunks", "tells_coords"]
-
 
 def tells_coords(maxshape: tuple[int | None, ...]) -> bool:
     """Whether the coords are right of a dataset that may have an Extensible Array.

@@ -13,8 +13,6 @@ from streamh5.format.fields import ENCODING, Encoding
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["FileBytes"]
-
 
 class FileBytes:
     """A file that is read by address. Thread-safe.

@@ -21,15 +21,13 @@ from streamh5.format.superblock import Superblock
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
-from streamh5.reader.elements import check_elements, refers_elsewhere
+from streamh5.reader.elements import check_elements, refers_elsewhere, stored_chunks
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, GroupMessages
+from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
-from streamh5.reader.shared_message import SharedMessages
-from streamh5.reader.stored_elements import stored_chunks
-from streamh5.reader.superblock import read_superblock
-from streamh5.reader.superblock_extension import read_superblock_extension
+from streamh5.reader.superblock import read_superblock, read_superblock_extension
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,15 +37,6 @@ if TYPE_CHECKING:
     from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_walk import Place
-
-__all__ = [
-    "FileContent",
-    "Finding",
-    "StoredDataset",
-    "StoredDatatype",
-    "StoredGroup",
-    "read_file_content",
-]
 
 MAX_FINDINGS = 1000
 """Findings that are kept; more are counted."""

@@ -21,15 +21,12 @@ from streamh5.format.fractal_heap import (
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree_sizes import RecordType
-from streamh5.reader.file_map import Kind
-from streamh5.reader.structure_reader import StructureReader
+from streamh5.reader.file_map import Kind, StructureReader
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
-
-__all__ = ["FractalHeapReader"]
 
 
 class FractalHeapReader:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
-__all__ = ["GlobalHeap", "read_global_heap_collection"]
-
 
 def read_global_heap_collection(
     file: FileBytes, address: int, file_map: FileMap | None = None, owner: str = ""

@@ -42,14 +42,12 @@ from streamh5.format.reference_count import decode_reference_count
 from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
 from streamh5.format.symbol_table import decode_symbol_table
 from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
-from streamh5.reader.dense_storage import ExternalFile
+from streamh5.reader.object_storage import ExternalFile
 
 if TYPE_CHECKING:
     from streamh5.format.object_header import Message
-    from streamh5.reader.dense_storage import DenseStorage
     from streamh5.reader.object_header import ObjectHeader
-
-__all__ = ["DatasetMessages", "DatatypeMessages", "GroupMessages", "ObjectMessages", "decode_object"]
+    from streamh5.reader.object_storage import ObjectStorage
 
 _DECODERS: dict[int, Callable[[bytes, Encoding], Any]] = {
     MessageType.DATASPACE: decode_dataspace,
@@ -155,7 +153,7 @@ class DatasetMessages:
 
 
 def decode_object(
-    header: ObjectHeader, dense: DenseStorage
+    header: ObjectHeader, dense: ObjectStorage
 ) -> GroupMessages | DatasetMessages | DatatypeMessages:
     """Decode the messages of an object, read what is stored outside of its header, and check that all go together.
 
@@ -200,7 +198,7 @@ def decode_object(
     )
 
 
-def _decode_message(message: Message, header: ObjectHeader, dense: DenseStorage) -> Any:
+def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage) -> Any:
     body, type_id = message.body, message.type_id
     is_shared = bool(message.flags & MessageFlag.SHARED)
     if is_shared:
@@ -219,7 +217,7 @@ def _common(
     attributes: list[Attribute],
     unchecked: list[str],
     header: ObjectHeader,
-    dense: DenseStorage,
+    dense: ObjectStorage,
 ) -> ObjectMessages:
     info: StorageInfo | None = found.get(MessageType.ATTRIBUTE_INFO)
     if info is not None:
@@ -234,7 +232,7 @@ def _common(
 
 
 def _group(
-    found: dict[int, Any], links: list[Link], common: ObjectMessages, dense: DenseStorage
+    found: dict[int, Any], links: list[Link], common: ObjectMessages, dense: ObjectStorage
 ) -> GroupMessages:
     info: StorageInfo | None = found.get(MessageType.LINK_INFO)
     if MessageType.SYMBOL_TABLE in found:
@@ -248,7 +246,7 @@ def _group(
     return GroupMessages(common, tuple(links))
 
 
-def _dataset(found: dict[int, Any], common: ObjectMessages, dense: DenseStorage) -> DatasetMessages:
+def _dataset(found: dict[int, Any], common: ObjectMessages, dense: ObjectStorage) -> DatasetMessages:
     for message_type in (MessageType.DATASPACE, MessageType.DATATYPE):
         if message_type not in found:
             raise FormatError(f"object header: a dataset without message of type {message_type:#04x}")

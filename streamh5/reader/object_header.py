@@ -1,4 +1,4 @@
-"""Read an object header with its continuations."""
+"""Object headers (specification IV.A) with their continuations, and the messages that headers share."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamh5.errors import FormatError
 from streamh5.format.object_header import (
     SIZEOF_LONGEST_PREFIX,
     SIZEOF_SMALLEST_OBJECT_HEADER,
     Message,
+    MessageFlag,
     MessageType,
     decode_continuation,
     decode_continuation_block,
     decode_first_block,
     decode_object_header_prefix,
 )
-from streamh5.reader.file_map import Kind
-from streamh5.reader.structure_reader import StructureReader
+from streamh5.format.shared_message import decode_shared_message
+from streamh5.format.shared_message_table import (
+    SharedMessageIndex,
+    decode_shared_message_table,
+    decode_shared_message_table_message,
+    sizeof_shared_message_table,
+)
+from streamh5.reader.file_map import Kind, StructureReader
+from streamh5.reader.fractal_heap import FractalHeapReader
 
 if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
-__all__ = ["ObjectHeader", "read_object_header"]
 
 _STRUCTURE = "object header"
 
@@ -90,3 +98,89 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
     return ObjectHeader(
         address, tuple(messages), prefix.attribute_order, n_blocks, total, prefix.version, prefix.n_links
     )
+
+
+_TABLE = "shared object header message table"
+
+
+class SharedMessages:
+    """What messages of one file refer to in place of holding it themselves.
+
+    Parameters
+    ----------
+    file, file_map
+        The file, and the map in which headers and heaps are entered.
+    """
+
+    def __init__(self, file: FileBytes, file_map: FileMap) -> None:
+        self._file = file
+        self._map = file_map
+        self._headers: dict[int, ObjectHeader] = {}
+        self._indexes: list[SharedMessageIndex] = []
+        self._heaps: dict[int, FractalHeapReader] = {}
+
+    def header(self, owner: str, address: int) -> ObjectHeader:
+        """Read an object header, once: that of a named datatype is read for itself and for what uses it."""
+        if address in self._headers:
+            return self._headers[address]
+        header = read_object_header(self._file, self._map, owner, address)
+        types = {message.type_id for message in header.messages}
+        if MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types:
+            self._headers[address] = header
+        return header
+
+    def body(self, message_type: int, reference: bytes, owner: str) -> bytes:
+        """Return the body of the message that a shared message refers to; padding may follow it.
+
+        Raises
+        ------
+        FormatError
+            The reference, or what it refers to, is damaged.
+        ForeignStructureError
+            A message that is shared in another way.
+        """
+        target = decode_shared_message(reference, self._file.encoding)
+        if isinstance(target, bytes):
+            return self.in_heap(message_type, target)
+        return self._committed(message_type, target, owner)
+
+    def in_heap(self, message_type: int, heap_id: bytes) -> bytes:
+        """Return a message from the heap of its type.
+
+        Raises
+        ------
+        FormatError
+            The file has no such heap, or the heap is damaged.
+        """
+        for index in self._indexes:
+            if index.message_types >> message_type & 1:
+                if index.heap_address not in self._heaps:
+                    self._heaps[index.heap_address] = FractalHeapReader(
+                        self._file, self._map, "/", index.heap_address
+                    )
+                return self._heaps[index.heap_address].object(heap_id)
+        raise FormatError(f"shared message: the file has no heap for messages of type {message_type:#04x}")
+
+    def read_table(self, body: bytes) -> None:
+        """Read the table that a shared message table message of the superblock extension points to.
+
+        Raises
+        ------
+        FormatError
+            A field or a checksum is wrong.
+        """
+        encoding = self._file.encoding
+        address, n_indexes = decode_shared_message_table_message(body, encoding)
+        nbytes = sizeof_shared_message_table(n_indexes, encoding)
+        self._file.check_range(address, nbytes, _TABLE)
+        self._map.claim(Kind.HEAP, "/", address, nbytes)
+        block = self._file.read(address, nbytes, _TABLE)
+        self._indexes += decode_shared_message_table(block, n_indexes, encoding)
+
+    def _committed(self, message_type: int, address: int, owner: str) -> bytes:
+        for message in self.header(owner, address).messages:
+            if message.type_id == message_type and not message.flags & MessageFlag.SHARED:
+                return message.body
+        raise FormatError(
+            f"shared message: the object at address {address:,} has no message of type {message_type:#04x}"
+        )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.format.link import HardLink
-from streamh5.reader.dense_storage import DenseStorage
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import (
     DatasetMessages,
@@ -19,7 +18,8 @@ from streamh5.reader.object_content import (
     GroupMessages,
     decode_object,
 )
-from streamh5.reader.shared_message import SharedMessages
+from streamh5.reader.object_header import SharedMessages
+from streamh5.reader.object_storage import ObjectStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from streamh5.format.link import Link
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_header import ObjectHeader
-
-__all__ = ["MAX_PATH_LENGTH", "ObjectWalk", "Place", "read_object"]
 
 MAX_PATH_LENGTH = 4096
 """Groups with a longer path are not entered, so that paths take no more memory than the file."""
@@ -87,7 +85,7 @@ class ObjectWalk:
         self, place: Place, header: ObjectHeader
     ) -> GroupMessages | DatasetMessages | DatatypeMessages:
         """Decode the messages of an object, and read what it has outside of its header."""
-        return decode_object(header, DenseStorage(self._file, self._map, place.path, self._shared))
+        return decode_object(header, ObjectStorage(self._file, self._map, place.path, self._shared))
 
     def follow(self, place: Place, links: Iterable[Link]) -> bool:
         """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.v2_btree_sizes import RecordType
-    from streamh5.reader.structure_reader import StructureReader
-
-__all__ = ["read_v2_btree"]
+    from streamh5.reader.file_map import StructureReader
 
 
 def read_v2_btree(

@@ -15,15 +15,14 @@ from streamh5.format.datatype_class import ObjectReference, VariableLengthSequen
 from streamh5.format.element_values import decode_values, heap_contents
 from streamh5.format.elements import has_references
 from streamh5.processes.child_process import call_in_child
+from streamh5.reader.elements import read_elements
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, GroupMessages
+from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.object_walk import ObjectWalk, Place
-from streamh5.reader.shared_message import SharedMessages
-from streamh5.reader.stored_elements import read_elements
-from streamh5.reader.superblock import read_superblock
-from streamh5.reader.superblock_extension import read_superblock_extension
+from streamh5.reader.superblock import read_superblock, read_superblock_extension
 from streamh5.references.from_h5py import read_with_h5py
 from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
 from streamh5.references.stored_file import StoredArray, StoredFile

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from streamh5.format.chunk_index.element import ChunkColumns
 
-__all__ = ["ChunkFrame", "chunk_map", "grid_numbers", "impossible_chunks"]
-
 
 @dataclass(frozen=True, slots=True)
 class ChunkFrame:

@@ -1,4 +1,4 @@
-"""The reader of each chunk index, in one table."""
+"""Read the chunk index of a dataset, whichever kind it is, as a chunk map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
-from streamh5.format.chunk_index.element import ChunkColumns, no_chunks
+from streamh5.format.chunk_index.element import ChunkColumns, columns_of, no_chunks
+from streamh5.format.chunk_index.v2_btree import chunk_record, chunk_record_type
 from streamh5.format.data_layout import (
     ChunkedLayout,
     ChunkedLayoutV3,
@@ -18,13 +19,11 @@ from streamh5.format.data_layout import (
     V2BTreeIndex,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map
-from streamh5.reader.chunk_index.extensible_array import read_extensible_array
-from streamh5.reader.chunk_index.fixed_array import read_fixed_array
+from streamh5.reader.chunk_index.arrays import read_extensible_array, read_fixed_array
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map, grid_numbers
 from streamh5.reader.chunk_index.v1_btree import read_v1_btree
-from streamh5.reader.chunk_index.v2_btree import read_chunk_btree
-from streamh5.reader.file_map import Kind
-from streamh5.reader.structure_reader import StructureReader
+from streamh5.reader.file_map import Kind, StructureReader
+from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
-
-__all__ = ["index_name", "read_chunk_map"]
 
 
 def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
@@ -101,3 +98,25 @@ def _implicit(reader: StructureReader, frame: ChunkFrame, index: ImplicitIndex) 
     reader.file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
     addresses = np.uint64(index.address) + np.arange(frame.n_max_chunks, dtype=np.uint64) * np.uint64(nbytes)
     return ChunkColumns(addresses)
+
+
+def read_chunk_btree(
+    reader: StructureReader, frame: ChunkFrame, index: V2BTreeIndex
+) -> tuple[NDArray[np.int64], ChunkColumns]:
+    """Read the chunks of a version 2 B-tree: their numbers in `frame.grid`, and where they are.
+
+    Raises
+    ------
+    FormatError
+        A field or checksum is wrong, or a chunk is there twice or outside the shape.
+    """
+    record = chunk_record(
+        len(frame.chunks),
+        chunk_nbytes=frame.chunk_nbytes,
+        filtered=frame.n_filters > 0,
+        layout_version=frame.layout_version,
+    )
+    record_type = chunk_record_type(filtered=frame.n_filters > 0)
+    records = read_v2_btree(reader, index.address, record_type, record, index.node_size)
+    numbers = grid_numbers(frame, list(records["scaled"].T), "version 2 B-tree")
+    return numbers, columns_of(records)

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.data_layout import ChunkedLayoutV3
-    from streamh5.reader.structure_reader import StructureReader
-
-__all__ = ["read_v1_btree"]
+    from streamh5.reader.file_map import StructureReader
 
 
 def read_v1_btree(

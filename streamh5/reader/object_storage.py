@@ -1,11 +1,9 @@
-"""What an object stores outside of its header: links and attributes in dense storage, old groups, shared messages.
-
-Dense storage keeps messages in a fractal heap, where B-trees find them.
-"""
+"""What an object stores outside its header: dense storage, symbol tables of old groups, names in local heaps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
@@ -20,15 +18,26 @@ from streamh5.format.dense_storage import (
     LINK_NAME,
 )
 from streamh5.format.link import decode_link
+from streamh5.format.local_heap import (
+    LocalHeap,
+    decode_local_heap,
+    decode_local_heap_header,
+    sizeof_local_heap_header,
+)
 from streamh5.format.object_header import MessageFlag, MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.symbol_table import (
+    BTREE_NODE,
+    SYMBOL_NODE,
+    decode_group_btree_node,
+    decode_symbol_table_node,
+    sizeof_group_btree_node,
+    sizeof_symbol_table_node,
+)
 from streamh5.format.v2_btree_sizes import RecordType
-from streamh5.reader.file_map import Kind
+from streamh5.reader.file_map import Kind, StructureReader
 from streamh5.reader.fractal_heap import FractalHeapReader
-from streamh5.reader.local_heap import read_local_heap
-from streamh5.reader.shared_message import SharedMessages
-from streamh5.reader.structure_reader import StructureReader
-from streamh5.reader.symbol_table import read_symbol_table
+from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
@@ -43,7 +52,57 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
-__all__ = ["DenseStorage", "ExternalFile"]
+
+def read_local_heap(reader: StructureReader, address: int) -> LocalHeap:
+    """Read the heap whose header is at `address`.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong, or a free block is outside of the heap.
+    """
+    nbytes = sizeof_local_heap_header(reader.encoding)
+    header = decode_local_heap_header(reader.read(address, nbytes, "local heap"), reader.encoding)
+    data = reader.read(header.data_address, header.data_nbytes, "local heap data segment")
+    return decode_local_heap(data, header.first_free, reader.encoding)
+
+
+def read_symbol_table(reader: StructureReader, btree_address: int, heap_address: int) -> list[Link]:
+    """Read the links of a group, in the order of their names.
+
+    Raises
+    ------
+    FormatError
+        A field is wrong, or names are not in order.
+    """
+    heap = read_local_heap(reader, heap_address)
+    nbytes = sizeof_symbol_table_node(reader.encoding)
+    links: list[Link] = []
+    for address in _read_btree(reader, btree_address):
+        links += decode_symbol_table_node(reader.read(address, nbytes, SYMBOL_NODE), heap, reader.encoding)
+    names = [link.name.encode(errors="surrogateescape") for link in links]
+    if any(second <= first for first, second in pairwise(names)):
+        raise FormatError(f"{SYMBOL_NODE}: its names are not in order", structure=SYMBOL_NODE)
+    return links
+
+
+def _read_btree(reader: StructureReader, address: int) -> list[int]:
+    """Return the addresses of the symbol table nodes, level by level."""
+    nbytes = sizeof_group_btree_node(reader.encoding)
+    addresses = [address]
+    level: int | None = None
+    while True:
+        children: list[int] = []
+        for one in addresses:
+            block = reader.read(one, nbytes, BTREE_NODE)
+            found_level, below = decode_group_btree_node(block, reader.encoding)
+            if level is not None and found_level != level:
+                raise FormatError(f"{BTREE_NODE}: its level is {found_level}, where {level} must be")
+            level = found_level
+            children += below
+        if not level:
+            return children
+        addresses, level = children, level - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +117,7 @@ class ExternalFile:
     nbytes: int
 
 
-class DenseStorage:
+class ObjectStorage:
     """What one object stores outside of its header.
 
     Parameters
