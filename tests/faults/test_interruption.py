@@ -160,7 +160,7 @@ def test_nothing_is_said_to_be_kept_where_another_program_has_taken_the_working_
         raise ZeroDivisionError
 
     error = interrupted(tmp_path / "out.h5", replace)
-    assert "is a file of another program by now" in error.__notes__[-1]
+    assert "is now a file of another program" in error.__notes__[-1]
     assert (tmp_path / "out.h5.partial").read_bytes() == b"of another program"
 
 
