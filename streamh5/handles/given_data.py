@@ -1,4 +1,4 @@
-"""Check what callers pass to handles: data, element types, regions and filtered chunks."""
+"""Check what callers pass to handles: data, element types, links, regions and filtered chunks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from streamh5.errors import BlockError, DatatypeError, ShapeError, SpecError, shown
+from streamh5.errors import BlockError, DatatypeError, PathError, ShapeError, SpecError, shown
+from streamh5.format.character_set import decode_text
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.dtype import innermost
+from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.model.block_value import as_block, check_one_kind
 from streamh5.model.chunk_records import MAX_STORED_NBYTES
 from streamh5.model.chunk_shape import check_shape
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.reference import Reference, RegionReference
+from streamh5.model.tree import LinkValue
 from streamh5.write.chunk_writer import EncodedChunks
 
 if TYPE_CHECKING:
@@ -260,3 +263,21 @@ def _check_size(writer: ChunkWriter, where: str, stored_nbytes: int, filter_mask
         raise BlockError(
             f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}", **facts
         )
+
+
+def as_link(value: object) -> LinkValue | None:
+    """Return a soft or external link, given as an object of streamh5 or h5py; None for other values."""
+    if isinstance(value, LinkValue):
+        texts = [getattr(value, name, "") for name in ("filename", "path")]
+        if not all(isinstance(text, str) for text in texts):
+            raise PathError(f"the path of a link must be a str, not {shown(value)}")
+        return value
+    kind = type(value).__name__
+    if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py
+        return None
+    path, filename = getattr(value, "path", None), getattr(value, "filename", None)
+    if kind == "SoftLink" and isinstance(path, (str, bytes)):
+        return SoftLink(decode_text(path))
+    if kind == "ExternalLink" and isinstance(path, (str, bytes)) and isinstance(filename, (str, bytes)):
+        return ExternalLink(decode_text(filename), decode_text(path))
+    return None

@@ -15,9 +15,9 @@ from streamh5.format.character_set import decode_text
 from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import plan_dataset
-from streamh5.handles.given_data import as_array, as_dtype, shape_of, without_data
+from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
 from streamh5.model.object_path import check_new_path, join_path, split_path
-from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, as_link, find
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, find
 
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator, ValuesView

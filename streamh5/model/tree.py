@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from streamh5.errors import BlockError, LimitError, PathError, shown
-from streamh5.format.character_set import decode_text
+from streamh5.errors import BlockError, LimitError, PathError
 from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
@@ -384,21 +383,3 @@ def moved_groups(root: GroupNode) -> set[int]:
 
 def _targets(node: Node) -> Iterator[LinkedTarget]:
     return iter(node.links.values() if isinstance(node, GroupNode) else ())
-
-
-def as_link(value: object) -> LinkValue | None:
-    """Return a soft or external link, given as an object of streamh5 or h5py; None for other values."""
-    if isinstance(value, LinkValue):
-        texts = [getattr(value, name, "") for name in ("filename", "path")]
-        if not all(isinstance(text, str) for text in texts):
-            raise PathError(f"the path of a link must be a str, not {shown(value)}")
-        return value
-    kind = type(value).__name__
-    if kind not in ("SoftLink", "ExternalLink"):  # h5py's, without importing h5py
-        return None
-    path, filename = getattr(value, "path", None), getattr(value, "filename", None)
-    if kind == "SoftLink" and isinstance(path, (str, bytes)):
-        return SoftLink(decode_text(path))
-    if kind == "ExternalLink" and isinstance(path, (str, bytes)) and isinstance(filename, (str, bytes)):
-        return ExternalLink(decode_text(filename), decode_text(path))
-    return None

@@ -10,8 +10,8 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "streamh5"
-MAX_FILE_LINES = 450
-MAX_FUNCTION_LINES = 70
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -22,13 +22,17 @@ def n_lines(node: ast.stmt) -> int:
 
 
 def function_lines(module: Path) -> list[tuple[int, str]]:
-    """Return the lines of every function of a module, without its docstring."""
+    """Return the lines of the body of every function of a module, without its docstring.
+
+    Signatures do not count: the keywords of a public function are what they are.
+    """
     found = []
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             name = f"{module.relative_to(CHECKOUT)}:{node.lineno} {node.name}"
             n_docstring = n_lines(node.body[0]) if ast.get_docstring(node) is not None else 0
-            found.append((n_lines(node) - n_docstring, name))
+            assert node.end_lineno is not None
+            found.append((node.end_lineno - node.body[0].lineno + 1 - n_docstring, name))
     return found
 
 
