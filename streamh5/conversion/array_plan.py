@@ -162,7 +162,7 @@ class ArrayPlan:
     Parameters
     ----------
     dataset
-        Path of the new dataset.
+        The new dataset and its attributes.
     reason
         Why it is converted in this way.
     blocks

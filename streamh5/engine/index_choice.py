@@ -1,22 +1,21 @@
 """Choose the chunk index of a dataset.
 
-The choice is that of the library (``H5D__layout_set_latest_indexing``, ``H5D__chunk_construct``), with
-two exceptions:
+The first row that applies decides. The choice is that of the library (``H5D__layout_set_latest_indexing``,
+``H5D__chunk_construct``), except in the rows marked with an asterisk:
 
 ============================================  ================  ==========================================
 dimensions                                    index             why
 ============================================  ================  ==========================================
 any, for readers before HDF5 1.10             v1 B-tree         the only index of layout version 3
-two or more unlimited                         v2 B-tree         keyed by coordinates, any may grow
-one unlimited, the first                      Extensible Array  grows at its end; constant-time look-up
-one unlimited, not the first                  v2 B-tree         the exception: the library writes an
-                                                                Extensible Array, and its chunk queries
-                                                                (``H5Dget_chunk_info``, HDF5 1.14, 2.0)
-                                                                then give wrong coordinates
-fixed, one chunk holds them                   Single Chunk      the layout message holds the address
 fixed, no filters, allocated early            Implicit          chunk k lies at k times its size: no index
+over 2^20 chunks, under 1 in 16 stored (*)    v2 B-tree         an array of all would be large and empty
+one unlimited, the first                      Extensible Array  grows at its end; constant-time look-up
+two or more unlimited                         v2 B-tree         keyed by coordinates, any may grow
+one unlimited, not the first (*)              v2 B-tree         the library writes an Extensible Array, and
+                                                                its chunk queries (``H5Dget_chunk_info``,
+                                                                HDF5 1.14, 2.0) give wrong coordinates
+fixed, one chunk holds them                   Single Chunk      the layout message holds the address
 fixed                                         Fixed Array       one look-up for any number of chunks
-over 2^20 chunks, under 1 in 16 stored        v2 B-tree         an array of all would be large and empty
 ============================================  ================  ==========================================
 """
 

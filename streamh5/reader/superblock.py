@@ -19,8 +19,6 @@ from streamh5.format.superblock_extension import (
 from streamh5.reader.file_map import Kind, StructureReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_header import SharedMessages
@@ -74,14 +72,14 @@ def read_superblock(file: FileBytes) -> Superblock:
 
 def read_superblock_extension(
     file: FileBytes, file_map: FileMap, superblock: Superblock, shared: SharedMessages
-) -> Iterator[str]:
+) -> list[str]:
     """Read what the superblock extension, or the driver information block of version 0 and 1, says.
 
     Node sizes of old B-trees go into `file.encoding`, the table of shared messages into `shared`.
 
-    Yields
-    ------
-    str
+    Returns
+    -------
+    list of str
         What is not checked.
 
     Raises
@@ -94,13 +92,14 @@ def read_superblock_extension(
     if superblock.driver_address != UNDEFINED_ADDRESS:
         _read_driver_block(file, file_map, superblock.driver_address)
     if superblock.extension_address == UNDEFINED_ADDRESS:
-        return
+        return []
+    unchecked: list[str] = []
     for message in shared.header("/", superblock.extension_address).messages:
         body = message.body
         match message.type_id:
             case MessageType.SHARED_MESSAGE_TABLE:
                 shared.read_table(body)
-                yield "the indexes of shared object header messages"
+                unchecked.append("the indexes of shared object header messages")
             case MessageType.BTREE_K:
                 file.encoding = decode_btree_k(body, file.encoding)
             case MessageType.DRIVER_INFO:
@@ -110,7 +109,8 @@ def read_superblock_extension(
             case MessageType.CACHE_IMAGE:
                 check_cache_image(body, file.encoding)
             case type_id:
-                yield f"a message of type {type_id:#04x} in the superblock extension"
+                unchecked.append(f"a message of type {type_id:#04x} in the superblock extension")
+    return unchecked
 
 
 def _read_driver_block(file: FileBytes, file_map: FileMap, address: int) -> None:

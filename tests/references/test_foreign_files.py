@@ -16,6 +16,7 @@ import streamh5
 from streamh5.errors import StreamH5Error, UnreadableError
 from streamh5.references.attributes import json_attributes
 from streamh5.references.from_h5py import read_with_h5py
+from tests.foreign_files import BUILDERS
 from tests.references.opened import open_with_xarray, open_with_zarr
 
 LATIN = "Temp\xb0C".encode("latin-1")
@@ -253,3 +254,15 @@ def test_attribute_of_arrays_of_arrays_is_what_h5py_reads(tmp_path: Path) -> Non
     assert found is not None
     attributes = json.loads(found["refs"][".zattrs"])
     assert json.loads(attributes["nested"]) == expected  # array types are text in zarr
+
+
+@pytest.mark.parametrize("kind", ["other_btree_sizes", "shared_messages"])
+def test_what_the_superblock_says_of_sizes_and_shared_messages_counts(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    BUILDERS[kind](path)
+    references = streamh5.read_references(path).to_kerchunk(skip=True)
+    with h5py.File(path) as file:
+        names = [name for name in ("many", "0", "19") if name in file]
+        assert names
+        for name in names:
+            np.testing.assert_array_equal(open_with_zarr(references, name), file[name][...])
