@@ -49,7 +49,7 @@ def as_block(
     try:
         if isinstance(value, np.ma.MaskedArray):
             return _unmasked(value, dtype, path, fillvalue)
-        block = _as_array(value, dtype)
+        block = _read(value, dtype, path)
         if block.dtype == dtype:
             return block
         if dtype.kind == "S" and block.dtype.kind in "UTO":
@@ -66,10 +66,9 @@ def as_block(
         ) from error
     except StreamH5Error:
         raise
-    except UNREADABLE as error:
-        raise BlockError(
-            f"{path}: a block is not a regular array of {dtype}, or cannot be read: {error}", path=path
-        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        # not all of `UNREADABLE`: from the cast, the others would be mistakes of this package
+        raise BlockError(f"{path}: a block is not a regular array of {dtype}: {error}", path=path) from error
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:
@@ -155,6 +154,18 @@ def _in_memory(value: Any, dtype: np.dtype[Any], path: str) -> Any:
     if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
         value = value.get()
     return value
+
+
+def _read(value: Any, dtype: np.dtype[Any], path: str) -> np.ndarray[Any, Any]:
+    """Return an array-like as an array; whatever goes wrong in the caller's object is a `BlockError`."""
+    try:
+        return _as_array(value, dtype)
+    except StreamH5Error:
+        raise
+    except UNREADABLE as error:
+        raise BlockError(
+            f"{path}: a block is not a regular array of {dtype}, or cannot be read: {error}", path=path
+        ) from error
 
 
 def _as_array(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
