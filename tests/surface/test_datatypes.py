@@ -361,5 +361,5 @@ def test_array_dtype_of_a_whole_dataset_or_attribute_is_what_h5py_writes(kind: s
 def test_text_in_arrays_as_elements_is_refused_with_another_way(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         dataset = file.create_dataset("x", (3,), np.dtype((h5py.string_dtype(), (2,))), chunks=(2,))
-        with pytest.raises(errors.BlockError, match=r"/x: arrays of text.*shape \(2,\)"):
+        with pytest.raises(errors.BlockError, match=r"/x: arrays of text.*append \(2,\) to the shape"):
             dataset[...] = "a"
