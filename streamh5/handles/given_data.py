@@ -6,6 +6,7 @@ import operator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy import ma
 
 from streamh5.errors import BlockError, DatatypeError, PathError, ShapeError, SpecError, shown
 from streamh5.format.character_set import decode_text
@@ -81,8 +82,8 @@ def as_array(data: Any, dtype: Any, path: str) -> np.ndarray[Any, Any]:
     except DatatypeError as error:
         raise DatatypeError(f"{path}: {error}", path=path) from error
     element = None if dtype is None else as_dtype(dtype, path)
-    if np.ma.isMaskedArray(data):  # stays masked: masked elements must not become data unnoticed
-        return np.ma.asarray(data)
+    if ma.isMaskedArray(data):  # stays masked: masked elements must not become data unnoticed
+        return ma.asarray(data)
     if element is not None:
         return as_block(data, innermost(element)[0], path=path)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy import ma
 
 from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
@@ -198,7 +199,7 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     references = _references(name, value)
     if references is not None:
         return references
-    n_masked = value.size - int(value.count()) if isinstance(value, np.ma.MaskedArray) else 0
+    n_masked = value.size - int(value.count()) if isinstance(value, ma.MaskedArray) else 0
     if n_masked:
         raise DatatypeError(
             f"{n_masked} of its values are masked, and HDF5 cannot mark them so; fill them first"

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+# now: `np.ma` would be imported by the first append, and a Ctrl-C in there can leave Python's import lock held
+from numpy import ma
+
 from streamh5.errors import BlockError, DatatypeError, StreamH5Error
 from streamh5.format.cast import cast_elements
 from streamh5.format.dtype import innermost
@@ -47,7 +50,7 @@ def as_block(
     if not isinstance(value, (np.ndarray, list, tuple)):
         value = _in_memory(value, dtype, path)
     try:
-        if isinstance(value, np.ma.MaskedArray):
+        if isinstance(value, ma.MaskedArray):
             return _unmasked(value, dtype, path, fillvalue)
         block = _read(value, dtype, path)
         if block.dtype == dtype:
@@ -199,13 +202,13 @@ def _sequences(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _unmasked(
-    value: np.ma.MaskedArray[Any, Any],
+    value: ma.MaskedArray[Any, Any],
     dtype: np.dtype[Any],
     path: str,
     fillvalue: np.ndarray[Any, Any] | None,
 ) -> np.ndarray[Any, Any]:
     """Return a masked array without its mask."""
-    mask = np.ma.getmaskarray(value)
+    mask = ma.getmaskarray(value)
     if not mask.size:
         return np.asarray(cast_elements(value.data, dtype))
     fields = np.ascontiguousarray(mask).view(bool).reshape(*mask.shape, -1)

@@ -225,6 +225,7 @@ def test_read_only_folder_is_our_error_before_any_work(tmp_path: Path) -> None:
         if parent != folder:
             parent.chmod(0o755)
     code = """
+        streamh5.File  # imported before the user changes, who may not read this package
         if os.getuid() == 0:
             os.setuid(65534)
         try:
