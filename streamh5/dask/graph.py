@@ -213,7 +213,7 @@ class Write:
                 file = open_file(self._path, self._options)
                 try:
                     self._prepare(file)
-                    file.session.engine.check_resumed()
+                    file.session.check_resumed()
                 except BaseException as error:
                     file.session.interrupt(error)
                     raise

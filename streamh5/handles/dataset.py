@@ -64,22 +64,16 @@ class Dataset(Handle[DatasetNode]):
         source: str | None = None,
         write_empty_chunks: bool = True,
     ) -> None:
-        node, number, n_rows = session.create_dataset(spec, source)
+        node, n_rows = session.create_dataset(spec, source)
         super().__init__(session, node)
-        self._number = number
         self._lock = threading.Lock()
         self._is_appended = False
-        region_address = session.engine.allocate(node).address if spec.is_early else None
-        self._writer = ChunkWriter(spec, chain, region_address)
-        self._out = DatasetWriter(session, node, number, self._writer, writes_empty=write_empty_chunks)
+        region = node.chunk_region
+        self._writer = ChunkWriter(spec, chain, None if region is None else region.address)
+        self._out = DatasetWriter(session, node, self._writer, writes_empty=write_empty_chunks)
         grid = self._writer.grid
         self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])
         session.before_close(node, self._flush)
-
-    @property
-    def number(self) -> int:
-        """The number of the dataset in the journal."""
-        return self._number
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -179,7 +173,7 @@ class Dataset(Handle[DatasetNode]):
                     shape=shape,
                 )
             if self.chunks is None:  # contiguous data
-                self.session.set_value(self._number, self._node, slice(start, stop), block)
+                self.session.set_value(self._node, slice(start, stop), block)
                 self._rows.n_rows = stop
                 return
             self._append(self._writer.elements(block, self.session.place))
@@ -263,7 +257,7 @@ class Dataset(Handle[DatasetNode]):
         self.session.run(Job(run, len(encoded.buffers[0]), self._node, box))
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
-            self.session.engine.extend(self._node, min(stop, bound or 2**64))
+            self.session.extend(self._node, min(stop, bound or 2**64))
 
     @_writing
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
@@ -339,7 +333,7 @@ class Dataset(Handle[DatasetNode]):
         """Store the chunks that the pending rows and `block` fill; keep the rest."""
         if not self._is_appended:
             self._check_only_appended()
-            self.session.engine.log_rows(self._number, 0)
+            self.session.log_rows(self._node, 0)
             self._is_appended = True
         for rows, start in self._rows.take(block):
             self._hand_over_rows(rows, start)
@@ -348,9 +342,9 @@ class Dataset(Handle[DatasetNode]):
         """Write the pending rows; the fill value pads their chunk."""
         if self.chunks is None:
             return
-        self.session.engine.extend(self._node, self.n_appended)
+        self.session.extend(self._node, self.n_appended)
         if self._rows.rest is not None:
-            self.session.engine.log_rows(self._number, self.n_appended)
+            self.session.log_rows(self._node, self.n_appended)
             self._hand_over_rows(*self._rows.rest)
         if not is_interrupted:
             self._out.finish()
@@ -364,7 +358,7 @@ class Dataset(Handle[DatasetNode]):
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
         block = self._as_block(value)
         with self._lock:
-            self.session.set_value(self._number, self._node, region, block)
+            self.session.set_value(self._node, region, block)
 
     def __len__(self) -> int:
         if not self.shape:

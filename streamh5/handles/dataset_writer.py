@@ -39,8 +39,6 @@ class DatasetWriter:
         The write.
     node
         The dataset.
-    number
-        Its number in the journal.
     chunks
         Turns its blocks into stored chunks.
     writes_empty
@@ -48,11 +46,10 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, session: Session, node: DatasetNode, number: int, chunks: ChunkWriter, *, writes_empty: bool
+        self, session: Session, node: DatasetNode, chunks: ChunkWriter, *, writes_empty: bool
     ) -> None:
         self._session = session
         self._node = node
-        self._number = number
         self._chunks = chunks
         self._writes_empty = writes_empty
         grid = chunks.grid
@@ -94,7 +91,7 @@ class DatasetWriter:
     def hand_over(self, elements: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Pass a block of stored elements to the threads, batch by batch; each job owns its memory."""
         if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self._session.engine.extend(self._node, origin[0] + len(elements))
+            self._session.extend(self._node, origin[0] + len(elements))
         # without filters there is nothing to compute, and a thread would only cost a copy of the block
         is_filtered = bool(self._chunks.chain.filters)
         run = self._session.submit if is_filtered else self._session.run
@@ -124,12 +121,12 @@ class DatasetWriter:
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write encoded chunks, then enter them in the journal, which must never claim unwritten chunks."""
         records = self._chunks.write(encoded, self._session.place)
-        self._session.engine.claim(self._number, records, encoded.buffers)
+        self._session.claim(self._node, records, encoded.buffers)
         return records
 
     def record(self, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table."""
-        self._session.engine.record(self._node, records)
+        self._session.record(self._node, records)
 
     def finish(self) -> None:
         """Before the file is closed: count the empty chunks, and fill the missing chunks of an Implicit index."""

@@ -58,7 +58,7 @@ def _verb(
     @wraps(method)
     def verb(self: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self._life.call():
-            return method(self.engine, *args, **kwargs)
+            return method(self._engine, *args, **kwargs)
 
     return verb
 
@@ -99,14 +99,18 @@ class Session:
         self.summary: WriteSummary | None = None
         self.leftover = Leftover(sink, "always" if options.resume else options.keep)
         self._life = Lifecycle(sink.name)
-        self.engine = JournaledEngine(
+        engine = JournaledEngine(
             sink,
             options,
             self.leftover,
             recovery=recovery,
             existing=None if existing is None else (existing.root, existing.end_of_file),
         )
-        self.place = FilePlace(self.engine, sink)
+        self._engine = engine
+        self.place = FilePlace(engine, sink)
+        # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
+        self.extend, self.record = engine.extend, engine.record
+        self.claim, self.log_rows = engine.claim, engine.log_rows
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
@@ -124,11 +128,12 @@ class Session:
     set_value = _verb(JournaledEngine.set_value)
     set_parts = _verb(JournaledEngine.set_parts)
     link = _verb(JournaledEngine.link)
+    check_resumed = _verb(JournaledEngine.check_resumed)
 
     @property
     def root(self) -> GroupNode:
         """The root group; only calls of this session change its contents."""
-        return self.engine.root
+        return self._engine.root
 
     @property
     def is_open(self) -> bool:
@@ -151,7 +156,7 @@ class Session:
     def discard_dataset(self, node: DatasetNode) -> None:
         """Remove a dataset whose data could not be written, even if the write has ended, which may be the reason."""
         self._flushes.pop(node, None)
-        self.engine.remove_dataset(node)
+        self._engine.remove_dataset(node)
 
     def checkpoint(self, path: Path) -> None:
         """Write index and headers for the data stored so far, and show readers the file at `path`."""
@@ -163,8 +168,8 @@ class Session:
                     "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
                 )
             self.wait()
-            with self.engine.lock:
-                self.engine.snapshot()
+            with self._engine.lock:
+                self._engine.snapshot()
                 sink.snapshot(path)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
@@ -185,7 +190,7 @@ class Session:
             job.run()  # the threads have ended
             return
         # lay out the front region here, with the objects that exist now: which job runs first must not matter
-        self.engine.reserve(0)
+        self._engine.reserve(0)
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
@@ -215,7 +220,7 @@ class Session:
             except BaseException as error:
                 self.interrupt(error)
                 raise
-        with self.engine.lock:
+        with self._engine.lock:
             if self.summary is None:
                 self._finish()
             return cast("WriteSummary", self.summary)
@@ -228,17 +233,17 @@ class Session:
                 for flush in list(self._flushes.values()):
                     flush(is_interrupted=False)
                 self.wait()
-                self.engine.check_resumed()
-                self.engine.finish()
+                self._engine.check_resumed()
+                self._engine.finish()
                 summary = summarize(
                     self.sink.name,
-                    self.engine.root,
-                    file_nbytes=self.engine.end_of_file,
+                    self._engine.root,
+                    file_nbytes=self._engine.end_of_file,
                     seconds=self.leftover.seconds,
                 )
                 if not self._life.leave("being published"):
                     raise self._life.over()
-                self.sink.commit(self.engine.end_of_file)
+                self.sink.commit(self._engine.end_of_file)
         except DestinationExistsError as error:
             self.leftover.keep = (
                 "always"  # another program made a file of that name meanwhile; all data is stored

@@ -91,7 +91,7 @@ class DatasetNode:
     ``value`` is data without chunks, as stored; data with references or in the global heap is there as given, and
     ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
     of the chunks of an Implicit index. ``data_address`` is the address of data without chunks in the finished file,
-    inside the object header if it is compact.
+    inside the object header if it is compact. ``number`` names the dataset in the journal.
     """
 
     spec: DatasetSpec
@@ -106,6 +106,7 @@ class DatasetNode:
     data_address: int | None = None
     n_empty: int = 0
     n_links: int = 1
+    number: int = 0
 
     def __post_init__(self) -> None:
         spec = self.spec

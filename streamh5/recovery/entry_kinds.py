@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.tree import DatasetNode, GroupNode, LinkedTarget
+    from streamh5.model.tree import DatasetNode, LinkedTarget, Node
 
 JOURNAL_VERSION = 2
 
@@ -154,8 +154,8 @@ def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
 # written.
 
 
-def _group_facts(group: GroupNode) -> dict[str, Any]:
-    return {"path": group.path, "track_order": group.track_order}
+def _group_facts(path: str, *, track_order: bool = False) -> dict[str, Any]:
+    return {"path": path, "track_order": track_order}
 
 
 def _dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
@@ -193,10 +193,12 @@ def _enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
 # A: an attribute was set (its datatype message, shape and parts), or removed.
 
 
-def _attribute_facts(path: str, name: str, attribute: AttributeSpec | None) -> dict[str, Any]:
-    if attribute is None:
-        return {"path": path, "name": name, "datatype": None}
-    return attribute_facts(path, attribute)
+def _attribute_facts(node: Node, attribute: AttributeSpec) -> dict[str, Any]:
+    return attribute_facts(node.path, attribute)
+
+
+def _no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
+    return {"path": node.path, "name": name, "datatype": None}
 
 
 def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
@@ -210,8 +212,8 @@ def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
 # were too large. N: rows of an appended dataset at the end of its stream; 0 at its beginning.
 
 
-def _elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any]:
-    return {"dataset": number, **elements_facts(node, region)}
+def _elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
+    return {"dataset": node.number, **elements_facts(node, region)}
 
 
 def _enter_elements(journal: Journal, facts: dict[str, Any]) -> None:
@@ -295,6 +297,7 @@ LINK = EntryKind("L", _made_facts, _enter_made("L"))
 DATASET = EntryKind("D", _dataset_facts, _enter_dataset)
 TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
 ATTRIBUTE = EntryKind("A", _attribute_facts, _enter_attribute)
+NO_ATTRIBUTE = EntryKind("A", _no_attribute_facts, _enter_attribute)
 ELEMENTS = EntryKind("E", _elements_facts, _enter_elements)
 ROWS = EntryKind("N", _rows_facts, _enter_rows)
 FRONT = EntryKind("F", front_facts, _enter_front)

@@ -88,13 +88,13 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
     return replace(spec, fillvalue=np.frombuffer(data, spec.stored_dtype, count=1).reshape(()))
 
 
-def datatype_facts(node: DatatypeNode) -> dict[str, Any]:
+def datatype_facts(datatype: DatatypeNode) -> dict[str, Any]:
     """Describe a named datatype as JSON."""
     return {
-        "path": node.path,
-        "dtype": dtype_facts(node.dtype),
-        "datatype": _hex(node.datatype),
-        "track_order": node.track_order,
+        "path": datatype.path,
+        "dtype": dtype_facts(datatype.dtype),
+        "datatype": _hex(datatype.datatype),
+        "track_order": datatype.track_order,
     }
 
 

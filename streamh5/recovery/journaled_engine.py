@@ -1,15 +1,16 @@
 """The engine together with its journal: one call updates both.
 
-Each method has the arguments of the method of `Engine` of the same name, and encodes the journal entry from them
-(`streamh5.recovery.entry_kinds`); without a journal, nothing is encoded. A write has one `JournaledEngine`, which its
-`Session` owns.
+A change that is one entry is one line of the class: a method of `Engine` with the kind of the entry, which is encoded
+from the same arguments (`streamh5.recovery.entry_kinds`); without a journal, nothing is encoded. A write has one
+`JournaledEngine`, which only its `Session` reaches.
 """
 
 from __future__ import annotations
 
 import threading
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, ParamSpec
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,17 +20,16 @@ from streamh5.recovery import entry_kinds
 from streamh5.sinks.base import as_journaled
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.filters import Buffer
-    from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
-    from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, LinkedTarget, Node, Region
+    from streamh5.model.tree import DatasetNode, GroupNode
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
@@ -41,6 +41,22 @@ except ImportError:
     from zlib import crc32
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _journaled(
+    change: Callable[Concatenate[Engine, P], T], kind: EntryKind[P]
+) -> Callable[Concatenate[JournaledEngine, P], T]:
+    """Make a change of the tree and its journal entry one call; both have the same arguments."""
+
+    @wraps(change)
+    def call(self: JournaledEngine, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.lock:
+            result = change(self._engine, *args, **kwargs)
+            self._log(kind, *args, **kwargs)
+            return result
+
+    return call
 
 
 class JournaledEngine:
@@ -109,21 +125,16 @@ class JournaledEngine:
         """First address after everything reserved so far."""
         return self._engine.end_of_file
 
-    def create_group(self, path: str, *, track_order: bool) -> GroupNode:
-        """Add a group."""
-        with self.lock:
-            group = self._engine.create_group(path, track_order=track_order)
-            self._log(entry_kinds.GROUP, group)
-            return group
+    create_group = _journaled(Engine.create_group, entry_kinds.GROUP)
+    create_datatype = _journaled(Engine.create_datatype, entry_kinds.DATATYPE)
+    set_attribute = _journaled(Engine.set_attribute, entry_kinds.ATTRIBUTE)
+    remove_attribute = _journaled(Engine.remove_attribute, entry_kinds.NO_ATTRIBUTE)
+    link = _journaled(Engine.link, entry_kinds.LINK)
 
-    def create_datatype(self, datatype: DatatypeNode) -> None:
-        """Add a named datatype."""
-        with self.lock:
-            self._engine.create_datatype(datatype)
-            self._log(entry_kinds.DATATYPE, datatype)
-
-    def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int, int]:
+    def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int]:
         """Add a dataset; one of an interrupted write gets its stored chunks.
+
+        With an Implicit index, all its chunks get their addresses.
 
         Parameters
         ----------
@@ -137,8 +148,6 @@ class JournaledEngine:
         DatasetNode
             The dataset.
         int
-            Its number in the journal, for `claim`.
-        int
             Rows that were appended before.
 
         Raises
@@ -148,16 +157,19 @@ class JournaledEngine:
         """
         with self.lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
-            node = self._engine.create_dataset(spec)
+            node, n_rows = self._engine.create_dataset(spec), 0
             if self._recovery is not None and number is not None:
-                restored = self._recovery.restore(node)
-                if len(restored.lost):
-                    self._log(entry_kinds.VOIDS, restored.lost)
-                return node, number, restored.n_rows
-            number = self._n_datasets
-            self._log(entry_kinds.DATASET, number, spec, source)
-            self._n_datasets += 1
-            return node, number, 0
+                node.number = number
+                n_rows, lost = self._recovery.restore(node)
+                if len(lost):
+                    self._log(entry_kinds.VOIDS, lost)
+            else:
+                node.number = self._n_datasets
+                self._log(entry_kinds.DATASET, node.number, spec, source)
+                self._n_datasets += 1
+            if spec.is_early:
+                self._allocate(node)
+            return node, n_rows
 
     def remove_dataset(self, node: DatasetNode) -> None:
         """Remove a dataset whose data could not be written."""
@@ -166,25 +178,11 @@ class JournaledEngine:
             with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
                 self._log(entry_kinds.TAKEN_BACK, node.path)
 
-    def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
-        """Set an attribute of an object."""
-        with self.lock:
-            self._engine.set_attribute(node, attribute)
-            self._log(entry_kinds.ATTRIBUTE, node.path, attribute.name, attribute)
-
-    def remove_attribute(self, node: Node, name: str) -> None:
-        """Remove an attribute of an object."""
-        with self.lock:
-            self._engine.remove_attribute(node, name)
-            self._log(entry_kinds.ATTRIBUTE, node.path, name, None)
-
-    def set_value(self, number: int, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
+    def set_value(self, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
         """Set data without chunks, or a region of it; the caller allows one thread at a time.
 
         Parameters
         ----------
-        number
-            Number of the dataset in the journal.
         node
             The dataset.
         region
@@ -200,20 +198,14 @@ class JournaledEngine:
         with self.lock:
             self._engine.set_value(node, node.with_part(region, block))
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, number, node, region)
+            self._log(entry_kinds.ELEMENTS, node, region)
 
-    def set_parts(self, number: int, node: DatasetNode, parts: Parts) -> None:
+    def set_parts(self, node: DatasetNode, parts: Parts) -> None:
         """Set data without chunks, given as encoded elements with objects and references in between."""
         with self.lock:
             self._engine.set_parts(node, parts)
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, number, node, ...)
-
-    def link(self, path: str, target: LinkedTarget) -> None:
-        """Add a name of an object, or a soft or external link."""
-        with self.lock:
-            self._engine.link(path, target)
-            self._log(entry_kinds.LINK, path, target)
+            self._log(entry_kinds.ELEMENTS, node, ...)
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table of their dataset."""
@@ -235,20 +227,19 @@ class JournaledEngine:
                     self._is_begun = True
         return self._engine.reserve(nbytes)
 
-    def allocate(self, dataset: DatasetNode) -> Region:
-        """Reserve all chunks of a dataset with an Implicit index, once."""
+    def _allocate(self, dataset: DatasetNode) -> None:
+        """Reserve all chunks of a dataset with an Implicit index, unless the interrupted write has done so."""
         self.reserve(0)
         region = self._engine.allocate(dataset)
         self._log(entry_kinds.USED, region.address + region.nbytes, dataset.path, region.address)
-        return region
 
-    def claim(self, number: int, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
+    def claim(self, node: DatasetNode, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
         """Enter written chunks in the journal.
 
         Parameters
         ----------
-        number
-            Number of the dataset in the journal.
+        node
+            Their dataset.
         records
             ``(n,)`` of `RECORD`.
         buffers
@@ -257,12 +248,12 @@ class JournaledEngine:
         if self._journal is not None:
             checksums = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
-            self._journal.append_log(entry_kinds.CLAIMS.encode(number, records, checksums), nbytes)
+            self._journal.append_log(entry_kinds.CLAIMS.encode(node.number, records, checksums), nbytes)
             self._leftover.count(len(records), nbytes)
 
-    def log_rows(self, number: int, n_rows: int) -> None:
+    def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
-        self._log(entry_kinds.ROWS, number, n_rows)
+        self._log(entry_kinds.ROWS, node.number, n_rows)
 
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.

@@ -64,7 +64,7 @@ def close_file(n_chunks: int, path: Path) -> Callable[[], None]:
     for first in range(0, n_chunks, BATCH_CHUNKS):
         batch = sizes[first : first + BATCH_CHUNKS]
         numbers = np.arange(first, first + len(batch), dtype=np.uint64)
-        address = file.session.engine.reserve(int(batch.sum()))
+        address = file.session.place.reserve(int(batch.sum()))
         dataset.record(chunk_records(numbers, address, batch, None))
 
     def close() -> None:

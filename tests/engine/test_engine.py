@@ -133,7 +133,7 @@ def test_metadata_of_known_shapes_lies_before_the_first_chunk(tmp_path: Path) ->
             file.create_dataset(f"g/{i}", (3000,), "i4", chunks=(1,), **GZIP).attrs["units"] = "K"
         for i in range(5):
             file[f"g/{i}"][:] = np.arange(3000)  # type: ignore[index]
-    front = file.session.engine._engine.front.end
+    front = file.session._engine._engine.front.end
     with h5py.File(io.BytesIO(sink.image)) as found:
         for i in range(5):
             dataset = found[f"g/{i}"]

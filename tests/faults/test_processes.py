@@ -330,9 +330,9 @@ def test_checkpoint_costs_no_more_than_its_index(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "out.h5") as file:
         x = file.create_dataset("x", (4000, 64), "f8", chunks=(1, 64))
         x[...] = np.ones((4000, 64))
-        before = file.session.engine.end_of_file
+        before = file.session._engine.end_of_file
         file.checkpoint()
-        grown = file.session.engine.end_of_file - before
+        grown = file.session._engine.end_of_file - before
     assert 4000 * 8 < grown < 4000 * 8 + 4000, grown
 
 

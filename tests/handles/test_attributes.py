@@ -134,7 +134,7 @@ def test_attributes_that_outgrow_the_reserved_header_move_it_to_the_end(
         dataset = file.create_dataset("x", (100,), "i4", chunks=(10,), **GZIP)
         dataset[:] = np.arange(100)
         file.session.wait()
-        end_of_front = file.session.engine._engine.front.end
+        end_of_front = file.session._engine._engine.front.end
         for i in range(n):
             dataset.attrs[f"attribute {i:04}"] = i
             file.attrs[f"text {i:04}"] = f"value {i}"

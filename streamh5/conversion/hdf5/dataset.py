@@ -292,7 +292,7 @@ class RegionReader:
         if self.dataset.kind.has_pointers:
             memory = self._memory(self.dataset.whole)
             parts = to_parts(memory.tobytes(), self.dataset.kind.element, referents)
-            written.session.set_parts(written.number, written.node, parts)
+            written.session.set_parts(written.node, parts)
         else:
             written[()] = self(self.dataset.whole)
 
