@@ -192,6 +192,11 @@ class LimitError(StreamH5Error, OverflowError):
     """A limit of the HDF5 file format would be exceeded."""
 
 
+def over_limit(subject: str, limit: int, advice: str = "", **facts: object) -> LimitError:
+    """Return the error for a number of the subject that is above a limit of HDF5."""
+    return LimitError(f"{subject}; HDF5 allows {limit:,}{advice}", limit=limit, **facts)
+
+
 class BlockError(StreamH5Error, ValueError):
     """A block that does not fit its place: shape, alignment, position or size."""
 

@@ -15,8 +15,8 @@ follows the addresses. The tests check encoders with libhdf5, never with these d
 - Files and objects: superblock, superblock_extension, object_header, and the messages attribute, dataspace,
   datatype, data_layout, external_file_list, fill_value, filter_pipeline, group_info, link, reference_count,
   storage_info (link info, attribute info), annotation (comments, times), shared_message, shared_message_table.
-- Groups and heaps: symbol_table, local_heap, global_heap, fractal_heap, v2_btree (v2_btree_sizes), dense_storage,
-  region_reference, virtual_mapping.
+- Groups and heaps: symbol_table, local_heap, global_heap, fractal_heap, v1_btree, v2_btree (v2_btree_sizes),
+  dense_storage, region_reference, virtual_mapping.
 - Datatypes and elements: datatype_class (records), atomic_datatype (properties of atomic classes), dtype (numpy
   dtypes), elements (values to bytes), element_values (bytes to values), cast (values to another dtype).
 - chunk_index: the indexes of chunks.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeAlias
 
-from streamh5.errors import LimitError
+from streamh5.errors import over_limit
 from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype_class import (
     ClassNumber,
@@ -25,7 +25,7 @@ from streamh5.format.datatype_class import (
     StringPadding,
 )
 from streamh5.format.fields import Fields
-from streamh5.format.primitives import uint
+from streamh5.format.primitives import concat, uint
 
 NIBBLE = 0x0F
 """Mask of a 4-bit number in the bit field."""
@@ -34,6 +34,16 @@ _FIRST_UNPADDED_VERSION = 3
 _MAX_TAG_NBYTES = 248  # the tag's length field keeps multiples of 8 in one byte
 _SIGN_LOCATION_SHIFT = 8
 _STRING_CHARSET_SHIFT = 4
+
+_FLOAT_PROPERTIES = (
+    ("precision", 2, "bit precision"),
+    ("exponent_location", 1, "exponent location"),
+    ("exponent_size", 1, "exponent size"),
+    ("mantissa_location", 1, "mantissa location"),
+    ("mantissa_size", 1, "mantissa size"),
+    ("exponent_bias", 4, "exponent bias"),
+)
+"""Properties of a float after the bit offset: attribute of its record, bytes, name in the specification."""
 
 
 class _NumberBit(IntEnum):
@@ -92,29 +102,17 @@ def _read_bit_range(fields: Fields, head: DatatypeHead) -> bool:
 def _encode_floating_point(record: FloatingPoint) -> Encoded:
     bits = record.sign_location << _SIGN_LOCATION_SHIFT
     bits |= _NumberBit.BIG_ENDIAN * record.big_endian | _NumberBit.IMPLIED_MSB * record.implied_msb
-    properties = (
-        uint(0, 2, "bit offset"),
-        uint(record.precision, 2, "bit precision"),
-        uint(record.exponent_location, 1, "exponent location"),
-        uint(record.exponent_size, 1, "exponent size"),
-        uint(record.mantissa_location, 1, "mantissa location"),
-        uint(record.mantissa_size, 1, "mantissa size"),
-        uint(record.exponent_bias, 4, "exponent bias"),
-    )
-    return ClassNumber.FLOATING_POINT, bits, b"".join(properties)
+    properties = (uint(getattr(record, name), nbytes, field) for name, nbytes, field in _FLOAT_PROPERTIES)
+    return ClassNumber.FLOATING_POINT, bits, concat(uint(0, 2, "bit offset"), *properties)
 
 
 def _decode_floating_point(fields: Fields, head: DatatypeHead) -> FloatingPoint | None:
     offset = fields.uint(2, "bit offset")
+    properties = {name: fields.uint(nbytes, field) for name, nbytes, field in _FLOAT_PROPERTIES}
     record = FloatingPoint(
         head.nbytes,
-        fields.uint(2, "bit precision"),
-        (head.bits & _NumberBit.SIGN_LOCATION) >> _SIGN_LOCATION_SHIFT,
-        fields.uint(1, "exponent location"),
-        fields.uint(1, "exponent size"),
-        fields.uint(1, "mantissa location"),
-        fields.uint(1, "mantissa size"),
-        fields.uint(4, "exponent bias"),
+        sign_location=(head.bits & _NumberBit.SIGN_LOCATION) >> _SIGN_LOCATION_SHIFT,
+        **properties,
         implied_msb=bool(head.bits & _NumberBit.IMPLIED_MSB),
         big_endian=bool(head.bits & _NumberBit.BIG_ENDIAN),
     )
@@ -160,10 +158,8 @@ def _encode_opaque(record: Opaque) -> Encoded:
     tag = encode_text(record.tag)
     tag += bytes(-len(tag) % 8)
     if len(tag) > _MAX_TAG_NBYTES:
-        raise LimitError(
-            f"an opaque tag of {len(encode_text(record.tag))} bytes; HDF5 allows {_MAX_TAG_NBYTES}",
-            tag=record.tag,
-            limit=_MAX_TAG_NBYTES,
+        raise over_limit(
+            f"an opaque tag of {len(tag):,} bytes with its padding", _MAX_TAG_NBYTES, tag=record.tag
         )
     return ClassNumber.OPAQUE, len(tag), tag
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TypeAlias
 
-from streamh5.errors import AttributeValueError, ForeignStructureError, LimitError
+from streamh5.errors import AttributeValueError, ForeignStructureError, over_limit
 from streamh5.format.character_set import CharacterSet, character_set, decode_text, encode_text
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
 from streamh5.format.datatype import decode_datatype_message, encode_datatype
@@ -70,12 +70,12 @@ def encode_attribute(attribute: Attribute) -> Message:
     """
     body = encode_attribute_body(attribute)
     if len(body) > MAX_MESSAGE_NBYTES:
-        raise LimitError(
-            f"attribute {attribute.name!r} has {len(body)} bytes; an object header allows "
-            f"{MAX_MESSAGE_NBYTES}: store the value as a dataset, or the attributes densely",
+        raise over_limit(
+            f"attribute {attribute.name!r:.80} has {len(body):,} bytes in an object header",
+            MAX_MESSAGE_NBYTES,
+            ": store the value as a dataset, or the attributes densely",
             name=attribute.name,
             nbytes=len(body),
-            limit=MAX_MESSAGE_NBYTES,
         )
     return Message(MessageType.ATTRIBUTE, body)
 

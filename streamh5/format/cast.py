@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streamh5.errors import DatatypeError
-from streamh5.format.dtype import innermost
+from streamh5.format.dtype import field_path, innermost, refusal
 
 
 def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: str = "") -> Any:
@@ -58,7 +57,7 @@ def _cast_fields(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) 
     for name in dtype.names or ():
         _, shape = innermost(values.dtype[name])
         base, wanted = innermost(dtype[name])
-        inner = f"{path}.{name}" if path else name
+        inner = field_path(path, name)
         if shape != wanted:
             raise refusal(f"its arrays have shape {shape}, not {wanted}", inner)
         result[name] = cast_elements(values[name], base, path=inner)
@@ -90,8 +89,3 @@ def _check_kept(given: np.ndarray[Any, Any], result: np.ndarray[Any, Any], path:
         raise refusal(f"its {given.dtype.itemsize} bytes do not fit {result.dtype}", path)
     elif kind != from_kind:
         raise refusal(f"{given.dtype} where {result.dtype} is expected", path)
-
-
-def refusal(message: str, path: str) -> DatatypeError:
-    """Return the error that refuses the values of a field."""
-    return DatatypeError(f"field {path!r}: {message}" if path else message, path=path)

@@ -7,6 +7,10 @@ back unchanged.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamh5.errors import StreamH5Error
 
 
 class CharacterSet(IntEnum):
@@ -36,6 +40,31 @@ def encode_text(text: str) -> bytes:
         The text contains a surrogate that does not represent a byte.
     """
     return text.encode("utf-8", "surrogateescape")
+
+
+def encode_name(text: str, what: str, error: type[StreamH5Error]) -> bytes:
+    """Return the bytes of a text that the format ends with NUL.
+
+    Parameters
+    ----------
+    text, what
+        The text, and what it is, for the error.
+    error
+        Class of the error.
+
+    Raises
+    ------
+    StreamH5Error
+        The text is empty, contains NUL or has no UTF-8 encoding.
+    """
+    if not text or "\0" in text:
+        raise error(f"{what} {text!r:.80} is empty or contains NUL", name=text)
+    try:
+        return encode_text(text)
+    except UnicodeEncodeError as problem:
+        raise error(
+            f"{what} {text!r:.80} cannot be encoded as UTF-8: {problem.reason}", name=text
+        ) from problem
 
 
 def decode_text(data: str | bytes) -> str:

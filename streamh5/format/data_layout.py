@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import ClassVar, TypeAlias
 
-from streamh5.errors import ChunkShapeError, LimitError
+from streamh5.errors import ChunkShapeError, over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import (
@@ -231,12 +231,8 @@ def encode_data_layout(layout: DataLayout) -> Message:
 def _encode_compact(layout: CompactLayout) -> bytes:
     nbytes = len(layout.data)
     if nbytes > MAX_COMPACT_NBYTES:
-        raise LimitError(
-            f"{nbytes} bytes do not fit a compact layout, which allows {MAX_COMPACT_NBYTES}; "
-            "store the data contiguous or chunked",
-            nbytes=nbytes,
-            limit=MAX_COMPACT_NBYTES,
-        )
+        advice = ": store the data contiguous or chunked"
+        raise over_limit(f"a compact layout of {nbytes} bytes", MAX_COMPACT_NBYTES, advice, nbytes=nbytes)
     return concat(
         uint(3, 1, "layout version"),
         uint(_Class.COMPACT, 1, "layout class"),
@@ -295,12 +291,12 @@ def _check_chunk(layout: ChunkedLayout | ChunkedLayoutV3, *, max_nbytes: int | N
         )
     nbytes = math.prod(layout.chunks) * layout.element_nbytes
     if max_nbytes is not None and nbytes > max_nbytes:
-        raise LimitError(
-            f"a chunk {layout.chunks} of {layout.element_nbytes}-byte elements has {nbytes} bytes; "
-            f"HDF5 before 2.0 allows {max_nbytes}: choose smaller chunks",
+        raise over_limit(
+            f"a chunk {layout.chunks} of {layout.element_nbytes}-byte elements has {nbytes} bytes",
+            max_nbytes,
+            " before version 2.0: choose smaller chunks",
             chunks=layout.chunks,
             nbytes=nbytes,
-            limit=max_nbytes,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from streamh5.errors import FormatError, LimitError, ShapeError
+from streamh5.errors import FormatError, ShapeError, over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_RANK, UNLIMITED, concat, length, uint
@@ -47,9 +47,7 @@ class Dataspace:
     def __post_init__(self) -> None:
         shape = self.shape or ()
         if len(shape) > MAX_RANK:
-            raise LimitError(
-                f"shape has {len(shape)} dimensions; HDF5 allows {MAX_RANK}", rank=len(shape), limit=MAX_RANK
-            )
+            raise over_limit(f"shape has {len(shape)} dimensions", MAX_RANK, rank=len(shape))
         if any(size < 0 for size in shape):
             raise ShapeError(f"shape {shape} has a negative dimension", shape=shape)
         if self.maxshape is None:

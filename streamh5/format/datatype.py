@@ -25,7 +25,7 @@ from streamh5.format.atomic_datatype import (
     Encoded,
     read_text_kind,
 )
-from streamh5.format.character_set import encode_text
+from streamh5.format.character_set import encode_name
 from streamh5.format.datatype_class import (
     Array,
     ClassNumber,
@@ -226,14 +226,7 @@ def _read_member_shape(fields: Fields) -> tuple[int, ...]:
 
 
 def _encode_name(name: str) -> bytes:
-    if not name or "\0" in name:
-        raise DatatypeError(f"member name {name!r} is empty or contains NUL", name=name)
-    try:
-        return encode_text(name) + b"\0"
-    except UnicodeEncodeError as error:
-        raise DatatypeError(
-            f"member name {name!r:.80} cannot be encoded as UTF-8: {error.reason}", name=name
-        ) from error
+    return encode_name(name, "member name", DatatypeError) + b"\0"
 
 
 def _n_members(record: Compound | Enumeration) -> int:

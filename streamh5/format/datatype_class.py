@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from streamh5.errors import DatatypeError
 from streamh5.format.character_set import CharacterSet
@@ -126,20 +126,14 @@ class Compound:
 class ObjectReference:
     """The address of an object header."""
 
-    @property
-    def nbytes(self) -> int:
-        """Size of an element in bytes."""
-        return SIZEOF_ADDRESS
+    nbytes: ClassVar[int] = SIZEOF_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
 class RegionReference:
     """The global heap ID of the address of a dataset and a selection in it."""
 
-    @property
-    def nbytes(self) -> int:
-        """Size of an element in bytes."""
-        return SIZEOF_GLOBAL_HEAP_ID
+    nbytes: ClassVar[int] = SIZEOF_GLOBAL_HEAP_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +156,7 @@ class VariableLengthString:
     charset: CharacterSet = CharacterSet.UTF8
     padding: StringPadding = StringPadding.NULL_TERMINATE
 
-    @property
-    def nbytes(self) -> int:
-        """Size of an element in bytes."""
-        return SIZEOF_VARIABLE_LENGTH_ELEMENT
+    nbytes: ClassVar[int] = SIZEOF_VARIABLE_LENGTH_ELEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +165,7 @@ class VariableLengthSequence:
 
     base: DatatypeClass
 
-    @property
-    def nbytes(self) -> int:
-        """Size of an element in bytes."""
-        return SIZEOF_VARIABLE_LENGTH_ELEMENT
+    nbytes: ClassVar[int] = SIZEOF_VARIABLE_LENGTH_ELEMENT
 
 
 @dataclass(frozen=True, slots=True)

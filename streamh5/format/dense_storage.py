@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamh5.errors import AttributeValueError, LimitError, PathError
+from streamh5.errors import AttributeValueError, PathError, over_limit
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.checksum import lookup3
@@ -137,11 +137,8 @@ def dense_link_storage(links: Sequence[Link]) -> DenseStorage:
     _check_unique(names, PathError, "links")
     sizes = [len(encode_link_body(link)) for link in links]
     if max(sizes, default=0) > MAX_DENSE_LINK_NBYTES:
-        raise LimitError(
-            f"a link of {max(sizes)} bytes; HDF5 allows {MAX_DENSE_LINK_NBYTES}: give a shorter name or target",
-            nbytes=max(sizes),
-            limit=MAX_DENSE_LINK_NBYTES,
-        )
+        subject, advice = f"a link of {max(sizes)} bytes", ": give a shorter name or target"
+        raise over_limit(subject, MAX_DENSE_LINK_NBYTES, advice, nbytes=max(sizes))
     n = len(links)
     return DenseStorage(
         FractalHeap.of(LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, sizes),

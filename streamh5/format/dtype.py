@@ -183,9 +183,9 @@ def _compound(dtype: np.dtype[Any], path: str) -> Compound:
     growth = 0
     for name in names:
         if "\0" in name or not name:
-            raise _refusal(dtype, _join(path, name), "; a field's name is not empty and has no NUL")
+            raise _refusal(dtype, field_path(path, name), "; a field's name is not empty and has no NUL")
         member, offset = fields[name][:2]
-        record = datatype_from_dtype(member, _join(path, name))
+        record = datatype_from_dtype(member, field_path(path, name))
         members[name] = CompoundMember(name, offset + growth, record)
         growth += record.nbytes - member.itemsize
     return Compound(dtype.itemsize + growth, tuple(members[name] for name in dtype.names or ()))
@@ -218,13 +218,18 @@ def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
     return None
 
 
-def _join(path: str, name: str) -> str:
+def field_path(path: str, name: str) -> str:
+    """Return the path of a field, for messages: names of fields joined by dots; `path` is empty outside of fields."""
     return f"{path}.{name}" if path else name
 
 
+def refusal(message: str, path: str, **facts: object) -> DatatypeError:
+    """Return the error that refuses the dtype or the values of a field."""
+    return DatatypeError(f"field {path!r}: {message}" if path else message, path=path, **facts)
+
+
 def _refusal(dtype: np.dtype[Any], path: str, hint: str) -> DatatypeError:
-    where = f"field {path!r}: " if path else ""
-    return DatatypeError(f"{where}dtype {dtype} cannot be written to HDF5{hint}", dtype=dtype, path=path)
+    return refusal(f"dtype {dtype} cannot be written to HDF5{hint}", path, dtype=dtype)
 
 
 def numpy_dtype(datatype: DatatypeClass) -> np.dtype[Any]:
@@ -304,15 +309,10 @@ def _structured(datatype: Compound) -> np.dtype[Any]:
     types = [numpy_dtype(member.datatype) for member in datatype.members]
     names = [member.name for member in datatype.members]
     positions = [member.position for member in datatype.members]
-    is_complex = (
-        names == ["r", "i"]
-        and types[0] == types[1]
-        and types[0].kind == "f"
-        and types[0].itemsize > 2
-        and (positions, datatype.nbytes) == ([0, types[0].itemsize], 2 * types[0].itemsize)
-    )
-    if is_complex:
-        return np.dtype(f"{types[0].byteorder}c{2 * types[0].itemsize}")
+    if names == ["r", "i"] and types[0].kind == "f" and types[0].itemsize > 2:
+        whole: np.dtype[Any] = np.dtype(f"{types[0].byteorder}c{2 * types[0].itemsize}")
+        if datatype_from_dtype(whole) == datatype:
+            return whole
     if any(kind.hasobject for kind in types):
         return np.dtype(list(zip(names, types, strict=True)))
     try:

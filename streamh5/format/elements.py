@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import DatatypeError
-from streamh5.format.cast import cast_elements, refusal
+from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.datatype import Datatype, datatype_class
 from streamh5.format.datatype_class import (
@@ -27,7 +27,7 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.dtype import innermost
+from streamh5.format.dtype import field_path, innermost, refusal
 from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, VARIABLE_LENGTH_ELEMENT
 
 _X87_MANTISSA_BITS = 63  # without the leading one
@@ -172,10 +172,9 @@ def _encode_compound(
     for member in record.members:
         field: np.dtype[Any] = dtype[member.name]
         base, _ = _without_array(field)
-        inner = f"{path}.{member.name}" if path else member.name
         column = np.ascontiguousarray(values[member.name]).reshape(-1)
         end = member.position + member.datatype.nbytes
-        encoded = _encode(column, base, place, inner)
+        encoded = _encode(column, base, place, field_path(path, member.name))
         out[:, member.position : end] = encoded.reshape(len(values), member.datatype.nbytes)
     return out
 
@@ -236,22 +235,33 @@ def _encode_fixed_strings(values: NDArray[Any], record: FixedLengthString, path:
 
 
 def _texts(values: NDArray[Any], charset: CharacterSet, path: str) -> list[bytes]:
-    given = values.tolist()
-    texts = [_text(value, path) for value in given]
-    # bytes are not checked, as in h5py: older files contain Latin-1
-    if charset == CharacterSet.ASCII and not all(isinstance(v, bytes) or v.isascii() for v in given):
-        raise refusal("text beyond ASCII in a string datatype of ASCII; use UTF-8", path)
-    return texts
+    is_ascii = charset == CharacterSet.ASCII
+    return [encode_string(value, path, is_ascii=is_ascii) for value in values.tolist()]
 
 
-def _text(value: object, path: str) -> bytes:
+def encode_string(value: object, path: str, *, is_ascii: bool) -> bytes:
+    """Return the bytes of a text in a string datatype.
+
+    Raises
+    ------
+    DatatypeError
+        The value is not str or bytes, contains NUL, or is a str beyond ASCII although the datatype is ASCII.
+    UnicodeEncodeError
+        The text has no UTF-8 encoding.
+    """
+    encoded = value
     if isinstance(value, str):
-        value = encode_text(value)
-    if not isinstance(value, bytes):
-        raise refusal(f"{value!r} where text is expected", path)
-    if b"\0" in value:
-        raise refusal(f"text {value!r} has NUL, which ends an HDF5 string", path)
-    return value
+        # bytes are not checked, as in h5py: older files contain Latin-1
+        if is_ascii and not value.isascii():
+            raise refusal(
+                f"text {value!r:.80} is beyond ASCII in a string datatype of ASCII; use UTF-8", path
+            )
+        encoded = encode_text(value)
+    if not isinstance(encoded, bytes):
+        raise refusal(f"a value of type {type(value).__name__} instead of text; give str or bytes", path)
+    if b"\0" in encoded:
+        raise refusal(f"text {encoded!r:.80} contains NUL, which ends an HDF5 string", path)
+    return encoded
 
 
 def _without_array(datatype: Datatype) -> tuple[Datatype, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamh5.errors import LimitError
+from streamh5.errors import over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_FILTERS, concat, uint
@@ -49,11 +49,7 @@ def encode_filter_pipeline(filters: Sequence[FilterRecord]) -> Message:
         There are more than 32 filters, or a number does not fit its field.
     """
     if len(filters) > MAX_FILTERS:
-        raise LimitError(
-            f"a pipeline of {len(filters)} filters; HDF5 allows {MAX_FILTERS}",
-            n_filters=len(filters),
-            limit=MAX_FILTERS,
-        )
+        raise over_limit(f"a pipeline of {len(filters)} filters", MAX_FILTERS, n_filters=len(filters))
     body = concat(
         uint(2, 1, "filter pipeline version"),
         uint(len(filters), 1, "number of filters"),

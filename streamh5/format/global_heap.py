@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.errors import LimitError
+from streamh5.errors import over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import address, concat, length, uint
 
@@ -58,11 +58,8 @@ def encode_global_heap_collection(objects: Sequence[bytes]) -> bytes:
         More than 65,535 objects.
     """
     if len(objects) > MAX_COLLECTION_OBJECTS:
-        raise LimitError(
-            f"a global heap collection of {len(objects)} objects; HDF5 allows {MAX_COLLECTION_OBJECTS}",
-            n_objects=len(objects),
-            limit=MAX_COLLECTION_OBJECTS,
-        )
+        subject = f"a global heap collection of {len(objects):,} objects"
+        raise over_limit(subject, MAX_COLLECTION_OBJECTS, n_objects=len(objects))
     size = sizeof_global_heap_collection([len(data) for data in objects])
     parts = [
         _SIGNATURE,

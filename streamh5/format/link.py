@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from streamh5.errors import LimitError, PathError
-from streamh5.format.character_set import CharacterSet, character_set, encode_text
+from streamh5.errors import PathError, over_limit
+from streamh5.format.character_set import CharacterSet, character_set, encode_name, encode_text
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, concat, encoded_length, uint
@@ -93,12 +93,8 @@ def encode_link(link: Link) -> Message:
     """
     body = encode_link_body(link)
     if len(body) > MAX_MESSAGE_NBYTES:
-        raise LimitError(
-            f"link {link.name[:40]!r}... has {len(body)} bytes; a message allows {MAX_MESSAGE_NBYTES}",
-            name=link.name,
-            nbytes=len(body),
-            limit=MAX_MESSAGE_NBYTES,
-        )
+        subject = f"link {link.name[:40]!r}... has {len(body):,} bytes"
+        raise over_limit(subject, MAX_MESSAGE_NBYTES, name=link.name, nbytes=len(body))
     return Message(MessageType.LINK, body)
 
 
@@ -161,14 +157,7 @@ def _encode_target(target: LinkTarget) -> tuple[int, bytes]:
 
 
 def _encode_text(text: str) -> bytes:
-    if not text or "\0" in text:
-        raise PathError(f"link target {text!r} is empty or contains NUL", target=text)
-    try:
-        return encode_text(text)
-    except UnicodeEncodeError as error:
-        raise PathError(
-            f"link target {text!r:.80} cannot be encoded as UTF-8: {error.reason}", target=text
-        ) from error
+    return encode_name(text, "link target", PathError)
 
 
 def decode_link(body: bytes, encoding: Encoding = ENCODING) -> Link:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from streamh5.errors import LimitError
+from streamh5.errors import LimitError, over_limit
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
@@ -199,13 +199,8 @@ def _encode_messages(messages: Sequence[Message], *, attribute_order: bool) -> I
     n_attributes = 0
     for message in messages:
         if len(message.body) > MAX_MESSAGE_NBYTES:
-            raise LimitError(
-                f"a header message of type {message.type_id:#04x} has {len(message.body)} bytes; "
-                f"HDF5 allows {MAX_MESSAGE_NBYTES}",
-                type_id=message.type_id,
-                nbytes=len(message.body),
-                limit=MAX_MESSAGE_NBYTES,
-            )
+            subject = f"a header message of type {message.type_id:#04x} has {len(message.body)} bytes"
+            raise over_limit(subject, MAX_MESSAGE_NBYTES, type_id=message.type_id, nbytes=len(message.body))
         is_attribute = message.type_id == MessageType.ATTRIBUTE
         yield uint(message.type_id, 1, "message type")
         yield uint(len(message.body), 2, "message size")
@@ -227,11 +222,7 @@ def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
         return bytes(nbytes)
     most = header + MAX_MESSAGE_NBYTES
     if nbytes > most:
-        raise LimitError(
-            f"{nbytes} bytes of free space in an object header; HDF5 keeps at most {most} safely",
-            nbytes=nbytes,
-            limit=most,
-        )
+        raise over_limit(f"{nbytes:,} bytes of free space in an object header", most, nbytes=nbytes)
     nil = Message(MessageType.NIL, bytes(nbytes - header))
     return b"".join(_encode_messages([nil], attribute_order=attribute_order))
 

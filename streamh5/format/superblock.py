@@ -148,11 +148,9 @@ def _decode_old(fields: Fields, version: int) -> Superblock:
     if version == 1:
         chunk_k = fields.uint(2, "indexed storage internal node K")
         fields.uint(2, "reserved bytes")
-    if not leaf_k or not internal_k or not chunk_k:
-        raise fields.error(f"K values {leaf_k}, {internal_k}, {chunk_k} of nodes, which cannot be 0")
     if flags > 0xFF:
         raise fields.error(f"file consistency flags are {flags:#x}")
-    fields.encoding = replace(encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
+    fields.encoding = with_node_sizes(fields, encoding, leaf_k, internal_k, chunk_k)
     base_address = fields.address("base address")
     fields.address("address of file free space information")
     end_of_file = fields.address("end of file address")
@@ -163,6 +161,21 @@ def _decode_old(fields: Fields, version: int) -> Superblock:
     return Superblock(
         end_of_file, root_address, base_address, UNDEFINED_ADDRESS, version, fields.encoding, driver_address, flags
     )  # fmt: skip
+
+
+def with_node_sizes(
+    fields: Fields, encoding: Encoding, leaf_k: int, internal_k: int, chunk_k: int
+) -> Encoding:
+    """Return `encoding` with K values that were read from the structure of `fields`.
+
+    Raises
+    ------
+    FormatError
+        One of them is 0.
+    """
+    if not (leaf_k and internal_k and chunk_k):
+        raise fields.error(f"K values {leaf_k}, {internal_k}, {chunk_k} of nodes, which cannot be 0")
+    return replace(encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
 
 
 def _decode_sizes(fields: Fields) -> Encoding:

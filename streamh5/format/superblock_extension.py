@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from streamh5.errors import ForeignStructureError
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.superblock import with_node_sizes
 
 SIZEOF_DRIVER_BLOCK_PREFIX = 16
 """Size in bytes of the driver information block of old superblocks before the driver's own data."""
@@ -24,9 +23,7 @@ def decode_btree_k(body: bytes, encoding: Encoding = ENCODING) -> Encoding:
     fields.expect(0, 1, "version")
     chunk_k = fields.uint(2, "indexed storage internal node K")
     internal_k, leaf_k = fields.uint(2, "group internal node K"), fields.uint(2, "group leaf node K")
-    if not chunk_k or not internal_k or not leaf_k:
-        raise fields.error(f"K values {chunk_k}, {internal_k}, {leaf_k}, which cannot be 0")
-    return replace(encoding, group_leaf_k=leaf_k, group_internal_k=internal_k, chunk_k=chunk_k)
+    return with_node_sizes(fields, encoding, leaf_k, internal_k, chunk_k)
 
 
 def decode_driver_info(body: bytes, encoding: Encoding = ENCODING) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.link import HardLink, Link, LinkTarget, SoftLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.v1_btree import read_node_prefix
 
 if TYPE_CHECKING:
     from streamh5.format.local_heap import LocalHeap
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 BTREE_NODE, SYMBOL_NODE = "version 1 B-tree node of a group", "symbol table node"
 
 _GROUP_NODE_TYPE = 0
-_MAX_LEVEL = 32
 _SIZEOF_SCRATCH_PAD = 16
 _SYMBOLIC_LINK = 2
 
@@ -53,14 +53,7 @@ def decode_group_btree_node(block: bytes, encoding: Encoding = ENCODING) -> tupl
         A field is wrong.
     """
     fields = Fields(block, BTREE_NODE, encoding)
-    fields.expect_signature(b"TREE")
-    fields.expect(_GROUP_NODE_TYPE, 1, "node type")
-    level = fields.uint(1, "node level")
-    n_children, n_most = fields.uint(2, "entries used"), 2 * encoding.group_internal_k
-    if level > _MAX_LEVEL or n_children > n_most:
-        raise fields.error(f"level {level}, {n_children} entries used, but at most {n_most} are possible")
-    fields.address("left sibling")
-    fields.address("right sibling")
+    level, n_children, _, _ = read_node_prefix(fields, _GROUP_NODE_TYPE, 2 * encoding.group_internal_k)
     children = []
     for _ in range(n_children):
         fields.length("key")

@@ -13,8 +13,8 @@ from streamh5.format.character_set import decode_text
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.dtype import innermost
 from streamh5.format.link import ExternalLink, SoftLink
+from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.model.block_value import as_block, check_one_kind
-from streamh5.model.chunk_records import MAX_STORED_NBYTES
 from streamh5.model.chunk_shape import check_shape
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.reference import Reference, RegionReference
@@ -260,9 +260,9 @@ def _check_size(writer: ChunkWriter, where: str, stored_nbytes: int, filter_mask
         )
     if filter_mask == (1 << n_filters) - 1 and stored_nbytes != nbytes:
         raise BlockError(f"{where}: an unfiltered chunk has {nbytes:,} bytes, not {stored_nbytes:,}", **facts)
-    if not 0 < stored_nbytes <= MAX_STORED_NBYTES:
+    if not 0 < stored_nbytes <= MAX_CHUNK_NBYTES:
         raise BlockError(
-            f"{where}: a stored chunk has 1 to {MAX_STORED_NBYTES:,} bytes, not {stored_nbytes:,}", **facts
+            f"{where}: a stored chunk has 1 to {MAX_CHUNK_NBYTES:,} bytes, not {stored_nbytes:,}", **facts
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ma
 
-from streamh5.errors import AttributeValueError, DatatypeError, LimitError, shown
+from streamh5.errors import AttributeValueError, DatatypeError, over_limit, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
@@ -145,13 +145,9 @@ def attribute_spec(
             f"attribute {shown(name)} of {path}: {error}", path=path, name=name
         ) from error
     if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
-        raise LimitError(
-            f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes; an attribute has at most "
-            f"{MAX_DENSE_ATTRIBUTE_NBYTES:,}: store it as a dataset",
-            path=path,
-            name=name,
-            nbytes=spec.body_nbytes,
-        )
+        subject = f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes"
+        facts = {"path": path, "name": name, "nbytes": spec.body_nbytes}
+        raise over_limit(subject, MAX_DENSE_ATTRIBUTE_NBYTES, ": store it as a dataset", **facts)
     return spec
 
 

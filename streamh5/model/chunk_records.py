@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import LimitError
+from streamh5.errors import over_limit
 from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.primitives import MAX_CHUNK_NBYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +20,6 @@ RECORD = np.dtype(
 
 ChunkRecords = np.ndarray[Any, np.dtype[np.void]]
 """``(n,)`` array of `RECORD`."""
-
-MAX_STORED_NBYTES = 2**32 - 1
 
 MIN_SETTLED = 4096
 """Minimum number of pending records before they are sorted into the others (or half the number of those)."""
@@ -54,12 +53,10 @@ def chunk_records(
     records["number"] = numbers
     ends = np.cumsum(stored_nbytes, dtype=np.uint64)
     records["address"] = ends - stored_nbytes + np.uint64(address)
-    if len(numbers) and int(stored_nbytes.max()) > MAX_STORED_NBYTES:
-        raise LimitError(
-            f"a chunk has {int(stored_nbytes.max()):,} bytes after its filters; "
-            f"HDF5 stores {MAX_STORED_NBYTES:,} at most: use smaller chunks",
-            stored_nbytes=int(stored_nbytes.max()),
-        )
+    if len(numbers) and int(stored_nbytes.max()) > MAX_CHUNK_NBYTES:
+        nbytes = int(stored_nbytes.max())
+        subject, advice = f"a chunk has {nbytes:,} bytes after its filters", ": use smaller chunks"
+        raise over_limit(subject, MAX_CHUNK_NBYTES, advice, stored_nbytes=nbytes)
     records["stored_nbytes"] = stored_nbytes
     if filter_masks is not None:
         records["filter_mask"] = filter_masks

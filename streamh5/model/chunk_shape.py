@@ -6,16 +6,11 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import ChunkShapeError, LimitError, ShapeError, shown
+from streamh5.errors import ChunkShapeError, LimitError, ShapeError, over_limit, shown
+from streamh5.format.primitives import MAX_CHUNK_NBYTES, MAX_RANK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_CHUNK_NBYTES = 2**32 - 1
-"""Largest chunk of a version 4 layout message (``H5D__chunk_construct``: "must be < 4GB")."""
-
-MAX_RANK = 32
-"""``H5S_MAX_RANK``."""
 
 MAX_EXTENT = 2**63 - 1
 """The library computes the next power of 2 in 64 bits (``H5VM_power2up``), and cannot open larger datasets."""
@@ -46,9 +41,7 @@ def check_shape(shape: Any, *, path: str, unknown_length: bool = False) -> tuple
     """
     extents: Sequence[Any] = shape if isinstance(shape, (tuple, list)) else _sequence(shape, path)
     if len(extents) > MAX_RANK:
-        raise LimitError(
-            f"{path}: {len(extents)} dimensions; HDF5 allows {MAX_RANK} at most", rank=len(extents)
-        )
+        raise over_limit(f"{path}: {len(extents)} dimensions", MAX_RANK, rank=len(extents))
     result: list[int | None] = []
     for axis, extent in enumerate(extents):
         if extent is None and axis == 0 and unknown_length:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamh5.errors import LimitError, PathError, shown
+from streamh5.errors import PathError, over_limit, shown
 from streamh5.format.character_set import decode_text, encode_text
 
 MAX_LINK_NAME_NBYTES = 65_535 - 21
@@ -64,11 +64,8 @@ def check_link_name(name: str, *, path: str) -> None:
     except UnicodeEncodeError as error:
         raise PathError(f"path {path!r} cannot be encoded as UTF-8: {error.reason}", path=path) from error
     if nbytes > MAX_LINK_NAME_NBYTES:
-        raise LimitError(
-            f"path {path[:40]!r}... has a name of {nbytes:,} bytes; a link has at most {MAX_LINK_NAME_NBYTES:,}",
-            path=path,
-            nbytes=nbytes,
-        )
+        subject = f"path {path[:40]!r}... has a link name of {nbytes:,} bytes"
+        raise over_limit(subject, MAX_LINK_NAME_NBYTES, path=path, nbytes=nbytes)
 
 
 def join_path(names: tuple[str, ...]) -> str:

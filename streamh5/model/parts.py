@@ -5,6 +5,7 @@ For values that are kept in memory until the file is closed: attributes, and dat
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from streamh5.errors import DatatypeError
 from streamh5.format.cast import cast_elements
-from streamh5.format.character_set import CharacterSet, encode_text
+from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
     Compound,
@@ -22,8 +23,9 @@ from streamh5.format.datatype_class import (
     VariableLengthString,
 )
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
-from streamh5.format.dtype import innermost
-from streamh5.format.elements import encode_elements, has_references, needs_global_heap
+from streamh5.format.dtype import field_path, innermost, refusal
+from streamh5.format.elements import encode_elements, encode_string, has_references, needs_global_heap
+from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT, encode_variable_length_elements
 from streamh5.model.reference import (
     HeapObject,
     Part,
@@ -61,26 +63,9 @@ def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
     return [part for element in _elements(values, dtype, "") for part in element]
 
 
-def text_object(value: object, charset: CharacterSet = CharacterSet.UTF8, path: str = "") -> HeapObject:
-    """Return the heap object of a text.
-
-    Raises
-    ------
-    DatatypeError
-        The value is not text, contains NUL, or is not ASCII although the string type is.
-    UnicodeEncodeError
-        The text has no UTF-8 encoding.
-    """
-    where = f"field {path!r}: " if path else ""
-    encoded = encode_text(value) if isinstance(value, str) else value
-    if not isinstance(encoded, bytes):
-        raise DatatypeError(
-            f"{where}a value of type {type(value).__name__} instead of text; give str or bytes"
-        )
-    if b"\0" in encoded:
-        raise DatatypeError(f"{where}text {encoded!r:.80} contains NUL, which ends an HDF5 string")
-    if charset == CharacterSet.ASCII and isinstance(value, str) and not value.isascii():
-        raise DatatypeError(f"{where}text {encoded!r:.80} is beyond ASCII in an ASCII string type; use UTF-8")
+def text_object(value: object, path: str = "", *, is_ascii: bool = False) -> HeapObject:
+    """Return the heap object of a text; see `encode_string`."""
+    encoded = encode_string(value, path, is_ascii=is_ascii)
     return HeapObject(len(encoded), (encoded,))
 
 
@@ -104,13 +89,11 @@ def stored_elements(parts: Parts, place: ObjectPlacer | None) -> bytes:
         contents.append(content[start : start + nbytes])
         start += nbytes
     addresses, indices = place(contents)
-    pointers = iter(
-        n.to_bytes(4, "little") + address.to_bytes(8, "little") + index.to_bytes(4, "little")
-        for n, address, index in zip(
-            [one.n for one in objects], addresses.tolist(), indices.tolist(), strict=True
-        )
+    lengths = np.array([one.n for one in objects], np.uint32)
+    pointers = io.BytesIO(encode_variable_length_elements(lengths, addresses, indices))
+    return b"".join(
+        part if isinstance(part, bytes) else pointers.read(SIZEOF_VARIABLE_LENGTH_ELEMENT) for part in parts
     )
-    return b"".join(part if isinstance(part, bytes) else next(pointers) for part in parts)
 
 
 def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> list[Parts]:
@@ -123,7 +106,8 @@ def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> 
         return [(data[i : i + record.nbytes],) for i in range(0, len(data), record.nbytes)]
     match record:
         case VariableLengthString():
-            return [(text_object(value or "", record.charset, path),) for value in flat.tolist()]
+            is_ascii = record.charset == CharacterSet.ASCII
+            return [(text_object(value or "", path, is_ascii=is_ascii),) for value in flat.tolist()]
         case VariableLengthSequence():
             metadata: Mapping[str, Any] = base.metadata or {}
             inner: np.dtype[Any] = np.dtype(metadata["vlen"])
@@ -146,8 +130,7 @@ def _reference(
     if isinstance(value, kind):
         return value
     if isinstance(value, (Reference, RegionReference)) or value:
-        where = f"field {path!r}: " if path else ""
-        raise DatatypeError(f"{where}{value!r:.80} instead of a streamh5.{kind.__name__}")
+        raise refusal(f"{value!r:.80} instead of a streamh5.{kind.__name__}", path)
     return bytes(nbytes)
 
 
@@ -156,7 +139,7 @@ def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
         value = []
     items = np.asarray(value)
     if items.ndim != 1:
-        raise DatatypeError(f"a sequence of shape {items.shape} instead of a 1-d one", path=path)
+        raise refusal(f"a sequence of shape {items.shape} instead of a 1-d one", path)
     if not dtype.hasobject:
         items = cast_elements(items, dtype, path=path) if len(items) else items.astype(dtype)
     return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
@@ -169,8 +152,7 @@ def _compounds(
     rows: list[list[Part]] = [[] for _ in values]
     position = 0
     for member in sorted(record.members, key=lambda member: member.position):
-        inner = f"{path}.{member.name}" if path else member.name
-        column = _elements(values[member.name], dtype[member.name], inner)
+        column = _elements(values[member.name], dtype[member.name], field_path(path, member.name))
         n = len(column) // len(values) if len(values) else 0
         for i, row in enumerate(rows):
             row.append(bytes(member.position - position))

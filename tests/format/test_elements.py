@@ -318,7 +318,7 @@ def _no_place(objects: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("values", "datatype", "message"),
     [
-        (_objects("a", 3), h5py.string_dtype(), "3 where text"),
+        (_objects("a", 3), h5py.string_dtype(), "int instead of text"),
         (_objects("a\0b"), h5py.string_dtype(), "NUL"),
         (_objects("ü"), h5py.string_dtype("ascii"), "beyond ASCII"),
         (np.array(["üü"]), FixedLengthString(3, CharacterSet.UTF8), "4 bytes does not fit strings of 3"),

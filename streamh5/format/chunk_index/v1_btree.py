@@ -11,18 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamh5.errors import LimitError
+from streamh5.errors import over_limit
 from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, SIZEOF_ADDRESS, UNDEFINED_ADDRESS
+from streamh5.format.v1_btree import SIGNATURE, read_node_prefix
 
 MAX_CHILDREN = 2 * ENCODING.chunk_k
 """Most children of a node: twice the K that readers assume unless the superblock has another (32)."""
 
 NODE = "version 1 B-tree node"
-_SIGNATURE = b"TREE"
 _CHUNK_NODE_TYPE = 1
-_MAX_LEVEL = 32
 
 
 def _node_dtype(
@@ -108,14 +107,10 @@ def encode_v1_btree_nodes(
     LimitError
         A stored size does not fit 4 bytes.
     """
-    stored_nbytes = columns.stored_nbytes
-    if stored_nbytes is not None and int(stored_nbytes.max(initial=0)) > MAX_CHUNK_NBYTES:
-        raise LimitError(
-            f"a chunk of {int(stored_nbytes.max())} bytes after filters; a version 1 B-tree stores sizes up "
-            f"to {MAX_CHUNK_NBYTES}: choose smaller chunks",
-            stored_nbytes=int(stored_nbytes.max()),
-            limit=MAX_CHUNK_NBYTES,
-        )
+    largest = 0 if columns.stored_nbytes is None else int(columns.stored_nbytes.max(initial=0))
+    if largest > MAX_CHUNK_NBYTES:
+        subject, advice = f"a chunk of {largest} bytes after filters", ": choose smaller chunks"
+        raise over_limit(subject, MAX_CHUNK_NBYTES, advice, stored_nbytes=largest)
     keys = _keys(tree, chunk_numbers, grid, columns)
     children = columns.addresses
     level_address = nodes_address
@@ -156,7 +151,7 @@ def _encode_level(
     nodes = np.zeros(n_nodes, tree.node)
     own_addresses = np.uint64(level_address) + np.arange(n_nodes, dtype=np.uint64) * np.uint64(tree.node_size)
     n_last = len(children) - (n_nodes - 1) * MAX_CHILDREN
-    nodes["signature"] = _SIGNATURE
+    nodes["signature"] = SIGNATURE
     nodes["type"] = _CHUNK_NODE_TYPE
     nodes["level"] = level
     nodes["n_children"] = MAX_CHILDREN
@@ -215,16 +210,12 @@ def decode_v1_btree_node(
     entry = dtype["entries"].base
     key = entry["key"]
     fields = Fields(block, NODE, encoding)
-    fields.expect_signature(_SIGNATURE)
-    fields.expect(_CHUNK_NODE_TYPE, 1, "node type")
-    found_level = fields.uint(1, "node level")
-    n_children = fields.uint(2, "entries used")
-    left, right = fields.address("left sibling"), fields.address("right sibling")
-    if found_level != (found_level if level is None else level) or found_level > _MAX_LEVEL:
+    found_level, n_children, left, right = read_node_prefix(fields, _CHUNK_NODE_TYPE, n_most)
+    if level not in (None, found_level):
         raise fields.error(f"node level is {found_level}; it must be {level}")
     # When the library removes the last chunk of a tree, an empty root remains (H5B__remove_helper).
-    if not (0 if level is None and found_level == 0 else 1) <= n_children <= n_most:
-        raise fields.error(f"{n_children} entries are used; 1 to {n_most} are possible")
+    if not n_children and (level is not None or found_level):
+        raise fields.error("no entries are used")
     entries = np.frombuffer(fields.take(n_children * entry.itemsize, "entries"), entry)
     last_key = np.frombuffer(fields.take(key.itemsize, "last key"), key)
     has_rest = any(fields.take(fields.n_left, "unused entries"))
