@@ -21,9 +21,8 @@ from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES
 from streamh5.handles.given_data import as_dtype
-from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_shape import auto_chunks, check_chunks, check_shape
-from streamh5.model.dataset_spec import DatasetSpec, check_fillvalue
+from streamh5.model.dataset_spec import DatasetSpec, check_fillvalue, check_grid
 from streamh5.model.parts import encode_parts
 from streamh5.model.reference import HeapObject, Parts, sizeof_parts
 
@@ -89,7 +88,7 @@ def plan_dataset(
         filters.check_compression()
         return spec, NO_CHAIN
     spec = replace(spec, chunks=_chunks(chunks, spec))
-    _check_grid(spec)
+    check_grid(spec)
     chain = filters.chain(
         spec.stored_dtype,
         spec.chunk_nbytes,
@@ -227,23 +226,6 @@ def _check_messages(spec: DatasetSpec) -> None:
             )
 
 
-def _check_grid(spec: DatasetSpec) -> None:
-    """Refuse more chunks than a chunk table can hold.
-
-    Raises
-    ------
-    LimitError
-        More than 2^32 - 1 over the maximum shape.
-    """
-    n_numbers = spec.grid.n_numbers or 0
-    if n_numbers > MAX_CHUNKS:
-        raise LimitError(
-            f"{spec.path}: shape {spec.shape}, maxshape {spec.maxshape} and chunks {spec.chunks} make {n_numbers:,} "
-            f"chunks; the maximum is {MAX_CHUNKS:,}: use larger chunks, or None in maxshape",
-            n_chunks=n_numbers,
-        )
-
-
 def _check_maxshape(
     maxshape: Any, extents: tuple[int | None, ...], path: str
 ) -> tuple[int | None, ...] | None:
@@ -263,9 +245,7 @@ def _check_maxshape(
 
 
 def _chunks(chunks: Any, spec: DatasetSpec) -> tuple[int, ...]:
-    shape = spec.shape or ()
-    bounds = shape if spec.maxshape is None else spec.maxshape
     if chunks is None or chunks is True or (isinstance(chunks, str) and chunks == "auto"):
         # rows of a dataset of unknown length arrive one by one: a chunk holds one row, or part of one
-        return auto_chunks(tuple(1 if n is None else n for n in shape), spec.element_nbytes)
-    return check_chunks(chunks, bounds, spec.element_nbytes, path=spec.path, libver=spec.libver)
+        return auto_chunks(tuple(1 if n is None else n for n in spec.shape or ()), spec.element_nbytes)
+    return check_chunks(chunks, spec.bounds, spec.element_nbytes, path=spec.path, libver=spec.libver)

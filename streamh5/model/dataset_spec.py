@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FillValueError, shown
+from streamh5.errors import FillValueError, LimitError, shown
 from streamh5.format.cast import cast_elements
 from streamh5.format.datatype import datatype_class, sizeof_element
 from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.elements import encode_elements, has_references, needs_global_heap, padding_of
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
-from streamh5.model.chunk_grid import ChunkGrid
+from streamh5.model.chunk_grid import MAX_CHUNKS, ChunkGrid
 from streamh5.model.reference import HeapObject
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class DatasetSpec:
     type_path: str | None = None
     allocation_time: AllocationTime | None = None
     write_time: WriteTime | None = None
+
+    @property
+    def bounds(self) -> tuple[int | None, ...]:
+        """Extents up to which the dataset may grow: `maxshape`, or `shape` if that is None."""
+        return (self.shape if self.maxshape is None else self.maxshape) or ()
 
     @property
     def file_datatype(self) -> Datatype:
@@ -156,6 +161,23 @@ class DatasetSpec:
     def grid(self) -> ChunkGrid:
         """The chunk grid; only for a dataset with chunks."""
         return ChunkGrid(self.shape or (), self.chunks or (), self.maxshape)
+
+
+def check_grid(spec: DatasetSpec) -> None:
+    """Refuse more chunks than a chunk table can hold.
+
+    Raises
+    ------
+    LimitError
+        More than 2^32 - 1 over the maximum shape.
+    """
+    n_numbers = spec.grid.n_numbers or 0
+    if n_numbers > MAX_CHUNKS:
+        raise LimitError(
+            f"{spec.path}: shape {spec.shape}, maxshape {spec.maxshape} and chunks {spec.chunks} make {n_numbers:,} "
+            f"chunks; the maximum is {MAX_CHUNKS:,}: use larger chunks, or None in maxshape",
+            n_chunks=n_numbers,
+        )
 
 
 def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any] | None:

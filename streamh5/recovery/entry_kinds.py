@@ -5,9 +5,10 @@ An entry is::
     "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
 
 The payload is JSON, except for C and V, which are binary. To add a kind, add a row to `KINDS`: an encoder, whose
-arguments are those of the engine's method, and a function that enters the payload in a `Journal`. Entries are
-appended, never changed. An entry that is cut short or does not match its checksum ends the journal: what follows was
-never claimed. Nothing in a journal is executed or unpickled.
+arguments are those of the engine's method, and a function that enters the payload in a `Journal`; for a new object,
+together with the function that creates it again in a salvaged file. Entries are appended, never changed. An entry
+that is cut short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a
+journal is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -16,24 +17,28 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import numpy as np
 
 from streamh5.errors import JournalError, StreamH5Error
 from streamh5.model.chunk_records import RECORD
+from streamh5.model.tree import find
 from streamh5.recovery.journal import Claims, Journal
 from streamh5.recovery.journal_facts import (
     MAX_ADDRESS,
     address_of,
     attribute_facts,
+    boot_id,
     datatype_facts,
+    datatype_from_facts,
     elements_facts,
     front_facts,
     front_from_facts,
     link_facts,
+    link_from_facts,
     spec_facts,
+    spec_from_facts,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +46,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.model.attribute_spec import AttributeSpec
+    from streamh5.engine.engine import Engine
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.tree import DatasetNode, LinkedTarget, Node
+    from streamh5.model.tree import Node
+    from streamh5.recovery.journal import Make
 
 JOURNAL_VERSION = 2
 
@@ -110,14 +116,6 @@ def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
         position = end
 
 
-def boot_id() -> str | None:
-    """Return the identity of this boot of the machine; None if unknown, which never equals another boot."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
 # options of the file. S: the write was resumed: durability, boot and inode from here on.
 
@@ -166,19 +164,39 @@ def _path_facts(path: str) -> dict[str, Any]:
     return {"path": path}
 
 
-def _made_facts(path: str, target: LinkedTarget) -> dict[str, Any]:
-    return {"path": path, **link_facts(target)}
+def _enter_made(make: Make) -> Callable[[Journal, dict[str, Any]], None]:
+    def make_once(engine: Engine, facts: dict[str, Any]) -> None:
+        # a resumed write may have created the objects in another order: one inside this group first, with its parents
+        if find(engine.root, facts["path"]) is None:
+            make(engine, facts)
 
-
-def _enter_made(kind: str) -> Callable[[Journal, dict[str, Any]], None]:
     def enter(journal: Journal, facts: dict[str, Any]) -> None:
-        journal.made.setdefault(_path(facts), (kind, facts))
+        journal.made.setdefault(_path(facts), (make_once, facts))
 
     return enter
 
 
+def _make_group(engine: Engine, facts: dict[str, Any]) -> None:
+    engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
+
+
+def _make_datatype(engine: Engine, facts: dict[str, Any]) -> None:
+    engine.create_datatype(datatype_from_facts(facts))
+
+
+def _make_link(engine: Engine, facts: dict[str, Any]) -> None:
+    target = link_from_facts(facts) or find(engine.root, facts["hard"])
+    if target is None:
+        raise JournalError(f"the journal links {facts['path']} to {facts['hard']}, which was not created")
+    engine.link(facts["path"], target)
+
+
+def _make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
+    engine.create_dataset(spec_from_facts(facts))
+
+
 def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
-    if journal.made.setdefault(_path(facts), ("D", facts))[1] is not facts:
+    if journal.made.setdefault(_path(facts), (_make_dataset, facts))[1] is not facts:
         raise ValueError(f"a second object {facts['path']}")
     # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
     if facts["number"] != len(journal.datasets):
@@ -187,14 +205,15 @@ def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 def _enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
-    journal.take_back(_path(facts))
+    path = _path(facts)
+    make, made = journal.made.pop(path)
+    if make is not _make_dataset:
+        raise ValueError(f"{path} is not a dataset")
+    journal.taken_back.add(made["number"])
+    journal.attributes = {key: one for key, one in journal.attributes.items() if key[0] != path}
 
 
 # A: an attribute was set (its datatype message, shape and parts), or removed.
-
-
-def _attribute_facts(node: Node, attribute: AttributeSpec) -> dict[str, Any]:
-    return attribute_facts(node.path, attribute)
 
 
 def _no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
@@ -210,10 +229,6 @@ def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
 
 # E: elements of a dataset without chunks were set: number of the first, and their parts; the parts are null if they
 # were too large. N: rows of an appended dataset at the end of its stream; 0 at its beginning.
-
-
-def _elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
-    return {"dataset": node.number, **elements_facts(node, region)}
 
 
 def _enter_elements(journal: Journal, facts: dict[str, Any]) -> None:
@@ -291,14 +306,14 @@ def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
 
 HEADER = EntryKind("H", _header_facts, _enter_header)
 SESSION = EntryKind("S", _session_facts, _enter_session)
-GROUP = EntryKind("G", _group_facts, _enter_made("G"))
-DATATYPE = EntryKind("T", datatype_facts, _enter_made("T"))
-LINK = EntryKind("L", _made_facts, _enter_made("L"))
+GROUP = EntryKind("G", _group_facts, _enter_made(_make_group))
+DATATYPE = EntryKind("T", datatype_facts, _enter_made(_make_datatype))
+LINK = EntryKind("L", link_facts, _enter_made(_make_link))
 DATASET = EntryKind("D", _dataset_facts, _enter_dataset)
 TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
-ATTRIBUTE = EntryKind("A", _attribute_facts, _enter_attribute)
+ATTRIBUTE = EntryKind("A", attribute_facts, _enter_attribute)
 NO_ATTRIBUTE = EntryKind("A", _no_attribute_facts, _enter_attribute)
-ELEMENTS = EntryKind("E", _elements_facts, _enter_elements)
+ELEMENTS = EntryKind("E", elements_facts, _enter_elements)
 ROWS = EntryKind("N", _rows_facts, _enter_rows)
 FRONT = EntryKind("F", front_facts, _enter_front)
 USED = EntryKind("R", _used_facts, _enter_used)

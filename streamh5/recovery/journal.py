@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from streamh5.engine.engine import Engine
     from streamh5.engine.metadata_plan import Front
     from streamh5.model.chunk_records import ChunkRecords
+
+    Make = Callable[[Engine, dict[str, Any]], None]
 
 
 @dataclass(slots=True)
@@ -35,8 +40,8 @@ class Journal:
     datasets
         Payloads of the D entries in their order.
     made
-        Kind and payload of the first G, T, D or L entry of each path, in their order: a path may lead through a link
-        that was created before.
+        Payload of the first G, T, D or L entry of each path, with the function that makes the object from it, in
+        their order: a path may lead through a link that was created before.
     attributes
         Payloads of the last A entry of each path and name that was not removed, in the order of creation.
     front
@@ -52,7 +57,7 @@ class Journal:
     sessions
         Payloads of the H entry and of the S entries.
     taken_back
-        Numbers of the datasets that U entries remove.
+        Numbers of the datasets that U entries remove; they are not used again.
     published
         Other names under which the file may have been published.
     end
@@ -70,19 +75,11 @@ class Journal:
     claims: dict[int, Claims] = field(default_factory=dict)
     voids: list[tuple[int, NDArray[np.uint64]]] = field(default_factory=list)
     values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    made: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    made: dict[str, tuple[Make, dict[str, Any]]] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     taken_back: set[int] = field(default_factory=set)
     published: list[str] = field(default_factory=list)
     end: int = 0
-
-    def take_back(self, path: str) -> None:
-        """Remove a dataset and its attributes; its number is not used again."""
-        kind, facts = self.made.pop(path)
-        if kind != "D":
-            raise ValueError(f"{path} is not a dataset")
-        self.taken_back.add(facts["number"])
-        self.attributes = {key: one for key, one in self.attributes.items() if key[0] != path}
 
     def has_content(self, nbytes: int) -> bool:
         """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode, b64encode
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.attribute_spec import AttributeSpec, check_attribute_name
-from streamh5.model.dataset_spec import DatasetSpec
+from streamh5.model.chunk_shape import check_chunks, check_shape
+from streamh5.model.dataset_spec import DatasetSpec, check_grid
 from streamh5.model.dtype_facts import dtype_facts, dtype_from_facts
 from streamh5.model.parts import encode_parts
 from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_part, sizeof_parts
@@ -31,9 +33,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.model.reference import Part, Parts
-    from streamh5.model.tree import DatasetNode, LinkedTarget, LinkValue
+    from streamh5.model.tree import DatasetNode, LinkedTarget, LinkValue, Node
 
 MAX_ADDRESS = 1 << 62
+
+
+def boot_id() -> str | None:
+    """Return the identity of this boot of the machine; None if unknown, which never equals another boot."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
@@ -56,7 +66,13 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
-    """Return the plan of a dataset from its D entry."""
+    """Return the plan of a dataset from its D entry.
+
+    Raises
+    ------
+    SpecError, LimitError, ValueError
+        Such a dataset cannot be planned.
+    """
     dtype = dtype_from_facts(facts["dtype"])
     fill = facts["fillvalue"]
     allocation_time, write_time = facts.get("times", (None, None))
@@ -77,6 +93,11 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         allocation_time=None if allocation_time is None else AllocationTime(allocation_time),
         write_time=None if write_time is None else WriteTime(write_time),
     )
+    if spec.shape is not None:
+        check_shape(spec.shape, path=spec.path, unknown_length=True)
+    if spec.chunks is not None:
+        check_chunks(spec.chunks, spec.bounds, spec.element_nbytes, path=spec.path, libver=spec.libver)
+        check_grid(spec)
     if fill is None:
         return spec
     parts = parts_from_facts(fill)
@@ -113,10 +134,10 @@ def _encoded(facts: dict[str, Any]) -> EncodedDatatype | None:
     return None if message is None else EncodedDatatype(bytes.fromhex(message))
 
 
-def attribute_facts(path: str, attribute: AttributeSpec) -> dict[str, Any]:
-    """Describe an attribute of the object at `path` as JSON."""
+def attribute_facts(node: Node, attribute: AttributeSpec) -> dict[str, Any]:
+    """Describe an attribute of an object as JSON."""
     return {
-        "path": path,
+        "path": node.path,
         "name": attribute.name,
         "datatype": encode_datatype(attribute.datatype).hex(),
         "type": attribute.committed.path if isinstance(attribute.committed, Reference) else None,
@@ -187,15 +208,17 @@ def _part(facts: Any) -> Part:
     return Reference(facts["to"])
 
 
-def link_facts(target: LinkedTarget) -> dict[str, Any]:
-    """Describe the target of a link as JSON."""
-    if isinstance(target, UserDefinedLink):
-        return {"class": target.link_type, "value": target.value.hex()}
-    if isinstance(target, SoftLink):
-        return {"soft": target.path}
-    if isinstance(target, ExternalLink):
-        return {"external": [target.filename, target.path]}
-    return {"hard": target.path}
+def link_facts(path: str, target: LinkedTarget) -> dict[str, Any]:
+    """Describe the link at `path` as JSON."""
+    match target:
+        case UserDefinedLink():
+            return {"path": path, "class": target.link_type, "value": target.value.hex()}
+        case SoftLink():
+            return {"path": path, "soft": target.path}
+        case ExternalLink():
+            return {"path": path, "external": [target.filename, target.path]}
+        case _:
+            return {"path": path, "hard": target.path}
 
 
 def link_from_facts(facts: dict[str, Any]) -> LinkValue | None:
@@ -272,7 +295,7 @@ def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
     else:
         parts = encode_parts(node.value.reshape(-1)[first:stop], node.spec.dtype)
     is_small = _deep_nbytes(parts) <= MAX_ELEMENTS_NBYTES
-    return {"first": first, "parts": parts_facts(parts) if is_small else None}
+    return {"dataset": node.number, "first": first, "parts": parts_facts(parts) if is_small else None}
 
 
 def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:

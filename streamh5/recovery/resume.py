@@ -13,9 +13,9 @@ from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import Region
-from streamh5.recovery.entry_kinds import SESSION, VOIDS, boot_id
+from streamh5.recovery.entry_kinds import SESSION, VOIDS
 from streamh5.recovery.journal import Claims
-from streamh5.recovery.journal_facts import spec_facts
+from streamh5.recovery.journal_facts import boot_id, spec_facts
 from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:

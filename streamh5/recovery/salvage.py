@@ -36,18 +36,13 @@ from streamh5.engine.engine import Engine
 from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
 from streamh5.filters import FilterChain
 from streamh5.model.attribute_spec import attribute_spec, blank
-from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.model.chunk_shape import check_chunks, check_shape
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
 from streamh5.recovery.entry_kinds import NONSENSE, PUBLISHED, USED, decode_journal
 from streamh5.recovery.journal_facts import (
     assemble_value,
     attribute_from_facts,
-    datatype_from_facts,
-    link_from_facts,
-    spec_from_facts,
 )
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.destination_path import real_path
@@ -64,7 +59,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.arguments.paths import LocalPath
-    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Part, Parts, Reference, RegionReference
     from streamh5.recovery.journal import Journal
 
@@ -191,7 +185,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
         )
     try:
-        engine = _rebuild(journal, recovery, sink.nbytes)
+        engine = _rebuild(journal, recovery)
         nodes = [node for node in walk(engine.root) if isinstance(node, DatasetNode)]
         n_rows = {node.path: recovery.salvage(node) for node in nodes if node.spec.chunks is not None}
         without_value = _describe(engine, journal, recovery.numbers)
@@ -219,22 +213,13 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
     return SalvageSummary(str(target), str(destination), engine.end_of_file, tuple(datasets))
 
 
-def _rebuild(journal: Journal, recovery: Recovery, nbytes: int) -> Engine:
+def _rebuild(journal: Journal, recovery: Recovery) -> Engine:
     """Create all objects that are in the journal."""
     options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
     engine = Engine(**options)
     engine.resume(recovery.front, recovery.end)
-    for kind, facts in journal.made.values():
-        if kind == "L":
-            _link(engine, facts)
-        elif kind == "D":
-            engine.create_dataset(_checked(spec_from_facts(facts)))
-        elif find(engine.root, facts["path"]) is not None:
-            continue  # an object inside it was created first, with its parents
-        elif kind == "T":
-            engine.create_datatype(datatype_from_facts(facts))
-        else:
-            engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
+    for make, facts in journal.made.values():
+        make(engine, facts)
     return engine
 
 
@@ -282,19 +267,6 @@ def _leads_somewhere(engine: Engine, reference: Reference | RegionReference) -> 
     return True
 
 
-def _checked(spec: DatasetSpec) -> DatasetSpec:
-    """Refuse the plan of an impossible dataset."""
-    if spec.shape is not None:
-        check_shape(spec.shape, path=spec.path, unknown_length=True)
-    if spec.chunks is None:
-        return spec
-    bounds = spec.shape if spec.maxshape is None else spec.maxshape
-    check_chunks(spec.chunks, bounds or (), spec.element_nbytes, path=spec.path, libver=spec.libver)
-    if (spec.grid.n_numbers or 0) > MAX_CHUNKS:
-        raise JournalError(f"{spec.path} has {spec.grid.n_numbers:,} chunks; the maximum is {MAX_CHUNKS:,}")
-    return spec
-
-
 def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None:
     """Write the fill value to the addresses of missing chunks, which an Implicit index cannot mark as missing."""
     spec = node.spec
@@ -302,20 +274,6 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
         return
     writer = ChunkWriter(spec, FilterChain((), spec.chunk_nbytes), engine.allocate(node).address)
     writer.fill_missing(node, FilePlace(engine, sink))
-
-
-def _link(engine: Engine, facts: dict[str, Any]) -> None:
-    path: str = facts["path"]
-    if find(engine.root, path) is not None:
-        return
-    target = link_from_facts(facts)
-    if target is not None:
-        engine.link(path, target)
-        return
-    found = find(engine.root, facts["hard"])
-    if not isinstance(found, Node):
-        raise JournalError(f"the journal links {path} to {facts['hard']}, which was not created")
-    engine.link(path, found)
 
 
 def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:
