@@ -20,11 +20,13 @@ from streamh5.reader.object_content import (
 )
 from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.object_storage import ObjectStorage
+from streamh5.reader.superblock import read_superblock, read_superblock_extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from streamh5.format.link import Link
+    from streamh5.format.superblock import Superblock
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_header import ObjectHeader
 
@@ -57,13 +59,15 @@ class ObjectWalk:
 
     Attributes
     ----------
+    file_map
+        The map, with what has been read.
     places
         First place of every object by the address of its header, in the order of the walk.
     """
 
     def __init__(self, file: FileBytes, file_map: FileMap, shared: SharedMessages | None = None) -> None:
         self._file = file
-        self._map = file_map
+        self.file_map = file_map
         self._shared = shared or SharedMessages(file, file_map)
         self._pending: list[Place] = []
         self.places: dict[int, Place] = {}
@@ -85,7 +89,7 @@ class ObjectWalk:
         self, place: Place, header: ObjectHeader
     ) -> GroupMessages | DatasetMessages | DatatypeMessages:
         """Decode the messages of an object, and read what it has outside of its header."""
-        return decode_object(header, ObjectStorage(self._file, self._map, place.path, self._shared))
+        return decode_object(header, ObjectStorage(self._file, self.file_map, place.path, self._shared))
 
     def follow(self, place: Place, links: Iterable[Link]) -> bool:
         """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""
@@ -105,3 +109,21 @@ def read_object(file: FileBytes, place: Place) -> GroupMessages | DatasetMessage
     """Read one object of a file alone."""
     walk = ObjectWalk(file, FileMap(file.nbytes))
     return walk.messages(place, walk.header(place))
+
+
+def open_walk(file: FileBytes) -> tuple[Superblock, ObjectWalk]:
+    """Read the superblock with its extension; return it, and the walk over the objects of the file.
+
+    Raises
+    ------
+    FormatError
+        There is no superblock, or a structure is damaged.
+    ForeignStructureError
+        The reader does not know a structure, or the objects are not where their addresses say.
+    """
+    superblock = read_superblock(file)
+    file.limit(superblock.span)
+    file_map = FileMap(file.nbytes)
+    shared = SharedMessages(file, file_map)
+    read_superblock_extension(file, file_map, superblock, shared)
+    return superblock, ObjectWalk(file, file_map, shared)

@@ -18,10 +18,10 @@ from streamh5.references.attributes import (
     variable_path,
 )
 from streamh5.references.from_file import read_file
+from streamh5.references.from_tree import read_tree
 from streamh5.references.kerchunk import kerchunk_dict, kerchunk_json
 from streamh5.references.kerchunk_parquet import RECORD_SIZE, write_parquet
 from streamh5.references.publication import check_destination, publish_references
-from streamh5.references.stored_file import read_tree
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
 from streamh5.references.zarr_elements import check_elements
@@ -72,7 +72,7 @@ class FileReferences:
             try:
                 if variable_path(array.path) in taken:
                     raise ReferencesError(f"{array.path}: another object already has this path in zarr")
-                self._arrays.append(zarr_array(array, names.get(array.path, ()), self.url, file.path))
+                self._arrays.append(zarr_array(array, names.get(array.path, ()), self.url))
                 taken.add(variable_path(array.path))
             except ReferencesError as error:
                 self.refused[array.path] = str(error)

@@ -17,12 +17,9 @@ from streamh5.format.elements import has_references
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.elements import read_elements
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, GroupMessages
-from streamh5.reader.object_header import SharedMessages
-from streamh5.reader.object_walk import ObjectWalk, Place
-from streamh5.reader.superblock import read_superblock, read_superblock_extension
+from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
 from streamh5.references.from_h5py import read_with_h5py
 from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
 from streamh5.references.stored_file import StoredArray, StoredFile
@@ -90,13 +87,8 @@ def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Plac
     ForeignStructureError
         The superblock or its extension is not supported.
     """
-    superblock = read_superblock(raw)
-    raw.limit(superblock.span)
-    file_map = FileMap(raw.nbytes)
-    shared = SharedMessages(raw, file_map)
-    read_superblock_extension(raw, file_map, superblock, shared)
-    walk = ObjectWalk(raw, file_map, shared)
-    visitor = _Visitor(raw, file, file_map, walk)
+    superblock, walk = open_walk(raw)
+    visitor = _Visitor(raw, file, walk)
     foreign: list[Place] = []
     for place in walk.over(superblock.root_address):
         try:
@@ -112,12 +104,11 @@ def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Plac
 class _Visitor:
     """Describes the objects of one file."""
 
-    def __init__(self, raw: FileBytes, file: StoredFile, file_map: FileMap, walk: ObjectWalk) -> None:
+    def __init__(self, raw: FileBytes, file: StoredFile, walk: ObjectWalk) -> None:
         self._raw = raw
         self._file = file
-        self._map = file_map
         self._walk = walk
-        self._heap = GlobalHeap(raw, file_map)
+        self._heap = GlobalHeap(raw, walk.file_map)
         self._n_heap_nbytes = 0
         self._scales: dict[str, list[int]] = {}
 
@@ -190,9 +181,9 @@ class _Visitor:
             attributes=self._attributes(place, attributes),
             problem=VIRTUAL if is_virtual else EXTERNAL if messages.external_files else problem,
             read_texts=lambda: self._texts(place, messages),
-            find_data=lambda: find_data(self._raw, self._map, place, messages),
+            find_data=lambda: find_data(self._raw, self._walk.file_map, place, messages),
         )
 
     def _texts(self, place: Place, messages: DatasetMessages) -> list[str]:
-        elements = read_elements(self._raw, self._map, place.shown, messages)
+        elements = read_elements(self._raw, self._walk.file_map, place.shown, messages)
         return [content.partition(b"\0")[0].decode() for content in heap_contents(elements, 1, self._content)]

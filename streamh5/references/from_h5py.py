@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FormatError, UnreadableError
+from streamh5.errors import FormatError, ReferencesError, UnreadableError
 from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_map import FileMap
 from streamh5.reader.object_content import DatasetMessages
-from streamh5.reader.object_walk import Place, read_object
-from streamh5.reader.superblock import read_superblock
+from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
 from streamh5.references.attributes import is_reference
-from streamh5.references.stored_data import EXTERNAL, VIRTUAL, Data, find_data, stored_array, stored_dtype
+from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
 from streamh5.references.stored_file import StoredArray, StoredFile, single_chunk
 
 if TYPE_CHECKING:
@@ -70,12 +68,25 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
     import h5py
 
     found = StoredFile(path)
+    left_out, pending = set(seen), [root.encode("utf-8", "surrogateescape") for root in roots]
     with _naming(path, path), FileBytes(path) as raw, h5py.File(path, "r") as file:
-        with suppress(FormatError):
-            read_superblock(raw)  # addresses are counted from its position
-        encoded = [root.encode("utf-8", "surrogateescape") for root in roots]
-        pending = [(_shown(root), file["/"], b"." if root == b"/" else root) for root in encoded]
-        _read_objects(pending, set(seen), raw, found)
+        walk = None
+        with suppress(FormatError):  # with a cache image, for example, nothing lies where its address says
+            _, walk = open_walk(raw)
+        while pending:
+            name = pending.pop()
+            with _naming(path, _shown(name)):
+                # H5Oget_info would walk over the index of the dataset
+                address = h5py.h5g.get_objinfo(file.id, name).objno[0]
+                if address in left_out:
+                    continue
+                left_out.add(address)
+                thing = file[name]
+                if isinstance(thing, h5py.Dataset):
+                    found.arrays.append(_array(thing, Place(_shown(name), address), raw, walk))
+                elif isinstance(thing, h5py.Group):
+                    found.groups[_shown(name)] = _attributes(thing)
+                    pending += reversed(_children(thing, name))
     return found
 
 
@@ -83,35 +94,14 @@ def _shown(name: bytes | str) -> str:
     return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
-def _read_objects(
-    pending: list[tuple[str, Any, bytes]], seen: set[int], raw: FileBytes, found: StoredFile
-) -> None:
-    import h5py
-
-    while pending:
-        path, parent, name = pending.pop()
-        with _naming(found.path, path):
-            # H5Oget_info would walk over the index of the dataset
-            address = h5py.h5g.get_objinfo(parent.id, name).objno[0]
-            if address in seen:
-                continue
-            seen.add(address)
-            thing = parent if name == b"." else parent[name]
-            if isinstance(thing, h5py.Dataset):
-                found.arrays.append(_array(thing, Place(path, address), raw))
-            elif isinstance(thing, h5py.Group):
-                found.groups[path] = _attributes(thing)
-                pending += reversed(_children(thing, path))
-
-
-def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
-    """Return path, group and name of each hard link of a group."""
+def _children(group: h5py.Group, path: bytes) -> list[bytes]:
+    """Return the paths of the hard links of a group."""
     from h5py import h5l
 
     names: list[bytes] = []
     group.id.links.iterate(names.append)
     hard = [name for name in names if group.id.links.get_info(name).type == h5l.TYPE_HARD]
-    return [(f"{path.rstrip('/')}/{_shown(name)}", group, name) for name in hard]
+    return [path.rstrip(b"/") + b"/" + name for name in hard]
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
@@ -125,13 +115,14 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return found
 
 
-def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes) -> StoredArray:
+def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk | None) -> StoredArray:
     import h5py
 
     properties = dataset.id.get_create_plist()
     dtype, problem = _dtype(dataset)
     fill = None
-    if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and not dtype.hasobject:
+    is_own = properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if is_own and problem is None and not dtype.hasobject:
         fill = np.asarray(dataset.fillvalue, dataset.dtype).tobytes()
     is_virtual = properties.get_layout() == h5py.h5d.VIRTUAL
     return stored_array(
@@ -145,13 +136,16 @@ def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes) -> StoredArray:
         scales=_scales(dataset),
         problem=VIRTUAL if is_virtual else EXTERNAL if dataset.external else problem,
         read_texts=lambda: dataset.asstr()[()],
-        find_data=lambda: _find_data(dataset, place, raw),
+        find_data=lambda: _find_data(dataset, place, raw, walk),
     )
 
 
 def _dtype(dataset: h5py.Dataset) -> tuple[np.dtype[Any], str | None]:
-    if dataset.dtype.hasobject:  # libhdf5 encodes strings and sequences with the size of a pointer in memory
-        return dataset.dtype, None
+    with suppress(TypeError):  # numpy has no such type
+        if (
+            dataset.dtype.hasobject
+        ):  # libhdf5 encodes strings and sequences with the size of a pointer in memory
+            return dataset.dtype, None
     # H5Tencode returns the type of a datatype message, the version of the encoding, and the message.
     return stored_dtype(decode_datatype_message(dataset.id.get_type().encode()[2:])[0])
 
@@ -175,35 +169,34 @@ def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
     return tuple(scales)
 
 
-def _find_data(dataset: h5py.Dataset, place: Place, raw: FileBytes) -> Data:
+def _find_data(
+    dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk | None
+) -> ChunkMap | bytes | None:
     """Find the data in the object header if streamh5's own reader can read it, otherwise by what libhdf5 tells."""
     import h5py
 
-    with suppress(FormatError):
-        messages = read_object(raw, place)
-        if isinstance(messages, DatasetMessages):
-            return find_data(raw, FileMap(raw.nbytes), place, messages)
+    if walk is not None:
+        with suppress(FormatError):
+            messages = walk.messages(place, walk.header(place))
+            if isinstance(messages, DatasetMessages):
+                return find_data(raw, walk.file_map, place, messages)
     if dataset.chunks is not None:
         # An object header of version 1 is that of a library whose only index is the v1 B-tree.
         is_old = raw.read(place.address, 4, "object header") != b"OHDR"
         return _iterated(dataset, is_old=is_old)
     if dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
-        return None, np.asarray(dataset[()]).tobytes(), None
+        return np.asarray(dataset[()]).tobytes()
     address = dataset.id.get_offset()
-    if address is None:
-        return None, None, None
-    return single_chunk(dataset.shape, address, dataset.id.get_storage_size()), None, None
+    return None if address is None else single_chunk(dataset.shape, address, dataset.id.get_storage_size())
 
 
-def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> Data:
+def _iterated(dataset: h5py.Dataset, *, is_old: bool) -> ChunkMap:
     """Return the chunks over which libhdf5 iterates."""
     if not is_old and not tells_coords(dataset.maxshape):
-        return (
-            None,
-            None,
-            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited",
+        raise ReferencesError(
+            "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
         )
     grid = ChunkGrid(dataset.shape, dataset.chunks)
     if (grid.n_chunks or 0) > MAX_NUMBERS:
-        return None, None, f"its grid of {grid.n_chunks:,} chunks is more than can be numbered"
-    return ChunkMap.at(grid, *iterate_chunks(dataset.id)), None, None
+        raise ReferencesError(f"its grid of {grid.n_chunks:,} chunks is more than can be numbered")
+    return ChunkMap.at(grid, *iterate_chunks(dataset.id))

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.errors import ForeignStructureError, FormatError, ReferencesError
 from streamh5.format.data_layout import CompactLayout, ContiguousLayout
 from streamh5.format.datatype_class import FixedLengthString, StringPadding
 from streamh5.format.dtype import numpy_dtype
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
 from streamh5.references.stored_file import StoredArray, single_chunk
-from streamh5.references.zarr_elements import encode_texts, is_text, too_many_texts
+from streamh5.references.zarr_elements import check_n_texts, encode_texts, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
     from streamh5.reader.object_walk import Place
-
-Data: TypeAlias = tuple[ChunkMap | None, bytes | None, str | None]
-"""Where the data of a dataset lies; or its bytes; or why no reference to it is possible."""
 
 VIRTUAL = "a virtual dataset, whose data is in other datasets; make references to those"
 EXTERNAL = "its data is in external files"
@@ -50,7 +47,7 @@ def stored_array(
     scales: tuple[str | None, ...] = (),
     problem: str | None,
     read_texts: Callable[[], Any],
-    find_data: Callable[[], Data],
+    find_data: Callable[[], ChunkMap | bytes | None],
 ) -> StoredArray:
     """Describe a dataset.
 
@@ -63,25 +60,26 @@ def stored_array(
     read_texts
         Reads the elements if they are strings of variable length.
     find_data
-        Finds all other data.
+        Finds all other data: `StoredArray.data`. It raises `ReferencesError` if no reference to it is possible.
     """
-    chunk_map, content, fillvalue = None, None, None
+    data: ChunkMap | bytes | None = None
+    fillvalue = None
     if problem is None and shape is not None:
-        if is_text(dtype):
-            problem = too_many_texts(shape)
-            try:
-                content = encode_texts(read_texts()) if problem is None else None
-            except ForeignStructureError:
-                raise
-            except (FormatError, UnicodeError) as error:
-                problem = f"its strings cannot be read: {error}"
-        elif not dtype.hasobject:  # zarr has no type for other objects, and refuses them by their dtype
-            chunk_map, content, problem = find_data()
+        try:
+            if is_text(dtype):
+                check_n_texts(shape)
+                data = encode_texts(read_texts())
+            elif not dtype.hasobject:  # zarr has no type for other objects, and refuses them by their dtype
+                data = find_data()
+        except ForeignStructureError:
+            raise
+        except ReferencesError as error:
+            problem = str(error)
+        except (FormatError, UnicodeError) as error:
+            problem = f"its strings cannot be read: {error}"
     if fill and problem is None and not dtype.hasobject and dtype.subdtype is None:
         fillvalue = np.frombuffer(fill, dtype, 1).reshape(())
-    return StoredArray(
-        path, shape, dtype, chunks, filters, fillvalue, attributes, scales, chunk_map, content, problem
-    )
+    return StoredArray(path, shape, dtype, chunks, filters, fillvalue, attributes, scales, data, problem)
 
 
 def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:
@@ -95,58 +93,59 @@ def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:
         return np.dtype(f"V{datatype.nbytes}"), problem
 
 
-def find_data(raw: FileBytes, file_map: FileMap, place: Place, messages: DatasetMessages) -> Data:
+def find_data(
+    raw: FileBytes, file_map: FileMap, place: Place, messages: DatasetMessages
+) -> ChunkMap | bytes | None:
     """Find the data of a dataset whose object header is known.
 
     Raises
     ------
     ForeignStructureError
         The chunk index is of a kind that the reader does not support.
+    ReferencesError
+        No reference to the data is possible.
     """
+    shape = messages.dataspace.shape or ()
     match messages.layout:
         case CompactLayout(data):
-            return _compact_data(raw, place.address, messages.dataspace.shape or (), data)
+            return _compact_data(raw, place.address, shape, data) if data else None
         case ContiguousLayout(address, nbytes):
             if address == UNDEFINED_ADDRESS or not nbytes:
-                return None, None, None
+                return None
             if address + nbytes > raw.nbytes:
-                return None, None, f"its {nbytes:,} bytes at {address:,} lie outside the file"
-            shape = messages.dataspace.shape or ()
-            return single_chunk(shape, raw.base_address + address, nbytes), None, None
+                raise ReferencesError(f"its {nbytes:,} bytes at {address:,} lie outside the file")
+            return single_chunk(shape, raw.base_address + address, nbytes)
     try:
         return _chunked_data(raw, file_map, place.shown, messages)
     except ForeignStructureError:
         raise
     except FormatError as error:
-        return None, None, str(error)
+        raise ReferencesError(str(error)) from error
 
 
-def _compact_data(raw: FileBytes, address: int, shape: tuple[int, ...], content: bytes) -> Data:
+def _compact_data(raw: FileBytes, address: int, shape: tuple[int, ...], content: bytes) -> ChunkMap | bytes:
     """Find compact data in the object header at `address`; return its bytes if it is in a continuation block."""
-    if not content:
-        return None, None, None
     n_header = max(0, min(_MAX_HEADER_NBYTES + len(content), raw.nbytes - address))
     header = raw.read(address, n_header, "object header")
     # a data layout message of version 3 or 4: version, layout class 0, size, data
     begins = [bytes((version, 0)) + len(content).to_bytes(2, "little") for version in (3, 4)]
     position = max(header.find(begin + content) for begin in begins)
     if position < 0:
-        return None, content, None
-    position += raw.base_address + address + len(begins[0])
-    return single_chunk(shape, position, len(content)), None, None
+        return content
+    return single_chunk(shape, position + raw.base_address + address + len(begins[0]), len(content))
 
 
-def _chunked_data(raw: FileBytes, file_map: FileMap, path: str, messages: DatasetMessages) -> Data:
+def _chunked_data(raw: FileBytes, file_map: FileMap, path: str, messages: DatasetMessages) -> ChunkMap:
     """Read the chunk index, and return the chunks of the current shape."""
     frame = messages.frame(path)
     if frame is None:
         raise FormatError(f"{path}: a chunk index of a dataset without chunks")
     if frame.n_filters and not frame.filters_edges:
-        return None, None, "chunks at its edge are stored without filters (H5Pset_chunk_opts)"
+        raise ReferencesError("chunks at its edge are stored without filters (H5Pset_chunk_opts)")
     found = read_chunk_map(raw, file_map, frame)
     n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, raw.nbytes)))
     if n_impossible:
-        return None, None, f"{n_impossible:,} chunks lie outside the file"
+        raise ReferencesError(f"{n_impossible:,} chunks lie outside the file")
     if raw.base_address:
         found = replace(found, addresses=found.addresses + np.uint64(raw.base_address))
-    return found.present(), None, None
+    return found.present()

@@ -10,14 +10,13 @@ import numpy as np
 
 from streamh5.errors import ReferencesError
 from streamh5.model.chunk_grid import ChunkGrid
+from streamh5.model.chunk_map import ChunkMap
 from streamh5.references.attributes import json_attributes, variable_path
 from streamh5.references.zarr_elements import (
     check_elements,
     encode_fill_value,
-    encode_texts,
     is_text,
     numcodecs_filters,
-    too_many_texts,
     zarr_dtype,
 )
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.filter_pipeline import FilterRecord
-    from streamh5.model.chunk_map import ChunkMap
     from streamh5.references.stored_file import StoredArray
 
 
@@ -143,7 +141,6 @@ def zarr_array(
     array: StoredArray,
     dimensions: tuple[str, ...],
     url: str,
-    file_path: str,
 ) -> ZarrArray:
     """Describe a dataset in zarr's words.
 
@@ -155,8 +152,6 @@ def zarr_array(
         Names of its dimensions.
     url
         Where readers find the file.
-    file_path
-        Where strings of variable length are read that `array` does not contain.
 
     Raises
     ------
@@ -167,9 +162,9 @@ def zarr_array(
         problem = array.problem or "it has no dataspace, so nothing to refer to"
         raise ReferencesError(f"{array.path}: {problem}", path=array.path)
     check_elements(array.dtype, array.filters, path=array.path)
-    content, chunks = array.content, array.chunks or array.shape
+    content = array.data if isinstance(array.data, bytes) else None
+    chunks = array.chunks or array.shape
     if is_text(array.dtype):
-        content = _texts(array, file_path) if content is None else content
         chunks = array.shape
         dtype: Any = "|O"
         filters: list[dict[str, Any]] = [{"id": "vlen-utf8"}]
@@ -177,8 +172,7 @@ def zarr_array(
         dtype = zarr_dtype(array.dtype, path=array.path)
         filters = numcodecs_filters(_applied(array), path=array.path)
     chunks = tuple(max(1, n) for n in chunks)
-    chunk_map = None if content is not None or 0 in array.shape else array.chunk_map
-    manifest = _manifest(url, ChunkGrid(array.shape, chunks).counts, chunk_map)
+    manifest = _manifest(url, ChunkGrid(array.shape, chunks).counts, None if 0 in array.shape else array.data)
     mask = _mask(array)
     return ZarrArray(
         path=variable_path(array.path),
@@ -204,9 +198,9 @@ def zarr_array(
 
 def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
     """Return the filters that the chunks have passed, which must be the same for all of them."""
-    masks = np.zeros(0, np.uint32) if array.chunk_map is None else array.chunk_map.filter_masks
-    if not masks.any():
+    if not isinstance(array.data, ChunkMap) or not array.data.filter_masks.any():
         return array.filters
+    masks = array.data.filter_masks
     first = int(masks[0])
     if (masks == first).all():
         return tuple(record for i, record in enumerate(array.filters) if not first >> i & 1)
@@ -220,8 +214,8 @@ def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
     )
 
 
-def _manifest(url: str, grid: tuple[int, ...], chunk_map: ChunkMap | None) -> ChunkManifest:
-    if chunk_map is None:
+def _manifest(url: str, grid: tuple[int, ...], chunk_map: ChunkMap | bytes | None) -> ChunkManifest:
+    if not isinstance(chunk_map, ChunkMap):
         nothing = np.zeros(0, np.uint64)
         return ChunkManifest(url, grid, np.zeros(0, np.int64), nothing, nothing)
     return ChunkManifest(url, grid, chunk_map.numbers, chunk_map.addresses, chunk_map.stored_nbytes)
@@ -258,19 +252,3 @@ def _fill_value(
             n_chunks=n_missing,
         )
     return encode_fill_value(mask)
-
-
-def _texts(array: StoredArray, file_path: str) -> bytes:
-    """Read strings of a file that was just written, and is trusted, and encode them as numcodecs stores them."""
-    import h5py
-
-    problem = too_many_texts(array.shape or ())
-    if problem is not None:
-        raise ReferencesError(f"{array.path}: {problem}", path=array.path)
-    try:
-        with h5py.File(file_path, "r") as file:
-            return encode_texts(file[array.path].asstr()[()])
-    except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise ReferencesError(
-            f"{array.path}: its strings cannot be read from the file: {error}", path=array.path
-        ) from error

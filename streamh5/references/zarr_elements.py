@@ -149,18 +149,22 @@ def is_text(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "O" and metadata.get("vlen") in (str, bytes)
 
 
-def too_many_texts(shape: tuple[int, ...]) -> str | None:
-    """Return why strings of variable length of this shape are not copied into references; None if they are.
+def check_n_texts(shape: tuple[int, ...]) -> None:
+    """Refuse more strings of variable length than are copied into references.
 
     In the file they lie in the global heap, to which references cannot refer.
+
+    Raises
+    ------
+    ReferencesError
+        There are more than 1,048,576.
     """
     n_elements = math.prod(shape)
-    if n_elements <= _MAX_TEXT_ELEMENTS:
-        return None
-    return (
-        f"{n_elements:,} strings of variable length, which lie in HDF5's heap; up to {_MAX_TEXT_ELEMENTS:,} are put "
-        "into the references: store strings of fixed length instead"
-    )
+    if n_elements > _MAX_TEXT_ELEMENTS:
+        raise ReferencesError(
+            f"{n_elements:,} strings of variable length, which lie in HDF5's heap; up to {_MAX_TEXT_ELEMENTS:,} are "
+            "put into the references: store strings of fixed length instead"
+        )
 
 
 def encode_texts(texts: Any) -> bytes:
