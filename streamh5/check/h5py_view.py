@@ -18,12 +18,13 @@ from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.file_content import FileContent, StoredDataset
+    from streamh5.reader.file_content import FileContent, ObjectContent
+    from streamh5.reader.object_content import DatasetMessages
 
 
 _MAX_VISITED = 1_000_000
@@ -105,27 +106,34 @@ class H5pyView:
                 different.append((dataset.path, dataset.address, problem))
         return different
 
-    def decode(self, path: str, origin: tuple[int, ...]) -> None:
-        """Read one chunk.
+    def decode_each(
+        self, path: str, chunks: ChunkMap, progress: Callable[[int], object]
+    ) -> Iterator[tuple[int, str]]:
+        """Read chunks of a dataset one after another, as HDF5 itself does; `progress` as in `check_chunks`.
+
+        Yields
+        ------
+        tuple of int, str
+            Row of a chunk that HDF5 cannot decode, and why.
 
         Raises
         ------
-        FormatError
-            HDF5 cannot decode it.
         ForeignStructureError
-            h5py cannot open the dataset.
+            h5py cannot open the dataset; no chunk has been read.
         """
         try:
             dataset = self._open(path)
         except _H5PY_ERRORS as error:
             raise ForeignStructureError(f"h5py cannot open it: {_words(error)}") from error
-        box = tuple(slice(start, start + size) for start, size in zip(origin, dataset.chunks, strict=True))
-        try:
-            dataset[box]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FormatError(f"HDF5 cannot decode it: {_words(error)}") from error
+        for row, nbytes in enumerate(chunks.stored_nbytes.tolist()):
+            origin = chunks.origin_at(row)
+            try:
+                dataset[tuple(map(slice, origin, np.add(origin, dataset.chunks)))]
+            except (OSError, RuntimeError, ValueError) as error:
+                yield row, f"HDF5 cannot decode it: {_words(error)}"
+            progress(nbytes)
 
-    def _compare_dataset(self, dataset: StoredDataset, base_address: int) -> None:
+    def _compare_dataset(self, dataset: ObjectContent[DatasetMessages], base_address: int) -> None:
         seen = self._open(dataset.path)
         shape = dataset.messages.dataspace.shape
         layout = dataset.messages.layout
@@ -141,19 +149,20 @@ class H5pyView:
                     f"h5py sees data at position {seen.id.get_offset()}, the layout has {layout.address:,} behind a "
                     f"user block of {base_address:,} bytes"
                 )
-        elif dataset.chunk_map is not None and _is_iterable(dataset) and hasattr(seen.id, "chunk_iter"):
-            has_extensible_array = isinstance(layout, ChunkedLayout) and isinstance(
-                layout.index, ExtensibleArrayIndex
+        elif isinstance(layout, ChunkedLayout) and dataset.chunks is not None:
+            # The library visits chunks that were never written as well.
+            is_quick = dataset.chunks.frame.n_max_chunks <= _MAX_VISITED + 1000 * len(
+                dataset.chunks.chunk_map
             )
-            by_origin = not has_extensible_array or tells_coords(seen.maxshape)
-            filters_edges = dataset.frame is None or dataset.frame.filters_edges
-            _compare_chunks(seen, dataset.chunk_map, base_address, by_origin=by_origin, by_mask=filters_edges)
-
-
-def _is_iterable(dataset: StoredDataset) -> bool:
-    """Whether the library can iterate over the chunks in good time: it visits those never written, too."""
-    chunks, frame = dataset.chunk_map, dataset.frame
-    return chunks is None or frame is None or frame.n_max_chunks <= _MAX_VISITED + 1000 * len(chunks)
+            if is_quick and hasattr(seen.id, "chunk_iter"):
+                by_origin = not isinstance(layout.index, ExtensibleArrayIndex) or tells_coords(seen.maxshape)
+                _compare_chunks(
+                    seen,
+                    dataset.chunks.chunk_map,
+                    base_address,
+                    by_origin=by_origin,
+                    by_mask=layout.filter_partial_edge_chunks,
+                )
 
 
 def _compare_chunks(

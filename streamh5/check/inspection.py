@@ -16,7 +16,6 @@ from streamh5.errors import printable
 from streamh5.filters.registry import filter_name
 from streamh5.format.data_layout import (
     ChunkedLayout,
-    ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
     ImplicitIndex,
@@ -25,7 +24,6 @@ from streamh5.format.data_layout import (
 )
 from streamh5.format.datatype_class import datatype_name
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.read_index import index_name
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
@@ -34,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamh5.format.filter_pipeline import FilterRecord
-    from streamh5.reader.file_content import Finding, StoredDataset
+    from streamh5.reader.file_content import Finding, ObjectContent
     from streamh5.reader.file_map import FileMap
+    from streamh5.reader.object_content import DatasetMessages
 
 
 _N_CELLS = 72
@@ -244,33 +243,32 @@ def _regions(file_map: FileMap, base_address: int) -> Iterator[Region]:
         yield Region(total.kind.value, total.n_extents, total.nbytes, start, stop)
 
 
-def _inspect_dataset(dataset: StoredDataset, base_address: int) -> DatasetInspection:
+def _inspect_dataset(dataset: ObjectContent[DatasetMessages], base_address: int) -> DatasetInspection:
     messages = dataset.messages
-    layout = messages.layout
     chunks, index_address, storage = None, None, "contiguous"
-    n_chunks = stored_nbytes = 0
+    n_chunks = n_missing = stored_nbytes = 0
     data: tuple[int | None, int | None] = (None, None)
-    match layout:
-        case CompactLayout():
-            storage, stored_nbytes = "compact", len(layout.data)
-        case ContiguousLayout():
-            if layout.address != UNDEFINED_ADDRESS:
-                stored_nbytes, data = layout.nbytes, (layout.address, layout.address + layout.nbytes)
-            elif messages.external_files:
-                storage = "external files"
+    match messages.layout:
+        case CompactLayout(content):
+            storage, stored_nbytes = "compact", len(content)
+        case ContiguousLayout(address, nbytes) if address != UNDEFINED_ADDRESS:
+            stored_nbytes, data = nbytes, (address, address + nbytes)
+        case ContiguousLayout() if messages.external_files:
+            storage = "external files"
         case VirtualLayout():
             storage = "virtual"
-        case _:
-            chunks, storage = layout.chunks, index_name(layout)
-            index_address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
-            if isinstance(layout, ChunkedLayout) and isinstance(
+        case ChunkedLayout() as layout:
+            chunks, storage = layout.chunks, layout.index_kind.value
+            if not isinstance(
                 layout.index, (SingleChunkIndex, ImplicitIndex)
-            ):
-                index_address = UNDEFINED_ADDRESS  # it has no block of its own
-    found = dataset.chunk_map
-    if found is not None and len(found):
-        n_chunks, stored_nbytes = len(found), int(found.stored_nbytes.sum())
-        data = int(found.addresses.min()), int((found.addresses + found.stored_nbytes).max())
+            ):  # these have no block of their own
+                index_address = layout.index.address
+    if dataset.chunks is not None:
+        n_missing, stored_nbytes = dataset.chunks.n_missing, dataset.chunks.nbytes
+        found = dataset.chunks.chunk_map
+        n_chunks = len(found)
+        if n_chunks:
+            data = int(found.addresses.min()), int((found.addresses + found.stored_nbytes).max())
     return DatasetInspection(
         path=dataset.path,
         shape=messages.dataspace.shape,
@@ -280,7 +278,7 @@ def _inspect_dataset(dataset: StoredDataset, base_address: int) -> DatasetInspec
         storage=storage,
         filters=tuple(map(_filter_name, messages.filters)),
         n_chunks=n_chunks,
-        n_missing=dataset.n_missing_chunks,
+        n_missing=n_missing,
         nbytes=messages.nbytes,
         stored_nbytes=stored_nbytes,
         n_attributes=len(messages.common.attributes),

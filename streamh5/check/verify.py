@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.check.chunk_check import DamagedChunk, check_chunks, n_threads
+from streamh5.check.chunk_check import DamagedChunk, check_chunks
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
-from streamh5.filters.chunk_decoder import chunk_decoder, is_checksummed
-from streamh5.format.data_layout import ChunkedLayoutV3, ContiguousLayout
+from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, V1BTreeIndex
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_content import StoredDataset, StoredGroup, read_file_content
+from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
 from streamh5.write.progress import Progress
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from streamh5.check.h5py_view import H5pyView
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
-    from streamh5.reader.file_content import FileContent
+    from streamh5.reader.file_content import FileContent, ObjectContent
     from streamh5.reader.file_map import Overlaps
+    from streamh5.reader.stored_chunks import StoredChunks
 
 
 _MAX_DAMAGED_CHUNKS = 100
@@ -95,7 +97,7 @@ def verify(
         return _verify_in_child(name, progress, data=data, jobs=jobs, with_h5py=with_h5py)
     with FileBytes(name) as file:
         return Verification(file, name).run(
-            data=data, jobs=n_threads(jobs), progress=progress, with_h5py=with_h5py
+            data=data, jobs=jobs or _n_processors(), progress=progress, with_h5py=with_h5py
         )
 
 
@@ -114,6 +116,12 @@ def _verify_in_child(
 
     report: VerifyReport = call_in_child(verify, path, died=died, progress=progress, **asked)
     return report
+
+
+def _n_processors() -> int:
+    """Return how many processors this process may use; ``CPU_COUNT`` of dask would take 0.1 s to import."""
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class Verification:
@@ -150,16 +158,16 @@ class Verification:
         """Check everything and report; see `verify`."""
         overlaps = self._content.file_map.overlaps()
         self._report_overlaps(overlaps)
-        rows = {
-            dataset.path: self._sound_rows(dataset.path, dataset.frame, dataset.chunk_map, overlaps)
+        sound = [
+            self._sound(dataset.chunks, overlaps.chunk_rows.get(dataset.path))
             for dataset in self._content.datasets
-            if dataset.frame is not None and dataset.chunk_map is not None
-        }
+            if dataset.chunks is not None
+        ]
         try:
             if with_h5py:
                 self._compare()
             if data:
-                self._check_data(rows, jobs, progress)
+                self._check_data(sound, jobs, progress)
         finally:
             if self._view is not None:
                 self._view.close()
@@ -175,27 +183,24 @@ class Verification:
                 )
                 self._content.add(second.owner, second.address, FormatError(problem))
 
-    def _sound_rows(
-        self, path: str, frame: ChunkFrame, chunks: ChunkMap, overlaps: Overlaps
-    ) -> NDArray[np.int64]:
-        """Report chunks that cannot be where the index says; return the rows of the others."""
-        is_sound = ~impossible_chunks(frame, chunks, self._file.nbytes)
-        impossible = np.flatnonzero(~is_sound)
-        stops = chunks.addresses[impossible] + chunks.stored_nbytes[impossible]
-        is_behind = stops > self._file.nbytes
-        problem = f"it reaches behind the end of the file at {self._file.nbytes:,}"
-        self._add_damaged(path, chunks, impossible[is_behind], problem)
+    def _sound(self, chunks: StoredChunks, overlapping: NDArray[np.int64] | None) -> StoredChunks:
+        """Report chunks that cannot be where the index says; return the others."""
+        path, chunk_map, file_nbytes = chunks.frame.owner, chunks.chunk_map, self._file.nbytes
+        is_impossible = impossible_chunks(chunks.frame, chunk_map, file_nbytes)
+        is_behind = chunk_map.addresses + chunk_map.stored_nbytes > file_nbytes
+        problem = f"it reaches behind the end of the file at {file_nbytes:,}"
+        self._add_damaged(path, chunk_map.take(is_impossible & is_behind), problem)
         problem = "the index gives it a size that cannot be, or lets it skip a filter that does not exist"
-        self._add_damaged(path, chunks, impossible[~is_behind], problem)
-        overlapping = overlaps.chunk_rows.get(path)
+        self._add_damaged(path, chunk_map.take(is_impossible & ~is_behind), problem)
         if overlapping is not None:
-            self._add_damaged(path, chunks, overlapping, "overlaps something else")
-            is_sound[overlapping] = False
-        return np.flatnonzero(is_sound)
+            self._add_damaged(path, chunk_map.take(overlapping), "overlaps something else")
+            is_impossible[overlapping] = True
+        return chunks.take(~is_impossible)
 
-    def _add_damaged(self, path: str, chunks: ChunkMap, rows: NDArray[np.int64], problem: str) -> None:
-        self._n_damaged += len(rows)
-        for row in rows[: _MAX_DAMAGED_CHUNKS - len(self._damaged)].tolist():
+    def _add_damaged(self, path: str, chunks: ChunkMap, problem: str) -> None:
+        n_described = min(len(chunks), _MAX_DAMAGED_CHUNKS - len(self._damaged))
+        self._n_damaged += len(chunks)
+        for row in range(n_described):
             address = int(chunks.addresses[row]) + self._file.base_address
             nbytes = int(chunks.stored_nbytes[row])
             place = chunks.coords_at(row), chunks.origin_at(row)
@@ -217,56 +222,46 @@ class Verification:
         self._compared_with = h5py_version()
 
     def _check_data(
-        self,
-        rows: dict[str, NDArray[np.int64]],
-        jobs: int,
-        show: bool | Callable[[int, int], object] | None,
+        self, sound: list[StoredChunks], jobs: int, show: bool | Callable[[int, int], object] | None
     ) -> None:
-        datasets = [dataset for dataset in self._content.datasets if dataset.path in rows]
-        total = sum(int(_chunk_map(dataset).stored_nbytes[rows[dataset.path]].sum()) for dataset in datasets)
-        progress = Progress(total, show, "verify")
+        progress = Progress(sum(chunks.nbytes for chunks in sound), show, "verify")
         from concurrent.futures import ThreadPoolExecutor  # 5 ms that `--no-data` does not need
 
         pool = ThreadPoolExecutor(jobs, "streamh5-verify")
         try:
-            for dataset in datasets:
-                known, foreign = _split_by_decoder(dataset, rows[dataset.path])
-                found = check_chunks(
-                    self._file, dataset, known, pool=pool, n_in_flight=2 * jobs, progress=progress.add
-                )
-                self._count(dataset, len(known), found)
-                self._check_with_h5py(dataset, foreign, progress)
+            for chunks in sound:
+                for decoder, part in chunks.by_decoder():
+                    if decoder.unknown_filters:
+                        self._check_with_h5py(chunks.frame, part, progress)
+                    else:
+                        found = check_chunks(
+                            self._file, part, decoder, pool=pool, n_in_flight=2 * jobs, progress=progress.add
+                        )
+                        self._count(chunks.frame, part, found)
         finally:
             pool.shutdown(cancel_futures=True)
             progress.close()
 
-    def _count(self, dataset: StoredDataset, n_chunks: int, damaged: Iterator[tuple[int, str]]) -> None:
-        self._n_decoded += n_chunks
+    def _count(self, frame: ChunkFrame, chunks: ChunkMap, damaged: Iterator[tuple[int, str]]) -> None:
         for row, problem in damaged:
-            self._add_damaged(dataset.path, _chunk_map(dataset), np.array([row]), problem)
+            self._add_damaged(frame.owner, chunks.take(np.array([row])), problem)
+        self._n_decoded += len(chunks)
 
-    def _check_with_h5py(self, dataset: StoredDataset, rows: NDArray[np.int64], progress: Progress) -> None:
+    def _check_with_h5py(self, frame: ChunkFrame, chunks: ChunkMap, progress: Progress) -> None:
         """Let HDF5 decode what has a filter that is not known here; its lock lets one chunk at a time."""
         from streamh5.check.h5py_view import has_filters
 
-        if not len(rows):
-            return
-        ids = [record.filter_id for record in dataset.messages.filters]
-        view = self._view
-        if view is None or not has_filters(ids):
-            self._n_undecoded += len(rows)
-            progress.add(int(_chunk_map(dataset).stored_nbytes[rows].sum()))
-            return
-        try:
-            self._count(dataset, len(rows), _decode_each(view, dataset, rows, progress))
-        except ForeignStructureError:
-            self._n_decoded -= len(rows)
-            self._n_undecoded += len(rows)
+        if self._view is not None and has_filters([record.filter_id for record in frame.filters]):
+            with suppress(ForeignStructureError):
+                self._count(frame, chunks, self._view.decode_each(frame.owner, chunks, progress.add))
+                return
+        self._n_undecoded += len(chunks)
+        progress.add(int(chunks.stored_nbytes.sum()))
 
     def _report(self, *, checked_data: bool) -> VerifyReport:
         content = self._content
-        objects: list[StoredGroup | StoredDataset] = [*content.groups, *content.datasets]
-        maps = [_chunk_map(dataset) for dataset in content.datasets if dataset.chunk_map is not None]
+        objects: list[ObjectContent[Any]] = [*content.groups, *content.datasets]
+        stored = [dataset.chunks for dataset in content.datasets if dataset.chunks is not None]
         return VerifyReport(
             path=self._path,
             file_nbytes=content.file_nbytes,
@@ -274,8 +269,8 @@ class Verification:
             n_datasets=len(content.datasets),
             n_attributes=sum(len(one.messages.common.attributes) for one in objects),
             n_structures=content.file_map.n_structures,
-            n_chunks=sum(len(chunks) for chunks in maps),
-            n_missing_chunks=sum(dataset.n_missing_chunks for dataset in content.datasets),
+            n_chunks=sum(len(chunks.chunk_map) for chunks in stored),
+            n_missing_chunks=sum(chunks.n_missing for chunks in stored),
             checked_data=checked_data,
             n_decoded_chunks=self._n_decoded,
             n_undecoded_chunks=self._n_undecoded,
@@ -291,55 +286,21 @@ class Verification:
         )
 
 
-def _chunk_map(dataset: StoredDataset) -> ChunkMap:
-    if dataset.chunk_map is None:
-        raise FormatError(f"{dataset.path} has no chunk map", path=dataset.path)
-    return dataset.chunk_map
-
-
-def _split_by_decoder(
-    dataset: StoredDataset, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that can be decoded here, and the others."""
-    chunks, filters = _chunk_map(dataset), dataset.messages.filters
-    masks = chunks.filter_masks[rows]
-    is_known = np.ones(len(rows), bool)
-    for mask in np.unique(masks).tolist():
-        if chunk_decoder(filters, mask, 1).unknown_filters:
-            is_known[masks == mask] = False
-    return rows[is_known], rows[~is_known]
-
-
-def _decode_each(
-    view: H5pyView, dataset: StoredDataset, rows: NDArray[np.int64], progress: Progress
-) -> Iterator[tuple[int, str]]:
-    chunks = _chunk_map(dataset)
-    for row in rows.tolist():
-        try:
-            view.decode(dataset.path, chunks.origin_at(row))
-        except ForeignStructureError:
-            raise
-        except FormatError as error:
-            yield row, str(error)
-        progress.add(int(chunks.stored_nbytes[row]))
-
-
 def _unprotected_nbytes(content: FileContent) -> int:
-    """Bytes of data, heaps and version 1 B-trees that no checksum covers."""
+    """Return the bytes of data, heaps and version 1 B-trees that no checksum covers."""
     nbytes = sum(total.nbytes for total in content.file_map.totals() if total.kind is Kind.HEAP)
-    has_old_index = {
-        dataset.path for dataset in content.datasets if isinstance(dataset.messages.layout, ChunkedLayoutV3)
-    }
+    has_old_index = set()
+    for dataset in content.datasets:
+        match dataset.messages.layout:
+            case ContiguousLayout(address, data_nbytes) if address != UNDEFINED_ADDRESS:
+                nbytes += data_nbytes
+            case ChunkedLayout(index=V1BTreeIndex()):
+                has_old_index.add(dataset.path)
+        if dataset.chunks is not None:
+            for decoder, chunks in dataset.chunks.by_decoder():
+                if not decoder.is_checksummed:
+                    nbytes += int(chunks.stored_nbytes.sum())
     for extent in content.file_map.structures():
         if extent.kind is Kind.INDEX and extent.owner in has_old_index:
             nbytes += extent.nbytes
-    for dataset in content.datasets:
-        layout = dataset.messages.layout
-        if isinstance(layout, ContiguousLayout) and layout.address != UNDEFINED_ADDRESS:
-            nbytes += layout.nbytes
-        elif dataset.chunk_map is not None:
-            chunks = dataset.chunk_map
-            for mask in np.unique(chunks.filter_masks, return_counts=True)[0].tolist():
-                if not is_checksummed(dataset.messages.filters, mask):
-                    nbytes += int(chunks.stored_nbytes[chunks.filter_masks == mask].sum())
     return nbytes

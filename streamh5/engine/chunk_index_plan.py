@@ -226,7 +226,8 @@ class _V1BTree(_Index):
     def layout(self, address: int) -> data_layout.DataLayout:
         spec, n_written = self.dataset.spec, self.dataset.table.counts.n_written
         root = address + self._tree(n_written).root_position if n_written else address
-        return data_layout.ChunkedLayoutV3(spec.chunks or (), spec.element_nbytes, root)
+        index = data_layout.V1BTreeIndex(root)
+        return data_layout.ChunkedLayout(spec.chunks or (), spec.element_nbytes, index, version=3)
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         numbers, columns = self.dataset.table.written(self.dataset.n_numbers)

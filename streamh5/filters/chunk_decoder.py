@@ -16,7 +16,7 @@ from streamh5.errors import FormatError
 from streamh5.filters.registry import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from streamh5.filters.base import Bytes, FilterRow, Values
     from streamh5.format.filter_pipeline import FilterRecord
@@ -28,12 +28,6 @@ _CODEC_ERRORS = (zlib.error, struct.error, OSError, EOFError, RuntimeError, Valu
 
 # No compressor makes a chunk larger by more than a sixteenth of its size plus this.
 _SLACK_NBYTES = 1 << 20
-
-
-def is_checksummed(filters: Iterable[FilterRecord], filter_mask: int) -> bool:
-    """Return whether a chunk encoded by `filters` contains a checksum of its bytes."""
-    rows = (REGISTRY.get(record.filter_id) for record in _applied(filters, filter_mask))
-    return any(row is not None and row.is_checksummed for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +46,8 @@ class ChunkDecoder:
         A function that returns the size of the result of the last of `steps`; None if that must be decoded.
     unknown_filters
         Numbers of filters that streamh5 cannot undo; if there are any, nothing can be checked or decoded.
+    is_checksummed
+        Whether a stored chunk contains a checksum of its bytes.
     """
 
     chunk_nbytes: int
@@ -59,6 +55,7 @@ class ChunkDecoder:
     moves: tuple[Callable[[Bytes], Bytes], ...]
     count: Callable[[Bytes], int] | None
     unknown_filters: tuple[int, ...]
+    is_checksummed: bool
 
     def check(self, stored: Bytes) -> None:
         """Check one chunk by undoing its filters.
@@ -115,8 +112,12 @@ def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbyte
     count = None
     unknown = []
     most = chunk_nbytes
-    for record in _applied(filters, filter_mask):
+    is_checksummed = False
+    for i, record in enumerate(filters):
+        if filter_mask >> i & 1:
+            continue
         row = REGISTRY.get(record.filter_id)
+        is_checksummed |= row is not None and row.is_checksummed
         if row is None or row.decode is None:
             unknown.append(record.filter_id)
             continue
@@ -127,7 +128,7 @@ def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbyte
             count = _bound(row, row.decoded_nbytes, most, record.client_values)
         steps.insert(0, _bound(row, row.decode, most, record.client_values))
         most += most // 16 + _SLACK_NBYTES if row.added_nbytes is None else row.added_nbytes
-    return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(moves), count, tuple(unknown))
+    return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(moves), count, tuple(unknown), is_checksummed)
 
 
 def _bound(
@@ -142,7 +143,3 @@ def _bound(
             raise FormatError(f"its {row.keyword} data is damaged: {error}") from error
 
     return undo
-
-
-def _applied(filters: Iterable[FilterRecord], filter_mask: int) -> Iterator[FilterRecord]:
-    return (record for i, record in enumerate(filters) if not filter_mask >> i & 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from streamh5.errors import ChunkShapeError, over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
@@ -47,6 +47,13 @@ class _ChunkedFlag(IntEnum):
 
 
 UNSTATED_NBYTES = -1  # size of contiguous data in versions 1 and 2 of the message, which do not store it
+
+
+@dataclass(frozen=True, slots=True)
+class V1BTreeIndex:
+    """The version 1 B-tree whose root is at `address`, for HDF5 before 1.10: the only index of version 3."""
+
+    address: int = UNDEFINED_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ class V2BTreeIndex:
 
 
 ChunkIndex: TypeAlias = (
-    SingleChunkIndex | ImplicitIndex | FixedArrayIndex | ExtensibleArrayIndex | V2BTreeIndex
+    V1BTreeIndex | SingleChunkIndex | ImplicitIndex | FixedArrayIndex | ExtensibleArrayIndex | V2BTreeIndex
 )
 
 
@@ -130,7 +137,7 @@ class ChunkedLayout:
     index
         Record of the chunk index.
     version
-        4, or 5 for chunks of 4 GiB and more (HDF5 2.0).
+        3 with a version 1 B-tree, 4 with the other indexes, 5 for chunks of 4 GiB and more (HDF5 2.0).
     filter_partial_edge_chunks
         Whether chunks that extend beyond the shape are filtered.
     """
@@ -148,16 +155,6 @@ class ChunkedLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkedLayoutV3:
-    """Raw data in chunks whose index is the version 1 B-tree at `address`, for HDF5 before 1.10."""
-
-    chunks: tuple[int, ...]
-    element_nbytes: int
-    address: int
-    index_kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.V1_BTREE
-
-
-@dataclass(frozen=True, slots=True)
 class VirtualLayout:
     """Raw data in other datasets; the list of mappings, if any, is object `index` of a global heap collection."""
 
@@ -165,13 +162,14 @@ class VirtualLayout:
     index: int
 
 
-DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | ChunkedLayoutV3
+DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout
 """The layouts that are written."""
 
 StoredLayout: TypeAlias = DataLayout | VirtualLayout
 """The layouts that are read."""
 
 _INDEXES: dict[type[ChunkIndex], tuple[ChunkIndexKind, tuple[tuple[str, int, str], ...]]] = {
+    V1BTreeIndex: (ChunkIndexKind.V1_BTREE, ()),
     SingleChunkIndex: (ChunkIndexKind.SINGLE_CHUNK, ()),
     ImplicitIndex: (ChunkIndexKind.IMPLICIT, ()),
     FixedArrayIndex: (ChunkIndexKind.FIXED_ARRAY, (("page_bits", 1, "page bits"),)),
@@ -198,7 +196,8 @@ _INDEXES: dict[type[ChunkIndex], tuple[ChunkIndexKind, tuple[tuple[str, int, str
 """Kind of each chunk index, and its fields before the address: attribute, bytes, name in the specification."""
 
 _NUMBERS = {kind: number for number, kind in enumerate(ChunkIndexKind)}
-_RECORDS = {_NUMBERS[kind]: record for record, (kind, _) in _INDEXES.items()}
+# In version 4 and 5, where an index has a number; that of the version 1 B-tree is 0, and is refused.
+_RECORDS = {_NUMBERS[kind]: record for record, (kind, _) in _INDEXES.items() if record is not V1BTreeIndex}
 
 
 def encode_data_layout(layout: DataLayout) -> Message:
@@ -223,8 +222,6 @@ def encode_data_layout(layout: DataLayout) -> Message:
             )
         case ChunkedLayout():
             body = _encode_chunked(layout)
-        case ChunkedLayoutV3():
-            body = _encode_chunked_v3(layout)
     return Message(MessageType.DATA_LAYOUT, body)
 
 
@@ -242,10 +239,17 @@ def _encode_compact(layout: CompactLayout) -> bytes:
 
 
 def _encode_chunked(layout: ChunkedLayout) -> bytes:
-    """Encode versions 4 and 5. HDF5 2.0 requires the narrowest width that can store the largest dimension."""
     _check_chunk(layout, max_nbytes=None if layout.version >= 5 else MAX_CHUNK_NBYTES)
     dims = (*layout.chunks, layout.element_nbytes)
-    width = encoded_length(max(dims))
+    if layout.version == 3:
+        return concat(
+            uint(3, 1, "layout version"),
+            uint(_Class.CHUNKED, 1, "layout class"),
+            uint(len(dims), 1, "dimensionality"),
+            address(layout.index.address, "B-tree address"),
+            *(uint(size, 4, "chunk dimension size") for size in dims),
+        )
+    width = encoded_length(max(dims))  # HDF5 2.0 requires the narrowest width for the largest dimension
     flags = 0 if layout.filter_partial_edge_chunks else _ChunkedFlag.DONT_FILTER_PARTIAL_EDGE_CHUNKS
     if isinstance(layout.index, SingleChunkIndex) and layout.index.stored_nbytes is not None:
         flags |= _ChunkedFlag.SINGLE_INDEX_WITH_FILTER
@@ -271,19 +275,7 @@ def _encode_index(index: ChunkIndex) -> bytes:
     return concat(*parts, address(index.address, "chunk index address"))
 
 
-def _encode_chunked_v3(layout: ChunkedLayoutV3) -> bytes:
-    _check_chunk(layout, max_nbytes=MAX_CHUNK_NBYTES)
-    dims = (*layout.chunks, layout.element_nbytes)
-    return concat(
-        uint(3, 1, "layout version"),
-        uint(_Class.CHUNKED, 1, "layout class"),
-        uint(len(dims), 1, "dimensionality"),
-        address(layout.address, "B-tree address"),
-        *(uint(size, 4, "chunk dimension size") for size in dims),
-    )
-
-
-def _check_chunk(layout: ChunkedLayout | ChunkedLayoutV3, *, max_nbytes: int | None) -> None:
+def _check_chunk(layout: ChunkedLayout, *, max_nbytes: int | None) -> None:
     if not layout.chunks or min(layout.chunks) < 1:
         raise ChunkShapeError(
             f"chunks {layout.chunks} must have at least one dimension and no size below 1",
@@ -326,7 +318,7 @@ def _decode(fields: Fields, version: int) -> StoredLayout:
         if version > 3:
             return _decode_chunked(fields, version)
         n_dims, btree_address = _decode_dimensionality(fields), fields.address("B-tree address")
-        return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), btree_address)
+        return ChunkedLayout(*_decode_dims(fields, n_dims, 4), V1BTreeIndex(btree_address), 3)
     if layout_class == _Class.VIRTUAL and version > 3:
         return VirtualLayout(fields.address("global heap address"), fields.uint(4, "global heap index"))
     raise fields.error(f"version {version} and class {layout_class} are not known")
@@ -343,7 +335,7 @@ def _decode_old(fields: Fields) -> StoredLayout:
     if layout_class == _Class.CHUNKED:
         if n_dims < 2:
             raise fields.error("chunks without dimensions")
-        return ChunkedLayoutV3(*_decode_dims(fields, n_dims, 4), data_address)
+        return ChunkedLayout(*_decode_dims(fields, n_dims, 4), V1BTreeIndex(data_address), 3)
     fields.take(4 * n_dims, "dimension sizes")
     if layout_class == _Class.COMPACT:
         return CompactLayout(fields.take(fields.uint(4, "compact data size"), "compact data"))

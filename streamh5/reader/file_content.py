@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.data_layout import (
     ChunkedLayout,
-    ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
     VirtualLayout,
@@ -21,20 +20,18 @@ from streamh5.format.superblock import Superblock
 from streamh5.format.virtual_mapping import check_virtual_mappings
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
-from streamh5.reader.elements import check_elements, refers_elsewhere, stored_chunks
+from streamh5.reader.elements import check_elements, refers_elsewhere
 from streamh5.reader.file_map import FileMap, Kind
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, DatatypeMessages, GroupMessages
 from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
+from streamh5.reader.stored_chunks import StoredChunks
 from streamh5.reader.superblock import read_superblock, read_superblock_extension
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from streamh5.filters.base import Bytes
     from streamh5.format.datatype_class import DatatypeClass
-    from streamh5.model.chunk_map import ChunkMap
-    from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.object_walk import Place
 
@@ -53,40 +50,27 @@ class Finding:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredGroup:
-    """A group of the file."""
-
-    path: str
-    address: int
-    messages: GroupMessages
+Messages = TypeVar("Messages", GroupMessages, DatasetMessages, DatatypeMessages)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDatatype:
-    """A named datatype of the file."""
+class ObjectContent(Generic[Messages]):
+    """One object of the file.
+
+    Attributes
+    ----------
+    path, address
+        The first path that leads to it, and the address of its object header.
+    messages
+        What its header says.
+    chunks
+        The chunks of a dataset; None without chunks, or where their index is damaged.
+    """
 
     path: str
     address: int
-    messages: DatatypeMessages
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDataset:
-    """A dataset of the file; without chunks, or with a damaged index, `frame` and `chunk_map` are None."""
-
-    path: str
-    address: int
-    messages: DatasetMessages
-    frame: ChunkFrame | None
-    chunk_map: ChunkMap | None
-
-    @property
-    def n_missing_chunks(self) -> int:
-        """Chunks of the current shape that were never written."""
-        if self.frame is None or self.chunk_map is None:
-            return 0
-        return max(0, (self.frame.grid.n_chunks or 0) - int(np.count_nonzero(self.chunk_map.is_present())))
+    messages: Messages
+    chunks: StoredChunks | None = None
 
 
 @dataclass(slots=True)
@@ -114,9 +98,9 @@ class FileContent:
     superblock: Superblock
     file_nbytes: int
     file_map: FileMap
-    groups: list[StoredGroup] = field(default_factory=list)
-    datasets: list[StoredDataset] = field(default_factory=list)
-    datatypes: list[StoredDatatype] = field(default_factory=list)
+    groups: list[ObjectContent[GroupMessages]] = field(default_factory=list)
+    datasets: list[ObjectContent[DatasetMessages]] = field(default_factory=list)
+    datatypes: list[ObjectContent[DatatypeMessages]] = field(default_factory=list)
     n_damages: int = 0
     damages: list[Finding] = field(default_factory=list)
     n_unchecked: int = 0
@@ -203,97 +187,76 @@ class _Visitor:
                 self._content.add_unchecked(path, address, problem)
 
     def _visit(self, place: Place) -> None:
-        """Read an object, and go on with those that it links to."""
-        path, address = place.path, place.address
+        """Read an object, and follow its links."""
         messages = self._walk.messages(place, self._walk.header(place))
         for problem in messages.common.unchecked:
-            self._content.add_unchecked(path, address, problem)
+            self._content.add_unchecked(place.path, place.address, problem)
         for attribute in messages.common.attributes:
-            if refers_elsewhere(attribute.datatype):
-                elements = np.frombuffer(attribute.data, np.uint8).reshape(-1, attribute.datatype.nbytes)
-                try:
-                    self._check_elements(path, elements, attribute.datatype)
-                except FormatError as error:
-                    self._content.add(path, address, FormatError(f"attribute {attribute.name!r}: {error}"))
+            self._check_elements(place, f"attribute {attribute.name!r}: ", attribute.datatype, attribute.data)
         match messages:
             case DatasetMessages():
-                self._visit_dataset(path, address, messages)
+                self._visit_dataset(place, messages)
             case DatatypeMessages():
-                self._content.datatypes.append(StoredDatatype(path, address, messages))
+                self._content.datatypes.append(ObjectContent(place.path, place.address, messages))
             case GroupMessages():
-                self._content.groups.append(StoredGroup(path, address, messages))
+                self._content.groups.append(ObjectContent(place.path, place.address, messages))
                 if not self._walk.follow(place, messages.links):
-                    self._content.add_unchecked(
-                        path, address, f"objects with paths over {MAX_PATH_LENGTH} characters"
-                    )
+                    problem = f"objects with paths over {MAX_PATH_LENGTH} characters"
+                    self._content.add_unchecked(place.path, place.address, problem)
 
-    def _check_elements(self, path: str, elements: NDArray[np.uint8], datatype: DatatypeClass) -> None:
-        for address in check_elements(elements, datatype, self._heap, path).tolist():
-            self._referenced.setdefault(address, path)
-
-    def _visit_dataset(self, path: str, address: int, messages: DatasetMessages) -> None:
+    def _visit_dataset(self, place: Place, messages: DatasetMessages) -> None:
+        path, datatype = place.path, messages.datatype
         frame = messages.frame(path)
-        chunk_map: ChunkMap | None = None
+        chunks: StoredChunks | None = None
         try:
             match messages.layout:
-                case ChunkedLayout() | ChunkedLayoutV3() if frame is not None:
-                    chunk_map = read_chunk_map(self._file, self._map, frame)
-                    impossible = impossible_chunks(frame, chunk_map, self._file.nbytes)
-                    self._claim_chunks(path, chunk_map, impossible)
-                    if refers_elsewhere(messages.datatype):
-                        self._check_chunked(path, address, messages, frame, chunk_map.take(~impossible))
-                case ContiguousLayout() as layout if layout.address != UNDEFINED_ADDRESS:
-                    self._file.check_range(layout.address, layout.nbytes, "contiguous data")
-                    self._map.claim(Kind.DATA, path, layout.address, layout.nbytes)
-                    if refers_elsewhere(messages.datatype):
-                        self._check_contiguous(path, layout, messages.datatype)
-                case VirtualLayout() as layout if layout.collection_address != UNDEFINED_ADDRESS:
-                    check_virtual_mappings(self._heap.content(layout.collection_address, layout.index, path))
-                case CompactLayout() as layout if refers_elsewhere(messages.datatype):
-                    elements = np.frombuffer(layout.data, np.uint8).reshape(-1, messages.datatype.nbytes)
-                    self._check_elements(path, elements, messages.datatype)
+                case ChunkedLayout() if frame is not None:
+                    chunks = StoredChunks(frame, read_chunk_map(self._file, self._map, frame))
+                    self._visit_chunks(place, datatype, chunks)
+                case ContiguousLayout(address, nbytes) if address != UNDEFINED_ADDRESS:
+                    self._file.check_range(address, nbytes, "contiguous data")
+                    self._map.claim(Kind.DATA, path, address, nbytes)
+                    self._check_contiguous(place, datatype, address, nbytes)
+                case VirtualLayout(address, index) if address != UNDEFINED_ADDRESS:
+                    check_virtual_mappings(self._heap.content(address, index, path))
+                case CompactLayout(data):
+                    self._check_elements(place, "", datatype, data)
         except FormatError as error:
-            self._content.add(path, address, error)
-        self._content.datasets.append(StoredDataset(path, address, messages, frame, chunk_map))
+            self._content.add(path, place.address, error)
+        self._content.datasets.append(ObjectContent(path, place.address, messages, chunks))
 
-    def _claim_chunks(self, path: str, chunk_map: ChunkMap, impossible: NDArray[np.bool_]) -> None:
-        addresses, nbytes = chunk_map.addresses, chunk_map.stored_nbytes
+    def _visit_chunks(self, place: Place, datatype: DatatypeClass, chunks: StoredChunks) -> None:
+        chunk_map = chunks.chunk_map
+        impossible = impossible_chunks(chunks.frame, chunk_map, self._file.nbytes)
+        addresses, stored_nbytes = chunk_map.addresses, chunk_map.stored_nbytes
         if (
             impossible.any()
-        ):  # rows stay those of the chunk map: such a chunk is claimed as nothing at the end
+        ):  # rows of the map stay: such a chunk is claimed as no bytes at the end of the file
             addresses = np.where(impossible, np.uint64(self._map.file_nbytes), addresses)
-            nbytes = np.where(impossible, np.uint64(0), nbytes)
-        self._map.claim_chunks(path, addresses, nbytes)
+            stored_nbytes = np.where(impossible, np.uint64(0), stored_nbytes)
+        self._map.claim_chunks(place.path, addresses, stored_nbytes)
+        if refers_elsewhere(datatype):
+            for coords, decoder, stored in chunks.take(~impossible).read_each(self._file):
+                with suppress(FormatError):  # what decodes all chunks reports those that cannot be decoded
+                    self._check_elements(place, f"chunk {coords}: ", datatype, decoder.decode(stored))
 
-    def _check_contiguous(self, path: str, layout: ContiguousLayout, datatype: DatatypeClass) -> None:
-        """Check the elements of contiguous data, some at a time."""
-        step = max(1, _PIECE_NBYTES // datatype.nbytes) * datatype.nbytes
-        for start in range(0, layout.nbytes, step):
-            nbytes = min(step, layout.nbytes - start)
-            raw = self._file.read(layout.address + start, nbytes, "contiguous data")
-            self._check_elements(path, np.frombuffer(raw, np.uint8).reshape(-1, datatype.nbytes), datatype)
+    def _check_contiguous(self, place: Place, datatype: DatatypeClass, address: int, nbytes: int) -> None:
+        """Check the elements of contiguous data piece by piece, up to the first damaged one."""
+        if refers_elsewhere(datatype):
+            step = max(1, _PIECE_NBYTES // datatype.nbytes) * datatype.nbytes
+            for start in range(0, nbytes, step):
+                piece = self._file.read(address + start, min(step, nbytes - start), "contiguous data")
+                if not self._check_elements(place, "", datatype, piece):
+                    break
 
-    def _check_chunked(
-        self, path: str, address: int, messages: DatasetMessages, frame: ChunkFrame, chunk_map: ChunkMap
-    ) -> None:
-        """Check the elements of chunks that can be, one at a time; a chunk that cannot be decoded is left out.
-
-        Who decodes all chunks will report it.
-        """
-        for row, decoder, stored in stored_chunks(self._file, messages.filters, frame, chunk_map):
-            with suppress(FormatError):
-                raw = np.frombuffer(decoder.decode(stored), np.uint8)
-                self._check_elements_of_chunk(path, address, raw, messages.datatype, chunk_map.coords_at(row))
-
-    def _check_elements_of_chunk(
-        self,
-        path: str,
-        address: int,
-        raw: NDArray[np.uint8],
-        datatype: DatatypeClass,
-        coords: tuple[int, ...],
-    ) -> None:
-        try:
-            self._check_elements(path, raw.reshape(-1, datatype.nbytes), datatype)
-        except FormatError as error:
-            self._content.add(path, address, FormatError(f"chunk {coords}: {error}"))
+    def _check_elements(self, place: Place, where: str, datatype: DatatypeClass, data: Bytes) -> bool:
+        """Check what elements refer to; return whether it is good, otherwise enter the damage."""
+        if refers_elsewhere(datatype):
+            elements = np.frombuffer(data, np.uint8).reshape(-1, datatype.nbytes)
+            try:
+                for address in check_elements(elements, datatype, self._heap, place.path).tolist():
+                    self._referenced.setdefault(address, place.path)
+            except FormatError as error:
+                self._content.add(place.path, place.address, FormatError(f"{where}{error}"))
+                return False
+        return True

@@ -20,7 +20,6 @@ from streamh5.format.attribute import (
 from streamh5.format.data_layout import (
     UNSTATED_NBYTES,
     ChunkedLayout,
-    ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
     StoredLayout,
@@ -147,9 +146,9 @@ class DatasetMessages:
     def frame(self, path: str) -> ChunkFrame | None:
         """Return what its chunk index must fit; None where it is not chunked."""
         layout, shape = self.layout, self.dataspace.shape
-        if not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)) or shape is None:
+        if not isinstance(layout, ChunkedLayout) or shape is None:
             return None
-        return ChunkFrame(path, shape, self.dataspace.maxshape or shape, layout, len(self.filters))
+        return ChunkFrame(path, shape, self.dataspace.maxshape or shape, layout, self.filters)
 
 
 def decode_object(

@@ -140,7 +140,7 @@ def _chunked_data(raw: FileBytes, file_map: FileMap, path: str, messages: Datase
     frame = messages.frame(path)
     if frame is None:
         raise FormatError(f"{path}: a chunk index of a dataset without chunks")
-    if frame.n_filters and not frame.filters_edges:
+    if frame.filters and not frame.layout.filter_partial_edge_chunks:
         raise ReferencesError("chunks at its edge are stored without filters (H5Pset_chunk_opts)")
     found = read_chunk_map(raw, file_map, frame)
     n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, raw.nbytes)))

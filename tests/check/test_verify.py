@@ -108,8 +108,8 @@ def unread_positions(content: bytes) -> set[int]:
     found = read_file_content(FileBytes(content))
     unread = {position for position in range(len(content)) if found.file_map.is_unused(position)}
     for dataset in found.datasets:
-        chunks = dataset.chunk_map
-        if chunks is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
+        if dataset.chunks is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
+            chunks = dataset.chunks.chunk_map
             unread |= set((chunks.addresses + chunks.stored_nbytes - 5).tolist())
         for one in found.file_map.structures():
             if one.owner == dataset.path and content[one.address : one.address + 4] == b"TREE":

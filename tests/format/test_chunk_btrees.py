@@ -197,7 +197,7 @@ def test_v1_btree_built_read_by_readers(builder: FileBuilder, grid: tuple[int, i
     for piece in encode_v1_btree_nodes(tree, nodes, numbers, grid, ChunkColumns(**columns)):
         builder.add(piece)
     assert builder.reserve(0) - nodes == tree.sizeof_nodes
-    layout = data_layout.ChunkedLayoutV3(_CHUNKS, 2, nodes + tree.root_position)
+    layout = data_layout.ChunkedLayout(_CHUNKS, 2, data_layout.V1BTreeIndex(nodes + tree.root_position), 3)
     path = _finish(builder, layout, grid, filtered, 2)
     _check(path, grid, numbers)
     _check_extended(path, grid, filtered)
@@ -211,7 +211,7 @@ def test_v1_btree_around_full_nodes_read_by_h5py(builder: FileBuilder, n: int) -
     nodes = builder.reserve(0)
     for piece in encode_v1_btree_nodes(tree, nodes, np.arange(n, dtype="u4"), (n,), ChunkColumns(addresses)):
         builder.add(piece)
-    layout = data_layout.ChunkedLayoutV3((1,), 4, nodes + tree.root_position)
+    layout = data_layout.ChunkedLayout((1,), 4, data_layout.V1BTreeIndex(nodes + tree.root_position), 3)
     builder.add_dataset("x", layout, dtype=np.dtype("<i4"), space=Dataspace((n,)))
     with h5py.File(builder.write(version=2)) as file:
         np.testing.assert_array_equal(file["x"][:], np.arange(n))

@@ -16,7 +16,6 @@ from streamh5.format.attribute import Attribute, encode_attribute
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.data_layout import (
     ChunkedLayout,
-    ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
     DataLayout,
@@ -24,6 +23,7 @@ from streamh5.format.data_layout import (
     FixedArrayIndex,
     ImplicitIndex,
     SingleChunkIndex,
+    V1BTreeIndex,
     V2BTreeIndex,
     encode_data_layout,
 )
@@ -201,7 +201,7 @@ def test_layout_version_3_equals_libhdf5(library_messages: LibraryMessages) -> N
         file.create_dataset("x", (8, 4), "<f4", chunks=(4, 4))
 
     theirs = _only(library_messages(write, libver=("v108", "v108")), MessageType.DATA_LAYOUT)[1]
-    assert encode_data_layout(ChunkedLayoutV3((4, 4), 4, UNDEFINED_ADDRESS)).body == theirs
+    assert encode_data_layout(ChunkedLayout((4, 4), 4, V1BTreeIndex(), 3)).body == theirs
 
 
 def test_contiguous_and_compact_layout_equal_libhdf5(library_messages: LibraryMessages) -> None:

@@ -14,13 +14,13 @@ from streamh5.errors import FormatError
 from streamh5.format.attribute import Attribute, decode_attribute, encode_attribute
 from streamh5.format.data_layout import (
     ChunkedLayout,
-    ChunkedLayoutV3,
     CompactLayout,
     ContiguousLayout,
     ExtensibleArrayIndex,
     FixedArrayIndex,
     ImplicitIndex,
     SingleChunkIndex,
+    V1BTreeIndex,
     V2BTreeIndex,
     decode_data_layout,
     encode_data_layout,
@@ -188,7 +188,7 @@ CHUNKS = st.lists(st.integers(1, 300), min_size=1, max_size=3).map(tuple)
     ).filter(
         lambda layout: layout.version == 5 or int(np.prod(layout.chunks)) * layout.element_nbytes < 2**32
     )
-    | st.builds(ChunkedLayoutV3, CHUNKS, st.integers(1, 100), ADDRESSES)
+    | st.builds(ChunkedLayout, CHUNKS, st.integers(1, 100), st.builds(V1BTreeIndex, ADDRESSES), st.just(3))
 )
 def test_data_layout_comes_back(layout: Any) -> None:
     body = encode_data_layout(layout).body

@@ -149,8 +149,8 @@ def test_unfiltered_edge_chunks_decode_as_h5py_reads_them(tmp_path: Path) -> Non
     assert (report.ok, report.n_decoded_chunks) == (True, 12)
     with FileBytes(path) as file, h5py.File(path) as seen:
         for dataset in read_file_content(file).datasets:
-            chunks = dataset.chunk_map
-            assert chunks is not None
+            assert dataset.chunks is not None
+            chunks = dataset.chunks.chunk_map
             for row in range(len(chunks)):
                 info = seen[dataset.path].id.get_chunk_info_by_coord(chunks.origin_at(row))
                 is_raw = info.size == 4 * 4 * 4 and 4 in chunks.origin_at(row)

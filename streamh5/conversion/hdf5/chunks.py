@@ -86,12 +86,12 @@ def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList
 
 def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     layout = stored.chunked_layout(dataset.address)
-    frame = ChunkFrame(dataset.path, dataset.shape or (), dataset.maxshape, layout, len(dataset.filters))
+    frame = ChunkFrame(dataset.path, dataset.shape or (), dataset.maxshape, layout, dataset.filters)
     found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame)
     n = int(impossible_chunks(frame, found, stored.file.nbytes).sum())
     if n:
         raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
-    return ChunkList(_sorted(found.present()), is_edge_raw=not frame.filters_edges)
+    return ChunkList(_sorted(found.present()), is_edge_raw=not layout.filter_partial_edge_chunks)
 
 
 def _from_library(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:

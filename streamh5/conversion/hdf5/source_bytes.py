@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3, decode_data_layout
+from streamh5.format.data_layout import ChunkedLayout, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageFlag, MessageType
@@ -94,7 +94,7 @@ class SourceBytes:
                 return link.target
         raise FormatError(f"there is no user-defined link {name!r}")
 
-    def chunked_layout(self, address: int) -> ChunkedLayout | ChunkedLayoutV3:
+    def chunked_layout(self, address: int) -> ChunkedLayout:
         """Layout of the chunked dataset whose header is at `address`.
 
         Raises
@@ -103,7 +103,7 @@ class SourceBytes:
             It is damaged, or not chunked.
         """
         layout = self._message(address, MessageType.DATA_LAYOUT, decode_data_layout)
-        if not isinstance(layout, (ChunkedLayout, ChunkedLayoutV3)):
+        if not isinstance(layout, ChunkedLayout):
             raise FormatError("the dataset has no chunks")
         return layout
 

@@ -60,9 +60,9 @@ def read_fixed_array(
     array = FixedArray(
         frame.n_max_chunks,
         frame.chunk_nbytes,
-        filtered=frame.n_filters > 0,
+        filtered=bool(frame.filters),
         page_bits=index.page_bits,
-        layout_version=frame.layout_version,
+        layout_version=frame.layout.version,
     )
     header = reader.read(index.address, SIZEOF_FIXED_ARRAY_HEADER, FixedArrayHeader.structure)
     address = decode_fixed_array_header(array, header)
@@ -118,13 +118,13 @@ def read_extensible_array(
     array = ExtensibleArray(
         frame.n_max_chunks,
         frame.chunk_nbytes,
-        frame.n_filters > 0,
+        bool(frame.filters),
         max_n_elements_bits=index.max_n_elements_bits,
         n_index_block_elements=index.n_index_block_elements,
         min_n_data_block_elements=index.min_n_data_block_elements,
         min_n_data_block_pointers=index.min_n_data_block_pointers,
         page_bits=index.page_bits,
-        layout_version=frame.layout_version,
+        layout_version=frame.layout.version,
     )
     block = reader.read(index.address, SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArrayHeader.structure)
     header = decode_extensible_array_header(array, block)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError
-from streamh5.format.chunk_index.element import sizeof_stored_nbytes
-from streamh5.format.data_layout import ChunkedLayout, ChunkedLayoutV3
 from streamh5.format.primitives import MAX_FILTERS
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.format.chunk_index.element import ChunkColumns
+    from streamh5.format.data_layout import ChunkedLayout
+    from streamh5.format.filter_pipeline import FilterRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,20 @@ class ChunkFrame:
         Of the same rank as the chunks; None in `maxshape` for unlimited.
     layout
         Its data layout message.
-    n_filters
-        Filters of its pipeline.
+    filters
+        Records of its filters, in the order in which they encode.
     """
 
     owner: str
     shape: tuple[int, ...]
     maxshape: tuple[int | None, ...]
-    layout: ChunkedLayout | ChunkedLayoutV3
-    n_filters: int
+    layout: ChunkedLayout
+    filters: tuple[FilterRecord, ...]
 
     @property
     def chunks(self) -> tuple[int, ...]:
         """Shape of a chunk."""
         return self.layout.chunks
-
-    @property
-    def layout_version(self) -> int:
-        """Version of the data layout message."""
-        return self.layout.version if isinstance(self.layout, ChunkedLayout) else 3
-
-    @property
-    def filters_edges(self) -> bool:
-        """Whether chunks that reach over the shape go through the filters as all others do."""
-        return not isinstance(self.layout, ChunkedLayout) or self.layout.filter_partial_edge_chunks
 
     @property
     def chunk_nbytes(self) -> int:
@@ -82,11 +72,6 @@ class ChunkFrame:
             raise FormatError(f"a grid of {n_chunks:,} chunks is more than an index can number")
         return n_chunks
 
-    @property
-    def stored_nbytes_width(self) -> int | None:
-        """Width of the stored size in an index, None without filters."""
-        return sizeof_stored_nbytes(self.chunk_nbytes, self.layout_version) if self.n_filters else None
-
 
 def chunk_map(frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: ChunkColumns) -> ChunkMap:
     """Make the map of the chunks of an index.
@@ -110,9 +95,9 @@ def chunk_map(frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: Chu
     elif numbers is None:
         numbers = written
     found = ChunkMap.of(frame.grid, numbers, columns, min(frame.chunk_nbytes, MAX_NUMBERS))
-    if frame.filters_edges:
+    if frame.layout.filter_partial_edge_chunks:
         return found
-    every_filter = np.uint32((1 << frame.n_filters) - 1)
+    every_filter = np.uint32((1 << len(frame.filters)) - 1)
     return replace(found, filter_masks=np.where(_at_edge(found), every_filter, found.filter_masks))
 
 
@@ -125,12 +110,13 @@ def impossible_chunks(frame: ChunkFrame, chunks: ChunkMap, file_nbytes: int) -> 
     addresses, stored = chunks.addresses, chunks.stored_nbytes.astype(np.uint64, copy=False)
     impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
     has_other_size = stored != min(frame.chunk_nbytes, MAX_NUMBERS)
-    if not frame.n_filters:
+    if not frame.filters:
         impossible |= has_other_size
-    elif not frame.filters_edges:
+    elif not frame.layout.filter_partial_edge_chunks:
         impossible |= _at_edge(chunks) & has_other_size
-    if frame.n_filters < MAX_FILTERS:
-        impossible |= chunks.filter_masks >> np.uint32(frame.n_filters) != 0
+    n_filters = len(frame.filters)
+    if n_filters < MAX_FILTERS:
+        impossible |= chunks.filter_masks >> np.uint32(n_filters) != 0
     return np.asarray(impossible)
 
 

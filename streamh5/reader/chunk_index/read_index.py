@@ -10,12 +10,11 @@ from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.chunk_index.element import ChunkColumns, columns_of, no_chunks
 from streamh5.format.chunk_index.v2_btree import chunk_record, chunk_record_type
 from streamh5.format.data_layout import (
-    ChunkedLayout,
-    ChunkedLayoutV3,
     ExtensibleArrayIndex,
     FixedArrayIndex,
     ImplicitIndex,
     SingleChunkIndex,
+    V1BTreeIndex,
     V2BTreeIndex,
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
-
-
-def index_name(layout: ChunkedLayout | ChunkedLayoutV3) -> str:
-    """Name the index of a chunked layout."""
-    return layout.index_kind.value
 
 
 def read_chunk_map(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> ChunkMap:
@@ -54,16 +48,14 @@ def read_chunk_map(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> Chu
 
 def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
     """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are."""
-    layout = frame.layout
-    address = layout.address if isinstance(layout, ChunkedLayoutV3) else layout.index.address
-    if address == UNDEFINED_ADDRESS:
-        return None, no_chunks(filtered=frame.n_filters > 0)
-    if isinstance(layout, ChunkedLayoutV3):
-        return read_v1_btree(reader, frame, layout)
-    encoding = reader.encoding
+    layout, encoding = frame.layout, reader.encoding
+    if layout.index.address == UNDEFINED_ADDRESS:
+        return None, no_chunks(filtered=bool(frame.filters))
+    if isinstance(layout.index, V1BTreeIndex):
+        return read_v1_btree(reader, frame, layout.index)
     if encoding.sizeof_address != SIZEOF_ADDRESS or encoding.sizeof_length != SIZEOF_LENGTH:
         raise ForeignStructureError(
-            f"{index_name(layout)} index in a file with addresses of {encoding.sizeof_address} bytes"
+            f"{layout.index_kind.value} index in a file with addresses of {encoding.sizeof_address} bytes"
         )
     match layout.index:
         case SingleChunkIndex() as index:
@@ -79,10 +71,10 @@ def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64]
 
 
 def _single_chunk(frame: ChunkFrame, index: SingleChunkIndex) -> ChunkColumns:
-    if (index.stored_nbytes is not None) != (frame.n_filters > 0):
+    if (index.stored_nbytes is not None) != bool(frame.filters):
         raise FormatError(
             f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, the dataset "
-            f"{frame.n_filters} filters"
+            f"{len(frame.filters)} filters"
         )
     if frame.n_max_chunks != 1:
         raise FormatError(f"data layout message: a single chunk for a grid of {frame.grid.counts}")
@@ -92,7 +84,7 @@ def _single_chunk(frame: ChunkFrame, index: SingleChunkIndex) -> ChunkColumns:
 
 
 def _implicit(reader: StructureReader, frame: ChunkFrame, index: ImplicitIndex) -> ChunkColumns:
-    if frame.n_filters:
+    if frame.filters:
         raise FormatError("data layout message: an Implicit index for chunks with filters")
     nbytes = frame.chunk_nbytes
     reader.file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
@@ -113,10 +105,10 @@ def read_chunk_btree(
     record = chunk_record(
         len(frame.chunks),
         chunk_nbytes=frame.chunk_nbytes,
-        filtered=frame.n_filters > 0,
-        layout_version=frame.layout_version,
+        filtered=bool(frame.filters),
+        layout_version=frame.layout.version,
     )
-    record_type = chunk_record_type(filtered=frame.n_filters > 0)
+    record_type = chunk_record_type(filtered=bool(frame.filters))
     records = read_v2_btree(reader, index.address, record_type, record, index.node_size)
     numbers = grid_numbers(frame, list(records["scaled"].T), "version 2 B-tree")
     return numbers, columns_of(records)

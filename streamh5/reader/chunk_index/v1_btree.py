@@ -21,12 +21,12 @@ from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, grid_numbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamh5.format.data_layout import ChunkedLayoutV3
+    from streamh5.format.data_layout import V1BTreeIndex
     from streamh5.reader.file_map import StructureReader
 
 
 def read_v1_btree(
-    reader: StructureReader, frame: ChunkFrame, layout: ChunkedLayoutV3
+    reader: StructureReader, frame: ChunkFrame, index: V1BTreeIndex
 ) -> tuple[NDArray[np.int64], ChunkColumns]:
     """Read the chunks of a version 1 B-tree: their numbers in `frame.grid`, and where they are.
 
@@ -36,7 +36,7 @@ def read_v1_btree(
         A field is wrong, neighbours do not point to each other, keys are not in order, or a chunk is outside
         the shape.
     """
-    addresses = [layout.address]
+    addresses = [index.address]
     above: NDArray[np.void] | None = None
     level: int | None = None
     while True:
