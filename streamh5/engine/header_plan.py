@@ -16,12 +16,9 @@ from streamh5.format.data_layout import (
 from streamh5.format.dataspace import Dataspace, encode_dataspace
 from streamh5.format.datatype import encode_committed_datatype_message, encode_datatype_message
 from streamh5.format.dense_storage import (
-    dense_attribute_info,
-    dense_attribute_storage,
-    dense_link_info,
-    dense_link_storage,
-    encode_dense_attributes,
-    encode_dense_links,
+    DenseStorage,
+    dense_attributes,
+    dense_links,
 )
 from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime, encode_fill_value
 from streamh5.format.filter_pipeline import encode_filter_pipeline
@@ -87,14 +84,12 @@ class HeaderPlan:
     @property
     def dense_links_nbytes(self) -> int:
         """Size in bytes of the dense storage of links; 0 if they are in the header."""
-        return dense_link_storage(self._links()).nbytes if self._has_dense_links else 0
+        return dense_links(self._links()).nbytes if self._has_dense_links else 0
 
     @property
     def dense_attributes_nbytes(self) -> int:
         """Size in bytes of the dense storage of attributes; 0 if they are in the header."""
-        if not self._has_dense_attributes:
-            return 0
-        return dense_attribute_storage(self._attributes(), creation_order=self.node.track_order).nbytes
+        return self._dense_attributes().nbytes if self._has_dense_attributes else 0
 
     def encode(self, nbytes: int) -> bytes:
         """Encode the header, padded to `nbytes`."""
@@ -112,12 +107,11 @@ class HeaderPlan:
 
     def encode_dense_links(self) -> bytes:
         """Encode the dense storage of links."""
-        return encode_dense_links(self._links(), self.places.dense_links[self.node.path])
+        return dense_links(self._links()).encode(self.places.dense_links[self.node.path])
 
     def encode_dense_attributes(self) -> bytes:
         """Encode the dense storage of attributes."""
-        address = self.places.dense_attributes[self.node.path]
-        return encode_dense_attributes(self._attributes(), address, creation_order=self.node.track_order)
+        return self._dense_attributes().encode(self.places.dense_attributes[self.node.path])
 
     def _messages(self) -> list[Message]:
         node = self.node
@@ -137,7 +131,7 @@ class HeaderPlan:
     def _group_messages(self, group: GroupNode) -> list[Message]:
         if self._has_dense_links:
             address = self.places.dense_links.get(group.path, 0)
-            return [encode_link_info(dense_link_info(self._links(), address)), encode_group_info()]
+            return [encode_link_info(dense_links(self._links()).info(address)), encode_group_info()]
         links = self._links()
         info = StorageInfo(len(links) if group.track_order else None)
         return [encode_link_info(info), encode_group_info(), *map(encode_link, links)]
@@ -209,6 +203,9 @@ class HeaderPlan:
             return HardLink(self.places.headers.get(target.path, 0))
         return target
 
+    def _dense_attributes(self) -> DenseStorage:
+        return dense_attributes(self._attributes(), creation_order=self.node.track_order)
+
     def _attributes(self) -> list[Attribute]:
         return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
 
@@ -219,7 +216,6 @@ class HeaderPlan:
             return []
         if self._has_dense_attributes:
             address = self.places.dense_attributes.get(node.path, 0)
-            info = dense_attribute_info(self._attributes(), address, creation_order=node.track_order)
-            return [encode_attribute_info(info)]
+            return [encode_attribute_info(self._dense_attributes().info(address))]
         info = StorageInfo(len(node.attributes) if node.track_order else None)
         return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]

@@ -15,12 +15,8 @@ from streamh5.format.data_layout import CompactLayout
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class
 from streamh5.format.dense_storage import (
-    dense_attribute_info,
-    dense_attribute_storage,
-    dense_link_info,
-    dense_link_storage,
-    encode_dense_attributes,
-    encode_dense_links,
+    dense_attributes,
+    dense_links,
 )
 from streamh5.format.fractal_heap import MAX_MANAGED_NBYTES
 from streamh5.format.group_info import encode_group_info
@@ -41,9 +37,10 @@ def _scalar(builder: FileBuilder, value: int) -> int:
 
 def _write_links(builder: FileBuilder, links: list[Link]) -> Path:
     builder.links.clear()
-    storage = builder.add(encode_dense_links(links, builder.reserve(0)))
-    assert builder.reserve(0) - storage == dense_link_storage(links).nbytes
-    info = encode_link_info(dense_link_info(links, storage))
+    storage = dense_links(links)
+    address = builder.add(storage.encode(builder.reserve(0)))
+    assert builder.reserve(0) - address == storage.nbytes
+    info = encode_link_info(storage.info(address))
     return builder.write(root=[info, encode_group_info()])
 
 
@@ -99,19 +96,19 @@ def test_dense_links_with_colliding_hashes_found(builder: FileBuilder) -> None:
 
 def test_dense_links_same_name_twice_path_error() -> None:
     with pytest.raises(PathError, match="'a'"):
-        dense_link_storage([Link("a", HardLink(48)), Link("b", HardLink(48)), Link("a", HardLink(48))])
+        dense_links([Link("a", HardLink(48)), Link("b", HardLink(48)), Link("a", HardLink(48))])
 
 
 def test_dense_links_some_without_order_path_error() -> None:
     with pytest.raises(PathError, match="1 of 2"):
-        dense_link_storage([Link("a", HardLink(48), 0), Link("b", HardLink(48))])
+        dense_links([Link("a", HardLink(48), 0), Link("b", HardLink(48))])
 
 
 def test_dense_link_at_and_above_limit() -> None:
     at_limit = Link("n" * 65_523, HardLink(48))
-    encode_dense_links([at_limit], 48)
+    dense_links([at_limit]).encode(48)
     with pytest.raises(LimitError, match="65536 bytes"):
-        encode_dense_links([Link("n" * 65_524, HardLink(48))], 48)
+        dense_links([Link("n" * 65_524, HardLink(48))])
 
 
 def _attribute(name: str, value: Any) -> Attribute:
@@ -120,9 +117,10 @@ def _attribute(name: str, value: Any) -> Attribute:
 
 
 def _write_attributes(builder: FileBuilder, attributes: list[Attribute], ordered: bool) -> Path:
-    address = builder.add(encode_dense_attributes(attributes, builder.reserve(0), creation_order=ordered))
-    assert builder.reserve(0) - address == dense_attribute_storage(attributes, creation_order=ordered).nbytes
-    info = encode_attribute_info(dense_attribute_info(attributes, address, creation_order=ordered))
+    storage = dense_attributes(attributes, creation_order=ordered)
+    address = builder.add(storage.encode(builder.reserve(0)))
+    assert builder.reserve(0) - address == storage.nbytes
+    info = encode_attribute_info(storage.info(address))
     layout = CompactLayout(np.int32(1).tobytes())
     builder.add_dataset(
         "x", layout, dtype=np.dtype("<i4"), space=Dataspace(()), extra=[info], attribute_order=ordered
@@ -183,7 +181,7 @@ def test_dense_attribute_that_fills_the_block_is_read_by_h5py(builder: FileBuild
 
 def test_dense_attributes_same_name_twice_attribute_value_error() -> None:
     with pytest.raises(AttributeValueError, match="'a'"):
-        dense_attribute_storage([_attribute("a", 1), _attribute("a", 2)], creation_order=True)
+        dense_attributes([_attribute("a", 1), _attribute("a", 2)], creation_order=True)
 
 
 def test_dense_links_around_largest_heap_read_by_h5py(builder: FileBuilder) -> None:
