@@ -71,32 +71,33 @@ class DenseRows:
     their page is touched.
     """
 
-    __slots__ = ("_addresses", "_filter_masks", "_stored_nbytes")
+    __slots__ = ("_addresses", "_chunk_nbytes", "_filter_masks", "_stored_nbytes")
 
-    def __init__(self, n_chunks: int, *, filtered: bool) -> None:
+    def __init__(self, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> None:
+        self._chunk_nbytes = chunk_nbytes
         self._addresses = np.zeros(n_chunks, np.uint64)
         self._stored_nbytes = np.zeros(n_chunks, np.uint32) if filtered else None
         self._filter_masks: NDArray[np.uint32] | None = None
 
     @classmethod
-    def of(cls, records: ChunkRecords, n_chunks: int, *, filtered: bool) -> DenseRows:
+    def of(cls, records: ChunkRecords, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> DenseRows:
         """Return the rows of those sorted records whose numbers are below `n_chunks`."""
-        rows = cls(n_chunks, filtered=filtered)
+        rows = cls(n_chunks, chunk_nbytes, filtered=filtered)
         inside = records[: int(np.searchsorted(records["number"], n_chunks))]
         if len(inside):
-            rows.enter(inside, 0, n_chunks)
+            rows.enter(inside, n_chunks)
         return rows
 
     def __len__(self) -> int:
         return len(self._addresses)
 
-    def enter(self, records: ChunkRecords, chunk_nbytes: int, n_rows: int) -> tuple[int, int]:
+    def enter(self, records: ChunkRecords, n_rows: int) -> tuple[int, int]:
         """Enter records with numbers below `n_rows`; return how many chunks they replaced, and the bytes of those."""
         numbers = records["number"].astype(np.intp)
         self._grow(n_rows)
         again = self._addresses[numbers] != 0
         n_again = int(np.count_nonzero(again))
-        dead = self._sizes(numbers[again], chunk_nbytes) if n_again else 0
+        dead = self._sizes(numbers[again]) if n_again else 0
         self._addresses[numbers] = records["address"]
         if self._stored_nbytes is not None:
             self._stored_nbytes[numbers] = records["stored_nbytes"]
@@ -111,9 +112,8 @@ class DenseRows:
         self._grow(n_chunks)
         return self._columns[:n_chunks]
 
-    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
+    def written(self, n_chunks: int | None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Return the numbers of the stored chunks below `n_chunks`, and their columns."""
-        del filtered
         columns = self._columns[:n_chunks]
         numbers = np.flatnonzero(columns.addresses)
         return numbers, columns if len(numbers) == len(columns.addresses) else columns.take(numbers)
@@ -125,19 +125,21 @@ class DenseRows:
         written[known] = self._addresses[numbers[known].astype(np.intp)] != 0
         return written
 
-    def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
+    def forget(self, n_chunks: int) -> tuple[NDArray[np.uint64], int]:
         """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""
         tail = np.flatnonzero(self._addresses[n_chunks:]) + n_chunks
-        lost, nbytes = self._addresses[tail], self._sizes(tail, chunk_nbytes)
+        lost, nbytes = self._addresses[tail], self._sizes(tail)
         self._addresses[tail] = 0
         return lost, nbytes
 
-    def records(self, chunk_nbytes: int) -> ChunkRecords:
+    def records(self) -> ChunkRecords:
         """Return the records of the stored chunks, sorted by number."""
-        numbers, columns = self.written(None, filtered=True)
+        numbers, columns = self.written(None)
         records = np.zeros(len(numbers), RECORD)
         records["number"], records["address"] = numbers, columns.addresses
-        records["stored_nbytes"] = chunk_nbytes if columns.stored_nbytes is None else columns.stored_nbytes
+        records["stored_nbytes"] = (
+            self._chunk_nbytes if columns.stored_nbytes is None else columns.stored_nbytes
+        )
         if columns.filter_masks is not None:
             records["filter_mask"] = columns.filter_masks
         return records
@@ -146,9 +148,9 @@ class DenseRows:
     def _columns(self) -> ChunkColumns:
         return ChunkColumns(self._addresses, self._stored_nbytes, self._filter_masks)
 
-    def _sizes(self, numbers: NDArray[np.intp], chunk_nbytes: int) -> int:
+    def _sizes(self, numbers: NDArray[np.intp]) -> int:
         if self._stored_nbytes is None:
-            return len(numbers) * chunk_nbytes
+            return len(numbers) * self._chunk_nbytes
         return int(self._stored_nbytes[numbers].sum(dtype=np.uint64))
 
     def _grow(self, n_chunks: int) -> None:
@@ -163,9 +165,10 @@ class DenseRows:
 class SparseRows:
     """Records of the written chunks, sorted by number, and pending ones that are not sorted yet; 24 bytes each."""
 
-    __slots__ = ("_n_pending", "pending", "settled")
+    __slots__ = ("_filtered", "_n_pending", "pending", "settled")
 
-    def __init__(self, settled: ChunkRecords | None = None) -> None:
+    def __init__(self, settled: ChunkRecords | None = None, *, filtered: bool) -> None:
+        self._filtered = filtered
         self.settled: ChunkRecords = np.zeros(0, RECORD) if settled is None else settled
         self.pending: list[ChunkRecords] = []
         self._n_pending = 0
@@ -189,13 +192,15 @@ class SparseRows:
         self.settled, self.pending, self._n_pending = records[is_last], [], 0
         return len(replaced), int(replaced.sum(dtype=np.uint64))
 
-    def written(self, n_chunks: int | None, *, filtered: bool) -> tuple[NDArray[np.intp], ChunkColumns]:
+    def written(self, n_chunks: int | None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Return the numbers of the stored chunks below `n_chunks`, and their columns."""
         end = len(self.settled) if n_chunks is None else self._find(n_chunks)
         records = self.settled[:end]
         masks = records["filter_mask"]
         columns = ChunkColumns(
-            records["address"], records["stored_nbytes"] if filtered else None, masks if masks.any() else None
+            records["address"],
+            records["stored_nbytes"] if self._filtered else None,
+            masks if masks.any() else None,
         )
         return records["number"].astype(np.intp), columns
 
@@ -207,9 +212,8 @@ class SparseRows:
         found = self.settled["number"][np.minimum(at, len(self.settled) - 1)]
         return np.asarray(found == numbers, bool)
 
-    def forget(self, n_chunks: int, chunk_nbytes: int) -> tuple[NDArray[np.uint64], int]:
+    def forget(self, n_chunks: int) -> tuple[NDArray[np.uint64], int]:
         """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""
-        del chunk_nbytes
         start = self._find(n_chunks)
         lost = self.settled[start:]
         self.settled = self.settled[:start]

@@ -77,7 +77,9 @@ class ChunkTable:
         self._filtered = filtered
         self._counts = ChunkCounts()
         self._rows: DenseRows | SparseRows = (
-            SparseRows() if n_chunks > MAX_DENSE_ROWS else DenseRows(n_chunks, filtered=filtered)
+            SparseRows(filtered=filtered)
+            if n_chunks > MAX_DENSE_ROWS
+            else DenseRows(n_chunks, chunk_nbytes, filtered=filtered)
         )
 
     def record(self, records: ChunkRecords) -> None:
@@ -95,9 +97,9 @@ class ChunkTable:
             n_rows = int(records["number"].max()) + 1
             is_far = n_rows > MAX_DENSE_ROWS and n_rows > len(rows)
             if is_far and n_rows > MAX_SPARSENESS * self._counts.n_written:
-                rows = self._rows = SparseRows(rows.records(self.chunk_nbytes))
+                rows = self._rows = SparseRows(rows.records(), filtered=self._filtered)
             else:
-                self._counts.enter(records, rows.enter(records, self.chunk_nbytes, n_rows))
+                self._counts.enter(records, rows.enter(records, n_rows))
                 return
         rows.enter(records)
         if rows.is_due:
@@ -108,13 +110,13 @@ class ChunkTable:
         self._settle()
         rows = self._rows
         if isinstance(rows, SparseRows):
-            rows = DenseRows.of(rows.settled, n_chunks, filtered=self._filtered)
+            rows = self._dense(rows, n_chunks)
         return rows.first(n_chunks)
 
     def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Return the numbers of the stored chunks below `n_chunks`, ascending, and their columns."""
         self._settle()
-        return self._rows.written(n_chunks, filtered=self._filtered)
+        return self._rows.written(n_chunks)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of ``(n,)`` chunk numbers are stored."""
@@ -124,7 +126,7 @@ class ChunkTable:
     def forget(self, n_chunks: int) -> NDArray[np.uint64]:
         """Mark every chunk from number `n_chunks` on as not written; return the addresses of those that were."""
         counts = self.counts
-        lost, nbytes = self._rows.forget(n_chunks, self.chunk_nbytes)
+        lost, nbytes = self._rows.forget(n_chunks)
         counts.n_written -= len(lost)
         counts.stored_nbytes -= nbytes
         counts.dead_nbytes += nbytes
@@ -144,4 +146,7 @@ class ChunkTable:
             self._counts.enter(new, rows.settle())
             n_rows = int(rows.settled["number"][-1]) + 1
             if n_rows < MIN_SPARSENESS * len(rows.settled):
-                self._rows = DenseRows.of(rows.settled, n_rows, filtered=self._filtered)
+                self._rows = self._dense(rows, n_rows)
+
+    def _dense(self, rows: SparseRows, n_rows: int) -> DenseRows:
+        return DenseRows.of(rows.settled, n_rows, self.chunk_nbytes, filtered=self._filtered)

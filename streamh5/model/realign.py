@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,16 +43,9 @@ def aligned_blocks(blocks: Blocks, chunks: tuple[int, ...]) -> Blocks:
 
 def _aligned(extents: Sequence[int], chunk: int) -> tuple[int, ...]:
     total = sum(extents)
-    bounds = [0]
-    end = 0
-    for extent in extents[:-1]:
-        end += extent
-        bound = min((end + chunk // 2) // chunk * chunk, total)
-        if bound > bounds[-1]:
-            bounds.append(bound)
-    if total > bounds[-1] or len(bounds) == 1:
-        bounds.append(total)
-    return tuple(stop - start for start, stop in pairwise(bounds))
+    moved = (min((end + chunk // 2) // chunk * chunk, total) for end in accumulate(extents[:-1]))
+    bounds = sorted({0, *moved, total})
+    return tuple(stop - start for start, stop in pairwise(bounds)) or (0,)
 
 
 def realign_factor(blocks: Blocks, aligned: Blocks) -> int:
@@ -61,17 +56,7 @@ def realign_factor(blocks: Blocks, aligned: Blocks) -> int:
 def _most_drawn(old: Sequence[int], new: Sequence[int]) -> int:
     if tuple(old) == tuple(new):
         return 1
-    ends = [0]
-    for extent in old:
-        ends.append(ends[-1] + extent)
-    most, start, first = 1, 0, 0
-    for extent in new:
-        stop = start + extent
-        while first < len(old) and ends[first + 1] <= start:
-            first += 1
-        last = first
-        while last < len(old) and ends[last] < stop:
-            last += 1
-        most = max(most, last - first)
-        start = stop
-    return most
+    old_stops, stops = np.cumsum(old), np.cumsum(new)
+    n_before = np.searchsorted(old_stops, stops - new, "right")
+    n_begun = np.searchsorted(old_stops - old, stops, "left")
+    return max(1, int((n_begun - n_before).max()))
