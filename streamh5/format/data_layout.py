@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias, get_args
 
 from streamh5.errors import ChunkShapeError, over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
+from streamh5.format.header import decode_stored, encode_stored, stored
 from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import (
     MAX_CHUNK_NBYTES,
@@ -53,6 +54,7 @@ UNSTATED_NBYTES = -1  # size of contiguous data in versions 1 and 2 of the messa
 class V1BTreeIndex:
     """The version 1 B-tree whose root is at `address`, for HDF5 before 1.10: the only index of version 3."""
 
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.V1_BTREE
     address: int = UNDEFINED_ADDRESS
 
 
@@ -64,6 +66,7 @@ class SingleChunkIndex:
     filter i was skipped.
     """
 
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.SINGLE_CHUNK
     address: int = UNDEFINED_ADDRESS
     stored_nbytes: int | None = None
     filter_mask: int = 0
@@ -73,6 +76,7 @@ class SingleChunkIndex:
 class ImplicitIndex:
     """All chunks of the grid, without filters, consecutively from `address`."""
 
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.IMPLICIT
     address: int = UNDEFINED_ADDRESS
 
 
@@ -80,7 +84,8 @@ class ImplicitIndex:
 class FixedArrayIndex:
     """A Fixed Array whose header is at `address`; that header has the same `page_bits`."""
 
-    page_bits: int
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.FIXED_ARRAY
+    page_bits: int = stored(1, "page bits")
     address: int = UNDEFINED_ADDRESS
 
 
@@ -88,22 +93,25 @@ class FixedArrayIndex:
 class ExtensibleArrayIndex:
     """An Extensible Array whose header is at `address`; that header has the same numbers."""
 
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.EXTENSIBLE_ARRAY
     address: int = UNDEFINED_ADDRESS
-    max_n_elements_bits: int = 32
-    n_index_block_elements: int = 4
-    min_n_data_block_pointers: int = 4
-    min_n_data_block_elements: int = 16
-    page_bits: int = 10
+    max_n_elements_bits: int = stored(1, "max bits", 32)
+    n_index_block_elements: int = stored(1, "index elements", 4)
+    # The header of the array has the two minima in the other order.
+    min_n_data_block_pointers: int = stored(1, "min pointers", 4)
+    min_n_data_block_elements: int = stored(1, "min elements", 16)
+    page_bits: int = stored(1, "page bits", 10)
 
 
 @dataclass(frozen=True, slots=True)
 class V2BTreeIndex:
     """A version 2 B-tree whose header is at `address`; that header has the same numbers."""
 
-    node_size: int
+    kind: ClassVar[ChunkIndexKind] = ChunkIndexKind.V2_BTREE
+    node_size: int = stored(4, "node size")
     address: int = UNDEFINED_ADDRESS
-    split_percent: int = 100
-    merge_percent: int = 40
+    split_percent: int = stored(1, "split percent", 100)
+    merge_percent: int = stored(1, "merge percent", 40)
 
 
 ChunkIndex: TypeAlias = (
@@ -151,7 +159,7 @@ class ChunkedLayout:
     @property
     def index_kind(self) -> ChunkIndexKind:
         """Kind of its index."""
-        return _INDEXES[type(self.index)][0]
+        return self.index.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,36 +176,11 @@ DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout
 StoredLayout: TypeAlias = DataLayout | VirtualLayout
 """The layouts that are read."""
 
-_INDEXES: dict[type[ChunkIndex], tuple[ChunkIndexKind, tuple[tuple[str, int, str], ...]]] = {
-    V1BTreeIndex: (ChunkIndexKind.V1_BTREE, ()),
-    SingleChunkIndex: (ChunkIndexKind.SINGLE_CHUNK, ()),
-    ImplicitIndex: (ChunkIndexKind.IMPLICIT, ()),
-    FixedArrayIndex: (ChunkIndexKind.FIXED_ARRAY, (("page_bits", 1, "page bits"),)),
-    ExtensibleArrayIndex: (
-        ChunkIndexKind.EXTENSIBLE_ARRAY,
-        (
-            ("max_n_elements_bits", 1, "max bits"),
-            ("n_index_block_elements", 1, "index elements"),
-            # The header of the array has the two minima in the other order.
-            ("min_n_data_block_pointers", 1, "min pointers"),
-            ("min_n_data_block_elements", 1, "min elements"),
-            ("page_bits", 1, "page bits"),
-        ),
-    ),
-    V2BTreeIndex: (
-        ChunkIndexKind.V2_BTREE,
-        (
-            ("node_size", 4, "node size"),
-            ("split_percent", 1, "split percent"),
-            ("merge_percent", 1, "merge percent"),
-        ),
-    ),
-}
-"""Kind of each chunk index, and its fields before the address: attribute, bytes, name in the specification."""
-
 _NUMBERS = {kind: number for number, kind in enumerate(ChunkIndexKind)}
 # In version 4 and 5, where an index has a number; that of the version 1 B-tree is 0, and is refused.
-_RECORDS = {_NUMBERS[kind]: record for record, (kind, _) in _INDEXES.items() if record is not V1BTreeIndex}
+_RECORDS: dict[int, type[ChunkIndex]] = {
+    _NUMBERS[record.kind]: record for record in get_args(ChunkIndex) if record is not V1BTreeIndex
+}
 
 
 def encode_data_layout(layout: DataLayout) -> Message:
@@ -265,14 +248,11 @@ def _encode_chunked(layout: ChunkedLayout) -> bytes:
 
 
 def _encode_index(index: ChunkIndex) -> bytes:
-    kind, parameters = _INDEXES[type(index)]
-    parts = [uint(_NUMBERS[kind], 1, "chunk indexing type")]
+    parts = [uint(_NUMBERS[index.kind], 1, "chunk indexing type")]
     if isinstance(index, SingleChunkIndex) and index.stored_nbytes is not None:
         parts.append(length(index.stored_nbytes, "size of filtered chunk"))
         parts.append(uint(index.filter_mask, 4, "filters for chunk"))
-    for attribute, nbytes, field in parameters:
-        parts.append(uint(getattr(index, attribute), nbytes, field))
-    return concat(*parts, address(index.address, "chunk index address"))
+    return concat(*parts, *encode_stored(index), address(index.address, "chunk index address"))
 
 
 def _check_chunk(layout: ChunkedLayout, *, max_nbytes: int | None) -> None:
@@ -368,8 +348,7 @@ def _decode_index(fields: Fields, flags: int) -> ChunkIndex:
             raise fields.error(f"flags are {flags:#04x}, but the index is not a single chunk")
         values["stored_nbytes"] = fields.length("size of filtered chunk")
         values["filter_mask"] = fields.uint(4, "filters for chunk")
-    for attribute, nbytes, field in _INDEXES[record][1]:
-        values[attribute] = fields.uint(nbytes, field)
+    values |= decode_stored(fields, record)
     return record(address=fields.address("chunk index address"), **values)
 
 

@@ -1,7 +1,8 @@
 """Headers of indexes and heaps: signature, version 0, integers, checksum.
 
 The integers of a header are declared once, as the attributes of its record, in the order and with the names of
-the specification; `Header.encode`, `Header.decode` and `Header.sizeof` follow the declaration.
+the specification; `Header.encode`, `Header.decode` and `Header.sizeof` follow the declaration. The records of chunk
+indexes in the data layout message declare theirs in the same way.
 """
 
 from __future__ import annotations
@@ -62,15 +63,7 @@ class Header:
         FormatError
             Signature, version or checksum is wrong.
         """
-        cursor = Fields.of_block(block, cls.structure, cls.signature, encoding)
-        return cls(
-            **{
-                one.name: cursor.address(one.metadata["name"])
-                if one.metadata["width"] is ADDRESS
-                else cursor.uint(_width(one, encoding), one.metadata["name"])
-                for one in _fields(cls)
-            }
-        )
+        return cls(**decode_stored(Fields.of_block(block, cls.structure, cls.signature, encoding), cls))
 
     def encode(self) -> bytes:
         """Encode the header with its checksum.
@@ -80,11 +73,7 @@ class Header:
         LimitError
             A number does not fit its field.
         """
-        numbers = (
-            uint(getattr(self, one.name), _width(one, ENCODING), one.metadata["name"])
-            for one in _fields(type(self))
-        )
-        return append_checksum(self.signature, uint(0, _SIZEOF_VERSION, "version"), *numbers)
+        return append_checksum(self.signature, uint(0, _SIZEOF_VERSION, "version"), *encode_stored(self))
 
     def check(self, **expected: int) -> None:
         """Compare fields of the header with the values that they must have.
@@ -111,8 +100,26 @@ def stored(width: int | _Width, name: str, default: int | None = None) -> Any:
     return field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
 
 
-def _fields(kind: type[Header]) -> tuple[Field[Any], ...]:
-    return fields(kind)  # type: ignore[arg-type]  # every kind of header is a dataclass
+def encode_stored(record: Any) -> list[bytes]:
+    """Encode the fields of a record that were declared with `stored`, in their order."""
+    return [
+        uint(getattr(record, one.name), _width(one, ENCODING), one.metadata["name"])
+        for one in _fields(type(record))
+    ]
+
+
+def decode_stored(cursor: Fields, kind: type[Any]) -> dict[str, int]:
+    """Read the fields of a kind of record that were declared with `stored`; return them by attribute."""
+    return {
+        one.name: cursor.address(one.metadata["name"])
+        if one.metadata["width"] is ADDRESS
+        else cursor.uint(_width(one, cursor.encoding), one.metadata["name"])
+        for one in _fields(kind)
+    }
+
+
+def _fields(kind: type[Any]) -> list[Field[Any]]:
+    return [one for one in fields(kind) if "width" in one.metadata]
 
 
 def _width(one: Field[Any], encoding: Encoding) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,12 @@ def _array(
         n,
         chunk_nbytes,
         filtered,
-        n_index_block_elements=index_block,
-        min_n_data_block_elements=data_block,
-        min_n_data_block_pointers=pointers,
-        page_bits=page_bits,
+        data_layout.ExtensibleArrayIndex(
+            n_index_block_elements=index_block,
+            min_n_data_block_elements=data_block,
+            min_n_data_block_pointers=pointers,
+            page_bits=page_bits,
+        ),
     )
 
 
@@ -95,14 +98,7 @@ def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, ro
         builder.add(piece)
     assert builder.reserve(0) - index_block == array.sizeof_blocks
     builder.put(header, encode_extensible_array_header(array, index_block))
-    index = data_layout.ExtensibleArrayIndex(
-        header,
-        array.max_n_elements_bits,
-        array.n_index_block_elements,
-        array.min_n_data_block_pointers,
-        array.min_n_data_block_elements,
-        array.page_bits,
-    )
+    index = replace(array.parameters, address=header)
     builder.add_dataset(
         "x",
         data_layout.ChunkedLayout((2, 3), 2, index),

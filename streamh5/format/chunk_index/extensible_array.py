@@ -12,7 +12,7 @@ divided into pages, each with a checksum:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -88,7 +88,7 @@ def encode_extensible_array_header(array: ExtensibleArray, index_block_address: 
         n_data_blocks=sum(block.n_used for block in used),
         data_blocks_nbytes=sum(block.n_used * block.sizeof_data_block for block in used),
         max_index_set=array.n_elements,
-        n_elements=array.n_index_block_elements + n_realized,
+        n_elements=array.parameters.n_index_block_elements + n_realized,
         index_block_address=index_block_address,
     ).encode()
 
@@ -102,9 +102,10 @@ def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> Exte
         A field or the checksum is wrong, or the parameters are impossible.
     """
     found = ExtensibleArrayHeader.decode(block)
-    elements, pointers = array.min_n_data_block_elements, array.min_n_data_block_pointers
+    layout = array.parameters
+    elements, pointers = layout.min_n_data_block_elements, layout.min_n_data_block_pointers
     powers = all(number and not number & (number - 1) for number in (elements, pointers))
-    if not powers or pointers < 2 or not 1 <= array.max_n_elements_bits <= _MAX_BITS or not array.page_bits:
+    if not powers or pointers < 2 or not 1 <= layout.max_n_elements_bits <= _MAX_BITS or not layout.page_bits:
         raise found.error("the layout has impossible parameters")
     if array.n_super_pointers < 0:
         raise found.error(f"the layout has {pointers} pointers for {array.n_super_blocks} super blocks")
@@ -114,15 +115,9 @@ def decode_extensible_array_header(array: ExtensibleArray, block: bytes) -> Exte
 
 def _parameters(array: ExtensibleArray) -> dict[str, int]:
     """Return the fields of the header that describe the structure of the array, not its content."""
-    return {
-        "client_id": client_id(array.element),
-        "element_nbytes": array.element.itemsize,
-        "max_n_elements_bits": array.max_n_elements_bits,
-        "n_index_block_elements": array.n_index_block_elements,
-        "min_n_data_block_elements": array.min_n_data_block_elements,
-        "min_n_data_block_pointers": array.min_n_data_block_pointers,
-        "page_bits": array.page_bits,
-    }
+    numbers = asdict(array.parameters)
+    del numbers["address"]  # of the header itself
+    return {"client_id": client_id(array.element), "element_nbytes": array.element.itemsize, **numbers}
 
 
 def encode_extensible_array_blocks(
@@ -147,7 +142,7 @@ def encode_extensible_array_blocks(
     LimitError
         A stored size does not fit its field.
     """
-    after_index_block = columns[array.n_index_block_elements :]
+    after_index_block = columns[array.parameters.n_index_block_elements :]
     blocks = used_super_blocks(array)
     yield _encode_index_block(array, columns, blocks, header_address, index_block_address)
     for block in blocks:
@@ -168,7 +163,7 @@ def _encode_index_block(
     header_address: int,
     index_block_address: int,
 ) -> bytes:
-    own = columns[: array.n_index_block_elements].padded(array.n_index_block_elements)
+    own = columns[: array.parameters.n_index_block_elements].padded(array.parameters.n_index_block_elements)
     data_blocks: list[int] = []
     super_blocks: list[int] = []
     for block in blocks:
@@ -227,7 +222,7 @@ def decode_index_block(
         A field or the checksum is wrong.
     """
     fields = decode_block_prefix(block, INDEX_BLOCK, _INDEX, array.element, header_address)
-    own = fields.take(array.n_index_block_elements * array.element.itemsize, "elements")
+    own = fields.take(array.parameters.n_index_block_elements * array.element.itemsize, "elements")
     return (
         decode_elements(own, array.element),
         [fields.address("data block address") for _ in range(array.n_data_pointers)],

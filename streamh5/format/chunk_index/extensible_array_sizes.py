@@ -8,7 +8,11 @@ import numpy as np
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX, chunk_element
+from streamh5.format.data_layout import ExtensibleArrayIndex
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
+
+LIBRARY_PARAMETERS = ExtensibleArrayIndex()
+"""The numbers with which the library creates arrays (H5D_EARRAY_...)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,9 @@ class ExtensibleArray:
         Raw bytes of a chunk.
     filtered
         Whether the dataset has filters.
-    max_n_elements_bits, n_index_block_elements, min_n_data_block_elements, min_n_data_block_pointers
-        The library's creation parameters; the last two are powers of two.
-    page_bits
-        Binary logarithm of the elements in a page.
+    parameters
+        Record of the data layout message, whose address does not matter here; by default with the library's numbers.
+        The two minima are powers of two, `page_bits` is the binary logarithm of the elements in a page.
     layout_version
         Version of the data layout message.
     """
@@ -34,11 +37,7 @@ class ExtensibleArray:
     n_elements: int
     chunk_nbytes: int
     filtered: bool
-    max_n_elements_bits: int = 32
-    n_index_block_elements: int = 4
-    min_n_data_block_elements: int = 16
-    min_n_data_block_pointers: int = 4
-    page_bits: int = 10
+    parameters: ExtensibleArrayIndex = LIBRARY_PARAMETERS
     layout_version: int = 4
 
     @property
@@ -49,17 +48,21 @@ class ExtensibleArray:
     @property
     def n_super_blocks(self) -> int:
         """Number of super blocks for the largest possible number of elements."""
-        return 1 + self.max_n_elements_bits - (self.min_n_data_block_elements.bit_length() - 1)
+        return (
+            1
+            + self.parameters.max_n_elements_bits
+            - (self.parameters.min_n_data_block_elements.bit_length() - 1)
+        )
 
     @property
     def n_direct_super_blocks(self) -> int:
         """Number of super blocks whose data blocks the index block points to."""
-        return 2 * (self.min_n_data_block_pointers.bit_length() - 1)
+        return 2 * (self.parameters.min_n_data_block_pointers.bit_length() - 1)
 
     @property
     def n_data_pointers(self) -> int:
         """Number of data blocks that the index block points to."""
-        return 2 * (self.min_n_data_block_pointers - 1)
+        return 2 * (self.parameters.min_n_data_block_pointers - 1)
 
     @property
     def n_super_pointers(self) -> int:
@@ -69,14 +72,14 @@ class ExtensibleArray:
     @property
     def sizeof_index_block(self) -> int:
         """Size of the index block in bytes."""
-        elements = self.n_index_block_elements * self.element.itemsize
+        elements = self.parameters.n_index_block_elements * self.element.itemsize
         pointers = (self.n_data_pointers + self.n_super_pointers) * SIZEOF_ADDRESS
         return SIZEOF_BLOCK_PREFIX + elements + pointers + SIZEOF_CHECKSUM
 
     @property
     def sizeof_block_offset(self) -> int:
         """Width of the block offset field."""
-        return -(-self.max_n_elements_bits // 8)
+        return -(-self.parameters.max_n_elements_bits // 8)
 
     @property
     def sizeof_blocks(self) -> int:
@@ -111,7 +114,7 @@ class SuperBlock:
     @property
     def n_block_elements(self) -> int:
         """Number of elements in each data block."""
-        return self.array.min_n_data_block_elements << (self.index + 1) // 2
+        return self.array.parameters.min_n_data_block_elements << (self.index + 1) // 2
 
     @property
     def end(self) -> int:
@@ -121,7 +124,7 @@ class SuperBlock:
     @property
     def n_used(self) -> int:
         """Number of its data blocks that contain elements."""
-        n_elements = self.array.n_elements - self.array.n_index_block_elements - self.start
+        n_elements = self.array.n_elements - self.array.parameters.n_index_block_elements - self.start
         return min(self.n_data_blocks, -(-n_elements // self.n_block_elements))
 
     @property
@@ -132,7 +135,7 @@ class SuperBlock:
     @property
     def n_pages(self) -> int:
         """Number of pages of each data block, 0 if the block has a single checksum."""
-        page_size = 1 << self.array.page_bits
+        page_size = 1 << self.array.parameters.page_bits
         return self.n_block_elements // page_size if self.n_block_elements > page_size else 0
 
     @property
@@ -175,7 +178,7 @@ def used_super_blocks(array: ExtensibleArray) -> list[SuperBlock]:
     """Return the super blocks that `array.n_elements` need."""
     blocks: list[SuperBlock] = []
     start, position = 0, array.sizeof_index_block
-    while start < array.n_elements - array.n_index_block_elements:
+    while start < array.n_elements - array.parameters.n_index_block_elements:
         block = SuperBlock(array, len(blocks), start, position)
         blocks.append(block)
         start = block.end

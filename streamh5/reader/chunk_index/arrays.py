@@ -119,11 +119,7 @@ def read_extensible_array(
         frame.n_max_chunks,
         frame.chunk_nbytes,
         bool(frame.filters),
-        max_n_elements_bits=index.max_n_elements_bits,
-        n_index_block_elements=index.n_index_block_elements,
-        min_n_data_block_elements=index.min_n_data_block_elements,
-        min_n_data_block_pointers=index.min_n_data_block_pointers,
-        page_bits=index.page_bits,
+        index,
         layout_version=frame.layout.version,
     )
     block = reader.read(index.address, SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArrayHeader.structure)
@@ -151,7 +147,7 @@ def _read_blocks(
     raw = reader.read(header.index_block_address, array.sizeof_index_block, INDEX_BLOCK)
     own, data_blocks, super_blocks = decode_index_block(array, header_address, raw)
     yield 0, own
-    start, n_own = 0, array.n_index_block_elements
+    start, n_own = 0, array.parameters.n_index_block_elements
     for number in range(array.n_super_blocks):
         if start + n_own >= header.max_index_set:
             break
