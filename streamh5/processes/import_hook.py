@@ -6,14 +6,16 @@ not matter::
 
     import streamh5       dask.array in sys.modules?  yes: call now
                                                       no:  insert a finder before the others
-    import dask.array     finder ─▶ the other finders find the module ─▶ their loader executes it ─▶ call
+    import dask.array     finder ─▶ the finders after it find the module ─▶ their loader executes it ─▶ call
 
-The module keeps the spec and the loader that it would have had, and the finder removes itself.
+The module keeps the spec and the loader that it would have had. The finder stays on ``sys.meta_path`` and finds nothing
+more: an import of another thread iterates over that list, and would miss a finder if an item before it were removed.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,27 +35,38 @@ def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:
     call
         Called once, when the module has been executed.
     """
-    module = sys.modules.get(name)
-    if module is None or getattr(module.__spec__, "_initializing", False):
-        sys.meta_path.insert(0, _Finder(name, call))
-    else:
-        call(module)
+    finder = _Finder(name, call)
+    # before the look at `sys.modules`, so that no import is missed in between
+    sys.meta_path.insert(0, finder)
+    if sys.modules.get(name) is None:
+        return
+    try:
+        # waits if another thread is importing the module, and has asked the finders already
+        module = import_module(name)
+    except ImportError:
+        return  # that import has failed; the finder waits for the next one
+    # while the module is being initialized, it imports streamh5 itself, and its names are not defined yet
+    if not getattr(getattr(module, "__spec__", None), "_initializing", False):
+        finder.arrived(module)
 
 
 class _Finder:  # not a subclass of `importlib.abc.MetaPathFinder`, whose import takes 10 ms
-    """Finds one module through the other finders, and replaces its loader."""
+    """Finds one module through the finders after it, and replaces its loader; once the call is made, it finds none."""
 
     def __init__(self, name: str, call: Callable[[ModuleType], None]) -> None:
         self._name = name
-        self._call = call
+        self._call: Callable[[ModuleType], None] | None = call
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self._name:
+        if fullname != self._name or self._call is None:
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        specs = (finder.find_spec(fullname, path, target) for finder in others)
+        # Those before this one have found nothing. They must not be asked again: a streamh5 that is reloaded inserts a
+        # second finder for the same module, and the two would ask each other without end.
+        finders = list(sys.meta_path)
+        after = finders[finders.index(self) + 1 :] if self in finders else []
+        specs = (finder.find_spec(fullname, path, target) for finder in after)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment] # a Loader by its methods
@@ -61,9 +74,9 @@ class _Finder:  # not a subclass of `importlib.abc.MetaPathFinder`, whose import
 
     def arrived(self, module: ModuleType) -> None:
         """Make the call, once, even if the module is loaded twice (an import may have failed half-way)."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-            self._call(module)
+        call, self._call = self._call, None
+        if call is not None:
+            call(module)
 
 
 class _Loader:

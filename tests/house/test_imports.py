@@ -226,10 +226,85 @@ print(array.to_fixed_h5.__name__, hasattr(xarray.DataTree(), "streamh5"))
 print(*(type(one.streamh5).__name__ for one in (xarray.Dataset(), xarray.DataArray(1))))
 for module in (dask.array, xarray):  # as if nobody had looked
     assert type(module.__loader__) is type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
-print([finder for finder in sys.meta_path if type(finder).__module__.startswith("streamh5")])
+ours = [finder for finder in sys.meta_path if type(finder).__module__.startswith("streamh5")]
+print([spec for finder in ours for name in ("dask.array", "xarray") if (spec := finder.find_spec(name, None))])
 """
     expected = ["array_to_fixed_h5 True", "StreamH5Accessor StreamH5Accessor", "[]"]
     assert run(code).splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "importlib.reload(streamh5)",
+        "[sys.modules.pop(name) for name in [*sys.modules] if name.startswith('streamh5')]; import streamh5",
+    ],
+)
+def test_method_and_accessors_are_there_when_the_package_is_imported_twice_before(again: str) -> None:
+    code = f"""
+import importlib, sys, warnings
+warnings.simplefilter("ignore")  # xarray's, that the accessor is registered twice
+import streamh5
+{again}
+import dask.array, xarray
+print(hasattr(dask.array.Array, "to_fixed_h5"), hasattr(xarray.Dataset, "streamh5"))
+"""
+    assert run(code) == "True True"
+
+
+FAKE_XARRAY = """
+import threading, time, __main__
+__main__.begun.set()
+time.sleep(0.3)
+def register(name):
+    return lambda accessor: print(name, accessor.__name__)
+register_dataset_accessor = register_dataarray_accessor = register_datatree_accessor = register
+"""
+
+
+def test_accessors_are_registered_if_another_thread_is_importing_xarray(tmp_path: Path) -> None:
+    (tmp_path / "xarray.py").write_text(FAKE_XARRAY)
+    code = f"""
+import sys, threading
+sys.path.insert(0, {str(tmp_path)!r})
+begun = threading.Event()
+other = threading.Thread(target=__import__, args=("xarray",))
+other.start()
+begun.wait()
+import streamh5
+other.join()
+"""
+    assert run(code).splitlines() == ["streamh5 StreamH5Accessor"] * 3
+
+
+def test_import_of_streamh5_succeeds_if_another_thread_fails_to_import_xarray(tmp_path: Path) -> None:
+    (tmp_path / "xarray.py").write_text(
+        FAKE_XARRAY.replace("def register", "raise ImportError\ndef register")
+    )
+    code = f"""
+import sys, threading
+sys.path.insert(0, {str(tmp_path)!r})
+threading.excepthook = lambda error: None
+begun = threading.Event()
+threading.Thread(target=__import__, args=("xarray",)).start()
+begun.wait()
+import streamh5
+print(streamh5.__version__)
+"""
+    assert run(code) == streamh5.__version__
+
+
+def test_import_in_another_thread_misses_no_finder() -> None:
+    code = """
+import sys, streamh5
+finders = list(sys.meta_path)
+search = iter(sys.meta_path)  # as the import of another thread iterates
+asked = [next(search)]
+import dask.array, xarray
+asked += search
+print([finder for finder in finders if finder not in asked])
+"""
+    assert run(code) == "[]"
 
 
 def test_method_of_an_array_that_is_made_later_writes_a_file(tmp_path: Path) -> None:
