@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.conversion.request import ArrayConversion, NotCopiable
-from streamh5.dask.blocks import block_layout, realigned
+from streamh5.dask.blocks import aligned_array
 from streamh5.dask.graph import Target
 from streamh5.dask.stored_chunks import (
     ChunkCopy,
@@ -263,10 +263,9 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
     if chunks is None and source.chunks is not None:
         chunks = _within(source.chunks, source.maxshape or shape)
     if shape:
-        blocks, chunks = block_layout(
+        array, chunks = aligned_array(
             source.path, array, "auto" if chunks is None else chunks, source.maxshape
         )
-        array = realigned(source.path, array, blocks)
     if dtype.kind in "OUT" and not isinstance(source.fillvalue, (str, bytes)):
         source = replace(source, fillvalue=None)  # zarr's fill value 0, which is not a string
     filters = _filters(source, request, notes) if shape else NO_FILTERS

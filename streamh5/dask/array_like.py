@@ -12,10 +12,9 @@ import dask.base
 import numpy as np
 
 from streamh5.dask.foreign_errors import foreign_errors
-from streamh5.dask.stored_chunks import block_shape, lazy_array
+from streamh5.dask.stored_chunks import block_shape, is_chunk_shape, lazy_array, unit_shape
 from streamh5.errors import SourceError
 from streamh5.handles.given_data import as_array
-from streamh5.model.chunk_shape import auto_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,21 +51,15 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     is_open = chunks is None or chunks is True
     shape = tuple(data.shape)
     own = getattr(data, "chunks", None)
-    own = own if _are_extents(own, len(shape)) else None
+    own = own if is_chunk_shape(own, len(shape)) else None
     dtype: np.dtype[Any] = data.dtype
     itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
-    unit = getattr(data, "shards", None) or own or chunks
-    if not _are_extents(unit, len(shape)) or not all(n > 0 for n in unit):
-        unit = auto_chunks(tuple(max(1, n) for n in shape), itemsize)
+    unit = unit_shape(getattr(data, "shards", None) or own or chunks, shape, itemsize)
     block = block_shape(shape, unit, itemsize)
     array = lazy_array(read, shape, block, dtype, path, _identity(data))
     if not is_open or not shape:
         return array, chunks
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
-
-
-def _are_extents(value: Any, rank: int) -> bool:
-    return isinstance(value, tuple) and len(value) == rank and all(isinstance(n, int) for n in value)
 
 
 def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], Any]]:

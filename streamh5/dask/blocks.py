@@ -11,7 +11,7 @@ from dask.system import CPU_COUNT
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.errors import SpecError, UnknownChunksError, shown
 from streamh5.model.chunk_shape import auto_chunks, check_chunks
-from streamh5.model.realign import Blocks, aligned_blocks, default_chunks, realign_factor
+from streamh5.model.realign import aligned_blocks, default_chunks, realign_factor
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -34,10 +34,12 @@ class RealignWarning(UserWarning):
     """Blocks do not match the chunks, and realigning them keeps many in memory at a time."""
 
 
-def block_layout(
+def aligned_array(
     path: str, array: da.Array, chunks: Any, bounds: tuple[int | None, ...] | None = None
-) -> tuple[Blocks, Any]:
-    """Return blocks of whole chunks, and the chunk shape.
+) -> tuple[da.Array, Any]:
+    """Return an array in blocks of whole chunks, and the chunk shape.
+
+    Warn if realigning keeps many of its old blocks in memory at a time.
 
     Parameters
     ----------
@@ -57,12 +59,7 @@ def block_layout(
     ChunkShapeError, LimitError
         See `check_chunks`.
     """
-    if any(math.isnan(extent) for extents in array.chunks for extent in extents):
-        raise UnknownChunksError(
-            f"{path}: the array has chunks of unknown size {shown(array.chunks)}; call "
-            "array.compute_chunk_sizes() first",
-            path=path,
-        )
+    check_known_sizes(path, array)
     if chunks is None or chunks is True:
         shape = default_chunks(array.chunks)
     elif isinstance(chunks, str) and chunks == "auto":
@@ -70,14 +67,10 @@ def block_layout(
     else:
         shape = check_chunks(chunks, bounds or array.shape, array.dtype.itemsize, path=path)
     if not array.ndim:
-        return array.chunks, None if chunks in (None, True, "auto") else chunks
-    return aligned_blocks(array.chunks, shape), shape
-
-
-def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
-    """Rechunk an array to `blocks`; warn if that keeps many of its old blocks in memory at a time."""
+        return array, None if chunks in (None, True, "auto") else chunks
+    blocks = aligned_blocks(array.chunks, shape)
     if blocks == array.chunks:
-        return array
+        return array, shape
     factor = realign_factor(array.chunks, blocks)
     if factor > COSTLY_REALIGN:
         warnings.warn(
@@ -86,7 +79,23 @@ def realigned(path: str, array: da.Array, blocks: Blocks) -> da.Array:
             RealignWarning,
             stacklevel=3,
         )
-    return array.rechunk(blocks)
+    return array.rechunk(blocks), shape
+
+
+def check_known_sizes(path: str, array: Any) -> None:
+    """Refuse a dask array whose blocks have unknown sizes; arrays without blocks have none.
+
+    Raises
+    ------
+    UnknownChunksError
+        dask does not know them.
+    """
+    if any(math.isnan(extent) for extents in array.chunks or () for extent in extents):
+        raise UnknownChunksError(
+            f"{path}: the array has chunks of unknown size {shown(array.chunks)}; call "
+            "array.compute_chunk_sizes() first",
+            path=path,
+        )
 
 
 def limit_workers(

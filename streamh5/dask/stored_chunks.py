@@ -16,6 +16,7 @@ import numpy as np
 
 from streamh5.errors import SourceError
 from streamh5.model.chunk_records import RECORD
+from streamh5.model.chunk_shape import auto_chunks
 from streamh5.write.chunk_writer import EncodedChunks
 
 if TYPE_CHECKING:
@@ -157,6 +158,19 @@ def listed_array(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -
     n_elements = math.prod(chunks)
     block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
     return hollow_array((n_chunks * n_elements,), block, dtype)
+
+
+def unit_shape(given: Any, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the chunk shape `given` for an array if it is one, otherwise that of `auto_chunks`."""
+    if is_chunk_shape(given, len(shape)):
+        return tuple(given)
+    return auto_chunks(tuple(max(1, n) for n in shape), itemsize)
+
+
+def is_chunk_shape(given: Any, rank: int) -> bool:
+    """Return whether an object has the form of a chunk shape: positive integers, one for each dimension."""
+    is_sequence = isinstance(given, (tuple, list)) and len(given) == rank
+    return is_sequence and all(isinstance(n, int) and n > 0 for n in given)
 
 
 def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

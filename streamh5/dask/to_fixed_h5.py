@@ -11,7 +11,7 @@ from dask.delayed import Delayed
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
-from streamh5.dask.blocks import block_layout, limit_workers, realigned
+from streamh5.dask.blocks import aligned_array, limit_workers
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
@@ -177,6 +177,7 @@ def _plan_array(
 ) -> tuple[PlannedDataset, Target]:
     """Divide an array-like into blocks of whole chunks, and plan its dataset with the arguments `asked`."""
     array, wanted = as_dask(path, given, chunks)
+    source = array.name if options.resume_key is None else options.resume_key
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
             f"{path}: an array of dtype object does not tell the type of its objects; for text, convert it with "
@@ -185,7 +186,7 @@ def _plan_array(
             path=path,
             dtype=array.dtype,
         )
-    blocks, chunk_shape = block_layout(path, array, wanted)
+    array, chunk_shape = aligned_array(path, array, wanted)
     spec, chain = plan_dataset(
         path,
         shape=array.shape,
@@ -195,8 +196,7 @@ def _plan_array(
         track_order=options.track_order,
         **asked,
     )
-    source = array.name if options.resume_key is None else options.resume_key
-    return PlannedDataset(spec, chain, source), Target(spec, realigned(path, array, blocks))
+    return PlannedDataset(spec, chain, source), Target(spec, array)
 
 
 def _arguments(

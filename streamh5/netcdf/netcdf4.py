@@ -267,23 +267,21 @@ class NetcdfFile:
         if is_new:
             plan.attributes["/"] = [text_attribute("_NCProperties", PROPERTIES.encode())]
         uses: dict[str, list[tuple[str, int]]] = {}
-        scales: dict[str, Dimension] = {}
+        scales: list[Dimension] = []
         for group in self.groups.values():
             plan.objects[group.path] = GroupNode(group.path, track_order=True)
             plan.attributes.setdefault(group.path, []).extend(group.attributes)
+            scales += group.dimensions.values()
             for dimension in group.dimensions.values():
                 if not dimension.has_variable:
-                    scales[dimension.path] = dimension
                     plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
             for variable in group.variables.values():
                 plan.objects[variable.path] = variable.dataset
-                if variable.is_scale:
-                    scales[variable.path] = variable.dimensions[0]
-                else:
+                if not variable.is_scale:
                     for axis, dimension in enumerate(variable.dimensions):
                         uses.setdefault(dimension.path, []).append((variable.path, axis))
-        for path, dimension in scales.items():
-            plan.attributes[path] = _scale_attributes(dimension, uses.get(path, []))
+        for dimension in scales:
+            plan.attributes[dimension.path] = _scale_attributes(dimension, uses.get(dimension.path, []))
         for variable in self.variables():
             plan.attributes.setdefault(variable.path, []).extend(variable.all_attributes())
         return plan

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 
 from streamh5.arguments.keywords import check_flag, did_you_mean
-from streamh5.dask.blocks import block_layout, realigned
+from streamh5.dask.blocks import aligned_array
 from streamh5.dask.graph import Target
 from streamh5.errors import FilterError, SpecError, listed
 from streamh5.filters import FilterOptions, wants_shuffle
@@ -304,8 +304,7 @@ def plan_variable(
         )
     chunks: Any = storage.chunks if array.ndim else None
     if is_streamed:
-        blocks, chunks = block_layout(path, array, "auto" if chunks is None else chunks, maxshape)
-        array = realigned(path, array, blocks)
+        array, chunks = aligned_array(path, array, "auto" if chunks is None else chunks, maxshape)
     elif array.ndim and chunks is None and (storage.filters.need_chunks or None in maxshape):
         chunks = _record_chunks(array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
     spec, chain = plan_dataset(

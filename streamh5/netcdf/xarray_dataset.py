@@ -6,7 +6,6 @@ xarray's own encoders turn times, masks, scales and strings into values that net
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.dask.blocks import limit_workers
+from streamh5.dask.blocks import check_known_sizes, limit_workers
 from streamh5.dask.graph import Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
-from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error, UnknownChunksError
+from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.object_path import join_path, split_path
@@ -216,10 +215,12 @@ def _plan_groups(
     max_nbytes = streamed_nbytes(nodes)
     for node in nodes:
         variables, attributes, explicit = encode_node(node, max_nbytes)
+        for name, one in variables.items():
+            check_known_sizes(f"variable {node.path.rstrip('/')}/{name}", one)
         group = file.add_group(
             node.path,
             [netcdf_attribute(name, value, where=node.path) for name, value in attributes.items()],
-            {name: (one.dims, _known_shape(one, name, node)) for name, one in variables.items()},
+            {name: (one.dims, one.shape) for name, one in variables.items()},
             unlimited=node.unlimited,
         )
         for planned, (name, variable) in zip(group.variables.values(), variables.items(), strict=True):
@@ -231,16 +232,6 @@ def _plan_groups(
                 raise type(error)(f"variable {planned.path}: {error}", **error.facts) from error
     existing.check(file.groups.values())
     return file
-
-
-def _known_shape(variable: xr.Variable, name: str, node: Node) -> tuple[int, ...]:
-    if any(math.isnan(n) for n in variable.shape):
-        path = f"{node.path.rstrip('/')}/{name}"
-        raise UnknownChunksError(
-            f"variable {path}: its dask array has chunks of unknown size; call compute_chunk_sizes() on it first",
-            path=path,
-        )
-    return variable.shape
 
 
 def _plan_variable(

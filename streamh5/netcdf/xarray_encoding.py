@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
 from streamh5.errors import SourceError, SpecError, listed
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
-from streamh5.model.chunk_shape import auto_chunks
 from streamh5.model.object_path import join_path, split_path
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-STREAMED_NBYTES = 16 << 20
+STREAMED_NBYTES = BLOCK_NBYTES
 """Numeric variables larger than this that are not dask arrays are divided into blocks of about this size: so they need
 not be loaded as a whole, and the filters run on all cores."""
 
@@ -166,18 +165,8 @@ def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> x
     if not is_number or variable.nbytes <= max_nbytes or is_whole or variable.chunks:
         return variable
     itemsize = variable.dtype.itemsize
-    chunks = variable.encoding.get("chunksizes")
-    if (
-        chunks is None
-        or len(chunks) != variable.ndim
-        or not all(isinstance(n, int) and n > 0 for n in chunks)
-    ):
-        chunks = auto_chunks(variable.shape, itemsize)
-    block = list(chunks)
-    for axis in reversed(range(variable.ndim)):
-        room = max(1, STREAMED_NBYTES // (math.prod(block) * itemsize))
-        needed = -(-variable.shape[axis] // block[axis])
-        block[axis] *= min(room, needed)
+    unit = unit_shape(variable.encoding.get("chunksizes"), variable.shape, itemsize)
+    block = block_shape(variable.shape, unit, itemsize)
     # if a dimension occurs twice, the smaller block counts: that of the first axis, as blocks grow from the last one
     return variable.chunk(dict(reversed(list(zip(variable.dims, block, strict=True)))))
 

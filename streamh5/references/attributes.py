@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.model.reference import Reference
+from streamh5.errors import DatatypeError
+from streamh5.format.elements import has_references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,25 +62,13 @@ def is_reference(value: Any) -> bool:
     """Return whether a value refers to objects of the file, or has members that do."""
     if isinstance(value, (list, tuple)) and value:
         return is_reference(value[0])
-    names = ("Reference", "RegionReference")
-    return (
-        isinstance(value, Reference)
-        or type(value).__name__ in names
-        or _refers(getattr(value, "dtype", None))
-    )
-
-
-def _refers(dtype: Any) -> bool:
-    if not isinstance(dtype, np.dtype):
+    if type(value).__name__ in ("Reference", "RegionReference"):  # of streamh5, or of h5py
+        return True
+    dtype = getattr(value, "dtype", None)
+    try:
+        return isinstance(dtype, np.dtype) and has_references(dtype)
+    except DatatypeError:  # objects of any other type
         return False
-    if dtype.names is not None:
-        return any(_refers(dtype[name]) for name in dtype.names)
-    metadata: Mapping[str, Any] = dtype.metadata or {}
-    return (
-        "ref" in metadata
-        or _refers(metadata.get("vlen"))
-        or (dtype.subdtype is not None and _refers(dtype.base))
-    )
 
 
 def _json_value(value: Any) -> Any:

@@ -202,6 +202,7 @@ def test_to_netcdf_dask_variables_compute_shared_work_once(tmp_path: Path) -> No
 
 def test_to_netcdf_lazy_variable_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamh5.netcdf.xarray_encoding.STREAMED_NBYTES", 1 << 16)
+    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", 1 << 16)
     values = np.random.default_rng(0).random((64, 40, 50))
     xr.Dataset({"a": (("t", "y", "x"), values)}).to_netcdf(tmp_path / "in.nc", engine="netcdf4")
     largest = 0
