@@ -341,15 +341,9 @@ class HugeObject:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class HugeObjectKey:
-    """An object outside of the heap, by its key in the B-tree of huge objects."""
-
-    key: int
-
-
-HeapIdTarget: TypeAlias = bytes | ManagedObject | HugeObject | HugeObjectKey
-"""The object that a heap ID names; a tiny object is in the ID itself."""
+HeapIdTarget: TypeAlias = bytes | ManagedObject | HugeObject | int
+"""The object that a heap ID names: a tiny object is in the ID itself, and a number is the key of a huge object in the
+B-tree of the heap."""
 
 
 def decode_heap_id(header: FractalHeapHeader, heap_id: bytes, encoding: Encoding = ENCODING) -> HeapIdTarget:
@@ -375,7 +369,7 @@ def decode_heap_id(header: FractalHeapHeader, heap_id: bytes, encoding: Encoding
         case _ObjectType.HUGE if encoding.sizeof_address + encoding.sizeof_length < header.id_nbytes:
             return HugeObject(fields.address("address"), fields.length("length"))
         case _ObjectType.HUGE:
-            return HugeObjectKey(fields.uint(min(encoding.sizeof_length, header.id_nbytes - 1), "B-tree key"))
+            return fields.uint(min(encoding.sizeof_length, header.id_nbytes - 1), "B-tree key")
         case _:
             raise fields.error(f"version and type are {first:#04x}")
 

@@ -111,10 +111,10 @@ def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
 def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObject, list[Link]]:
     """Object at a place, and the links that it has to get, in their order."""
     path, header = place.path, walk.header(place)
-    types = {message.type_id for message in header.messages}
-    is_datatype = MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
-    stored_object = StoredObject(path, place.address, is_datatype)
-    if MessageType.LINK_INFO not in types:  # what stays as it is may have messages that are not known
+    stored_object = StoredObject(path, place.address, header.is_named_datatype)
+    if (
+        MessageType.LINK_INFO not in header.message_types
+    ):  # what stays as it is may have messages that are not known
         return stored_object, []
     content = walk.messages(place, header)
     if not isinstance(content, GroupMessages):

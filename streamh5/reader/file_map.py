@@ -103,11 +103,6 @@ class FileMap:
         """Return all extents but chunks, in the order in which they were reached."""
         return tuple(self._extents)
 
-    def is_unused(self, address: int) -> bool:
-        """Whether no extent covers the byte at `address`."""
-        starts, stops = self._gaps()
-        return bool(((starts <= address) & (address < stops)).any())
-
     def claim(self, kind: Kind, owner: str, address: int, nbytes: int) -> None:
         """Enter the extent of one structure, which lies inside the file.
 
@@ -157,7 +152,7 @@ class FileMap:
         """Sum up each kind that occurs, `Kind.UNUSED` included, by first address."""
         totals = []
         for kind in Kind:
-            starts, stops = self._gaps() if kind is Kind.UNUSED else self._ranges(kind)
+            starts, stops = self._ranges(kind)
             starts, stops = starts[stops > starts], stops[stops > starts]
             if len(starts):
                 nbytes = int((stops - starts).sum())
@@ -174,7 +169,7 @@ class FileMap:
         edges = np.linspace(0, self.file_nbytes, n_cells + 1)
         covered = {}
         for kind in Kind:
-            starts, stops = self._gaps() if kind is Kind.UNUSED else self._ranges(kind)
+            starts, stops = self._ranges(kind)
             order = np.argsort(starts, kind="stable")
             starts, stops = starts[order], stops[order]
             total = np.concatenate([[0], np.cumsum(stops - starts)])
@@ -185,6 +180,8 @@ class FileMap:
 
     def _ranges(self, kind: Kind | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return starts and stops of all extents, or those of one kind, structures before chunks."""
+        if kind is Kind.UNUSED:
+            return self._gaps()
         extents = [extent for extent in self._extents if kind in (None, extent.kind)]
         columns = self._columns if kind in (None, Kind.DATA) else []
         starts = [np.array([extent.address for extent in extents], np.int64)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
@@ -11,7 +12,6 @@ from streamh5.format.fractal_heap import (
     INDIRECT_BLOCK,
     FractalHeapHeader,
     HugeObject,
-    HugeObjectKey,
     ManagedObject,
     check_direct_block,
     decode_fractal_heap_header,
@@ -21,43 +21,39 @@ from streamh5.format.fractal_heap import (
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree_sizes import RecordType
-from streamh5.reader.file_map import Kind, StructureReader
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
-    from streamh5.reader.file_bytes import FileBytes
-    from streamh5.reader.file_map import FileMap
+    from streamh5.reader.file_map import StructureReader
+
+_HUGE_OBJECT = "huge object of a fractal heap"
 
 
 class FractalHeapReader:
-    """One heap, all blocks of which are read when it is made.
+    """One heap, whose blocks are all read and checked when it is opened.
 
     Parameters
     ----------
-    file, file_map
-        The file, and the map in which blocks are entered.
-    owner
-        Object that has the heap.
+    reader
+        Reads the structures of the object that has the heap.
     address
-        Of the heap's header.
+        Address of the heap's header.
 
     Raises
     ------
     FormatError
         A field or a checksum is wrong.
     ForeignStructureError
-        A heap with filters.
+        The heap has filters.
     """
 
-    def __init__(self, file: FileBytes, file_map: FileMap, owner: str, address: int) -> None:
-        self._reader = StructureReader(file, file_map, Kind.HEAP, owner)
+    def __init__(self, reader: StructureReader, address: int) -> None:
+        self._reader = reader
         self._address = address
-        self._encoding = file.encoding
-        nbytes = FractalHeapHeader.sizeof(file.encoding)
-        block = self._reader.read(address, nbytes, FractalHeapHeader.structure)
-        self._header = header = decode_fractal_heap_header(block, file.encoding)
-        self._blocks: dict[int, bytes] = {}
-        self._huge: dict[int, HugeObject] | None = None
+        self._encoding = reader.encoding
+        block = reader.read(address, FractalHeapHeader.sizeof(self._encoding), FractalHeapHeader.structure)
+        self._header = header = decode_fractal_heap_header(block, self._encoding)
+        self._blocks: dict[int, bytes] = {0: b""}  # by offset in the heap; an empty heap has no block
         if header.root_address != UNDEFINED_ADDRESS:
             if header.n_root_rows:
                 self._read_indirect_blocks(header.root_address, header.n_root_rows)
@@ -67,11 +63,11 @@ class FractalHeapReader:
 
     @property
     def id_nbytes(self) -> int:
-        """Bytes of a heap ID."""
+        """Size of a heap ID in bytes."""
         return self._header.id_nbytes
 
     def object(self, heap_id: bytes) -> bytes:
-        """Return the object of a heap ID.
+        """Return the object that a heap ID names.
 
         Raises
         ------
@@ -81,21 +77,18 @@ class FractalHeapReader:
         match decode_heap_id(self._header, heap_id, self._encoding):
             case ManagedObject(offset, nbytes):
                 return self._managed_object(offset, nbytes)
-            case HugeObject() as found:
-                return self._huge_object(found)
-            case HugeObjectKey(key):
-                if self._huge is None:
-                    self._huge = self._read_huge_objects()
-                if key not in self._huge:
+            case HugeObject(address, nbytes):
+                return self._reader.read(address, nbytes, _HUGE_OBJECT)
+            case int() as key:
+                if key not in self._huge_objects:
                     raise FormatError(f"fractal heap ID: the heap has no huge object {key:,}")
-                return self._huge_object(self._huge[key])
-            case bytes() as tiny:
+                return self._reader.read(*self._huge_objects[key], _HUGE_OBJECT)
+            case tiny:
                 return tiny
 
     def _managed_object(self, offset: int, nbytes: int) -> bytes:
-        at = bisect_right(self._offsets, offset) - 1
-        block = self._blocks[self._offsets[at]] if at >= 0 else b""
-        position = offset - self._offsets[at] if at >= 0 else 0
+        start = self._offsets[bisect_right(self._offsets, offset) - 1]
+        block, position = self._blocks[start], offset - start
         prefix = self._header.sizeof_block_prefix(self._encoding)
         if position < prefix or not nbytes or position + nbytes > len(block):
             raise FormatError(
@@ -103,14 +96,12 @@ class FractalHeapReader:
             )
         return block[position : position + nbytes]
 
-    def _huge_object(self, found: HugeObject) -> bytes:
-        return self._reader.read(found.address, found.nbytes, "huge object of a fractal heap")
-
-    def _read_huge_objects(self) -> dict[int, HugeObject]:
-        """Return place and size of each huge object by its key."""
+    @cached_property
+    def _huge_objects(self) -> dict[int, tuple[int, int]]:
+        """Address and size of each huge object by its key; most heaps have none, and no B-tree of them."""
         record = huge_object_record(self._encoding)
         records = read_v2_btree(self._reader, self._header.huge_address, RecordType.HUGE_OBJECT, record)
-        return {key: HugeObject(address, nbytes) for address, nbytes, key in records.tolist()}
+        return {key: (address, nbytes) for address, nbytes, key in records.tolist()}
 
     def _read_indirect_blocks(self, root_address: int, n_root_rows: int) -> None:
         """Read the indirect block at `root_address` and all below it, without recursion."""

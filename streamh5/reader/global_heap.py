@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
@@ -11,24 +12,29 @@ from streamh5.format.global_heap import (
     decode_global_heap_collection,
     decode_sizeof_global_heap_collection,
 )
-from streamh5.reader.file_map import Kind
+from streamh5.reader.file_map import Kind, StructureReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
+_N_RECENT = 16
+
 
 def read_global_heap_collection(
-    file: FileBytes, address: int, file_map: FileMap | None = None, owner: str = ""
+    file: FileBytes, address: int, read: Callable[[int, int, str], bytes] | None = None
 ) -> dict[int, bytes]:
-    """Read a whole collection: its objects by index.
+    """Read a collection: its objects by index.
 
     Parameters
     ----------
     file, address
-        The file, and where the collection is.
-    file_map, owner
-        Map to enter the collection in, and the object that refers to it.
+        The file, and the address of the collection.
+    read
+        Reads the collection, given its address, its size and what it is: `StructureReader.read` to enter it in a file
+        map. By default the `read` of the file.
 
     Raises
     ------
@@ -37,14 +43,14 @@ def read_global_heap_collection(
     """
     head = file.read(address, SIZEOF_COLLECTION_HEADER, STRUCTURE)
     nbytes = decode_sizeof_global_heap_collection(head, file.encoding)
-    file.check_range(address, nbytes, STRUCTURE)
-    if file_map is not None:
-        file_map.claim(Kind.HEAP, owner, address, nbytes)
-    return decode_global_heap_collection(file.read(address, nbytes, STRUCTURE), file.encoding)
+    return decode_global_heap_collection((read or file.read)(address, nbytes, STRUCTURE), file.encoding)
 
 
 class GlobalHeap:
-    """The collections of a file, each read once; contents are not kept.
+    """The collections of a file: each is entered in the file map and checked once.
+
+    The sizes of all objects stay in memory, and the contents of the `_N_RECENT` collections used last: elements that
+    follow each other have their objects in the same collections.
 
     Parameters
     ----------
@@ -55,32 +61,34 @@ class GlobalHeap:
     def __init__(self, file: FileBytes, file_map: FileMap) -> None:
         self._file = file
         self._map = file_map
-        self._collections: dict[int, dict[int, int] | FormatError] = {}
+        self._sizes: dict[int, dict[int, int] | FormatError] = {}
+        self._objects = lru_cache(_N_RECENT)(partial(read_global_heap_collection, file))
 
     def object_nbytes(self, collection_address: int, index: int, owner: str) -> int:
-        """Return the size of one object, to which `owner` refers.
+        """Return the size in bytes of one object, to which `owner` refers.
 
         Raises
         ------
         FormatError
             The collection is damaged or has no such object.
         """
-        if collection_address not in self._collections:
+        if collection_address not in self._sizes:
+            reader = StructureReader(self._file, self._map, Kind.HEAP, owner)
             try:
-                found = read_global_heap_collection(self._file, collection_address, self._map, owner)
-                self._collections[collection_address] = {i: len(content) for i, content in found.items()}
+                found = read_global_heap_collection(self._file, collection_address, reader.read)
+                self._sizes[collection_address] = {i: len(content) for i, content in found.items()}
             except FormatError as error:
-                self._collections[collection_address] = error
-        objects = self._collections[collection_address]
-        if isinstance(objects, FormatError):
-            raise objects
-        if index not in objects:
+                self._sizes[collection_address] = error
+        sizes = self._sizes[collection_address]
+        if isinstance(sizes, FormatError):
+            raise sizes
+        if index not in sizes:
             raise FormatError(
                 f"global heap collection at address {collection_address:,} has no object {index}",
                 address=collection_address,
                 index=index,
             )
-        return objects[index]
+        return sizes[index]
 
     def content(self, collection_address: int, index: int, owner: str) -> bytes:
         """Read one object.
@@ -91,4 +99,4 @@ class GlobalHeap:
             The collection is damaged or has no such object.
         """
         self.object_nbytes(collection_address, index, owner)
-        return read_global_heap_collection(self._file, collection_address)[index]
+        return self._objects(collection_address)[index]

@@ -66,6 +66,17 @@ class ObjectHeader:
     version: int = 2
     n_links: int | None = None
 
+    @property
+    def message_types(self) -> set[int]:
+        """The types of its messages."""
+        return {message.type_id for message in self.messages}
+
+    @property
+    def is_named_datatype(self) -> bool:
+        """Whether the object is a named datatype; datasets have a datatype message as well."""
+        types = self.message_types
+        return MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types
+
 
 def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: int) -> ObjectHeader:
     """Read and decode the object header at `address`, with its continuations.
@@ -100,9 +111,6 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
     )
 
 
-_TABLE = "shared object header message table"
-
-
 class SharedMessages:
     """What messages of one file refer to in place of holding it themselves.
 
@@ -115,6 +123,7 @@ class SharedMessages:
     def __init__(self, file: FileBytes, file_map: FileMap) -> None:
         self._file = file
         self._map = file_map
+        self._reader = StructureReader(file, file_map, Kind.HEAP, "/")
         self._headers: dict[int, ObjectHeader] = {}
         self._indexes: list[SharedMessageIndex] = []
         self._heaps: dict[int, FractalHeapReader] = {}
@@ -124,8 +133,7 @@ class SharedMessages:
         if address in self._headers:
             return self._headers[address]
         header = read_object_header(self._file, self._map, owner, address)
-        types = {message.type_id for message in header.messages}
-        if MessageType.DATATYPE in types and MessageType.DATA_LAYOUT not in types:
+        if header.is_named_datatype:
             self._headers[address] = header
         return header
 
@@ -155,9 +163,7 @@ class SharedMessages:
         for index in self._indexes:
             if index.message_types >> message_type & 1:
                 if index.heap_address not in self._heaps:
-                    self._heaps[index.heap_address] = FractalHeapReader(
-                        self._file, self._map, "/", index.heap_address
-                    )
+                    self._heaps[index.heap_address] = FractalHeapReader(self._reader, index.heap_address)
                 return self._heaps[index.heap_address].object(heap_id)
         raise FormatError(f"shared message: the file has no heap for messages of type {message_type:#04x}")
 
@@ -172,9 +178,7 @@ class SharedMessages:
         encoding = self._file.encoding
         address, n_indexes = decode_shared_message_table_message(body, encoding)
         nbytes = sizeof_shared_message_table(n_indexes, encoding)
-        self._file.check_range(address, nbytes, _TABLE)
-        self._map.claim(Kind.HEAP, "/", address, nbytes)
-        block = self._file.read(address, nbytes, _TABLE)
+        block = self._reader.read(address, nbytes, "shared object header message table")
         self._indexes += decode_shared_message_table(block, n_indexes, encoding)
 
     def _committed(self, message_type: int, address: int, owner: str) -> bytes:

@@ -35,9 +35,7 @@ from streamh5.format.symbol_table import (
     sizeof_symbol_table_node,
 )
 from streamh5.format.v2_btree_sizes import RecordType
-from streamh5.reader.file_map import Kind, StructureReader
 from streamh5.reader.fractal_heap import FractalHeapReader
-from streamh5.reader.object_header import SharedMessages
 from streamh5.reader.v2_btree import read_v2_btree
 
 if TYPE_CHECKING:
@@ -49,8 +47,8 @@ if TYPE_CHECKING:
     from streamh5.format.fields import Encoding
     from streamh5.format.link import Link
     from streamh5.format.storage_info import StorageInfo
-    from streamh5.reader.file_bytes import FileBytes
-    from streamh5.reader.file_map import FileMap
+    from streamh5.reader.file_map import StructureReader
+    from streamh5.reader.object_header import SharedMessages
 
 
 def read_local_heap(reader: StructureReader, address: int) -> LocalHeap:
@@ -65,25 +63,6 @@ def read_local_heap(reader: StructureReader, address: int) -> LocalHeap:
     header = decode_local_heap_header(reader.read(address, nbytes, "local heap"), reader.encoding)
     data = reader.read(header.data_address, header.data_nbytes, "local heap data segment")
     return decode_local_heap(data, header.first_free, reader.encoding)
-
-
-def read_symbol_table(reader: StructureReader, btree_address: int, heap_address: int) -> list[Link]:
-    """Read the links of a group, in the order of their names.
-
-    Raises
-    ------
-    FormatError
-        A field is wrong, or names are not in order.
-    """
-    heap = read_local_heap(reader, heap_address)
-    nbytes = sizeof_symbol_table_node(reader.encoding)
-    links: list[Link] = []
-    for address in _read_btree(reader, btree_address):
-        links += decode_symbol_table_node(reader.read(address, nbytes, SYMBOL_NODE), heap, reader.encoding)
-    names = [link.name.encode(errors="surrogateescape") for link in links]
-    if any(second <= first for first, second in pairwise(names)):
-        raise FormatError(f"{SYMBOL_NODE}: its names are not in order", structure=SYMBOL_NODE)
-    return links
 
 
 def _read_btree(reader: StructureReader, address: int) -> list[int]:
@@ -122,22 +101,15 @@ class ObjectStorage:
 
     Parameters
     ----------
-    file, file_map
-        The file, and the map in which blocks are entered.
-    owner
-        Path of the object.
+    reader
+        Reads the structures of the object.
     shared
         Shared messages of the file.
     """
 
-    def __init__(
-        self, file: FileBytes, file_map: FileMap, owner: str, shared: SharedMessages | None = None
-    ) -> None:
-        self._file = file
-        self._map = file_map
-        self._owner = owner
-        self.shared = SharedMessages(file, file_map) if shared is None else shared
-        self._reader = StructureReader(file, file_map, Kind.HEAP, owner)
+    def __init__(self, reader: StructureReader, shared: SharedMessages) -> None:
+        self._reader = reader
+        self._shared = shared
 
     def links(self, info: StorageInfo) -> list[Link]:
         """Read the links of a group.
@@ -150,12 +122,15 @@ class ObjectStorage:
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
         heap = self._heap(info, LINK_ID_NBYTES)
-        records = self._index(info.name_index_address, RecordType.LINK_NAME, LINK_NAME)
+        records = read_v2_btree(self._reader, info.name_index_address, RecordType.LINK_NAME, LINK_NAME)
         links = [decode_link(heap.object(one.tobytes()), self.encoding) for one in records["heap_id"]]
         _check_hashes([link.name for link in links], records)
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
-            ordered = self._index(
-                info.creation_order_index_address, RecordType.LINK_CREATION_ORDER, LINK_CREATION_ORDER
+            ordered = read_v2_btree(
+                self._reader,
+                info.creation_order_index_address,
+                RecordType.LINK_CREATION_ORDER,
+                LINK_CREATION_ORDER,
             )
             for heap_id in ordered["heap_id"]:
                 decode_link(heap.object(heap_id.tobytes()), self.encoding)
@@ -173,13 +148,18 @@ class ObjectStorage:
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
         heap = self._heap(info, ATTRIBUTE_ID_NBYTES)
-        records = self._index(info.name_index_address, RecordType.ATTRIBUTE_NAME, ATTRIBUTE_NAME)
+        records = read_v2_btree(
+            self._reader, info.name_index_address, RecordType.ATTRIBUTE_NAME, ATTRIBUTE_NAME
+        )
         attributes = [self._attribute(heap, record) for record in records]
         _check_hashes([one.name for one in attributes], records)
         if info.creation_order_index_address == UNDEFINED_ADDRESS:
             return attributes
-        ordered = self._index(
-            info.creation_order_index_address, RecordType.ATTRIBUTE_CREATION_ORDER, ATTRIBUTE_CREATION_ORDER
+        ordered = read_v2_btree(
+            self._reader,
+            info.creation_order_index_address,
+            RecordType.ATTRIBUTE_CREATION_ORDER,
+            ATTRIBUTE_CREATION_ORDER,
         )
         _check_orders(set(records["order"].tolist()), ordered)
         return [attributes[i] for i in records["order"].argsort(kind="stable").tolist()]
@@ -187,17 +167,26 @@ class ObjectStorage:
     @property
     def encoding(self) -> Encoding:
         """How the file encodes its fields."""
-        return self._file.encoding
+        return self._reader.encoding
 
     def symbol_table(self, btree_address: int, heap_address: int) -> list[Link]:
-        """Read the links of an old group.
+        """Read the links of an old group, in the order of their names.
 
         Raises
         ------
         FormatError
-            A structure is damaged.
+            A structure is damaged, or names are not in order.
         """
-        return read_symbol_table(self._reader, btree_address, heap_address)
+        heap = read_local_heap(self._reader, heap_address)
+        nbytes = sizeof_symbol_table_node(self.encoding)
+        links: list[Link] = []
+        for address in _read_btree(self._reader, btree_address):
+            block = self._reader.read(address, nbytes, SYMBOL_NODE)
+            links += decode_symbol_table_node(block, heap, self.encoding)
+        names = [link.name.encode(errors="surrogateescape") for link in links]
+        if any(second <= first for first, second in pairwise(names)):
+            raise FormatError(f"{SYMBOL_NODE}: its names are not in order", structure=SYMBOL_NODE)
+        return links
 
     def external_files(self, files: ExternalFileList) -> tuple[ExternalFile, ...]:
         """Name the external files of a dataset.
@@ -214,21 +203,18 @@ class ObjectStorage:
 
     def resolve(self, message_type: int, reference: bytes) -> bytes:
         """Return the body of the message that a shared message refers to."""
-        return self.shared.body(message_type, reference, self._owner)
-
-    def _index(self, address: int, record_type: RecordType, record: np.dtype[np.void]) -> NDArray[np.void]:
-        return read_v2_btree(self._reader, address, record_type, record)
+        return self._shared.body(message_type, reference, self._reader.owner)
 
     def _attribute(self, heap: FractalHeapReader, record: np.void) -> Attribute:
         heap_id = record["heap_id"].tobytes()
         if record["flags"] & MessageFlag.SHARED:
-            body = self.shared.in_heap(MessageType.ATTRIBUTE, heap_id)
+            body = self._shared.in_heap(MessageType.ATTRIBUTE, heap_id)
         else:
             body = heap.object(heap_id)
         return decode_attribute(body, self.encoding, self.resolve)
 
     def _heap(self, info: StorageInfo, id_nbytes: int) -> FractalHeapReader:
-        heap = FractalHeapReader(self._file, self._map, self._owner, info.fractal_heap_address)
+        heap = FractalHeapReader(self._reader, info.fractal_heap_address)
         if heap.id_nbytes != id_nbytes:
             raise FormatError(
                 f"fractal heap header: heap IDs of {heap.id_nbytes} bytes, where {id_nbytes} must be"

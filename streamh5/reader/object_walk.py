@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.format.link import HardLink
-from streamh5.reader.file_map import FileMap
+from streamh5.reader.file_map import FileMap, Kind, StructureReader
 from streamh5.reader.object_content import (
     DatasetMessages,
     DatatypeMessages,
@@ -89,7 +89,8 @@ class ObjectWalk:
         self, place: Place, header: ObjectHeader
     ) -> GroupMessages | DatasetMessages | DatatypeMessages:
         """Decode the messages of an object, and read what it has outside of its header."""
-        return decode_object(header, ObjectStorage(self._file, self.file_map, place.path, self._shared))
+        reader = StructureReader(self._file, self.file_map, Kind.HEAP, place.path)
+        return decode_object(header, ObjectStorage(reader, self._shared))
 
     def follow(self, place: Place, links: Iterable[Link]) -> bool:
         """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""

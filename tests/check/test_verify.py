@@ -106,7 +106,7 @@ def unread_positions(content: bytes) -> set[int]:
     In a version 1 B-tree also the key behind the last chunk and entries that are not used.
     """
     found = read_file_content(FileBytes(content))
-    unread = {position for position in range(len(content)) if found.file_map.is_unused(position)}
+    unread = set(np.flatnonzero(found.file_map.coverage(len(content))[Kind.UNUSED]).tolist())
     for dataset in found.datasets:
         if dataset.chunks is not None and any(one.filter_id == 1 for one in dataset.messages.filters):
             chunks = dataset.chunks.chunk_map
