@@ -7,7 +7,7 @@ stored, as in the library's own files: the functions of the module see to that, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from streamh5.engine.index_choice import choose_index
 from streamh5.format import data_layout
@@ -88,20 +88,20 @@ class _Index:
         """Size of its blocks in bytes when `n_written` chunks are stored, at least one."""
         return 0
 
+    def record(self, address: int) -> data_layout.ChunkIndex:
+        """Return the index in the layout record when its blocks begin at `address`."""
+        raise NotImplementedError
+
     def layout(self, address: int) -> data_layout.DataLayout:
         """Return the layout record when its blocks begin at `address`."""
-        raise NotImplementedError
+        spec, index = self.dataset.spec, self.record(address)
+        return data_layout.ChunkedLayout(
+            spec.chunks or (), spec.element_nbytes, index, version=spec.layout_version
+        )
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         """Yield address and content of its blocks, which begin at `address`."""
         yield from ()
-
-
-def _chunked(dataset: DatasetNode, index: data_layout.ChunkIndex) -> data_layout.ChunkedLayout:
-    spec = dataset.spec
-    return data_layout.ChunkedLayout(
-        spec.chunks or (), spec.element_nbytes, index, version=spec.layout_version
-    )
 
 
 def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -114,44 +114,44 @@ def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]
 class _SingleChunk(_Index):
     __slots__ = ()
 
-    def layout(self, address: int) -> data_layout.DataLayout:
+    def record(self, address: int) -> data_layout.ChunkIndex:
         columns = self.dataset.table.first(1)
         stored, masks = columns.stored_nbytes, columns.filter_masks
-        record = data_layout.SingleChunkIndex(
+        return data_layout.SingleChunkIndex(
             int(columns.addresses[0]) or UNDEFINED_ADDRESS,
             None if stored is None else int(stored[0]),
             0 if masks is None else int(masks[0]),
         )
-        return _chunked(self.dataset, record)
 
 
 class _Implicit(_Index):
     __slots__ = ()
 
-    def layout(self, address: int) -> data_layout.DataLayout:
+    def record(self, address: int) -> data_layout.ChunkIndex:
         region = self.dataset.chunk_region
-        record = data_layout.ImplicitIndex(UNDEFINED_ADDRESS if region is None else region.address)
-        return _chunked(self.dataset, record)
+        return data_layout.ImplicitIndex(UNDEFINED_ADDRESS if region is None else region.address)
+
+
+A = TypeVar("A", FixedArray, ExtensibleArray)
+
+
+def _array(kind: type[A], dataset: DatasetNode) -> A:
+    """Return the sizes of the array index of a dataset."""
+    spec = dataset.spec
+    return kind(dataset.n_numbers, spec.chunk_nbytes, bool(spec.filters), layout_version=spec.layout_version)
 
 
 class _FixedArray(_Index):
     __slots__ = ()
 
-    @property
-    def _array(self) -> FixedArray:
-        spec = self.dataset.spec
-        return FixedArray(
-            self.dataset.n_numbers, spec.chunk_nbytes, bool(spec.filters), layout_version=spec.layout_version
-        )
-
     def sizeof_blocks(self, n_written: int) -> int:
-        return SIZEOF_FIXED_ARRAY_HEADER + self._array.sizeof_data_block
+        return SIZEOF_FIXED_ARRAY_HEADER + _array(FixedArray, self.dataset).sizeof_data_block
 
-    def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.FixedArrayIndex(self._array.page_bits, address))
+    def record(self, address: int) -> data_layout.ChunkIndex:
+        return data_layout.FixedArrayIndex(_array(FixedArray, self.dataset).page_bits, address)
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
-        array = self._array
+        array = _array(FixedArray, self.dataset)
         block = address + SIZEOF_FIXED_ARRAY_HEADER
         columns = self.dataset.table.first(array.n_elements)
         yield from _follow(block, encode_fixed_array_data_block(array, address, columns))
@@ -161,21 +161,14 @@ class _FixedArray(_Index):
 class _ExtensibleArray(_Index):
     __slots__ = ()
 
-    @property
-    def _array(self) -> ExtensibleArray:
-        spec = self.dataset.spec
-        return ExtensibleArray(
-            self.dataset.n_numbers, spec.chunk_nbytes, bool(spec.filters), layout_version=spec.layout_version
-        )
-
     def sizeof_blocks(self, n_written: int) -> int:
-        return SIZEOF_EXTENSIBLE_ARRAY_HEADER + self._array.sizeof_blocks
+        return SIZEOF_EXTENSIBLE_ARRAY_HEADER + _array(ExtensibleArray, self.dataset).sizeof_blocks
 
-    def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.ExtensibleArrayIndex(address))
+    def record(self, address: int) -> data_layout.ChunkIndex:
+        return data_layout.ExtensibleArrayIndex(address)
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
-        array = self._array
+        array = _array(ExtensibleArray, self.dataset)
         block = address + SIZEOF_EXTENSIBLE_ARRAY_HEADER
         columns = self.dataset.table.first(array.n_elements)
         yield from _follow(block, encode_extensible_array_blocks(array, address, block, columns))
@@ -200,8 +193,8 @@ class _V2BTree(_Index):
         n_chunks = min(n_written, self.dataset.n_chunks)
         return SIZEOF_V2_BTREE_HEADER + self._tree(n_chunks).sizeof_nodes if n_chunks else 0
 
-    def layout(self, address: int) -> data_layout.DataLayout:
-        return _chunked(self.dataset, data_layout.V2BTreeIndex(self._tree(1).node_size, address))
+    def record(self, address: int) -> data_layout.ChunkIndex:
+        return data_layout.V2BTreeIndex(self._tree(1).node_size, address)
 
     def blocks(self, address: int) -> Iterator[tuple[int, bytes]]:
         numbers, columns = self.dataset.table.written(self.dataset.n_numbers)

@@ -368,20 +368,13 @@ class Dataset(Handle[DatasetNode]):
     def __bool__(self) -> bool:
         return self.session.is_open
 
-    def __getitem__(self, region: Any) -> NoReturn:
-        self._refuse_reading()
-
-    def __iter__(self) -> NoReturn:
-        self._refuse_reading()
-
-    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse_reading()
-
-    def __repr__(self) -> str:
-        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"
-
-    def _refuse_reading(self) -> NoReturn:
+    def __getitem__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise StateError(
             f"{self.name} can only be written; read it with h5py after {self.session.sink.name} is closed, or before "
             "that from a File.checkpoint()"
         )
+
+    __iter__ = __array__ = __getitem__
+
+    def __repr__(self) -> str:
+        return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"

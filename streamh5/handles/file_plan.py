@@ -53,10 +53,6 @@ class PlannedDataset:
 PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | LinkValue | HardLink
 
 
-def _whatever(_path: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 @dataclass(slots=True)
 class FilePlan:
     """Objects and attributes of a file.
@@ -78,7 +74,7 @@ class FilePlan:
     objects: dict[str, PlannedObject] = field(default_factory=dict)
     attributes: dict[str, list[AttributeSpec]] = field(default_factory=dict)
     write_empty_chunks: bool = True
-    guard: Callable[[str], AbstractContextManager[None]] = _whatever
+    guard: Callable[[str], AbstractContextManager[object]] = nullcontext
 
     def create(self, file: File) -> None:
         """Create everything except the blocks.

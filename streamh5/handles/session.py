@@ -18,7 +18,7 @@ from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Snapshots, as_journaled
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle, Standing
-from streamh5.write.place import FilePlace
+from streamh5.write.place import Place
 from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
 
@@ -107,7 +107,7 @@ class Session:
             existing=None if existing is None else (existing.root, existing.end_of_file),
         )
         self._engine = engine
-        self.place = FilePlace(engine, sink)
+        self.place = Place(engine.reserve, sink.write)
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.log_rows = engine.claim, engine.log_rows

@@ -49,7 +49,7 @@ from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
 from streamh5.write.chunk_writer import ChunkWriter
-from streamh5.write.place import FilePlace
+from streamh5.write.place import Place
 from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
     if not spec.is_early or spec.fill_data is None:  # bytes that were never written read as 0
         return
     writer = ChunkWriter(spec, FilterChain((), spec.chunk_nbytes), engine.allocate(node).address)
-    writer.fill_missing(node, FilePlace(engine, sink))
+    writer.fill_missing(node, Place(engine.reserve, sink.write))
 
 
 def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:

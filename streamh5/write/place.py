@@ -1,13 +1,13 @@
 """``Place``: where stored bytes go. A range of addresses is reserved, then written.
 
-This is the only seam between encoded chunks and the file. `FilePlace` is the end of a file of this process, where each
+This is the only seam between encoded chunks and the file. The place of a session is the end of its file, where each
 reservation moves the cursor of the engine. Another source of address ranges (a region reserved for one writer, a part
-of an upload) would be another class with the same two methods.
+of an upload) is another pair of functions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,52 +18,26 @@ from streamh5.format.global_heap import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from streamh5.filters import Buffer
-    from streamh5.sinks.base import Sink
 
 
-class Reserves(Protocol):
-    """Anything that reserves addresses of a file."""
-
-    def reserve(self, nbytes: int) -> int:
-        """Reserve `nbytes` and return their address."""
-
-
-class Place(Reserves, Protocol):
-    """Reserves ranges of addresses and writes them; thread-safe."""
-
-    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Write `buffers`, one after the other, at `address`."""
-
-
-class FilePlace:
-    """The end of a file that this process writes.
+class Place(NamedTuple):
+    """Reserves ranges of addresses and writes them; both functions are thread-safe.
 
     Parameters
     ----------
-    engine
-        Owns the addresses.
-    sink
-        Receives the bytes.
+    reserve
+        Reserves a number of bytes and returns their address.
+    write
+        Writes buffers, one after the other, at an address.
     """
 
-    __slots__ = ("_engine", "_sink")
-
-    def __init__(self, engine: Reserves, sink: Sink) -> None:
-        self._engine = engine
-        self._sink = sink
-
-    def reserve(self, nbytes: int) -> int:
-        """Reserve `nbytes` and return their address."""
-        return self._engine.reserve(nbytes)
-
-    def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Write `buffers`, one after the other, at `address`."""
-        self._sink.write(address, buffers)
+    reserve: Callable[[int], int]
+    write: Callable[[int, Sequence[Buffer]], None]
 
 
 def place_objects(place: Place, objects: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:

@@ -16,7 +16,7 @@ from streamh5.format.datatype_class import EncodedDatatype, datatype_name
 from streamh5.model.tree import DatasetNode, GroupNode, StoredObject, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     from virtualizarr.manifests import ManifestGroup
@@ -210,25 +210,15 @@ class WriteSummary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = (
-            "dataset",
-            "shape",
-            "dtype",
-            "chunks",
-            "index",
-            "number",
-            "missing",
-            "size",
-            "stored",
-            "ratio",
-        )
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(dataset)) + "</tr>"
+            "<tr>"
+            + "".join(f"<td>{html.escape(str(cell(dataset)))}</td>" for cell in _CELLS.values())
+            + "</tr>"
             for dataset in self.datasets[:MAX_SHOWN]
         )
         return (
             f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
-            f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr></thead>"
+            f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in _CELLS)}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{self._more and f'<p>{self._more}</p>'}"
         )
 
@@ -290,19 +280,19 @@ def _datatype_name(spec: DatasetSpec) -> str:
         return datatype_name(EncodedDatatype(body))
 
 
-def _cells(dataset: DatasetSummary) -> tuple[Any, ...]:
-    return (
-        dataset.path,
-        dataset.shape,
-        dataset.datatype,
-        dataset.chunks,
-        dataset.index,
-        f"{dataset.n_chunks:,}",
-        f"{dataset.n_missing:,}",
-        format_nbytes(dataset.nbytes),
-        format_nbytes(dataset.stored_nbytes),
-        f"{dataset.ratio:.2f}" if dataset.stored_nbytes else "",
-    )
+_CELLS: dict[str, Callable[[DatasetSummary], Any]] = {
+    "dataset": lambda one: one.path,
+    "shape": lambda one: one.shape,
+    "dtype": lambda one: one.datatype,
+    "chunks": lambda one: one.chunks,
+    "index": lambda one: one.index,
+    "number": lambda one: f"{one.n_chunks:,}",
+    "missing": lambda one: f"{one.n_missing:,}",
+    "size": lambda one: format_nbytes(one.nbytes),
+    "stored": lambda one: format_nbytes(one.stored_nbytes),
+    "ratio": lambda one: f"{one.ratio:.2f}" if one.stored_nbytes else "",
+}
+"""The columns of a summary in a notebook."""
 
 
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
