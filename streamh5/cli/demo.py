@@ -68,7 +68,7 @@ def sea_surface(n_frames: int) -> da.Array:
     """
     rng = np.random.default_rng(2024)
     currents, eddies = _fractal(rng, 2.5), _fractal(rng, 1.9)
-    array: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+    array: da.Array = da.map_blocks(  # type: ignore[no-untyped-call] # dask annotates it only in part
         partial(_frame, currents, eddies),
         chunks=((1,) * n_frames, (WIDTH,), (WIDTH,)),
         dtype=np.float32,

@@ -158,7 +158,7 @@ class Write:
     def _stored(self, target: Target) -> da.Array:
         """Return one task for each block, which stores it and returns its records."""
         return gathered(target.array).map_blocks(
-            self.store,  # type: ignore[arg-type]
+            self.store,  # type: ignore[arg-type] # dask's types take the method for a function of an Array
             target.spec.path,
             dtype=RECORD,
             chunks=tuple((1,) * n for n in target.array.numblocks),

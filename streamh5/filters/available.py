@@ -14,7 +14,9 @@ from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_engine
 from streamh5.filters.registry import FILTERS, set_up_filter
 from streamh5.filters.shuffle import ROW as SHUFFLE
 
+# 4 MiB, the chunks that `auto_chunks` chooses.
 _SAMPLE_SHAPE = (1024, 1024)
+# For each filter: the fastest of a few calls, and about a second for all of them.
 _MEASURE_SECONDS = 0.05
 
 

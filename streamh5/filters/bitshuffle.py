@@ -7,7 +7,6 @@ Bitshuffle's; with one call per block, two threads were no faster than one.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
-from streamh5.filters.lz4 import lz4_block
+from streamh5.filters.lz4 import BLOCK_SIZE, FRAME_HEADER, lz4_block
 from streamh5.filters.zstd import zstd_encoder
 
 # BSHUF_VERSION_MAJOR and _MINOR, which bshuf_h5_set_local writes first.
@@ -23,10 +22,6 @@ _VERSIONS = (0, 4)
 _NO_CODEC, _LZ4, _ZSTD = 0, 2, 3
 # bshuf_default_block_size: 8 KiB in whole groups of 8 elements, at least 128 elements.
 _BLOCK_NBYTES, _GROUP, _MIN_ELEMENTS = 8192, 8, 128
-
-# The frames of the LZ4 filter and of this one: raw size and block size, then a size before each block.
-_FRAME_HEADER = struct.Struct(">QI")
-_BLOCK_SIZE = struct.Struct(">I")
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
@@ -67,7 +62,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
         whole = shuffled(data)
         grouped = whole[: len(data) // element_nbytes // _GROUP * _GROUP * element_nbytes]
         block_nbytes = block_elements * element_nbytes
-        header = _FRAME_HEADER.pack(len(whole), block_nbytes)
+        header = FRAME_HEADER.pack(len(whole), block_nbytes)
         return b"".join((header, *_blocks(frame, compress, grouped, block_nbytes), whole[len(grouped) :]))
 
     return client_values, encode
@@ -78,22 +73,22 @@ def _blocks(frame: Any, compress: Any, grouped: memoryview, block_nbytes: int) -
     if frame is not None and grouped:
         framed = frame(grouped, blocksize=min(block_nbytes, len(grouped)))
         if not _has_raw_block(framed, len(grouped), block_nbytes):
-            yield memoryview(framed)[_FRAME_HEADER.size :]
+            yield memoryview(framed)[FRAME_HEADER.size :]
             return
     for first in range(0, len(grouped), block_nbytes):
         compressed = compress(grouped[first : first + block_nbytes])
-        yield _BLOCK_SIZE.pack(len(compressed))
+        yield BLOCK_SIZE.pack(len(compressed))
         yield compressed
 
 
 def _has_raw_block(framed: bytes, raw_nbytes: int, block_nbytes: int) -> bool:
     """Return whether HDF5's LZ4 frame stores a block uncompressed, which Bitshuffle's frame cannot."""
-    position = _FRAME_HEADER.size
+    position = FRAME_HEADER.size
     for first in range(0, raw_nbytes, block_nbytes):
-        (stored_nbytes,) = _BLOCK_SIZE.unpack_from(framed, position)
+        (stored_nbytes,) = BLOCK_SIZE.unpack_from(framed, position)
         if stored_nbytes >= min(block_nbytes, raw_nbytes - first):
             return True
-        position += _BLOCK_SIZE.size + stored_nbytes
+        position += BLOCK_SIZE.size + stored_nbytes
     return False
 
 

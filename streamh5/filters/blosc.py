@@ -39,7 +39,7 @@ _DEFAULTS = (5, 1, 0)
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
 # Header of a container: version, three bytes, then raw size, block size and stored size.
 _HEADER = struct.Struct("<B3xIII")
-_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; larger elements are shuffled as single bytes
+_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
@@ -59,14 +59,18 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
         raise FilterError(
             f"Blosc of numcodecs has no codec {codec!r}; use one of {', '.join(_WRITABLE)}", codec=codec
         )
-    type_nbytes = chunk.dtype.base.itemsize
-    if type_nbytes > _MAX_TYPE_NBYTES:
-        type_nbytes = 1
+    type_nbytes = shuffled_nbytes(chunk)
     codec_name = codec.encode()
     return (
         (*_VERSIONS, type_nbytes, chunk.nbytes, level, shuffle, number),
         lambda data: _compress(data, codec_name, level, shuffle, 0, typesize=type_nbytes),
     )
+
+
+def shuffled_nbytes(chunk: RawChunk) -> int:
+    """Return the element size that Blosc shuffles by: that of the dtype, or 1 if it is too large."""
+    nbytes = chunk.dtype.base.itemsize
+    return nbytes if nbytes <= _MAX_TYPE_NBYTES else 1
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:

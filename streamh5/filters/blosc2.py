@@ -11,12 +11,12 @@ import struct
 
 from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
+from streamh5.filters.blosc import shuffled_nbytes
 
 # FILTER_BLOSC2_VERSION, which blosc2_set_local writes first.
 _VERSION = 1
 _N_GENERAL_VALUES = 7  # before the chunk shape
 _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 32  # BLOSC2_MAX_BUFFERSIZE
-_MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE; larger elements are shuffled as single bytes
 _CODECS = (0, 1, 2, 4, 5)  # BloscLZ, LZ4, LZ4HC, zlib, Zstandard
 # None, shuffle, bitshuffle. TRUNC_PREC would lose digits; hdf5plugin 7.1 decodes a chunk wrongly that was
 # compressed with DELTA outside a frame and put into one.
@@ -26,6 +26,8 @@ _GENERAL_FLAGS, _FRAME_TYPE, _RESERVED_FLAGS = 0x12, 0, 2
 _FRAME_HEADER = struct.Struct(">2s8s cI cQ c4B cq cq cI cI cI ch ch c cB 6B 2B 8s 10s")
 # A stored Blosc chunk that holds one 64-bit offset, 0.
 _INDEX_CHUNK = struct.pack("<4B3I5xB10xQ", 5, 1, 7, 8, 8, 8, 40, 1, 0)
+# After the chunk: that index, and the trailer in MessagePack: version 1, no metadata of variable length, its own length
+# (35 bytes), no fingerprint (16 bytes of zeros).
 _AFTER = _INDEX_CHUNK + bytes.fromhex("940193cd0006de0000dc0000ce00000023d800") + bytes(16)
 
 
@@ -45,11 +47,9 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
             f" a codec of {_CODECS}, not {(level, shuffle, codec)}",
             values=values,
         )
-    type_nbytes = chunk.dtype.base.itemsize
     shape = (len(chunk.chunks), *chunk.chunks) if len(chunk.chunks) > 1 else ()
-    client_values = (_VERSION, 0, type_nbytes, chunk.nbytes, level, shuffle, codec, *shape)
-    if type_nbytes > _MAX_TYPE_NBYTES:
-        type_nbytes = 1
+    client_values = (_VERSION, 0, chunk.dtype.base.itemsize, chunk.nbytes, level, shuffle, codec, *shape)
+    type_nbytes = shuffled_nbytes(chunk)
 
     def encode(data: Buffer) -> Buffer:
         compressed: bytes = imagecodecs.blosc2_encode(

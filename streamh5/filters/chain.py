@@ -83,7 +83,7 @@ class FilterChain:
         """
         for one in self.filters:
             if one.filter_id not in REGISTRY:
-                one.encode(b"")
+                one.encode(b"")  # raises the error
 
     def encode_rows(self, rows: npt.NDArray[np.uint8]) -> EncodedRows:
         """Encode a batch of chunks.

@@ -10,6 +10,7 @@ about the same size; without noise, the samples cost 1 to 3 %
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from itertools import groupby, pairwise
 from typing import Any
@@ -146,8 +147,7 @@ def _stored(part: memoryview) -> Bytes1D:
 
 def _block_header(nbytes: int) -> Bytes1D:
     """Return the header of a stored block (RFC 1951, 3.2.4): not final, type 0, then LEN and its complement."""
-    fields = bytes(1) + nbytes.to_bytes(2, "little") + (nbytes ^ 0xFFFF).to_bytes(2, "little")
-    return np.frombuffer(fields, np.uint8)
+    return np.frombuffer(struct.pack("<BHH", 0, nbytes, nbytes ^ 0xFFFF), np.uint8)
 
 
 def _joined(pieces: list[bytes | Bytes1D]) -> Bytes1D:

@@ -16,9 +16,9 @@ from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Va
 _DEFAULT_BLOCK_NBYTES = 1 << 30
 _MAX_BLOCK_NBYTES = 0x7E000000
 
-# Raw size and block size; then the size of each block, followed by the block.
-_FRAME_HEADER = struct.Struct(">QI")
-_BLOCK_NBYTES = struct.Struct(">I")
+# Raw size and block size; then the size of each block, followed by the block. Also the frame of Bitshuffle.
+FRAME_HEADER = struct.Struct(">QI")
+BLOCK_SIZE = struct.Struct(">I")
 
 _compress: Any = _lz4.compress  # numcodecs has no types
 
@@ -43,25 +43,25 @@ def _encode(block_nbytes: int, chunk: Buffer) -> Buffer:
     """Compress block by block; a block that LZ4 does not shrink is stored raw."""
     raw: Any = chunk if isinstance(chunk, memoryview) else np.frombuffer(chunk, np.uint8)
     block_nbytes = min(block_nbytes, len(raw))
-    parts: list[Any] = [_FRAME_HEADER.pack(len(raw), block_nbytes)]
+    parts: list[Any] = [FRAME_HEADER.pack(len(raw), block_nbytes)]
     for first in range(0, len(raw), block_nbytes):
         block = raw[first : first + block_nbytes]
         compressed = lz4_block(block)
         smallest = compressed if len(compressed) < len(block) else block
-        parts += (_BLOCK_NBYTES.pack(len(smallest)), smallest)
+        parts += (BLOCK_SIZE.pack(len(smallest)), smallest)
     return b"".join(parts)
 
 
 def _decode(data: Bytes, most: int, values: Values) -> bytes:
-    nbytes, block_nbytes = _FRAME_HEADER.unpack_from(data)
+    nbytes, block_nbytes = FRAME_HEADER.unpack_from(data)
     if nbytes > most or (nbytes and not block_nbytes):
         raise FormatError(f"its LZ4 header declares {nbytes:,} bytes in blocks of {block_nbytes:,}")
-    position, n_left = _FRAME_HEADER.size, nbytes
+    position, n_left = FRAME_HEADER.size, nbytes
     blocks = []
     while n_left:
         expected = min(block_nbytes, n_left)
-        (stored_nbytes,) = _BLOCK_NBYTES.unpack_from(data, position)
-        position += _BLOCK_NBYTES.size
+        (stored_nbytes,) = BLOCK_SIZE.unpack_from(data, position)
+        position += BLOCK_SIZE.size
         block = bytes(data[position : position + stored_nbytes])
         if stored_nbytes != expected:  # otherwise the block is not compressed
             block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
@@ -83,7 +83,7 @@ def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
     block_nbytes = len(data) - 4
     if nbytes not in (None, raw_nbytes) or not 0 < block_nbytes < raw_nbytes <= _MAX_BLOCK_NBYTES:
         return None
-    return b"".join((_FRAME_HEADER.pack(raw_nbytes, raw_nbytes), _BLOCK_NBYTES.pack(block_nbytes), data[4:]))
+    return b"".join((FRAME_HEADER.pack(raw_nbytes, raw_nbytes), BLOCK_SIZE.pack(block_nbytes), data[4:]))
 
 
 ROW = FilterRow(

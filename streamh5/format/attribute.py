@@ -149,15 +149,17 @@ def decode_attribute(body: bytes, encoding: Encoding = ENCODING, resolve: Resolv
     if not name or not terminator or rest:
         raise fields.error(f"the name {name[:40]!r} does not fill the {len(raw_name)} bytes of its field")
     committed_address = None
+    # A shared message is in an object header or a heap, where padding may follow it.
+    shared_encoding = replace(encoding, padded=True)
     datatype_encoding = dataspace_encoding = encoding
     if flags & _Flag.DATATYPE_SHARED:
         target = decode_shared_message(datatype_part, encoding)
         committed_address = target if isinstance(target, int) else None
         datatype_part = resolve(MessageType.DATATYPE, datatype_part)
-        datatype_encoding = replace(encoding, padded=True)
+        datatype_encoding = shared_encoding
     if flags & _Flag.DATASPACE_SHARED:
         dataspace_part = resolve(MessageType.DATASPACE, dataspace_part)
-        dataspace_encoding = replace(encoding, padded=True)
+        dataspace_encoding = shared_encoding
     datatype, datatype_body = decode_datatype_message(datatype_part, datatype_encoding)
     dataspace = decode_dataspace(dataspace_part, dataspace_encoding)
     n_elements = 0 if dataspace.shape is None else math.prod(dataspace.shape)

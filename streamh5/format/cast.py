@@ -41,7 +41,7 @@ def cast_elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], *, path: s
     are_integers = values.dtype.kind in "iu" and dtype.kind in "iu"
     if not are_integers and not np.can_cast(values.dtype, dtype, "same_kind"):
         raise refusal(f"{values.dtype} where {dtype} is expected", path)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what overflows is found below, and reported with its numbers
         result = values.astype(dtype)
     # numpy calls a cast to a finer unit of time safe even when the time overflows in that unit
     if values.size and (dtype.kind in "mM" or not np.can_cast(values.dtype, dtype, "safe")):

@@ -288,6 +288,7 @@ def _decode_variable_length(
         charset = head.bits >> _VARIABLE_LENGTH_CHARSET_SHIFT
         padding = head.bits >> _VARIABLE_LENGTH_PADDING_SHIFT
         record = VariableLengthString(*read_text_kind(fields, charset, padding))
+    # In a file with addresses of another width, elements are not as large as the records say: they are kept encoded.
     is_other_width = head.nbytes == fields.encoding.sizeof_address + 8 != record.nbytes
     return None if is_other_width else record
 

@@ -286,6 +286,7 @@ def _enumeration_name(datatype: Enumeration) -> str:
 
 
 def _compound_name(datatype: Compound) -> str:
+    # Each member adds a character or more to the name, which is truncated: the others cannot be seen.
     members = [(member.name, _name(member.datatype)) for member in datatype.members[:_MAX_NAME_LENGTH]]
     if [name for name, _ in members] == ["r", "i"] and members[0][1] in ("float32", "float64"):
         return f"complex{8 * datatype.nbytes}"

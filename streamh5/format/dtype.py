@@ -128,7 +128,7 @@ def datatype_from_dtype(dtype: np.dtype[Any], path: str = "") -> DatatypeClass:
 
 @lru_cache(maxsize=256)  # called many times per dataset; never with metadata, which dtype equality ignores
 def _without_marks(dtype: np.dtype[Any], path: str) -> DatatypeClass:
-    if dtype.name == "bfloat16":
+    if dtype.name == "bfloat16":  # of ml_dtypes, which is not imported for it; its kind is "V"
         return _BFLOAT16
     if dtype.itemsize == 0:
         raise _refusal(dtype, path, "; HDF5 has no elements of size 0")
@@ -202,6 +202,7 @@ def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
             return VariableLengthString(CharacterSet.ASCII)
         return VariableLengthSequence(datatype_from_dtype(np.dtype(base), f"{path}[...]"))
     if "ref" in metadata:
+        # by name: the class is h5py's, which is not imported for it, or streamh5's
         is_region = metadata["ref"].__name__ == "RegionReference"
         return RegionReference() if is_region else ObjectReference()
     if NATIVE_COMPLEX in metadata:
@@ -313,7 +314,7 @@ def _structured(datatype: Compound) -> np.dtype[Any]:
         whole: np.dtype[Any] = np.dtype(f"{types[0].byteorder}c{2 * types[0].itemsize}")
         if datatype_from_dtype(whole) == datatype:
             return whole
-    if any(kind.hasobject for kind in types):
+    if any(kind.hasobject for kind in types):  # not as large in memory as in the file: no offsets
         return np.dtype(list(zip(names, types, strict=True)))
     try:
         fields: Any = {

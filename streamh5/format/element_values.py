@@ -65,8 +65,7 @@ def decode_values(datatype: DatatypeClass, shape: tuple[int, ...], data: bytes, 
 def _decode(raw: NDArray[np.uint8], datatype: DatatypeClass, heap: HeapObjects) -> NDArray[Any]:
     match datatype:
         case VariableLengthString():
-            texts = [_text(content) for content in heap_contents(raw, 1, heap)]
-            return np.array([*texts, None], object)[:-1]
+            return np.array([_text(content) for content in heap_contents(raw, 1, heap)], object)
         case VariableLengthSequence(base):
             found = np.empty(len(raw), object)
             for i, content in enumerate(heap_contents(raw, base.nbytes, heap)):

@@ -94,6 +94,7 @@ def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
         return None
     padding = np.ones(dtype.itemsize, bool)
     for name in dtype.names:
+        # `fields` is None only where `names` is
         field, position = dtype.fields[name][:2]  # type: ignore[index]
         inner = padding_of(field)
         padding[position : position + field.itemsize] &= False if inner is None else inner
@@ -190,7 +191,7 @@ def _encode_sequences(
     base: Datatype = record.base
     if isinstance(datatype, np.dtype) and datatype.metadata is not None:
         base = np.dtype(datatype.metadata["vlen"])
-    arrays = [_sequence(value, base, path) for value in values]
+    arrays = [as_sequence(value, base, path) for value in values]
     lengths = np.array([len(array) for array in arrays], np.int64)
     joined = np.concatenate(arrays) if arrays else np.empty(0)
     contents = b"" if len(joined) == 0 else _encode(joined, base, place, f"{path}[...]").tobytes()
@@ -201,11 +202,17 @@ def _encode_sequences(
     return _encode_variable_length(objects, lengths, place, np.flatnonzero(lengths).tolist())
 
 
-def _sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
-    """Return one sequence as a 1-d array; raise an error where numpy would round a value."""
+def as_sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
+    """Return one sequence as a 1-d array, of `base` unless that has objects.
+
+    Raises
+    ------
+    DatatypeError
+        The value is not 1-d, or numpy would round one of its elements.
+    """
     array = np.asarray(value)
     if array.ndim != 1:
-        raise refusal(f"a sequence of shape {array.shape} where 1-d ones are expected", path)
+        raise refusal(f"a sequence of shape {array.shape} instead of a 1-d one", path)
     if not isinstance(base, np.dtype) or base.hasobject or array.dtype == base:
         return array
     return array.astype(base) if not len(array) else np.asarray(cast_elements(array, base, path=path))

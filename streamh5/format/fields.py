@@ -83,7 +83,7 @@ class Fields:
         """
         fields = cls(block, structure, encoding)
         fields.expect_signature(signature)
-        check_checksum(block, structure)
+        fields.check_checksum()
         fields.expect(version, 1, "version")
         return fields
 
@@ -101,12 +101,8 @@ class Fields:
             The structure has fewer bytes left.
         """
         if nbytes > self.n_left:
-            raise FormatError(
-                f"{self.structure}: {field} takes {nbytes:,} bytes, but only {self.n_left:,} are left",
-                structure=self.structure,
-                field=field,
-                nbytes=nbytes,
-            )
+            problem = f"{field} takes {nbytes:,} bytes, but only {self.n_left:,} are left"
+            raise self.error(problem, field=field, nbytes=nbytes)
         self.position += nbytes
         return self._data[self.position - nbytes : self.position]
 
@@ -226,30 +222,23 @@ class Fields:
         if self.n_left and not self.encoding.padded:
             raise self.error(f"{self.n_left:,} bytes are left after its last field")
 
-    def error(self, problem: str) -> FormatError:
+    def check_checksum(self) -> None:
+        """Compare the last 4 bytes of the structure with the checksum of the bytes before them.
+
+        Raises
+        ------
+        FormatError
+            The checksums differ, or the structure is shorter than a checksum.
+        """
+        view = memoryview(self._data)
+        if len(view) < SIZEOF_CHECKSUM:
+            raise self.error(f"{len(view)} bytes are too few for a block with a checksum")
+        stored = int.from_bytes(view[-SIZEOF_CHECKSUM:], "little")
+        computed = lookup3(view[:-SIZEOF_CHECKSUM])
+        if stored != computed:
+            problem = f"its stored checksum is {stored:#010x}, the computed one {computed:#010x}"
+            raise self.error(problem, stored=stored, computed=computed)
+
+    def error(self, problem: str, **facts: object) -> FormatError:
         """Return the error that reports a problem of this structure."""
-        return FormatError(f"{self.structure}: {problem}", structure=self.structure)
-
-
-def check_checksum(block: bytes, structure: str) -> None:
-    """Compare the last 4 bytes of `block` with the checksum of the bytes before them.
-
-    Raises
-    ------
-    FormatError
-        The checksums differ, or the block is shorter than a checksum.
-    """
-    view = memoryview(block)
-    if len(view) < SIZEOF_CHECKSUM:
-        raise FormatError(
-            f"{structure}: {len(view)} bytes are too few for a block with a checksum", structure=structure
-        )
-    stored = int.from_bytes(view[-SIZEOF_CHECKSUM:], "little")
-    computed = lookup3(view[:-SIZEOF_CHECKSUM])
-    if stored != computed:
-        raise FormatError(
-            f"{structure}: its stored checksum is {stored:#010x}, the computed one {computed:#010x}",
-            structure=structure,
-            stored=stored,
-            computed=computed,
-        )
+        return FormatError(f"{self.structure}: {problem}", structure=self.structure, **facts)

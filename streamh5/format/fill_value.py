@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import uint
+from streamh5.format.primitives import concat, uint
 
 
 class AllocationTime(IntEnum):
@@ -64,17 +64,12 @@ class FillValue:
 
 def encode_fill_value(fill_value: FillValue) -> Message:
     """Encode a fill value message."""
-    flags = fill_value.allocation_time | fill_value.write_time << _WRITE_TIME_SHIFT
+    flags, value = fill_value.allocation_time | fill_value.write_time << _WRITE_TIME_SHIFT, b""
     if fill_value.value is not None:
         flags |= _Flag.VALUE_DEFINED
-    parts = [
-        uint(3, 1, "fill value version"),
-        uint(flags, 1, "flags"),
-    ]
-    if fill_value.value is not None:
-        parts.append(uint(len(fill_value.value), 4, "fill value size"))
-        parts.append(fill_value.value)
-    return Message(MessageType.FILL_VALUE, b"".join(parts), MessageFlag.CONSTANT)
+        value = uint(len(fill_value.value), 4, "fill value size") + fill_value.value
+    body = concat(uint(3, 1, "fill value version"), uint(flags, 1, "flags"), value)
+    return Message(MessageType.FILL_VALUE, body, MessageFlag.CONSTANT)
 
 
 def decode_fill_value(body: bytes, encoding: Encoding = ENCODING) -> FillValue:

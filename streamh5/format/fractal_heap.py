@@ -166,7 +166,7 @@ class FractalHeap:
         sizes = np.array(object_nbytes, np.int64)
         is_managed = sizes <= max_object_nbytes
         while int(sizes[is_managed].sum()) > MAX_MANAGED_NBYTES:
-            max_object_nbytes >>= 1
+            max_object_nbytes >>= 1  # remains one less than a power of two
             is_managed = sizes <= max_object_nbytes
         n_managed, managed = int(is_managed.sum()), int(sizes[is_managed].sum())
         return cls(

@@ -67,13 +67,11 @@ def encode_global_heap_collection(objects: Sequence[bytes]) -> bytes:
         bytes(3),
         length(size, "collection size"),
     ]
-    used = SIZEOF_COLLECTION_HEADER
     for index, data in enumerate(objects, start=1):
         parts.append(_encode_object_header(index, len(data)))
         parts.append(data)
         parts.append(bytes(_padded(len(data)) - len(data)))
-        used += _SIZEOF_OBJECT_HEADER + _padded(len(data))
-    n_free = size - used
+    n_free = size - sum(map(len, parts))
     if n_free >= _SIZEOF_OBJECT_HEADER:  # unlike other sizes, that of free space includes its header
         parts.append(_encode_object_header(0, n_free))
         n_free -= _SIZEOF_OBJECT_HEADER

@@ -95,7 +95,10 @@ class Header:
 
 
 def stored(width: int | _Width, name: str, default: int | None = None) -> Any:
-    """Declare one integer: its width in bytes, and its name in the specification."""
+    """Declare one integer: its width in bytes, and its name in the specification.
+
+    The result has no type, as that of `dataclasses.field`, whose type is that of the attribute.
+    """
     metadata = {"width": width, "name": name}
     return field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from streamh5.errors import LimitError, over_limit
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
-from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
 
 
@@ -262,7 +262,7 @@ def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Mes
         The checksum or a size is wrong.
     """
     if prefix.version > 1:
-        check_checksum(block, _STRUCTURE)
+        Fields(block, _STRUCTURE).check_checksum()
     return _decode_messages(block[prefix.position : prefix.stop], _STRUCTURE, prefix)
 
 
@@ -287,8 +287,8 @@ def decode_continuation_block(block: bytes, prefix: ObjectHeaderPrefix) -> Itera
         A field or the checksum is wrong.
     """
     if prefix.version > 1:
-        check_checksum(block, _CONTINUATION)
         fields = Fields(block, _CONTINUATION)
+        fields.check_checksum()
         fields.expect_signature(_CONTINUATION_SIGNATURE)
         if fields.n_left < SIZEOF_CHECKSUM:
             raise fields.error(f"{len(block)} bytes are too few")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM
-from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
+from streamh5.format.fields import ENCODING, Encoding, Fields
 
 _SIGNATURE = b"SMTB"
-_STRUCTURE = "shared object header message table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,8 @@ def decode_shared_message_table(
     FormatError
         A field or the checksum is wrong.
     """
-    check_checksum(block, _STRUCTURE)
-    fields = Fields(block, _STRUCTURE, encoding)
+    fields = Fields(block, "shared object header message table", encoding)
+    fields.check_checksum()
     fields.expect_signature(_SIGNATURE)
     indexes = []
     for _ in range(n_indexes):

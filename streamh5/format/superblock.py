@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from streamh5.errors import ForeignStructureError
 from streamh5.format.checksum import append_checksum
-from streamh5.format.fields import ENCODING, Encoding, Fields, check_checksum
+from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS, address, uint
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -114,7 +114,7 @@ def decode_superblock(block: bytes) -> Superblock:
     if version not in (2, 3):
         raise ForeignStructureError(f"superblock: version {version} is not known", version=version)
     fields.encoding = _decode_sizes(fields)
-    check_checksum(block[: _sizeof(version, fields.encoding)], "superblock")
+    Fields(block[: _sizeof(version, fields.encoding)], "superblock").check_checksum()
     flags = fields.uint(1, "file consistency flags")
     base_address = fields.address("base address")
     extension_address = fields.address("superblock extension address")
@@ -129,7 +129,7 @@ def decode_superblock(block: bytes) -> Superblock:
 def _sizeof(version: int, encoding: Encoding) -> int:
     address, length = encoding.sizeof_address, encoding.sizeof_length
     if version >= 2:
-        return SIZEOF_SUPERBLOCK - 4 * (SIZEOF_ADDRESS - address)
+        return SIZEOF_SUPERBLOCK - 4 * (SIZEOF_ADDRESS - address)  # it has four addresses
     sizeof_chunk_k = 4 if version == 1 else 0
     return 24 + sizeof_chunk_k + 5 * address + length + 8 + _SIZEOF_SCRATCH_PAD
 

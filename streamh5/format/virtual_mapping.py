@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from streamh5.format.fields import Fields, check_checksum
-
-_STRUCTURE = "virtual dataset global heap block"
+from streamh5.format.fields import Fields
 
 
 def check_virtual_mappings(block: bytes) -> None:
@@ -15,5 +13,6 @@ def check_virtual_mappings(block: bytes) -> None:
     FormatError
         The version or the checksum is wrong.
     """
-    Fields(block, _STRUCTURE).version(0, 1)
-    check_checksum(block, _STRUCTURE)
+    fields = Fields(block, "virtual dataset global heap block")
+    fields.version(0, 1)
+    fields.check_checksum()

@@ -109,6 +109,7 @@ def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any,
             path=path,
             block_shape=block.shape,
         ) from None
+    # a bytearray, because padding is cleared in it
     data = np.frombuffer(bytearray(whole.tobytes()), np.uint8).reshape(-1, dtype.itemsize)
     padding = padding_of(dtype)
     if padding is not None:

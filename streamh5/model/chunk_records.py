@@ -155,7 +155,8 @@ class DenseRows:
 
     def _grow(self, n_chunks: int) -> None:
         if n_chunks > len(self._addresses):
-            # realloc moves pages instead of copying them; 1.5 keeps the unused tail below half
+            # realloc moves pages instead of copying them; 1.5 keeps the unused tail below half. Without `refcheck`,
+            # numpy would refuse while a view of a column exists: views must not be used after the table has grown.
             n_rows = max(n_chunks, len(self._addresses) * 3 // 2, 1024)
             for column in (self._addresses, self._stored_nbytes, self._filter_masks):
                 if column is not None:

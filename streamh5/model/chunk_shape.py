@@ -102,11 +102,7 @@ def check_chunks(
         A chunk of 4 GiB or more.
     """
     try:
-        extents = (
-            (operator.index(chunks),)
-            if not isinstance(chunks, (tuple, list))
-            else tuple(map(operator.index, chunks))
-        )
+        extents = tuple(map(operator.index, chunks if isinstance(chunks, (tuple, list)) else (chunks,)))
     except TypeError:
         raise ChunkShapeError(
             f"{path}: chunks must be a tuple of ints, one for each dimension of {shape}, not {shown(chunks)}",

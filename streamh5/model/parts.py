@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import DatatypeError
-from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
@@ -24,7 +23,13 @@ from streamh5.format.datatype_class import (
 )
 from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
 from streamh5.format.dtype import field_path, innermost, refusal
-from streamh5.format.elements import encode_elements, encode_string, has_references, needs_global_heap
+from streamh5.format.elements import (
+    as_sequence,
+    encode_elements,
+    encode_string,
+    has_references,
+    needs_global_heap,
+)
 from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT, encode_variable_length_elements
 from streamh5.model.reference import (
     HeapObject,
@@ -137,11 +142,7 @@ def _reference(
 def _sequence(value: Any, dtype: np.dtype[Any], path: str) -> HeapObject:
     if value is None or (isinstance(value, int) and value == 0):  # an element that was never set
         value = []
-    items = np.asarray(value)
-    if items.ndim != 1:
-        raise refusal(f"a sequence of shape {items.shape} instead of a 1-d one", path)
-    if not dtype.hasobject:
-        items = cast_elements(items, dtype, path=path) if len(items) else items.astype(dtype)
+    items = as_sequence(value, dtype, path)
     return HeapObject(len(items), [p for e in _elements(items, dtype, f"{path}[...]") for p in e])
 
 

@@ -39,6 +39,7 @@ class Reference:
     path: str
 
     def __post_init__(self) -> None:
+        # once, before anybody has seen the frozen value
         object.__setattr__(self, "path", join_path(split_path(self.path)))
 
 
@@ -70,7 +71,7 @@ class RegionReference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", join_path(split_path(self.path)))
-        _ = self.boxes
+        _ = self.boxes  # raises the error of a wrong region where it is made
 
     @property
     def boxes(self) -> tuple[tuple[slice, ...], ...]:

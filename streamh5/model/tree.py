@@ -344,6 +344,7 @@ def put_attribute(node: Node, attribute: AttributeSpec) -> None:
 
 def walk(node: Node) -> Iterator[Node]:
     """Yield every object from `node` on once, children before their group."""
+    # with a list instead of recursion, because groups may be nested more deeply than Python's stack allows
     seen = {id(node)}
     entered: list[tuple[Node, Iterator[LinkedTarget]]] = [(node, _targets(node))]
     while entered:

@@ -304,6 +304,7 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
             f"variable {path}: netCDF-4 has no type for dtype {element}; {hint or 'convert it to numbers or text'}",
             dtype=element,
         )
+    # numpy's types list the byte orders; the encoding gives a str, which was checked when it was read
     wanted = element.newbyteorder(storage.byteorder)  # type: ignore[arg-type]
     return data if element == wanted else data.astype(wanted), wanted
 

@@ -36,7 +36,9 @@ _START = (
     "from streamh5.processes.child_process import serve; serve({pipe}, {nbytes}, {seconds})"
 )
 
+# The rest is for the parent and for the pages of the file that the system caches.
 _SHARE_OF_MEMORY = 0.75
+# After Ctrl-C, until the child is killed: it deletes the file that it writes.
 _SECONDS_TO_TIDY = 10
 
 MAX_SECONDS = 60.0

@@ -35,7 +35,7 @@ def check_pyarrow() -> None:
         It is not installed.
     """
     try:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet  # noqa: F401 - only to see whether it is installed
     except ImportError as error:
         raise MissingCodecError(
             "references in Parquet files need pyarrow: pip install 'streamh5[references]', or write JSON"

@@ -27,7 +27,7 @@ def check_virtualizarr() -> None:
         It is not installed.
     """
     try:
-        import virtualizarr.manifests  # noqa: F401
+        import virtualizarr.manifests  # noqa: F401 - only to see whether it is installed
     except ImportError as error:
         raise MissingCodecError("to_virtualizarr needs VirtualiZarr: pip install virtualizarr") from error
 

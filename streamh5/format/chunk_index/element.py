@@ -156,6 +156,7 @@ def fill_elements(elements: NDArray[np.void], columns: ChunkColumns) -> None:
             limit=256**width - 1,
         )
     elements["stored_nbytes"] = stored.reshape(shape)
+    # after the stored size, whose field overlaps it (see `element_dtype`)
     elements["filter_mask"] = masks.reshape(shape) if len(masks) == elements.size else masks
 
 
@@ -175,7 +176,7 @@ def columns_of(elements: NDArray[np.void]) -> ChunkColumns:
     if not width:
         return ChunkColumns(addresses)
     stored = elements["stored_nbytes"].astype(np.uint64)
-    if width not in (4, 8):
+    if width not in (4, 8):  # the upper bytes of the field are those of the filter mask
         stored &= np.uint64(256**width - 1)
     return ChunkColumns(addresses, stored, elements["filter_mask"].astype(np.uint32))
 

@@ -115,8 +115,9 @@ def encode_v1_btree_nodes(
     children = columns.addresses
     level_address = nodes_address
     for level, n_nodes in enumerate(tree.n_nodes):
-        yield _encode_level(tree, level, level_address, keys, children)
-        children = np.uint64(level_address) + np.arange(n_nodes, dtype=np.uint64) * np.uint64(tree.node_size)
+        addresses = np.uint64(level_address) + np.arange(n_nodes, dtype=np.uint64) * np.uint64(tree.node_size)
+        yield _encode_level(tree, level, addresses, keys, children)
+        children = addresses
         keys = np.concatenate([keys[:-1:MAX_CHILDREN], keys[-1:]])
         level_address += n_nodes * tree.node_size
 
@@ -144,20 +145,23 @@ def _keys(
 
 
 def _encode_level(
-    tree: V1BTree, level: int, level_address: int, keys: NDArray[np.void], children: NDArray[np.uint64]
+    tree: V1BTree,
+    level: int,
+    addresses: NDArray[np.uint64],
+    keys: NDArray[np.void],
+    children: NDArray[np.uint64],
 ) -> bytes:
-    """Encode the nodes of one level; `keys` has one more element than `children`."""
+    """Encode the nodes of one level at `addresses`; `keys` has one more element than `children`."""
     n_nodes = tree.n_nodes[level]
     nodes = np.zeros(n_nodes, tree.node)
-    own_addresses = np.uint64(level_address) + np.arange(n_nodes, dtype=np.uint64) * np.uint64(tree.node_size)
     n_last = len(children) - (n_nodes - 1) * MAX_CHILDREN
     nodes["signature"] = SIGNATURE
     nodes["type"] = _CHUNK_NODE_TYPE
     nodes["level"] = level
     nodes["n_children"] = MAX_CHILDREN
     nodes["n_children"][-1] = n_last
-    nodes["left"] = np.append(np.uint64(UNDEFINED_ADDRESS), own_addresses[:-1])
-    nodes["right"] = np.append(own_addresses[1:], np.uint64(UNDEFINED_ADDRESS))
+    nodes["left"] = np.append(np.uint64(UNDEFINED_ADDRESS), addresses[:-1])
+    nodes["right"] = np.append(addresses[1:], np.uint64(UNDEFINED_ADDRESS))
     filled = np.zeros(n_nodes * MAX_CHILDREN, nodes["entries"].dtype)
     filled["key"][: len(children)] = keys[:-1]
     filled["child"][: len(children)] = children
