@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.conversion.hdf5.chunks import filter_records
-from streamh5.conversion.hdf5.datatype import Plain, stored_type
+from streamh5.conversion.hdf5.datatype import stored_type
 from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts, tracks_attributes
 from streamh5.conversion.hdf5.problems import library_reason
 from streamh5.errors import FormatError, SourceError
@@ -170,7 +170,7 @@ def _layout(dataset: Any, plist: Any, shape: tuple[int, ...] | None) -> tuple[st
 
 def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
     opaque = np.dtype((np.void, kind.nbytes))
-    if not isinstance(kind.element, Plain):
+    if kind.has_pointers:
         return opaque
     try:
         dtype: np.dtype[Any] = np.dtype(dataset.dtype.str)
@@ -271,9 +271,9 @@ class RegionReader:
             return self._stored(
                 list(self.dataset.fill_value or (bytes(dtype.itemsize),)) * math.prod(shape), shape
             )
-        if isinstance(kind.element, Plain):
+        if not kind.has_pointers:
             return memory.view(dtype)
-        return self._stored(to_parts(memory.tobytes(), kind.element, Referents({})), memory.shape)
+        return self._stored(to_parts(memory.tobytes(), kind.elements, Referents({})), memory.shape)
 
     def _stored(self, parts: Parts, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return elements whose heap objects are placed now."""
@@ -291,7 +291,7 @@ class RegionReader:
             return
         if self.dataset.kind.has_pointers:
             memory = self._memory(self.dataset.whole)
-            parts = to_parts(memory.tobytes(), self.dataset.kind.element, referents)
+            parts = to_parts(memory.tobytes(), self.dataset.kind.elements, referents)
             written.session.set_parts(written.node, parts)
         else:
             written[()] = self(self.dataset.whole)
@@ -299,7 +299,7 @@ class RegionReader:
     def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         path = self.dataset.path
         try:
-            return read_region(self.dataset.id, region, self.dataset.kind.element)
+            return read_region(self.dataset.id, region, self.dataset.kind.elements)
         except MemoryError:
             raise
         except Exception as error:

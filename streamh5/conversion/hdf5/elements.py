@@ -8,37 +8,37 @@ here, and references, which name objects of the new file afterwards.
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.hdf5.datatype import (
-    Fields,
-    Items,
-    ObjectAddress,
-    Plain,
-    RegionAddress,
-    Sequence,
-    Text,
-    stored_type,
-)
+from streamh5.conversion.hdf5.datatype import sizeof_in_memory, stored_type
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import FormatError, SourceError
-from streamh5.format.datatype_class import EncodedDatatype
-from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.datatype_class import (
+    Array,
+    Compound,
+    EncodedDatatype,
+    ObjectReference,
+    VariableLengthSequence,
+    VariableLengthString,
+)
+from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.parts import merged
 from streamh5.model.reference import HeapObject, Part, Reference, RegionReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from streamh5.conversion.hdf5.datatype import Element
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
+    from streamh5.format.datatype_class import DatatypeClass
     from streamh5.model.reference import Parts
 
-_SIZEOF_ADDRESS = 8
 _free = ctypes.CDLL(None).free
 _free.argtypes = [ctypes.c_void_p]
 _free.restype = None
@@ -79,10 +79,10 @@ class Referents:
 
     def region(self, stored: bytes) -> Part:
         """Return a region reference of the new file, with the selection as it is stored."""
-        address = int.from_bytes(stored[:_SIZEOF_ADDRESS], "little")
+        address = int.from_bytes(stored[:SIZEOF_ADDRESS], "little")
         if address in (0, UNDEFINED_ADDRESS):
             return bytes(len(stored))
-        index = int.from_bytes(stored[_SIZEOF_ADDRESS:], "little")
+        index = int.from_bytes(stored[SIZEOF_ADDRESS:], "little")
         if self.stored is None:
             raise SourceError(
                 f"object {index} of the heap at {address:,} is not read: the file is not one file on disk"
@@ -92,7 +92,7 @@ class Referents:
         except FormatError:
             self.n_dangling += 1
             return bytes(len(stored))
-        owner, selection = int.from_bytes(content[:_SIZEOF_ADDRESS], "little"), content[_SIZEOF_ADDRESS:]
+        owner, selection = int.from_bytes(content[:SIZEOF_ADDRESS], "little"), content[SIZEOF_ADDRESS:]
         return self._path(owner, lambda path: RegionReference(path, selection)) or bytes(len(stored))
 
     def _path(self, address: int, make: Callable[[str], Part]) -> Part | None:
@@ -105,23 +105,23 @@ class Referents:
         return make(path)
 
 
-def read_attribute(attribute: Any, element: Element) -> bytes:
+def read_attribute(attribute: Any, datatype: DatatypeClass) -> bytes:
     """Return the elements of an attribute as memory holds them; the caller has to follow its pointers.
 
     Parameters
     ----------
     attribute
         A `h5py.h5a.AttrID` that has no null dataspace.
-    element
-        Of its datatype.
+    datatype
+        The `elements` of its `StoredType`.
     """
-    values = np.zeros(attribute.shape, np.dtype((np.void, element.nbytes)))
+    values = np.zeros(attribute.shape, np.dtype((np.void, sizeof_in_memory(datatype))))
     if values.size:
         attribute.read(values, mtype=attribute.get_type())
     return values.tobytes()
 
 
-def read_region(dataset: Any, region: tuple[slice, ...], element: Element) -> np.ndarray[Any, Any]:
+def read_region(dataset: Any, region: tuple[slice, ...], datatype: DatatypeClass) -> np.ndarray[Any, Any]:
     """Return elements of a dataset as memory holds them, of dtype ``V``.
 
     Parameters
@@ -130,13 +130,13 @@ def read_region(dataset: Any, region: tuple[slice, ...], element: Element) -> np
         A `h5py.h5d.DatasetID`.
     region
         Slices with start and stop, one for each dimension.
-    element
-        Of its datatype.
+    datatype
+        The `elements` of its `StoredType`.
     """
     from h5py import h5s
 
     shape = tuple(part.stop - part.start for part in region)
-    values = np.zeros(shape, np.dtype((np.void, element.nbytes)))
+    values = np.zeros(shape, np.dtype((np.void, sizeof_in_memory(datatype))))
     if not values.size:
         return values
     if not shape:
@@ -148,7 +148,7 @@ def read_region(dataset: Any, region: tuple[slice, ...], element: Element) -> np
     return values
 
 
-def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
+def to_parts(memory: bytes, datatype: DatatypeClass, referents: Referents) -> Parts:
     """Return elements as stored in a file, with heap objects and references in between.
 
     The data behind pointers is copied, and freed. A pointer to nothing (NULL) stays one: it is not an empty string.
@@ -157,58 +157,60 @@ def to_parts(memory: bytes, element: Element, referents: Referents) -> Parts:
     ----------
     memory
         Elements as the library has read them.
-    element
-        Of their datatype.
+    datatype
+        Where they contain pointers, see `StoredType`.
     referents
         The targets of references.
     """
-    if isinstance(element, Plain):
+    if isinstance(datatype, EncodedDatatype):
         return (memory,)
     parts: list[Part] = []
-    for start in range(0, len(memory), element.nbytes):
-        parts.extend(_parts(memory[start : start + element.nbytes], element, referents))
+    elements = BytesIO(memory)
+    for _ in range(len(memory) // sizeof_in_memory(datatype)):
+        _take_element(elements, datatype, referents, parts)
     return merged(parts)
 
 
-def _parts(memory: bytes, element: Element, referents: Referents) -> Iterable[Part]:
-    match element:
-        case Text():
-            pointer = int.from_bytes(memory, "little")
-            yield _text(pointer) if pointer else bytes(element.nbytes_in_file)
-        case Sequence(base):
-            n, pointer = int.from_bytes(memory[:8], "little"), int.from_bytes(memory[8:], "little")
+def _take_element(memory: BytesIO, datatype: DatatypeClass, referents: Referents, parts: list[Part]) -> None:
+    """Read the next element and append its parts."""
+    match datatype:
+        case VariableLengthString():
+            pointer = _take_integer(memory)
+            parts.append(_text(pointer) if pointer else bytes(datatype.nbytes))
+        case VariableLengthSequence(base):
+            n, pointer = _take_integer(memory), _take_integer(memory)
             if not n or not pointer:
-                yield bytes(element.nbytes_in_file)
+                parts.append(bytes(datatype.nbytes))
                 return
-            items = ctypes.string_at(pointer, n * base.nbytes)
+            items = ctypes.string_at(pointer, n * sizeof_in_memory(base))
             _free(pointer)
-            yield HeapObject(n, to_parts(items, base, referents))
-        case ObjectAddress():
-            yield referents.object(memory)
-        case RegionAddress():
-            yield referents.region(memory)
-        case Items(_, base):
-            yield from to_parts(memory, base, referents)
-        case Fields():
-            yield from _fields(memory, element, referents)
-        case Plain():
-            yield memory
+            parts.append(HeapObject(n, to_parts(items, base, referents)))
+        case ObjectReference():
+            parts.append(referents.object(memory.read(datatype.nbytes)))
+        case RegionReferenceClass():
+            parts.append(referents.region(memory.read(datatype.nbytes)))
+        case Array(base, shape):
+            for _ in range(math.prod(shape)):
+                _take_element(memory, base, referents, parts)
+        case Compound(nbytes, members):
+            end = 0
+            for member in members:
+                parts.append(memory.read(member.position - end))
+                _take_element(memory, member.datatype, referents, parts)
+                end = member.position + member.datatype.nbytes
+            parts.append(memory.read(nbytes - end))
+        case _:
+            parts.append(memory.read(datatype.nbytes))
+
+
+def _take_integer(memory: BytesIO) -> int:
+    return int.from_bytes(memory.read(8), "little")
 
 
 def _text(pointer: int) -> HeapObject:
     text = ctypes.string_at(pointer)
     _free(pointer)
     return HeapObject(len(text), (text,))
-
-
-def _fields(memory: bytes, element: Fields, referents: Referents) -> Iterable[Part]:
-    """Yield the fields in the order of their positions, and the bytes between them."""
-    end = 0
-    for position, _, inner in element.fields:
-        yield memory[end:position]
-        end = position + inner.nbytes
-        yield from _parts(memory[position:end], inner, referents)
-    yield memory[end:]
 
 
 def tracks_attributes(plist: Any) -> bool:
@@ -263,11 +265,10 @@ def _spec(name: str, attribute: Any, referents: Referents) -> AttributeSpec:
     from h5py import h5s
 
     kind = stored_type(attribute.get_type())
-    datatype = EncodedDatatype(kind.message)
     type_path = referents.type_path(kind.address)
     committed = None if type_path is None else Reference(type_path)
     if attribute.get_space().get_simple_extent_type() == h5s.NULL:
-        return AttributeSpec(name, datatype, None, committed=committed)
-    memory = read_attribute(attribute, kind.element)
-    parts = to_parts(memory, kind.element, referents)
-    return AttributeSpec(name, datatype, attribute.shape, parts, committed=committed)
+        return AttributeSpec(name, kind.datatype, None, committed=committed)
+    memory = read_attribute(attribute, kind.elements)
+    parts = to_parts(memory, kind.elements, referents)
+    return AttributeSpec(name, kind.datatype, attribute.shape, parts, committed=committed)

@@ -33,7 +33,6 @@ from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error
-from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
@@ -191,7 +190,7 @@ class Planner:
         kind = stored_type(datatype)
         opaque = np.dtype((np.void, kind.nbytes))
         order = tracks_attributes(datatype.get_create_plist())
-        return DatatypeNode(path, opaque, EncodedDatatype(kind.message), order)
+        return DatatypeNode(path, opaque, kind.datatype, order)
 
     def _plan_dataset(self, path: str, opened: Any, address: int) -> PlannedDataset:
         """Plan a dataset: of one value where it is small, empty or holds references, otherwise block by block."""
@@ -202,7 +201,7 @@ class Planner:
             dataset.shape,
             dataset.dtype,
             reader,
-            datatype=EncodedDatatype(dataset.kind.message),
+            datatype=dataset.kind.datatype,
             type_path=self._referents.type_path(dataset.kind.address),
             track_order=dataset.track_order,
         )
