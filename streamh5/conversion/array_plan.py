@@ -54,13 +54,16 @@ class SourceFilters:
     names
         What messages call them.
     options
-        The same filters as options; None where streamh5 cannot apply the same ones.
+        The same filters as options; None where streamh5 cannot apply them.
+    chain
+        What encodes exactly as they do, with the same client values; None where streamh5 has no such chain.
     has_checksums
         Whether Fletcher32 is among them.
     """
 
     names: tuple[str, ...]
     options: FilterOptions | None
+    chain: FilterChain | None
     has_checksums: bool
 
 
@@ -96,8 +99,6 @@ class SourceArray:
         Datatype message and fill value of an HDF5 file, kept unchanged; `fillvalue` is None then.
     type_path
         Path of its named datatype.
-    fill_parts
-        Fill value stored in the global heap.
     times
         When storage of an HDF5 dataset is allocated (if its layout does not change), and when it is filled.
     needed
@@ -120,7 +121,6 @@ class SourceArray:
     datatype: EncodedDatatype | None = None
     raw_fillvalue: Parts | None = None
     type_path: str | None = None
-    fill_parts: Parts | None = None
     times: tuple[AllocationTime | None, WriteTime | None] = (None, None)
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
 
@@ -297,8 +297,7 @@ def _spec(
         type_path=source.type_path,
     )
     allocation_time, write_time = source.times
-    fill_parts = spec.fill_parts if source.fill_parts is None else source.fill_parts
-    return replace(spec, allocation_time=allocation_time, write_time=write_time, fill_parts=fill_parts), chain
+    return replace(spec, allocation_time=allocation_time, write_time=write_time), chain
 
 
 def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterOptions:

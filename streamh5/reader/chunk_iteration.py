@@ -1,6 +1,6 @@
-"""Chunks of a dataset as the HDF5 library iterates over them (``H5Dchunk_iter``), for indexes that are not read here.
+"""Filters and chunks of a dataset as the HDF5 library tells them, for structures that streamh5 does not read.
 
-Two things it may tell wrongly:
+Two things ``H5Dchunk_iter`` may tell wrongly:
 
 * coords, see `tells_coords`;
 * addresses in a file with a user block: some versions count the bytes of the block, others do not.
@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.filter_pipeline import FilterRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
+    """Return the filters of a dataset, from h5py's property list of its creation."""
+    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    return tuple(
+        FilterRecord(i, name.decode(errors="replace"), flags, values) for i, flags, values, name in found
+    )
 
 
 def tells_coords(maxshape: tuple[int | None, ...]) -> bool:

@@ -17,10 +17,9 @@ import numpy as np
 
 from streamh5.errors import FormatError, ReferencesError, UnreadableError
 from streamh5.format.datatype import decode_datatype_message
-from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
+from streamh5.reader.chunk_iteration import filter_records, iterate_chunks, tells_coords
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.object_content import DatasetMessages
 from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
@@ -130,7 +129,7 @@ def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk
         dataset.shape,
         dtype,
         chunks=dataset.chunks,
-        filters=tuple(_filter(*properties.get_filter(i)) for i in range(properties.get_nfilters())),
+        filters=filter_records(properties),
         fill=fill,
         attributes=_attributes(dataset),
         scales=_scales(dataset),
@@ -148,10 +147,6 @@ def _dtype(dataset: h5py.Dataset) -> tuple[np.dtype[Any], str | None]:
             return dataset.dtype, None
     # H5Tencode returns the type of a datatype message, the version of the encoding, and the message.
     return stored_dtype(decode_datatype_message(dataset.id.get_type().encode()[2:])[0])
-
-
-def _filter(filter_id: int, flags: int, values: tuple[int, ...], name: bytes) -> FilterRecord:
-    return FilterRecord(filter_id, name.decode("ascii", "replace"), flags, values)
 
 
 def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:

@@ -18,7 +18,6 @@ from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
 from streamh5.filters.shuffle import ROW as SHUFFLE
-from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, impossible_chunks
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.conversion.array_plan import SourceArray
     from streamh5.conversion.hdf5.dataset import SourceDataset
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
     from streamh5.filters import Buffer
+    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.reader.file_bytes import FileBytes
 
 MAX_LISTED = 50_000_000
@@ -184,8 +183,8 @@ class _Reader:
 
 
 def stored_as(
-    source: SourceArray,
     dataset: SourceDataset,
+    filters: SourceFilters,
     chunks: ChunkList | None,
     stored: SourceBytes | None,
     request: Request,
@@ -199,7 +198,7 @@ def stored_as(
     """
     if dataset.chunks is None or chunks is None:
         raise NotCopiable("it has no chunks")
-    request.check_copied_chunks(source.path, source.shape or (), dataset.chunks)
+    request.check_copied_chunks(dataset.path, dataset.shape or (), dataset.chunks)
     if dataset.kind.has_pointers:
         raise NotCopiable("its elements lie outside its chunks")
     if stored is None:
@@ -210,17 +209,17 @@ def stored_as(
         raise NotCopiable(
             "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
         )
-    filters = dataset.filters
-    what = ", ".join(_name(record) for record in filters) or "no filters"
     if request.verify and chunks.map.filter_masks.any():
         raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
     found = chunks.map
     is_edge = np.zeros(len(found), bool)
     if chunks.is_edge_raw:
         is_edge = (found.origins() + np.array(dataset.chunks) > np.array(dataset.shape)).any(axis=1)
-    reader = _Reader(source.path, stored.file, found, len(filters), is_edge, _same_chain(dataset))
+    records = dataset.filters
+    reader = _Reader(dataset.path, stored.file, found, len(records), is_edge, filters.chain)
     chain = FilterChain((), math.prod(dataset.chunks) * dataset.kind.nbytes)
-    return StoredAs(dataset.chunks, source.dtype, chain, filters, reader, _as_it_is, what, found.coords())
+    what = ", ".join(map(_name, records)) or "no filters"
+    return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, _as_it_is, what, found.coords())
 
 
 def _as_it_is(data: Buffer) -> Buffer:
@@ -232,25 +231,25 @@ def _name(record: FilterRecord) -> str:
     return f"filter {record.filter_id}" if row is None else row.keyword
 
 
-def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
-    """Return the filters of a dataset, from its creation property list of h5py."""
-    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-    return tuple(
-        FilterRecord(number, name.decode("utf-8", "replace"), flags, tuple(values))
-        for number, flags, values, name in found
-    )
-
-
 def source_filters(dataset: SourceDataset) -> SourceFilters:
-    """Return the filters of a dataset, as options where streamh5 can apply the same ones."""
-    names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
-    return SourceFilters(
-        names, _options(dataset), any(one.filter_id == FLETCHER32.filter_id for one in dataset.filters)
-    )
-
-
-def _options(dataset: SourceDataset) -> FilterOptions | None:
+    """Return the filters of a dataset, as options and as a chain where streamh5 can apply the same ones."""
     found = {record.filter_id: record.client_values for record in dataset.filters}
+    options, chain = _options(found), None
+    if options is not None:
+        chunks = dataset.chunks or (1,)
+        try:
+            chain = options.chain(dataset.dtype, math.prod(chunks) * dataset.kind.nbytes, chunks=chunks)
+        except StreamH5Error:
+            options = None
+    same = [(one.filter_id, one.client_values) for one in dataset.filters]
+    if chain is not None and [(one.filter_id, one.client_values) for one in chain.records] != same:
+        chain = None  # another order, or client values that another version chooses
+    names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
+    return SourceFilters(names, options, chain, FLETCHER32.filter_id in found)
+
+
+def _options(found: dict[int, tuple[int, ...]]) -> FilterOptions | None:
+    """Return options for the client values of filters by their numbers; None for several compressions."""
     options = FilterOptions(shuffle=SHUFFLE.filter_id in found, fletcher32=FLETCHER32.filter_id in found)
     compressions = [number for number in found if number not in (SHUFFLE.filter_id, FLETCHER32.filter_id)]
     if len(compressions) > 1:
@@ -261,25 +260,7 @@ def _options(dataset: SourceDataset) -> FilterOptions | None:
             options = replace(options, compression="gzip", compression_opts=values[0])
         else:
             options = replace(options, compression=number, compression_opts=values)
-    return options if _chain(dataset, options) is not None else None
-
-
-def _chain(dataset: SourceDataset, options: FilterOptions) -> FilterChain | None:
-    chunks = dataset.chunks or (1,)
-    try:
-        return options.chain(dataset.dtype, math.prod(chunks) * dataset.kind.nbytes, chunks=chunks)
-    except StreamH5Error:
-        return None
-
-
-def _same_chain(dataset: SourceDataset) -> FilterChain | None:
-    """Return a chain equal to the filters of a dataset; None where streamh5 has no such chain."""
-    options = _options(dataset)
-    chain = None if options is None else _chain(dataset, options)
-    if chain is None:
-        return None
-    ours = [(one.filter_id, one.client_values) for one in chain.records]
-    return chain if ours == [(one.filter_id, one.client_values) for one in dataset.filters] else None
+    return options
 
 
 @dataclass(frozen=True, slots=True, eq=False)

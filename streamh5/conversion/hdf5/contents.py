@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.conversion.hdf5.datatype import object_address
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import SourceError
+from streamh5.format.character_set import decode_text
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.handles.file_plan import HardLink
 from streamh5.model.tree import GroupNode
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.problems import Problems
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.handles.file_plan import PlannedObject
+    from streamh5.model.tree import LinkValue
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ def read_contents(file: h5py.File, stored: SourceBytes | None, problems: Problem
     SourceError
         The root group cannot be read.
     """
-    from h5py import h5g
+    from h5py import h5g, h5l
 
     contents = Contents()
     with reading("the root group", "/"):
@@ -68,10 +70,14 @@ def read_contents(file: h5py.File, stored: SourceBytes | None, problems: Problem
     while entered:
         group, path, links = entered[-1]
         for name, link_type, address in links:
-            where = f"{path.rstrip('/')}/{name.decode('utf-8', 'surrogateescape')}"
+            where = f"{path.rstrip('/')}/{decode_text(name)}"
+            found = None
             try:
                 with reading(where, where):
-                    found = _enter_link(group, name, link_type, address, where, contents, stored)
+                    if link_type == h5l.TYPE_HARD:
+                        found = _enter_object(group, name, address, where, contents)
+                    else:
+                        contents.objects[where] = _link_value(group, name, link_type, where, stored)
             except SourceError as problem:
                 problems.add(problem)
                 continue
@@ -104,36 +110,25 @@ def _links(group: Any, path: str, contents: Contents, problems: Problems) -> Ite
     return iter(found)
 
 
-def _enter_link(
-    group: Any,
-    name: bytes,
-    link_type: int,
-    address: int,
-    path: str,
-    contents: Contents,
-    stored: SourceBytes | None,
-) -> Any:
-    """Enter the target of one link; return it if it is a group that was not seen before."""
-    from h5py import h5d, h5g, h5l, h5o, h5t
+def _link_value(group: Any, name: bytes, link_type: int, path: str, stored: SourceBytes | None) -> LinkValue:
+    """Return a soft, external or user-defined link."""
+    from h5py import h5l
 
     if link_type == h5l.TYPE_SOFT:
-        target = group.links.get_val(name)
-        contents.objects[path] = SoftLink(target.decode("utf-8", "surrogateescape"))
-        return None
+        return SoftLink(decode_text(group.links.get_val(name)))
     if link_type == h5l.TYPE_EXTERNAL:
-        filename, target = group.links.get_val(name)
-        contents.objects[path] = ExternalLink(
-            filename.decode("utf-8", "surrogateescape"), target.decode("utf-8", "surrogateescape")
+        return ExternalLink(*map(decode_text, group.links.get_val(name)))
+    if stored is None:
+        raise SourceError(
+            f"{path} is a user-defined link (type {link_type}), which h5py does not read", path=path
         )
-        return None
-    if link_type != h5l.TYPE_HARD:
-        if stored is None:
-            raise SourceError(
-                f"{path} is a user-defined link (type {link_type}), which h5py does not read", path=path
-            )
-        text = name.decode("utf-8", "surrogateescape")
-        contents.objects[path] = stored.user_defined_link(object_address(group), text)
-        return None
+    return stored.user_defined_link(object_address(group), decode_text(name))
+
+
+def _enter_object(group: Any, name: bytes, address: int, path: str, contents: Contents) -> Any:
+    """Enter the target of a hard link; return it if it is a group that was not seen before."""
+    from h5py import h5d, h5g, h5o, h5t
+
     if address in contents.paths:
         contents.objects[path] = HardLink(contents.paths[address])
         return None

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.hdf5.chunks import filter_records
 from streamh5.conversion.hdf5.datatype import stored_type
 from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts, tracks_attributes
 from streamh5.conversion.hdf5.problems import library_reason
 from streamh5.errors import FormatError, SourceError
-from streamh5.format.fill_value import AllocationTime, FillValue, WriteTime
+from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
 from streamh5.model.reference import sizeof_parts
+from streamh5.reader.chunk_iteration import filter_records
 from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class SourceDataset:
         Whether a contiguous dataset has storage.
     filters
         Records of its filters.
-    fill
-        The user's fill value, as bytes, and when it and its storage are written.
-    fill_parts
-        The fill value if it is stored in the global heap; otherwise None.
+    fill_value
+        One element with the user's fill value; None for the default.
+    times
+        When the storage is allocated, and when the fill value is written to it.
     track_order
         Whether the creation order of attributes is tracked.
     """
@@ -83,16 +83,9 @@ class SourceDataset:
     layout: str
     is_allocated: bool
     filters: tuple[FilterRecord, ...]
-    fill: FillValue
-    fill_parts: Parts | None
+    fill_value: Parts | None
+    times: tuple[AllocationTime, WriteTime]
     track_order: bool
-
-    @property
-    def fill_value(self) -> Parts | None:
-        """The user's fill value; None for the default."""
-        if self.fill_parts is not None:
-            return self.fill_parts
-        return None if self.fill.value is None else (self.fill.value,)
 
     @property
     def nbytes(self) -> int:
@@ -138,8 +131,7 @@ def read_dataset(dataset: Any, path: str, address: int, stored: SourceBytes | No
         layout,
         is_allocated,
         filter_records(plist) if layout == "chunked" else (),
-        _fill(dataset, plist, kind, address, stored),
-        _fill_parts(dataset, plist, kind),
+        *_fill_value(dataset, plist, kind, address, stored),
         tracks_attributes(plist),
     )
 
@@ -179,13 +171,17 @@ def _dtype(dataset: Any, kind: StoredType) -> np.dtype[Any]:
     return dtype if dtype.kind in _SHOWN_KINDS and dtype.itemsize == kind.nbytes else opaque
 
 
-def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None) -> FillValue:
-    """Return the fill value from the header, or from h5py where the header cannot be read.
+def _fill_value(
+    dataset: Any, plist: Any, kind: StoredType, address: int, stored: SourceBytes | None
+) -> tuple[Parts | None, tuple[AllocationTime, WriteTime]]:
+    """Return the user's fill value, and the times of allocation and writing.
+
+    They are read from the header where possible: h5py returns the value in a numpy dtype, which some datatypes lack.
 
     Raises
     ------
     SourceError
-        A value of variable length that h5py does not read.
+        A value that h5py does not read.
     """
     from h5py import h5d
 
@@ -194,41 +190,20 @@ def _fill(dataset: Any, plist: Any, kind: StoredType, address: int, stored: Sour
         with suppress(FormatError):
             found = stored.fill_value(address)
     is_own = plist.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
-    if found is not None and (not is_own or (found.value is not None and not kind.has_pointers)):
-        return found if is_own else replace(found, value=None)
-    times = {h5d.FILL_TIME_ALLOC: 0, h5d.FILL_TIME_NEVER: 1, h5d.FILL_TIME_IFSET: 2}
-    fill = FillValue(
-        AllocationTime(plist.get_alloc_time() or AllocationTime.LATE),
-        None,
-        WriteTime(times[plist.get_fill_time()]),
-    )
-    if not is_own or kind.has_pointers:
-        return fill
+    if found is not None and not is_own:
+        return None, (found.allocation_time, found.write_time)
+    if found is not None and found.value is not None and not kind.has_pointers:
+        return (found.value,), (found.allocation_time, found.write_time)
+    # the library's numbers are those of the file; 0, "default", occurs in memory only
+    times = AllocationTime(plist.get_alloc_time() or AllocationTime.LATE), WriteTime(plist.get_fill_time())
+    if not is_own:
+        return None, times
     value = np.zeros(1, dataset.dtype)
     plist.get_fill_value(value)
-    if value.dtype.itemsize != kind.nbytes:
-        raise SourceError("a fill value that is not read")
-    return replace(fill, value=value.tobytes())
-
-
-def _fill_parts(dataset: Any, plist: Any, kind: StoredType) -> Parts | None:
-    """Fill value of variable length; None without one.
-
-    Raises
-    ------
-    SourceError
-        One that h5py does not read.
-    """
-    from h5py import h5d
-
-    if not kind.has_pointers or plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
-        return None
-    value = np.zeros(1, dataset.dtype)
-    plist.get_fill_value(value)
-    parts = encode_parts(value, dataset.dtype)
+    parts = encode_parts(value, dataset.dtype) if kind.has_pointers else (value.tobytes(),)
     if sizeof_parts(parts) != kind.nbytes:
         raise SourceError("a fill value that is not read")
-    return parts
+    return parts, times
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ import numpy as np
 from streamh5.conversion.hdf5.datatype import sizeof_in_memory, stored_type
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import FormatError, SourceError
+from streamh5.format.character_set import decode_text
 from streamh5.format.datatype_class import (
     Array,
     Compound,
@@ -252,7 +253,7 @@ def read_attributes(
         try:
             with reading(what, path):
                 attribute = h5a.open(obj, index=i, index_type=order)
-                name = attribute.name.decode("utf-8", "surrogateescape")
+                name = decode_text(attribute.name)
                 what = f"attribute {name!r} of {path}"
             with reading(what, path):
                 specs.append(_spec(name, attribute, referents))

@@ -33,6 +33,7 @@ from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error
+from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
@@ -174,7 +175,7 @@ class Planner:
     def _read_attributes(self, path: str) -> list[AttributeSpec]:
         from h5py import h5o
 
-        name = path.encode("utf-8", "surrogateescape")
+        name = encode_text(path)
         try:
             with reading(path, path):
                 opened = self._contents.opened
@@ -201,13 +202,13 @@ class Planner:
             dataset.shape,
             dataset.dtype,
             reader,
+            raw_fillvalue=dataset.fill_value,
             datatype=dataset.kind.datatype,
             type_path=self._referents.type_path(dataset.kind.address),
             track_order=dataset.track_order,
         )
         if dataset.shape is None:
             return plan_whole(source, self._request.libver)
-        source = replace(source, raw_fillvalue=dataset.fill_value, fill_parts=dataset.fill_parts)
         is_asked = dataset.shape and self._request.chunks_of(path, dataset.shape) is not None
         is_small = dataset.chunks is None and not is_asked and dataset.nbytes <= MAX_WHOLE_NBYTES
         is_small = is_small and dataset.layout != "virtual" and dataset.maxshape == dataset.shape
@@ -225,7 +226,7 @@ class Planner:
         if dataset.chunks is not None:
             self._notes.append(f"{dataset.path} holds references: it is stored whole, without chunks")
         begin = partial(reader.write_value, self._referents) if dataset.is_allocated else None
-        source = replace(source, begin=begin, times=(dataset.fill.allocation_time, dataset.fill.write_time))
+        source = replace(source, begin=begin, times=dataset.times)
         planned = plan_whole(source, self._request.libver)
         is_compact = planned.spec.is_compact
         if is_compact == (dataset.layout == "compact") and dataset.chunks is None:
@@ -240,17 +241,18 @@ class Planner:
         chunks = find_chunks(dataset, self._stored)
         boxes = self._boxes(dataset, chunks)
         name = self._file.filename
+        filters = source_filters(dataset)
         source = replace(
             source,
             identity=dask.base.tokenize(os.path.realpath(name), os.stat(name).st_mtime_ns, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
             begin=reader.begin,
-            filters=source_filters(dataset),
-            times=(dataset.fill.allocation_time if dataset.chunks else None, dataset.fill.write_time),
+            filters=filters,
+            times=(dataset.times[0] if dataset.chunks else None, dataset.times[1]),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
         )
-        find_stored = partial(stored_as, source, dataset, chunks, self._stored, self._request)
+        find_stored = partial(stored_as, dataset, filters, chunks, self._stored, self._request)
         return plan_array(source, self._request, find_stored, self._notes)
 
     def _boxes(self, dataset: SourceDataset, chunks: ChunkList | None) -> NDArray[np.intp] | None:
