@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,23 @@ def test_any_flipped_bit_is_one_of_our_errors(tmp_path: Path) -> None:
                 refusals.append(str(error))
     assert len(refusals) > 20
     assert max(map(len, refusals)) < 400
+
+
+def test_chunk_of_size_zero_is_an_error_and_not_copied(tmp_path: Path) -> None:
+    """A copy of it would be a file that nobody can read, and the error would come with its first reader."""
+    path = tmp_path / "damaged.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        x = file.create_dataset("x", data=np.arange(100).reshape(10, 10), chunks=(5, 5), compression="gzip")
+        stored = x.id.get_chunk_info_by_coord((5, 0)).size
+    content = path.read_bytes()
+    key = struct.pack("<IIQQQ", stored, 0, 5, 0, 0)  # of a version 1 B-tree: size, mask, offsets
+    assert content.count(key) == 1
+    path.write_bytes(content.replace(key, bytes(4) + key[4:]))
+    with h5py.File(path) as file, pytest.raises(OSError, match="filter returned failure"):
+        file["x"][()]
+    with pytest.raises(SourceError, match=r"/x: the size of one of its chunks is 0; it is damaged"):
+        convert(path, tmp_path / "out.h5")
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_user_defined_links_come_over(tmp_path: Path, hdf5_tools: None) -> None:

@@ -160,6 +160,10 @@ class _Reader:
         rows = np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])
         masks = self.chunks.filter_masks[rows]
         addresses, sizes = self.chunks.addresses[rows].tolist(), self.chunks.stored_nbytes[rows].tolist()
+        if 0 in sizes:  # HDF5 cannot decode such a chunk, neither here nor in the copy
+            raise SourceError(
+                f"{self.path}: the size of one of its chunks is 0; it is damaged", path=self.path
+            )
         try:
             stored: list[Buffer | None] = [
                 self.file.read(address, size, "chunk") for address, size in zip(addresses, sizes, strict=True)
