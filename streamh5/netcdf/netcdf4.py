@@ -20,6 +20,7 @@ from streamh5.filters import FilterChain
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.dataset_spec import DatasetSpec
+from streamh5.model.dimension_scale import NOT_A_COORDINATE, SCALE_CLASS, WITHOUT_VARIABLE
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import GroupNode
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
 
     from streamh5.dask.graph import Target
     from streamh5.model.attribute_spec import AttributeSpec
-
-SCALE_CLASS = "DIMENSION_SCALE"
-
-WITHOUT_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
-"""``DIM_WITHOUT_VARIABLE`` of netCDF-C: NAME of a scale without a variable, followed by its length."""
-
-NOT_A_COORDINATE = "_nc4_non_coord_"
-"""``NON_COORD_PREPEND`` of netCDF-C: link name of a variable whose own name is taken by a dimension."""
 
 SCALE_DTYPE = np.dtype(">f4")
 """Element type that netCDF-C gives a scale without a variable (``nc4_create_dim_wo_var``)."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamh5.errors import DatatypeError
 from streamh5.format.elements import has_references
+from streamh5.model.dimension_scale import NOT_A_COORDINATE, SCALE_CLASS, WITHOUT_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,12 +31,6 @@ _HIDDEN = frozenset(
     }
 )
 """Attributes for readers of HDF5, not for users; ``_FillValue`` is zarr's ``fill_value``."""
-
-_WITHOUT_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
-"""``DIM_WITHOUT_VARIABLE`` of netCDF-C: how NAME of a scale begins that is not a variable."""
-
-_NOT_A_COORDINATE = "_nc4_non_coord_"
-"""``NON_COORD_PREPEND`` of netCDF-C: put before the name of a variable that is named like a dimension."""
 
 
 def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,13 +87,13 @@ def _json_value(value: Any) -> Any:
 
 def is_only_dimension(array: StoredArray) -> bool:
     """Return whether a dataset is the scale of a netCDF dimension without a variable."""
-    return _is_scale(array) and text(array.attributes.get("NAME")).startswith(_WITHOUT_VARIABLE)
+    return _is_scale(array) and text(array.attributes.get("NAME")).startswith(WITHOUT_VARIABLE)
 
 
 def variable_path(path: str) -> str:
     """Return the path under which a netCDF-4 reader shows a dataset."""
     parent, _, name = path.rpartition("/")
-    return f"{parent}/{name.removeprefix(_NOT_A_COORDINATE)}"
+    return f"{parent}/{name.removeprefix(NOT_A_COORDINATE)}"
 
 
 def dimension_names(arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:
@@ -147,7 +142,7 @@ def _names(
 
 
 def _is_scale(array: StoredArray) -> bool:
-    return text(array.attributes.get("CLASS")) == "DIMENSION_SCALE"
+    return text(array.attributes.get("CLASS")) == SCALE_CLASS
 
 
 def _integers(value: Any) -> list[int]:
