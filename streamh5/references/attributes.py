@@ -47,7 +47,7 @@ def json_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
-    """Return the text of an attribute that is text; empty for any other."""
+    """Return the value of a text attribute as str; empty for a value that is not text."""
     if isinstance(value, bytes):
         return value.rstrip(b"\0").decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
@@ -146,6 +146,6 @@ def _is_scale(array: StoredArray) -> bool:
 
 
 def _integers(value: Any) -> list[int]:
-    """Return the numbers of an attribute of integers; none for any other."""
+    """Return the numbers of an integer attribute; an empty list for any other value."""
     numbers = np.ravel(value) if isinstance(value, (int, np.integer, np.ndarray)) else np.zeros(0, int)
     return numbers.tolist() if numbers.dtype.kind in "iu" else []

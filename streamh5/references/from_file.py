@@ -1,4 +1,11 @@
-"""Any HDF5 file as `StoredFile`: streamh5's own reader reads it, and h5py the objects that this does not support."""
+"""Any HDF5 file as `StoredFile`, read by streamh5's own reader, and by h5py for objects that it does not support.
+
+::
+
+    open_walk ──▶ place ──▶ _Visitor.visit ──▶ StoredFile ◀── h5py: these objects, and those that they link to
+                    ▲              │ ForeignStructureError ──▶ set aside ──▲
+                    └─ hard links ─┘
+"""
 
 from __future__ import annotations
 
@@ -30,7 +37,8 @@ if TYPE_CHECKING:
     from streamh5.format.attribute import Attribute
 
 _EXTRA_NBYTES = 16 << 20
-"""Bytes that all heap objects that are read may have more than the file: each belongs to one element."""
+"""Heap objects that are read may be larger than the file by this many bytes in total. In a valid file each belongs to
+one element; a hostile file could refer to one large object from many elements."""
 
 
 def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile:
@@ -46,8 +54,8 @@ def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile
     Raises
     ------
     UnreadableError
-        The file does not exist, is not an HDF5 file, or is damaged: the message names the object. Or h5py cannot
-        read what the own reader does not support, or has crashed the child process.
+        The file does not exist, is not an HDF5 file, or is damaged: the message names the object. Or h5py cannot read
+        what streamh5's own reader does not support, or crashed the child process.
     """
     name = os.fsdecode(path)
     file = StoredFile(name)
@@ -76,7 +84,7 @@ def _died(path: str) -> Any:
 
 
 def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Place]]:
-    """Describe the objects of a file; return the addresses of all of them, and those that are not supported.
+    """Describe the objects of a file; return the addresses of all objects, and the places of unsupported ones.
 
     The links of unsupported objects are not followed.
 
@@ -102,7 +110,7 @@ def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Plac
 
 
 class _Visitor:
-    """Describes the objects of one file."""
+    """Adds descriptions of the objects of one file to a `StoredFile`."""
 
     def __init__(self, raw: FileBytes, file: StoredFile, walk: ObjectWalk) -> None:
         self._raw = raw
@@ -113,13 +121,15 @@ class _Visitor:
         self._scales: dict[str, list[int]] = {}
 
     def visit(self, place: Place) -> None:
-        """Describe one object, and follow its links."""
+        """Describe an object, and follow its links."""
         header = self._walk.header(place)
         messages = self._walk.messages(place, header)
         if messages.common.unchecked:
             raise ForeignStructureError(messages.common.unchecked[0])
         attributes = messages.common.attributes
-        if not header.attribute_order:  # as readers list them
+        if (
+            not header.attribute_order
+        ):  # readers list attributes by name, unless their creation order is tracked
             attributes = tuple(sorted(attributes, key=attrgetter("name")))
         if isinstance(messages, GroupMessages):
             self._file.groups[place.shown] = self._attributes(place, attributes)
@@ -145,7 +155,7 @@ class _Visitor:
         return content
 
     def _attributes(self, place: Place, stored: Iterable[Attribute]) -> dict[str, Any]:
-        """Return the attributes but for those that refer to objects."""
+        """Return the values of attributes, except those that refer to objects."""
         found: dict[str, Any] = {}
         for one in stored:
             name = one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -159,7 +169,7 @@ class _Visitor:
         return found
 
     def _targets(self, stored: Attribute) -> list[int]:
-        """Return the address of the last scale of each dimension, 0 for none."""
+        """Return the address of the last scale of each dimension, as netCDF-C and h5netcdf use it; 0 for none."""
         match stored.datatype:
             case VariableLengthSequence(ObjectReference()):
                 elements = np.frombuffer(stored.data, np.uint8).reshape(-1, stored.datatype.nbytes)

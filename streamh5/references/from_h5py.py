@@ -1,10 +1,10 @@
 """Objects of an HDF5 file as h5py reads them, for structures that streamh5's own reader does not support.
 
-These are few: a metadata cache image, fractal heaps with filters, strings behind filters of other libraries, indexes of
-HDF5 1.10 in a file with short addresses, messages of other libraries.
+There are few of them: a metadata cache image, fractal heaps with filters, strings compressed by filters of other
+libraries, indexes of HDF5 1.10 in a file with short addresses, and messages of other libraries.
 
-libhdf5 trusts the file. Nothing that is called here walks over a chunk index without need (``H5Oget_info`` does: it
-adds up the sizes of all metadata); for files that are not trusted, this module runs in a child process.
+libhdf5 trusts the file. No call in this module walks over a chunk index without need (``H5Oget_info`` would, to add up
+the sizes of all metadata). For files that are not trusted, the module runs in a child process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import h5py
 
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
-"""What h5py raises for a file that is damaged, or that it does not support."""
+"""Exceptions that h5py raises for a file that is damaged, or that it does not support."""
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _children(group: h5py.Group, path: bytes) -> list[bytes]:
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
-    """Return the attributes but for references, which cannot be pickled, and those that h5py cannot read."""
+    """Return the attributes, except references, which cannot be pickled, and those that h5py cannot read."""
     found = {}
     for name in thing.attrs:
         with suppress(OSError, TypeError, ValueError):
@@ -167,7 +167,10 @@ def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
 def _find_data(
     dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk | None
 ) -> ChunkMap | bytes | None:
-    """Find the data in the object header if streamh5's own reader can read it, otherwise by what libhdf5 tells."""
+    """Find the data by the object header if streamh5's own reader can read it, otherwise by libhdf5.
+
+    libhdf5 does not tell everything: see `tells_coords`, and it has no call for chunks at the edge without filters.
+    """
     import h5py
 
     if walk is not None:
@@ -176,7 +179,7 @@ def _find_data(
             if isinstance(messages, DatasetMessages):
                 return find_data(raw, walk.file_map, place, messages)
     if dataset.chunks is not None:
-        # An object header of version 1 is that of a library whose only index is the v1 B-tree.
+        # libraries that write object headers of version 1 have only one index, the v1 B-tree
         is_old = raw.read(place.address, 4, "object header") != b"OHDR"
         return _iterated(dataset, is_old=is_old)
     if dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:

@@ -1,8 +1,7 @@
-"""References in kerchunk's form, version 1: a dictionary, or the JSON text of one.
+"""References in version 1 of kerchunk's format: as a dictionary, or as the JSON text of that dictionary.
 
-Every group has zarr's consolidated metadata, which kerchunk itself leaves out: without it zarr 3 has to list
-the references, and finds nothing below the root group (``FsspecStore.list_dir`` on fsspec's reference file
-system).
+Every group has zarr's consolidated metadata, which kerchunk itself omits. Without it, zarr 3 has to list the
+references, and finds nothing below the root group (``FsspecStore.list_dir`` on fsspec's reference file system).
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 _GROUP = {"zarr_format": 2}
 
 N_ROWS = 1 << 16
-"""Lines of one batch of JSON text: some MiB of characters, which stay in the cache."""
+"""Lines of one batch of JSON text: a few MiB of characters, so that a batch stays in the processor's cache."""
 
 
 def metadata_entries(
     groups: dict[str, dict[str, Any]], arrays: Iterable[ZarrArray]
 ) -> dict[str, dict[str, Any]]:
-    """Return zarr's metadata by key: ``.zgroup``, ``.zarray`` and ``.zattrs`` of everything."""
+    """Return zarr's metadata by key: ``.zgroup``, ``.zarray`` and ``.zattrs`` of all groups and arrays."""
     found: dict[str, dict[str, Any]] = {}
     for path, attributes in groups.items():
         found[_key(path, ".zgroup")] = _GROUP
@@ -46,7 +45,7 @@ def metadata_entries(
 def consolidated(
     entries: dict[str, dict[str, Any]], groups: Iterable[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each group with its ``.zmetadata``: all of zarr's metadata in it."""
+    """Yield each group with its ``.zmetadata``: the metadata of all groups and arrays inside it."""
     inside: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for key, value in entries.items():
         parent = "/" + key.rpartition("/")[0]
@@ -61,7 +60,7 @@ def consolidated(
 
 
 def kerchunk_dict(groups: dict[str, dict[str, Any]], arrays: list[ZarrArray]) -> dict[str, Any]:
-    """Return the references as a dictionary, with the version and ``refs`` as kerchunk has them."""
+    """Return the references as a dictionary with the keys ``version`` and ``refs``, as kerchunk does."""
     refs: dict[str, Any] = dict(_metadata_texts(groups, arrays))
     for array in arrays:
         if array.content is not None:
@@ -108,7 +107,7 @@ def _metadata_texts(
 
 def _key(path: str, name: str, *, is_template: bool = False) -> str:
     prefix = path.strip("/")
-    if is_template:
+    if is_template:  # for the operator %, which fills in the coords
         prefix = prefix.replace("%", "%%")
     return f"{prefix}/{name}" if prefix else name
 
@@ -126,12 +125,15 @@ def _json(text: str) -> str:
 
 
 def lines(parts: Sequence[bytes | NDArray[Any]], n: int) -> Iterator[bytes]:
-    """Yield `n` lines of text from columns, in batches of `N_ROWS` and without a loop over the lines.
+    """Yield `n` lines of text made from columns, in batches of `N_ROWS`, without a Python loop over the lines.
+
+    Each part becomes a table of characters, ``(rows, width) uint8``, and a mask of those to show, so that numbers
+    with fewer digits need no padding in the text. The tables side by side, with the mask applied, are the lines.
 
     Parameters
     ----------
     parts
-        The parts of a line in their order: constant bytes, or a column of ``(n,)`` non-negative integers, which are
+        The parts of a line, in order: constant bytes, or a column of ``(n,)`` non-negative integers, which are
         written in decimal.
     n
         Number of lines.
@@ -153,7 +155,7 @@ def _constant(part: bytes, n: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]
 
 
 def _digits(column: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return digits as characters, and which of them are not leading zeros: ``(n, width)`` each."""
+    """Return the digits of numbers as characters, and a mask that omits leading zeros: ``(n, width)`` each."""
     rest = column.astype(np.uint64)
     width = len(str(int(rest.max())))
     characters = np.empty((len(rest), width), np.uint8)

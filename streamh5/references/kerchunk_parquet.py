@@ -1,9 +1,12 @@
-"""References in kerchunk's Parquet form, as fsspec's `LazyReferenceMapper` reads it.
+"""References in kerchunk's Parquet format, which fsspec's `LazyReferenceMapper` reads.
 
-A directory: ``.zmetadata`` with all of zarr's metadata and the number of rows of a record, and for each array
-``NAME/refs.K.parq``, whose row i is chunk ``K * record_size + i`` of the grid in row-major order. A missing
-chunk has the path None. Written with pyarrow and not pandas, which would read None back as NaN, for which
-fsspec looks for a file.
+The format is a directory::
+
+    .zmetadata           all of zarr's metadata, and the number of rows in a record
+    NAME/refs.K.parq     record K of an array: row i is chunk K * record_size + i of the grid, in row-major order
+
+The path of a missing chunk is None. The files are written with pyarrow, not with pandas: pandas would read None back
+as NaN, and fsspec would look for a file of that name.
 """
 
 from __future__ import annotations
@@ -23,16 +26,16 @@ if TYPE_CHECKING:
 
 
 RECORD_SIZE = 100_000
-"""Chunks of one Parquet file (kerchunk's default): a reader fetches one to find a chunk."""
+"""Chunks in one Parquet file (kerchunk's default): a reader fetches one file to find a chunk."""
 
 
 def check_pyarrow() -> None:
-    """Refuse Parquet where pyarrow is missing.
+    """Raise an error if pyarrow is missing.
 
     Raises
     ------
     MissingCodecError
-        It is not installed.
+        pyarrow is not installed.
     """
     try:
         import pyarrow.parquet  # noqa: F401 - only to see whether it is installed
@@ -45,7 +48,7 @@ def check_pyarrow() -> None:
 def write_parquet(
     folder: Path, groups: dict[str, dict[str, Any]], arrays: list[ZarrArray], *, record_size: int
 ) -> None:
-    """Write the references into a directory that exists and is empty."""
+    """Write the references into an existing, empty directory."""
     _, inside = next(consolidated(metadata_entries(groups, arrays), ["/"]))
     metadata = {**inside, "record_size": record_size}
     (folder / ".zmetadata").write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
@@ -65,9 +68,9 @@ def _write_content(folder: Path, content: bytes) -> None:
 
 
 def _write_chunks(folder: Path, array: ZarrArray, record_size: int) -> None:
-    """Write the rows of all chunks of the grid, missing ones included, a record at a time.
+    """Write one row for each chunk of the grid, including missing ones, record by record.
 
-    A record without any chunk is left out, all but the first: fsspec takes its chunks for missing.
+    Records without any stored chunk are omitted, except the first one: fsspec treats their chunks as missing.
     """
     import pyarrow as pa
 
@@ -98,5 +101,5 @@ def _write_chunks(folder: Path, array: ZarrArray, record_size: int) -> None:
 def _write(path: Path, table: Any) -> None:
     import pyarrow.parquet as pq
 
-    # plain Parquet types: fastparquet reads them without a schema of Arrow
+    # without Arrow's schema, only plain Parquet types remain, which fastparquet reads, too
     pq.write_table(table, path, compression="zstd", store_schema=False)

@@ -1,4 +1,4 @@
-"""The file or directory of references gets its name once it is complete.
+"""Publish references: the file or directory gets its name once it is complete.
 
     target's directory/.XXXX.streamh5/new  ── rename ──▶  target          (a new name only its owner can enter)
                                      /old  ◀── rename ──  target          (Parquet with overwrite=True)
@@ -59,7 +59,7 @@ def check_destination(path: LocalPath, *, format: str | None = None, overwrite: 
 
 
 def is_references(path: Path, kind: str) -> bool:
-    """Return whether `path` is what references of that kind may replace."""
+    """Return whether `path` may be replaced by references of that kind."""
     if kind == "json":
         return path.is_file() and not path.is_symlink()
     return (path / ".zmetadata").is_file() and not path.is_symlink()
@@ -82,9 +82,9 @@ def publish_references(target: Path, kind: str, write: Callable[[Path], None], *
     Raises
     ------
     DestinationExistsError
-        `target` has been created meanwhile.
+        `target` has been created in the meantime.
     SinkError
-        The file system refuses it.
+        The file system reports an error.
     """
     folder = None
     try:
@@ -130,7 +130,7 @@ def _publish_directory(new: Path, target: Path, old: Path, *, overwrite: bool) -
     if os.path.lexists(target):
         if not overwrite:
             raise _exists(target)
-        target.rename(old)  # examined where no other process can replace it
+        target.rename(old)  # then it is examined where no other process can replace it
         if not is_references(old, "parquet"):
             old.rename(target)
             raise _exists(target)

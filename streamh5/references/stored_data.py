@@ -1,4 +1,4 @@
-"""A dataset as `StoredArray`, from what a reader finds in the file: streamh5's own reader, or h5py."""
+"""A dataset as `StoredArray`, from what its writer or a reader knows about it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def stored_array(
 
 
 def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:
-    """Return the dtype with the bytes of the elements, and why it has other values, if so."""
+    """Return a dtype of the same size as the elements, and why its values would be wrong; None if they are right."""
     if isinstance(datatype, FixedLengthString) and datatype.padding == StringPadding.SPACE_PAD:
         return np.dtype(f"S{datatype.nbytes}"), "its strings are padded with spaces, which zarr would show"
     try:
@@ -124,7 +124,10 @@ def find_data(
 
 
 def _compact_data(raw: FileBytes, address: int, shape: tuple[int, ...], content: bytes) -> ChunkMap | bytes:
-    """Find compact data in the object header at `address`; return its bytes if it is in a continuation block."""
+    """Find compact data in the object header at `address`; return its bytes if it is in a continuation block.
+
+    The decoded message has the bytes but not their position, so the block is searched for the encoded message.
+    """
     n_header = max(0, min(_MAX_HEADER_NBYTES + len(content), raw.nbytes - address))
     header = raw.read(address, n_header, "object header")
     # a data layout message of version 3 or 4: version, layout class 0, size, data

@@ -1,4 +1,4 @@
-"""References as VirtualiZarr's objects, made of the columns of the chunk map."""
+"""References as objects of VirtualiZarr, made from the columns of the chunk map."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def check_virtualizarr() -> None:
-    """Refuse where VirtualiZarr is missing.
+    """Raise an error if VirtualiZarr is missing.
 
     Raises
     ------
     MissingCodecError
-        It is not installed.
+        VirtualiZarr is not installed.
     """
     try:
         import virtualizarr.manifests  # noqa: F401 - only to see whether it is installed
@@ -33,14 +33,14 @@ def check_virtualizarr() -> None:
 
 
 def manifest_group(groups: dict[str, dict[str, Any]], arrays: dict[str, ManifestArray]) -> ManifestGroup:
-    """Return the groups of a file as one tree.
+    """Return the groups and arrays of a file as a tree.
 
     Parameters
     ----------
     groups
-        Attributes by path, the root included.
+        Attributes of every group by path, including the root group.
     arrays
-        By path.
+        Arrays by path.
     """
     from virtualizarr.manifests import ManifestGroup
 
@@ -67,8 +67,8 @@ def manifest_array(array: ZarrArray) -> ManifestArray:
     Raises
     ------
     ReferencesError
-        Data that goes into the references (strings of variable length, compact data), for which a manifest
-        has no place.
+        The data is copied into the references (strings of variable length, compact data), which a manifest does not
+        support.
     """
     from virtualizarr.codecs import zarr_codec_config_to_v3
     from virtualizarr.manifests import ChunkManifest, ManifestArray
@@ -77,7 +77,7 @@ def manifest_array(array: ZarrArray) -> ManifestArray:
     if array.content is not None:
         raise ReferencesError(
             f"{array.path}: strings of variable length and compact data have no chunks to which a manifest could "
-            "refer; load the variable (loadable_variables), or leave it out (skip=True)",
+            "refer; load the variable (loadable_variables), or omit it (skip=True)",
             path=array.path,
         )
     attributes = dict(array.attributes)
@@ -106,7 +106,7 @@ def _dtype(members: Any) -> np.dtype[Any]:
 
 
 def _encoded(mask: np.ndarray[Any, Any]) -> Any:
-    """``_FillValue`` as xarray writes that attribute in zarr's version 3."""
+    """Return ``_FillValue`` as xarray encodes that attribute for version 3 of zarr."""
     from xarray.backends.zarr import FillValueCoder
 
     value: Any = mask[()]

@@ -1,4 +1,4 @@
-"""A dataset as a zarr array of version 2, whose chunks stay where they are."""
+"""A dataset as an array of zarr version 2 whose chunks stay in the HDF5 file."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 class ChunkManifest:
     """The stored chunks of one array; those that are missing read as the fill value.
 
-    The columns may be those of the write itself: they are not to be changed.
+    The columns may be shared with the chunk table of the write, so they must not be changed.
 
     Attributes
     ----------
     url
-        The file that holds the chunks.
+        The file that contains the chunks, as readers address it.
     grid
-        Chunks along each dimension; ``()`` for a scalar.
+        Number of chunks along each dimension; ``()`` for a scalar.
     numbers
-        ``(n,) int64``: row-major in `grid`.
+        ``(n,) int64``: position of each chunk in `grid`, in row-major order.
     offsets
         ``(n,) uint64``: address of each chunk in the file.
     lengths
-        ``(n,)``, unsigned: stored bytes of each chunk.
+        ``(n,)``, unsigned: stored size of each chunk in bytes.
     """
 
     url: str
@@ -57,7 +57,7 @@ class ChunkManifest:
         return len(self.numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as dicts, lists and numbers, for JSON."""
+        """Return the manifest as dicts, lists and numbers, for JSON."""
         return {
             "url": self.url,
             "grid": list(self.grid),
@@ -68,7 +68,7 @@ class ChunkManifest:
 
     @property
     def n_missing(self) -> int:
-        """Chunks of the grid that are not stored."""
+        """Number of chunks of the grid that are not stored."""
         return math.prod(self.grid) - len(self)
 
     @property
@@ -77,13 +77,13 @@ class ChunkManifest:
         return np.broadcast_to(np.array(self.url, object), len(self))
 
     def coords(self) -> tuple[NDArray[np.int64], ...]:
-        """Place of each chunk in the grid: ``(n,) int64`` for each dimension."""
-        if not len(self):
+        """Return the coords of each chunk in the grid: ``(n,) int64`` for each dimension."""
+        if not len(self):  # numpy refuses even no numbers if the grid has an extent of 0
             return tuple(self.numbers for _ in self.grid)
         return tuple(np.unravel_index(self.numbers, self.grid)) if self.grid else ()
 
     def dense(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Offsets and lengths of all chunks of the grid, in its shape; both are 0 for a missing one."""
+        """Return offsets and lengths of all chunks, in the shape of the grid; both are 0 for a missing chunk."""
         offsets, lengths = np.zeros(self.grid, np.uint64), np.zeros(self.grid, np.uint64)
         offsets.reshape(-1)[self.numbers] = self.offsets
         lengths.reshape(-1)[self.numbers] = self.lengths
@@ -92,26 +92,26 @@ class ChunkManifest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ZarrArray:
-    """A zarr array by reference.
+    """A zarr array that refers to the chunks of an HDF5 dataset.
 
     Attributes
     ----------
     path
-        Absolute, as readers show it.
+        Absolute path, as readers show it.
     metadata
-        ``.zarray``.
+        Content of ``.zarray``.
     attributes
-        ``.zattrs``, without the names of the dimensions.
+        Content of ``.zattrs``, without the names of the dimensions.
     dimensions
-        Their names.
+        Names of the dimensions.
     manifest
-        Where its chunks are; empty for `content`.
+        Where the chunks are; empty if there is `content`.
     content
-        Stored bytes of its only chunk, where that goes into the references.
+        Stored bytes of the only chunk if the references contain them; None otherwise.
     fillvalue
-        What chunks read as that are not stored, ``()``; None for zero.
+        Value of elements in missing chunks, a ``()`` array; None for zero.
     mask
-        The value of the attribute ``_FillValue``, ``()`` array; None without.
+        Value of the attribute ``_FillValue``, a ``()`` array; None if there is no such attribute.
     """
 
     path: str
@@ -124,7 +124,7 @@ class ZarrArray:
     mask: np.ndarray[Any, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what it is as values for JSON, without its chunks."""
+        """Return a summary as dicts, lists and numbers, for JSON, without the chunks."""
         return {
             "path": self.path,
             "shape": self.metadata["shape"],
@@ -142,7 +142,7 @@ def zarr_array(
     dimensions: tuple[str, ...],
     url: str,
 ) -> ZarrArray:
-    """Describe a dataset in zarr's words.
+    """Describe a dataset as a zarr array.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def zarr_array(
     Raises
     ------
     ReferencesError
-        Its bytes as they are cannot be a zarr array.
+        The stored bytes cannot be read as a zarr array.
     """
     if array.problem is not None or array.shape is None:
         problem = array.problem or "it has no dataspace, so nothing to refer to"
@@ -197,7 +197,7 @@ def zarr_array(
 
 
 def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
-    """Return the filters that the chunks have passed, which must be the same for all of them."""
+    """Return the filters that were applied to the chunks, which must be the same for all chunks."""
     if not isinstance(array.data, ChunkMap) or not array.data.filter_masks.any():
         return array.filters
     masks = array.data.filter_masks
@@ -206,9 +206,9 @@ def _applied(array: StoredArray) -> tuple[FilterRecord, ...]:
         return tuple(record for i, record in enumerate(array.filters) if not first >> i & 1)
     n_skipped = int(np.count_nonzero(masks))
     raise ReferencesError(
-        f"{array.path}: {n_skipped:,} of {len(masks):,} chunks have skipped filters that the others have passed, "
-        "and zarr has one pipeline for all chunks of an array; write the dataset with a filter that does shrink "
-        "every chunk, or with none",
+        f"{array.path}: {n_skipped:,} of {len(masks):,} chunks skipped filters that were applied to the others, "
+        "but a zarr array has one filter pipeline for all its chunks; write the dataset with a filter that shrinks "
+        "every chunk, or without filters",
         path=array.path,
         n_chunks=n_skipped,
     )
@@ -234,10 +234,10 @@ def _mask(array: StoredArray) -> np.ndarray[Any, Any] | None:
 def _fill_value(
     array: StoredArray, manifest: ChunkManifest, mask: np.ndarray[Any, Any] | None, *, is_inline: bool
 ) -> Any:
-    """``fill_value`` of the metadata, which xarray takes for the attribute ``_FillValue``.
+    """Return the ``fill_value`` of the metadata, which xarray treats as the attribute ``_FillValue``.
 
-    So it is that attribute where there is one. Where there is none it stays open: zarr then gives zeros for
-    missing chunks, and xarray masks nothing. Only missing chunks of another value need it.
+    If the dataset has that attribute, its value is used. Otherwise the result is None, with which zarr returns zeros
+    for missing chunks and xarray masks nothing, unless there are missing chunks that read as another value.
     """
     n_missing = 0 if is_inline else manifest.n_missing
     fillvalue = np.zeros((), array.dtype) if array.fillvalue is None else array.fillvalue
@@ -246,8 +246,8 @@ def _fill_value(
         return None if is_zero or not n_missing else encode_fill_value(fillvalue)
     if n_missing and fillvalue.tobytes() != mask.tobytes():
         raise ReferencesError(
-            f"{array.path}: {n_missing:,} chunks are missing and read as {fillvalue[()]!r}, but xarray would show its "
-            f"attribute _FillValue ({mask[()]!r}) there; write all chunks, or give both one value",
+            f"{array.path}: {n_missing:,} chunks are missing and read as {fillvalue[()]!r}, but xarray would show the "
+            f"attribute _FillValue ({mask[()]!r}) there; write all chunks, or set both to the same value",
             path=array.path,
             n_chunks=n_missing,
         )

@@ -1,4 +1,4 @@
-"""Elements as version 2 of zarr has them: dtypes, fill values, filters as numcodecs codecs, strings."""
+"""Elements in version 2 of zarr: dtypes, fill values, filters as numcodecs codecs, and strings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
 
 _MAX_TEXT_ELEMENTS = 1 << 20
-"""Strings of one dataset that are copied into the references; more belong in a file of their own."""
+"""Maximum number of strings of one dataset that are copied into the references."""
 
 
 def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:
-    """Refuse what references cannot express, as far as it is known before any data.
+    """Refuse what references cannot express, as far as this is known before any data is written.
 
     Raises
     ------
