@@ -28,7 +28,7 @@ from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, GroupMessages
 from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
 from streamh5.references.from_h5py import read_with_h5py
-from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
+from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_dtype, with_data
 from streamh5.references.stored_file import StoredArray, StoredFile
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class _Visitor:
         frame = messages.frame(place.shown)
         is_virtual = isinstance(messages.layout, VirtualLayout)
         dtype, problem = stored_dtype(messages.datatype)
-        return stored_array(
+        array = StoredArray(
             place.shown,
             messages.dataspace.shape,
             dtype,
@@ -190,8 +190,11 @@ class _Visitor:
             fill=None if messages.fill_value is None else messages.fill_value.value,
             attributes=self._attributes(place, attributes),
             problem=VIRTUAL if is_virtual else EXTERNAL if messages.external_files else problem,
-            read_texts=lambda: self._texts(place, messages),
-            find_data=lambda: find_data(self._raw, self._walk.file_map, place, messages),
+        )
+        return with_data(
+            array,
+            lambda: self._texts(place, messages),
+            lambda: find_data(self._raw, self._walk.file_map, place, messages),
         )
 
     def _texts(self, place: Place, messages: DatasetMessages) -> list[str]:

@@ -24,7 +24,7 @@ from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.object_content import DatasetMessages
 from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
 from streamh5.references.attributes import is_reference
-from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_array, stored_dtype
+from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_dtype, with_data
 from streamh5.references.stored_file import StoredArray, StoredFile, single_chunk
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk
     if is_own and problem is None and not dtype.hasobject:
         fill = np.asarray(dataset.fillvalue, dataset.dtype).tobytes()
     is_virtual = properties.get_layout() == h5py.h5d.VIRTUAL
-    return stored_array(
+    array = StoredArray(
         place.path,
         dataset.shape,
         dtype,
@@ -134,16 +134,14 @@ def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk
         attributes=_attributes(dataset),
         scales=_scales(dataset),
         problem=VIRTUAL if is_virtual else EXTERNAL if dataset.external else problem,
-        read_texts=lambda: dataset.asstr()[()],
-        find_data=lambda: _find_data(dataset, place, raw, walk),
     )
+    return with_data(array, lambda: dataset.asstr()[()], lambda: _find_data(dataset, place, raw, walk))
 
 
 def _dtype(dataset: h5py.Dataset) -> tuple[np.dtype[Any], str | None]:
     with suppress(TypeError):  # numpy has no such type
-        if (
-            dataset.dtype.hasobject
-        ):  # libhdf5 encodes strings and sequences with the size of a pointer in memory
+        # libhdf5 would encode strings and sequences with the size of a pointer in memory
+        if dataset.dtype.hasobject:
             return dataset.dtype, None
     # H5Tencode returns the type of a datatype message, the version of the encoding, and the message.
     return stored_dtype(decode_datatype_message(dataset.id.get_type().encode()[2:])[0])

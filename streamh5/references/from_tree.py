@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.errors import ReferencesError
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, GroupNode, walk
-from streamh5.references.stored_data import stored_array
+from streamh5.references.stored_data import with_data
 from streamh5.references.stored_file import StoredArray, StoredFile, single_chunk
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_tree(root: GroupNode, path: str) -> StoredFile:
 
 def _array(node: DatasetNode, attributes: dict[str, Any], path: str) -> StoredArray:
     spec = node.spec
-    return stored_array(
+    array = StoredArray(
         spec.path,
         node.shape,
         spec.dtype,
@@ -42,10 +42,8 @@ def _array(node: DatasetNode, attributes: dict[str, Any], path: str) -> StoredAr
         fill=None if spec.fillvalue is None else spec.fillvalue.tobytes(),
         attributes=attributes,
         scales=_scales(attributes.get("DIMENSION_LIST")),
-        problem=None,
-        read_texts=lambda: _texts(path, spec.path),
-        find_data=lambda: _data(node),
     )
+    return with_data(array, lambda: _texts(path, spec.path), lambda: _data(node))
 
 
 def _data(node: DatasetNode) -> ChunkMap | None:

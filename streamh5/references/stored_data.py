@@ -14,19 +14,19 @@ from streamh5.format.dtype import numpy_dtype
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.chunk_index.read_index import read_chunk_map
-from streamh5.references.stored_file import StoredArray, single_chunk
+from streamh5.references.stored_file import single_chunk
 from streamh5.references.zarr_elements import check_n_texts, encode_texts, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from streamh5.format.datatype_class import DatatypeClass
-    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
     from streamh5.reader.object_walk import Place
+    from streamh5.references.stored_file import StoredArray
 
 VIRTUAL = "a virtual dataset, whose data is in other datasets; make references to those"
 EXTERNAL = "its data is in external files"
@@ -35,51 +35,35 @@ _MAX_HEADER_NBYTES = 64 << 10
 """Bytes of an object header, next to the data itself, in which compact data is searched for."""
 
 
-def stored_array(
-    path: str,
-    shape: tuple[int, ...] | None,
-    dtype: np.dtype[Any],
-    *,
-    chunks: tuple[int, ...] | None,
-    filters: tuple[FilterRecord, ...],
-    fill: bytes | None,
-    attributes: Mapping[str, Any],
-    scales: tuple[str | None, ...] = (),
-    problem: str | None,
-    read_texts: Callable[[], Any],
-    find_data: Callable[[], ChunkMap | bytes | None],
+def with_data(
+    array: StoredArray, read_texts: Callable[[], Any], find_data: Callable[[], ChunkMap | bytes | None]
 ) -> StoredArray:
-    """Describe a dataset.
+    """Return a dataset with its data, or with the problem why no reference to its data is possible.
 
     Parameters
     ----------
-    path, shape, dtype, chunks, filters, attributes, scales, problem
-        See `StoredArray`.
-    fill
-        Stored bytes of the fill value; None or empty for zeros.
+    array
+        The dataset without data.
     read_texts
         Reads the elements if they are strings of variable length.
     find_data
         Finds all other data: `StoredArray.data`. It raises `ReferencesError` if no reference to it is possible.
     """
-    data: ChunkMap | bytes | None = None
-    fillvalue = None
-    if problem is None and shape is not None:
-        try:
-            if is_text(dtype):
-                check_n_texts(shape)
-                data = encode_texts(read_texts())
-            elif not dtype.hasobject:  # zarr has no type for other objects, and refuses them by their dtype
-                data = find_data()
-        except ForeignStructureError:
-            raise
-        except ReferencesError as error:
-            problem = str(error)
-        except (FormatError, UnicodeError) as error:
-            problem = f"its strings cannot be read: {error}"
-    if fill and problem is None and not dtype.hasobject and dtype.subdtype is None:
-        fillvalue = np.frombuffer(fill, dtype, 1).reshape(())
-    return StoredArray(path, shape, dtype, chunks, filters, fillvalue, attributes, scales, data, problem)
+    if array.problem is not None or array.shape is None:
+        return array
+    try:
+        if is_text(array.dtype):
+            check_n_texts(array.shape)
+            return replace(array, data=encode_texts(read_texts()))
+        if array.dtype.hasobject:  # zarr has no type for other objects, and refuses them by their dtype
+            return array
+        return replace(array, data=find_data())
+    except ForeignStructureError:
+        raise
+    except ReferencesError as error:
+        return replace(array, problem=str(error))
+    except (FormatError, UnicodeError) as error:
+        return replace(array, problem=f"its strings cannot be read: {error}")
 
 
 def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:

@@ -32,18 +32,18 @@ class StoredArray:
         Chunk shape; None for data without chunks.
     filters
         Filters in the order in which the writer applied them.
-    fillvalue
-        ``()`` array; None for the default, zero.
+    fill
+        Fill value as a stored element; None or empty for the default, zero.
     attributes
         Values as h5py returns them.
     scales
         Path of the dimension scale of each axis (DIMENSION_LIST); None for an axis without one.
+    problem
+        Why no reference to its bytes is possible, whatever the format; None if there is no obstacle.
     data
         Stored chunks of the current shape, numbered in its own grid; data without chunks is a single one. Or the raw
         bytes of strings, as numcodecs encodes them, and of compact data whose address is unknown. None if nothing is
-        stored.
-    problem
-        Why no reference to its bytes is possible, whatever the format; None if there is no obstacle.
+        stored. See `with_data`.
     """
 
     path: str
@@ -51,16 +51,23 @@ class StoredArray:
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None
     filters: tuple[FilterRecord, ...]
-    fillvalue: np.ndarray[Any, Any] | None
+    fill: bytes | None
     attributes: Mapping[str, Any]
-    scales: tuple[str | None, ...]
-    data: ChunkMap | bytes | None
-    problem: str | None
+    scales: tuple[str | None, ...] = ()
+    problem: str | None = None
+    data: ChunkMap | bytes | None = None
 
     @property
     def name(self) -> str:
         """Last component of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def fillvalue(self) -> np.ndarray[Any, Any] | None:
+        """The fill value as a ``()`` array; None for zero, and for elements that zarr fills in another way."""
+        if not self.fill or self.dtype.hasobject or self.dtype.subdtype is not None:
+            return None
+        return np.frombuffer(self.fill, self.dtype, 1).reshape(())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

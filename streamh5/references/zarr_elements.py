@@ -60,29 +60,22 @@ def zarr_dtype(dtype: np.dtype[Any], *, path: str) -> str | list[list[Any]]:
 
 
 def _members(dtype: np.dtype[Any], path: str) -> list[list[Any]]:
-    members: list[list[Any]] = []
-    fields: Any = dtype.fields
-    position = 0
-    for name in dtype.names or ():
-        member, offset = fields[name][:2]
+    inner = {name: dtype[name] for name in dtype.names or ()}
+    for name, member in inner.items():
         if member.names is not None:
             raise ReferencesError(
                 f"{path}: member {name!r} is itself a compound, which zarr 3 does not read",
                 path=path,
                 dtype=dtype,
             )
-        if offset != position:
-            break
-        members.append([name, zarr_dtype(member, path=path)])
-        position += member.itemsize
-    if position != dtype.itemsize:
+    if dtype != np.dtype(list(inner.items())):
         raise ReferencesError(
             f"{path}: a compound type with padding between its members, or with members out of order, has no "
             "counterpart in zarr; store it packed",
             path=path,
             dtype=dtype,
         )
-    return members
+    return [[name, zarr_dtype(member, path=path)] for name, member in inner.items()]
 
 
 def encode_fill_value(value: np.ndarray[Any, Any]) -> Any:
