@@ -227,7 +227,7 @@ def _client_values(filter_id: int, options: Any) -> Values:
     try:
         values = (number,) if number is not None else tuple(map(operator.index, options or ()))
     except TypeError:
-        values = (-1 << 32,)
+        values = (-1 << 32,)  # not integers: refused with the message for integers that are out of range
     row = _BY_NUMBER.get(filter_id)
     lowest = 0 if row is None else row.lowest_value
     if not all(lowest <= value < 1 << 32 for value in values):

@@ -137,10 +137,6 @@ def _decode_bit_field(fields: Fields, head: DatatypeHead) -> None:
     _read_bit_range(fields, head)
 
 
-def _encode_string(record: FixedLengthString) -> Encoded:
-    return ClassNumber.STRING, record.padding | record.charset << _STRING_CHARSET_SHIFT, b""
-
-
 def _decode_string(fields: Fields, head: DatatypeHead) -> FixedLengthString:
     charset, padding = read_text_kind(fields, head.bits >> _STRING_CHARSET_SHIFT, head.bits)
     return FixedLengthString(head.nbytes, charset, padding)
@@ -172,14 +168,6 @@ def _decode_opaque(fields: Fields, head: DatatypeHead) -> Opaque | None:
         return None
 
 
-def _encode_object_reference(record: ObjectReference) -> Encoded:
-    return ClassNumber.REFERENCE, _ReferenceType.OBJECT, b""
-
-
-def _encode_region_reference(record: RegionReference) -> Encoded:
-    return ClassNumber.REFERENCE, _ReferenceType.REGION, b""
-
-
 def _decode_reference(fields: Fields, head: DatatypeHead) -> ObjectReference | RegionReference | None:
     records: tuple[ObjectReference | RegionReference, ...] = (ObjectReference(), RegionReference())
     kind = head.bits & NIBBLE
@@ -193,10 +181,10 @@ def _decode_reference(fields: Fields, head: DatatypeHead) -> ObjectReference | R
 ATOMIC_ENCODERS: dict[type[DatatypeClass], Callable[[Any], Encoded]] = {
     FixedPoint: _encode_fixed_point,
     FloatingPoint: _encode_floating_point,
-    FixedLengthString: _encode_string,
+    FixedLengthString: lambda of: (ClassNumber.STRING, of.padding | of.charset << _STRING_CHARSET_SHIFT, b""),
     Opaque: _encode_opaque,
-    ObjectReference: _encode_object_reference,
-    RegionReference: _encode_region_reference,
+    ObjectReference: lambda of: (ClassNumber.REFERENCE, _ReferenceType.OBJECT, b""),
+    RegionReference: lambda of: (ClassNumber.REFERENCE, _ReferenceType.REGION, b""),
 }
 
 ATOMIC_DECODERS: dict[ClassNumber, Callable[[Fields, DatatypeHead], DatatypeClass | None]] = {

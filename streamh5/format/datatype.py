@@ -271,10 +271,6 @@ def _encode_variable_length_string(record: VariableLengthString) -> Encoded:
     return ClassNumber.VARIABLE_LENGTH, bits, encode_datatype(FixedPoint(1, signed=False))
 
 
-def _encode_variable_length_sequence(record: VariableLengthSequence) -> Encoded:
-    return ClassNumber.VARIABLE_LENGTH, _VariableLengthType.SEQUENCE, encode_datatype(record.base)
-
-
 def _decode_variable_length(
     fields: Fields, head: DatatypeHead
 ) -> VariableLengthString | VariableLengthSequence | None:
@@ -317,10 +313,6 @@ def _decode_array(fields: Fields, head: DatatypeHead) -> Array:
     return Array(_decode(fields, head.depth + 1), shape)
 
 
-def _encode_complex(record: Complex) -> Encoded:
-    return ClassNumber.COMPLEX, _COMPLEX_HOMOGENEOUS, encode_datatype(record.base)
-
-
 def _decode_complex(fields: Fields, head: DatatypeHead) -> Complex | None:
     base = _decode(fields, head.depth + 1)
     return Complex(base) if head.bits == _COMPLEX_HOMOGENEOUS and isinstance(base, FloatingPoint) else None
@@ -331,9 +323,13 @@ _ENCODERS: dict[type[DatatypeClass], Callable[[Any], Encoded]] = {
     Compound: _encode_compound,
     Enumeration: _encode_enumeration,
     VariableLengthString: _encode_variable_length_string,
-    VariableLengthSequence: _encode_variable_length_sequence,
+    VariableLengthSequence: lambda of: (
+        ClassNumber.VARIABLE_LENGTH,
+        _VariableLengthType.SEQUENCE,
+        encode_datatype(of.base),
+    ),
     Array: _encode_array,
-    Complex: _encode_complex,
+    Complex: lambda of: (ClassNumber.COMPLEX, _COMPLEX_HOMOGENEOUS, encode_datatype(of.base)),
 }
 
 _DECODERS: dict[ClassNumber, Callable[[Fields, DatatypeHead], DatatypeClass | None]] = {

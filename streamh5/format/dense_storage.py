@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,6 @@ ATTRIBUTE_CREATION_ORDER = np.dtype(_ATTRIBUTE)
 
 ATTRIBUTE_NAME = np.dtype([*_ATTRIBUTE, ("hash", "<u4")])
 
-
 _RECORDS = {
     RecordType.LINK_NAME: LINK_NAME,
     RecordType.LINK_CREATION_ORDER: LINK_CREATION_ORDER,
@@ -97,42 +97,28 @@ class DenseStorage:
     creation_order_index: V2BTree | None
 
     @property
-    def name_index_position(self) -> int:
-        """Position of the header of the name index."""
-        return SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes
-
-    @property
-    def creation_order_index_position(self) -> int:
-        """Position of the header of the creation order index, if there is one."""
-        return self.name_index_position + _sizeof_index(self.name_index)
-
-    @property
     def huge_index(self) -> V2BTree | None:
         """The index of huge objects; None if there are none."""
         return _index(RecordType.HUGE_OBJECT, self.heap.n_huge) if self.heap.n_huge else None
 
     @property
-    def huge_index_position(self) -> int:
-        """Position of the header of the index of huge objects, if there is one."""
-        return self.creation_order_index_position + _sizeof_index(self.creation_order_index)
-
-    @property
-    def huge_position(self) -> int:
-        """Position of the huge objects, which are consecutive."""
-        return self.huge_index_position + _sizeof_index(self.huge_index)
+    def positions(self) -> tuple[int, ...]:
+        """Positions of name index, creation order index, index of huge objects, huge objects, and of the end."""
+        sizes = map(_sizeof_index, (self.name_index, self.creation_order_index, self.huge_index))
+        heap_nbytes = SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes
+        return tuple(accumulate((heap_nbytes, *sizes, self.heap.huge_nbytes)))
 
     @property
     def nbytes(self) -> int:
         """Total size of the storage in bytes."""
-        return self.huge_position + self.heap.huge_nbytes
+        return self.positions[-1]
 
     def info(self, address: int) -> StorageInfo:
         """Return the header message record of a storage that begins at `address`."""
-        names = address + self.name_index_position
+        names, orders, *_ = (address + position for position in self.positions)
         if self.orders is None:
             return StorageInfo(None, address, names)
-        max_creation_index = max(self.orders) + 1
-        return StorageInfo(max_creation_index, address, names, address + self.creation_order_index_position)
+        return StorageInfo(max(self.orders, default=-1) + 1, address, names, orders)
 
     def encode(self, address: int) -> bytes:
         """Encode the storage for `address`, `nbytes` bytes."""
@@ -145,19 +131,18 @@ class DenseStorage:
         }
         huge = [body for body in self.bodies if len(body) > heap.max_object_nbytes]
         managed = [body for body in self.bodies if len(body) <= heap.max_object_nbytes]
-        huge_index_address = address + self.huge_index_position if huge else UNDEFINED_ADDRESS
+        names_at, orders_at, huge_index_at, huge_at, _ = (address + position for position in self.positions)
+        block_at = address + SIZEOF_FRACTAL_HEAP_HEADER
         parts = [
-            encode_fractal_heap_header(heap, address + SIZEOF_FRACTAL_HEAP_HEADER, huge_index_address),
+            encode_fractal_heap_header(heap, block_at, huge_index_at if huge else UNDEFINED_ADDRESS),
             encode_fractal_heap_block(heap, address, managed),
-            _encode_index(self.name_index, address + self.name_index_position, columns, by_name),
+            _encode_index(self.name_index, names_at, columns, by_name),
         ]
         if self.creation_order_index is not None:
             by_order = np.argsort(columns["order"], kind="stable")
-            order_address = address + self.creation_order_index_position
-            parts.append(_encode_index(self.creation_order_index, order_address, columns, by_order))
+            parts.append(_encode_index(self.creation_order_index, orders_at, columns, by_order))
         if self.huge_index is not None:
-            columns = _huge_columns(huge, address + self.huge_position)
-            parts += (_encode_index(self.huge_index, huge_index_address, columns), *huge)
+            parts += (_encode_index(self.huge_index, huge_index_at, _huge_columns(huge, huge_at)), *huge)
         return b"".join(parts)
 
 

@@ -72,9 +72,9 @@ class Fields:
 
     @classmethod
     def of_block(
-        cls, block: bytes, structure: str, signature: bytes, encoding: Encoding = ENCODING, version: int = 0
+        cls, block: bytes, structure: str, signature: bytes, encoding: Encoding = ENCODING
     ) -> Fields:
-        """Start to read a block: check its signature, the checksum at its end, and its version.
+        """Start to read a block: check its signature, the checksum at its end, and its version, which is 0.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Fields:
         fields = cls(block, structure, encoding)
         fields.expect_signature(signature)
         fields.check_checksum()
-        fields.expect(version, 1, "version")
+        fields.expect(0, 1, "version")
         return fields
 
     @property
