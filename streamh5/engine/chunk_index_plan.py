@@ -24,7 +24,7 @@ from streamh5.format.chunk_index.fixed_array import (
     encode_fixed_array_header,
 )
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
-from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
+from streamh5.format.chunk_index.v2_btree import chunk_btree, chunk_record, encode_chunk_btree_nodes
 from streamh5.format.data_layout import ChunkIndexKind
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.v2_btree import SIZEOF_V2_BTREE_HEADER, encode_v2_btree_header
@@ -137,8 +137,7 @@ A = TypeVar("A", FixedArray, ExtensibleArray)
 
 def _array(kind: type[A], dataset: DatasetNode) -> A:
     """Return the sizes of the array index of a dataset."""
-    spec = dataset.spec
-    return kind(dataset.n_numbers, spec.chunk_nbytes, bool(spec.filters), layout_version=spec.layout_version)
+    return kind(dataset.n_numbers, dataset.spec.chunk_element)
 
 
 class _FixedArray(_Index):
@@ -180,13 +179,7 @@ class _V2BTree(_Index):
 
     def _tree(self, n_written: int) -> V2BTree:
         spec = self.dataset.spec
-        return chunk_btree(
-            n_written,
-            len(spec.chunks or ()),
-            chunk_nbytes=spec.chunk_nbytes,
-            filtered=bool(spec.filters),
-            layout_version=spec.layout_version,
-        )
+        return chunk_btree(n_written, chunk_record(len(spec.chunks or ()), spec.chunk_element))
 
     def sizeof_blocks(self, n_written: int) -> int:
         # It has chunks of the present shape only, although they are numbered over the maximum shape.

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamh5.errors import FillValueError, LimitError, shown
 from streamh5.format.cast import cast_elements
+from streamh5.format.chunk_index.element import chunk_element
 from streamh5.format.datatype import datatype_class, sizeof_element
 from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.elements import encode_elements, has_references, needs_global_heap, padding_of
@@ -156,6 +157,13 @@ class DatasetSpec:
     def layout_version(self) -> int:
         """Version of the data layout message: 5 only for chunks that need it (HDF5 2.0)."""
         return 5 if self.chunk_nbytes > MAX_CHUNK_NBYTES else 4
+
+    @property
+    def chunk_element(self) -> np.dtype[np.void]:
+        """The dtype of a chunk in an index."""
+        return chunk_element(
+            self.chunk_nbytes, filtered=bool(self.filters), layout_version=self.layout_version
+        )
 
     @property
     def grid(self) -> ChunkGrid:

@@ -13,9 +13,9 @@ import pytest
 
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
-from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.chunk_index.element import ChunkColumns, chunk_element
 from streamh5.format.chunk_index.v1_btree import V1BTree, encode_v1_btree_nodes
-from streamh5.format.chunk_index.v2_btree import chunk_btree, encode_chunk_btree_nodes
+from streamh5.format.chunk_index.v2_btree import chunk_btree, chunk_record, encode_chunk_btree_nodes
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.primitives import UNDEFINED_ADDRESS
@@ -107,7 +107,9 @@ def test_v2_btree_built_read_by_readers(
     builder: FileBuilder, grid: tuple[int, int], node_size: int, depth: int, filtered: bool
 ) -> None:
     numbers, columns = _columns(builder, grid, filtered)
-    tree = chunk_btree(len(numbers), 2, chunk_nbytes=12, filtered=filtered, node_size=node_size)
+    tree = chunk_btree(
+        len(numbers), chunk_record(2, chunk_element(12, filtered=filtered)), node_size=node_size
+    )
     header = builder.reserve(SIZEOF_V2_BTREE_HEADER)
     nodes = builder.reserve(0)
     for piece in encode_chunk_btree_nodes(tree, nodes, numbers, grid, ChunkColumns(**columns)):
@@ -132,7 +134,7 @@ def test_v2_btree_of_one_chunk_equals_libhdf5(tmp_path: Path) -> None:
         x[0, 0] = 1
     content = path.read_bytes()
     header = content.index(b"BTHD")
-    tree = chunk_btree(1, 2, chunk_nbytes=1, filtered=False)
+    tree = chunk_btree(1, chunk_record(2, chunk_element(1, filtered=False)))
     root = struct.unpack_from("<Q", content, header + 16)[0]
     assert encode_v2_btree_header(tree, root) == content[header : header + SIZEOF_V2_BTREE_HEADER]
     (address,) = struct.unpack_from("<Q", content, root + 6)
@@ -145,20 +147,20 @@ def test_v2_btree_of_one_chunk_equals_libhdf5(tmp_path: Path) -> None:
 
 def test_v2_btree_node_size_around_limits() -> None:
     largest = 10 + 24 * 65_535 + 23
-    chunk_btree(1, 2, chunk_nbytes=1, filtered=False, node_size=largest)
+    chunk_btree(1, chunk_record(2, chunk_element(1, filtered=False)), node_size=largest)
     with pytest.raises(LimitError, match="65535 records"):
-        chunk_btree(1, 2, chunk_nbytes=1, filtered=False, node_size=largest + 1)
+        chunk_btree(1, chunk_record(2, chunk_element(1, filtered=False)), node_size=largest + 1)
     smallest = 10 + 24 + 2 * (24 + 24)
-    chunk_btree(10_000, 2, chunk_nbytes=1, filtered=False, node_size=smallest)
+    chunk_btree(10_000, chunk_record(2, chunk_element(1, filtered=False)), node_size=smallest)
     with pytest.raises(LimitError, match="must hold 2"):
-        chunk_btree(1, 2, chunk_nbytes=1, filtered=False, node_size=smallest - 1)
-    chunk_btree(1, 32, chunk_nbytes=2**32 - 1, filtered=True)
+        chunk_btree(1, chunk_record(2, chunk_element(1, filtered=False)), node_size=smallest - 1)
+    chunk_btree(1, chunk_record(32, chunk_element(2**32 - 1, filtered=True)))
 
 
 @pytest.mark.parametrize("n", [1, 7, 100, 3000])
 def test_v2_btree_smallest_nodes_read_by_h5py(builder: FileBuilder, n: int) -> None:
     start = builder.add(np.arange(n, dtype="<u2").tobytes())
-    tree = chunk_btree(n, 2, chunk_nbytes=2, filtered=False, node_size=130)
+    tree = chunk_btree(n, chunk_record(2, chunk_element(2, filtered=False)), node_size=130)
     header = builder.reserve(SIZEOF_V2_BTREE_HEADER)
     addresses = start + 2 * np.arange(n, dtype=np.uint64)
     nodes = builder.reserve(0)
@@ -174,7 +176,7 @@ def test_v2_btree_smallest_nodes_read_by_h5py(builder: FileBuilder, n: int) -> N
 
 
 def test_v2_btree_without_chunks_reads_fill_value(builder: FileBuilder) -> None:
-    tree = chunk_btree(0, 2, chunk_nbytes=12, filtered=False)
+    tree = chunk_btree(0, chunk_record(2, chunk_element(12, filtered=False)))
     assert tree.sizeof_nodes == 0
     assert (
         list(encode_chunk_btree_nodes(tree, 0, np.array([], "u8"), (2, 2), ChunkColumns(np.array([], "u8"))))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
-from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.chunk_index.element import ChunkColumns, ClientId, chunk_element, client_id
 from streamh5.format.chunk_index.extensible_array import (
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
     encode_extensible_array_blocks,
@@ -38,8 +38,7 @@ def _array(
     index_block, data_block, pointers, page_bits = parameters
     return ExtensibleArray(
         n,
-        chunk_nbytes,
-        filtered,
+        chunk_element(chunk_nbytes, filtered=filtered),
         data_layout.ExtensibleArrayIndex(
             n_index_block_elements=index_block,
             min_n_data_block_elements=data_block,
@@ -72,13 +71,13 @@ def test_extensible_array_version_5_header_equals_libhdf5(tmp_path: Path) -> Non
     at = content.index(b"EAHD")
     theirs = content[at : at + SIZEOF_EXTENSIBLE_ARRAY_HEADER]
     index_block = int.from_bytes(theirs[60:68], "little")
-    array = ExtensibleArray(100, 1, True, layout_version=5)
+    array = ExtensibleArray(100, chunk_element(1, filtered=True, layout_version=5))
     assert encode_extensible_array_header(array, index_block) == theirs
 
 
 def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, rows: int) -> Path:
     """Store uint16 chunk i as i everywhere; 2-d with chunks of (2, 3) and `rows` chunks along dimension 1."""
-    n = array.n_elements
+    n, is_filtered = array.n_elements, client_id(array.element) == ClientId.FILTERED_CHUNKS
     raw = np.repeat(np.arange(n, dtype="<u2"), 6)
     start = builder.add(raw.tobytes())
     addresses = start + np.arange(n, dtype=np.uint64) * np.uint64(12)
@@ -91,8 +90,8 @@ def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, ro
         index_block,
         ChunkColumns(
             addresses,
-            np.full(n, 12, np.uint32) if array.filtered else None,
-            np.ones(n, np.uint32) if array.filtered else None,
+            np.full(n, 12, np.uint32) if is_filtered else None,
+            np.ones(n, np.uint32) if is_filtered else None,
         ),
     ):
         builder.add(piece)
@@ -104,7 +103,7 @@ def _build(builder: FileBuilder, array: ExtensibleArray, missing: np.ndarray, ro
         data_layout.ChunkedLayout((2, 3), 2, index),
         dtype=np.dtype("<u2"),
         space=Dataspace((n // rows * 2, rows * 3), (None, rows * 3)),
-        filters=[FilterRecord(2, "", 1, (2,))] if array.filtered else [],
+        filters=[FilterRecord(2, "", 1, (2,))] if is_filtered else [],
         fill=b"\xff\xff",
     )
     return builder.write()
@@ -163,7 +162,7 @@ def test_extensible_array_any_size_equals_sizeof(n: int, filtered: bool, chunk_n
 
 
 def test_extensible_array_stored_size_above_field_limit_limit_error() -> None:
-    array = ExtensibleArray(100, 24, filtered=True)
+    array = ExtensibleArray(100, chunk_element(24, filtered=True))
     sizes = np.full(100, 10, np.uint32)
     sizes[70] = 65_536
     with pytest.raises(LimitError, match="below 65536"):

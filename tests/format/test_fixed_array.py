@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamh5.errors import LimitError
 from streamh5.format import data_layout
 from streamh5.format.chunk_index import fixed_array
-from streamh5.format.chunk_index.element import ChunkColumns
+from streamh5.format.chunk_index.element import ChunkColumns, ClientId, chunk_element, client_id
 from streamh5.format.chunk_index.fixed_array import (
     SIZEOF_FIXED_ARRAY_HEADER,
     FixedArray,
@@ -53,7 +53,7 @@ def test_fixed_array_all_written_equals_libhdf5(
     options = {"compression": "gzip"} if filtered else {}
     libver = ("v110", "v114") if layout_version == 4 else ("v200", "v200")
     content, columns = _written_by_h5py(tmp_path / "a.h5", n, np.ones(n, bool), libver=libver, **options)
-    index = FixedArray(n, 8, filtered, layout_version=layout_version)
+    index = FixedArray(n, chunk_element(8, filtered=filtered, layout_version=layout_version))
     header = content.index(b"FAHD")
     block = content.index(b"FADB")
     assert encode_fixed_array_header(index, block) == content[header : header + SIZEOF_FIXED_ARRAY_HEADER]
@@ -75,7 +75,7 @@ def test_fixed_array_chunks_missing_equals_libhdf5(tmp_path: Path, filtered: boo
     written[[0, 5, 1023, 2048, 3999]] = True  # nothing in page 1
     options = {"compression": "gzip"} if filtered else {}
     content, columns = _written_by_h5py(tmp_path / "a.h5", n, written, **options)
-    index = FixedArray(n, 8, filtered)
+    index = FixedArray(n, chunk_element(8, filtered=filtered))
     header, block = content.index(b"FAHD"), content.index(b"FADB")
     ours = b"".join(
         encode_fixed_array_data_block(
@@ -92,7 +92,7 @@ def test_fixed_array_chunks_missing_equals_libhdf5(tmp_path: Path, filtered: boo
 
 
 def test_fixed_array_of_handmade_sample_known_checksums() -> None:
-    index = FixedArray(9, 24, filtered=True)
+    index = FixedArray(9, chunk_element(24, filtered=True))
     assert index.element.itemsize == 14
     assert encode_fixed_array_header(index, 276)[-4:] == bytes.fromhex("84d66659")
 
@@ -108,21 +108,20 @@ def _build(
     """Store uint16 chunk i as i everywhere, raw, under a shuffle that the mask skips if filtered."""
     n = index.n_elements
     raw = np.repeat(np.arange(n, dtype="<u2"), int(np.prod(chunks)))
+    chunk_nbytes, is_filtered = raw.nbytes // n, client_id(index.element) == ClientId.FILTERED_CHUNKS
     start = builder.add(raw.tobytes())
-    addresses = start + np.arange(n, dtype=np.uint64) * np.uint64(index.chunk_nbytes)
+    addresses = start + np.arange(n, dtype=np.uint64) * np.uint64(chunk_nbytes)
     addresses[missing] = 0
-    sizes = np.full(n, index.chunk_nbytes, np.uint32) if index.filtered else None
-    skip = np.ones(n, np.uint32) if index.filtered else None
+    sizes = np.full(n, chunk_nbytes, np.uint32) if is_filtered else None
+    skip = np.ones(n, np.uint32) if is_filtered else None
     header = builder.reserve(SIZEOF_FIXED_ARRAY_HEADER)
     block = builder.reserve(0)
     for piece in encode_fixed_array_data_block(index, header, ChunkColumns(addresses, sizes, skip)):
         builder.add(piece)
     assert builder.reserve(0) - block == index.sizeof_data_block
     builder.put(header, encode_fixed_array_header(index, block))
-    layout = data_layout.ChunkedLayout(
-        chunks, 2, data_layout.FixedArrayIndex(index.page_bits, header), index.layout_version
-    )
-    filters = [FilterRecord(2, "", 1, (2,))] if index.filtered else []
+    layout = data_layout.ChunkedLayout(chunks, 2, data_layout.FixedArrayIndex(index.page_bits, header))
+    filters = [FilterRecord(2, "", 1, (2,))] if is_filtered else []
     builder.add_dataset(
         "x", layout, dtype=np.dtype("<u2"), space=Dataspace(shape), filters=filters, fill=b"\xff\xff"
     )
@@ -137,7 +136,7 @@ def test_fixed_array_built_read_by_readers(
 ) -> None:
     chunks = (2, 3)
     n = grid[0] * grid[1]
-    index = FixedArray(n, 12, filtered, page_bits)
+    index = FixedArray(n, chunk_element(12, filtered=filtered), page_bits)
     missing = np.random.default_rng(n).random(n) < 0.2
     missing[n // 3 : n // 3 + 8] = True
     path = _build(builder, index, (grid[0] * 2 - 1, grid[1] * 3 - 2), chunks, missing)
@@ -164,7 +163,7 @@ def test_fixed_array_built_read_by_readers(
 def test_fixed_array_built_rewritten_by_h5py(builder: FileBuilder) -> None:
     missing = np.zeros(5 * 500, bool)
     missing[1000:2200] = True
-    path = _build(builder, FixedArray(2500, 12, filtered=False), (1000, 15), (2, 3), missing)
+    path = _build(builder, FixedArray(2500, chunk_element(12, filtered=False)), (1000, 15), (2, 3), missing)
     values = np.arange(15_000, dtype="u2").reshape(1000, 15)
     with h5py.File(path, "r+") as file:
         file["x"][:] = values
@@ -213,7 +212,7 @@ def test_single_chunk_built_read_by_h5py(builder: FileBuilder, mask: int | None)
 def test_fixed_array_any_size_equals_sizeof(
     n: int, page_bits: int, filtered: bool, chunk_nbytes: int, piece: int
 ) -> None:
-    index = FixedArray(n, chunk_nbytes, filtered, page_bits)
+    index = FixedArray(n, chunk_element(chunk_nbytes, filtered=filtered), page_bits)
     addresses = np.arange(1, n + 1, dtype=np.uint64)
     sizes = np.full(n, min(chunk_nbytes, 2**40), np.uint64) if filtered else None
     with pytest.MonkeyPatch.context() as patch:
@@ -225,7 +224,7 @@ def test_fixed_array_any_size_equals_sizeof(
 
 
 def test_fixed_array_pieces_stay_small() -> None:
-    index = FixedArray(1_000_000, 4 << 20, filtered=True)
+    index = FixedArray(1_000_000, chunk_element(4 << 20, filtered=True))
     addresses = np.arange(1, 1_000_001, dtype=np.uint64)
     sizes = np.full(1_000_000, 7, np.uint32)
     assert max(map(len, encode_fixed_array_data_block(index, 48, ChunkColumns(addresses, sizes)))) <= 4 << 20
@@ -233,7 +232,7 @@ def test_fixed_array_pieces_stay_small() -> None:
 
 @pytest.mark.parametrize("chunk_nbytes", [24, 300, 70_000])
 def test_fixed_array_stored_size_at_and_above_field_limit(chunk_nbytes: int) -> None:
-    index = FixedArray(2, chunk_nbytes, filtered=True)
+    index = FixedArray(2, chunk_element(chunk_nbytes, filtered=True))
     limit = 256 ** (index.element.itemsize - 8 - 4)  # what is neither address nor filter mask
     addresses = np.array([48, 99], np.uint64)
     list(
@@ -249,6 +248,6 @@ def test_fixed_array_filtered_without_sizes_limit_error() -> None:
     with pytest.raises(LimitError, match="stored sizes"):
         list(
             encode_fixed_array_data_block(
-                FixedArray(1, 8, filtered=True), 48, ChunkColumns(np.ones(1, np.uint64))
+                FixedArray(1, chunk_element(8, filtered=True)), 48, ChunkColumns(np.ones(1, np.uint64))
             )
         )

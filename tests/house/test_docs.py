@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from streamh5.format.chunk_index.element import chunk_element
 from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, FixedArray
 from tests.deadlock import DEADLOCK_SECONDS
 
@@ -100,7 +101,7 @@ def test_index_sizes_of_the_page_are_those_of_the_format() -> None:
     rows = re.findall(r"^\| ([\d,]+) \| [\d.]+ [MGT]iB \| ([\d.,]+) (bytes|MB) \|$", page, re.MULTILINE)
     assert len(rows) == 5
     for n_chunks, size, unit in rows:
-        array = FixedArray(int(n_chunks.replace(",", "")), 4 << 20, True)
+        array = FixedArray(int(n_chunks.replace(",", "")), chunk_element(4 << 20, filtered=True))
         nbytes = SIZEOF_FIXED_ARRAY_HEADER + array.sizeof_data_block
         assert f"{nbytes:,}" == size if unit == "bytes" else f"{nbytes / 1e6:.1f}" == size
 

@@ -111,10 +111,10 @@ def element_dtype(stored_nbytes_width: int, extra: tuple[tuple[str, str], ...] =
 
 def client_id(element: np.dtype[np.void]) -> ClientId:
     """Return the client ID of an element."""
-    return ClientId.FILTERED_CHUNKS if _stored_nbytes_width(element) else ClientId.UNFILTERED_CHUNKS
+    return ClientId.FILTERED_CHUNKS if stored_nbytes_width(element) else ClientId.UNFILTERED_CHUNKS
 
 
-def _stored_nbytes_width(element: np.dtype[np.void]) -> int:
+def stored_nbytes_width(element: np.dtype[np.void]) -> int:
     """Return the width of the stored size, which ends where the filter mask begins; 0 without filters."""
     fields: Mapping[str, tuple[Any, ...]] = element.fields or {}
     return fields["filter_mask"][1] - fields["stored_nbytes"][1] if "filter_mask" in fields else 0
@@ -137,7 +137,7 @@ def fill_elements(elements: NDArray[np.void], columns: ChunkColumns) -> None:
     if any_missing:
         addresses = np.where(missing, np.uint64(UNDEFINED_ADDRESS), addresses)
     elements["address"] = addresses.reshape(shape)
-    width = _stored_nbytes_width(elements.dtype)
+    width = stored_nbytes_width(elements.dtype)
     if not width:
         return
     stored = columns.stored_nbytes
@@ -172,7 +172,7 @@ def columns_of(elements: NDArray[np.void]) -> ChunkColumns:
     if not addresses.all():
         raise FormatError("an element of the chunk index has address 0, where the superblock is")
     addresses[addresses == UNDEFINED_ADDRESS] = 0
-    width = _stored_nbytes_width(elements.dtype)
+    width = stored_nbytes_width(elements.dtype)
     if not width:
         return ChunkColumns(addresses)
     stored = elements["stored_nbytes"].astype(np.uint64)
@@ -181,9 +181,9 @@ def columns_of(elements: NDArray[np.void]) -> ChunkColumns:
     return ChunkColumns(addresses, stored, elements["filter_mask"].astype(np.uint32))
 
 
-def no_chunks(*, filtered: bool) -> ChunkColumns:
+def no_chunks(element: np.dtype[np.void]) -> ChunkColumns:
     """Return columns of length 0."""
-    return columns_of(np.zeros(0, chunk_element(1, filtered=filtered)))
+    return columns_of(np.zeros(0, element))
 
 
 def concatenate(parts: Sequence[ChunkColumns]) -> ChunkColumns:

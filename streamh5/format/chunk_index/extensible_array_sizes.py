@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM
-from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX, chunk_element
+from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX
 from streamh5.format.data_layout import ExtensibleArrayIndex
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
@@ -23,27 +23,16 @@ class ExtensibleArray:
     ----------
     n_elements
         Number of chunks of the current shape, at least 1.
-    chunk_nbytes
-        Raw bytes of a chunk.
-    filtered
-        Whether the dataset has filters.
+    element
+        The dtype of an element, from `chunk_element`.
     parameters
         Record of the data layout message, whose address does not matter here; by default with the library's numbers.
         The two minima are powers of two, `page_bits` is the binary logarithm of the elements in a page.
-    layout_version
-        Version of the data layout message.
     """
 
     n_elements: int
-    chunk_nbytes: int
-    filtered: bool
+    element: np.dtype[np.void]
     parameters: ExtensibleArrayIndex = LIBRARY_PARAMETERS
-    layout_version: int = 4
-
-    @property
-    def element(self) -> np.dtype[np.void]:
-        """The dtype of an element."""
-        return chunk_element(self.chunk_nbytes, filtered=self.filtered, layout_version=self.layout_version)
 
     @property
     def n_super_blocks(self) -> int:

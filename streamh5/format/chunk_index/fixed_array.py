@@ -19,7 +19,6 @@ from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.chunk_index.element import (
     SIZEOF_BLOCK_PREFIX,
     ChunkColumns,
-    chunk_element,
     client_id,
     decode_block_prefix,
     decode_elements,
@@ -63,26 +62,15 @@ class FixedArray:
     ----------
     n_elements
         Number of chunks in the grid of the maximum shape.
-    chunk_nbytes
-        Raw bytes of a chunk.
-    filtered
-        Whether the dataset has filters.
+    element
+        The dtype of an element, from `chunk_element`.
     page_bits
         Binary logarithm of the elements in a page, at least 1; 10 in the library.
-    layout_version
-        Version of the data layout message.
     """
 
     n_elements: int
-    chunk_nbytes: int
-    filtered: bool
+    element: np.dtype[np.void]
     page_bits: int = 10
-    layout_version: int = 4
-
-    @property
-    def element(self) -> np.dtype[np.void]:
-        """The dtype of an element."""
-        return chunk_element(self.chunk_nbytes, filtered=self.filtered, layout_version=self.layout_version)
 
     @property
     def is_paged(self) -> bool:

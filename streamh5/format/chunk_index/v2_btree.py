@@ -14,7 +14,7 @@ from streamh5.format.chunk_index.element import (
     ChunkColumns,
     element_dtype,
     fill_elements,
-    sizeof_stored_nbytes,
+    stored_nbytes_width,
 )
 from streamh5.format.v2_btree import encode_v2_btree_nodes
 from streamh5.format.v2_btree_sizes import RecordType, V2BTree
@@ -23,21 +23,12 @@ CHUNK_NODE_SIZE = 2048
 """H5D_BT2_NODE_SIZE."""
 
 
-def chunk_btree(
-    n_chunks: int,
-    rank: int,
-    *,
-    chunk_nbytes: int,
-    filtered: bool,
-    node_size: int = CHUNK_NODE_SIZE,
-    layout_version: int = 4,
-) -> V2BTree:
-    """Return the sizes of the tree of `n_chunks` written chunks.
+def chunk_btree(n_chunks: int, record: np.dtype[np.void], node_size: int = CHUNK_NODE_SIZE) -> V2BTree:
+    """Return the sizes of the tree of `n_chunks` written chunks, with records from `chunk_record`.
 
     Its header is encoded by `streamh5.format.v2_btree.encode_v2_btree_header`.
     """
-    record = chunk_record(rank, chunk_nbytes=chunk_nbytes, filtered=filtered, layout_version=layout_version)
-    return V2BTree(chunk_record_type(filtered=filtered), record.itemsize, n_chunks, node_size)
+    return V2BTree(chunk_record_type(record), record.itemsize, n_chunks, node_size)
 
 
 def encode_chunk_btree_nodes(
@@ -80,16 +71,14 @@ def encode_chunk_btree_nodes(
     return encode_v2_btree_nodes(tree, nodes_address, encode_records)
 
 
-def chunk_record_type(*, filtered: bool) -> RecordType:
-    """Return the type of the records of a tree of chunks."""
-    return RecordType.FILTERED_CHUNK if filtered else RecordType.UNFILTERED_CHUNK
+def chunk_record_type(record: np.dtype[np.void]) -> RecordType:
+    """Return the type of records from `chunk_record`."""
+    return RecordType.FILTERED_CHUNK if stored_nbytes_width(record) else RecordType.UNFILTERED_CHUNK
 
 
-def chunk_record(
-    rank: int, *, chunk_nbytes: int, filtered: bool, layout_version: int = 4
-) -> np.dtype[np.void]:
-    """Return the dtype of a record: the element, then the coordinates of the chunk, ``scaled``."""
-    return _record_dtype(sizeof_stored_nbytes(chunk_nbytes, layout_version) if filtered else 0, rank)
+def chunk_record(rank: int, element: np.dtype[np.void]) -> np.dtype[np.void]:
+    """Return the dtype of a record: an element from `chunk_element`, then the coordinates of the chunk, ``scaled``."""
+    return _record_dtype(stored_nbytes_width(element), rank)
 
 
 def _record_dtype(stored_nbytes_width: int, rank: int) -> np.dtype[np.void]:

@@ -57,17 +57,11 @@ def read_fixed_array(
     FormatError
         A field or checksum is wrong, or the array does not fit its dataset or the file.
     """
-    array = FixedArray(
-        frame.n_max_chunks,
-        frame.chunk_nbytes,
-        filtered=bool(frame.filters),
-        page_bits=index.page_bits,
-        layout_version=frame.layout.version,
-    )
+    array = FixedArray(frame.n_max_chunks, frame.chunk_element, index.page_bits)
     header = reader.read(index.address, SIZEOF_FIXED_ARRAY_HEADER, FixedArrayHeader.structure)
     address = decode_fixed_array_header(array, header)
     if address == UNDEFINED_ADDRESS:
-        return None, no_chunks(filtered=array.filtered)
+        return None, no_chunks(array.element)
     sizeof_start = array.sizeof_prefix + SIZEOF_CHECKSUM if array.is_paged else array.sizeof_data_block
     start = reader.read(address, array.sizeof_data_block, FIXED_ARRAY_DATA_BLOCK, n_read=sizeof_start)
     found = decode_fixed_array_data_block(array, index.address, start)
@@ -92,7 +86,7 @@ def _read_pages(
         start_number = first << array.page_bits
         numbers.append(np.arange(start_number, start_number + len(parts[-1].addresses), dtype=np.int64))
     if not parts:
-        return None, no_chunks(filtered=array.filtered)
+        return None, no_chunks(array.element)
     return np.concatenate(numbers), concatenate(parts)
 
 
@@ -115,17 +109,11 @@ def read_extensible_array(
         A field or checksum is wrong, or the array does not fit its dataset or the file.
     """
     _unlimited_first(frame)
-    array = ExtensibleArray(
-        frame.n_max_chunks,
-        frame.chunk_nbytes,
-        bool(frame.filters),
-        index,
-        layout_version=frame.layout.version,
-    )
+    array = ExtensibleArray(frame.n_max_chunks, frame.chunk_element, index)
     block = reader.read(index.address, SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArrayHeader.structure)
     header = decode_extensible_array_header(array, block)
     if header.index_block_address == UNDEFINED_ADDRESS:
-        return None, no_chunks(filtered=array.filtered)
+        return None, no_chunks(array.element)
     starts, parts = zip(*_read_blocks(reader, array, index.address, header), strict=True)
     columns = concatenate(parts)
     elements = np.concatenate(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.errors import FormatError
+from streamh5.format.chunk_index.element import chunk_element
 from streamh5.format.primitives import MAX_FILTERS
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
@@ -52,6 +53,13 @@ class ChunkFrame:
     def chunk_nbytes(self) -> int:
         """Raw bytes of a chunk."""
         return math.prod(self.chunks) * self.layout.element_nbytes
+
+    @property
+    def chunk_element(self) -> np.dtype[np.void]:
+        """The dtype of a chunk in an index."""
+        return chunk_element(
+            self.chunk_nbytes, filtered=bool(self.filters), layout_version=self.layout.version
+        )
 
     @property
     def grid(self) -> ChunkGrid:

@@ -50,7 +50,7 @@ def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64]
     """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are."""
     layout, encoding = frame.layout, reader.encoding
     if layout.index.address == UNDEFINED_ADDRESS:
-        return None, no_chunks(filtered=bool(frame.filters))
+        return None, no_chunks(frame.chunk_element)
     if isinstance(layout.index, V1BTreeIndex):
         return read_v1_btree(reader, frame, layout.index)
     if encoding.sizeof_address != SIZEOF_ADDRESS or encoding.sizeof_length != SIZEOF_LENGTH:
@@ -102,13 +102,7 @@ def read_chunk_btree(
     FormatError
         A field or checksum is wrong, or a chunk is there twice or outside the shape.
     """
-    record = chunk_record(
-        len(frame.chunks),
-        chunk_nbytes=frame.chunk_nbytes,
-        filtered=bool(frame.filters),
-        layout_version=frame.layout.version,
-    )
-    record_type = chunk_record_type(filtered=bool(frame.filters))
-    records = read_v2_btree(reader, index.address, record_type, record, index.node_size)
+    record = chunk_record(len(frame.chunks), frame.chunk_element)
+    records = read_v2_btree(reader, index.address, chunk_record_type(record), record, index.node_size)
     numbers = grid_numbers(frame, list(records["scaled"].T), "version 2 B-tree")
     return numbers, columns_of(records)
