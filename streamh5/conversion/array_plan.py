@@ -17,11 +17,11 @@ from streamh5.dask.blocks import aligned_array
 from streamh5.dask.graph import Target
 from streamh5.dask.stored_chunks import (
     ChunkCopy,
-    ListedChunks,
     block_shape,
     hollow_array,
     lazy_array,
     listed_array,
+    write_listed,
 )
 from streamh5.errors import FilterError, FormatError, SourceError
 from streamh5.filters.chunk_decoder import chunk_decoder
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.handles.dataset import Dataset
+    from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
 
@@ -174,7 +175,7 @@ class ArrayPlan:
     dataset: PlannedDataset
     reason: str
     blocks: da.Array | None = None
-    copy: ChunkCopy | ListedChunks | None = None
+    copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
 
     def targets(self) -> list[Target]:
         """Return the targets that tasks write: one or none."""
@@ -258,7 +259,7 @@ def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPla
 def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]) -> ArrayPlan:
     """Plan an array that is decoded and encoded, for the `reason`; see `plan_array`."""
     shape, dtype = source.shape or (), source.dtype
-    array = _lazy(source)
+    array = lazy(source)
     chunks: Any = request.chunks_of(source.path, shape)
     if chunks is None and source.chunks is not None:
         chunks = _within(source.chunks, source.maxshape or shape)
@@ -275,7 +276,7 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
     if needed is None:
         return ArrayPlan(dataset, reason, array)
     hollow = listed_array(len(needed), spec.chunks or (), dtype)
-    return ArrayPlan(dataset, reason, hollow, ListedChunks(needed, source.read))
+    return ArrayPlan(dataset, reason, hollow, partial(write_listed, needed, source.read))
 
 
 def _spec(
@@ -306,16 +307,15 @@ def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterO
     if own is None:
         return asked
     if request.keeps_filters:
-        if own.options is None:
-            notes.append(
-                f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied here; gzip takes their place"
-            )
-        return asked if own.options is None else own.options
-    if own.has_checksums and request.fletcher32 is None:
-        if request.compression is None:
-            notes.append(f"{source.path}: its checksums go with the filters; fletcher32=True keeps them")
-        else:
+        if own.options is not None:
+            return own.options
+        notes.append(
+            f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied here; gzip takes their place"
+        )
+    elif own.has_checksums and request.fletcher32 is None:
+        if request.compression is not None:
             return replace(asked, fletcher32=True)
+        notes.append(f"{source.path}: its checksums go with the filters; fletcher32=True keeps them")
     return asked
 
 
@@ -324,7 +324,7 @@ def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[in
     return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
 
 
-def _lazy(source: SourceArray) -> da.Array:
+def lazy(source: SourceArray) -> da.Array:
     """Return the array as a dask array in blocks of whole units."""
     shape = source.shape or ()
     itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from streamh5.conversion.mapped_file import plan_classic, plan_npy
 from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
 from streamh5.conversion.zarr.plan import plan_zarr
-from streamh5.errors import SourceError, SourceMissingError, SpecError
+from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecError, UnreadableError
 from streamh5.processes.child_process import call_in_child
+from streamh5.reader.file_bytes import FileBytes
+from streamh5.reader.superblock import find_superblock
 from streamh5.sinks.destination_path import is_path
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from streamh5.conversion.plan import ConversionPlan
     from streamh5.sinks.destination_path import Destination
 
-_MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"PK", "zarr"))
-_MAX_USER_BLOCK = 1 << 20
+_MAGIC = ((b"CDF", "netcdf"), (b"\x93NUMPY", "npy"), (b"PK", "zarr"))
 
 
 @check_keywords
@@ -246,21 +247,16 @@ def _kind(source: str) -> str:
     if where.is_dir():
         return "zarr"
     try:
-        with where.open("rb") as file:
-            start = file.read(8)
+        with FileBytes(source) as file:
+            start = file.read(0, min(8, file.nbytes), "signature")
             for magic, kind in _MAGIC:
                 if start.startswith(magic):
                     return kind
-            place = 512
-            while place <= _MAX_USER_BLOCK:  # the superblock of a file with a user block
-                file.seek(place)
-                if file.read(8) == _MAGIC[2][0]:
-                    return "hdf5"
-                place *= 2
-    except OSError as error:
-        raise SourceError(
-            f"{source} cannot be read: {error.strerror or error}", source=str(source)
-        ) from error
+            with suppress(FormatError):
+                find_superblock(file)  # of an HDF5 file, maybe after a user block
+                return "hdf5"
+    except UnreadableError as error:
+        raise SourceError(f"{source} cannot be read: {error}", source=str(source)) from error
     raise SourceError(
         f"{source} is not a zarr store, HDF5, netCDF or .npy file (it begins with {start!r})",
         source=str(source),

@@ -11,11 +11,10 @@ import dask.base
 import numpy as np
 
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded
+from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded, lazy
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.foreign_errors import foreign_errors
-from streamh5.dask.stored_chunks import block_shape
 from streamh5.errors import FilterError
 from streamh5.filters import FilterOptions
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
@@ -54,16 +53,16 @@ def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> Con
         array = np.load(source, mmap_mode="r", allow_pickle=False)
     name = check_new_path(name)
     request.check_arrays({name: array.shape})
-    dtype = np.dtype("U") if array.dtype.kind == "U" else array.dtype
+    is_text = array.dtype.kind == "U"
+    dtype, read_dtype = (np.dtype("U"), np.dtype(object)) if is_text else (array.dtype, array.dtype)
     identity = dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns)
-    one = SourceArray(name, array.shape, dtype, partial(_read, array), identity)
+    one = SourceArray(name, array.shape, dtype, partial(_read, array, read_dtype), identity)
     planned = encoded(one, request, "a .npy file has no chunks", [])
     return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
 
 
-def _read(array: Any, region: tuple[slice, ...]) -> Any:
-    values = np.asarray(array[region])
-    return values.astype(object) if values.dtype.kind == "U" else values
+def _read(array: np.ndarray[Any, Any], dtype: np.dtype[Any], region: tuple[slice, ...]) -> Any:
+    return np.asarray(array[region]).astype(dtype, copy=False)
 
 
 FILL_VALUE = "_FillValue"
@@ -138,20 +137,13 @@ def _plan_variable(
         filters = FilterOptions(fletcher32=bool(request.fletcher32 and data.ndim))
     storage = Storage(chunks=chunks if isinstance(chunks, tuple) else None, filters=filters)
     maxshape = tuple(None if one.is_record else one.length for one in variable.dimensions)
-    array = data if data.nbytes <= MAX_WHOLE_NBYTES else _lazy(data, dtype, storage.chunks, path, identity)
+    array: Any = data
+    if data.nbytes > MAX_WHOLE_NBYTES:
+        unit = storage.chunks or auto_chunks(data.shape, dtype.itemsize)
+        array = lazy(SourceArray(path, data.shape, dtype, partial(_read, data, dtype), identity, unit=unit))
     options = WriteOptions(libver=request.libver, resume_key=identity)
     planned.dataset, target = plan_variable(path, array, dtype, storage, maxshape, fill, options)
     planned.attributes = [
         netcdf_attribute(key, value, where=path) for key, value in variable.attributes.items()
     ]
     return None if target is None else target.array
-
-
-def _lazy(
-    data: np.ndarray[Any, Any], dtype: np.dtype[Any], chunks: Any, path: str, identity: str
-) -> da.Array:
-    """Return mapped data as a dask array in blocks of whole chunks."""
-    unit = auto_chunks(data.shape, dtype.itemsize) if chunks is None else chunks
-    block = block_shape(data.shape, unit, dtype.itemsize)
-    array = da.from_array(data, chunks=block, name=f"read-{path}-{identity}", asarray=True)
-    return array if data.dtype == dtype else array.astype(dtype)

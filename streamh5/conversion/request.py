@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.paths import local_path
-from streamh5.errors import ChunkShapeError, FilterError, SpecError
+from streamh5.errors import ChunkShapeError, FilterError, SpecError, listed
 from streamh5.filters import FilterOptions
 from streamh5.model.object_path import check_new_path
 from streamh5.sinks.destination_path import check_path, destination_name, is_path
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from streamh5.write.summary import WriteSummary
 
 KEEP = "keep"
-
-MAX_NAMED = 10
-"""Most arrays that a message names."""
 
 
 class NotCopiable(Exception):
@@ -91,10 +88,9 @@ class Request:
         if isinstance(asked, Mapping):
             unknown = [path for path in map(check_new_path, asked) if path not in shapes]
             if unknown:
-                known = ", ".join(list(shapes)[:MAX_NAMED]) + (", ..." if len(shapes) > MAX_NAMED else "")
                 raise ChunkShapeError(
                     f"chunks are asked for {', '.join(unknown)}, and there is no such array; there are: "
-                    f"{known or 'none'}",
+                    f"{listed(shapes) or 'none'}",
                     chunks=asked,
                 )
         elif asked is not None and asked != "auto" and shapes:

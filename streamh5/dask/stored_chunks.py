@@ -111,25 +111,25 @@ class ChunkCopy:
         return np.concatenate([*parts, _write_chunks(dataset, coords[refused], self.decode)])
 
 
-@dataclass(frozen=True, slots=True)
-class ListedChunks:
-    """Encodes some chunks of an array and leaves the others out; called by the tasks of a write.
+def write_listed(
+    listed: NDArray[np.intp],
+    read: Callable[[tuple[slice, ...]], Any],
+    dataset: Dataset,
+    origin: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> ChunkRecords:
+    """Encode the listed chunks of a block and leave the others out; called by the tasks of a write.
 
     Parameters
     ----------
-    coords
+    listed
         ``(n, rank)`` coords of the chunks, of which a block is a range (see `listed_array`).
     read
         Returns the values of a region of the array.
+    dataset, origin, shape
+        The dataset that is written, and the block.
     """
-
-    coords: NDArray[np.intp]
-    read: Callable[[tuple[slice, ...]], Any]
-
-    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
-        """Read and store the chunks of a block."""
-        coords = listed_coords(self.coords, dataset.node.spec.grid, origin, shape)
-        return _write_chunks(dataset, coords, self.read)
+    return _write_chunks(dataset, listed_coords(listed, dataset.node.spec.grid, origin, shape), read)
 
 
 def _write_chunks(

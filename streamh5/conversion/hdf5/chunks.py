@@ -267,36 +267,25 @@ def _options(found: dict[int, tuple[int, ...]]) -> FilterOptions | None:
     return options
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VirtualParts:
-    """The mappings of a virtual dataset.
-
-    Attributes
-    ----------
-    boxes
-        ``(n, 2, rank) intp``: start and stop of the bounds of those whose source exists; None where they are
-        not known.
-    missing
-        ``file:dataset`` of the missing sources.
-    """
-
-    boxes: NDArray[np.intp] | None
-    missing: tuple[str, ...]
-
-
-def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
+def virtual_parts(dataset: Any, file: Any) -> tuple[NDArray[np.intp] | None, list[str]]:
     """Look for the sources of a virtual dataset.
 
     Parameters
     ----------
     dataset
         `h5py.h5d.DatasetID`.
-    plist
-        Its creation property list.
     file
         The `h5py.File` that it is in.
+
+    Returns
+    -------
+    boxes
+        ``(n, 2, rank) intp``: start and stop of the bounds of the mappings whose source exists; None where they are
+        not known.
+    missing
+        ``file:dataset`` of the missing sources.
     """
-    shape = dataset.get_space().get_simple_extent_dims()
+    shape, plist = dataset.shape, dataset.get_create_plist()
     known: dict[tuple[str, str], bool] = {}
     boxes: list[list[tuple[int, ...]]] = []
     missing: dict[str, None] = {}
@@ -317,7 +306,7 @@ def virtual_parts(dataset: Any, plist: Any, file: Any) -> VirtualParts:
     found = np.array(boxes, np.intp).reshape(len(boxes), 2, len(shape)) if is_bounded else None
     if found is not None:
         found = found[(found[:, 1] > found[:, 0]).all(axis=1)]
-    return VirtualParts(found, tuple(missing))
+    return found, list(missing)
 
 
 def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

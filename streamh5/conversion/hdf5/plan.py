@@ -32,7 +32,7 @@ from streamh5.conversion.hdf5.elements import Referents, read_attributes, tracks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
-from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error
+from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error, listed
 from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
@@ -264,14 +264,13 @@ class Planner:
             return np.stack([starts, stops], axis=1)
         if dataset.layout != "virtual":
             return np.zeros((0, 2, len(shape)), np.intp) if not dataset.is_allocated else None
-        parts = virtual_parts(dataset.id, dataset.id.get_create_plist(), self._file)
-        if parts.missing:
-            names = ", ".join(parts.missing[:3]) + (", ..." if len(parts.missing) > 3 else "")
+        boxes, missing = virtual_parts(dataset.id, self._file)
+        if missing:
             self._notes.append(
-                f"{dataset.path}: {len(parts.missing)} sources of the virtual dataset are not there ({names}); they "
-                "are not stored, and read as the fill value"
+                f"{dataset.path}: {len(missing)} sources of the virtual dataset are not there ({listed(missing)}); "
+                "they are not stored, and read as the fill value"
             )
-        return parts.boxes
+        return boxes
 
 
 _ONE_FILE_DRIVERS = ("sec2", "stdio")

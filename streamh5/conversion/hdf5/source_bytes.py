@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import FormatError
@@ -46,7 +46,7 @@ class SourceBytes:
 
     def __init__(self, filename: str) -> None:
         self.file = FileBytes(os.fspath(filename))
-        self._collections: OrderedDict[int, dict[int, bytes]] = OrderedDict()
+        self._collection = lru_cache(_MAX_COLLECTIONS)(partial(read_global_heap_collection, self.file))
         try:
             superblock = read_superblock(self.file)
             self.file.limit(superblock.span)
@@ -115,12 +115,7 @@ class SourceBytes:
         FormatError
             The collection is damaged or has no such object.
         """
-        objects = self._collections.get(address)
-        if objects is None:
-            objects = read_global_heap_collection(self.file, address)
-            self._collections[address] = objects
-            if len(self._collections) > _MAX_COLLECTIONS:
-                self._collections.popitem(last=False)
+        objects = self._collection(address)
         if index not in objects:
             raise FormatError(f"global heap collection at address {address:,} has no object {index}")
         return objects[index]

@@ -19,11 +19,12 @@ from streamh5.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from io import FileIO
 
     import zarr
     from numpy.typing import NDArray
 
-    from streamh5.conversion.zarr.codecs import StoredLayout
+    from streamh5.conversion.zarr.codecs import ShardLayout, StoredLayout
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
 
@@ -48,17 +49,15 @@ def chunk_reader(array: zarr.Array[Any], layout: StoredLayout) -> ChunkReader:
     from zarr.storage import LocalStore
 
     store, prefix = array.store_path.store, array.store_path.path
-    values: _Values
+    # a subclass may store its values in another way, so only LocalStore itself is read as a directory
+    values: _Values = _StoreValues(store, f"{prefix}/" if prefix else "")
     if type(store) is LocalStore:
         values = _Files(os.path.join(store.root, prefix))
-    else:
-        values = _StoreValues(store, f"{prefix}/" if prefix else "")
     key = array.metadata.encode_chunk_key
     if layout.shards is None:
         return _Plain(values, key)
     counts = tuple(s // c for s, c in zip(layout.shards.shape, layout.chunks, strict=True))
-    has_checksum, at_end = layout.shards.has_checksum, layout.shards.index_at_end
-    return _Sharded(values, key, counts, has_checksum, at_end, str(array.store_path))
+    return _Sharded(values, key, counts, layout.shards, str(array.store_path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,7 @@ class _Sharded:
     values: _Values
     key: Callable[[tuple[int, ...]], str]
     counts: tuple[int, ...]
-    has_checksum: bool
-    index_at_end: bool
+    shards: ShardLayout
     name: str
 
     def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
@@ -104,14 +102,14 @@ class _Sharded:
     def _index(self, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""
         nbytes = _SIZEOF_ENTRY * math.prod(self.counts)
-        total = nbytes + (_SIZEOF_CHECKSUM if self.has_checksum else 0)
-        (data,) = self.values.parts(key, [(-total if self.index_at_end else 0, total)])
+        total = nbytes + (_SIZEOF_CHECKSUM if self.shards.has_checksum else 0)
+        (data,) = self.values.parts(key, [(-total if self.shards.index_at_end else 0, total)])
         if data is None:
             return None
         # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         is_good = len(view) == total
-        if is_good and self.has_checksum:
+        if is_good and self.shards.has_checksum:
             is_good = crc32c(view[:nbytes]) == int.from_bytes(view[nbytes:], "little")
         if not is_good:
             raise SourceError(
@@ -133,20 +131,25 @@ class _Files:
 
     def _read(self, key: str) -> Buffer | None:
         with foreign_errors(f"{self.folder}: the chunk {key} cannot be read", key=key):
-            try:
-                with open(f"{self.folder}/{key}", "rb", buffering=0) as file:
-                    return file.read()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            file = self._open(key)
+            if file is None:
                 return None
+            with file:
+                return file.read()
 
     def parts(self, key: str, ranges: Sequence[Range]) -> Sequence[Buffer | None]:
         with foreign_errors(f"{self.folder}: the shard {key} cannot be read", key=key):
-            try:
-                file = open(f"{self.folder}/{key}", "rb", buffering=0)  # noqa: SIM115 - closed below
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            file = self._open(key)
+            if file is None:
                 return [None] * len(ranges)
             with file:
                 return [_part(file.fileno(), *one) for one in ranges]
+
+    def _open(self, key: str) -> FileIO | None:
+        try:
+            return open(f"{self.folder}/{key}", "rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
 
 
 def _part(file: int, start: int, nbytes: int) -> bytes:

@@ -56,7 +56,7 @@ def plan_netcdf(
         names = split_path(path)
         for i, name in enumerate(names):
             netcdf_name(name, "group", join_path(names[:i]))
-        phony = _PhonyDimensions()
+        phony: dict[int, str] = {}
         group = file.add_group(
             path,
             _attributes(tree.groups.get(path, {}), path),
@@ -73,28 +73,18 @@ def plan_netcdf(
     return file.plan(libver=request.libver, write_empty_chunks=False), arrays
 
 
-class _PhonyDimensions:
-    """Names for unnamed dimensions, one for each length, as netCDF-C invents them."""
-
-    def __init__(self) -> None:
-        self._names: dict[int, str] = {}
-
-    def __call__(self, length: int) -> str:
-        return self._names.setdefault(length, f"phony_dim_{len(self._names)}")
-
-
 def _shape_of(one: ZarrArray) -> tuple[int, ...]:
     """Shape of the variable: bytes of a fixed length are characters along one more dimension."""
     shape: tuple[int, ...] = one.array.shape
     return (*shape, one.array.dtype.itemsize) if are_characters(one.array.dtype) else shape
 
 
-def _dims_of(
-    one: ZarrArray, phony: _PhonyDimensions, notes: list[str], *, is_strict: bool
-) -> tuple[str, ...]:
+def _dims_of(one: ZarrArray, phony: dict[int, str], notes: list[str], *, is_strict: bool) -> tuple[str, ...]:
+    """Names of the dimensions of a variable; unnamed ones share one `phony` name for each length, as in netCDF-C."""
     shape = one.array.shape
     given = one.dims or (None,) * len(shape)
-    dims = tuple(phony(n) if dim is None else dim for dim, n in zip(given, shape, strict=True))
+    pairs = zip(given, shape, strict=True)
+    dims = tuple(phony.setdefault(n, f"phony_dim_{len(phony)}") if dim is None else dim for dim, n in pairs)
     if None in given and shape:
         if is_strict:
             raise SpecError(

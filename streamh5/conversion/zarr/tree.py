@@ -105,7 +105,6 @@ class ZarrArray:
 class ZarrTree:
     """The arrays of a store and the attributes of its groups, by their new paths."""
 
-    name: str
     arrays: tuple[ZarrArray, ...]
     groups: dict[str, dict[str, Any]]
     is_single: bool
@@ -132,7 +131,7 @@ def read_tree(source: Any, path: str | None) -> ZarrTree:
     name = str(node.store_path)
     with foreign_errors(f"{name}: the zarr store cannot be listed", source=name):
         if not hasattr(node, "members"):
-            return ZarrTree(name, (_array(path or "/data", node),), {}, True)
+            return ZarrTree((_array(path or "/data", node),), {}, True)
         root = split_path(path or "/")
         groups: dict[str, dict[str, Any]] = {}
         arrays = []
@@ -145,7 +144,7 @@ def read_tree(source: Any, path: str | None) -> ZarrTree:
             else:
                 arrays.append(_array(join_path(names), node))
     arrays.sort(key=lambda one: one.path)
-    return ZarrTree(name, tuple(arrays), dict(sorted(groups.items())), False)
+    return ZarrTree(tuple(arrays), dict(sorted(groups.items())), False)
 
 
 def _member_name(key: str, group: Any) -> str:
