@@ -25,27 +25,60 @@ if TYPE_CHECKING:
     from streamh5.model.attribute_spec import AttributeSpec
 
 
-def plan_netcdf(
-    tree: ZarrTree, request: Request, notes: list[str], *, is_strict: bool
-) -> tuple[FilePlan, list[ArrayPlan]]:
-    """Plan the file and its variables.
+DIMENSION_LABELS = "DIMENSION_LABELS"
+"""Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
 
-    Parameters
-    ----------
-    tree
-        The contents of the store.
-    request
-        How arrays are to be stored.
-    notes
-        Receives a line for each array or attribute that netCDF cannot represent, and that is converted anyway.
-    is_strict
-        Refuse such arrays and attributes.
+
+def plan_zarr(
+    source: Any, name: str | None, request: Request, *, netcdf: bool | None = None
+) -> ConversionPlan:
+    """Plan a zarr array or group; see `from_zarr`.
+
+    Raises
+    ------
+    StreamH5Error
+        `netcdf` is True, and the tree cannot be netCDF-4.
+    """
+    tree = read_tree(source, name)
+    request.check_arrays({one.path: one.array.shape for one in tree.arrays})
+    notes: list[str] = []
+    has_names = any(one.dims for one in tree.arrays)
+    if netcdf or (netcdf is None and has_names and not tree.is_single):
+        try:
+            return _plan_netcdf(tree, request, is_strict=bool(netcdf))
+        except (SpecError, DatatypeError) as error:
+            if netcdf:
+                raise
+            notes.append(f"plain HDF5, not netCDF-4: {error}")
+    return _plan_plain(tree, request, notes)
+
+
+def _plan_plain(tree: ZarrTree, request: Request, notes: list[str]) -> ConversionPlan:
+    """Plan datasets like the arrays; names of dimensions become labels."""
+    arrays = [plan_zarr_array(one, request) for one in tree.arrays]
+    file = FilePlan(write_empty_chunks=False)
+    file.objects |= {path: GroupNode(path) for path in tree.groups}
+    file.objects |= {one.dataset.spec.path: one.dataset for one in arrays}
+    for path, values in [*tree.groups.items(), *((one.path, one.attributes) for one in tree.arrays)]:
+        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
+    for one in tree.arrays:
+        if one.dims is not None and any(one.dims):
+            labels = np.array([dim or "" for dim in one.dims], object)
+            file.attributes[one.path].append(attribute_spec(DIMENSION_LABELS, labels, path=one.path))
+    return ConversionPlan(file, arrays, notes=lambda: notes)
+
+
+def _plan_netcdf(tree: ZarrTree, request: Request, *, is_strict: bool) -> ConversionPlan:
+    """Plan a netCDF-4 file, in which arrays are variables.
+
+    Arrays and attributes that netCDF cannot represent are converted anyway, with a note, unless `is_strict`.
 
     Raises
     ------
     SpecError, DatatypeError, LimitError
         The tree cannot be netCDF-4; the message names the object.
     """
+    notes: list[str] = []
     file = NetcdfFile()
     arrays: list[ArrayPlan] = []
     members: dict[str, dict[str, ZarrArray]] = {path: {} for path in tree.groups}
@@ -70,7 +103,8 @@ def plan_netcdf(
             array, planned.attributes = _variable(at, request, notes, is_strict=is_strict)
             planned.dataset = array.dataset
             arrays.append(array)
-    return file.plan(libver=request.libver, write_empty_chunks=False), arrays
+    plan = file.plan(libver=request.libver, write_empty_chunks=False)
+    return ConversionPlan(plan, arrays, track_order=True, format="netCDF-4", notes=lambda: notes)
 
 
 def _shape_of(one: ZarrArray) -> tuple[int, ...]:
@@ -158,58 +192,3 @@ def _attributes(attributes: dict[str, Any], where: str) -> list[AttributeSpec]:
         except AttributeValueError:
             specs.append(netcdf_attribute(key, json.dumps(value), where=where))
     return specs
-
-
-DIMENSION_LABELS = "DIMENSION_LABELS"
-"""Attribute with the names of dimensions (``H5DSset_label`` of HDF5's high-level library)."""
-
-
-def plan_zarr(
-    source: Any, name: str | None, request: Request, *, netcdf: bool | None = None
-) -> ConversionPlan:
-    """Plan a zarr array or group; see `from_zarr`."""
-    tree = read_tree(source, name)
-    request.check_arrays({one.path: one.array.shape for one in tree.arrays})
-    notes: list[str] = []
-    plan = _netcdf_plan(tree, request, notes, netcdf) or _plain_plan(tree, request)
-    return replace(plan, notes=lambda: notes)
-
-
-def _plain_plan(tree: ZarrTree, request: Request) -> ConversionPlan:
-    """Datasets as the arrays are; names of dimensions become labels."""
-    arrays = [plan_zarr_array(one, request) for one in tree.arrays]
-    file = FilePlan(write_empty_chunks=False)
-    file.objects |= {path: GroupNode(path) for path in tree.groups}
-    file.objects |= {one.dataset.spec.path: one.dataset for one in arrays}
-    for path, values in [*tree.groups.items(), *((one.path, one.attributes) for one in tree.arrays)]:
-        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
-    for one in tree.arrays:
-        if one.dims is not None and any(one.dims):
-            labels = np.array([dim or "" for dim in one.dims], object)
-            file.attributes[one.path].append(attribute_spec(DIMENSION_LABELS, labels, path=one.path))
-    return ConversionPlan(file, arrays)
-
-
-def _netcdf_plan(
-    tree: ZarrTree, request: Request, notes: list[str], netcdf: bool | None
-) -> ConversionPlan | None:
-    """Return the plan of a netCDF-4 file; None where it is to be plain HDF5, with the reason in `notes`.
-
-    Raises
-    ------
-    StreamH5Error
-        `netcdf` is True, and the tree cannot be netCDF-4.
-    """
-    has_names = any(one.dims for one in tree.arrays)
-    if netcdf is False or (netcdf is None and (tree.is_single or not has_names)):
-        return None
-    found: list[str] = []
-    try:
-        file, arrays = plan_netcdf(tree, request, found, is_strict=bool(netcdf))
-    except (SpecError, DatatypeError) as error:
-        if netcdf:
-            raise
-        notes.append(f"plain HDF5, not netCDF-4: {error}")
-        return None
-    notes += found
-    return ConversionPlan(file, arrays, track_order=True, format="netCDF-4")
