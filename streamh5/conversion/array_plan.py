@@ -24,6 +24,7 @@ from streamh5.dask.stored_chunks import (
     write_listed,
 )
 from streamh5.errors import FilterError, FormatError, SourceError
+from streamh5.filters.base import byte_view
 from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
@@ -327,6 +328,7 @@ def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[in
 def lazy(source: SourceArray) -> da.Array:
     """Return the array as a dask array in blocks of whole units."""
     shape = source.shape or ()
+    # a guess for objects, whose size is not known before they are read
     itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
     unit = source.unit or source.chunks or (1,) * len(shape)
     block = block_shape(shape, tuple(max(1, n) for n in unit), itemsize)
@@ -353,9 +355,7 @@ def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
         taken = stored.accept(data)
         if taken is not None:
             try:
-                # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before
-                # Python 3.12
-                decoder.check(memoryview(taken).cast("B"))  # type: ignore[arg-type]
+                decoder.check(byte_view(taken))
             except FormatError:
                 return None
         return taken

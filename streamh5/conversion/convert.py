@@ -105,7 +105,6 @@ def convert(
     if asked.pop("safe"):
         return _in_child(**asked)
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
-    request.check()
     check_destination(source, path)
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, sync=sync)
     with ExitStack() as stack:
@@ -183,7 +182,6 @@ def from_zarr(
         The destination.
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
-    request.check()
     source = local_path(source) if is_path(source) else source
     check_destination(source, path)
     plan = plan_zarr(source, name, request, netcdf=netcdf)

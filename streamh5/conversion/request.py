@@ -44,6 +44,11 @@ class Request:
         Decode every chunk that is copied.
     libver
         Oldest library that is to read the file.
+
+    Raises
+    ------
+    SpecError
+        Contradictory options: filters without a compression, or `copy` together with other filters.
     """
 
     chunks: Any = None
@@ -55,14 +60,7 @@ class Request:
     verify: bool = False
     libver: str = "v110"
 
-    def check(self) -> None:
-        """Refuse contradictory options.
-
-        Raises
-        ------
-        SpecError
-            Filters without a compression, or `copy` together with other filters.
-        """
+    def __post_init__(self) -> None:
         if self.keeps_filters and (self.compression_opts, self.shuffle, self.fletcher32) != (None,) * 3:
             raise FilterError(
                 "compression_opts, shuffle and fletcher32 are for a compression that is asked for; the filters of the "

@@ -15,6 +15,13 @@ from streamh5.errors import FilterError
 Buffer: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 """Contiguous bytes. ``len()`` of each is its size in bytes: arrays are 1-D, memoryviews of format B."""
 
+
+def byte_view(data: Buffer) -> memoryview:
+    """Return the bytes of a buffer, without a copy."""
+    # an array has the buffer protocol, which memoryview's signature cannot say before Python 3.12
+    return memoryview(data).cast("B")  # type: ignore[arg-type]
+
+
 Bytes: TypeAlias = bytes | memoryview
 """Stored bytes on their way through the decoders."""
 

@@ -138,7 +138,7 @@ def test_filter_that_streamh5_does_not_know_is_copied(tmp_path: Path) -> None:
         x = file.create_dataset("x", (8,), "u1", chunks=(4,), compression=32099, allow_unknown_filter=True)
         x.id.write_direct_chunk((0,), b"abc")
     done = convert(tmp_path / "in.h5", tmp_path / "out.h5")
-    assert done.arrays[0].reason == "filter 32099"
+    assert done.arrays[0].reason == "filter (32099)"
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["x"].id.read_direct_chunk((0,)) == (0, b"abc")
         assert file["x"].id.get_create_plist().get_filter(0)[0] == 32099

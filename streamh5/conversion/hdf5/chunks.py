@@ -16,7 +16,7 @@ from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, FilterOptions
 from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
-from streamh5.filters.registry import REGISTRY
+from streamh5.filters.registry import filter_name
 from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
@@ -34,11 +34,10 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
     from streamh5.filters import Buffer
-    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.reader.file_bytes import FileBytes
 
 MAX_LISTED = 50_000_000
-"""Most chunks in a list of those that hold data; with more, all are assumed to hold data."""
+"""Most chunks in a list of those that hold data, 8 bytes each; with more, all are assumed to hold data."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +136,7 @@ def needed_chunks(
     ):
         return None
     found: NDArray[np.int64] = np.zeros(0, np.int64)
+    # numpy works on all boxes together: a step adds one chunk of each, the one at the same offset from its first
     for offset in np.ndindex(*most.tolist()):
         inside = (np.array(offset) < spans).all(axis=1)
         found = np.union1d(found, grid.locate((starts[inside] + offset).T)[0])
@@ -222,17 +222,12 @@ def stored_as(
     records = dataset.filters
     reader = _Reader(dataset.path, stored.file, found, len(records), is_edge, filters.chain)
     chain = FilterChain((), math.prod(dataset.chunks) * dataset.kind.nbytes)
-    what = ", ".join(map(_name, records)) or "no filters"
+    what = ", ".join(filters.names) or "no filters"
     return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, _as_it_is, what, found.coords())
 
 
 def _as_it_is(data: Buffer) -> Buffer:
     return data
-
-
-def _name(record: FilterRecord) -> str:
-    row = REGISTRY.get(record.filter_id)
-    return f"filter {record.filter_id}" if row is None else row.keyword
 
 
 def source_filters(dataset: SourceDataset) -> SourceFilters:
@@ -248,7 +243,7 @@ def source_filters(dataset: SourceDataset) -> SourceFilters:
     same = [(one.filter_id, one.client_values) for one in dataset.filters]
     if chain is not None and [(one.filter_id, one.client_values) for one in chain.records] != same:
         chain = None  # another order, or client values that another version chooses
-    names = tuple(record.name or str(record.filter_id) for record in dataset.filters)
+    names = tuple(map(filter_name, dataset.filters))
     return SourceFilters(names, options, chain, FLETCHER32.filter_id in found)
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.model.reference import Parts
 
+# The library allocates text and sequences with `malloc`. h5py exposes neither H5Treclaim for opaque memory, nor
+# H5free_memory, so they are freed by the C library of the process.
 _free = ctypes.CDLL(None).free
 _free.argtypes = [ctypes.c_void_p]
 _free.restype = None
@@ -117,7 +119,7 @@ def read_attribute(attribute: Any, datatype: DatatypeClass) -> bytes:
         The `elements` of its `StoredType`.
     """
     values = np.zeros(attribute.shape, np.dtype((np.void, sizeof_in_memory(datatype))))
-    if values.size:
+    if values.size:  # the type of the file as that of memory: nothing is converted
         attribute.read(values, mtype=attribute.get_type())
     return values.tobytes()
 

@@ -274,6 +274,7 @@ class Planner:
 
 
 _ONE_FILE_DRIVERS = ("sec2", "stdio")
+"""Drivers of h5py whose file is one file on disk, with addresses that are positions in it."""
 
 
 def plan_hdf5(

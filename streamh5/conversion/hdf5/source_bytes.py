@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, decode_data_layout
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from streamh5.format.fields import Encoding
     from streamh5.format.fill_value import FillValue
+
+_Decoded = TypeVar("_Decoded")
 
 _MAX_COLLECTIONS = 64
 """Most collections of the global heap kept in memory."""
@@ -54,7 +56,9 @@ class SourceBytes:
             self.file.close()
             raise
 
-    def _message(self, address: int, type_id: int, decode: Callable[[bytes, Encoding], Any]) -> Any:
+    def _message(
+        self, address: int, type_id: int, decode: Callable[[bytes, Encoding], _Decoded]
+    ) -> _Decoded | None:
         """Decode a message of the object header at `address`; None where it has none, or a shared one.
 
         Raises
@@ -77,8 +81,7 @@ class SourceBytes:
         FormatError
             It is damaged.
         """
-        found: FillValue | None = self._message(address, MessageType.FILL_VALUE, decode_fill_value)
-        return found
+        return self._message(address, MessageType.FILL_VALUE, decode_fill_value)
 
     def user_defined_link(self, group_address: int, name: str) -> UserDefinedLink:
         """Return a user-defined link of the group whose header is at `group_address`.

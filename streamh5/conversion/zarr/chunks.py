@@ -16,6 +16,7 @@ import numpy as np
 from streamh5.conversion.zarr.codecs import crc32c
 from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.errors import SourceError
+from streamh5.filters.base import byte_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,8 +107,7 @@ class _Sharded:
         (data,) = self.values.parts(key, [(-total if self.shards.index_at_end else 0, total)])
         if data is None:
             return None
-        # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
-        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+        view = byte_view(data)
         is_good = len(view) == total
         if is_good and self.shards.has_checksum:
             is_good = crc32c(view[:nbytes]) == int.from_bytes(view[nbytes:], "little")
@@ -180,6 +180,8 @@ class _StoreValues:
 
     def _get(self, requests: list[tuple[str, Any]]) -> Sequence[Buffer | None]:
         import zarr
+
+        # zarr 3 has no public function that runs coroutines on its event loop, with its limit of concurrent requests
         from zarr.core.buffer.cpu import buffer_prototype
         from zarr.core.common import concurrent_map
         from zarr.core.sync import sync

@@ -32,7 +32,7 @@ import numpy as np
 from streamh5.conversion.request import NotCopiable
 from streamh5.errors import FilterError
 from streamh5.filters import FilterChain
-from streamh5.filters.base import RawChunk
+from streamh5.filters.base import RawChunk, byte_view
 from streamh5.filters.registry import FILTERS, set_up_filter
 
 if TYPE_CHECKING:
@@ -246,8 +246,7 @@ class Accept:
 
     def __call__(self, data: Buffer) -> Buffer | None:
         """Return the bytes to store in HDF5; None where the data is not as expected."""
-        # `Buffer` is anything with the buffer protocol, which memoryview's signature cannot say before Python 3.12
-        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+        view = byte_view(data)
         if self.has_crc32c:
             view, checksum = view[:-_SIZEOF_CHECKSUM], view[-_SIZEOF_CHECKSUM:]
             if crc32c(view) != int.from_bytes(checksum, "little"):

@@ -175,14 +175,11 @@ def _open(source: Any) -> Any:
             raise SourceMissingError(f"{source}: there is no such file or directory", source=str(source))
         if os.path.isfile(source):
             source = _zip_store(os.fspath(source))
-    try:
-        return zarr.open(source, mode="r")
-    except ImportError as error:  # fsspec imports what a protocol needs when it is used
-        raise MissingCodecError(f"{source}: {error}", package=error.name or "fsspec") from error
-    except Exception as error:
-        raise SourceError(
-            f"{source}: no zarr array or group can be opened there: {describe(error)}", source=str(source)
-        ) from error
+    with foreign_errors(f"{source}: no zarr array or group can be opened there", source=str(source)):
+        try:
+            return zarr.open(source, mode="r")
+        except ImportError as error:  # fsspec imports what a protocol needs when it is used
+            raise MissingCodecError(f"{source}: {error}", package=error.name or "fsspec") from error
 
 
 def _zip_store(path: str) -> Any:
