@@ -1,7 +1,8 @@
-"""Whether a file is right, and what it contains: `verify` and `inspect`.
+"""Checks of existing files: `verify` says whether a file is intact, `inspect` what it contains and where it lies.
 
-* `verify`: the verification of a file; `report`: its result
-* `chunk_check`: chunks are read in the order of addresses and decoded in threads
-* `h5py_view`: the same file as h5py sees it
-* `inspection`: datasets, chunk indexes, and a map of the file
+* ``verify``: the check of a file, from its superblock to its last chunk.
+* ``chunk_check``: reads chunks in the order of their addresses, and decodes them in threads.
+* ``h5py_view``: the same file as h5py sees it, for comparison.
+* ``report``: the result of `verify`.
+* ``inspection``: `inspect` and its result, with a map of the file.
 """

@@ -1,4 +1,10 @@
-"""Every stored chunk of a file, read in the order of addresses and decoded by threads."""
+"""Checks of stored chunks, which are read in the order of their addresses and decoded in threads.
+
+::
+
+    chunks by address ──▶ batches of up to 8 MiB ──▶ pool: read, decode ──▶ damaged rows, in the order of batches
+                          at most `n_in_flight` of them are submitted and not yet collected
+"""
 
 from __future__ import annotations
 
@@ -25,15 +31,15 @@ if TYPE_CHECKING:
 
 
 _BATCH_NBYTES = 8 << 20
-"""Bytes of one read, unless a single chunk is larger."""
+"""Size of one read in bytes, unless a single chunk is larger."""
 
 _MAX_PARALLEL_NBYTES = 128 << 20
-"""Raw bytes of the largest chunk that is decoded in parallel; of larger ones, only one is in memory at a time."""
+"""Raw size in bytes of the largest chunk that is decoded in parallel. Of larger chunks, one at a time is in memory."""
 
-_alone = threading.Lock()
+_alone = threading.Lock()  # held while a chunk of more than _MAX_PARALLEL_NBYTES is decoded
 
 _MAX_GAP_NBYTES = 64 << 10
-"""Unrelated bytes between two chunks that one read may include."""
+"""Most unrelated bytes between two chunks that one read may include."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +49,13 @@ class DamagedChunk:
     Attributes
     ----------
     path
-        Path of its dataset.
+        Path of the dataset.
     coords, origin
-        Its place in the grid of chunks, and its first element.
+        Coordinates in the grid of chunks, and coordinates of the first element.
     address, stored_nbytes
-        Where it is stored: a position in the file.
+        Position in the file, and size in bytes there.
     problem
-        What is wrong with it.
+        Description of the damage.
     """
 
     path: str
@@ -78,18 +84,23 @@ def check_chunks(
     file
         The file.
     chunks
-        The chunks to check, which do not overlap.
+        The chunks to check; they do not overlap.
     decoder
-        Their decoder, which knows all their filters.
+        Decoder of all these chunks, without unknown filters.
     pool, n_in_flight
-        Threads, and how many batches they are given in advance.
+        Threads, and the largest number of batches that wait for them or are being checked.
     progress
-        Called with the stored bytes of each batch that is checked.
+        Function that is called with the stored bytes of each batch after its check.
 
     Yields
     ------
     tuple of int, str
-        Row of a damaged chunk, and what is wrong with it.
+        Row of a damaged chunk in `chunks`, and description of the damage.
+
+    Raises
+    ------
+    UnreadableError
+        There is not enough memory to decode a chunk.
     """
     pending: deque[Future[tuple[int, list[tuple[int, str]]]]] = deque()
     batches = _batches(chunks)
@@ -104,10 +115,14 @@ def check_chunks(
 
 
 def _batches(chunks: ChunkMap) -> Iterator[NDArray[np.int64]]:
-    """Cut chunks, sorted by address, where a read would get too long or pass over too much."""
+    """Yield the rows of chunks that are read together, sorted by address.
+
+    A batch ends before a gap of more than 64 KiB, and where the file is cut into pieces of 8 MiB.
+    """
     rows = np.argsort(chunks.addresses, kind="stable")
     starts = chunks.addresses[rows]
     stops = starts + chunks.stored_nbytes[rows]
+    # The view as signed numbers: a chunk that overlaps the previous one has a negative gap.
     is_cut = (starts[1:] - stops[:-1]).view(np.int64) > _MAX_GAP_NBYTES
     is_cut |= starts[1:] // _BATCH_NBYTES != starts[:-1] // _BATCH_NBYTES
     edges = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(rows)]]).tolist()
@@ -119,16 +134,15 @@ def _batches(chunks: ChunkMap) -> Iterator[NDArray[np.int64]]:
 def _check_batch(
     file: FileBytes, chunks: ChunkMap, rows: NDArray[np.int64], decoder: ChunkDecoder
 ) -> tuple[int, list[tuple[int, str]]]:
-    """Return the stored bytes of the chunks, and the damaged ones."""
+    """Return the total stored size of a batch in bytes, and its damaged chunks."""
     addresses = chunks.addresses[rows]
     sizes = chunks.stored_nbytes[rows]
     start, stop = int(addresses[0]), int(addresses[-1] + sizes[-1])
     try:
         raw: memoryview | None = memoryview(file.read(start, stop - start, "chunks"))
-    except FormatError:  # then each chunk is read alone, so that only the bad ones are reported
+    except FormatError:  # each chunk is then read separately, so that only unreadable ones are reported
         raw = None
     damaged: list[tuple[int, str]] = []
-    # Of chunks this large, only one at a time is decoded; see _MAX_PARALLEL_NBYTES.
     lock = _alone if decoder.chunk_nbytes > _MAX_PARALLEL_NBYTES else nullcontext()
     for row, address, nbytes in zip(rows.tolist(), addresses.tolist(), sizes.tolist(), strict=True):
         try:
@@ -143,7 +157,7 @@ def _check_batch(
         except MemoryError:
             raise UnreadableError(
                 f"chunk {chunks.coords_at(row)} at address {address:,}: its {nbytes:,} bytes decode to "
-                f"{decoder.chunk_nbytes:,}, for which there is not enough memory; verify where there is more, "
-                "or without data"
+                f"{decoder.chunk_nbytes:,}, for which there is not enough memory; verify the file on a machine with "
+                "more, or without data (--no-data)"
             ) from None
     return int(sizes.sum()), damaged

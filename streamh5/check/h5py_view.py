@@ -1,6 +1,6 @@
-"""The same file as h5py sees it: its chunk maps to compare with ours, its filters where ours end.
+"""A file as h5py sees it: chunk maps to compare with those of streamh5, and filters that streamh5 does not have.
 
-libhdf5 is written for files that are not hostile: it is asked only when our own reader has found no damage.
+libhdf5 trusts the files that it reads: `verify` asks it only if streamh5's own reader has found no damage.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ if TYPE_CHECKING:
 
 
 _MAX_VISITED = 1_000_000
+"""Most empty places of a grid that the library may visit, and 1000 for each chunk: it iterates over these too."""
 
 MAX_WORDS = 200
-"""Characters of the library's own message within one of ours."""
+"""Most characters of a message of the library within a message of streamh5."""
 
+# What h5py raises for objects that it cannot open.
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def h5py_version() -> str:
-    """Name h5py and its HDF5."""
+    """Return the versions of h5py and of its HDF5."""
     return f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"
 
 
 def has_filters(filter_ids: Sequence[int]) -> bool:
-    """Whether HDF5 has all of these filters here."""
+    """Return whether HDF5 has all of these filters on this machine."""
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - importing registers the filters
     return all(h5py.h5z.filter_avail(filter_id) for filter_id in filter_ids)
 
 
 def _words(error: BaseException) -> str:
-    """Return what the library says, on one line and as long as a message can show."""
+    """Return a message of the library on one line, cut to `MAX_WORDS`."""
     return shown(" ".join(str(error).split()), MAX_WORDS, quoted=False)
 
 
@@ -58,12 +60,12 @@ class H5pyView:
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
 
     Raises
     ------
     UnreadableError
-        h5py cannot open it.
+        h5py cannot open the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -77,14 +79,14 @@ class H5pyView:
         self._file.close()
 
     def _open(self, path: str) -> Any:
-        """Open an object; names may have bytes that are not UTF-8."""
+        """Open an object, whose path may contain bytes that are not UTF-8."""
         return self._file[path.encode(errors="surrogateescape")]
 
     def compare(self, content: FileContent) -> list[tuple[str, int, FormatError]]:
-        """Compare objects, shapes and chunk maps; return path, address and error of those that differ.
+        """Compare links, shapes and chunk maps; return path, address and error of each object that differs.
 
-        What h5py cannot open, although our reader finds nothing wrong, is a `ForeignStructureError`: it is not
-        compared.
+        The error of an object that h5py cannot open, although it is intact for streamh5, is a `ForeignStructureError`:
+        it cannot be compared.
         """
         different: list[tuple[str, int, FormatError]] = []
         for group in content.groups:
@@ -109,7 +111,14 @@ class H5pyView:
     def decode_each(
         self, path: str, chunks: ChunkMap, progress: Callable[[int], object]
     ) -> Iterator[tuple[int, str]]:
-        """Read chunks of a dataset one after another, as HDF5 itself does; `progress` as in `check_chunks`.
+        """Read chunks of a dataset through HDF5, one after the other: a lock of h5py allows no threads.
+
+        Parameters
+        ----------
+        path, chunks
+            The dataset, and its chunks to read.
+        progress
+            Function that is called with the stored size of each chunk in bytes.
 
         Yields
         ------
@@ -137,7 +146,7 @@ class H5pyView:
         seen = self._open(dataset.path)
         shape = dataset.messages.dataspace.shape
         layout = dataset.messages.layout
-        if isinstance(layout, VirtualLayout):  # whose shape may follow that of its sources
+        if isinstance(layout, VirtualLayout):  # its shape may depend on the shapes of its sources
             return
         if seen.shape != shape:
             raise FormatError(
@@ -146,11 +155,10 @@ class H5pyView:
         if isinstance(layout, ContiguousLayout) and layout.address != UNDEFINED_ADDRESS and layout.nbytes:
             if seen.id.get_offset() != layout.address + base_address:
                 raise FormatError(
-                    f"h5py sees data at position {seen.id.get_offset()}, the layout has {layout.address:,} behind a "
+                    f"h5py sees data at position {seen.id.get_offset()}, the layout has {layout.address:,} after a "
                     f"user block of {base_address:,} bytes"
                 )
         elif isinstance(layout, ChunkedLayout) and dataset.chunks is not None:
-            # The library visits chunks that were never written as well.
             is_quick = dataset.chunks.frame.n_max_chunks <= _MAX_VISITED + 1000 * len(
                 dataset.chunks.chunk_map
             )
@@ -168,7 +176,11 @@ class H5pyView:
 def _compare_chunks(
     seen: Any, chunks: ChunkMap, base_address: int, *, by_origin: bool, by_mask: bool
 ) -> None:
-    """Compare the chunks inside the current shape: libraries differ in whether they iterate over others."""
+    """Compare the chunks inside the current shape; versions of HDF5 differ in whether they list others as well.
+
+    Both sides are sorted by address, since the orders of an index and of the library differ. `by_origin` and `by_mask`
+    are False where the library is known to report these wrongly (`tells_coords`), or as the layout implies them.
+    """
     rank = len(chunks.grid.chunks)
     their_origins, theirs = iterate_chunks(seen.id)
     is_all = len(their_origins) == len(chunks)
@@ -180,7 +192,7 @@ def _compare_chunks(
         raise FormatError(f"h5py sees {len(their_origins):,} chunks, the index has {len(ours):,}")
     their_order = np.argsort(theirs.addresses, kind="stable")
     our_order = ours[np.argsort(chunks.addresses[ours], kind="stable")]
-    # One column at a time: an index of millions of chunks is compared in the memory of a few columns.
+    # One column after the other: millions of chunks are compared in the memory of a few columns.
     columns: list[tuple[str, Any, NDArray[Any]]] = [
         ("address", theirs.addresses, chunks.addresses + np.uint64(base_address)),
         ("stored size", theirs.stored_nbytes, chunks.stored_nbytes),

@@ -1,4 +1,4 @@
-"""What a file holds, and where it lies: datasets, chunk indexes, filters, and a map of the file."""
+"""`inspect`: what a file contains and where it lies, without its data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamh5.reader.object_content import DatasetMessages
 
 
-_N_CELLS = 72
+_N_CELLS = 72  # of the map: a line of a terminal
 _LETTERS = {
     Kind.SUPERBLOCK: "S",
     Kind.HEADER: "H",
@@ -52,29 +52,29 @@ _METADATA = (Kind.SUPERBLOCK, Kind.HEADER, Kind.INDEX, Kind.HEAP)
 
 @dataclass(frozen=True, slots=True)
 class DatasetInspection:
-    """One dataset.
+    """One dataset of a file.
 
     Attributes
     ----------
     path, shape, maxshape, chunks
-        As in the file; ``shape`` is None for a null dataspace, ``chunks`` None without chunks, None in
+        As stored. ``shape`` is None for a null dataspace, ``chunks`` is None for a dataset without chunks, and None in
         ``maxshape`` means unlimited.
     dtype
         Name of the datatype.
     storage
-        Name of the chunk index, or ``contiguous``, ``compact``.
+        Name of the chunk index, or ``contiguous``, ``compact``, ``virtual`` or ``external files``.
     filters
-        Filters with their client values, in the order of writing.
+        Names of the filters with their client values, in the order in which they encode.
     n_chunks, n_missing
-        Stored chunks, and chunks that were never written.
+        Numbers of stored chunks, and of chunks that were never written.
     nbytes, stored_nbytes
-        Bytes of the array, and stored ones.
+        Size of the array in bytes, and size of its stored data.
     n_attributes
-        Number of attributes in the object header.
+        Number of attributes.
     header_address, index_address
-        Where object header and chunk index are; None without an index.
+        Positions of the object header and the chunk index in the file; None without an index.
     data_start, data_stop
-        The range of addresses that its data lies in; None where nothing is stored.
+        Range of positions in which the data lies; None if nothing is stored.
     """
 
     path: str
@@ -96,17 +96,17 @@ class DatasetInspection:
 
     @property
     def ratio(self) -> float | None:
-        """Bytes of the array for each stored byte; None where nothing is stored."""
+        """Size of the array divided by the size of its stored data; None if nothing is stored."""
         return self.nbytes / self.stored_nbytes if self.stored_nbytes else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
+        """Return all fields as values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupInspection:
-    """One group: its path, the address of its header, and what it has."""
+    """One group of a file: its path, the position of its object header, and numbers of its links and attributes."""
 
     path: str
     header_address: int
@@ -114,13 +114,13 @@ class GroupInspection:
     n_attributes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
+        """Return all fields as values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """All of one kind: number of extents, bytes, and the range of addresses that they lie in."""
+    """All parts of a file of one kind: their number, total size in bytes, and the range of positions they lie in."""
 
     kind: str
     n_extents: int
@@ -131,23 +131,23 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class FileInspection:
-    """What a file holds, and where it lies: all addresses are positions in the file.
+    """What a file contains, and where it lies. All addresses are positions in the file.
 
     Attributes
     ----------
     path, file_nbytes, superblock_version
-        The file.
+        Path of the file, its size in bytes, and the version of its superblock.
     groups, datasets
-        The root group included, in the order in which links lead to them.
+        All groups, including the root group, and all datasets, in the order in which links lead to them.
     regions
-        User block, superblock, object headers, chunk indexes, heaps, data and what nothing refers to.
+        User block, superblock, object headers, chunk indexes, heaps, data, and bytes to which nothing refers.
     cells
-        The file cut into 72 equal cells, one character each: ``S`` superblock, ``H`` object headers, ``I`` chunk
-        indexes, ``V`` heaps, ``█`` data, ``·`` unused, ``U`` user block. A cell with
-        any metadata shows its larger part.
+        A map of the file, which is divided into 72 equal cells with one character each: ``S`` superblock, ``H`` object
+        headers, ``I`` chunk indexes, ``V`` heaps, ``█`` data, ``·`` unused, ``U`` user block. A cell with any metadata
+        shows the kind of most of its metadata.
     damaged, unchecked
-        The first structures that are damaged, and that streamh5 does not know. What they hold is missing
-        from the rest.
+        The first 1,000 structures that are damaged, and the first 1,000 that streamh5 does not know. Their content is
+        missing from the other fields.
     """
 
     path: str
@@ -161,12 +161,12 @@ class FileInspection:
     unchecked: tuple[Finding, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as dicts, lists and numbers, for JSON."""
+        """Return all fields as values for JSON."""
         return asdict(self)
 
     @check_keywords
     def render(self, width: int = 100) -> str:
-        """Return a text of lines of at most `width` characters, where the words allow it."""
+        """Return a text whose lines have at most `width` characters, except for longer words."""
         return printable("\n".join(self._lines(width)))
 
     def __repr__(self) -> str:
@@ -191,12 +191,14 @@ class FileInspection:
 
 
 def inspect(path: LocalPath) -> FileInspection:
-    """Read what a file holds and where it lies, without reading its data.
+    """List the objects of a file, and where they lie, without reading its data.
+
+    Use it to see how a file is stored: chunk indexes, filters, compression ratios, and space to which nothing refers.
 
     Parameters
     ----------
     path
-        The file; a damaged one is shown as far as it can be read.
+        Path of the file, which may have been written by any program. A damaged file is shown as far as it can be read.
 
     Returns
     -------
@@ -206,7 +208,7 @@ def inspect(path: LocalPath) -> FileInspection:
     Raises
     ------
     FormatError
-        The file has no superblock that can be read.
+        The file has no readable superblock.
     UnreadableError
         The file does not exist or cannot be read.
     """
@@ -303,14 +305,10 @@ def _cells(file_map: FileMap, base_address: int) -> str:
     n_cells = _N_CELLS - n_user_block
     coverage = file_map.coverage(n_cells)
     metadata = np.stack([coverage[kind] for kind in _METADATA])
-    largest = metadata.argmax(axis=0)
+    letters = np.array([_LETTERS[kind] for kind in _METADATA])[metadata.argmax(axis=0)]
     has_data = coverage[Kind.DATA] >= coverage[Kind.UNUSED]
-    return _USER_BLOCK_LETTER * n_user_block + "".join(
-        _LETTERS[_METADATA[largest[i]]]
-        if metadata[:, i].sum() > 0
-        else _LETTERS[Kind.DATA if has_data[i] else Kind.UNUSED]
-        for i in range(n_cells)
-    )
+    others = np.where(has_data, _LETTERS[Kind.DATA], _LETTERS[Kind.UNUSED])
+    return _USER_BLOCK_LETTER * n_user_block + "".join(np.where(metadata.sum(axis=0) > 0, letters, others))
 
 
 def _legend(cells: str, file_nbytes: int) -> str:

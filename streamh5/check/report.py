@@ -1,4 +1,4 @@
-"""What a verification has found."""
+"""The result of `verify`."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ if TYPE_CHECKING:
     from streamh5.reader.file_content import Finding
 
 
-_N_SHOWN = 5
+_N_SHOWN = 5  # findings of each kind in the `repr`
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a verification has checked and found.
+    """What `verify` has checked and found.
+
+    Its `repr` is a summary of a few lines.
 
     Attributes
     ----------
     path, file_nbytes
-        The file.
+        Path of the file, and its size in bytes.
     n_groups, n_datasets, n_attributes, n_structures
-        What was read: objects, attributes, and blocks of metadata (headers, index pages, heaps).
+        Numbers of objects, attributes, and blocks of metadata (headers, pages of indexes, heaps) that were read.
     n_chunks, n_missing_chunks
-        Stored chunks; and chunks of the grids that were never written, which read as the fill value.
+        Numbers of stored chunks, and of chunks that were never written and read as the fill value.
     checked_data
         Whether chunks were read and decoded.
     n_decoded_chunks, n_undecoded_chunks
-        Chunks whose filters were all undone, damaged ones included; and chunks with a filter that is not
-        available here.
+        Numbers of chunks that were decoded, including damaged ones, and of chunks with a filter that is not available
+        on this machine.
     n_damaged_chunks, damaged_chunks
-        How many chunks are damaged, and the first of them.
+        Number of damaged chunks, and the first 100 of them.
     n_damaged_structures, damaged_structures
-        How many other structures are damaged, and the first of them.
+        Number of other damaged structures, and the first 1,000 of them.
     n_unchecked, unchecked
-        What the file has that the reader does not know or cannot follow, and so does not check.
+        Number of structures that the reader does not know or cannot follow and therefore does not check, and the first
+        1,000 of them.
     unprotected_nbytes
-        Stored bytes that no checksum in the file covers: a flipped bit there cannot be found.
+        Stored bytes that no checksum in the file covers: a flipped bit there cannot be detected.
     compared_with
-        The h5py and HDF5 whose chunk maps were compared with ours; None if they were not.
+        Versions of the h5py and HDF5 with which chunk maps were compared; None if they were not compared.
     seconds
-        What it took.
+        Time of the check.
     """
 
     path: str
@@ -77,7 +80,7 @@ class VerifyReport:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked for could be checked."""
+        """Whether everything that was requested could be checked."""
         return self.n_unchecked == 0 and self.n_undecoded_chunks == 0
 
     @property
@@ -86,7 +89,7 @@ class VerifyReport:
         return self.complete and not self.damaged
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as dicts, lists and numbers, for JSON."""
+        """Return all fields and the verdict as values for JSON."""
         verdict = {"ok": self.ok, "damaged": self.damaged, "complete": self.complete}
         return verdict | asdict(self)
 
@@ -112,7 +115,7 @@ class VerifyReport:
             yield f"  {self.compared_with} sees the same chunks"
         if self.unprotected_nbytes:
             nbytes = format_nbytes(self.unprotected_nbytes)
-            yield f"  {nbytes} have no checksum in the file: flips there cannot be found"
+            yield f"  {nbytes} have no checksum in the file: flipped bits there cannot be detected"
         if self.n_damaged_structures:
             yield f"  {counted(self.n_damaged_structures, 'structure')} damaged"
             yield from _some(
@@ -138,16 +141,18 @@ class VerifyReport:
         if self.n_missing_chunks:
             parts.append(f"{self.n_missing_chunks:,} never written")
         if not self.checked_data:
-            parts.append("none decoded, as asked")
+            parts.append("none decoded, as requested")
         elif self.n_undecoded_chunks:
-            parts.append(f"{self.n_undecoded_chunks:,} NOT decoded: a filter is not available here")
+            parts.append(
+                f"{self.n_undecoded_chunks:,} NOT decoded: a filter is not available on this machine"
+            )
         elif self.n_chunks:
             parts.append(f"{self.n_decoded_chunks:,} decoded")
         return ", ".join(parts) + f" ({self.seconds:.2f} s)"
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, singular or plural."""
+    """Return a number with its noun in the singular or plural."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

@@ -1,4 +1,11 @@
-"""The verification of a file, from its superblock to its last chunk."""
+"""Check a file from its superblock to its last chunk.
+
+::
+
+    read_file_content ──▶ overlaps ──▶ chunk maps against the file ──▶ h5py's view ──▶ decode the sound chunks
+    all metadata                       damaged chunks are left out     if nothing     known filters: threads;
+                                       from here on                    is damaged     others: h5py
+"""
 
 from __future__ import annotations
 
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 
 
 _MAX_DAMAGED_CHUNKS = 100
-"""Damaged chunks that a report describes; more are counted."""
+"""Damaged chunks that a report describes; others are only counted."""
 
 
 @check_keywords
@@ -51,31 +58,33 @@ def verify(
 ) -> VerifyReport:
     """Check a file: superblock, object headers, chunk indexes, checksums, and every chunk.
 
-    What is stored where is read by streamh5's own reader, which checks every length and checksum, that
-    everything lies inside the file, and that nothing overlaps. Chunks are decoded in threads, and must
-    give exactly the bytes of a chunk. Memory is bounded by a few chunks, and by the chunk indexes.
+    Use it after a transfer, before the source of a conversion is deleted, or to find out how much of a damaged file is
+    intact. streamh5's own reader checks all lengths and checksums, and that everything lies inside the file and nothing
+    overlaps. Chunks are decoded in threads and must have exactly the size of a chunk. Memory is limited to a few chunks
+    and the chunk indexes.
 
-    Any HDF5 file can be given, whoever wrote it: superblocks 0 to 3, old groups and object headers, user blocks. What
-    the reader does not know (filtered heaps, indexes of shared messages) is named in the report, which then is not
-    `ok`: not checked is not good. Chunk maps of very sparse datasets are not compared with h5py's.
+    The file may have been written by any program: superblocks 0 to 3, old groups and object headers, and user blocks
+    are supported. Structures that the reader does not know (filtered heaps, indexes of shared messages) are listed in
+    the report, which is not `ok` then. Chunk maps of very sparse datasets are not compared with those of h5py.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     data
-        Read and decode the chunks; False checks all metadata only, in a time that does not depend on the
-        size of the data.
+        Read and decode the chunks. False checks only the metadata, in a time that does not depend on the size of the
+        data.
     jobs
-        Threads that decode; by default one for each processor.
+        Number of threads that decode chunks. By default, one for each processor.
     progress
-        True for a bar on stderr; False for none; None for a bar when a person is looking; or a function
-        of the stored bytes done and in all.
+        True for a bar on stderr; False for none; None for a bar if stderr is a terminal or the code runs in a notebook;
+        or a function of the checked and the total number of stored bytes.
     with_h5py
-        Compare the chunk maps with those that h5py sees, and let it decode what streamh5 cannot. It is
-        asked only if no structure is damaged. False for hostile files: libhdf5 is not made for them.
+        Compare the chunk maps with those that h5py sees, and let h5py decode chunks with filters that streamh5 does not
+        have. h5py opens the file only if no structure is damaged. Use False for files that may be malicious: libhdf5 is
+        not made for them.
     safe
-        Check in a child process, so that a file by which libhdf5 ends is an error: `UnreadableError`.
+        Check in a child process, so that a crash of libhdf5 becomes an `UnreadableError`.
 
     Returns
     -------
@@ -84,11 +93,18 @@ def verify(
     Raises
     ------
     FormatError
-        The file has no superblock that can be read: it is not an HDF5 file, or its first bytes are damaged.
+        The file has no readable superblock: it is not an HDF5 file, or its first bytes are damaged. Other damage is in
+        the report.
     UnreadableError
-        The file does not exist or cannot be read.
+        The file does not exist or cannot be read, or there is not enough memory to decode a chunk.
     SpecError
         `jobs` is below 1.
+
+    Examples
+    --------
+    >>> report = streamh5.verify("out.h5")  # doctest: +SKIP
+    >>> report.ok  # doctest: +SKIP
+    True
     """
     if jobs is not None and jobs < 1:
         raise SpecError(f"jobs must be at least 1, not {jobs}", jobs=jobs)
@@ -104,12 +120,12 @@ def verify(
 def _verify_in_child(
     path: str, progress: bool | Callable[[int, int], object] | None, **asked: Any
 ) -> VerifyReport:
-    from streamh5.processes.child_process import call_in_child  # 3 ms that only `safe` needs
+    from streamh5.processes.child_process import call_in_child  # imported here: 3 ms
 
     def died(how: str) -> UnreadableError:
         return UnreadableError(
-            f"{path}: the HDF5 library ended by {how} while it read the file, in which streamh5 has found no damage; "
-            "leave it out: with_h5py=False (--no-h5py)",
+            f"{path}: the HDF5 library crashed ({how}) while it read the file, in which streamh5 has found no damage; "
+            "check it without the library: with_h5py=False (--no-h5py)",
             path=path,
             signal=how,
         )
@@ -119,7 +135,7 @@ def _verify_in_child(
 
 
 def _n_processors() -> int:
-    """Return how many processors this process may use; ``CPU_COUNT`` of dask would take 0.1 s to import."""
+    """Return the number of processors that this process may use, as dask's ``CPU_COUNT``, whose import takes 0.1 s."""
     affinity = getattr(os, "sched_getaffinity", None)  # on Linux
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -130,9 +146,9 @@ class Verification:
     Parameters
     ----------
     file
-        The file, open.
+        The open file. The caller closes it.
     path
-        Its name, for the report and for h5py.
+        Path of the file, for the report and for h5py.
     """
 
     def __init__(self, file: FileBytes, path: str) -> None:
@@ -155,7 +171,7 @@ class Verification:
         progress: bool | Callable[[int, int], object] | None = False,
         with_h5py: bool = True,
     ) -> VerifyReport:
-        """Check everything and report; see `verify`."""
+        """Check the file; see `verify` for the parameters."""
         overlaps = self._content.file_map.overlaps()
         self._report_overlaps(overlaps)
         sound = [
@@ -174,7 +190,7 @@ class Verification:
         return self._report(checked_data=data)
 
     def _report_overlaps(self, overlaps: Overlaps) -> None:
-        """Report structures that overlap; where one of two is a chunk, the chunk is reported."""
+        """Report structures that overlap other structures; chunks that overlap anything are reported by `_sound`."""
         for first, second in overlaps.pairs:
             if first.row is None and second.row is None:
                 problem = (
@@ -184,16 +200,16 @@ class Verification:
                 self._content.add(second.owner, second.address, FormatError(problem))
 
     def _sound(self, chunks: StoredChunks, overlapping: NDArray[np.int64] | None) -> StoredChunks:
-        """Report chunks that cannot be where the index says; return the others."""
+        """Report the chunks that cannot be stored where their index says, and return the others."""
         path, chunk_map, file_nbytes = chunks.frame.owner, chunks.chunk_map, self._file.nbytes
         is_impossible = impossible_chunks(chunks.frame, chunk_map, file_nbytes)
         is_behind = chunk_map.addresses + chunk_map.stored_nbytes > file_nbytes
-        problem = f"it reaches behind the end of the file at {file_nbytes:,}"
+        problem = f"it extends beyond the end of the file at {file_nbytes:,}"
         self._add_damaged(path, chunk_map.take(is_impossible & is_behind), problem)
-        problem = "the index gives it a size that cannot be, or lets it skip a filter that does not exist"
+        problem = "its index gives it an impossible size, or a filter mask with a filter that does not exist"
         self._add_damaged(path, chunk_map.take(is_impossible & ~is_behind), problem)
         if overlapping is not None:
-            self._add_damaged(path, chunk_map.take(overlapping), "overlaps something else")
+            self._add_damaged(path, chunk_map.take(overlapping), "it overlaps other data")
             is_impossible[overlapping] = True
         return chunks.take(~is_impossible)
 
@@ -207,7 +223,7 @@ class Verification:
             self._damaged.append(DamagedChunk(path, *place, address, nbytes, problem))
 
     def _compare(self) -> None:
-        """Let h5py look at the file, if it is one that h5py can be trusted with."""
+        """Compare the file with h5py's view of it, unless it is damaged or may be changing."""
         from streamh5.check.h5py_view import H5pyView, h5py_version
 
         if self._content.n_damages or self._n_damaged or self._content.superblock.is_open_for_writing:
@@ -225,7 +241,9 @@ class Verification:
         self, sound: list[StoredChunks], jobs: int, show: bool | Callable[[int, int], object] | None
     ) -> None:
         progress = Progress(sum(chunks.nbytes for chunks in sound), show, "verify")
-        from concurrent.futures import ThreadPoolExecutor  # 5 ms that `--no-data` does not need
+        from concurrent.futures import (
+            ThreadPoolExecutor,
+        )  # imported here: 5 ms that `--no-data` does not need
 
         pool = ThreadPoolExecutor(jobs, "streamh5-verify")
         try:
@@ -248,7 +266,7 @@ class Verification:
         self._n_decoded += len(chunks)
 
     def _check_with_h5py(self, frame: ChunkFrame, chunks: ChunkMap, progress: Progress) -> None:
-        """Let HDF5 decode what has a filter that is not known here; its lock lets one chunk at a time."""
+        """Let HDF5 decode chunks with a filter that streamh5 does not have, or count them as not decoded."""
         from streamh5.check.h5py_view import has_filters
 
         if self._view is not None and has_filters([record.filter_id for record in frame.filters]):
