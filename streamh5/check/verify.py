@@ -203,11 +203,11 @@ class Verification:
         """Report the chunks that cannot be stored where their index says, and return the others."""
         path, chunk_map, file_nbytes = chunks.frame.owner, chunks.chunk_map, self._file.nbytes
         is_impossible = impossible_chunks(chunks.frame, chunk_map, file_nbytes)
-        is_behind = chunk_map.addresses + chunk_map.stored_nbytes > file_nbytes
+        is_beyond_end = chunk_map.addresses + chunk_map.stored_nbytes > file_nbytes
         problem = f"it extends beyond the end of the file at {file_nbytes:,}"
-        self._add_damaged(path, chunk_map.take(is_impossible & is_behind), problem)
+        self._add_damaged(path, chunk_map.take(is_impossible & is_beyond_end), problem)
         problem = "its index gives it an impossible size, or a filter mask with a filter that does not exist"
-        self._add_damaged(path, chunk_map.take(is_impossible & ~is_behind), problem)
+        self._add_damaged(path, chunk_map.take(is_impossible & ~is_beyond_end), problem)
         if overlapping is not None:
             self._add_damaged(path, chunk_map.take(overlapping), "it overlaps other data")
             is_impossible[overlapping] = True

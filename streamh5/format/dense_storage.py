@@ -60,13 +60,14 @@ ATTRIBUTE_CREATION_ORDER = np.dtype(_ATTRIBUTE)
 
 ATTRIBUTE_NAME = np.dtype([*_ATTRIBUTE, ("hash", "<u4")])
 
-_RECORDS = {
+RECORDS = {
     RecordType.LINK_NAME: LINK_NAME,
     RecordType.LINK_CREATION_ORDER: LINK_CREATION_ORDER,
     RecordType.ATTRIBUTE_NAME: ATTRIBUTE_NAME,
     RecordType.ATTRIBUTE_CREATION_ORDER: ATTRIBUTE_CREATION_ORDER,
     RecordType.HUGE_OBJECT: huge_object_record(),
 }
+"""Records of the indexes, as streamh5 writes them; those of huge objects depend on the encoding of a file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +206,7 @@ def _huge_columns(huge: Sequence[bytes], address: int) -> dict[str, NDArray[Any]
 
 
 def _index(record_type: RecordType, n_records: int) -> V2BTree:
-    return V2BTree(record_type, _RECORDS[record_type].itemsize, n_records, _NODE_SIZE)
+    return V2BTree(record_type, RECORDS[record_type].itemsize, n_records, _NODE_SIZE)
 
 
 def _sizeof_index(tree: V2BTree | None) -> int:
@@ -219,7 +220,7 @@ def _encode_index(
     order: Sequence[int] | NDArray[np.intp] | slice = slice(None),
 ) -> bytes:
     """Encode an index of records in `order`; their fields are `columns`, or 0 (the flags of attributes)."""
-    records = np.zeros(tree.n_records, _RECORDS[tree.record_type])
+    records = np.zeros(tree.n_records, RECORDS[tree.record_type])
     for name in columns.keys() & (records.dtype.names or ()):
         records[name] = columns[name][order]
     rows = records.view(np.uint8).reshape(len(records), records.itemsize)

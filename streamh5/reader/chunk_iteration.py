@@ -1,9 +1,9 @@
-"""Filters and chunks of a dataset as the HDF5 library tells them, for structures that streamh5 does not read.
+"""Filters and chunks of a dataset as the HDF5 library lists them, for structures that streamh5 does not read.
 
-Two things ``H5Dchunk_iter`` may tell wrongly:
+``H5Dchunk_iter`` may report two things wrongly:
 
-* coords, see `tells_coords`;
-* addresses in a file with a user block: some versions count the bytes of the block, others do not.
+* coords: see `tells_coords`;
+* addresses in a file with a user block: some versions include the bytes of the block, others do not.
 """
 
 from __future__ import annotations
@@ -29,33 +29,31 @@ def filter_records(plist: Any) -> tuple[FilterRecord, ...]:
 
 
 def tells_coords(maxshape: tuple[int | None, ...]) -> bool:
-    """Whether the coords are right of a dataset that may have an Extensible Array.
+    """Return whether the library reports the right coords for a dataset that may have an Extensible Array.
 
-    That index numbers chunks with its unlimited dimension in front, but ``H5D__earray_idx_iterate_cb`` counts them as
-    if that were the first of the dataset (still in HDF5 2.0): where it is not, chunks get the coords of others.
+    That index numbers chunks with the unlimited dimension first, but ``H5D__earray_idx_iterate_cb`` (in HDF5 2.0 as
+    well) assumes that this is the first dimension of the dataset. If it is not, chunks get the coords of others.
     """
     unlimited = [axis for axis, most in enumerate(maxshape) if most is None]
     return len(unlimited) != 1 or unlimited == [0]
 
 
 def iterate_chunks(dataset: Any) -> tuple[NDArray[np.uint64], ChunkColumns]:
-    """Collect the chunks of a dataset, in the order of the library.
+    """Return the chunks of a dataset in the order of the library.
 
     Parameters
     ----------
     dataset
-        `h5py.h5d.DatasetID`, of a dataset with chunks.
+        `h5py.h5d.DatasetID` of a dataset with chunks.
 
     Returns
     -------
     tuple of ndarray, `ChunkColumns`
-        First elements, ``(n, rank) uint64``, and columns of addresses, stored sizes and filter masks. Some versions
-        leave out chunks outside of the present shape, others do not.
+        Origins, ``(n, rank) uint64``, and columns of addresses, stored sizes and filter masks. Some versions of the
+        library omit chunks outside the current shape, others do not.
     """
-    origins, numbers = (
-        array("Q"),
-        array("Q"),
-    )  # 8 bytes a number: an index of millions of chunks is no list of tuples
+    # Arrays of 8 bytes a number: tuples for millions of chunks would take ten times as much memory.
+    origins, numbers = array("Q"), array("Q")
 
     def collect(chunk: Any) -> None:
         origins.extend(chunk.chunk_offset)

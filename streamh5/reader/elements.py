@@ -1,4 +1,4 @@
-"""Elements of datasets: read into memory, and checked where they refer to other places in the file."""
+"""Elements of datasets: read into memory, or checked if they refer to other places in the file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from streamh5.format.datatype_class import (
 from streamh5.format.elements import has_references, needs_global_heap
 from streamh5.format.global_heap import GLOBAL_HEAP_ID, VARIABLE_LENGTH_ELEMENT
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
-from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.chunk_index.read_index import read_present_chunks
 from streamh5.reader.stored_chunks import StoredChunks
 
 if TYPE_CHECKING:
@@ -35,37 +34,37 @@ if TYPE_CHECKING:
 
 
 def refers_elsewhere(datatype: DatatypeClass) -> bool:
-    """Whether elements refer to other places in the file."""
+    """Return whether elements of a datatype refer to other places in the file: to heap objects or to other objects."""
     return needs_global_heap(datatype) or has_references(datatype)
 
 
 def check_elements(
     elements: NDArray[np.uint8], datatype: DatatypeClass, heap: GlobalHeap, owner: str
 ) -> NDArray[np.uint64]:
-    """Check that elements refer to heap objects that exist and have their length.
+    """Check that heap objects to which elements refer exist and have the right length.
 
-    Variable-length data inside variable-length data is not followed.
+    References inside variable-length data are not followed.
 
     Parameters
     ----------
     elements
         ``(n, datatype.nbytes) uint8``.
     datatype
-        Their type.
+        Datatype of the elements.
     heap
-        Of the file.
+        Global heap of the file.
     owner
-        Object that holds them, for the file map.
+        Path of the object that contains the elements, for the file map.
 
     Returns
     -------
     ndarray, ``(n_references,) uint64``
-        Addresses of the objects that the elements refer to.
+        Addresses of the objects to which object references refer, without repetitions within a member.
 
     Raises
     ------
     FormatError
-        A heap object is missing, or has another length.
+        A heap object is missing, or has the wrong length.
     """
     none = np.empty(0, np.uint64)
     match datatype:
@@ -102,7 +101,7 @@ def check_elements(
 
 
 def _distinct(elements: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the distinct values of `dtype` that elements consist of."""
+    """Return the distinct values of elements, read as `dtype`."""
     # Without the counts, the first call of np.unique imports numpy.ma: 8 ms of a command on a small file.
     return np.unique(np.ascontiguousarray(elements).view(dtype), return_counts=True)[0]
 
@@ -116,8 +115,8 @@ def _check_variable_length(
         found = heap.object_nbytes(address, index, owner)
         if found != length * base_nbytes:
             raise FormatError(
-                f"heap object {index} of the collection at address {address:,} has {found:,} bytes, its "
-                f"element says {length * base_nbytes:,}",
+                f"heap object {index} of the collection at address {address:,} has {found:,} bytes, but its "
+                f"element has {length * base_nbytes:,}",
                 address=address,
                 index=index,
             )
@@ -126,14 +125,14 @@ def _check_variable_length(
 def read_elements(
     file: FileBytes, file_map: FileMap, owner: str, messages: DatasetMessages
 ) -> NDArray[np.uint8]:
-    """Read a dataset into memory: ``(n_elements, nbytes) uint8``, in C order.
+    """Read all elements of a dataset: ``(n_elements, nbytes) uint8``, in C order.
 
     Raises
     ------
     FormatError
-        An index or a chunk is damaged.
+        The chunk index or a chunk is damaged.
     ForeignStructureError
-        A filter or layout that is not known, or chunks of more than 256 MiB.
+        The reader does not know a filter or the layout, or chunks have more than 256 MiB.
     """
     shape, nbytes = messages.dataspace.shape or (), messages.datatype.nbytes
     n_elements = math.prod(shape)
@@ -149,17 +148,14 @@ def read_elements(
     if fill:
         found[...] = np.frombuffer(fill, np.uint8)
     if frame is not None and n_elements:
-        _read_chunks(file, StoredChunks(frame, read_chunk_map(file, file_map, frame)), found)
+        _read_chunks(file, StoredChunks(frame, read_present_chunks(file, file_map, frame)), found)
     elif not isinstance(layout, ContiguousLayout) and n_elements:
-        raise ForeignStructureError("elements of a layout that is not read")
+        raise ForeignStructureError("elements in a layout that streamh5 does not read")
     return found.reshape(n_elements, nbytes)
 
 
 def _read_chunks(file: FileBytes, chunks: StoredChunks, found: NDArray[np.uint8]) -> None:
-    if impossible_chunks(chunks.frame, chunks.chunk_map, file.nbytes).any():
-        raise FormatError("chunk index: chunks lie outside the file")
-    present = StoredChunks(chunks.frame, chunks.chunk_map.present())
-    for coords, decoder, stored in present.read_each(file):
+    for coords, decoder, stored in chunks.read_each(file):
         raw = np.frombuffer(decoder.decode(stored), np.uint8).reshape(*chunks.frame.chunks, -1)
-        box = present.chunk_map.grid.region(coords)
+        box = chunks.chunk_map.grid.region(coords)
         found[box] = raw[tuple(slice(0, one.stop - one.start) for one in box)]

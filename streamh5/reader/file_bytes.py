@@ -1,4 +1,4 @@
-"""The bytes of a file, read by address and never beyond its end."""
+"""The bytes of a file, which are read by address and never beyond the end."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class FileBytes:
-    """A file that is read by address. Thread-safe.
+    """A file that is read by address. Threads may call `read` at the same time.
 
-    Addresses are those that stand in the file: relative to `base_address`, which is not 0 behind a user block.
+    Addresses are those stored in the file, relative to `base_address`, which is not 0 after a user block.
 
     Attributes
     ----------
     name
-        Of the file, for messages.
+        Name of the file, for messages.
     nbytes
-        Bytes from `base_address` to the end.
+        Number of bytes from `base_address` to the end of the file.
     base_address
         Position in the file that has address 0.
     encoding
@@ -33,7 +33,7 @@ class FileBytes:
     Parameters
     ----------
     source
-        Path of a regular file, or the content of one.
+        Path of a regular file, or the content of a file.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class FileBytes:
         if isinstance(source, bytes):
             self.nbytes = len(source)
             return
-        # A FIFO must not make the reader wait for a writer.
+        # O_NONBLOCK: the open of a FIFO does not wait for a writer. O_BINARY exists on Windows.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._descriptor = os.open(source, flags)
@@ -62,7 +62,7 @@ class FileBytes:
             raise FileMissingError(f"{self.name}: {error.strerror}{hint}", errno=error.errno) from error
         except OSError as error:
             raise UnreadableError(f"{self.name}: {error.strerror}", errno=error.errno) from error
-        except ValueError as error:  # a NUL in the path
+        except ValueError as error:  # a NUL character in the path
             raise UnreadableError(f"{self.name!r}: {error}") from error
         self.nbytes = status.st_size
         if not stat.S_ISREG(status.st_mode):
@@ -78,18 +78,18 @@ class FileBytes:
         self.close()
 
     def close(self) -> None:
-        """Close the file; calling it again does nothing."""
+        """Close the file. Further calls do nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def begin_at(self, base_address: int) -> None:
-        """Let addresses count from `base_address` on."""
+        """Make `base_address` the position of address 0."""
         self.nbytes += self.base_address - base_address
         self.base_address = base_address
 
     def limit(self, nbytes: int) -> None:
-        """Let the file end after `nbytes` bytes, if it is longer."""
+        """Treat the file as ending at address `nbytes`, if it is longer."""
         self.nbytes = min(self.nbytes, nbytes)
 
     def check_range(self, address: int, nbytes: int, structure: str) -> None:
@@ -98,11 +98,11 @@ class FileBytes:
         Raises
         ------
         FormatError
-            It does not.
+            The structure extends beyond the end of the file.
         """
         if address + nbytes > self.nbytes:
             raise FormatError(
-                f"{structure} at address {address:,} takes {nbytes:,} bytes, but the file ends at {self.nbytes:,}",
+                f"{structure} at address {address:,} has {nbytes:,} bytes, but the file ends at {self.nbytes:,}",
                 structure=structure,
                 address=address,
                 nbytes=nbytes,
@@ -115,7 +115,7 @@ class FileBytes:
         Raises
         ------
         FormatError
-            They are not all inside the file.
+            They extend beyond the end of the file.
         UnreadableError
             The operating system cannot read them.
         """
@@ -124,7 +124,7 @@ class FileBytes:
         if self._content is not None:
             return self._content[address : address + nbytes]
         parts: list[bytes] = []
-        while nbytes:
+        while nbytes:  # one read returns at most 2 GiB on Linux
             try:
                 part = os.pread(self._descriptor, nbytes, address)
             except OSError as error:
@@ -135,7 +135,9 @@ class FileBytes:
                     errno=error.errno,
                 ) from error
             if not part:
-                raise FormatError(f"{structure}: the file was cut to {address:,} bytes while it was read")
+                raise FormatError(
+                    f"{structure}: the file was truncated to {address:,} bytes while it was read"
+                )
             parts.append(part)
             address += len(part)
             nbytes -= len(part)

@@ -1,4 +1,4 @@
-"""A whole file: the walk from the superblock over all groups to every chunk index."""
+"""The content of a file: the walk from the superblock over all objects to each chunk index, without decoding chunks."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ if TYPE_CHECKING:
     from streamh5.reader.object_walk import Place
 
 MAX_FINDINGS = 1000
-"""Findings that are kept; more are counted."""
+"""Findings of each kind that are described; others are only counted."""
 
 _PIECE_NBYTES = 1 << 20
+"""Bytes of contiguous data that are read at a time to check their elements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong, or not checked: the object, the position of its header in the file, and what it is."""
+    """Something that is damaged or not checked: path of the object, position of its header in the file, description."""
 
     path: str
     address: int
@@ -60,11 +61,11 @@ class ObjectContent(Generic[Messages]):
     Attributes
     ----------
     path, address
-        The first path that leads to it, and the address of its object header.
+        The first path that leads to the object, and the address of its object header.
     messages
-        What its header says.
+        The decoded messages of its header.
     chunks
-        The chunks of a dataset; None without chunks, or where their index is damaged.
+        The stored chunks of a dataset; None for other objects, other layouts, and a damaged chunk index.
     """
 
     path: str
@@ -75,24 +76,24 @@ class ObjectContent(Generic[Messages]):
 
 @dataclass(slots=True)
 class FileContent:
-    """What the walk has found.
+    """The objects of a file, where its structures lie, and what is wrong with them.
 
-    All addresses are those that stand in the file: `superblock.base_address` has to be added to get a position.
+    Addresses are those stored in the file, except in findings: position = address + `superblock.base_address`.
 
     Attributes
     ----------
     superblock
-        Of the file.
+        The superblock.
     file_nbytes
-        Size of the file, user block included; what is behind the superblock's end of file is in no extent.
+        Size of the file in bytes, including a user block and what follows the end of file of the superblock.
     file_map
-        Extents of everything that was reached.
+        Extents of all structures and chunks that were reached.
     groups, datasets, datatypes
-        In the order in which they were reached, each once, under the first path that leads to it.
+        Each object once, under the first path that leads to it, in the order of the walk.
     n_damages, damages
-        How many damaged structures, and the first of them.
+        Number of damaged structures, and the first of them.
     n_unchecked, unchecked
-        How many structures the reader does not know, and the first of them.
+        Number of structures that the reader does not know, and the first of them.
     """
 
     superblock: Superblock
@@ -107,7 +108,7 @@ class FileContent:
     unchecked: list[Finding] = field(default_factory=list)
 
     def add(self, path: str, address: int, error: FormatError) -> None:
-        """Enter an error of a decoder as damage, or as not checked if it is a foreign structure."""
+        """Add an error of a decoder as damage, or as not checked if it is a `ForeignStructureError`."""
         if isinstance(error, ForeignStructureError):
             self.add_unchecked(path, address, str(error))
             return
@@ -116,41 +117,40 @@ class FileContent:
             self.damages.append(Finding(path, address + self.superblock.base_address, str(error)))
 
     def add_unchecked(self, path: str, address: int, problem: str) -> None:
-        """Enter something that was not checked."""
+        """Add something that is not checked."""
         self.n_unchecked += 1
         if len(self.unchecked) < MAX_FINDINGS:
             self.unchecked.append(Finding(path, address + self.superblock.base_address, problem))
 
 
 def read_file_content(file: FileBytes) -> FileContent:
-    """Walk over a file of any origin.
+    """Read all metadata of a file, which may have been written by any program.
 
-    Time and memory are bounded by a multiple of the size of the file. Afterwards `file` is read by the addresses
-    that stand in it.
+    Damage is added to the result, and the walk continues. Time and memory are limited to a multiple of the size of the
+    file. Afterwards, `file` is read by the addresses stored in it.
 
     Raises
     ------
     FormatError
         There is no superblock, or it is damaged: nothing can be found without it.
     ForeignStructureError
-        A superblock of another version, or a file whose objects are not where their addresses say (a part of a
-        family, a metadata cache image).
+        The reader does not know the version of the superblock, or objects are not stored at their addresses (one part
+        of a family of files, an image of the metadata cache).
     """
     file_nbytes = file.nbytes
     superblock = read_superblock(file)
     there = file.nbytes
-    if (
-        not superblock.is_open_for_writing
-    ):  # a writer brings the superblock up to date when it closes the file
+    # A writer updates the superblock when it closes the file: until then, the file may be longer.
+    if not superblock.is_open_for_writing:
         file.limit(superblock.span)
     content = FileContent(superblock, file_nbytes, FileMap(file.nbytes))
     if superblock.span > there:
-        problem = f"superblock: the file must have {superblock.span:,} bytes, but it has {there:,}"
+        problem = f"superblock: the file has {there:,} bytes instead of {superblock.span:,}: it was truncated"
         content.add("/", 0, FormatError(problem))
     content.file_map.claim(Kind.SUPERBLOCK, "/", 0, min(superblock.nbytes, file.nbytes))
     if superblock.is_open_for_writing:
         content.add_unchecked(
-            "/", 0, "superblock: marked as open for writing, so that the file may be changing"
+            "/", 0, "superblock: the file is marked as open for writing and may be changing"
         )
     shared = SharedMessages(file, content.file_map)
     try:
@@ -165,7 +165,7 @@ def read_file_content(file: FileBytes) -> FileContent:
 
 
 class _Visitor:
-    """Enters every object of one file, and checks what its elements refer to."""
+    """Adds each object of one file to its content, and checks what the elements of the object refer to."""
 
     def __init__(self, file: FileBytes, content: FileContent, walk: ObjectWalk) -> None:
         self._file = file
@@ -183,11 +183,11 @@ class _Visitor:
                 self._content.add(place.path, place.address, error)
         for address, path in self._referenced.items():
             if address not in self._walk.places:
-                problem = f"an object reference points to address {address:,}, where no path leads to"
+                problem = f"an object reference refers to address {address:,}, to which no path leads"
                 self._content.add_unchecked(path, address, problem)
 
     def _visit(self, place: Place) -> None:
-        """Read an object, and follow its links."""
+        """Add an object, and follow its links."""
         messages = self._walk.messages(place, self._walk.header(place))
         for problem in messages.common.unchecked:
             self._content.add_unchecked(place.path, place.address, problem)
@@ -231,17 +231,19 @@ class _Visitor:
         addresses, stored_nbytes = chunk_map.addresses, chunk_map.stored_nbytes
         if (
             impossible.any()
-        ):  # rows of the map stay: such a chunk is claimed as no bytes at the end of the file
+        ):  # claimed as 0 bytes at the end of the file, so that rows stay those of the chunk map
             addresses = np.where(impossible, np.uint64(self._map.file_nbytes), addresses)
             stored_nbytes = np.where(impossible, np.uint64(0), stored_nbytes)
         self._map.claim_chunks(place.path, addresses, stored_nbytes)
         if refers_elsewhere(datatype):
             for coords, decoder, stored in chunks.take(~impossible).read_each(self._file):
-                with suppress(FormatError):  # what decodes all chunks reports those that cannot be decoded
+                with suppress(
+                    FormatError
+                ):  # a chunk that cannot be decoded is reported by the check of all chunks
                     self._check_elements(place, f"chunk {coords}: ", datatype, decoder.decode(stored))
 
     def _check_contiguous(self, place: Place, datatype: DatatypeClass, address: int, nbytes: int) -> None:
-        """Check the elements of contiguous data piece by piece, up to the first damaged one."""
+        """Check the elements of contiguous data piece by piece, until one is damaged."""
         if refers_elsewhere(datatype):
             step = max(1, _PIECE_NBYTES // datatype.nbytes) * datatype.nbytes
             for start in range(0, nbytes, step):
@@ -250,7 +252,7 @@ class _Visitor:
                     break
 
     def _check_elements(self, place: Place, where: str, datatype: DatatypeClass, data: Bytes) -> bool:
-        """Check what elements refer to; return whether it is good, otherwise enter the damage."""
+        """Check what elements refer to; add damage, with `where` in front, and return whether there is none."""
         if refers_elsewhere(datatype):
             elements = np.frombuffer(data, np.uint8).reshape(-1, datatype.nbytes)
             try:

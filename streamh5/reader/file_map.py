@@ -1,4 +1,4 @@
-"""What lies where in a file: the extent of every structure, overlaps, and bytes to which nothing refers."""
+"""The map of a file: the extent of each structure, overlaps, and bytes to which nothing refers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """What an extent of a file holds."""
+    """The content of an extent."""
 
     SUPERBLOCK = "superblock"
     HEADER = "object headers"
@@ -30,9 +30,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`nbytes` bytes from `address` on that belong to `owner`.
+    """The `nbytes` bytes at `address`, which belong to the object with the path `owner`.
 
-    ``row`` is the chunk's row in the chunk map of `owner`, None for what is no chunk.
+    ``row`` is the row of a chunk in the chunk map of `owner`; None for other extents.
     """
 
     kind: Kind
@@ -49,11 +49,11 @@ class Overlaps:
     Attributes
     ----------
     n_pairs
-        How many start inside another.
+        Number of extents that start inside another extent.
     pairs
-        The first of them by address, each with the one that it starts in.
+        The first of them by address: the extent in which each starts, and the extent itself.
     chunk_rows
-        For each owner of overlapping chunks, their rows in its chunk map: ``(n,) int64``.
+        Rows of all overlapping chunks in the chunk map of each owner: ``(n,) int64``.
     """
 
     n_pairs: int = 0
@@ -63,7 +63,7 @@ class Overlaps:
 
 @dataclass(frozen=True, slots=True)
 class KindTotal:
-    """All extents of one kind: their number, bytes, and the range of addresses that they lie in."""
+    """All extents of one kind: their number, total size in bytes, and the range of addresses in which they lie."""
 
     kind: Kind
     n_extents: int
@@ -74,7 +74,7 @@ class KindTotal:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Chunks of one dataset: ``(n,) int64`` each."""
+    """The chunks of one dataset; both columns are ``(n,) int64``, as differences of addresses are needed."""
 
     owner: str
     addresses: NDArray[np.int64]
@@ -82,10 +82,10 @@ class _Column:
 
 
 class FileMap:
-    """Extents of a file of `file_nbytes` bytes.
+    """The extents of a file of `file_nbytes` bytes.
 
-    Structures are claimed before they are decoded. Since no two may share a byte, together they are not
-    larger than the file; the first that makes them larger is refused, which ends every cycle.
+    A structure is claimed before it is decoded. As no two structures may share a byte, all of them together are not
+    larger than the file. The first structure that exceeds its size is refused, which ends every circle of addresses.
     """
 
     def __init__(self, file_nbytes: int) -> None:
@@ -96,26 +96,26 @@ class FileMap:
 
     @property
     def n_structures(self) -> int:
-        """Extents other than chunks."""
+        """Number of extents other than chunks."""
         return len(self._extents)
 
     def structures(self) -> tuple[Extent, ...]:
-        """Return all extents but chunks, in the order in which they were reached."""
+        """Return all extents other than chunks, in the order in which they were claimed."""
         return tuple(self._extents)
 
     def claim(self, kind: Kind, owner: str, address: int, nbytes: int) -> None:
-        """Enter the extent of one structure, which lies inside the file.
+        """Enter the extent of one structure. It must lie inside the file.
 
         Raises
         ------
         FormatError
-            All structures together are larger than the file, so some overlap.
+            All structures together are larger than the file: some of them overlap.
         """
         self._n_claimed += nbytes
         if self._n_claimed > self.file_nbytes:
             raise FormatError(
-                f"the structures of the file overlap: with {nbytes:,} bytes at address {address:,} they take "
-                f"{self._n_claimed:,} bytes of a file of {self.file_nbytes:,}",
+                f"the structures of the file overlap: with {nbytes:,} bytes at address {address:,}, they have "
+                f"{self._n_claimed:,} bytes in a file of {self.file_nbytes:,}",
                 address=address,
                 nbytes=nbytes,
             )
@@ -123,14 +123,14 @@ class FileMap:
             self._extents.append(Extent(kind, owner, address, nbytes))
 
     def claim_chunks(self, owner: str, addresses: NDArray[np.uint64], nbytes: NDArray[Any]) -> None:
-        """Enter chunks, row by row, all inside the file: ``(n,)`` both.
+        """Enter the chunks of a dataset: addresses and sizes in bytes, ``(n,)`` each, in the order of its chunk map.
 
-        A row without bytes stands at the end of the file, where it touches nothing.
+        All must lie inside the file. A row of 0 bytes must have the address of its end, where it touches nothing.
         """
         self._columns.append(_Column(owner, addresses.view(np.int64), nbytes.astype(np.int64, copy=False)))
 
     def overlaps(self, *, n_pairs: int = 20) -> Overlaps:
-        """Find the extents that share bytes, and show the first `n_pairs`."""
+        """Find the extents that share bytes, and describe the first `n_pairs` pairs."""
         starts, stops = self._ranges()
         order = np.argsort(starts, kind="stable")
         starts, stops = starts[order], stops[order]
@@ -138,7 +138,7 @@ class FileMap:
         inside = np.flatnonzero(starts[1:] < furthest[:-1]) + 1
         if not len(inside):
             return Overlaps()
-        # The extent that reaches furthest before each: the last whose end raised the maximum.
+        # The extent before each one that ends last: the most recent one that raised the maximum of ends.
         raised = np.concatenate([[True], stops[1:] > furthest[:-1]])
         holder = np.maximum.accumulate(np.where(raised, np.arange(len(stops)), 0))[inside - 1]
         pairs = tuple(
@@ -149,7 +149,7 @@ class FileMap:
         return Overlaps(len(inside), pairs, self._chunk_rows(involved))
 
     def totals(self) -> list[KindTotal]:
-        """Sum up each kind that occurs, `Kind.UNUSED` included, by first address."""
+        """Return the total of each kind that occurs, including `Kind.UNUSED`, by first address."""
         totals = []
         for kind in Kind:
             starts, stops = self._ranges(kind)
@@ -160,12 +160,13 @@ class FileMap:
         return sorted(totals, key=lambda total: total.start)
 
     def coverage(self, n_cells: int) -> dict[Kind, NDArray[np.float64]]:
-        """Cut the file into equal cells and say how many bytes of each are of each kind.
+        """Return how many bytes of each kind lie in each of `n_cells` equal cells of the file.
 
         Returns
         -------
         dict of `Kind` to ``(n_cells,) float64``
         """
+        # Bytes before an edge: all extents that start before it, minus what the last of them has after the edge.
         edges = np.linspace(0, self.file_nbytes, n_cells + 1)
         covered = {}
         for kind in Kind:
@@ -174,12 +175,12 @@ class FileMap:
             starts, stops = starts[order], stops[order]
             total = np.concatenate([[0], np.cumsum(stops - starts)])
             n_before = np.searchsorted(starts, edges)
-            behind = np.where(n_before > 0, np.concatenate([[0], stops])[n_before] - edges, 0)
-            covered[kind] = np.diff(total[n_before] - np.maximum(behind, 0))
+            after = np.where(n_before > 0, np.concatenate([[0], stops])[n_before] - edges, 0)
+            covered[kind] = np.diff(total[n_before] - np.maximum(after, 0))
         return covered
 
     def _ranges(self, kind: Kind | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return starts and stops of all extents, or those of one kind, structures before chunks."""
+        """Return starts and stops of the extents of one kind, or of all extents: structures, then chunks."""
         if kind is Kind.UNUSED:
             return self._gaps()
         extents = [extent for extent in self._extents if kind in (None, extent.kind)]
@@ -192,7 +193,7 @@ class FileMap:
         return start, start + np.concatenate(nbytes)
 
     def _gaps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return starts and stops of what no extent covers."""
+        """Return starts and stops of the ranges that no extent covers."""
         starts, stops = self._ranges()
         order = np.argsort(starts, kind="stable")
         starts = np.append(starts[order], self.file_nbytes)
@@ -201,7 +202,7 @@ class FileMap:
         return furthest[is_gap], starts[is_gap]
 
     def _extent(self, number: int) -> Extent:
-        """Return the extent at `number` of `_ranges()`."""
+        """Return the extent with the index `number` in `_ranges()`."""
         if number < len(self._extents):
             return self._extents[number]
         number -= len(self._extents)
@@ -213,6 +214,7 @@ class FileMap:
         raise IndexError(number)
 
     def _chunk_rows(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """Return the rows of the chunks among sorted indices into `_ranges()`, by owner."""
         rows = {}
         start = len(self._extents)
         for column in self._columns:
@@ -226,14 +228,14 @@ class FileMap:
 
 @dataclass(frozen=True, slots=True)
 class StructureReader:
-    """Reads what belongs to one object.
+    """Reads the structures of one object, and enters them in the file map.
 
     Attributes
     ----------
     file, file_map
-        The file, and the map in which structures are entered.
+        The file, and its map.
     kind, owner
-        What the structures are, and the path of their object.
+        Kind of the structures, and path of the object.
     """
 
     file: FileBytes
@@ -247,14 +249,14 @@ class StructureReader:
         return self.file.encoding
 
     def read(self, address: int, nbytes: int, structure: str, *, n_read: int | None = None) -> bytes:
-        """Claim `nbytes` bytes at `address`, and read them, or the first `n_read` of them.
+        """Claim `nbytes` bytes at `address`, and read them or the first `n_read` of them.
 
-        The claim comes first: it is what ends the walk over structures that point to each other in a circle.
+        The claim comes first, as it ends the walk over structures whose addresses form a circle.
 
         Raises
         ------
         FormatError
-            They are not all inside the file, or the structures of the file overlap.
+            They extend beyond the end of the file, or the structures of the file overlap.
         """
         self.file.check_range(address, nbytes, structure)
         self.file_map.claim(self.kind, self.owner, address, nbytes)

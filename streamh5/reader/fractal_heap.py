@@ -1,4 +1,4 @@
-"""Fractal heaps of a file (specification III.G), read block by block."""
+"""Fractal heaps of a file (specification III.G), which are read block by block."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class FractalHeapReader:
         return {key: (address, nbytes) for address, nbytes, key in records.tolist()}
 
     def _read_indirect_blocks(self, root_address: int, n_root_rows: int) -> None:
-        """Read the indirect block at `root_address` and all below it, without recursion."""
+        """Read the indirect block at `root_address` and all blocks below it, without recursion."""
         header = self._header
         pending = [(root_address, 0, n_root_rows)]
         while pending:

@@ -1,4 +1,4 @@
-"""Global heap collections of a file (specification III.E), each checked once."""
+"""Global heap collections of a file (specification III.E)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
 
-_N_RECENT = 16
+_N_RECENT = 16  # a collection usually has 4 KiB, or the size of its only object
 
 
 def read_global_heap_collection(
     file: FileBytes, address: int, read: Callable[[int, int, str], bytes] | None = None
 ) -> dict[int, bytes]:
-    """Read a collection: its objects by index.
+    """Read a collection, and return its objects by index.
 
     Parameters
     ----------
     file, address
         The file, and the address of the collection.
     read
-        Reads the collection, given its address, its size and what it is: `StructureReader.read` to enter it in a file
-        map. By default the `read` of the file.
+        `StructureReader.read`, to enter the collection in a file map; by default, `FileBytes.read` of the file.
 
     Raises
     ------
@@ -47,10 +46,10 @@ def read_global_heap_collection(
 
 
 class GlobalHeap:
-    """The collections of a file: each is entered in the file map and checked once.
+    """The collections of a file. Each is entered in the file map and checked when it is first used.
 
-    The sizes of all objects stay in memory, and the contents of the `_N_RECENT` collections used last: elements that
-    follow each other have their objects in the same collections.
+    The sizes of all objects stay in memory, but the contents only of the last 16 collections: consecutive elements have
+    their objects in the same collection.
 
     Parameters
     ----------
@@ -65,7 +64,7 @@ class GlobalHeap:
         self._objects = lru_cache(_N_RECENT)(partial(read_global_heap_collection, file))
 
     def object_nbytes(self, collection_address: int, index: int, owner: str) -> int:
-        """Return the size in bytes of one object, to which `owner` refers.
+        """Return the size in bytes of an object to which `owner` refers.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class GlobalHeap:
         return sizes[index]
 
     def content(self, collection_address: int, index: int, owner: str) -> bytes:
-        """Read one object.
+        """Return an object to which `owner` refers.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Groups, datasets and named datatypes: what the messages of an object header say together."""
+"""Groups, datasets and named datatypes, from the messages of their object headers (specification IV.A.2)."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ _DECODERS: dict[int, Callable[[bytes, Encoding], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ObjectMessages:
-    """What every object has.
+    """The messages that every object may have.
 
     Attributes
     ----------
     attributes
-        In the order in which they stand.
+        Attributes in stored order, or in creation order if dense storage tracks it.
     n_links
-        Hard links to the object, as it says itself; uses of a named datatype count as links.
+        Stored number of hard links to the object; uses of a named datatype count as links.
     unchecked
-        What it has that the reader does not know.
+        Structures of the object that the reader does not know.
     comment
-        For people; None without.
+        Text of the comment message; None without.
     """
 
     attributes: tuple[Attribute, ...]
@@ -92,7 +92,7 @@ class ObjectMessages:
 
 @dataclass(frozen=True, slots=True)
 class GroupMessages:
-    """A group: its links, hard ones and others, with the targets that they have."""
+    """A group with its links of all kinds."""
 
     common: ObjectMessages
     links: tuple[Link, ...]
@@ -100,7 +100,7 @@ class GroupMessages:
 
 @dataclass(frozen=True, slots=True)
 class DatatypeMessages:
-    """A named datatype: its record, and the body of its message byte for byte."""
+    """A named datatype: its decoded record, and the body of its message as stored."""
 
     common: ObjectMessages
     datatype: DatatypeClass
@@ -109,23 +109,23 @@ class DatatypeMessages:
 
 @dataclass(frozen=True, slots=True)
 class DatasetMessages:
-    """A dataset; its messages agree with each other.
+    """A dataset, whose messages agree with each other.
 
     Attributes
     ----------
     common
-        What every object has.
+        Attributes and other messages that every object may have.
     dataspace, datatype, layout
-        Of its elements. The address of contiguous data is undefined where nothing is stored, or where it is in
-        external files.
+        Shape, datatype and storage. The address of contiguous data is undefined if nothing is stored, or if the data is
+        in external files.
     fill_value
-        None without a message; the value itself is None for zeros and where it is undefined.
+        None without a message. Its value is None for zeros and for an undefined fill value.
     filters
-        In the order of writing.
+        Records of the filters, in the order in which they encode.
     datatype_body
-        Body of the datatype message, byte for byte; of the named datatype where it has one.
+        Body of the datatype message as stored, in this header or in that of a named datatype.
     external_files
-        That hold the data, one after the other.
+        Parts of external files that contain the data, in this order.
     """
 
     common: ObjectMessages
@@ -139,12 +139,12 @@ class DatasetMessages:
 
     @property
     def nbytes(self) -> int:
-        """Raw bytes of all elements."""
+        """Size of all elements in bytes, without filters."""
         shape = self.dataspace.shape
         return 0 if shape is None else math.prod(shape) * self.datatype.nbytes
 
     def frame(self, path: str) -> ChunkFrame | None:
-        """Return what its chunk index must fit; None where it is not chunked."""
+        """Return what the chunk index must fit; None for other layouts."""
         layout, shape = self.layout, self.dataspace.shape
         if not isinstance(layout, ChunkedLayout) or shape is None:
             return None
@@ -154,14 +154,14 @@ class DatasetMessages:
 def decode_object(
     header: ObjectHeader, dense: ObjectStorage
 ) -> GroupMessages | DatasetMessages | DatatypeMessages:
-    """Decode the messages of an object, read what is stored outside of its header, and check that all go together.
+    """Decode the messages of an object, read what it stores outside its header, and check that these agree.
 
     Raises
     ------
     FormatError
-        A message is damaged, missing, there twice, or contradicts another.
+        A message is damaged, missing or repeated, or contradicts another message.
     ForeignStructureError
-        An object that is neither group nor dataset nor datatype, or has a structure that is not known.
+        The object is not a group, dataset or datatype, or has a structure that the reader does not know.
     """
     found: dict[int, Any] = {}
     links: list[Link] = []
@@ -173,7 +173,7 @@ def decode_object(
             value = _decode_message(message, header, dense)
         except ForeignStructureError as error:
             if message_type in _DECODERS:
-                raise
+                raise  # without this message, the object cannot be understood
             unchecked.append(str(error))
             continue
         if message_type == MessageType.LINK:
@@ -181,7 +181,7 @@ def decode_object(
         elif message_type == MessageType.ATTRIBUTE:
             attributes.append(value)
         elif message_type in found:
-            raise FormatError(f"object header: two messages of type {message_type:#04x}")
+            raise FormatError(f"object header: it has two messages of type {message_type:#04x}")
         else:
             found[message_type] = value
     common = _common(found, attributes, unchecked, header, dense)
@@ -193,7 +193,7 @@ def decode_object(
         return DatatypeMessages(common, *found[MessageType.DATATYPE])
     types = ", ".join(f"{message_type:#04x}" for message_type in found)
     raise ForeignStructureError(
-        f"an object that is no group, dataset or datatype: messages {types or 'none'}"
+        f"an object that is not a group, dataset or datatype: its messages are {types or 'none'}"
     )
 
 
@@ -225,7 +225,7 @@ def _common(
         except ForeignStructureError as error:
             unchecked.append(str(error))
     if len({attribute.name for attribute in attributes}) < len(attributes):
-        raise FormatError("object header: two attributes of one name")
+        raise FormatError("object header: two attributes have the same name")
     n_links = found.get(MessageType.REFERENCE_COUNT, 1) if header.n_links is None else header.n_links
     return ObjectMessages(tuple(attributes), n_links, tuple(unchecked), found.get(MessageType.COMMENT))
 
@@ -239,16 +239,16 @@ def _group(
     if info is not None:
         links += dense.links(info)
         if any((link.creation_order is None) != (info.max_creation_index is None) for link in links):
-            raise FormatError("object header: the links of a group disagree whether their order is tracked")
+            raise FormatError("object header: only some links of a group have a creation order")
     if len({link.name for link in links}) < len(links):
-        raise FormatError("object header: two links of one name")
+        raise FormatError("object header: two links have the same name")
     return GroupMessages(common, tuple(links))
 
 
 def _dataset(found: dict[int, Any], common: ObjectMessages, dense: ObjectStorage) -> DatasetMessages:
     for message_type in (MessageType.DATASPACE, MessageType.DATATYPE):
         if message_type not in found:
-            raise FormatError(f"object header: a dataset without message of type {message_type:#04x}")
+            raise FormatError(f"object header: a dataset without a message of type {message_type:#04x}")
     datatype, datatype_body = found[MessageType.DATATYPE]
     fill_value: FillValue | None = found.get(MessageType.FILL_VALUE)
     if fill_value is None and MessageType.OLD_FILL_VALUE in found:
@@ -283,13 +283,13 @@ def _check_dataset(dataset: DatasetMessages) -> None:
         case CompactLayout():
             if len(layout.data) != dataset.nbytes:
                 raise FormatError(
-                    f"data layout message: {len(layout.data):,} bytes of compact data, the shape needs "
+                    f"data layout message: {len(layout.data):,} bytes of compact data, but the elements have "
                     f"{dataset.nbytes:,}"
                 )
         case ContiguousLayout():
             if layout.address != UNDEFINED_ADDRESS and layout.nbytes != dataset.nbytes:
                 raise FormatError(
-                    f"data layout message: {layout.nbytes:,} contiguous bytes, the shape needs {dataset.nbytes:,}"
+                    f"data layout message: {layout.nbytes:,} contiguous bytes, but the elements have {dataset.nbytes:,}"
                 )
         case VirtualLayout():
             pass

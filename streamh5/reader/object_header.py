@@ -1,4 +1,4 @@
-"""Object headers (specification IV.A) with their continuations, and the messages that headers share."""
+"""Object headers (specification IV.A) with their continuations, and messages that several headers share."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ _STRUCTURE = "object header"
 
 @dataclass(frozen=True, slots=True)
 class ObjectHeader:
-    """The messages of all blocks of an object header, without NIL and continuation messages.
+    """An object header with its continuation blocks.
 
     Attributes
     ----------
     address
-        Of its first block.
+        Address of the first block.
     messages
-        In the order in which they stand.
+        Messages of all blocks as stored, without NIL and continuation messages.
     attribute_order
         Whether the creation order of attributes is tracked.
     n_blocks
-        1, and 1 more for each continuation.
+        Number of blocks: 1, and 1 for each continuation.
     nbytes
-        Of all blocks.
+        Total size of the blocks in bytes.
     version
-        1 or 2; bodies of messages of version 1 may end with padding.
+        1 or 2. In version 1, bodies of messages may end with padding.
     n_links
-        Reference count in the prefix of version 1; None for version 2, which has a message for it.
+        Reference count in the prefix of version 1; None for version 2, which stores it as a message.
     """
 
     address: int
@@ -87,8 +87,9 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
         A field or a checksum is wrong, or a block is outside the file.
     """
     reader = StructureReader(file, file_map, Kind.HEADER, owner)
-    n_there = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(SIZEOF_LONGEST_PREFIX, file.nbytes - address))
-    prefix = decode_object_header_prefix(file.read(address, n_there, _STRUCTURE))
+    # A small header at the end of the file may be shorter than the longest prefix.
+    n_read = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(SIZEOF_LONGEST_PREFIX, file.nbytes - address))
+    prefix = decode_object_header_prefix(file.read(address, n_read, _STRUCTURE))
     total = prefix.nbytes
     found = decode_first_block(reader.read(address, total, _STRUCTURE), prefix)
     messages: list[Message] = []
@@ -112,7 +113,9 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
 
 
 class SharedMessages:
-    """What messages of one file refer to in place of holding it themselves.
+    """Messages of one file that are stored once and used by several object headers.
+
+    They are in the header of a named datatype, or in a heap that the superblock extension lists.
 
     Parameters
     ----------
@@ -129,7 +132,10 @@ class SharedMessages:
         self._heaps: dict[int, FractalHeapReader] = {}
 
     def header(self, owner: str, address: int) -> ObjectHeader:
-        """Read an object header, once: that of a named datatype is read for itself and for what uses it."""
+        """Read an object header.
+
+        The header of a named datatype is read once, although the walk and all objects of that type refer to it.
+        """
         if address in self._headers:
             return self._headers[address]
         header = read_object_header(self._file, self._map, owner, address)
@@ -138,14 +144,14 @@ class SharedMessages:
         return header
 
     def body(self, message_type: int, reference: bytes, owner: str) -> bytes:
-        """Return the body of the message that a shared message refers to; padding may follow it.
+        """Return the body of the message to which a shared message refers; padding may follow it.
 
         Raises
         ------
         FormatError
-            The reference, or what it refers to, is damaged.
+            The reference or its target is damaged.
         ForeignStructureError
-            A message that is shared in another way.
+            The message is shared in a way that the reader does not know.
         """
         target = decode_shared_message(reference, self._file.encoding)
         if isinstance(target, bytes):
@@ -153,7 +159,7 @@ class SharedMessages:
         return self._committed(message_type, target, owner)
 
     def in_heap(self, message_type: int, heap_id: bytes) -> bytes:
-        """Return a message from the heap of its type.
+        """Return the body of a message from the heap for messages of its type.
 
         Raises
         ------
@@ -168,7 +174,7 @@ class SharedMessages:
         raise FormatError(f"shared message: the file has no heap for messages of type {message_type:#04x}")
 
     def read_table(self, body: bytes) -> None:
-        """Read the table that a shared message table message of the superblock extension points to.
+        """Read the table to which a shared message table message of the superblock extension refers.
 
         Raises
         ------

@@ -1,4 +1,8 @@
-"""What an object stores outside its header: dense storage, symbol tables of old groups, names in local heaps."""
+"""What an object stores outside its header.
+
+Links and attributes in dense storage (a fractal heap with version 2 B-trees), links of old groups in symbol tables
+(specification III.B, III.D), and names of external files in local heaps.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,7 @@ from streamh5.errors import FormatError
 from streamh5.format.attribute import decode_attribute
 from streamh5.format.checksum import lookup3
 from streamh5.format.dense_storage import (
-    ATTRIBUTE_CREATION_ORDER,
-    ATTRIBUTE_ID_NBYTES,
-    ATTRIBUTE_NAME,
-    LINK_CREATION_ORDER,
-    LINK_ID_NBYTES,
-    LINK_NAME,
+    RECORDS,
 )
 from streamh5.format.link import decode_link
 from streamh5.format.local_heap import (
@@ -52,12 +51,12 @@ if TYPE_CHECKING:
 
 
 def read_local_heap(reader: StructureReader, address: int) -> LocalHeap:
-    """Read the heap whose header is at `address`.
+    """Read the local heap whose header is at `address`.
 
     Raises
     ------
     FormatError
-        A field is wrong, or a free block is outside of the heap.
+        A field is wrong, or a free block is outside the heap.
     """
     nbytes = sizeof_local_heap_header(reader.encoding)
     header = decode_local_heap_header(reader.read(address, nbytes, "local heap"), reader.encoding)
@@ -66,7 +65,7 @@ def read_local_heap(reader: StructureReader, address: int) -> LocalHeap:
 
 
 def _read_btree(reader: StructureReader, address: int) -> list[int]:
-    """Return the addresses of the symbol table nodes, level by level."""
+    """Return the addresses of the symbol table nodes of a B-tree, which is read level by level."""
     nbytes = sizeof_group_btree_node(reader.encoding)
     addresses = [address]
     level: int | None = None
@@ -76,7 +75,7 @@ def _read_btree(reader: StructureReader, address: int) -> list[int]:
             block = reader.read(one, nbytes, BTREE_NODE)
             found_level, below = decode_group_btree_node(block, reader.encoding)
             if level is not None and found_level != level:
-                raise FormatError(f"{BTREE_NODE}: its level is {found_level}, where {level} must be")
+                raise FormatError(f"{BTREE_NODE}: its level is {found_level}; it must be {level}")
             level = found_level
             children += below
         if not level:
@@ -86,9 +85,9 @@ def _read_btree(reader: StructureReader, address: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class ExternalFile:
-    """A part of the data of a dataset: `nbytes` bytes from `offset` on in the file `name`.
+    """A part of the data of a dataset: `nbytes` bytes at position `offset` of the file `name`.
 
-    ``nbytes`` is `UNLIMITED` for the last that takes all the rest.
+    ``nbytes`` is `UNLIMITED` if the last file contains all remaining data.
     """
 
     name: str
@@ -97,12 +96,12 @@ class ExternalFile:
 
 
 class ObjectStorage:
-    """What one object stores outside of its header.
+    """Reads what one object stores outside its header.
 
     Parameters
     ----------
     reader
-        Reads the structures of the object.
+        Reader of the structures of the object.
     shared
         Shared messages of the file.
     """
@@ -112,55 +111,43 @@ class ObjectStorage:
         self._shared = shared
 
     def links(self, info: StorageInfo) -> list[Link]:
-        """Read the links of a group.
+        """Read the links of a group from dense storage, in the order of the name index.
 
         Raises
         ------
         FormatError
-            A structure is damaged, or a name has another hash than its record.
+            A structure is damaged, or a hash is not that of the name.
         """
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
-        heap = self._heap(info, LINK_ID_NBYTES)
-        records = read_v2_btree(self._reader, info.name_index_address, RecordType.LINK_NAME, LINK_NAME)
+        heap = FractalHeapReader(self._reader, info.fractal_heap_address)
+        records = self._index(heap, info.name_index_address, RecordType.LINK_NAME)
         links = [decode_link(heap.object(one.tobytes()), self.encoding) for one in records["heap_id"]]
         _check_hashes([link.name for link in links], records)
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
-            ordered = read_v2_btree(
-                self._reader,
-                info.creation_order_index_address,
-                RecordType.LINK_CREATION_ORDER,
-                LINK_CREATION_ORDER,
-            )
+            ordered = self._index(heap, info.creation_order_index_address, RecordType.LINK_CREATION_ORDER)
             for heap_id in ordered["heap_id"]:
                 decode_link(heap.object(heap_id.tobytes()), self.encoding)
             _check_orders({link.creation_order for link in links}, ordered)
         return links
 
     def attributes(self, info: StorageInfo) -> list[Attribute]:
-        """Read the attributes of an object.
+        """Read the attributes of an object from dense storage, in creation order if it is indexed.
 
         Raises
         ------
         FormatError
-            A structure is damaged, or a name has another hash than its record.
+            A structure is damaged, or a hash is not that of the name.
         """
         if info.fractal_heap_address == UNDEFINED_ADDRESS:
             return []
-        heap = self._heap(info, ATTRIBUTE_ID_NBYTES)
-        records = read_v2_btree(
-            self._reader, info.name_index_address, RecordType.ATTRIBUTE_NAME, ATTRIBUTE_NAME
-        )
+        heap = FractalHeapReader(self._reader, info.fractal_heap_address)
+        records = self._index(heap, info.name_index_address, RecordType.ATTRIBUTE_NAME)
         attributes = [self._attribute(heap, record) for record in records]
         _check_hashes([one.name for one in attributes], records)
         if info.creation_order_index_address == UNDEFINED_ADDRESS:
             return attributes
-        ordered = read_v2_btree(
-            self._reader,
-            info.creation_order_index_address,
-            RecordType.ATTRIBUTE_CREATION_ORDER,
-            ATTRIBUTE_CREATION_ORDER,
-        )
+        ordered = self._index(heap, info.creation_order_index_address, RecordType.ATTRIBUTE_CREATION_ORDER)
         _check_orders(set(records["order"].tolist()), ordered)
         return [attributes[i] for i in records["order"].argsort(kind="stable").tolist()]
 
@@ -170,12 +157,12 @@ class ObjectStorage:
         return self._reader.encoding
 
     def symbol_table(self, btree_address: int, heap_address: int) -> list[Link]:
-        """Read the links of an old group, in the order of their names.
+        """Read the links of an old group, which are ordered by name.
 
         Raises
         ------
         FormatError
-            A structure is damaged, or names are not in order.
+            A structure is damaged, or the names are not in order.
         """
         heap = read_local_heap(self._reader, heap_address)
         nbytes = sizeof_symbol_table_node(self.encoding)
@@ -189,7 +176,7 @@ class ObjectStorage:
         return links
 
     def external_files(self, files: ExternalFileList) -> tuple[ExternalFile, ...]:
-        """Name the external files of a dataset.
+        """Return the external files of a dataset.
 
         Raises
         ------
@@ -202,7 +189,7 @@ class ObjectStorage:
         )
 
     def resolve(self, message_type: int, reference: bytes) -> bytes:
-        """Return the body of the message that a shared message refers to."""
+        """Return the body of the message to which a shared message refers."""
         return self._shared.body(message_type, reference, self._reader.owner)
 
     def _attribute(self, heap: FractalHeapReader, record: np.void) -> Attribute:
@@ -213,25 +200,28 @@ class ObjectStorage:
             body = heap.object(heap_id)
         return decode_attribute(body, self.encoding, self.resolve)
 
-    def _heap(self, info: StorageInfo, id_nbytes: int) -> FractalHeapReader:
-        heap = FractalHeapReader(self._reader, info.fractal_heap_address)
-        if heap.id_nbytes != id_nbytes:
+    def _index(self, heap: FractalHeapReader, address: int, record_type: RecordType) -> NDArray[np.void]:
+        """Read an index, whose records have heap IDs of `heap`."""
+        record = RECORDS[record_type]
+        if heap.id_nbytes != record["heap_id"].itemsize:
             raise FormatError(
-                f"fractal heap header: heap IDs of {heap.id_nbytes} bytes, where {id_nbytes} must be"
+                f"fractal heap header: heap IDs have {heap.id_nbytes} bytes instead of {record['heap_id'].itemsize}"
             )
-        return heap
+        return read_v2_btree(self._reader, address, record_type, record)
 
 
 def _check_hashes(names: list[str], records: NDArray[np.void]) -> None:
     for name, stored in zip(names, records["hash"].tolist(), strict=True):
         if lookup3(name.encode(errors="surrogateescape")) != stored:
-            raise FormatError(f"dense storage: the record of {name[:40]!r} has another hash than the name")
+            raise FormatError(
+                f"dense storage: the hash in the record of {name[:40]!r} is not that of the name"
+            )
 
 
 def _check_orders(orders: set[int] | set[int | None], ordered: NDArray[np.void]) -> None:
-    """Check that every name is in the index of creation order, which may keep those of deleted names."""
+    """Check that the index of creation order has all names; it may also have those of deleted ones."""
     missing = orders - set(ordered["order"].tolist())
     if missing:
         raise FormatError(
-            f"dense storage: {len(missing):,} of {len(orders):,} names are not in creation order"
+            f"dense storage: {len(missing):,} of {len(orders):,} names are missing in the index of creation order"
         )

@@ -1,8 +1,10 @@
 """The walk over the objects of a file: from the root group along hard links, each object once, without recursion.
 
-root ──▶ header ──▶ messages ──▶ links ─┐       what visits an object reads as much of it as it needs,
-▲                                     │       and says which links are followed, in which order
-└──────── next place ◀────────────────┘
+::
+
+    root ──▶ header ──▶ messages ──▶ links ─┐       the caller reads as much of each object as it needs,
+               ▲                            │       and decides which links are followed and in which order
+               └──────── next place ◀───────┘
 """
 
 from __future__ import annotations
@@ -31,38 +33,38 @@ if TYPE_CHECKING:
     from streamh5.reader.object_header import ObjectHeader
 
 MAX_PATH_LENGTH = 4096
-"""Groups with a longer path are not entered, so that paths take no more memory than the file."""
+"""Longest path of a group whose links are followed, so that paths do not need more memory than the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an object is: its path with surrogates for bytes that are not UTF-8, and the address of its header."""
+    """Path of an object, with surrogates for bytes that are not UTF-8, and address of its object header."""
 
     path: str
     address: int
 
     @property
     def shown(self) -> str:
-        """Path with replacement characters."""
+        """The path with replacement characters instead of surrogates."""
         return self.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class ObjectWalk:
-    """Yield the places of all objects that `follow` has led to: a group, then what is in it, link by link.
+    """Yields the places of objects: the root group, then all objects that calls of `follow` lead to, depth first.
 
     Parameters
     ----------
     file, file_map
-        The file, and the map in which what is read is entered.
+        The file, and the map in which structures are entered.
     shared
-        Its shared messages; by default those of a file without superblock extension.
+        Shared messages of the file; by default those of a file without superblock extension.
 
     Attributes
     ----------
     file_map
-        The map, with what has been read.
+        The map with all structures that were read.
     places
-        First place of every object by the address of its header, in the order of the walk.
+        First place of each object by the address of its header, in the order of the walk.
     """
 
     def __init__(self, file: FileBytes, file_map: FileMap, shared: SharedMessages | None = None) -> None:
@@ -73,7 +75,7 @@ class ObjectWalk:
         self.places: dict[int, Place] = {}
 
     def over(self, root_address: int) -> Iterator[Place]:
-        """Walk from the root group on."""
+        """Yield the root group, then the objects that `follow` was called for until then."""
         self._pending.append(Place("/", root_address))
         while self._pending:
             place = self._pending.pop()
@@ -88,12 +90,15 @@ class ObjectWalk:
     def messages(
         self, place: Place, header: ObjectHeader
     ) -> GroupMessages | DatasetMessages | DatatypeMessages:
-        """Decode the messages of an object, and read what it has outside of its header."""
+        """Decode the messages of an object, and read what it stores outside its header."""
         reader = StructureReader(self._file, self.file_map, Kind.HEAP, place.path)
         return decode_object(header, ObjectStorage(reader, self._shared))
 
     def follow(self, place: Place, links: Iterable[Link]) -> bool:
-        """Go on with what the hard links of a group lead to, in their order; False where its path is too long."""
+        """Continue the walk with the targets of hard links of a group, in the given order.
+
+        Returns False, and follows no link, if the path of the group is longer than `MAX_PATH_LENGTH`.
+        """
         parent = place.path.rstrip("/")
         inside = [
             Place(f"{parent}/{link.name}", link.target.address)
@@ -107,13 +112,13 @@ class ObjectWalk:
 
 
 def read_object(file: FileBytes, place: Place) -> GroupMessages | DatasetMessages | DatatypeMessages:
-    """Read one object of a file alone."""
+    """Read a single object of a file, outside of a walk."""
     walk = ObjectWalk(file, FileMap(file.nbytes))
     return walk.messages(place, walk.header(place))
 
 
 def open_walk(file: FileBytes) -> tuple[Superblock, ObjectWalk]:
-    """Read the superblock with its extension; return it, and the walk over the objects of the file.
+    """Read the superblock and its extension; return the superblock, and a walk over the objects of the file.
 
     Raises
     ------

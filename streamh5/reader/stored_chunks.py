@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
 
 _MAX_CHUNK_NBYTES = 256 << 20
-"""Raw bytes of the largest chunk that is decoded for its elements: one chunk at a time is in memory."""
+"""Raw size in bytes of the largest chunk that is decoded for its elements; one chunk at a time is in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class StoredChunks:
     Attributes
     ----------
     frame
-        The dataset: its path, shape, layout and filters.
+        Path, shape, layout and filters of the dataset.
     chunk_map
-        Where the chunks are stored.
+        The chunks, and where they are stored.
     """
 
     frame: ChunkFrame
@@ -62,25 +62,29 @@ class StoredChunks:
             yield decoder, self.chunk_map.take(masks == mask)
 
     def read_each(self, file: FileBytes) -> Iterator[tuple[tuple[int, ...], ChunkDecoder, bytes]]:
-        """Yield the coords, the decoder and the stored bytes of each chunk; all lie inside the file.
+        """Yield the coords, the decoder and the stored bytes of each chunk. All chunks must lie inside the file.
 
         Raises
         ------
         FormatError
-            The chunks overlap: together they are larger than the file.
+            The chunks overlap: together, they are larger than the file.
         ForeignStructureError
-            A filter that streamh5 does not know, or chunks of more than 256 MiB.
+            streamh5 does not know a filter, or chunks have more than 256 MiB.
         """
         n_stored = int(
             self.chunk_map.stored_nbytes.sum(dtype=np.float64)
-        )  # sizes in a file may overflow 64 bits
+        )  # a damaged index may give sizes whose sum overflows
         if n_stored > file.nbytes:
-            raise FormatError(f"chunk index: its chunks overlap, they have {n_stored:,} bytes together")
+            raise FormatError(
+                f"chunk index: its chunks overlap: together they have {n_stored:,} bytes, the file has {file.nbytes:,}"
+            )
         if len(self.chunk_map) and self.frame.chunk_nbytes > _MAX_CHUNK_NBYTES:
             raise ForeignStructureError(f"elements in chunks of {self.frame.chunk_nbytes:,} bytes")
         for decoder, chunks in self.by_decoder():
             if decoder.unknown_filters:
-                raise ForeignStructureError(f"elements behind filters {decoder.unknown_filters}")
+                raise ForeignStructureError(
+                    f"elements encoded by filters {decoder.unknown_filters}, which streamh5 does not have"
+                )
             for row, address, nbytes in zip(
                 range(len(chunks)), chunks.addresses.tolist(), chunks.stored_nbytes.tolist(), strict=True
             ):

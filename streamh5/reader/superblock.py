@@ -1,4 +1,4 @@
-"""Find the superblock of a file, and read its extension or the driver information block of old files."""
+"""The superblock of a file (specification II.A), with its extension or the driver information block of old files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from streamh5.reader.object_header import SharedMessages
 
 
-_FIRST_USER_BLOCK_NBYTES = 512
+_FIRST_USER_BLOCK_NBYTES = 512  # the smallest user block; others are larger by powers of two
 
 
 def find_superblock(file: FileBytes) -> int:
-    """Return the position of the superblock: 0, or behind a user block of 512, 1024, 2048 ... bytes.
+    """Return the position of the superblock: 0, or the end of a user block of 512, 1024, 2048 ... bytes.
 
     Raises
     ------
     FormatError
-        There is none: the file is not an HDF5 file.
+        There is no superblock: the file is not an HDF5 file.
     """
     address = 0
     while address + len(SIGNATURE) <= file.nbytes:
@@ -47,17 +47,17 @@ def find_superblock(file: FileBytes) -> int:
 
 
 def read_superblock(file: FileBytes) -> Superblock:
-    """Find and decode the superblock, and let `file` count addresses as the superblock says.
+    """Find and decode the superblock, and set base address and encoding of `file`.
 
-    Its base address and end are those that the file has now: what was put in front of a finished file (h5jam) moves
-    both (``H5F__super_read``).
+    The returned base address and end of file are those that the file has now. They differ from the stored ones if a
+    user block was inserted into a finished file (h5jam); the library corrects them as well (``H5F__super_read``).
 
     Raises
     ------
     FormatError
-        There is none, or a field or its checksum is wrong.
+        There is no superblock, or a field or the checksum is wrong.
     ForeignStructureError
-        A version or sizes that are not known.
+        The reader does not know the version, or the sizes of addresses and lengths.
     """
     position = find_superblock(file)
     file.begin_at(position)
@@ -73,21 +73,21 @@ def read_superblock(file: FileBytes) -> Superblock:
 def read_superblock_extension(
     file: FileBytes, file_map: FileMap, superblock: Superblock, shared: SharedMessages
 ) -> list[str]:
-    """Read what the superblock extension, or the driver information block of version 0 and 1, says.
+    """Read the superblock extension, or the driver information block of superblock versions 0 and 1.
 
-    Node sizes of old B-trees go into `file.encoding`, the table of shared messages into `shared`.
+    Node sizes of old B-trees go into `file.encoding`, and the table of shared messages into `shared`.
 
     Returns
     -------
     list of str
-        What is not checked.
+        Structures of the extension that are not checked.
 
     Raises
     ------
     FormatError
         A structure is damaged.
     ForeignStructureError
-        The objects of the file are not where their addresses say.
+        The objects of the file are not stored at their addresses: the file is one part of several.
     """
     if superblock.driver_address != UNDEFINED_ADDRESS:
         _read_driver_block(file, file_map, superblock.driver_address)
@@ -105,7 +105,7 @@ def read_superblock_extension(
             case MessageType.DRIVER_INFO:
                 raise _refusal("driver info message", decode_driver_info(body, file.encoding))
             case MessageType.FILE_SPACE_INFO:
-                pass  # where free space is: nothing is stored there
+                pass  # only about free space
             case MessageType.CACHE_IMAGE:
                 check_cache_image(body, file.encoding)
             case type_id:
@@ -123,5 +123,5 @@ def _read_driver_block(file: FileBytes, file_map: FileMap, address: int) -> None
 
 def _refusal(structure: str, driver: str) -> ForeignStructureError:
     return ForeignStructureError(
-        f"{structure}: the file is a part of several that the driver {driver!r} takes together", driver=driver
+        f"{structure}: the file is one of several parts, which the driver {driver!r} combines", driver=driver
     )

@@ -1,4 +1,4 @@
-"""Version 2 B-trees of a file (specification III.A.2), read level by level."""
+"""Version 2 B-trees of a file (specification III.A.2), which are read level by level."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def read_v2_btree(
     Parameters
     ----------
     reader, address
-        What reads it, and where the header is.
+        Reader of the structures of the object, and address of the header.
     record_type, record
-        What the tree must hold.
+        Type and dtype of the records that the tree must contain.
     node_size
-        What the header must say; None for any.
+        Size of a node that the header must have; None for any size.
 
     Returns
     -------
     ndarray, ``(n_records,) record``
-        In no particular order.
+        The records, in no particular order.
 
     Raises
     ------
     FormatError
-        A field or a checksum is wrong, or counts do not agree.
+        A field or a checksum is wrong, or numbers of records do not agree.
     """
     encoding = reader.encoding
     block = reader.read(address, V2BTreeHeader.sizeof(encoding), V2BTreeHeader.structure)
@@ -68,5 +68,5 @@ def read_v2_btree(
         level = below
     found = np.concatenate(parts)
     if len(found) != header.n_records:
-        raise header.error(f"{header.n_records:,} records in all, but the nodes have {len(found):,}")
+        raise header.error(f"{header.n_records:,} records, but its nodes have {len(found):,}")
     return found.view(record)[:, 0]

@@ -12,8 +12,7 @@ from streamh5.format.data_layout import CompactLayout, ContiguousLayout
 from streamh5.format.datatype_class import FixedLengthString, StringPadding
 from streamh5.format.dtype import numpy_dtype
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
-from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.chunk_index.read_index import read_present_chunks
 from streamh5.references.stored_file import single_chunk
 from streamh5.references.zarr_elements import check_n_texts, encode_texts, is_text
 
@@ -129,10 +128,7 @@ def _chunked_data(raw: FileBytes, file_map: FileMap, path: str, messages: Datase
         raise FormatError(f"{path}: a chunk index of a dataset without chunks")
     if frame.filters and not frame.layout.filter_partial_edge_chunks:
         raise ReferencesError("chunks at its edge are stored without filters (H5Pset_chunk_opts)")
-    found = read_chunk_map(raw, file_map, frame)
-    n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, raw.nbytes)))
-    if n_impossible:
-        raise ReferencesError(f"{n_impossible:,} chunks lie outside the file")
+    found = read_present_chunks(raw, file_map, frame)
     if raw.base_address:
         found = replace(found, addresses=found.addresses + np.uint64(raw.base_address))
-    return found.present()
+    return found

@@ -20,8 +20,8 @@ from streamh5.filters.registry import filter_name
 from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, impossible_chunks
-from streamh5.reader.chunk_index.read_index import read_chunk_map
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
+from streamh5.reader.chunk_index.read_index import read_present_chunks
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_map import FileMap
 
@@ -85,11 +85,8 @@ def find_chunks(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList
 def _from_index(dataset: SourceDataset, stored: SourceBytes) -> ChunkList:
     layout = stored.chunked_layout(dataset.address)
     frame = ChunkFrame(dataset.path, dataset.shape or (), dataset.maxshape, layout, dataset.filters)
-    found = read_chunk_map(stored.file, FileMap(stored.file.nbytes), frame)
-    n = int(impossible_chunks(frame, found, stored.file.nbytes).sum())
-    if n:
-        raise FormatError(f"{n} chunks lie outside the file, or have sizes that cannot be")
-    return ChunkList(_sorted(found.present()), is_edge_raw=not layout.filter_partial_edge_chunks)
+    found = read_present_chunks(stored.file, FileMap(stored.file.nbytes), frame)
+    return ChunkList(_sorted(found), is_edge_raw=not layout.filter_partial_edge_chunks)
 
 
 def _from_library(dataset: SourceDataset, stored: SourceBytes | None) -> ChunkList:

@@ -1,4 +1,4 @@
-"""Chunks of a Fixed Array (specification VII.C) and of an Extensible Array (VII.D), read block by block."""
+"""Fixed Arrays (specification VII.C) and Extensible Arrays (VII.D) of chunks, which are read block by block."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ if TYPE_CHECKING:
 def read_fixed_array(
     reader: StructureReader, frame: ChunkFrame, index: data_layout.FixedArrayIndex
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Read the chunks of a Fixed Array: element i is chunk i of `frame.grid`.
+    """Read the chunks of a Fixed Array, whose element i is chunk i of `frame.grid`.
 
     Returns
     -------
-    Numbers of the elements, None for ``0 .. n - 1``, and the elements
+    tuple of ndarray or None, `ChunkColumns`
+        Numbers of the chunks, ``(n,) int64`` or None for ``0 .. n - 1``, and where they are stored.
 
     Raises
     ------
     FormatError
-        A field or checksum is wrong, or the array does not fit its dataset or the file.
+        A field or a checksum is wrong, or the array does not fit the dataset or the file.
     """
     array = FixedArray(frame.n_max_chunks, frame.chunk_element, index.page_bits)
     header = reader.read(index.address, SIZEOF_FIXED_ARRAY_HEADER, FixedArrayHeader.structure)
@@ -73,7 +74,7 @@ def read_fixed_array(
 def _read_pages(
     reader: StructureReader, array: FixedArray, address: int, end: int, written: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Read the pages that were written: time and memory go by what is stored."""
+    """Read only the pages that were written, so that time and memory depend on the stored chunks."""
     page_nbytes = (array.element.itemsize << array.page_bits) + SIZEOF_CHECKSUM
     numbers, parts = [], []
     for first, last in _runs(written, array.n_elements >> array.page_bits):
@@ -91,7 +92,7 @@ def _read_pages(
 
 
 def _runs(written: NDArray[np.bool_], n_full: int) -> Iterator[tuple[int, int]]:
-    """Yield runs of written pages, first and last + 1; the last page may be shorter, and is alone."""
+    """Yield runs of written pages, first and last + 1. The last page may be shorter, and is a run of its own."""
     steps = np.diff(written[:n_full].view(np.int8), prepend=0, append=0)
     yield from zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True)
     if written[n_full:].any():
@@ -101,14 +102,14 @@ def _runs(written: NDArray[np.bool_], n_full: int) -> Iterator[tuple[int, int]]:
 def read_extensible_array(
     reader: StructureReader, frame: ChunkFrame, index: data_layout.ExtensibleArrayIndex
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Read the chunks of an Extensible Array: their numbers in `frame.grid`, and where they are.
+    """Read the chunks of an Extensible Array: their numbers in `frame.grid`, and where they are stored.
 
     Raises
     ------
     FormatError
-        A field or checksum is wrong, or the array does not fit its dataset or the file.
+        A field or a checksum is wrong, or the array does not fit the dataset or the file.
     """
-    _unlimited_first(frame)
+    _unlimited_first(frame)  # raises before anything is read
     array = ExtensibleArray(frame.n_max_chunks, frame.chunk_element, index)
     block = reader.read(index.address, SIZEOF_EXTENSIBLE_ARRAY_HEADER, ExtensibleArrayHeader.structure)
     header = decode_extensible_array_header(array, block)
@@ -123,7 +124,7 @@ def read_extensible_array(
     elements = elements[written]
     if len(elements) and int(elements.max()) >= array.n_elements:
         raise header.error(
-            f"element {int(elements.max()):,} is written, but the shape has {array.n_elements:,}"
+            f"element {int(elements.max()):,} is used, but the shape has {array.n_elements:,} chunks"
         )
     return _grid_numbers(frame, elements), columns.take(written)
 
@@ -131,7 +132,7 @@ def read_extensible_array(
 def _read_blocks(
     reader: StructureReader, array: ExtensibleArray, header_address: int, header: ExtensibleArrayHeader
 ) -> Iterator[tuple[int, ChunkColumns]]:
-    """Yield the elements of the index block and of each data block, with the number of the first."""
+    """Yield the number of the first element and the elements of the index block and of each data block."""
     raw = reader.read(header.index_block_address, array.sizeof_index_block, INDEX_BLOCK)
     own, data_blocks, super_blocks = decode_index_block(array, header_address, raw)
     yield 0, own
@@ -159,24 +160,24 @@ def _read_blocks(
 
 
 def _unlimited_first(frame: ChunkFrame) -> tuple[int, tuple[int, ...]]:
-    """Return which dimension is unlimited, and the chunks along the others in their order.
+    """Return the unlimited dimension, and the numbers of chunks along the other dimensions in their order.
 
     Raises
     ------
     FormatError
-        Not exactly one is unlimited, which readers refuse (H5D__earray_idx_init).
+        Not exactly one dimension is unlimited, which the library refuses (H5D__earray_idx_init).
     """
     unlimited = [axis for axis, most in enumerate(frame.maxshape) if most is None]
     if len(unlimited) != 1:
         raise FormatError(
-            f"an Extensible Array for maximum shape {frame.maxshape}: it takes one unlimited size"
+            f"an Extensible Array for the maximum shape {frame.maxshape}, which must have one unlimited size"
         )
     axis = unlimited[0]
     return axis, frame.grid.counts[:axis] + frame.grid.counts[axis + 1 :]
 
 
 def _grid_numbers(frame: ChunkFrame, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Turn element numbers into row-major chunk numbers of the grid."""
+    """Return the chunk numbers of elements: they are row-major with the unlimited dimension first."""
     axis, others = _unlimited_first(frame)
     if axis == 0 or not len(numbers):
         return numbers

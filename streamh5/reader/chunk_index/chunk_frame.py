@@ -1,4 +1,4 @@
-"""What an index needs to know of its dataset, and how every index becomes a chunk map."""
+"""What the chunk index of a dataset must fit, and chunk maps from the columns of an index."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChunkFrame:
-    """What an index must fit: a chunked dataset and where its layout says that the index is.
+    """A chunked dataset, as far as its chunk index must fit it.
 
     Attributes
     ----------
     owner
         Path of the dataset.
     shape, maxshape
-        Of the same rank as the chunks; None in `maxshape` for unlimited.
+        Shapes of the same rank as the chunks; None in `maxshape` for unlimited.
     layout
-        Its data layout message.
+        Data layout message, with the address of the index.
     filters
-        Records of its filters, in the order in which they encode.
+        Records of the filters, in the order in which they encode.
     """
 
     owner: str
@@ -51,7 +51,7 @@ class ChunkFrame:
 
     @property
     def chunk_nbytes(self) -> int:
-        """Raw bytes of a chunk."""
+        """Raw size of a chunk in bytes."""
         return math.prod(self.chunks) * self.layout.element_nbytes
 
     @property
@@ -68,12 +68,12 @@ class ChunkFrame:
 
     @property
     def n_max_chunks(self) -> int:
-        """Chunks of the grid.
+        """Number of chunks of the grid.
 
         Raises
         ------
         FormatError
-            More than can be numbered.
+            There are more than an index can number.
         """
         n_chunks = math.prod(self.grid.counts)
         if n_chunks > MAX_NUMBERS:
@@ -82,19 +82,19 @@ class ChunkFrame:
 
 
 def chunk_map(frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: ChunkColumns) -> ChunkMap:
-    """Make the map of the chunks of an index.
+    """Return the chunk map of an index.
 
-    Chunks at the edge that the layout leaves without filters get the bits of all filters in their masks, whatever
-    the index says.
+    If the layout leaves partial edge chunks unfiltered, their masks get the bits of all filters: the library ignores
+    the masks in the index.
 
     Parameters
     ----------
     frame
         The dataset.
     numbers
-        ``(n,) int64``, in the grid of the frame; None for ``0 .. n - 1``.
+        Numbers of the chunks in the grid of the frame, ``(n,) int64``; None for ``0 .. n - 1``.
     columns
-        As in the index; address 0 marks a chunk that was never written.
+        Columns of the index. Address 0 marks a chunk that was never written.
     """
     written = np.flatnonzero(columns.addresses)
     if len(written) < len(columns.addresses):
@@ -110,12 +110,13 @@ def chunk_map(frame: ChunkFrame, numbers: NDArray[np.int64] | None, columns: Chu
 
 
 def impossible_chunks(frame: ChunkFrame, chunks: ChunkMap, file_nbytes: int) -> NDArray[np.bool_]:
-    """Say of every chunk, ``(n,) bool``, whether it cannot be.
+    """Return which chunks are impossible: ``(n,) bool``.
 
-    It lies outside the file, has a size that no chunk has, or has skipped a filter that does not exist.
+    They lie outside the file, have a size that no such chunk has, or skipped a filter that does not exist.
     """
     limit = np.uint64(file_nbytes)
     addresses, stored = chunks.addresses, chunks.stored_nbytes.astype(np.uint64, copy=False)
+    # Addresses and sizes are compared first: their sum may overflow.
     impossible = (addresses > limit) | (stored > limit) | (addresses + stored > limit) | (stored == 0)
     has_other_size = stored != min(frame.chunk_nbytes, MAX_NUMBERS)
     if not frame.filters:
@@ -129,13 +130,13 @@ def impossible_chunks(frame: ChunkFrame, chunks: ChunkMap, file_nbytes: int) -> 
 
 
 def _at_edge(chunks: ChunkMap) -> NDArray[np.bool_]:
-    """Whether each chunk reaches over the present shape."""
+    """Return which chunks extend past the current shape: ``(n,) bool``."""
     whole = np.array([(n or 0) // c for n, c in zip(chunks.grid.shape, chunks.grid.chunks, strict=True)])
     return np.asarray((chunks.coords() >= whole).any(axis=1))
 
 
 def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure: str) -> NDArray[np.int64]:
-    """Turn the coords of chunks into their numbers.
+    """Return the numbers of chunks from their coords.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure:
     scaled
         Coords along each dimension, ``(n,) uint64`` each.
     structure
-        Where they come from, for the error.
+        Name of the structure that has them, for errors.
 
     Returns
     -------
@@ -153,18 +154,18 @@ def grid_numbers(frame: ChunkFrame, scaled: list[NDArray[np.uint64]], structure:
     Raises
     ------
     FormatError
-        A chunk is outside the shape, or there twice.
+        A chunk is outside the grid, or has two entries.
     """
     if frame.n_max_chunks == 0 and len(scaled[0]):
-        raise FormatError(f"{structure}: {len(scaled[0]):,} chunks of a dataset of shape {frame.shape}")
+        raise FormatError(f"{structure}: it has {len(scaled[0]):,} chunks, but the shape is {frame.shape}")
     numbers, is_inside = frame.grid.locate(scaled)
     if not is_inside.all():
         for size, coords in zip(frame.grid.counts, scaled, strict=True):
             if int(coords.max()) >= size:
                 raise FormatError(
-                    f"{structure}: a chunk has coordinate {int(coords.max()):,} where {size:,} fit"
+                    f"{structure}: a chunk has the coordinate {int(coords.max()):,}; the grid has {size:,} chunks there"
                 )
     in_order = np.sort(numbers)  # not np.unique, whose first call imports numpy.ma: 8 ms of a small `inspect`
     if (in_order[1:] == in_order[:-1]).any():
-        raise FormatError(f"{structure}: a chunk is there twice")
+        raise FormatError(f"{structure}: a chunk has two entries")
     return numbers

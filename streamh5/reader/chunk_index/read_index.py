@@ -1,4 +1,4 @@
-"""Read the chunk index of a dataset, whichever kind it is, as a chunk map."""
+"""Read the chunk index of a dataset, of any kind, as a chunk map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streamh5.format.data_layout import (
 )
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 from streamh5.reader.chunk_index.arrays import read_extensible_array, read_fixed_array
-from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map, grid_numbers
+from streamh5.reader.chunk_index.chunk_frame import ChunkFrame, chunk_map, grid_numbers, impossible_chunks
 from streamh5.reader.chunk_index.v1_btree import read_v1_btree
 from streamh5.reader.file_map import Kind, StructureReader
 from streamh5.reader.v2_btree import read_v2_btree
@@ -33,21 +33,40 @@ if TYPE_CHECKING:
 
 
 def read_chunk_map(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> ChunkMap:
-    """Read the index of a chunked dataset, whichever it is.
+    """Read the chunk index of a dataset.
 
     Raises
     ------
     FormatError
         The index is damaged.
     ForeignStructureError
-        An index of HDF5 1.10 in a file whose addresses or lengths are not of 8 bytes.
+        The index is newer than HDF5 1.8, but addresses or lengths of the file do not have 8 bytes.
     """
     numbers, columns = _read(StructureReader(file, file_map, Kind.INDEX, frame.owner), frame)
     return chunk_map(frame, numbers, columns)
 
 
+def read_present_chunks(file: FileBytes, file_map: FileMap, frame: ChunkFrame) -> ChunkMap:
+    """Read the chunk index of a dataset, and return the chunks of its current shape, numbered in the grid of that.
+
+    Raises
+    ------
+    FormatError
+        The index is damaged, or gives a chunk a place outside the file or an impossible size.
+    ForeignStructureError
+        See `read_chunk_map`.
+    """
+    found = read_chunk_map(file, file_map, frame)
+    n_impossible = int(np.count_nonzero(impossible_chunks(frame, found, file.nbytes)))
+    if n_impossible:
+        raise FormatError(
+            f"chunk index: {n_impossible:,} chunks lie outside the file or have an impossible size"
+        )
+    return found.present()
+
+
 def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
-    """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are."""
+    """Return the numbers of the chunks, None for ``0 .. n - 1``, and where they are stored."""
     layout, encoding = frame.layout, reader.encoding
     if layout.index.address == UNDEFINED_ADDRESS:
         return None, no_chunks(frame.chunk_element)
@@ -73,7 +92,7 @@ def _read(reader: StructureReader, frame: ChunkFrame) -> tuple[NDArray[np.int64]
 def _single_chunk(frame: ChunkFrame, index: SingleChunkIndex) -> ChunkColumns:
     if (index.stored_nbytes is not None) != bool(frame.filters):
         raise FormatError(
-            f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, the dataset "
+            f"data layout message: the single chunk has a stored size of {index.stored_nbytes}, but the dataset has "
             f"{len(frame.filters)} filters"
         )
     if frame.n_max_chunks != 1:
@@ -85,7 +104,7 @@ def _single_chunk(frame: ChunkFrame, index: SingleChunkIndex) -> ChunkColumns:
 
 def _implicit(reader: StructureReader, frame: ChunkFrame, index: ImplicitIndex) -> ChunkColumns:
     if frame.filters:
-        raise FormatError("data layout message: an Implicit index for chunks with filters")
+        raise FormatError("data layout message: an Implicit index, but chunks have filters")
     nbytes = frame.chunk_nbytes
     reader.file.check_range(index.address, frame.n_max_chunks * nbytes, "implicitly indexed chunks")
     addresses = np.uint64(index.address) + np.arange(frame.n_max_chunks, dtype=np.uint64) * np.uint64(nbytes)
@@ -95,12 +114,12 @@ def _implicit(reader: StructureReader, frame: ChunkFrame, index: ImplicitIndex) 
 def read_chunk_btree(
     reader: StructureReader, frame: ChunkFrame, index: V2BTreeIndex
 ) -> tuple[NDArray[np.int64], ChunkColumns]:
-    """Read the chunks of a version 2 B-tree: their numbers in `frame.grid`, and where they are.
+    """Read the chunks of a version 2 B-tree: their numbers in `frame.grid`, and where they are stored.
 
     Raises
     ------
     FormatError
-        A field or checksum is wrong, or a chunk is there twice or outside the shape.
+        A field or a checksum is wrong, or a chunk has two entries or is outside the grid.
     """
     record = chunk_record(len(frame.chunks), frame.chunk_element)
     records = read_v2_btree(reader, index.address, chunk_record_type(record), record, index.node_size)
