@@ -22,5 +22,5 @@ From bytes to the content of a file:
 * ``stored_chunks``: chunks with their decoders.
 * ``elements``: elements of datasets, and what they refer to.
 * ``file_content``: all of this for one file, as `verify` and `inspect` need it.
-* ``chunk_iteration``: chunks as h5py lists them, for indexes that streamh5 does not read.
+* ``chunk_iteration``: filters and chunks as h5py lists them, for structures that streamh5 does not read.
 """
