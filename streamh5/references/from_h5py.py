@@ -67,40 +67,43 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
     import h5py
 
     found = StoredFile(path)
-    left_out, pending = set(seen), [root.encode("utf-8", "surrogateescape") for root in roots]
+    left_out = set(seen)
     with _naming(path, path), FileBytes(path) as raw, h5py.File(path, "r") as file:
         walk = None
         with suppress(FormatError):  # with a cache image, for example, nothing lies where its address says
             _, walk = open_walk(raw)
+        # opened from their group: from the root, libhdf5 would look up every name of the path again
+        pending = [(_shown(root), file, root.encode("utf-8", "surrogateescape")) for root in roots]
         while pending:
-            name = pending.pop()
-            with _naming(path, _shown(name)):
+            shown, parent, name = pending.pop()
+            with _naming(path, shown):
                 # H5Oget_info would walk over the index of the dataset
-                address = h5py.h5g.get_objinfo(file.id, name).objno[0]
+                address = h5py.h5g.get_objinfo(parent.id, name).objno[0]
                 if address in left_out:
                     continue
                 left_out.add(address)
-                thing = file[name]
+                thing = parent[name]
                 if isinstance(thing, h5py.Dataset):
-                    found.arrays.append(_array(thing, Place(_shown(name), address), raw, walk))
+                    found.arrays.append(_array(thing, Place(shown, address), raw, walk))
                 elif isinstance(thing, h5py.Group):
-                    found.groups[_shown(name)] = _attributes(thing)
-                    pending += reversed(_children(thing, name))
+                    found.groups[shown] = _attributes(thing)
+                    pending += reversed(_children(thing, shown))
     return found
 
 
 def _shown(name: bytes | str) -> str:
-    return name if isinstance(name, str) else name.decode("utf-8", "replace")
+    encoded = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
+    return encoded.decode("utf-8", "replace")
 
 
-def _children(group: h5py.Group, path: bytes) -> list[bytes]:
-    """Return the paths of the hard links of a group."""
+def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
+    """Return path, group and name of each hard link of a group."""
     from h5py import h5l
 
     names: list[bytes] = []
     group.id.links.iterate(names.append)
     hard = [name for name in names if group.id.links.get_info(name).type == h5l.TYPE_HARD]
-    return [path.rstrip(b"/") + b"/" + name for name in hard]
+    return [(f"{path.rstrip('/')}/{_shown(name)}", group, name) for name in hard]
 
 
 def _attributes(thing: Any) -> dict[str, Any]:

@@ -111,3 +111,16 @@ def test_members_of_a_group_with_compressed_links_are_found(
     assert not references.refused
     assert check_values(path, references) == 21
     assert len(chunks(refs(references))) == 1 + 20 * 2
+
+
+def test_names_that_are_not_utf8_are_the_same_by_both_readers(tmp_path: Path) -> None:
+    path, latin = tmp_path / "a.h5", "Temp\xb0C".encode("latin-1")
+    with h5py.File(path, "w") as file:
+        group = file.create_group(latin)
+        group[latin] = VALUES
+        space = h5py.h5s.create(h5py.h5s.SCALAR)
+        h5py.h5a.create(group[latin].id, latin, h5py.h5t.NATIVE_INT32, space).write(np.array(3, "i4"))
+    own = FileReferences(read_file(path))
+    found = read_with_h5py(str(path), ["/" + latin.decode("utf-8", "surrogateescape")], set())
+    assert [array.path for array in found.arrays] == ["/Temp\ufffdC/Temp\ufffdC"]
+    assert refs(own) == refs(by_h5py(path))
