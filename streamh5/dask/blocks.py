@@ -27,7 +27,8 @@ BASE_NBYTES = 64 << 20
 """Memory that a write needs besides its blocks: the graph, system buffers, the first pages of the chunk table."""
 
 COSTLY_REALIGN = 16
-"""Number of old blocks that make up one realigned block, above which a warning is issued."""
+"""Number of old blocks that make up one realigned block, above which a warning is issued. Chunks that do not divide the
+blocks need 2 for each of up to four dimensions; more is usually a mistake."""
 
 
 class RealignWarning(UserWarning):

@@ -54,6 +54,7 @@ STORAGE_KEYS = frozenset(
 )
 
 FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
+"""Keys whose value is True or False."""
 
 LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
 """Rounding by netCDF-C while it writes; data read with these keys is already rounded."""

@@ -110,7 +110,9 @@ def _attributes(thing: Any) -> dict[str, Any]:
     """Return the attributes, except references, which cannot be pickled, and those that h5py cannot read."""
     found = {}
     for name in thing.attrs:
-        with suppress(OSError, TypeError, ValueError):
+        with suppress(
+            OSError, TypeError, ValueError
+        ):  # a type without numpy equivalent, a filter that is missing
             value = thing.attrs[name]
             if not is_reference(value):
                 found[_shown(name)] = "" if getattr(value, "shape", ()) is None else value  # h5py.Empty
@@ -175,7 +177,7 @@ def _find_data(
     import h5py
 
     if walk is not None:
-        with suppress(FormatError):
+        with suppress(FormatError):  # a structure that is not supported: the reason why h5py is asked
             messages = walk.messages(place, walk.header(place))
             if isinstance(messages, DatasetMessages):
                 return find_data(raw, walk.file_map, place, messages)

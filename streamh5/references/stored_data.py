@@ -31,7 +31,8 @@ VIRTUAL = "a virtual dataset, whose data is in other datasets; make references t
 EXTERNAL = "its data is in external files"
 
 _MAX_HEADER_NBYTES = 64 << 10
-"""Bytes of an object header, next to the data itself, in which compact data is searched for."""
+"""Bytes of an object header that are searched for compact data, in addition to the size of the data: the first block of
+a header is rarely larger."""
 
 
 def with_data(

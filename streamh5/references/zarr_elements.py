@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
 
 _MAX_TEXT_ELEMENTS = 1 << 20
-"""Maximum number of strings of one dataset that are copied into the references."""
+"""Maximum number of strings of one dataset that are copied into the references: they would make these as large as the
+data itself, and readers load references as a whole."""
 
 
 def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:

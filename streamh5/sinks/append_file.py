@@ -121,7 +121,7 @@ class AppendFileSink(GatedSink):
     def _drop(self) -> None:
         """Cut off the new bytes, unless the superblock that refers to them may already be written."""
         if self.end_of_file is not None and not self._is_switched:
-            with suppress(OSError):
+            with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
                 self._system.ftruncate(self._fd, self.end_of_file)
 
     def _open(self) -> int:
@@ -144,7 +144,7 @@ class AppendFileSink(GatedSink):
 
     def _unlock(self) -> None:
         if os.fstat(self._lock_fd).st_size == 0:  # not the journal of an interrupted write
-            with suppress(OSError):
+            with suppress(OSError):  # an empty journal that remains does no harm
                 files.remove(self._lock_path, self._lock_fd, self._system)
         files.close(self._lock_fd, self._system)
 

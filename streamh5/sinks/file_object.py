@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamh5.sinks.base import Buffer
 
 ZEROS_NBYTES = 1 << 20
+"""Zeros written in one call to extend the file; ``truncate`` of `io.BytesIO` does not extend it."""
 
 USE_ANOTHER = "write to a local file or io.BytesIO, and copy that"
 

@@ -22,6 +22,7 @@ BATCH_NBYTES = 512 << 20
 time (measured: tests/benchmarks, row "sync")."""
 
 READ_NBYTES = 16 << 20
+"""Bytes read in one call; one ``pread`` returns at most 2 GiB, and a journal may be larger."""
 
 
 class JournalFile:
@@ -91,7 +92,7 @@ class JournalFile:
                 self._system.fsync(fd)
                 self._system.replace(temporary, path)
             except BaseException:
-                with suppress(OSError):
+                with suppress(OSError):  # the first error is the one to report
                     files.remove(temporary, fd, self._system)
                 raise
         copy = JournalFile(fd, self._system)

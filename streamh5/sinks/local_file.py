@@ -257,7 +257,7 @@ class LocalFileSink(GatedSink):
         self._end("suspended", self._keep)
 
     def _keep(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # what could not be entered in the journal is computed again by a resume
             self._flush_log()
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
@@ -290,7 +290,7 @@ class LocalFileSink(GatedSink):
 
     def _remove(self, *named: tuple[Path, int]) -> None:
         for path, fd in named:
-            with suppress(OSError):
+            with suppress(OSError):  # a failed clean-up must not hide how the write ended
                 files.remove(path, fd, self._system)
 
     def _close(self) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK_BYTE = (1 << 62) - 1
+"""The byte that is locked: beyond the end of any file, so that no lock of HDF5 or of another program covers it."""
 _FLOCK = struct.Struct("@hhqqq")  # struct flock, with the padding after its process id
 
 

@@ -18,6 +18,7 @@ NEW_FILE_MODE = 0o666
 """Permissions of a file that does not replace another one, before the umask."""
 
 ACL = "system.posix_acl_access"
+"""The extended attribute by which Linux exposes an access control list."""
 
 
 class ReplacedFile:
@@ -103,18 +104,18 @@ class ReplacedFile:
         return True
 
     def _chmod(self, fd: int, mode: int) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # some file systems have no permissions; the write need not fail for that
             self._system.fchmod(fd, mode)
 
     def _hand_on_attributes(self, fd: int, *, with_acl: bool) -> None:
         """Copy the ACL and attributes set by users, but not those of the system and of security tools."""
         if self._fd < 0 or not hasattr(os, "listxattr"):
             return
-        with suppress(OSError):
+        with suppress(OSError):  # the file system has no extended attributes
             names = self._system.listxattr(self._fd)
             if ACL not in names and ACL in self._system.listxattr(fd):  # the directory's default ACL
                 self._system.removexattr(fd, ACL)
             for name in names:
                 if name.startswith("user.") or (name == ACL and with_acl):
-                    with suppress(OSError):
+                    with suppress(OSError):  # attributes that do not fit or are not permitted are left out
                         self._system.setxattr(fd, name, self._system.getxattr(self._fd, name))

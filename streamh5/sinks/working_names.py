@@ -29,7 +29,10 @@ MAX_NAME_NBYTES = 255
 """Assumed for a file system that does not report its limit."""
 
 MAX_SUFFIX_NBYTES = 16
+"""A longer suffix is not a file type, and would leave no room for the beginning of the name."""
+
 N_DIGITS = 16
+"""Hexadecimal digits of the hash: with 64 bits, two long names in one directory do not collide by chance."""
 
 
 def partial_path(destination: Path) -> Path:
