@@ -41,6 +41,6 @@ def local_path(path: LocalPath) -> str:
 
 
 def is_url(path: str) -> bool:
-    """Tell whether a path is a URL; ``s3:/x`` is a path if there is a directory ``s3:``."""
+    """Return whether a path is a URL; ``s3:/x`` is a path if there is a directory ``s3:``."""
     url = _URL.match(path)
     return url is not None and (url["slashes"] == "//" or not os.path.isdir(url["root"]))

@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_damage(error: StreamH5Error) -> bool:
-    """Tell whether an error means that a file is damaged, not that it is unreadable or of an unknown structure."""
+    """Return whether an error means that a file is damaged, not that it is unreadable or of an unknown structure."""
     return isinstance(error, FormatError) and not isinstance(error, (ForeignStructureError, UnreadableError))
 
 

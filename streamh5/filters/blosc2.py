@@ -24,7 +24,7 @@ _N_FILTERS = 3
 # Flags of the header: version 2 with 64-bit offsets, a contiguous frame.
 _GENERAL_FLAGS, _FRAME_TYPE, _RESERVED_FLAGS = 0x12, 0, 2
 _FRAME_HEADER = struct.Struct(">2s8s cI cQ c4B cq cq cI cI cI ch ch c cB 6B 2B 8s 10s")
-# A stored Blosc chunk that holds one 64-bit offset, 0.
+# A Blosc chunk that stores one 64-bit offset, 0, uncompressed.
 _INDEX_CHUNK = struct.pack("<4B3I5xB10xQ", 5, 1, 7, 8, 8, 8, 40, 1, 0)
 # After the chunk: that index, and the trailer in MessagePack: version 1, no metadata of variable length, its own length
 # (35 bytes), no fingerprint (16 bytes of zeros).

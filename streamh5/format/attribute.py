@@ -21,7 +21,7 @@ from streamh5.format.shared_message import decode_shared_message, encode_shared_
 Resolve: TypeAlias = Callable[[int, bytes], bytes]
 """Type and body of a shared message -> body of the message itself."""
 
-_ALIGNMENT_V1 = 8
+_ALIGNMENT_V1 = 8  # of name, datatype and dataspace in version 1
 
 
 class _Flag(IntEnum):

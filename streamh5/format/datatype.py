@@ -47,13 +47,13 @@ from streamh5.format.primitives import MAX_RANK, concat, encoded_length, uint
 
 Datatype: TypeAlias = np.dtype[Any] | DatatypeClass
 
-_NEWEST_VERSION = 5
+_NEWEST_VERSION = 5  # of HDF5 2.0
 
 _MAX_DEPTH = 32
 """Limit of nested datatypes, so that a hostile file cannot exhaust the stack."""
 
-_MAX_MEMBERS = 0xFFFF
-_N_MEMBER_DIMS = 4
+_MAX_MEMBERS = 0xFFFF  # mask of the bit field
+_N_MEMBER_DIMS = 4  # of a version 1 member, of any rank up to 4
 _VARIABLE_LENGTH_PADDING_SHIFT = 4
 _VARIABLE_LENGTH_CHARSET_SHIFT = 8
 _COMPLEX_HOMOGENEOUS = 0x01

@@ -31,7 +31,7 @@ from streamh5.format.dtype import field_path, innermost, refusal
 from streamh5.format.global_heap import SIZEOF_GLOBAL_HEAP_ID, VARIABLE_LENGTH_ELEMENT
 
 _X87_MANTISSA_BITS = 63  # without the leading one
-_X87_NBYTES = 10
+_X87_NBYTES = 10  # 80 bits
 
 ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], NDArray[np.uint32]]]
 """Stores objects in global heap collections and returns the collection address and index of each, ``(n,)``."""

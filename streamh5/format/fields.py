@@ -12,7 +12,7 @@ from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM, lookup3
 from streamh5.format.primitives import SIZEOF_ADDRESS, SIZEOF_LENGTH, UNDEFINED_ADDRESS
 
-_ALIGNMENT = 8
+_ALIGNMENT = 8  # of texts in old versions of messages
 
 _Number = TypeVar("_Number", bound=IntEnum)
 
@@ -101,7 +101,7 @@ class Fields:
             The structure has fewer bytes left.
         """
         if nbytes > self.n_left:
-            problem = f"{field} takes {nbytes:,} bytes, but only {self.n_left:,} are left"
+            problem = f"{field} needs {nbytes:,} bytes, but only {self.n_left:,} are left"
             raise self.error(problem, field=field, nbytes=nbytes)
         self.position += nbytes
         return self._data[self.position - nbytes : self.position]

@@ -32,13 +32,15 @@ from streamh5.format.v2_btree import uint_columns
 DIRECT_BLOCK = "fractal heap direct block"
 INDIRECT_BLOCK = "fractal heap indirect block"
 _DIRECT, _INDIRECT = b"FHDB", b"FHIB"
-_HEAP_BITS = 32
+_HEAP_BITS = 32  # H5G_FHEAP_MAN_MAX_INDEX; more than the block that is written needs
 _SIZEOF_OFFSET = _HEAP_BITS // 8
 _MAX_HEAP_BITS = 64
-_MIN_BLOCK_NBYTES = 512
+_MIN_BLOCK_NBYTES = 512  # H5G_FHEAP_MAN_START_BLOCK_SIZE
 _MAX_BLOCK_NBYTES = 1 << 24  # a larger block fails an assertion of the library (H5C_MAX_ENTRY_SIZE)
 _TYPE_SHIFT = 4
-_LONGEST_ID_OF_SHORT_TINY_OBJECTS = 18
+_LONGEST_ID_OF_SHORT_TINY_OBJECTS = (
+    18  # up to it, a length of 16 at most fits the first byte (H5HF__tiny_init)
+)
 
 
 class _Flag(IntFlag):

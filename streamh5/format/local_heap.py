@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from streamh5.format.fields import ENCODING, Encoding, Fields
 
 _STRUCTURE = "local heap"
-_NO_FREE_BLOCK = 1
+_NO_FREE_BLOCK = 1  # H5HL_FREE_NULL
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from streamh5.format.fields import Fields
 
 SIGNATURE = b"TREE"
 
-_MAX_LEVEL = 32  # no file has a tree as deep; a node that is its own descendant would be
+_MAX_LEVEL = 32  # no file has a deeper tree, but a hostile node can claim 255 levels
 
 
 def read_node_prefix(fields: Fields, node_type: int, n_most: int) -> tuple[int, int, int, int]:

@@ -28,7 +28,7 @@ from streamh5.format.v2_btree_sizes import (
 
 _LEAF, _INTERNAL = b"BTLF", b"BTIN"
 _MAX_PERCENT = 100
-_MAX_DEPTH = 32
+_MAX_DEPTH = 32  # no file has a deeper tree, but a hostile header can claim 65,535 levels
 _PIECE_NBYTES = 2 << 20  # fits into the cache, as for the Fixed Array
 
 RecordEncoder = Callable[[NDArray[np.intp]], NDArray[np.uint8]]

@@ -20,7 +20,7 @@ from streamh5.format.primitives import SIZEOF_ADDRESS, encoded_length
 SIZEOF_NODE_PREFIX = 4 + 1 + 1
 _MAX_NODE_RECORDS = 65_535  # the header counts those of the root in 2 bytes
 _MIN_NODE_RECORDS = 2  # or even shares would leave nodes empty
-_MAX_POINTER_NBYTES = 3 * 8
+_MAX_POINTER_NBYTES = 3 * 8  # address, number of records, total number of records
 
 
 class RecordType(IntEnum):

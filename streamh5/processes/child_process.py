@@ -59,7 +59,7 @@ _NUMPY = ("_reconstruct", "scalar", "_frombuffer")
 """Functions of numpy's core from which pickled arrays and scalars are made."""
 
 _ERRORS_MODULE = StreamH5Error.__module__
-_MAX_CAUSES = 10
+_MAX_CAUSES = 10  # ends a circle of causes
 
 _Described: TypeAlias = tuple[str, str, tuple[Any, ...], dict[str, Any], list[str]]
 """An error as data: module and name of its class, arguments, facts, notes."""

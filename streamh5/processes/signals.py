@@ -44,7 +44,7 @@ def first_frame_outside() -> FrameType:
 
 
 def is_within_a_call() -> bool:
-    """Tell whether a call of this package is already running in this thread, further out on the stack."""
+    """Return whether a call of this package is already running in this thread, further out on the stack."""
     frame = first_frame_outside()
     while frame.f_back is not None:
         frame = frame.f_back

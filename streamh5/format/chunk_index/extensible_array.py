@@ -44,7 +44,7 @@ INDEX_BLOCK = "Extensible Array index block"
 SUPER_BLOCK = "Extensible Array super block"
 DATA_BLOCK = "Extensible Array data block"
 _INDEX, _SUPER, _DATA = b"EAIB", b"EASB", b"EADB"
-_MAX_BITS = 64
+_MAX_BITS = 64  # those of the largest index of an element
 
 
 @dataclass(frozen=True, slots=True)

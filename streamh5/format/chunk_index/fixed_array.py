@@ -33,7 +33,7 @@ from streamh5.format.header import ADDRESS, LENGTH, Header, stored
 
 DATA_BLOCK = "Fixed Array data block"
 _DATA_BLOCK_SIGNATURE = b"FADB"
-_MAX_PAGE_BITS = 63
+_MAX_PAGE_BITS = 63  # more cannot be the logarithm of a number of elements
 _PIECE_NBYTES = 2 << 20  # stays in cache: 10 million chunks in 0.08 s, against 0.6 s in one piece
 
 
