@@ -25,7 +25,6 @@ and the superblock last, so an interrupted file has no reachable object.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,6 @@ from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_sup
 from streamh5.model.chunk_table import ChunkTable
 from streamh5.model.object_path import split_path
 from streamh5.model.parts import encode_parts
-from streamh5.model.reference import Reference
 from streamh5.model.tree import (
     DatasetNode,
     DatatypeNode,
@@ -47,7 +45,6 @@ from streamh5.model.tree import (
     LinkValue,
     Node,
     Region,
-    find,
     make_parents,
     put_attribute,
     take_link,
@@ -95,9 +92,8 @@ class Engine:
         self._header_slack = header_slack
         self._libver = libver
         self._cursor = AddressCursor()
-        self._n_users: Counter[str] = Counter()
         self._front = Front({}, {}, None, 0)
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # reentrant: `allocate` calls `begin`
 
     @property
     def front(self) -> Front:
@@ -135,7 +131,6 @@ class Engine:
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
             parent.links[name] = datatype
-            datatype.n_users = self._n_users[datatype.path]  # users that were created before it
             self._adopt(datatype)
 
     def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
@@ -153,27 +148,22 @@ class Engine:
             parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
             parent.links[name] = dataset
             self._adopt(dataset)
-            self._share(spec.type_path, 1)
             return dataset
 
     def remove_dataset(self, dataset: DatasetNode) -> None:
         """Remove a dataset."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             take_link(self.root, dataset)
-            self._share(dataset.spec.type_path, -1)
 
     def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
         """Set an attribute of an object; one of the same name is replaced."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
-            old = node.attributes.get(attribute.name)
             put_attribute(node, attribute)
-            self._share_again(old, attribute)
             _mark_changed(node)
 
     def remove_attribute(self, node: Node, name: str) -> None:
         """Remove an attribute of an object."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
-            self._share_again(node.attributes[name], None)
             del node.attributes[name]
             _mark_changed(node)
 
@@ -298,20 +288,6 @@ class Engine:
             version=2 if self._libver == "v108" else 3,
         )
         yield 0, encode_superblock(superblock)
-
-    def _share(self, type_path: str | None, n: int) -> None:
-        """Count the users of a named datatype, which are datasets and attributes."""
-        if type_path is None:
-            return
-        self._n_users[type_path] += n
-        node = find(self.root, type_path)
-        if isinstance(node, DatatypeNode):
-            node.n_users = self._n_users[type_path]
-
-    def _share_again(self, old: AttributeSpec | None, new: AttributeSpec | None) -> None:
-        for attribute, n in ((old, -1), (new, 1)):
-            if attribute is not None and isinstance(attribute.committed, Reference):
-                self._share(attribute.committed.path, n)
 
     def _adopt(self, node: Node) -> None:
         """Give an object its places in the front region, if it has some there."""

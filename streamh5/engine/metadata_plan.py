@@ -14,6 +14,7 @@ yielded before references, so a file whose encoding is cut short has no reachabl
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,10 @@ from streamh5.engine.attribute_heap import AttributeHeap
 from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.engine.header_plan import HeaderPlan, Places
 from streamh5.model.attribute_spec import blank
-from streamh5.model.reference import join_parts
+from streamh5.model.reference import Reference, join_parts
 from streamh5.model.tree import (
     DatasetNode,
+    DatatypeNode,
     GroupNode,
     Node,
     Region,
@@ -36,7 +38,7 @@ from streamh5.model.tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streamh5.model.reference import Parts, Reference, RegionReference, Resolve
+    from streamh5.model.reference import Parts, RegionReference, Resolve
 
     Placer = Callable[[Region | None, int], int]
     """Returns the address of a block of a given size: in the region reserved for it if it fits, or elsewhere."""
@@ -69,6 +71,7 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
         return Region(reserve(nbytes), nbytes)
 
     nodes = list(walk(root))
+    _count_users(nodes)
     # The root group comes last in the walk and first in the file: readers begin with it.
     headers = {
         node.path: region(HeaderPlan(node, Places(), blank).nbytes + header_slack) for node in reversed(nodes)
@@ -102,6 +105,7 @@ class MetadataPlan:
         self._places = Places()
         self._header_nbytes: dict[str, int] = {}
         self._nodes = list(self._written_nodes())
+        _count_users(self._nodes)
         for node in self._nodes:
             self._place_node(node)
         self._heap = AttributeHeap(_referring(self._nodes))
@@ -170,6 +174,17 @@ class MetadataPlan:
     def _address_of(self, reference: Reference | RegionReference) -> int:
         node = reference_target(self._root, reference)
         return node.address if isinstance(node, StoredObject) else self._places.headers[node.path]
+
+
+def _count_users(nodes: list[Node]) -> None:
+    """Count the users of each named datatype, which are datasets and attributes: its header has their number."""
+    n_users: Counter[str | None] = Counter()
+    n_users.update(node.spec.type_path for node in nodes if isinstance(node, DatasetNode))
+    attributes = (attribute for node in nodes for attribute in node.attributes.values())
+    n_users.update(one.committed.path for one in attributes if isinstance(one.committed, Reference))
+    for node in nodes:
+        if isinstance(node, DatatypeNode):
+            node.n_users = n_users[node.path]
 
 
 def _referring(nodes: list[Node]) -> Iterator[Parts]:

@@ -66,6 +66,8 @@ class Dataset(Handle[DatasetNode]):
     ) -> None:
         node, n_rows = session.create_dataset(spec, source)
         super().__init__(session, node)
+        # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
+        # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
         self._lock = threading.Lock()
         self._is_appended = False
         region = node.chunk_region

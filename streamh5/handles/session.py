@@ -114,6 +114,8 @@ class Session:
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
+        # So that two first jobs do not start two pools, and the end of the write misses none. Reentrant: a signal
+        # handler may end the write in `submit`.
         self._pool_lock = threading.RLock()
         self._flushes: dict[DatasetNode, Flush] = {}
         self._is_whole = True
@@ -328,7 +330,10 @@ class Session:
         self._flushes.clear()
 
     def __del__(self) -> None:
-        if self._is_whole:  # the session was dropped without a close
+        # The session was dropped without a close. A Ctrl-C during this call is printed and dropped by Python, as in
+        # every `__del__`, and cannot be raised later: sent again from here, it would arrive before `__del__` returns.
+        # The data is kept all the same. A `with` block does not depend on `__del__`: it gets the KeyboardInterrupt.
+        if self._is_whole:  # not if `__init__` failed
             self.interrupt(None)
 
     def __reduce__(self) -> Any:
@@ -338,6 +343,7 @@ class Session:
 
 
 _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
+# Reentrant: the garbage collector may run `__del__` of a session while the lock is held.
 _OPEN_LOCK = threading.RLock()
 
 
@@ -346,7 +352,7 @@ def open_here(name: str) -> Session | None:
 
     A write that nothing refers to any more is interrupted first.
     """
-    gc.collect()
+    gc.collect()  # runs `__del__` of a dropped session that only a reference cycle keeps alive, such as a traceback's
     with _OPEN_LOCK:
         sessions = list(_OPEN)
     return next(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from streamh5.recovery.journal import Journal
 
 READ_NBYTES = 16 << 20
+"""Most bytes of a chunk in memory while its checksum is computed: a chunk may have up to 4 GiB."""
 
 
 class Restored(NamedTuple):
@@ -214,7 +215,6 @@ class Recovery:
             if claims.records:
                 raise self._nonsense(dataset, "chunks")
             return lost
-        self._check_numbers(dataset, claims)
         for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
             self._check(dataset, claimed)
             is_kept = self._are_kept(dataset, claimed, checksums)
@@ -294,20 +294,12 @@ class Recovery:
             differing=differing,
         )
 
-    def _check_numbers(self, dataset: DatasetNode, claims: Claims) -> None:
-        """Refuse chunk numbers outside the dataset."""
-        highest = max((int(records["number"].max()) for records in claims.records if len(records)), default=0)
-        n_numbers = dataset.spec.grid.n_numbers
-        if n_numbers is None:
-            n_numbers = MAX_CHUNKS
-        if highest >= n_numbers and any(map(len, claims.records)):
-            raise self._nonsense(dataset, f"chunk number {highest:,}")
-
     def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Refuse records that no writer can have made."""
         spec = dataset.spec
         address, stored = records["address"], records["stored_nbytes"]
-        outside = (address < self.front.end) | (stored == 0)
+        n_numbers = MAX_CHUNKS if spec.grid.n_numbers is None else spec.grid.n_numbers
+        outside = (address < self.front.end) | (stored == 0) | (records["number"] >= n_numbers)
         outside |= records["filter_mask"] >= 1 << len(spec.filters)
         if not spec.filters:
             outside |= stored != spec.chunk_nbytes

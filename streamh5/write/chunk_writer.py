@@ -46,6 +46,7 @@ is negligible for 256 chunks of 16 KiB, small enough to stay in the cache and to
 
 
 N_FILLED_AT_ONCE = 1 << 16
+"""Chunks whose numbers `fill_missing` holds in memory at a time: half a MiB."""
 
 
 class RawChunks(NamedTuple):
