@@ -133,7 +133,7 @@ def _hdf5_difference(path: Path, ours: Path, theirs: Path, notes: str) -> str | 
     if done.returncode != 1 and _run(path.parent, "h5diff", path, theirs).returncode not in (0, 1):
         return SAME_CHUNKS if list(_stored(path)) == list(_stored(ours)) else "other chunks than the source"
     found = [int(n) for n in re.findall(r"(\d+) differences found", done.stdout)]
-    dangling = re.search(r"(\d+) references lead to objects that are not there", notes)
+    dangling = re.search(r"(\d+) references to missing objects are null", notes)
     if done.returncode == 1 and dangling and sum(found) == int(dangling[1]):
         return DANGLING
     return f"h5diff: {done.stdout + done.stderr}"[:400]

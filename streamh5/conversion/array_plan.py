@@ -104,7 +104,7 @@ class SourceArray:
     times
         When storage of an HDF5 dataset is allocated (if its layout does not change), and when it is filled.
     needed
-        Gives the ``(n, rank)`` coords of the chunks that hold data, for a chunk shape, in row-major order; None
+        Gives the ``(n, rank)`` coords of the chunks that contain data, for a chunk shape, in row-major order; None
         where all do.
     """
 
@@ -311,12 +311,12 @@ def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterO
         if own.options is not None:
             return own.options
         notes.append(
-            f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied here; gzip takes their place"
+            f"{source.path}: its filters ({', '.join(own.names)}) cannot be applied by streamh5; gzip replaces them"
         )
     elif own.has_checksums and request.fletcher32 is None:
         if request.compression is not None:
             return replace(asked, fletcher32=True)
-        notes.append(f"{source.path}: its checksums go with the filters; fletcher32=True keeps them")
+        notes.append(f"{source.path}: its checksums are removed with the filters; fletcher32=True keeps them")
     return asked
 
 

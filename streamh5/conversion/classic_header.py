@@ -173,7 +173,7 @@ class _Parser:
         variables = []
         for name, (dims, own, dtype, begin) in entries.items():
             if any(lengths[names[i]] == 0 for i in dims[1:]):
-                self._fail(f"variable {name!r} has the record dimension behind another one")
+                self._fail(f"variable {name!r} has the record dimension after another one")
             own_dimensions = tuple(dimensions[i] for i in dims)
             variables.append(
                 ClassicVariable(name, dtype, own_dimensions, own, begin, stride if is_record[name] else None)

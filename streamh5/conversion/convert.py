@@ -161,7 +161,7 @@ def from_zarr(
         True refuses a group that cannot be netCDF-4, False writes plain HDF5 of any.
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
-        it, headers and sizes of the stored chunks are looked at.
+        it, only headers and sizes of the stored chunks are checked.
     overwrite, resume, sync, libver, max_memory, progress
         As for `to_fixed_h5`.
 

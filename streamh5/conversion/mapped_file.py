@@ -69,7 +69,7 @@ FILL_VALUE = "_FillValue"
 
 
 def plan_classic(source: str | os.PathLike[str], request: Request) -> ConversionPlan:
-    """Plan a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4: nothing is decoded or scaled on the way.
+    """Plan a netCDF classic file (CDF-1, CDF-2 or CDF-5) as netCDF-4; values are not decoded or scaled.
 
     Dimensions, variables and attributes keep their order; unused dimensions are carried over, too.
 

@@ -4,7 +4,7 @@
 
     source -> plan_hdf5 | plan_zarr | plan_classic | plan_npy -> ConversionPlan -> run -> Conversion
 
-A plan holds no file of its own: what cannot be carried over is known, and refused, before the destination is opened.
+A plan has not opened the destination: what cannot be carried over is refused before anything is written.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class UserBlockSink:
     """Put a user block, as MATLAB's ``.mat`` files have, in front of a file: all addresses count from its end.
 
     There is no journal, so an interrupted write is discarded. State, locks and errors are those of the
-    `LocalFileSink` behind it.
+    `LocalFileSink` that it writes to.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Request:
     chunks
         None to keep those of the source, ``"auto"``, a shape, or shapes by path.
     compression
-        ``"keep"``, or what `to_fixed_h5` takes.
+        ``"keep"``, or what `to_fixed_h5` accepts.
     compression_opts, shuffle, fletcher32
         As in `to_fixed_h5`; with a `compression`.
     copy
@@ -63,8 +63,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.keeps_filters and (self.compression_opts, self.shuffle, self.fletcher32) != (None,) * 3:
             raise FilterError(
-                "compression_opts, shuffle and fletcher32 are for a compression that is asked for; the filters of the "
-                "source are kept: give compression='gzip' or another one"
+                "compression_opts, shuffle and fletcher32 need a compression; by default the filters of the source "
+                "are kept: give compression='gzip' or another one"
             )
         if self.copy and not self.keeps_filters:
             raise SpecError("copy=True keeps the filters of the source; leave compression out")
@@ -87,7 +87,7 @@ class Request:
             unknown = [path for path in map(check_new_path, asked) if path not in shapes]
             if unknown:
                 raise ChunkShapeError(
-                    f"chunks are asked for {', '.join(unknown)}, and there is no such array; there are: "
+                    f"chunks were requested for {', '.join(unknown)}, which is not an array; arrays: "
                     f"{listed(shapes) or 'none'}",
                     chunks=asked,
                 )
@@ -110,9 +110,9 @@ class Request:
             Other filters, or ``copy=False``, were requested.
         """
         if self.copy is False:
-            raise NotCopiable("copy=False was asked for")
+            raise NotCopiable("copy=False was requested")
         if not self.keeps_filters:
-            raise NotCopiable(f"compression={self.compression!r} was asked for")
+            raise NotCopiable(f"compression={self.compression!r} was requested")
 
     def check_copied_chunks(self, path: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
         """Refuse to copy stored chunks of another shape than requested for an array.
@@ -124,7 +124,7 @@ class Request:
         """
         asked = self.chunks_of(path, shape)
         if asked is not None and asked != chunks:
-            raise NotCopiable(f"chunks {asked} were asked for, those stored are {chunks}")
+            raise NotCopiable(f"chunks {asked} were requested, those stored are {chunks}")
 
     @property
     def keeps_filters(self) -> bool:

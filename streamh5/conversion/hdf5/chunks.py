@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
 
 MAX_LISTED = 50_000_000
-"""Most chunks in a list of those that hold data, 8 bytes each; with more, all are assumed to hold data."""
+"""Most chunks in a list of those that contain data, 8 bytes each; with more, all are assumed to contain data."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +104,7 @@ def _sorted(chunks: ChunkMap) -> ChunkMap:
 def needed_chunks(
     boxes: NDArray[np.intp], shape: tuple[int, ...], chunks: tuple[int, ...]
 ) -> NDArray[np.intp] | None:
-    """Return which chunks overlap boxes that hold data; None for all, or where finding out takes too long.
+    """Return which chunks overlap boxes that contain data; None for all, or where finding out takes too long.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def stored_as(
             "HDF5 may not tell where its chunks are when a dimension but the first is unlimited"
         )
     if request.verify and chunks.map.filter_masks.any():
-        raise NotCopiable("some chunks skipped filters, and verify=True asks for a look into each")
+        raise NotCopiable("some chunks skipped filters, which verify=True does not decode")
     found = chunks.map
     is_edge = np.zeros(len(found), bool)
     if chunks.is_edge_raw:

@@ -69,7 +69,7 @@ class Referents:
     nameless_types: set[int] = field(default_factory=set)
 
     def type_path(self, address: int | None) -> str | None:
-        """Path of a named datatype; None for a type of its own, or of one that is not carried over."""
+        """Return the path of a named datatype; None for an unnamed one, or one that is not carried over."""
         if address is None:
             return None
         if address not in self.paths:
@@ -77,7 +77,7 @@ class Referents:
         return self.paths.get(address)
 
     def object(self, stored: bytes) -> Part:
-        """Return an object reference of the new file; to nothing where its object is not there."""
+        """Return an object reference of the new file; a null reference if its object is missing."""
         return self._path(int.from_bytes(stored, "little"), Reference) or bytes(len(stored))
 
     def region(self, stored: bytes) -> Part:
@@ -109,7 +109,7 @@ class Referents:
 
 
 def read_attribute(attribute: Any, datatype: DatatypeClass) -> bytes:
-    """Return the elements of an attribute as memory holds them; the caller has to follow its pointers.
+    """Return the elements of an attribute as they are in memory; the caller has to follow their pointers.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def read_attribute(attribute: Any, datatype: DatatypeClass) -> bytes:
 
 
 def read_region(dataset: Any, region: tuple[slice, ...], datatype: DatatypeClass) -> np.ndarray[Any, Any]:
-    """Return elements of a dataset as memory holds them, of dtype ``V``.
+    """Return elements of a dataset as they are in memory, of dtype ``V``.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def read_region(dataset: Any, region: tuple[slice, ...], datatype: DatatypeClass
 def to_parts(memory: bytes, datatype: DatatypeClass, referents: Referents) -> Parts:
     """Return elements as stored in a file, with heap objects and references in between.
 
-    The data behind pointers is copied, and freed. A pointer to nothing (NULL) stays one: it is not an empty string.
+    What pointers point to is copied and freed. NULL stays a null pointer: it is not an empty string.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ class Planner:
         datasets = {path: one for path, one in opened.items() if isinstance(one, h5d.DatasetID)}
         datatypes = {path: one for path, one in opened.items() if path not in datasets}
         addresses = {path: address for address, path in self._contents.paths.items()}
-        # named datatypes first: a dataset whose type is left out gets a copy of its own
+        # named datatypes first: a dataset whose named datatype is left out gets an unnamed copy
         self._plan_each(datatypes, addresses, self._plan_datatype)
         self._request.check_arrays(self._shapes(datasets))
         self._plan_each(datasets, addresses, self._plan_dataset)
@@ -147,13 +147,11 @@ class Planner:
             notes.append(f"{self._n_comments} objects have comments (H5Oset_comment), which are left out")
         if self._referents.nameless_types:
             notes.append(
-                f"{len(self._referents.nameless_types)} named datatypes have no name any more; each dataset and "
-                "attribute of one has a copy of its own"
+                f"{len(self._referents.nameless_types)} named datatypes have no link; datasets and attributes of "
+                "them have an unnamed copy each"
             )
         if self._referents.n_dangling:
-            notes.append(
-                f"{self._referents.n_dangling} references lead to objects that are not there; they are null"
-            )
+            notes.append(f"{self._referents.n_dangling} references to missing objects are null")
         return notes
 
     def _user_block(self) -> bytes:
@@ -167,7 +165,7 @@ class Planner:
 
         shapes = {}
         for path, dataset in datasets.items():
-            # what cannot be read is a problem of its own
+            # planning the dataset reports why it cannot be read
             with suppress(SourceError), reading(path, path):
                 shapes[path] = h5py.Dataset(dataset).shape
         return shapes
@@ -194,7 +192,7 @@ class Planner:
         return DatatypeNode(path, opaque, kind.datatype, order)
 
     def _plan_dataset(self, path: str, opened: Any, address: int) -> PlannedDataset:
-        """Plan a dataset: of one value where it is small, empty or holds references, otherwise block by block."""
+        """Plan a dataset: as one value if it is small, empty or holds references, otherwise block by block."""
         dataset = read_dataset(opened, path, address, self._stored)
         reader = RegionReader(dataset, self._problems.skips)
         source = SourceArray(
@@ -224,7 +222,7 @@ class Planner:
     ) -> PlannedDataset:
         """Plan a dataset that is written as one value; as none, where it has no storage."""
         if dataset.chunks is not None:
-            self._notes.append(f"{dataset.path} holds references: it is stored whole, without chunks")
+            self._notes.append(f"{dataset.path} contains references: it is stored without chunks")
         begin = partial(reader.write_value, self._referents) if dataset.is_allocated else None
         source = replace(source, begin=begin, times=dataset.times)
         planned = plan_whole(source, self._request.libver)
@@ -256,7 +254,7 @@ class Planner:
         return plan_array(source, self._request, find_stored, self._notes)
 
     def _boxes(self, dataset: SourceDataset, chunks: ChunkList | None) -> NDArray[np.intp] | None:
-        """Parts of a dataset that hold data, ``(n, 2, rank)``; None for all of it."""
+        """Return the boxes of a dataset that contain data, ``(n, 2, rank)``; None for the whole dataset."""
         shape = dataset.shape or ()
         if chunks is not None and chunks.is_certain:
             starts = chunks.map.origins()
@@ -267,7 +265,7 @@ class Planner:
         boxes, missing = virtual_parts(dataset.id, self._file)
         if missing:
             self._notes.append(
-                f"{dataset.path}: {len(missing)} sources of the virtual dataset are not there ({listed(missing)}); "
+                f"{dataset.path}: {len(missing)} sources of the virtual dataset are missing ({listed(missing)}); "
                 "they are not stored, and read as the fill value"
             )
         return boxes

@@ -95,7 +95,7 @@ def _source(one: ZarrArray, *, netcdf: bool) -> SourceArray:
 
 
 def are_characters(dtype: np.dtype[Any]) -> bool:
-    """Whether elements are bytes of a fixed length, which netCDF holds as characters along a dimension."""
+    """Whether elements are bytes of a fixed length, which netCDF stores as characters along a dimension."""
     return dtype.kind == "S" and dtype.itemsize > 1
 
 

@@ -115,7 +115,7 @@ def stored_layout(metadata: Config, dtype: np.dtype[Any]) -> StoredLayout:
     if not chunks:
         raise NotCopiable("a scalar has no chunks in HDF5")
     if 0 in chunks:
-        raise NotCopiable(f"chunks {chunks} hold nothing")
+        raise NotCopiable(f"chunks {chunks} have no elements")
     byte_codecs = codecs if is_v2 else codecs[1:]
     chain, accept = _chain(byte_codecs, stored_dtype, chunks)
     return StoredLayout(chunks, stored_dtype, chain, accept, tuple(name for name, _ in byte_codecs), shards)
@@ -183,7 +183,7 @@ def _stored_dtype(codecs: Sequence[tuple[str, Config]], dtype: np.dtype[Any]) ->
 def _chain(
     codecs: Sequence[tuple[str, Config]], dtype: np.dtype[Any], chunks: tuple[int, ...]
 ) -> tuple[FilterChain, Accept]:
-    """Return the filters that stand for the codecs, and the function that accepts the stored bytes."""
+    """Return the filters that replace the codecs, and the function that accepts the stored bytes."""
     raw = RawChunk(dtype, chunks, math.prod(chunks) * dtype.itemsize)
     names = [name for name, _ in codecs]
     has_crc32c = names[-1:] == ["crc32c"]
@@ -193,7 +193,7 @@ def _chain(
     first, last = (compressions[0], compressions[-1]) if compressions else (len(names), len(names))
     n_checksums = [names[:first].count("fletcher32"), names[last:].count("fletcher32")]
     if n_checksums[0] and "blosc" in names[first:]:
-        raise NotCopiable("the codec 'blosc' behind one that changes the size")
+        raise NotCopiable("the codec 'blosc' after one that changes the size")
     for name in names[:-1]:
         if _CODECS[name][1].is_reframed:
             raise NotCopiable(f"the codec {name!r} has another frame in HDF5, and other codecs follow it")
@@ -231,7 +231,7 @@ class Accept:
     ----------
     has_crc32c
         Whether a CRC-32C of everything follows, which HDF5 does not have.
-    n_behind
+    n_after
         Bytes of the checksums of HDF5 that follow the compressed data.
     nbytes
         Bytes before the compression; None where there are two compressions.
@@ -240,7 +240,7 @@ class Accept:
     """
 
     has_crc32c: bool
-    n_behind: int
+    n_after: int
     nbytes: int | None
     check: Check | None
 
@@ -251,7 +251,7 @@ class Accept:
             view, checksum = view[:-_SIZEOF_CHECKSUM], view[-_SIZEOF_CHECKSUM:]
             if crc32c(view) != int.from_bytes(checksum, "little"):
                 return None
-        inner = view[: len(view) - self.n_behind]
+        inner = view[: len(view) - self.n_after]
         if self.check is None:
             return view if len(inner) == self.nbytes else None
         checked = self.check(inner, self.nbytes)

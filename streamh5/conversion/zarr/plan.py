@@ -182,7 +182,7 @@ def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
 
 
 def _attributes(attributes: dict[str, Any], where: str) -> list[AttributeSpec]:
-    """Plan attributes as netCDF-4 holds them: booleans as integers of a byte, lists of lists as JSON text."""
+    """Plan attributes as netCDF-4 stores them: booleans as integers of a byte, lists of lists as JSON text."""
     specs = []
     for key, value in json_attributes(attributes):
         array = np.asarray(value)

@@ -39,7 +39,7 @@ class ZarrArray:
     dims
         Names of its dimensions; None without names, or None in it for one without.
     attributes
-        Its attributes but for those that hold the names.
+        Its attributes except those that contain these names.
     """
 
     path: str
