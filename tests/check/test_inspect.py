@@ -1,4 +1,4 @@
-"""Inspection against what h5py says of the same file."""
+"""`inspect`, compared with what h5py reads from the same file."""
 
 from __future__ import annotations
 

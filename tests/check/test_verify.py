@@ -1,4 +1,4 @@
-"""Verification: good files are good, and no damage that the format can show goes unseen."""
+"""`verify`: intact files are good, and all damage that the format can reveal is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(4)
 
 
 def protected_file(path: Path, **options: Any) -> Path:
-    """Write a small file all of whose data has a checksum."""
+    """Write a small file in which checksums cover all data."""
     rows = np.arange(6 * 100, dtype="u2").reshape(6, 100)
     with streamh5.File(path, "w", **options) as file:
         file.attrs["run"] = 7
@@ -67,7 +67,7 @@ def is_reported(content: bytes) -> bool:
 
 
 def seal(content: bytearray, blocks: list[tuple[int, int]]) -> bytes:
-    """Give blocks that end with a checksum the right one."""
+    """Correct the checksums at the ends of blocks."""
     for address, nbytes in blocks:
         checksum = lookup3(content[address : address + nbytes - 4])
         content[address + nbytes - 4 : address + nbytes] = checksum.to_bytes(4, "little")
@@ -94,16 +94,16 @@ CAMPAIGN = pytest.param(range(8), marks=pytest.mark.campaign, id="all-bits")
 
 
 def used_part(content: bytes, address: int, rank: int) -> tuple[int, int, int]:
-    """Return size of a key, size of an entry, and position of the last key in a version 1 B-tree node."""
+    """Return the size of a key, the size of an entry, and the position of the last key of a version 1 B-tree node."""
     sizeof_key = 8 + 8 * (rank + 1)
     n_used = int.from_bytes(content[address + 6 : address + 8], "little")
     return sizeof_key, sizeof_key + 8, 24 + n_used * (sizeof_key + 8)
 
 
 def unread_positions(content: bytes) -> set[int]:
-    """Bytes that no reader looks at: those of nothing, and the last bits of a deflate stream.
+    """Return the positions of bytes that no reader uses: unused ones, and the last bits of deflate streams.
 
-    In a version 1 B-tree also the key behind the last chunk and entries that are not used.
+    In version 1 B-trees, these are also the key after the last chunk and unused entries.
     """
     found = read_file_content(FileBytes(content))
     unread = set(np.flatnonzero(found.file_map.coverage(len(content))[Kind.UNUSED]).tolist())
@@ -119,7 +119,7 @@ def unread_positions(content: bytes) -> set[int]:
 
 
 def mask_positions(content: bytes) -> set[int]:
-    """Filter masks in version 1 B-trees: without a checksum, a chunk that skipped shuffle may be meant."""
+    """Return the positions of filter masks in version 1 B-trees, which have no checksum: any mask may be meant."""
     found = read_file_content(FileBytes(content))
     masks = set()
     for dataset in found.datasets:
@@ -166,7 +166,7 @@ def test_verify_of_a_file_cut_at_every_length_reports_it(tmp_path: Path) -> None
     ids=["one-value", "four-values"],
 )
 def test_verify_of_bytes_changed_under_right_checksums_ends_in_a_report(tmp_path: Path, changes: Any) -> None:
-    """A liar can compute checksums: nothing but our errors and reports may come of it."""
+    """An attacker can compute checksums: the result must be an error of streamh5 or a report."""
     good = protected_file(tmp_path / "good.h5").read_bytes()
     blocks = metadata_blocks(good)
     for address, nbytes in blocks:
@@ -236,7 +236,7 @@ def test_verify_of_a_string_in_the_heap_says_that_nothing_protects_it(tmp_path: 
     seen = [
         is_reported(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :]) for at in range(start, text + 11)
     ]
-    # The string may be any bytes. The object's reference count is for writers only.
+    # Any bytes are a valid string, and only writers use the reference count of the object.
     unprotected = [16 + 2, 16 + 3, *range(text - start, text + 11 - start)]
     assert [at for at, is_seen in enumerate(seen) if not is_seen] == unprotected
 

@@ -1,4 +1,4 @@
-"""What the HDF5 library tells of chunks when it iterates over them, beside what it tells of each."""
+"""Chunks as the HDF5 library lists them, compared with its reports on single chunks."""
 
 from __future__ import annotations
 

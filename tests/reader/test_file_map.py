@@ -1,4 +1,4 @@
-"""The map of a file against byte arrays."""
+"""The map of a file, compared with sets of bytes."""
 
 from __future__ import annotations
 

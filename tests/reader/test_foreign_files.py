@@ -1,4 +1,4 @@
-"""verify and inspect of files of any origin, against what h5py says of them."""
+"""`verify` and `inspect` of files written by other programs, compared with what h5py reads from them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NOT_CHECKED = {
     "shared_messages": "indexes of shared object header messages",
     "deleted": "to which no path leads",
 }
-"""What is named as not checked in files of `BUILDERS`; all others are checked in whole."""
+"""What is reported as not checked in files of `BUILDERS`. All other files are checked completely."""
 
 
 def seen_by_h5py(path: Path) -> dict[int, Any]:
-    """Return every object that hard links lead to, by the address of its header."""
+    """Return each object to which hard links lead, by the address of its header."""
     seen: dict[int, Any] = {}
     with h5py.File(path) as file:
         pending: list[Any] = [h5py.h5o.open(file.id, b"/")]
@@ -52,7 +52,7 @@ def seen_by_h5py(path: Path) -> dict[int, Any]:
 
 
 def datatype_class_id(body: bytes) -> int:
-    """Return the class as HDF5 tells it: strings of variable length are strings."""
+    """Return the class that HDF5 reports: it counts variable-length strings as strings."""
     is_text = body[0] & 15 == h5py.h5t.VLEN and body[1] & 15 == 1
     return h5py.h5t.STRING if is_text else body[0] & 15
 
@@ -168,7 +168,7 @@ def test_damage_in_a_file_of_the_old_format_ends_with_1(tmp_path: Path) -> None:
 
 
 def copies(path: Path, folder: Path) -> bool:
-    """Whether h5repack copies a file, and h5py finds and reads everything in it."""
+    """Return whether h5repack copies a file, and h5py finds and reads everything in it."""
     target = folder / "copy.h5"
     target.unlink(missing_ok=True)
     done = subprocess.run(["h5repack", path, target], check=False, capture_output=True, timeout=120)

@@ -1,4 +1,4 @@
-"""The global heap of a file: each collection is claimed once, and decoded once for all elements that follow."""
+"""The global heap of a file: each collection is claimed once, and decoded once for consecutive elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that somebody made to harm: verify and inspect end in bounded time and memory, in our errors."""
+"""Malicious files: `verify` and `inspect` end with a report or an error of streamh5, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MAX_NBYTES = 16 << 20
 
 @contextmanager
 def bounded_memory(nbytes: int) -> Iterator[None]:
-    """More memory than a few MiB for these small files is a failure."""
+    """Fail if more than a few MiB of memory are used for these small files."""
     tracemalloc.start()
     try:
         yield
@@ -63,7 +63,7 @@ def bounded_memory(nbytes: int) -> Iterator[None]:
 
 
 def verified(content: bytes) -> VerifyReport | FormatError:
-    """Verify `content`, in bounded memory."""
+    """Verify `content` in bounded memory."""
     with bounded_memory(len(content)):
         try:
             return Verification(FileBytes(content), "memory").run(with_h5py=False)
@@ -95,7 +95,7 @@ def dataset(
 
 
 def one_dataset(header: bytes, *blocks: bytes) -> bytes:
-    """Build a file with a dataset whose header stands at 48, and blocks behind it."""
+    """Build a file with a dataset whose header is at address 48, followed by blocks."""
     body = header + b"".join(blocks)
     root_address = SIZEOF_SUPERBLOCK + len(body)
     root = group(("x", SIZEOF_SUPERBLOCK))
@@ -247,7 +247,7 @@ def test_chunks_that_are_all_the_same_bytes_are_reported_and_not_decoded(tmp_pat
 
 @pytest.fixture(scope="module")
 def rich_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Every index, attributes with strings, dense storage."""
+    """Return a file with each chunk index, attributes with strings, and dense storage."""
     path = tmp_path_factory.mktemp("rich") / "rich.h5"
     values = (np.arange(3000) % 7).astype("i2").reshape(60, 50)
     with streamh5.File(path, "w") as file:
@@ -269,7 +269,7 @@ def checksummed_blocks(content: bytes) -> list[tuple[int, int]]:
 
 
 def changed_under_right_checksums(content: bytes, data: st.DataObject) -> bytes:
-    """Change blocks of metadata, so that what they claim is looked at."""
+    """Change blocks of metadata and correct their checksums, so that the changed fields are read."""
     blocks = checksummed_blocks(content)
     changed = bytearray(content)
     for address, nbytes in data.draw(st.lists(st.sampled_from(blocks), min_size=1, max_size=3)):
@@ -282,7 +282,7 @@ def changed_under_right_checksums(content: bytes, data: st.DataObject) -> bytes:
 
 
 def changed_anywhere(content: bytes, data: st.DataObject) -> bytes:
-    """Change some bytes, and cut the end off."""
+    """Change some bytes, and cut off the end."""
     changed = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(content) - 1))

@@ -1,4 +1,4 @@
-"""The walk over the objects of a file: each once, under the first path, as deep as paths may be long."""
+"""The walk over the objects of a file: each object once, under the first path, up to the longest path."""
 
 from __future__ import annotations
 
