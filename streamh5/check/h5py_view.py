@@ -136,8 +136,11 @@ class H5pyView:
             raise ForeignStructureError(f"h5py cannot open it: {_words(error)}") from error
         for row, nbytes in enumerate(chunks.stored_nbytes.tolist()):
             origin = chunks.origin_at(row)
+            box = tuple(
+                slice(start, start + size) for start, size in zip(origin, dataset.chunks, strict=True)
+            )
             try:
-                dataset[tuple(map(slice, origin, np.add(origin, dataset.chunks)))]
+                dataset[box]
             except (OSError, RuntimeError, ValueError) as error:
                 yield row, f"HDF5 cannot decode it: {_words(error)}"
             progress(nbytes)

@@ -241,9 +241,8 @@ class Verification:
         self, sound: list[StoredChunks], jobs: int, show: bool | Callable[[int, int], object] | None
     ) -> None:
         progress = Progress(sum(chunks.nbytes for chunks in sound), show, "verify")
-        from concurrent.futures import (
-            ThreadPoolExecutor,
-        )  # imported here: 5 ms that `--no-data` does not need
+        # Imported here: 5 ms that `--no-data` does not need.
+        from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(jobs, "streamh5-verify")
         try:
