@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     from dask.delayed import Delayed
@@ -20,22 +21,37 @@ class StreamH5Accessor:
         self._data = data
 
     def to_netcdf(
-        self, path: Destination | None = None, *args: Any, **kwargs: Any
+        self,
+        path: Destination | None = None,
+        mode: str = "w",
+        format: str | None = None,
+        group: str | None = None,
+        engine: str | None = None,
+        encoding: Mapping[Any, Any] | None = None,
+        unlimited_dims: Any = None,
+        compute: bool = True,
+        **kwargs: Any,
     ) -> WriteSummary | Delayed | memoryview:
         """Write this object as one netCDF-4 file: `streamh5.to_netcdf` with this object.
+
+        The parameters are those of xarray's own method, with their names for editors and ``help``.
 
         Parameters
         ----------
         path
             The file to write; None returns its bytes.
-        *args, **kwargs
-            Further arguments of `streamh5.to_netcdf`; positional ones are in the order of xarray's own method.
+        mode, format, group, engine, encoding, unlimited_dims, compute
+            See `streamh5.to_netcdf`.
+        **kwargs
+            Further keywords of `streamh5.to_netcdf`.
         """
         if path is None:
             path = kwargs.pop("filepath", None)  # its name in `xarray.DataTree.to_netcdf`
         from streamh5.netcdf.xarray_dataset import to_netcdf
 
-        return to_netcdf(self._data, path, *args, **kwargs)
+        return to_netcdf(
+            self._data, path, mode, format, group, engine, encoding, unlimited_dims, compute, **kwargs
+        )
 
 
 def register_accessors(xarray: ModuleType) -> None:

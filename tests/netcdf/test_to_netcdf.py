@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import threading
@@ -359,6 +360,14 @@ def test_to_netcdf_names_are_stored_composed(tmp_path: Path) -> None:
     actual = reread(tmp_path / "a.nc", "netcdf4")
     assert list(actual.variables) == [composed]
     assert actual[composed].dims == (composed + "d",)
+
+
+def test_accessor_shows_the_parameters_of_the_function() -> None:
+    shown = inspect.signature(xr.Dataset().streamh5.to_netcdf).parameters
+    _, *positional = inspect.signature(streamh5.to_netcdf).parameters.values()
+    positional = [one for one in positional if one.kind is one.POSITIONAL_OR_KEYWORD]
+    assert [*shown] == [*(one.name for one in positional), "kwargs"]
+    assert [shown[one.name].default for one in positional] == [one.default for one in positional]
 
 
 @pytest.mark.parametrize("imports", ["streamh5, xarray", "xarray, streamh5"])
