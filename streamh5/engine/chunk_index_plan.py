@@ -1,7 +1,7 @@
-"""What a dataset's chunk index needs: how many bytes, which layout record, which blocks.
+"""The chunk index of a dataset: its size in bytes, its layout record and its blocks.
 
-One class for each index, all with the same three members, chosen by `_index`. An index has no blocks while no chunk is
-stored, as in the library's own files: the functions of the module see to that, the classes need not.
+There is one class for each index, chosen by `_index`. An index has no blocks while no chunk is stored, as in files of
+the library: the functions of the module check that, so that the classes need not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_RESERVED_NUMBERS = 1 << 24
 
 
 def sizeof_data(dataset: DatasetNode) -> int:
-    """Bytes that a dataset needs besides chunks and header: its index, or data stored contiguously."""
+    """Return the bytes that a dataset needs besides chunks and header: its index, or its contiguous data."""
     if dataset.spec.chunks is not None:
         n_written = dataset.table.counts.n_written
         return _index(dataset, n_written).sizeof_blocks(n_written) if n_written else 0
@@ -49,10 +49,10 @@ def sizeof_data(dataset: DatasetNode) -> int:
 
 
 def max_sizeof_data(dataset: DatasetNode) -> int:
-    """Most bytes that `sizeof_data` may come to: those of an index if every chunk were written.
+    """Return the most that `sizeof_data` may become: the size of an index of all chunks.
 
-    Contiguous data that there is none of yet counts nothing: it may never come. Neither does an index of so many chunks
-    that few of them must be expected: it goes to the end of the file.
+    Contiguous data that was not written yet counts 0, because it may never be written; so does an index of more than
+    `MAX_RESERVED_NUMBERS` chunks, few of which will be written: it goes to the end of the file.
     """
     if dataset.spec.chunks is None:
         return sizeof_data(dataset)
@@ -85,7 +85,7 @@ class _Index:
     dataset: DatasetNode
 
     def sizeof_blocks(self, n_written: int) -> int:
-        """Size of its blocks in bytes when `n_written` chunks are stored, at least one."""
+        """Return the size of its blocks in bytes when `n_written` chunks are stored, at least one."""
         return 0
 
     def record(self, address: int) -> data_layout.ChunkIndex:

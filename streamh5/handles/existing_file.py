@@ -1,4 +1,4 @@
-"""What is in a file that new objects are added to (mode "a"), read with our own strict reader.
+"""Read the groups of an existing file to which objects are added (mode "a"), with the strict reader.
 
 Only headers are read: groups become nodes of the new tree, datasets keep their address. A group
 that nothing is added to is not written again.
@@ -49,7 +49,7 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
     SpecError
         It has structures that streamh5 does not write, so nothing can be added safely.
     FormatError
-        It is damaged, or no HDF5 file.
+        It is damaged, or not an HDF5 file.
     """
     with FileBytes(path) as file:
         try:
@@ -69,12 +69,12 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
                 path=str(path),
             ) from error
     if not isinstance(root, GroupNode):
-        raise SpecError(f"{path}: its root object is no group; add to the file with h5py")
+        raise SpecError(f"{path}: its root object is not a group; add to the file with h5py")
     return ExistingFile(root, superblock.end_of_file, "v108" if superblock.version == 2 else "v110")
 
 
 def _check_superblock(superblock: Superblock) -> None:
-    """Refuse what streamh5 does not write: it could not encode the superblock again."""
+    """Refuse a superblock that streamh5 does not write: it could not be encoded again."""
     version = superblock.version
     if version < 2:
         raise ForeignStructureError(
@@ -90,7 +90,7 @@ def _check_superblock(superblock: Superblock) -> None:
 
 
 def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
-    """Read the root object with all that is in it; what has several names is one node."""
+    """Read the root object and everything in it; an object with several names is one node."""
     walk = ObjectWalk(file, FileMap(file.nbytes))
     nodes: dict[int, GroupNode | StoredObject] = {}
     groups: list[tuple[GroupNode, list[Link]]] = []
@@ -109,12 +109,12 @@ def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
 
 
 def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObject, list[Link]]:
-    """Object at a place, and the links that it has to get, in their order."""
+    """Return the object at a place, and its links in the order of creation."""
     path, header = place.path, walk.header(place)
     stored_object = StoredObject(path, place.address, header.is_named_datatype)
     if (
         MessageType.LINK_INFO not in header.message_types
-    ):  # what stays as it is may have messages that are not known
+    ):  # an object that stays unchanged may have unknown messages
         return stored_object, []
     content = walk.messages(place, header)
     if not isinstance(content, GroupMessages):
@@ -130,7 +130,7 @@ def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObje
 
 
 def _stored_attribute(attribute: Attribute) -> AttributeSpec:
-    """Attribute as it is stored; what it has in the global heap stays there."""
+    """Return an attribute as stored; its objects in the global heap stay there."""
     committed = attribute.committed_address
     return AttributeSpec(
         attribute.name,
