@@ -12,6 +12,7 @@ from streamh5 import errors
 from streamh5.dask.array_method import add_array_method as _add_array_method
 from streamh5.errors import StreamH5Error
 from streamh5.netcdf.xarray_accessor import register_accessors as _register_accessors
+from streamh5.processes.import_hook import IMPORT_LOCK as _IMPORT_LOCK
 from streamh5.processes.import_hook import when_imported as _when_imported
 from streamh5.version import __version__
 
@@ -47,7 +48,8 @@ else:  # hidden from type checkers: with a `__getattr__` they would accept any n
         if name not in _HOME:
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=modules[__name__])
-        value = getattr(import_module(f"streamh5.{_HOME[name]}"), name)
+        with _IMPORT_LOCK:
+            value = getattr(import_module(f"streamh5.{_HOME[name]}"), name)
         globals()[name] = value  # not asked for again
         return value
 

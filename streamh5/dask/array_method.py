@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamh5.processes.import_hook import IMPORT_LOCK
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -31,6 +33,7 @@ def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: An
     **kwargs
         Further keywords of `streamh5.to_fixed_h5`.
     """
-    from streamh5.dask.to_fixed_h5 import to_fixed_h5
+    with IMPORT_LOCK:
+        from streamh5.dask.to_fixed_h5 import to_fixed_h5
 
     return to_fixed_h5(path, name, self, **kwargs)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamh5.processes.import_hook import IMPORT_LOCK
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
@@ -47,7 +49,8 @@ class StreamH5Accessor:
         """
         if path is None:
             path = kwargs.pop("filepath", None)  # its name in `xarray.DataTree.to_netcdf`
-        from streamh5.netcdf.xarray_dataset import to_netcdf
+        with IMPORT_LOCK:
+            from streamh5.netcdf.xarray_dataset import to_netcdf
 
         return to_netcdf(
             self._data, path, mode, format, group, engine, encoding, unlimited_dims, compute, **kwargs

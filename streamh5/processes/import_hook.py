@@ -15,6 +15,7 @@ more: an import of another thread iterates over that list, and would miss a find
 from __future__ import annotations
 
 import sys
+import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+
+
+IMPORT_LOCK = threading.RLock()
+"""Held while a public name is imported when it is first used.
+
+Python locks each module by itself. Where a package imports its own modules (filters, dask), one thread has the lock of
+the package and another that of the module, and each waits for the other's; Python then gives one of them a module that
+is half initialized, and the first use of streamh5 in several threads would fail now and then.
+"""
 
 
 def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:

@@ -294,6 +294,28 @@ print(streamh5.__version__)
     assert run(code) == streamh5.__version__
 
 
+FIRST_USES = """
+import sys, threading
+import streamh5
+sys.setswitchinterval(1e-5)
+names = ["Group", "inspect", "to_fixed_h5", "File", "read_references", "Datatype", "convert", "to_netcdf"]
+start = threading.Barrier(len(names))
+def use(name):
+    start.wait()
+    try:
+        getattr(streamh5, name)
+    except Exception as error:
+        print(name, repr(error))
+threads = [threading.Thread(target=use, args=(name,)) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_names_are_first_used_in_many_threads_at_once() -> None:
+    assert [run(FIRST_USES) for _ in range(3)] == [""] * 3
+
+
 def test_import_in_another_thread_misses_no_finder() -> None:
     code = """
 import sys, streamh5

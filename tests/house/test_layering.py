@@ -68,9 +68,21 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "recovery",
         }
     ),
-    "dask": frozenset({"errors", "arguments", "filters", "model", "sinks", "write", "handles"}),
+    "dask": frozenset({"errors", "arguments", "processes", "filters", "model", "sinks", "write", "handles"}),
     "netcdf": frozenset(
-        {"version", "errors", "arguments", "format", "filters", "model", "sinks", "write", "handles", "dask"}
+        {
+            "version",
+            "errors",
+            "arguments",
+            "processes",
+            "format",
+            "filters",
+            "model",
+            "sinks",
+            "write",
+            "handles",
+            "dask",
+        }
     ),
     "conversion": frozenset(
         {
