@@ -66,7 +66,7 @@ class DamagedChunk:
     problem: str
 
 
-def check_chunks(
+def check_stored_chunks(
     file: FileBytes,
     chunks: ChunkMap,
     decoder: ChunkDecoder,

@@ -18,7 +18,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
-from streamh5.check.chunk_check import DamagedChunk, check_chunks
+from streamh5.check.chunk_check import DamagedChunk, check_stored_chunks
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, V1BTreeIndex
@@ -251,7 +251,7 @@ class Verification:
                     if decoder.unknown_filters:
                         self._check_with_h5py(chunks.frame, part, progress)
                     else:
-                        found = check_chunks(
+                        found = check_stored_chunks(
                             self._file, part, decoder, pool=pool, n_in_flight=2 * jobs, progress=progress.add
                         )
                         self._count(chunks.frame, part, found)

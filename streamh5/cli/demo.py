@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Frame = NDArray[np.float32]
 
-DATASET = "/ocean/temperature"
+DEMO_DATASET = "/ocean/temperature"
 WIDTH = 1024
 CHUNKS = (1, 512, 512)
 FRAME_NBYTES = WIDTH * WIDTH * 4
@@ -171,7 +171,7 @@ def _stream(x: da.Array, path: Path, screen: _Screen, n_threads: int, overwrite:
     with screen.bar(int(x.nbytes)) as bar:
         summary = streamh5.to_fixed_h5(
             path,
-            DATASET,
+            DEMO_DATASET,
             x,
             chunks=CHUNKS,
             attrs={"units": "degC"},
@@ -197,7 +197,7 @@ def _read_back(path: Path, x: da.Array) -> _Report:
     report = _Report()
     try:
         with h5py.File(path, "r") as file:
-            dataset = file[DATASET]
+            dataset = file[DEMO_DATASET]
             report.index = chunk_index_name(dataset)
             report.n_stored = dataset.id.get_num_chunks()
             for box in _places(x.shape):

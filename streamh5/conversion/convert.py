@@ -13,7 +13,7 @@ from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.hdf5.plan import plan_hdf5
 from streamh5.conversion.mapped_file import plan_classic, plan_npy
 from streamh5.conversion.plan import run
-from streamh5.conversion.request import KEEP, Conversion, Request, check_destination
+from streamh5.conversion.request import KEEP, Conversion, Request, check_not_source
 from streamh5.conversion.zarr.plan import plan_zarr
 from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecError, UnreadableError
 from streamh5.processes.child_process import call_in_child
@@ -105,7 +105,7 @@ def convert(
     if asked.pop("safe"):
         return _in_child(**asked)
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
-    check_destination(source, path)
+    check_not_source(source, path)
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, sync=sync)
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
@@ -183,7 +183,7 @@ def from_zarr(
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     source = local_path(source) if is_path(source) else source
-    check_destination(source, path)
+    check_not_source(source, path)
     plan = plan_zarr(source, name, request, netcdf=netcdf)
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
     return run(plan, path, options, max_memory=max_memory, progress=progress)

@@ -175,7 +175,7 @@ class Request:
         return tuple(min(c, n) if n else c for c, n in zip(extents, shape, strict=True))
 
 
-def check_destination(source: object, path: Destination) -> None:
+def check_not_source(source: object, path: Destination) -> None:
     """Refuse to replace the source itself.
 
     Raises

@@ -44,7 +44,7 @@ from streamh5.model.tree import (
     LinkedTarget,
     LinkValue,
     Node,
-    Region,
+    ReservedRange,
     make_parents,
     put_attribute,
     take_link,
@@ -223,7 +223,7 @@ class Engine:
                 target.n_links += 1
                 _mark_changed(target)  # its header counts its names
 
-    def allocate(self, dataset: DatasetNode) -> Region:
+    def allocate(self, dataset: DatasetNode) -> ReservedRange:
         """Reserve all chunks of a dataset with an Implicit index, once."""
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             if dataset.chunk_region is None:
@@ -278,7 +278,7 @@ class Engine:
         with self._lock, self._in(State.STREAMING):
             yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
 
-    def _encode(self, place: Callable[[Region | None, int], int]) -> Iterator[tuple[int, bytes]]:
+    def _encode(self, place: Callable[[ReservedRange | None, int], int]) -> Iterator[tuple[int, bytes]]:
         plan = MetadataPlan(self.root, self._front.heap, place)
         yield from plan.encode()
         # the end is read last: other threads may have reserved chunks while a snapshot was encoded
@@ -295,10 +295,10 @@ class Engine:
         if isinstance(node, DatasetNode):
             node.index = self._front.indexes.get(node.path)
 
-    def _region(self, nbytes: int) -> Region:
-        return Region(self._cursor.reserve(nbytes), nbytes)
+    def _region(self, nbytes: int) -> ReservedRange:
+        return ReservedRange(self._cursor.reserve(nbytes), nbytes)
 
-    def _place(self, region: Region | None, nbytes: int) -> int:
+    def _place(self, region: ReservedRange | None, nbytes: int) -> int:
         """Return the address of a block: its reserved region if it fits there, else the end of the file."""
         if region is not None and nbytes <= region.nbytes:
             return region.address

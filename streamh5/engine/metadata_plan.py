@@ -28,7 +28,7 @@ from streamh5.model.tree import (
     DatatypeNode,
     GroupNode,
     Node,
-    Region,
+    ReservedRange,
     StoredObject,
     moved_groups,
     reference_target,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from streamh5.model.reference import Parts, RegionReference, Resolve
 
-    Placer = Callable[[Region | None, int], int]
+    Placer = Callable[[ReservedRange | None, int], int]
     """Returns the address of a block of a given size: in the region reserved for it if it fits, or elsewhere."""
 
 
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 class Front:
     """The front region: regions reserved for headers and indexes, by path, and its end."""
 
-    headers: dict[str, Region]
-    indexes: dict[str, Region]
-    heap: Region | None
+    headers: dict[str, ReservedRange]
+    indexes: dict[str, ReservedRange]
+    heap: ReservedRange | None
     end: int
 
 
@@ -67,8 +67,8 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
         Bytes after each header for later attributes and links.
     """
 
-    def region(nbytes: int) -> Region:
-        return Region(reserve(nbytes), nbytes)
+    def region(nbytes: int) -> ReservedRange:
+        return ReservedRange(reserve(nbytes), nbytes)
 
     nodes = list(walk(root))
     _count_users(nodes)
@@ -99,7 +99,7 @@ class MetadataPlan:
         Returns the address of each block.
     """
 
-    def __init__(self, root: GroupNode, heap: Region | None, place: Placer) -> None:
+    def __init__(self, root: GroupNode, heap: ReservedRange | None, place: Placer) -> None:
         self._root = root
         self._place = place
         self._places = Places()

@@ -19,9 +19,9 @@ from streamh5.format.datatype_class import (
     FixedLengthString,
     FixedPoint,
     FloatingPoint,
-    ObjectReference,
+    ObjectReferenceClass,
     Opaque,
-    RegionReference,
+    RegionReferenceClass,
     StringPadding,
 )
 from streamh5.format.fields import Fields
@@ -168,8 +168,13 @@ def _decode_opaque(fields: Fields, head: DatatypeHead) -> Opaque | None:
         return None
 
 
-def _decode_reference(fields: Fields, head: DatatypeHead) -> ObjectReference | RegionReference | None:
-    records: tuple[ObjectReference | RegionReference, ...] = (ObjectReference(), RegionReference())
+def _decode_reference(
+    fields: Fields, head: DatatypeHead
+) -> ObjectReferenceClass | RegionReferenceClass | None:
+    records: tuple[ObjectReferenceClass | RegionReferenceClass, ...] = (
+        ObjectReferenceClass(),
+        RegionReferenceClass(),
+    )
     kind = head.bits & NIBBLE
     if kind >= len(records):
         return None
@@ -183,8 +188,8 @@ ATOMIC_ENCODERS: dict[type[DatatypeClass], Callable[[Any], Encoded]] = {
     FloatingPoint: _encode_floating_point,
     FixedLengthString: lambda of: (ClassNumber.STRING, of.padding | of.charset << _STRING_CHARSET_SHIFT, b""),
     Opaque: _encode_opaque,
-    ObjectReference: lambda of: (ClassNumber.REFERENCE, _ReferenceType.OBJECT, b""),
-    RegionReference: lambda of: (ClassNumber.REFERENCE, _ReferenceType.REGION, b""),
+    ObjectReferenceClass: lambda of: (ClassNumber.REFERENCE, _ReferenceType.OBJECT, b""),
+    RegionReferenceClass: lambda of: (ClassNumber.REFERENCE, _ReferenceType.REGION, b""),
 }
 
 ATOMIC_DECODERS: dict[ClassNumber, Callable[[Fields, DatatypeHead], DatatypeClass | None]] = {

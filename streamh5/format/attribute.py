@@ -18,7 +18,7 @@ from streamh5.format.object_header import Message, MessageType
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, concat, uint
 from streamh5.format.shared_message import decode_shared_message, encode_shared_datatype
 
-Resolve: TypeAlias = Callable[[int, bytes], bytes]
+ResolveShared: TypeAlias = Callable[[int, bytes], bytes]
 """Type and body of a shared message -> body of the message itself."""
 
 _ALIGNMENT_V1 = 8  # of name, datatype and dataspace in version 1
@@ -111,7 +111,9 @@ def _refuse(message_type: int, body: bytes) -> bytes:
     raise ForeignStructureError(f"attribute message: a shared message of type {message_type:#04x}")
 
 
-def decode_attribute(body: bytes, encoding: Encoding = ENCODING, resolve: Resolve = _refuse) -> Attribute:
+def decode_attribute(
+    body: bytes, encoding: Encoding = ENCODING, resolve: ResolveShared = _refuse
+) -> Attribute:
     """Decode an attribute message of version 1, 2 or 3.
 
     Parameters

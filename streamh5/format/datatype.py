@@ -45,7 +45,7 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
 from streamh5.format.primitives import MAX_RANK, concat, encoded_length, uint
 
-Datatype: TypeAlias = np.dtype[Any] | DatatypeClass
+AnyDatatype: TypeAlias = np.dtype[Any] | DatatypeClass
 
 _NEWEST_VERSION = 5  # of HDF5 2.0
 
@@ -64,7 +64,7 @@ class _VariableLengthType(IntEnum):
     STRING = 1
 
 
-def datatype_class(datatype: Datatype) -> DatatypeClass:
+def datatype_class(datatype: AnyDatatype) -> DatatypeClass:
     """Return the record of a numpy dtype; a record is returned unchanged.
 
     Raises
@@ -75,23 +75,23 @@ def datatype_class(datatype: Datatype) -> DatatypeClass:
     return datatype_from_dtype(datatype) if isinstance(datatype, np.dtype) else datatype
 
 
-def sizeof_element(datatype: Datatype) -> int:
+def sizeof_element(datatype: AnyDatatype) -> int:
     """Return the size of an element in the file, in bytes."""
     return datatype_class(datatype).nbytes
 
 
-def encode_datatype_message(datatype: Datatype) -> Message:
+def encode_datatype_message(datatype: AnyDatatype) -> Message:
     """Encode the datatype message of a dataset."""
     return Message(MessageType.DATATYPE, encode_datatype(datatype), MessageFlag.CONSTANT)
 
 
-def encode_committed_datatype_message(datatype: Datatype) -> Message:
+def encode_committed_datatype_message(datatype: AnyDatatype) -> Message:
     """Encode the datatype message of a committed datatype (``H5T__commit``)."""
     flags = MessageFlag.CONSTANT | MessageFlag.DO_NOT_SHARE
     return Message(MessageType.DATATYPE, encode_datatype(datatype), flags)
 
 
-def encode_datatype(datatype: Datatype) -> bytes:
+def encode_datatype(datatype: AnyDatatype) -> bytes:
     """Return the body of a datatype message, which attributes contain too.
 
     Parameters

@@ -123,14 +123,14 @@ class Compound:
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectReference:
+class ObjectReferenceClass:
     """The address of an object header."""
 
     nbytes: ClassVar[int] = SIZEOF_ADDRESS
 
 
 @dataclass(frozen=True, slots=True)
-class RegionReference:
+class RegionReferenceClass:
     """The global heap ID of the address of a dataset and a selection in it."""
 
     nbytes: ClassVar[int] = SIZEOF_GLOBAL_HEAP_ID
@@ -231,8 +231,8 @@ DatatypeClass: TypeAlias = (
     | FixedLengthString
     | Opaque
     | Compound
-    | ObjectReference
-    | RegionReference
+    | ObjectReferenceClass
+    | RegionReferenceClass
     | Enumeration
     | VariableLengthString
     | VariableLengthSequence
@@ -308,7 +308,7 @@ _NAMES: dict[type[DatatypeClass], Callable[[Any], str]] = {
     Array: lambda of: f"{_name(of.base)} {of.shape}",
     Complex: lambda of: f"complex of {_name(of.base)}",
     Opaque: lambda of: of.tag.removeprefix("NUMPY:") or f"opaque of {of.nbytes:,} bytes",
-    ObjectReference: lambda of: "object reference",
-    RegionReference: lambda of: "region reference",
+    ObjectReferenceClass: lambda of: "object reference",
+    RegionReferenceClass: lambda of: "region reference",
     EncodedDatatype: _foreign_name,
 }

@@ -28,9 +28,9 @@ from streamh5.format.datatype_class import (
     FixedLengthString,
     FixedPoint,
     FloatingPoint,
-    ObjectReference,
+    ObjectReferenceClass,
     Opaque,
-    RegionReference,
+    RegionReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
@@ -204,7 +204,7 @@ def _from_metadata(dtype: np.dtype[Any], path: str) -> DatatypeClass | None:
     if "ref" in metadata:
         # by name: the class is h5py's, which is not imported for it, or streamh5's
         is_region = metadata["ref"].__name__ == "RegionReference"
-        return RegionReference() if is_region else ObjectReference()
+        return RegionReferenceClass() if is_region else ObjectReferenceClass()
     if NATIVE_COMPLEX in metadata:
         return Complex(_floating_point(np.dtype(f"{dtype.str[0]}f{dtype.itemsize // 2}"), path))
     if "enum" in metadata:
@@ -263,7 +263,7 @@ def _plain(datatype: DatatypeClass) -> np.dtype[Any] | None:
             return np.dtype(f"S{datatype.nbytes}")
         case Opaque():
             return _opaque(datatype)
-        case ObjectReference() | RegionReference():
+        case ObjectReferenceClass() | RegionReferenceClass():
             return np.dtype("O", metadata={"ref": type(datatype)})
         case VariableLengthString():
             return np.dtype("O", metadata={"vlen": str})

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from streamh5.errors import DatatypeError
 from streamh5.format.cast import cast_elements
 from streamh5.format.character_set import CharacterSet, encode_text
-from streamh5.format.datatype import Datatype, datatype_class
+from streamh5.format.datatype import AnyDatatype, datatype_class
 from streamh5.format.datatype_class import (
     Array,
     Compound,
     DatatypeClass,
     FixedLengthString,
-    ObjectReference,
-    RegionReference,
+    ObjectReferenceClass,
+    RegionReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
@@ -37,17 +37,17 @@ ObjectPlacer: TypeAlias = Callable[[Sequence[bytes]], tuple[NDArray[np.uint64], 
 """Stores objects in global heap collections and returns the collection address and index of each, ``(n,)``."""
 
 
-def needs_global_heap(datatype: Datatype) -> bool:
+def needs_global_heap(datatype: AnyDatatype) -> bool:
     """Return whether elements of `datatype` have content in the global heap."""
     return _consists_of(datatype, (VariableLengthString, VariableLengthSequence))
 
 
-def has_references(datatype: Datatype) -> bool:
+def has_references(datatype: AnyDatatype) -> bool:
     """Return whether elements of `datatype` are, or contain, object or region references."""
-    return _consists_of(datatype, (ObjectReference, RegionReference))
+    return _consists_of(datatype, (ObjectReferenceClass, RegionReferenceClass))
 
 
-def _consists_of(datatype: Datatype, classes: tuple[type[DatatypeClass], ...]) -> bool:
+def _consists_of(datatype: AnyDatatype, classes: tuple[type[DatatypeClass], ...]) -> bool:
     record = datatype_class(datatype)
     match record:
         case _ if isinstance(record, classes):
@@ -60,7 +60,7 @@ def _consists_of(datatype: Datatype, classes: tuple[type[DatatypeClass], ...]) -
             return False
 
 
-def heap_pointers_of(datatype: Datatype) -> NDArray[np.bool_]:
+def heap_pointers_of(datatype: AnyDatatype) -> NDArray[np.bool_]:
     """Return which bytes of an element are pointers into the global heap, ``(nbytes,) bool``."""
     record = datatype_class(datatype)
     pointers = np.zeros(record.nbytes, bool)
@@ -102,7 +102,7 @@ def padding_of(dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
 
 
 def encode_elements(
-    values: NDArray[Any], datatype: Datatype, *, place_objects: ObjectPlacer | None = None
+    values: NDArray[Any], datatype: AnyDatatype, *, place_objects: ObjectPlacer | None = None
 ) -> bytes:
     """Return the elements of `values` in C order, as stored in the file.
 
@@ -129,7 +129,7 @@ def encode_elements(
 
 
 def _encode(
-    values: NDArray[Any], datatype: Datatype, place: ObjectPlacer | None, path: str
+    values: NDArray[Any], datatype: AnyDatatype, place: ObjectPlacer | None, path: str
 ) -> NDArray[np.uint8]:
     """Return ``(n, nbytes) uint8`` for ``(n,)`` values."""
     record = datatype_class(datatype)
@@ -144,9 +144,9 @@ def _encode(
             return _encode_sequences(values, datatype, record, place, path)
         case FixedLengthString():
             return _encode_fixed_strings(values, record, path)
-        case ObjectReference():
+        case ObjectReferenceClass():
             return _as_bytes(values.astype("<u8"))
-        case RegionReference():
+        case RegionReferenceClass():
             return _as_bytes(values.astype(f"V{SIZEOF_GLOBAL_HEAP_ID}"))
         case Compound() if isinstance(datatype, np.dtype) and datatype.names is not None:
             return _encode_compound(values, datatype, record, place, path)
@@ -182,13 +182,13 @@ def _encode_compound(
 
 def _encode_sequences(
     values: NDArray[Any],
-    datatype: Datatype,
+    datatype: AnyDatatype,
     record: VariableLengthSequence,
     place: ObjectPlacer | None,
     path: str,
 ) -> NDArray[np.uint8]:
     """Encode the concatenated elements of all sequences, then split the result."""
-    base: Datatype = record.base
+    base: AnyDatatype = record.base
     if isinstance(datatype, np.dtype) and datatype.metadata is not None:
         base = np.dtype(datatype.metadata["vlen"])
     arrays = [as_sequence(value, base, path) for value in values]
@@ -202,7 +202,7 @@ def _encode_sequences(
     return _encode_variable_length(objects, lengths, place, np.flatnonzero(lengths).tolist())
 
 
-def as_sequence(value: object, base: Datatype, path: str) -> NDArray[Any]:
+def as_sequence(value: object, base: AnyDatatype, path: str) -> NDArray[Any]:
     """Return one sequence as a 1-d array, of `base` unless that has objects.
 
     Raises
@@ -271,7 +271,7 @@ def encode_string(value: object, path: str, *, is_ascii: bool) -> bytes:
     return encoded
 
 
-def _without_array(datatype: Datatype) -> tuple[Datatype, tuple[int, ...]]:
+def _without_array(datatype: AnyDatatype) -> tuple[AnyDatatype, tuple[int, ...]]:
     """Return the innermost element type of an array type, and the shape of the array."""
     if isinstance(datatype, np.dtype):
         return innermost(datatype)

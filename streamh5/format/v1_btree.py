@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamh5.format.fields import Fields
 
-SIGNATURE = b"TREE"
+V1_BTREE_SIGNATURE = b"TREE"
 
 _MAX_LEVEL = 32  # no file has a deeper tree, but a hostile node can claim 255 levels
 
@@ -17,7 +17,7 @@ def read_node_prefix(fields: Fields, node_type: int, n_most: int) -> tuple[int, 
     FormatError
         A field is wrong, or there are more than `n_most` entries.
     """
-    fields.expect_signature(SIGNATURE)
+    fields.expect_signature(V1_BTREE_SIGNATURE)
     fields.expect(node_type, 1, "node type")
     level, n_entries = fields.uint(1, "node level"), fields.uint(2, "entries used")
     if level > _MAX_LEVEL or n_entries > n_most:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from streamh5.format.attribute import Attribute
     from streamh5.format.link import Link
-    from streamh5.reader.object_walk import Place
+    from streamh5.reader.object_walk import ObjectPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _read_tree(file: FileBytes, root_address: int) -> GroupNode | StoredObject:
     return nodes[root_address]
 
 
-def _read_object(walk: ObjectWalk, place: Place) -> tuple[GroupNode | StoredObject, list[Link]]:
+def _read_object(walk: ObjectWalk, place: ObjectPlace) -> tuple[GroupNode | StoredObject, list[Link]]:
     """Return the object at a place, and its links in the order of creation."""
     path, header = place.path, walk.header(place)
     stored_object = StoredObject(path, place.address, header.is_named_datatype)

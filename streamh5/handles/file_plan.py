@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class HardLink:
+class PlannedLink:
     """An additional name for the planned object at `path`."""
 
     path: str
@@ -50,7 +50,7 @@ class PlannedDataset:
     begin: Callable[[Dataset], None] | None = None
 
 
-PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | LinkValue | HardLink
+PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | LinkValue | PlannedLink
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class FilePlan:
 
 
 def _created(
-    file: File, path: str, planned: GroupNode | DatatypeNode | LinkValue | HardLink, nodes: dict[str, Node]
+    file: File, path: str, planned: GroupNode | DatatypeNode | LinkValue | PlannedLink, nodes: dict[str, Node]
 ) -> Node | None:
     """Create a group, a named datatype or a link; return the new object, None for a link."""
     match planned:
@@ -121,7 +121,7 @@ def _created(
         case DatatypeNode():
             file.session.create_datatype(planned)
             return planned
-        case HardLink():
+        case PlannedLink():
             if planned.path in nodes:  # the guard may have left its target out
                 file.session.link(path, nodes[planned.path])
         case _:

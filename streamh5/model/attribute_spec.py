@@ -13,8 +13,8 @@ from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class, encode_datatype, sizeof_element
-from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence, VariableLengthString
-from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_class import ObjectReferenceClass, VariableLengthSequence, VariableLengthString
+from streamh5.format.datatype_class import RegionReferenceClass as RegionReferenceClass
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
 from streamh5.format.dtype import innermost
 from streamh5.model.block_value import check_one_kind
@@ -30,7 +30,7 @@ from streamh5.model.reference import (
 )
 
 if TYPE_CHECKING:
-    from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype import AnyDatatype
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.model.reference import Resolve
 
@@ -57,7 +57,7 @@ class AttributeSpec:
     """
 
     name: str
-    datatype: Datatype
+    datatype: AnyDatatype
     shape: tuple[int, ...] | None
     data: Parts = ()
     value: Any = None
@@ -232,7 +232,7 @@ def _references(name: str, value: Any) -> AttributeSpec | None:
     """Plan a reference, a list of them, or a list of lists; None for other values."""
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
     items, shape = (value, (len(value),)) if is_list else ((value,), ())
-    for kind, record in ((Reference, ObjectReference()), (RegionReference, RegionReferenceClass())):
+    for kind, record in ((Reference, ObjectReferenceClass()), (RegionReference, RegionReferenceClass())):
         if all(isinstance(item, kind) for item in items):
             # copies: each region is an object of its own in the heap, even if it is given twice
             return AttributeSpec(name, record, shape, [replace(item) for item in items])
@@ -240,5 +240,5 @@ def _references(name: str, value: Any) -> AttributeSpec | None:
         isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value
     ):
         elements = [HeapObject(len(item), item) for item in value]
-        return AttributeSpec(name, VariableLengthSequence(ObjectReference()), shape, elements)
+        return AttributeSpec(name, VariableLengthSequence(ObjectReferenceClass()), shape, elements)
     return None

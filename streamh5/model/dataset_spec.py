@@ -19,13 +19,13 @@ from streamh5.model.chunk_grid import MAX_CHUNKS, ChunkGrid
 from streamh5.model.reference import HeapObject
 
 if TYPE_CHECKING:
-    from streamh5.format.datatype import Datatype
+    from streamh5.format.datatype import AnyDatatype
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.reference import Parts
 
-MAX_COMPACT_NBYTES = 4096
+SMALL_DATA_NBYTES = 4096
 """Maximum size of data without chunks that is stored in the object header; larger data is contiguous."""
 
 
@@ -87,7 +87,7 @@ class DatasetSpec:
         return (self.shape if self.maxshape is None else self.maxshape) or ()
 
     @property
-    def file_datatype(self) -> Datatype:
+    def file_datatype(self) -> AnyDatatype:
         """Element type in the header."""
         return self.dtype if self.datatype is None else self.datatype
 
@@ -151,7 +151,7 @@ class DatasetSpec:
     @property
     def is_compact(self) -> bool:
         """Whether the data is stored in the object header."""
-        return self.chunks is None and self.shape is not None and self.value_nbytes <= MAX_COMPACT_NBYTES
+        return self.chunks is None and self.shape is not None and self.value_nbytes <= SMALL_DATA_NBYTES
 
     @property
     def layout_version(self) -> int:

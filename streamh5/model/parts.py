@@ -17,11 +17,11 @@ from streamh5.format.character_set import CharacterSet
 from streamh5.format.datatype import datatype_class
 from streamh5.format.datatype_class import (
     Compound,
-    ObjectReference,
+    ObjectReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_class import RegionReferenceClass as RegionReferenceClass
 from streamh5.format.dtype import field_path, innermost, refusal
 from streamh5.format.elements import (
     as_sequence,
@@ -117,7 +117,7 @@ def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> 
             metadata: Mapping[str, Any] = base.metadata or {}
             inner: np.dtype[Any] = np.dtype(metadata["vlen"])
             return [(_sequence(value, inner, path),) for value in flat]
-        case ObjectReference():
+        case ObjectReferenceClass():
             return [(_reference(value, Reference, record.nbytes, path),) for value in flat.tolist()]
         case RegionReferenceClass():
             return [(_reference(value, RegionReference, record.nbytes, path),) for value in flat.tolist()]

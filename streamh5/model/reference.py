@@ -19,8 +19,8 @@ from streamh5.model.object_path import join_path, split_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIZEOF_REFERENCE = datatype_class.ObjectReference().nbytes
-SIZEOF_REGION_REFERENCE = datatype_class.RegionReference().nbytes
+SIZEOF_REFERENCE = datatype_class.ObjectReferenceClass().nbytes
+SIZEOF_REGION_REFERENCE = datatype_class.RegionReferenceClass().nbytes
 
 
 @dataclass(frozen=True, slots=True)

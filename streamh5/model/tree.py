@@ -32,7 +32,7 @@ MAX_ORDERED_ATTRIBUTES = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class ReservedRange:
     """A range of addresses that was reserved before its content was known."""
 
     address: int
@@ -60,7 +60,7 @@ class GroupNode:
     track_order: bool = False
     links: dict[str, LinkedTarget] = field(default_factory=dict)
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
-    header: Region | None = None
+    header: ReservedRange | None = None
     n_links: int = 1
     stored_address: int | None = None
     is_changed: bool = False
@@ -79,7 +79,7 @@ class DatatypeNode:
     datatype: EncodedDatatype | None = None
     track_order: bool = False
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
-    header: Region | None = None
+    header: ReservedRange | None = None
     n_links: int = 1
     n_users: int = 0
 
@@ -100,9 +100,9 @@ class DatasetNode:
     value: np.ndarray[Any, Any] | None = None
     parts: Parts | None = None
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
-    header: Region | None = None
-    index: Region | None = None
-    chunk_region: Region | None = None
+    header: ReservedRange | None = None
+    index: ReservedRange | None = None
+    chunk_region: ReservedRange | None = None
     data_address: int | None = None
     n_empty: int = 0
     n_links: int = 1

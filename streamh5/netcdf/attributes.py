@@ -14,13 +14,13 @@ from streamh5.format.datatype_class import (
     CompoundMember,
     FixedLengthString,
     FixedPoint,
-    ObjectReference,
+    ObjectReferenceClass,
     StringPadding,
 )
 from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.model.reference import Reference
 
-MAX_NAME_NBYTES = 255
+MAX_NETCDF_NAME_NBYTES = 255
 """``NC_MAX_NAME`` is 256, but netCDF4-python 1.7.5 reads past the end of a name of 256 bytes."""
 
 RESERVED = frozenset(
@@ -47,7 +47,7 @@ NUMBERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 _USE = Compound(
     16,
     (
-        CompoundMember("dataset", 0, ObjectReference()),
+        CompoundMember("dataset", 0, ObjectReferenceClass()),
         CompoundMember("dimension", 8, FixedPoint(4, signed=False)),
     ),
 )
@@ -91,8 +91,8 @@ def _problem(name: Any) -> str | None:
         nbytes = len(unicodedata.normalize("NFC", name).encode("utf-8"))
     except UnicodeEncodeError as error:
         return f"It cannot be encoded as UTF-8 ({error.reason})"
-    if nbytes > MAX_NAME_NBYTES:
-        return f"It has {nbytes} bytes, more than {MAX_NAME_NBYTES}"
+    if nbytes > MAX_NETCDF_NAME_NBYTES:
+        return f"It has {nbytes} bytes, more than {MAX_NETCDF_NAME_NBYTES}"
     if name[0].isascii() and not (name[0].isalnum() or name[0] == "_"):
         return "A name begins with a letter, a digit or an underscore"
     if any(character < " " or character == "\x7f" for character in name):

@@ -62,7 +62,7 @@ LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quanti
 IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_FillValue", "dtype"})
 """Keys that describe the file that was read, or that xarray's own encoders have applied."""
 
-DEFAULT_LEVEL = 4
+DEFAULT_COMPLEVEL = 4
 """Default ``complevel`` of netCDF4-python."""
 
 DEFAULT_FILLVALUES: dict[str, Any] = {
@@ -187,7 +187,7 @@ def read_filters(given: Mapping[str, Any], *, path: str, is_explicit: bool = Tru
     if not (isinstance(name, str) and name in COMPRESSIONS):
         return asked
     keyword, netcdf = COMPRESSIONS[name]
-    keywords = netcdf.keywords(name, DEFAULT_LEVEL if level is None else level, given)
+    keywords = netcdf.keywords(name, DEFAULT_COMPLEVEL if level is None else level, given)
     return replace(asked, compression=keyword, **keywords)
 
 

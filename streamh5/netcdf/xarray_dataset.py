@@ -32,7 +32,7 @@ from streamh5.netcdf.storage import (
     read_encoding,
     read_filters,
 )
-from streamh5.netcdf.xarray_encoding import Node, dataset_nodes, encode_node, streamed_nbytes
+from streamh5.netcdf.xarray_encoding import PlannedGroup, dataset_nodes, encode_node, streamed_nbytes
 from streamh5.sinks.destination_path import destination_exists, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 
@@ -208,7 +208,7 @@ def _group_path(group: Any) -> str:
 
 
 def _plan_groups(
-    nodes: list[Node], default: FilterOptions, existing: ExistingNetcdf, options: WriteOptions
+    nodes: list[PlannedGroup], default: FilterOptions, existing: ExistingNetcdf, options: WriteOptions
 ) -> NetcdfFile:
     """Plan the groups of all nodes, with empty groups between them where needed."""
     file = NetcdfFile(existing.n_dimensions)

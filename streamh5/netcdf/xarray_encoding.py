@@ -32,7 +32,7 @@ UNNAMED_VARIABLE = "__values__"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class PlannedGroup:
     """A dataset that becomes a group.
 
     Parameters
@@ -55,7 +55,7 @@ class Node:
 
 def dataset_nodes(
     data: Any, path: str, encoding: Any, unlimited_dims: Any, write_inherited_coords: bool
-) -> list[Node]:
+) -> list[PlannedGroup]:
     """Return the datasets of an xarray object and their groups, parents first.
 
     Raises
@@ -79,7 +79,7 @@ def dataset_nodes(
     return [_node(path, data, encoding or {}, unlimited_dims)]
 
 
-def streamed_nbytes(nodes: list[Node]) -> int:
+def streamed_nbytes(nodes: list[PlannedGroup]) -> int:
     """Return the size above which numeric variables that are not dask arrays are divided into blocks."""
     variables = [one for node in nodes for one in node.dataset.variables.values()]
     sizes = [one.nbytes for one in variables if one.dtype.kind in NUMBER_KINDS and not one.chunks]
@@ -87,7 +87,9 @@ def streamed_nbytes(nodes: list[Node]) -> int:
     return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
 
 
-def encode_node(node: Node, max_nbytes: int) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
+def encode_node(
+    node: PlannedGroup, max_nbytes: int
+) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
     """Encode a dataset as xarray does for its own engines.
 
     Parameters
@@ -186,7 +188,7 @@ def _array_dataset(array: xr.DataArray) -> xr.Dataset:
 
 def _tree_nodes(
     tree: xr.DataTree, path: str, encoding: Any, unlimited: Any, write_inherited_coords: bool
-) -> list[Node]:
+) -> list[PlannedGroup]:
     nodes = list(tree.subtree)
     paths = [node.path for node in nodes]
     for what, given in (("encoding", encoding), ("unlimited_dims", unlimited)):
@@ -209,7 +211,7 @@ def _tree_nodes(
     return result
 
 
-def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node:
+def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> PlannedGroup:
     if not isinstance(encoding, Mapping):
         raise SpecError(f"encoding must be a dictionary by variable, not {encoding!r:.100}")
     unknown = [name for name in encoding if name not in dataset.variables]
@@ -238,4 +240,4 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Node
         if is_asked:
             raise SpecError(message, names=missing)
         warnings.warn(message, UserWarning, stacklevel=5)
-    return Node(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in names))
+    return PlannedGroup(path, dataset, encoding, tuple(str(name) for name in dataset.dims if name in names))

@@ -13,8 +13,8 @@ from streamh5.format.datatype_class import (
     Array,
     Compound,
     DatatypeClass,
-    ObjectReference,
-    RegionReference,
+    ObjectReferenceClass,
+    RegionReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
@@ -72,11 +72,11 @@ def check_elements(
             _check_variable_length(elements, 1, heap, owner)
         case VariableLengthSequence():
             _check_variable_length(elements, datatype.base.nbytes, heap, owner)
-        case RegionReference():
+        case RegionReferenceClass():
             for address, index in _distinct(elements, GLOBAL_HEAP_ID).tolist():
                 if address not in (0, UNDEFINED_ADDRESS):
                     heap.object_nbytes(address, index, owner)
-        case ObjectReference():
+        case ObjectReferenceClass():
             addresses = _distinct(elements, np.dtype("<u8"))
             defined: NDArray[np.uint64] = addresses[(addresses != 0) & (addresses != UNDEFINED_ADDRESS)]
             return defined

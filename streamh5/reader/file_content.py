@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from streamh5.filters.base import Bytes
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.reader.file_bytes import FileBytes
-    from streamh5.reader.object_walk import Place
+    from streamh5.reader.object_walk import ObjectPlace
 
 MAX_FINDINGS = 1000
 """Findings of each kind that are described; others are only counted."""
@@ -186,7 +186,7 @@ class _Visitor:
                 problem = f"an object reference refers to address {address:,}, to which no path leads"
                 self._content.add_unchecked(path, address, problem)
 
-    def _visit(self, place: Place) -> None:
+    def _visit(self, place: ObjectPlace) -> None:
         """Add an object, and follow its links."""
         messages = self._walk.messages(place, self._walk.header(place))
         for problem in messages.common.unchecked:
@@ -204,7 +204,7 @@ class _Visitor:
                     problem = f"objects with paths over {MAX_PATH_LENGTH} characters"
                     self._content.add_unchecked(place.path, place.address, problem)
 
-    def _visit_dataset(self, place: Place, messages: DatasetMessages) -> None:
+    def _visit_dataset(self, place: ObjectPlace, messages: DatasetMessages) -> None:
         path, datatype = place.path, messages.datatype
         frame = messages.frame(path)
         chunks: StoredChunks | None = None
@@ -225,7 +225,7 @@ class _Visitor:
             self._content.add(path, place.address, error)
         self._content.datasets.append(ObjectContent(path, place.address, messages, chunks))
 
-    def _visit_chunks(self, place: Place, datatype: DatatypeClass, chunks: StoredChunks) -> None:
+    def _visit_chunks(self, place: ObjectPlace, datatype: DatatypeClass, chunks: StoredChunks) -> None:
         chunk_map = chunks.chunk_map
         impossible = impossible_chunks(chunks.frame, chunk_map, self._file.nbytes)
         addresses, stored_nbytes = chunk_map.addresses, chunk_map.stored_nbytes
@@ -242,7 +242,9 @@ class _Visitor:
                 ):  # a chunk that cannot be decoded is reported by the check of all chunks
                     self._check_elements(place, f"chunk {coords}: ", datatype, decoder.decode(stored))
 
-    def _check_contiguous(self, place: Place, datatype: DatatypeClass, address: int, nbytes: int) -> None:
+    def _check_contiguous(
+        self, place: ObjectPlace, datatype: DatatypeClass, address: int, nbytes: int
+    ) -> None:
         """Check the elements of contiguous data piece by piece, until one is damaged."""
         if refers_elsewhere(datatype):
             step = max(1, _PIECE_NBYTES // datatype.nbytes) * datatype.nbytes
@@ -251,7 +253,7 @@ class _Visitor:
                 if not self._check_elements(place, "", datatype, piece):
                     break
 
-    def _check_elements(self, place: Place, where: str, datatype: DatatypeClass, data: Bytes) -> bool:
+    def _check_elements(self, place: ObjectPlace, where: str, datatype: DatatypeClass, data: Bytes) -> bool:
         """Check what elements refer to; add damage, with `where` in front, and return whether there is none."""
         if refers_elsewhere(datatype):
             elements = np.frombuffer(data, np.uint8).reshape(-1, datatype.nbytes)

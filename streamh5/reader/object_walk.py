@@ -37,7 +37,7 @@ MAX_PATH_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectPlace:
     """Path of an object, with surrogates for bytes that are not UTF-8, and address of its object header."""
 
     path: str
@@ -71,37 +71,37 @@ class ObjectWalk:
         self._file = file
         self.file_map = file_map
         self._shared = shared or SharedMessages(file, file_map)
-        self._pending: list[Place] = []
-        self.places: dict[int, Place] = {}
+        self._pending: list[ObjectPlace] = []
+        self.places: dict[int, ObjectPlace] = {}
 
-    def over(self, root_address: int) -> Iterator[Place]:
+    def over(self, root_address: int) -> Iterator[ObjectPlace]:
         """Yield the root group, then the objects that `follow` was called for until then."""
-        self._pending.append(Place("/", root_address))
+        self._pending.append(ObjectPlace("/", root_address))
         while self._pending:
             place = self._pending.pop()
             if place.address not in self.places:
                 self.places[place.address] = place
                 yield place
 
-    def header(self, place: Place) -> ObjectHeader:
+    def header(self, place: ObjectPlace) -> ObjectHeader:
         """Read the header of an object."""
         return self._shared.header(place.path, place.address)
 
     def messages(
-        self, place: Place, header: ObjectHeader
+        self, place: ObjectPlace, header: ObjectHeader
     ) -> GroupMessages | DatasetMessages | DatatypeMessages:
         """Decode the messages of an object, and read what it stores outside its header."""
         reader = StructureReader(self._file, self.file_map, Kind.HEAP, place.path)
         return decode_object(header, ObjectStorage(reader, self._shared))
 
-    def follow(self, place: Place, links: Iterable[Link]) -> bool:
+    def follow(self, place: ObjectPlace, links: Iterable[Link]) -> bool:
         """Continue the walk with the targets of hard links of a group, in the given order.
 
         Returns False, and follows no link, if the path of the group is longer than `MAX_PATH_LENGTH`.
         """
         parent = place.path.rstrip("/")
         inside = [
-            Place(f"{parent}/{link.name}", link.target.address)
+            ObjectPlace(f"{parent}/{link.name}", link.target.address)
             for link in links
             if isinstance(link.target, HardLink)
         ]
@@ -111,7 +111,7 @@ class ObjectWalk:
         return True
 
 
-def read_object(file: FileBytes, place: Place) -> GroupMessages | DatasetMessages | DatatypeMessages:
+def read_object(file: FileBytes, place: ObjectPlace) -> GroupMessages | DatasetMessages | DatatypeMessages:
     """Read a single object of a file, outside of a walk."""
     walk = ObjectWalk(file, FileMap(file.nbytes))
     return walk.messages(place, walk.header(place))

@@ -27,7 +27,7 @@ from streamh5.model.dataset_spec import DatasetSpec, check_grid
 from streamh5.model.dtype_facts import dtype_facts, dtype_from_facts
 from streamh5.model.parts import encode_parts
 from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_part, sizeof_parts
-from streamh5.model.tree import DatatypeNode, Region
+from streamh5.model.tree import DatatypeNode, ReservedRange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -260,9 +260,9 @@ def front_from_facts(facts: dict[str, Any]) -> Front:
     return front
 
 
-def _region(place: Any) -> Region:
+def _region(place: Any) -> ReservedRange:
     address, nbytes = place
-    return Region(address_of(address), address_of(nbytes))
+    return ReservedRange(address_of(address), address_of(nbytes))
 
 
 def address_of(value: Any) -> int:

@@ -12,7 +12,7 @@ from streamh5.engine.metadata_plan import Front
 from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
-from streamh5.model.tree import Region
+from streamh5.model.tree import ReservedRange
 from streamh5.recovery.entry_kinds import SESSION, VOIDS
 from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import boot_id, spec_facts
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
     from streamh5.recovery.journal import Journal
 
-READ_NBYTES = 16 << 20
+PIECE_NBYTES = 16 << 20
 """Most bytes of a chunk in memory while its checksum is computed: a chunk may have up to 4 GiB."""
 
 
@@ -253,7 +253,7 @@ class Recovery:
         address, end = region
         if address < self.front.end or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
             raise self._nonsense(dataset, f"the chunks in the bytes {address:,} to {end:,}")
-        dataset.chunk_region = Region(address, end - address)
+        dataset.chunk_region = ReservedRange(address, end - address)
 
     def _restore_rows(self, dataset: DatasetNode) -> tuple[int, NDArray[np.uint64]]:
         """Return the number of appended rows that are stored, and the addresses of the chunks after them."""
@@ -324,7 +324,7 @@ class Recovery:
     def _checksum(self, address: int, nbytes: int) -> int:
         checksum = 0
         while nbytes:
-            piece = self._read(address, min(nbytes, READ_NBYTES))
+            piece = self._read(address, min(nbytes, PIECE_NBYTES))
             if not piece:
                 return -1
             checksum = zlib.crc32(piece, checksum)

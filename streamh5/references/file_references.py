@@ -18,13 +18,13 @@ from streamh5.references.attributes import (
     variable_path,
 )
 from streamh5.references.from_file import read_file
-from streamh5.references.from_tree import read_tree
+from streamh5.references.from_tree import describe_tree
 from streamh5.references.kerchunk import kerchunk_dict, kerchunk_json
 from streamh5.references.kerchunk_parquet import RECORD_SIZE, write_parquet
-from streamh5.references.publication import check_destination, publish_references
+from streamh5.references.publication import check_references_path, publish_references
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
-from streamh5.references.zarr_elements import check_elements
+from streamh5.references.zarr_elements import check_expressible
 from streamh5.sinks.destination_path import real_path
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class FileReferences:
             if format not in (None, "json"):
                 raise SpecError(f"references: format={format!r} is written to files; give a path (--output)")
             return kerchunk_dict(self._groups, self._inlined(inline, skip))
-        kind = check_destination(path, format=format, overwrite=overwrite)
+        kind = check_references_path(path, format=format, overwrite=overwrite)
         if record_size < 1:
             raise SpecError(f"record_size must be at least 1, not {record_size}", record_size=record_size)
         arrays = self._inlined(inline, skip)
@@ -233,7 +233,7 @@ def read_references(path: LocalPath, *, url: str | None = None, safe: bool = Fal
 
 def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> FileReferences:
     """Return references to the chunks of a file that was just written, from its tree."""
-    return FileReferences(read_tree(root, path), url)
+    return FileReferences(describe_tree(root, path), url)
 
 
 def _with_content(array: ZarrArray, file: BinaryIO, inline: int) -> ZarrArray:
@@ -262,12 +262,12 @@ class ReferencesOutput:
     Raises
     ------
     SpecError, SinkError, MissingCodecError
-        See `check_destination`.
+        See `check_references_path`.
     """
 
     def __init__(self, path: LocalPath | None, *, overwrite: bool) -> None:
         if path is not None:
-            check_destination(path, overwrite=overwrite)
+            check_references_path(path, overwrite=overwrite)
         self._path = path
 
     def check(self, spec: DatasetSpec) -> None:
@@ -279,7 +279,7 @@ class ReferencesOutput:
             See `check_elements`.
         """
         if self._path is not None:
-            check_elements(spec.dtype, spec.filters, path=spec.path)
+            check_expressible(spec.dtype, spec.filters, path=spec.path)
 
     def write(self, references: Callable[[], FileReferences]) -> None:
         """Write the references of the finished file, the first time that this is called.

@@ -18,7 +18,7 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
 from streamh5.format.data_layout import VirtualLayout
-from streamh5.format.datatype_class import ObjectReference, VariableLengthSequence
+from streamh5.format.datatype_class import ObjectReferenceClass, VariableLengthSequence
 from streamh5.format.element_values import decode_values, heap_contents
 from streamh5.format.elements import has_references
 from streamh5.processes.child_process import call_in_child
@@ -26,7 +26,7 @@ from streamh5.reader.elements import read_elements
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.global_heap import GlobalHeap
 from streamh5.reader.object_content import DatasetMessages, GroupMessages
-from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
+from streamh5.reader.object_walk import ObjectPlace, ObjectWalk, open_walk
 from streamh5.references.from_h5py import read_with_h5py
 from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_dtype, with_data
 from streamh5.references.stored_file import StoredArray, StoredFile
@@ -63,7 +63,7 @@ def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile
         try:
             seen, foreign = _read_objects(raw, file)
         except ForeignStructureError:  # from the superblock or its extension: no object was read
-            seen, foreign = set(), [Place("/", 0)]
+            seen, foreign = set(), [ObjectPlace("/", 0)]
         except FormatError as error:
             where = "" if name in str(error) else f"{name}: "
             raise UnreadableError(f"{where}{error}", path=name) from error
@@ -83,7 +83,7 @@ def _died(path: str) -> Any:
     )
 
 
-def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Place]]:
+def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[ObjectPlace]]:
     """Describe the objects of a file; return the addresses of all objects, and the places of unsupported ones.
 
     The links of unsupported objects are not followed.
@@ -97,7 +97,7 @@ def _read_objects(raw: FileBytes, file: StoredFile) -> tuple[set[int], list[Plac
     """
     superblock, walk = open_walk(raw)
     visitor = _Visitor(raw, file, walk)
-    foreign: list[Place] = []
+    foreign: list[ObjectPlace] = []
     for place in walk.over(superblock.root_address):
         try:
             visitor.visit(place)
@@ -120,7 +120,7 @@ class _Visitor:
         self._n_heap_nbytes = 0
         self._scales: dict[str, list[int]] = {}
 
-    def visit(self, place: Place) -> None:
+    def visit(self, place: ObjectPlace) -> None:
         """Describe an object, and follow its links."""
         header = self._walk.header(place)
         messages = self._walk.messages(place, header)
@@ -154,7 +154,7 @@ class _Visitor:
             )
         return content
 
-    def _attributes(self, place: Place, stored: Iterable[Attribute]) -> dict[str, Any]:
+    def _attributes(self, place: ObjectPlace, stored: Iterable[Attribute]) -> dict[str, Any]:
         """Return the values of attributes, except those that refer to objects."""
         found: dict[str, Any] = {}
         for one in stored:
@@ -171,13 +171,15 @@ class _Visitor:
     def _targets(self, stored: Attribute) -> list[int]:
         """Return the address of the last scale of each dimension, as netCDF-C and h5netcdf use it; 0 for none."""
         match stored.datatype:
-            case VariableLengthSequence(ObjectReference()):
+            case VariableLengthSequence(ObjectReferenceClass()):
                 elements = np.frombuffer(stored.data, np.uint8).reshape(-1, stored.datatype.nbytes)
                 contents = heap_contents(elements, 8, self._content)
                 return [int.from_bytes(content[-8:], "little") for content in contents]
         return []
 
-    def _array(self, place: Place, messages: DatasetMessages, attributes: Iterable[Attribute]) -> StoredArray:
+    def _array(
+        self, place: ObjectPlace, messages: DatasetMessages, attributes: Iterable[Attribute]
+    ) -> StoredArray:
         frame = messages.frame(place.shown)
         is_virtual = isinstance(messages.layout, VirtualLayout)
         dtype, problem = stored_dtype(messages.datatype)
@@ -197,6 +199,6 @@ class _Visitor:
             lambda: find_data(self._raw, self._walk.file_map, place, messages),
         )
 
-    def _texts(self, place: Place, messages: DatasetMessages) -> list[str]:
+    def _texts(self, place: ObjectPlace, messages: DatasetMessages) -> list[str]:
         elements = read_elements(self._raw, self._walk.file_map, place.shown, messages)
         return [content.partition(b"\0")[0].decode() for content in heap_contents(elements, 1, self._content)]

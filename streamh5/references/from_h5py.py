@@ -22,7 +22,7 @@ from streamh5.model.chunk_map import ChunkMap
 from streamh5.reader.chunk_iteration import filter_records, iterate_chunks, tells_coords
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.object_content import DatasetMessages
-from streamh5.reader.object_walk import ObjectWalk, Place, open_walk
+from streamh5.reader.object_walk import ObjectPlace, ObjectWalk, open_walk
 from streamh5.references.attributes import is_reference
 from streamh5.references.stored_data import EXTERNAL, VIRTUAL, find_data, stored_dtype, with_data
 from streamh5.references.stored_file import StoredArray, StoredFile, single_chunk
@@ -84,7 +84,7 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
                 left_out.add(address)
                 thing = parent[name]
                 if isinstance(thing, h5py.Dataset):
-                    found.arrays.append(_array(thing, Place(shown, address), raw, walk))
+                    found.arrays.append(_array(thing, ObjectPlace(shown, address), raw, walk))
                 elif isinstance(thing, h5py.Group):
                     found.groups[shown] = _attributes(thing)
                     pending += reversed(_children(thing, shown))
@@ -119,7 +119,7 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return found
 
 
-def _array(dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk | None) -> StoredArray:
+def _array(dataset: h5py.Dataset, place: ObjectPlace, raw: FileBytes, walk: ObjectWalk | None) -> StoredArray:
     import h5py
 
     properties = dataset.id.get_create_plist()
@@ -168,7 +168,7 @@ def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
 
 
 def _find_data(
-    dataset: h5py.Dataset, place: Place, raw: FileBytes, walk: ObjectWalk | None
+    dataset: h5py.Dataset, place: ObjectPlace, raw: FileBytes, walk: ObjectWalk | None
 ) -> ChunkMap | bytes | None:
     """Find the data by the object header if streamh5's own reader can read it, otherwise by libhdf5.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
 
 
-def read_tree(root: GroupNode, path: str) -> StoredFile:
+def describe_tree(root: GroupNode, path: str) -> StoredFile:
     """Describe the file at `path` from the tree of its writer."""
     file = StoredFile(path)
     for node in walk(root):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def check_destination(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
+def check_references_path(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
     """Return the format of references at `path`, or refuse a path to which they cannot be written.
 
     Raises

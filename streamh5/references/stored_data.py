@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streamh5.reader.file_bytes import FileBytes
     from streamh5.reader.file_map import FileMap
     from streamh5.reader.object_content import DatasetMessages
-    from streamh5.reader.object_walk import Place
+    from streamh5.reader.object_walk import ObjectPlace
     from streamh5.references.stored_file import StoredArray
 
 VIRTUAL = "a virtual dataset, whose data is in other datasets; make references to those"
@@ -78,7 +78,7 @@ def stored_dtype(datatype: DatatypeClass) -> tuple[np.dtype[Any], str | None]:
 
 
 def find_data(
-    raw: FileBytes, file_map: FileMap, place: Place, messages: DatasetMessages
+    raw: FileBytes, file_map: FileMap, place: ObjectPlace, messages: DatasetMessages
 ) -> ChunkMap | bytes | None:
     """Find the data of a dataset whose object header is known.
 

@@ -13,11 +13,11 @@ from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.references.attributes import json_attributes, variable_path
 from streamh5.references.zarr_elements import (
-    check_elements,
-    encode_fill_value,
+    check_expressible,
     is_text,
     numcodecs_filters,
     zarr_dtype,
+    zarr_fill_value,
 )
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def zarr_array(
     if array.problem is not None or array.shape is None:
         problem = array.problem or "it has no dataspace, so nothing to refer to"
         raise ReferencesError(f"{array.path}: {problem}", path=array.path)
-    check_elements(array.dtype, array.filters, path=array.path)
+    check_expressible(array.dtype, array.filters, path=array.path)
     content = array.data if isinstance(array.data, bytes) else None
     chunks = array.chunks or array.shape
     if is_text(array.dtype):
@@ -243,7 +243,7 @@ def _fill_value(
     fillvalue = np.zeros((), array.dtype) if array.fillvalue is None else array.fillvalue
     if mask is None:
         is_zero = not fillvalue.tobytes().strip(b"\0")
-        return None if is_zero or not n_missing else encode_fill_value(fillvalue)
+        return None if is_zero or not n_missing else zarr_fill_value(fillvalue)
     if n_missing and fillvalue.tobytes() != mask.tobytes():
         raise ReferencesError(
             f"{array.path}: {n_missing:,} chunks are missing and read as {fillvalue[()]!r}, but xarray would show the "
@@ -251,4 +251,4 @@ def _fill_value(
             path=array.path,
             n_chunks=n_missing,
         )
-    return encode_fill_value(mask)
+    return zarr_fill_value(mask)

@@ -22,7 +22,7 @@ _MAX_TEXT_ELEMENTS = 1 << 20
 data itself, and readers load references as a whole."""
 
 
-def check_elements(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:
+def check_expressible(dtype: np.dtype[Any], filters: tuple[FilterRecord, ...], *, path: str) -> None:
     """Refuse what references cannot express, as far as this is known before any data is written.
 
     Raises
@@ -79,7 +79,7 @@ def _members(dtype: np.dtype[Any], path: str) -> list[list[Any]]:
     return [[name, zarr_dtype(member, path=path)] for name, member in inner.items()]
 
 
-def encode_fill_value(value: np.ndarray[Any, Any]) -> Any:
+def zarr_fill_value(value: np.ndarray[Any, Any]) -> Any:
     """Return the ``fill_value`` of an array's metadata (zarr specification, version 2).
 
     Parameters

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BATCH_SECONDS = 2.0
-BATCH_NBYTES = 512 << 20
+SYNCED_NBYTES = 512 << 20
 """Limits of a batch of ``sync="batch"``: short enough to lose little, long enough not to wait for the disk all the
 time (measured: tests/benchmarks, row "sync")."""
 
@@ -109,7 +109,7 @@ class JournalFile:
             self._waiting.append(entries)
             self._waiting_nbytes += nbytes
             age = time.monotonic() - self._last_flush
-            return age >= BATCH_SECONDS or self._waiting_nbytes >= BATCH_NBYTES
+            return age >= BATCH_SECONDS or self._waiting_nbytes >= SYNCED_NBYTES
 
     def flush(self, sync_data: Callable[[], None] | None = None, *, is_patient: bool = True) -> None:
         """Write the waiting entries.

@@ -199,12 +199,12 @@ class WriteSummary:
     @property
     def _more(self) -> str:
         """Sentence that counts the datasets that are not listed."""
-        n_more = len(self.datasets) - MAX_SHOWN
+        n_more = len(self.datasets) - MAX_ROWS
         return f"and {n_more:,} more dataset{'s' * (n_more > 1)}" if n_more > 0 else ""
 
     def __repr__(self) -> str:
         lines = [f"{self.path}: {self._figures}"]
-        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_SHOWN]]
+        lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_ROWS]]
         if self._more:
             lines.append(f"  {self._more}")
         return "\n".join(lines)
@@ -214,7 +214,7 @@ class WriteSummary:
             "<tr>"
             + "".join(f"<td>{html.escape(str(cell(dataset)))}</td>" for cell in _CELLS.values())
             + "</tr>"
-            for dataset in self.datasets[:MAX_SHOWN]
+            for dataset in self.datasets[:MAX_ROWS]
         )
         return (
             f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
@@ -223,7 +223,7 @@ class WriteSummary:
         )
 
 
-MAX_SHOWN = 20
+MAX_ROWS = 20
 """Most datasets that a printed summary lists."""
 
 

@@ -125,12 +125,12 @@ def read_all(descriptor: int) -> str:
 
 def wrong_value(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        file[demo.DATASET][...] = -1
+        file[demo.DEMO_DATASET][...] = -1
 
 
 def corrupt_chunk(path: Path) -> None:
     with h5py.File(path, "r") as file:
-        identifier = file[demo.DATASET].id
+        identifier = file[demo.DEMO_DATASET].id
         chunks = [identifier.get_chunk_info(i) for i in range(identifier.get_num_chunks())]
     with path.open("r+b") as stream:
         for chunk in chunks:
@@ -141,9 +141,9 @@ def corrupt_chunk(path: Path) -> None:
 def other_index(path: Path) -> None:
     """The same values, from libhdf5 in its oldest format: a version 1 B-tree."""
     with h5py.File(path, "r") as file:
-        values = file[demo.DATASET][...]
+        values = file[demo.DEMO_DATASET][...]
     with h5py.File(path, "w") as file:
-        file.create_dataset(demo.DATASET, data=values, chunks=demo.CHUNKS, compression="gzip")
+        file.create_dataset(demo.DEMO_DATASET, data=values, chunks=demo.CHUNKS, compression="gzip")
 
 
 @pytest.mark.parametrize(

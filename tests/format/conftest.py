@@ -11,7 +11,7 @@ import pytest
 
 from streamh5.format.data_layout import CompactLayout, DataLayout, encode_data_layout
 from streamh5.format.dataspace import Dataspace, encode_dataspace
-from streamh5.format.datatype import Datatype, encode_datatype_message
+from streamh5.format.datatype import AnyDatatype, encode_datatype_message
 from streamh5.format.fill_value import AllocationTime, FillValue, encode_fill_value
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
@@ -50,7 +50,7 @@ class FileBuilder:
         name: str,
         layout: DataLayout,
         *,
-        dtype: Datatype,
+        dtype: AnyDatatype,
         space: Dataspace,
         filters: Sequence[FilterRecord] = (),
         fill: bytes | None = None,

@@ -17,7 +17,7 @@ from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.data_layout import ContiguousLayout
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import Datatype
+from streamh5.format.datatype import AnyDatatype
 from streamh5.format.datatype_class import (
     Array,
     Complex,
@@ -25,9 +25,9 @@ from streamh5.format.datatype_class import (
     FixedLengthString,
     FixedPoint,
     FloatingPoint,
-    ObjectReference,
+    ObjectReferenceClass,
     Opaque,
-    RegionReference,
+    RegionReferenceClass,
     StringPadding,
     VariableLengthSequence,
     VariableLengthString,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.format.conftest import FileBuilder
 
 
-def _add(builder: FileBuilder, values: np.ndarray, datatype: Datatype, shape: Any = None) -> None:
+def _add(builder: FileBuilder, values: np.ndarray, datatype: AnyDatatype, shape: Any = None) -> None:
     def place(objects: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         addresses = np.empty(len(objects), np.uint64)
         indices = np.empty(len(objects), np.uint32)
@@ -273,7 +273,7 @@ def test_object_references_resolved_by_h5py(builder: FileBuilder) -> None:
         "target", ContiguousLayout(48, 24), dtype=np.dtype("<i8"), space=Dataspace((3,))
     )
     assert target == address
-    _add(builder, np.array([target, 0, target], np.uint64), ObjectReference())
+    _add(builder, np.array([target, 0, target], np.uint64), ObjectReferenceClass())
     path = builder.write()
     with h5py.File(path) as file:
         assert file["x"].dtype == h5py.ref_dtype
@@ -293,7 +293,11 @@ def test_region_references_resolved_by_h5py(builder: FileBuilder) -> None:
         encode_region_reference_object(target, blocks[:1]),
     )
     heap = builder.add(encode_global_heap_collection(objects))
-    _add(builder, _objects(encode_global_heap_id(heap, 1), encode_global_heap_id(heap, 2)), RegionReference())
+    _add(
+        builder,
+        _objects(encode_global_heap_id(heap, 1), encode_global_heap_id(heap, 2)),
+        RegionReferenceClass(),
+    )
     path = builder.write()
     with h5py.File(path) as file:
         both, one = file["x"][:]

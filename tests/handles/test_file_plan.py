@@ -14,7 +14,7 @@ import streamh5
 from streamh5.errors import PathError
 from streamh5.format.link import SoftLink
 from streamh5.handles.dataset_plan import plan_dataset
-from streamh5.handles.file_plan import FilePlan, HardLink, PlannedDataset
+from streamh5.handles.file_plan import FilePlan, PlannedDataset, PlannedLink
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.tree import DatatypeNode, GroupNode
 
@@ -34,7 +34,7 @@ def full_plan() -> FilePlan:
             "/z": GroupNode("/z", track_order=True),
             "/z/type": DatatypeNode("/z/type", np.dtype("<f8")),
             "/z/b": planned("/z/b", np.arange(4, dtype="i4")),
-            "/z/a": HardLink("/z/b"),
+            "/z/a": PlannedLink("/z/b"),
             "/soft": SoftLink("/z/b"),
         },
         {"/": [attribute_spec("title", "x", path="/")], "/z/b": [attribute_spec("n", 3, path="/z/b")]},

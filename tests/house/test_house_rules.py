@@ -49,6 +49,35 @@ def test_functions_of_the_package_keep_their_budget() -> None:
     assert not over, f"functions of more than {MAX_FUNCTION_LINES} lines:\n" + "\n".join(over)
 
 
+SAME_MEANING = {
+    "Buffer",
+    "P",
+    "T",
+    "ROW",
+}  # types alike in each layer, type variables, the row of each filter
+
+
+def defined_names(module: Path) -> set[str]:
+    """Return the names that a module defines for others to import."""
+    names = set()
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_no_name_has_two_meanings() -> None:
+    homes: dict[str, list[str]] = {}
+    for module in MODULES:
+        for name in defined_names(module) - SAME_MEANING:
+            homes.setdefault(name, []).append(str(module.relative_to(PACKAGE)))
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert not twice, f"defined in more than one module: {twice}"
+
+
 def test_package_has_no_module_named_utils() -> None:
     vague = [
         str(m.relative_to(CHECKOUT))

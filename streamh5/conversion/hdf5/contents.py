@@ -15,7 +15,7 @@ from streamh5.conversion.hdf5.problems import reading
 from streamh5.errors import SourceError
 from streamh5.format.character_set import decode_text
 from streamh5.format.link import ExternalLink, SoftLink
-from streamh5.handles.file_plan import HardLink
+from streamh5.handles.file_plan import PlannedLink
 from streamh5.model.tree import GroupNode
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _enter_object(group: Any, name: bytes, address: int, path: str, contents: Co
     from h5py import h5d, h5g, h5o, h5t
 
     if address in contents.paths:
-        contents.objects[path] = HardLink(contents.paths[address])
+        contents.objects[path] = PlannedLink(contents.paths[address])
         return None
     found = h5o.open(group, name)
     contents.paths[address] = path

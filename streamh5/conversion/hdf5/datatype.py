@@ -20,8 +20,8 @@ from streamh5.format.datatype_class import (
     Compound,
     CompoundMember,
     EncodedDatatype,
-    ObjectReference,
-    RegionReference,
+    ObjectReferenceClass,
+    RegionReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
@@ -174,7 +174,7 @@ def _read_properties(fields: Fields, class_id: int, head: DatatypeHead) -> _Prop
                 "references of HDF5 1.12 (H5R_ref_t), which streamh5 does not write; those of earlier kinds it does"
             )
         case ClassNumber.REFERENCE:
-            return _Properties(b"", (), RegionReference() if kind else ObjectReference())
+            return _Properties(b"", (), RegionReferenceClass() if kind else ObjectReferenceClass())
         case ClassNumber.OPAQUE:
             return _Properties(fields.take(head.bits & 0xFF, "opaque tag"))
         case ClassNumber.ENUMERATION:

@@ -23,11 +23,11 @@ from streamh5.format.datatype_class import (
     Array,
     Compound,
     EncodedDatatype,
-    ObjectReference,
+    ObjectReferenceClass,
     VariableLengthSequence,
     VariableLengthString,
 )
-from streamh5.format.datatype_class import RegionReference as RegionReferenceClass
+from streamh5.format.datatype_class import RegionReferenceClass as RegionReferenceClass
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.parts import merged
@@ -188,7 +188,7 @@ def _take_element(memory: BytesIO, datatype: DatatypeClass, referents: Referents
             items = ctypes.string_at(pointer, n * sizeof_in_memory(base))
             _free(pointer)
             parts.append(HeapObject(n, to_parts(items, base, referents)))
-        case ObjectReference():
+        case ObjectReferenceClass():
             parts.append(referents.object(memory.read(datatype.nbytes)))
         case RegionReferenceClass():
             parts.append(referents.region(memory.read(datatype.nbytes)))

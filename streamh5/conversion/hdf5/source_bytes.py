@@ -17,7 +17,7 @@ from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import read_global_heap_collection
 from streamh5.reader.object_content import GroupMessages
 from streamh5.reader.object_header import read_object_header
-from streamh5.reader.object_walk import Place, read_object
+from streamh5.reader.object_walk import ObjectPlace, read_object
 from streamh5.reader.superblock import read_superblock
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class SourceBytes:
         FormatError
             The group is damaged, or has no such link.
         """
-        group = read_object(self.file, Place("", group_address))
+        group = read_object(self.file, ObjectPlace("", group_address))
         for link in group.links if isinstance(group, GroupMessages) else ():
             if link.name == name and isinstance(link.target, UserDefinedLink):
                 return link.target

@@ -16,8 +16,8 @@ from streamh5.netcdf.storage import default_fill
 
 if TYPE_CHECKING:
     from streamh5.conversion.request import Request
-    from streamh5.conversion.zarr.codecs import StoredLayout
-    from streamh5.conversion.zarr.tree import ZarrArray
+    from streamh5.conversion.zarr.codecs import ZarrLayout
+    from streamh5.conversion.zarr.tree import StoreArray
 
 SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
@@ -37,7 +37,7 @@ BYTE_SEQUENCES = np.dtype("O", metadata={"vlen": np.dtype("u1")})
 """Bytes of variable length: HDF5's strings end at a NUL, its sequences do not."""
 
 
-def plan_zarr_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -> ArrayPlan:
+def plan_zarr_array(one: StoreArray, request: Request, *, netcdf: bool = False) -> ArrayPlan:
     """Plan an array: copied where that is possible, else decoded and encoded.
 
     Parameters
@@ -63,7 +63,7 @@ def plan_zarr_array(one: ZarrArray, request: Request, *, netcdf: bool = False) -
         return plan_array(source, request, find_stored, [])
 
 
-def _source(one: ZarrArray, *, netcdf: bool) -> SourceArray:
+def _source(one: StoreArray, *, netcdf: bool) -> SourceArray:
     array = one.array
     dtype = BYTE_SEQUENCES if array.dtype.kind == "O" else array.dtype
     dtype = np.dtype("U") if dtype.kind in "UT" else dtype
@@ -99,7 +99,7 @@ def are_characters(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "S" and dtype.itemsize > 1
 
 
-def _read(one: ZarrArray, dtype: np.dtype[Any], region: tuple[slice, ...]) -> Any:
+def _read(one: StoreArray, dtype: np.dtype[Any], region: tuple[slice, ...]) -> Any:
     if dtype.kind == "O":
         values = one.read(region)
         sequences = np.empty(values.shape, object)
@@ -112,7 +112,7 @@ def _read(one: ZarrArray, dtype: np.dtype[Any], region: tuple[slice, ...]) -> An
     return values.astype(object) if dtype.kind == "U" else values.astype(dtype, copy=False)
 
 
-def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf: bool) -> StoredAs:
+def _stored_as(one: StoreArray, dtype: np.dtype[Any], request: Request, *, netcdf: bool) -> StoredAs:
     """Return how the chunks of an array can be copied.
 
     Raises
@@ -141,7 +141,7 @@ def _stored_as(one: ZarrArray, dtype: np.dtype[Any], request: Request, *, netcdf
     return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
 
 
-def _plugins(layout: StoredLayout) -> list[str]:
+def _plugins(layout: ZarrLayout) -> list[str]:
     """Return codecs whose filters the HDF5 library cannot undo without a plugin (``H5Z_FILTER_RESERVED``)."""
     pairs = zip(layout.codecs, layout.chain.filters, strict=False)  # a CRC-32C, at the end, is not a filter
     return [codec for codec, one in pairs if one.filter_id >= FIRST_PLUGIN]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from streamh5.conversion.zarr.codecs import ShardLayout, StoredLayout
+    from streamh5.conversion.zarr.codecs import ShardLayout, ZarrLayout
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
 
@@ -45,7 +45,7 @@ class _Values(Protocol):
     def parts(self, key: str, ranges: Sequence[Range]) -> Sequence[Buffer | None]: ...
 
 
-def chunk_reader(array: zarr.Array[Any], layout: StoredLayout) -> ChunkReader:
+def chunk_reader(array: zarr.Array[Any], layout: ZarrLayout) -> ChunkReader:
     """Return the reader of the stored chunks of an array."""
     from zarr.storage import LocalStore
 

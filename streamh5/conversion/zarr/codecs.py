@@ -65,7 +65,7 @@ class ShardLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLayout:
+class ZarrLayout:
     """How the chunks of an array are stored, and how HDF5 stores them.
 
     Parameters
@@ -92,7 +92,7 @@ class StoredLayout:
     shards: ShardLayout | None
 
 
-def stored_layout(metadata: Config, dtype: np.dtype[Any]) -> StoredLayout:
+def stored_layout(metadata: Config, dtype: np.dtype[Any]) -> ZarrLayout:
     """Return how the stored chunks of an array can be stored in HDF5.
 
     Parameters
@@ -118,7 +118,7 @@ def stored_layout(metadata: Config, dtype: np.dtype[Any]) -> StoredLayout:
         raise NotCopiable(f"chunks {chunks} have no elements")
     byte_codecs = codecs if is_v2 else codecs[1:]
     chain, accept = _chain(byte_codecs, stored_dtype, chunks)
-    return StoredLayout(chunks, stored_dtype, chain, accept, tuple(name for name, _ in byte_codecs), shards)
+    return ZarrLayout(chunks, stored_dtype, chain, accept, tuple(name for name, _ in byte_codecs), shards)
 
 
 def _v2_codecs(metadata: Config) -> tuple[tuple[int, ...], list[tuple[str, Config]], None]:

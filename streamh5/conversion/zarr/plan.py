@@ -11,7 +11,7 @@ import numpy as np
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.conversion.request import Request
 from streamh5.conversion.zarr.array import WIDENED, are_characters, plan_zarr_array
-from streamh5.conversion.zarr.tree import ZarrArray, ZarrTree, json_attributes, read_tree
+from streamh5.conversion.zarr.tree import StoreArray, ZarrTree, read_tree, storable_attributes
 from streamh5.errors import AttributeValueError, DatatypeError, SpecError, listed, shown
 from streamh5.handles.file_plan import FilePlan
 from streamh5.model.attribute_spec import attribute_spec
@@ -60,7 +60,7 @@ def _plan_plain(tree: ZarrTree, request: Request, notes: list[str]) -> Conversio
     file.objects |= {path: GroupNode(path) for path in tree.groups}
     file.objects |= {one.dataset.spec.path: one.dataset for one in arrays}
     for path, values in [*tree.groups.items(), *((one.path, one.attributes) for one in tree.arrays)]:
-        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in json_attributes(values)]
+        file.attributes[path] = [attribute_spec(k, v, path=path) for k, v in storable_attributes(values)]
     for one in tree.arrays:
         if one.dims is not None and any(one.dims):
             labels = np.array([dim or "" for dim in one.dims], object)
@@ -81,7 +81,7 @@ def _plan_netcdf(tree: ZarrTree, request: Request, *, is_strict: bool) -> Conver
     notes: list[str] = []
     file = NetcdfFile()
     arrays: list[ArrayPlan] = []
-    members: dict[str, dict[str, ZarrArray]] = {path: {} for path in tree.groups}
+    members: dict[str, dict[str, StoreArray]] = {path: {} for path in tree.groups}
     for one in tree.arrays:
         *parents, name = split_path(one.path)
         members.setdefault(join_path(tuple(parents)), {})[name] = one
@@ -107,13 +107,13 @@ def _plan_netcdf(tree: ZarrTree, request: Request, *, is_strict: bool) -> Conver
     return ConversionPlan(plan, arrays, track_order=True, format="netCDF-4", notes=lambda: notes)
 
 
-def _shape_of(one: ZarrArray) -> tuple[int, ...]:
+def _shape_of(one: StoreArray) -> tuple[int, ...]:
     """Shape of the variable: bytes of a fixed length are characters along one more dimension."""
     shape: tuple[int, ...] = one.array.shape
     return (*shape, one.array.dtype.itemsize) if are_characters(one.array.dtype) else shape
 
 
-def _dims_of(one: ZarrArray, phony: dict[int, str], notes: list[str], *, is_strict: bool) -> tuple[str, ...]:
+def _dims_of(one: StoreArray, phony: dict[int, str], notes: list[str], *, is_strict: bool) -> tuple[str, ...]:
     """Names of the dimensions of a variable; unnamed ones share one `phony` name for each length, as in netCDF-C."""
     shape = one.array.shape
     given = one.dims or (None,) * len(shape)
@@ -130,7 +130,7 @@ def _dims_of(one: ZarrArray, phony: dict[int, str], notes: list[str], *, is_stri
 
 
 def _variable(
-    one: ZarrArray, request: Request, notes: list[str], *, is_strict: bool
+    one: StoreArray, request: Request, notes: list[str], *, is_strict: bool
 ) -> tuple[ArrayPlan, list[AttributeSpec]]:
     """Plan a variable and its attributes."""
     dtype = one.array.dtype
@@ -164,7 +164,7 @@ def _variable(
     return plan_zarr_array(one, request, netcdf=True), [*specs, *_attributes(attributes, one.path)]
 
 
-def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
+def _fill_attribute(one: StoreArray, fill: Any) -> AttributeSpec | None:
     """Return ``_FillValue`` in the type of the variable; None where it cannot represent it."""
     dtype: np.dtype[Any] = WIDENED.get(one.array.dtype, one.array.dtype)
     if dtype.kind in "UT":
@@ -184,7 +184,7 @@ def _fill_attribute(one: ZarrArray, fill: Any) -> AttributeSpec | None:
 def _attributes(attributes: dict[str, Any], where: str) -> list[AttributeSpec]:
     """Plan attributes as netCDF-4 stores them: booleans as integers of a byte, lists of lists as JSON text."""
     specs = []
-    for key, value in json_attributes(attributes):
+    for key, value in storable_attributes(attributes):
         array = np.asarray(value)
         try:
             number = array.astype("i1") if array.dtype.kind == "b" else value

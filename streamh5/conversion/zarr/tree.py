@@ -27,7 +27,7 @@ ARRAY_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 @dataclass(frozen=True, slots=True)
-class ZarrArray:
+class StoreArray:
     """An array of a store.
 
     Parameters
@@ -105,7 +105,7 @@ class ZarrArray:
 class ZarrTree:
     """The arrays of a store and the attributes of its groups, by their new paths."""
 
-    arrays: tuple[ZarrArray, ...]
+    arrays: tuple[StoreArray, ...]
     groups: dict[str, dict[str, Any]]
     is_single: bool
 
@@ -203,7 +203,7 @@ def _zip_store(path: str) -> Any:
         return ZipStore(path, mode="r")
 
 
-def _array(path: str, array: Any) -> ZarrArray:
+def _array(path: str, array: Any) -> StoreArray:
     attributes = dict(array.attrs.asdict())
     dims: Any = getattr(array.metadata, "dimension_names", None)
     if array.metadata.zarr_format == 2:
@@ -214,7 +214,7 @@ def _array(path: str, array: Any) -> ZarrArray:
             "one for each dimension is needed",
             path=path,
         )
-    return ZarrArray(path, array, None if dims is None else tuple(dims), attributes)
+    return StoreArray(path, array, None if dims is None else tuple(dims), attributes)
 
 
 def _decoded_fill(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -228,7 +228,7 @@ def _decoded_fill(value: Any, dtype: np.dtype[Any]) -> Any:
         return value  # encoded differently by another writer: it stays an attribute
 
 
-def json_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def storable_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield attributes with values that HDF5 can store; others become JSON text."""
     for name, value in attributes.items():
         yield name, value if _is_plain(value) else json.dumps(value)

@@ -197,7 +197,7 @@ def concatenate(parts: Sequence[ChunkColumns]) -> ChunkColumns:
     )
 
 
-def encode_elements(columns: ChunkColumns, element: np.dtype[np.void]) -> bytes:
+def encode_columns(columns: ChunkColumns, element: np.dtype[np.void]) -> bytes:
     """Encode the chunks as consecutive elements."""
     elements = np.empty(len(columns.addresses), element)
     fill_elements(elements, columns)

@@ -27,7 +27,7 @@ from streamh5.format.chunk_index.element import (
     decode_page_bitmap,
     decode_pages,
     encode_block_prefix,
-    encode_elements,
+    encode_columns,
     encode_page_bitmap,
     encode_pages,
     pages_written,
@@ -42,7 +42,7 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS, address, concat, uint
 
 INDEX_BLOCK = "Extensible Array index block"
 SUPER_BLOCK = "Extensible Array super block"
-DATA_BLOCK = "Extensible Array data block"
+EXTENSIBLE_ARRAY_DATA_BLOCK = "Extensible Array data block"
 _INDEX, _SUPER, _DATA = b"EAIB", b"EASB", b"EADB"
 _MAX_BITS = 64  # those of the largest index of an element
 
@@ -175,7 +175,7 @@ def _encode_index_block(
     super_blocks += [UNDEFINED_ADDRESS] * (array.n_super_pointers - len(super_blocks))
     return append_checksum(
         encode_block_prefix(_INDEX, array.element, header_address),
-        encode_elements(own, array.element),
+        encode_columns(own, array.element),
         *(address(block, "data block address") for block in data_blocks),
         *(address(block, "super block address") for block in super_blocks),
     )
@@ -207,7 +207,7 @@ def _encode_data_block(
         uint(block_offset, block.array.sizeof_block_offset, "block offset"),
     )
     if not block.n_pages:
-        return append_checksum(prefix + encode_elements(columns, element))
+        return append_checksum(prefix + encode_columns(columns, element))
     return append_checksum(prefix) + encode_pages(columns, block.n_pages, element)
 
 
@@ -264,7 +264,7 @@ def decode_data_block(
     """
     element = block.array.element
     end = block.sizeof_prefix + SIZEOF_CHECKSUM if block.n_pages else len(raw)
-    fields = decode_block_prefix(raw[:end], DATA_BLOCK, _DATA, element, header_address)
+    fields = decode_block_prefix(raw[:end], EXTENSIBLE_ARRAY_DATA_BLOCK, _DATA, element, header_address)
     start = block.start + number * block.n_block_elements
     offset = fields.uint(block.array.sizeof_block_offset, "block offset")
     # For data blocks of the index block, the library also counts the data blocks before them (H5EA__lookup_elmt).
@@ -272,5 +272,5 @@ def decode_data_block(
     if offset not in (start, block.start + (n_before + number) * block.n_block_elements):
         raise fields.error(f"block offset is {offset:,}; it must be {start:,}")
     if block.n_pages and pages is not None:
-        return decode_pages(memoryview(raw)[end:], pages, element, structure=DATA_BLOCK)
+        return decode_pages(memoryview(raw)[end:], pages, element, structure=EXTENSIBLE_ARRAY_DATA_BLOCK)
     return decode_elements(fields.take(block.n_block_elements * element.itemsize, "elements"), element)

@@ -15,7 +15,7 @@ from streamh5.errors import over_limit
 from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, SIZEOF_ADDRESS, UNDEFINED_ADDRESS
-from streamh5.format.v1_btree import SIGNATURE, read_node_prefix
+from streamh5.format.v1_btree import V1_BTREE_SIGNATURE, read_node_prefix
 
 MAX_CHILDREN = 2 * ENCODING.chunk_k
 """Most children of a node: twice the K that readers assume unless the superblock has another (32)."""
@@ -155,7 +155,7 @@ def _encode_level(
     n_nodes = tree.n_nodes[level]
     nodes = np.zeros(n_nodes, tree.node)
     n_last = len(children) - (n_nodes - 1) * MAX_CHILDREN
-    nodes["signature"] = SIGNATURE
+    nodes["signature"] = V1_BTREE_SIGNATURE
     nodes["type"] = _CHUNK_NODE_TYPE
     nodes["level"] = level
     nodes["n_children"] = MAX_CHILDREN

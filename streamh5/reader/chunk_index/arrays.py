@@ -10,7 +10,7 @@ from streamh5.errors import FormatError
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.element import ChunkColumns, concatenate, decode_pages, no_chunks
 from streamh5.format.chunk_index.extensible_array import (
-    DATA_BLOCK,
+    EXTENSIBLE_ARRAY_DATA_BLOCK,
     INDEX_BLOCK,
     SIZEOF_EXTENSIBLE_ARRAY_HEADER,
     SUPER_BLOCK,
@@ -22,7 +22,7 @@ from streamh5.format.chunk_index.extensible_array import (
 )
 from streamh5.format.chunk_index.extensible_array_sizes import ExtensibleArray, SuperBlock
 from streamh5.format.chunk_index.fixed_array import (
-    DATA_BLOCK as FIXED_ARRAY_DATA_BLOCK,
+    FIXED_ARRAY_DATA_BLOCK as FIXED_ARRAY_DATA_BLOCK,
 )
 from streamh5.format.chunk_index.fixed_array import (
     SIZEOF_FIXED_ARRAY_HEADER,
@@ -153,7 +153,7 @@ def _read_blocks(
             addresses, pages = decode_super_block(block, header_address, raw)
         for i, at in enumerate(addresses):
             if at != UNDEFINED_ADDRESS:
-                raw = reader.read(at, block.sizeof_data_block, DATA_BLOCK)
+                raw = reader.read(at, block.sizeof_data_block, EXTENSIBLE_ARRAY_DATA_BLOCK)
                 written = None if pages is None else pages[i]
                 first = n_own + block.start + i * block.n_block_elements
                 yield first, decode_data_block(block, i, header_address, raw, written)
