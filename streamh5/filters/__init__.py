@@ -12,7 +12,7 @@ encodes batches of chunks and decodes single ones.
 * ``chunk_decoder``: decodes and checks chunks of any file.
 * ``available``: which filters this machine can write, and how fast.
 
-To add a filter, write one module and add its row to ``FILTERS`` in ``registry.py``; nothing else changes::
+To add a filter, write one module and add its row to ``FILTERS`` in ``registry.py``; no other code changes::
 
     def _set_up(values, chunk):            # the user's client values and the raw chunks (H5Z's set_local)
         ...                                # check them: FilterError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import InterruptedWriteError, SpecError
 from streamh5.handles.existing_file import ExistingFile, read_existing
-from streamh5.recovery.entry_kinds import decode_journal
+from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import check_path, destination_exists, destination_name, is_path

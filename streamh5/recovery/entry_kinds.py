@@ -4,11 +4,14 @@ An entry is::
 
     "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
 
-The payload is JSON, except for C and V, which are binary. To add a kind, add a row to `KINDS`: an encoder, whose
-arguments are those of the engine's method, and a function that enters the payload in a `Journal`; for a new object,
-together with the function that creates it again in a salvaged file. Entries are appended, never changed. An entry
-that is cut short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a
-journal is executed or unpickled.
+The payload is JSON, except for C and V, which are binary. Entries are appended, never changed. An entry that is cut
+short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a journal is executed
+or unpickled.
+
+To add a kind, add a constant and list it in `_ALL`: an encoder, whose arguments are those of the engine's method, and a
+function that enters the payload in a `Journal`; for a new object, together with the function that creates it again in
+a salvaged file. A reader of an older version refuses a letter that it does not know; `JOURNAL_VERSION` changes when an
+older reader would misunderstand an entry that it knows.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import numpy as np
 
-from streamh5.errors import JournalError, StreamH5Error
+from streamh5.errors import JournalError
 from streamh5.model.chunk_records import RECORD
 from streamh5.model.tree import find
 from streamh5.recovery.journal import Claims, Journal
@@ -42,7 +45,7 @@ from streamh5.recovery.journal_facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -56,7 +59,7 @@ JOURNAL_VERSION = 2
 
 P = ParamSpec("P")
 
-_MAGIC = b"SJE"
+MAGIC = b"SJE"
 _CLAIM = struct.Struct("<I")
 
 
@@ -71,7 +74,8 @@ class EntryKind(Generic[P]):
     payload
         Returns the payload: bytes, or a dict that becomes JSON.
     enter
-        Enters a payload, decoded if it is JSON, in the journal; an invalid payload raises one of `NONSENSE`.
+        Enters a payload, decoded if it is JSON, in the journal. For an invalid one it raises one of
+        `read_journal.NONSENSE`.
     is_json
         Whether the payload is JSON.
     """
@@ -84,7 +88,7 @@ class EntryKind(Generic[P]):
     @property
     def magic(self) -> bytes:
         """First bytes of every entry of this kind."""
-        return _MAGIC + self.letter.encode()
+        return MAGIC + self.letter.encode()
 
     def encode(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
         """Encode an entry; the arguments are those of `payload`."""
@@ -98,22 +102,6 @@ class EntryKind(Generic[P]):
     def decode(self, journal: Journal, payload: bytes) -> None:
         """Enter the payload of an entry in `journal`."""
         self.enter(journal, json.loads(payload) if self.is_json else payload)
-
-
-def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
-    """Yield letter, payload and end of each entry, up to the first that is cut short or damaged."""
-    position = 0
-    while position + 12 <= len(log):
-        head, checksum = log[position : position + 8], log[position + 8 : position + 12]
-        start = position + 12
-        end = start + int.from_bytes(head[4:], "little")
-        if head[:3] != _MAGIC or end > len(log):
-            return
-        payload = log[start:end]
-        if zlib.crc32(payload, zlib.crc32(head)) != int.from_bytes(checksum, "little"):
-            return
-        yield chr(head[3]), payload, end
-        position = end
 
 
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
@@ -340,57 +328,3 @@ def _number(facts: dict[str, Any], journal: Journal) -> int:
     if type(number) is not int or not 0 <= number < len(journal.datasets):
         raise ValueError(f"dataset {number!r} of {len(journal.datasets)}")
     return number
-
-
-NONSENSE = (
-    *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
-    *(StreamH5Error, struct.error, zlib.error),
-)
-"""Errors that decoding invalid facts can raise."""
-
-
-def decode_journal(log: bytes) -> Journal | None:
-    """Decode a journal up to its first incomplete or damaged entry.
-
-    Parameters
-    ----------
-    log
-        Contents of the journal file.
-
-    Returns
-    -------
-    Journal or None
-        None if nothing was claimed: the log is empty, or ends within its first entry.
-
-    Raises
-    ------
-    JournalError
-        It is not a journal, has another version, or its header is damaged although claims follow.
-    """
-    journal = Journal({})
-    for letter, payload, end in split_entries(log):
-        if not journal.header and letter != HEADER.letter:
-            raise JournalError(f"the journal begins with an entry {letter!r} instead of its header")
-        if letter not in KINDS:
-            raise JournalError(f"the journal has an entry of unknown kind {letter!r}")
-        try:
-            KINDS[letter].decode(journal, payload)
-        except JournalError:
-            raise
-        except NONSENSE as error:
-            raise JournalError(
-                f"entry {letter!r} before byte {end} of the journal makes no sense: {error}"
-            ) from error
-        journal.nbytes = end
-    if not journal.header:
-        if CLAIMS.magic in log:
-            raise JournalError(
-                "the header of the journal is damaged, so its claims cannot be trusted; "
-                "remove the partial file and its journal to start again"
-            )
-        return None
-    journal.drop_voided()
-    for number in journal.taken_back:
-        journal.claims.pop(number, None)
-        journal.values.pop(number, None)
-    return journal

@@ -39,11 +39,12 @@ from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
-from streamh5.recovery.entry_kinds import NONSENSE, PUBLISHED, USED, decode_journal
+from streamh5.recovery.entry_kinds import PUBLISHED, USED
 from streamh5.recovery.journal_facts import (
     assemble_value,
     attribute_from_facts,
 )
+from streamh5.recovery.read_journal import NONSENSE, decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink

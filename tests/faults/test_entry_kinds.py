@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.recovery.entry_kinds import KINDS, decode_journal, split_entries
+from streamh5.recovery.entry_kinds import KINDS
+from streamh5.recovery.read_journal import decode_journal, split_entries
 from streamh5.sinks.local_file import LocalFileSink
 
 ROWS = np.arange(12, dtype="i4").reshape(6, 2)

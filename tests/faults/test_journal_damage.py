@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import streamh5
 from streamh5.errors import BlockError, JournalError, ResumeError, StreamH5Error
-from streamh5.recovery.entry_kinds import decode_journal
+from streamh5.recovery.read_journal import decode_journal
 from tests.faults import work
 from tests.faults.systems import Crash, copy_folder, crashing, installed
 from tests.faults.tally import tried

@@ -15,7 +15,7 @@ import streamh5
 from streamh5 import errors
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.plan import UserBlockSink
-from streamh5.recovery.entry_kinds import decode_journal
+from streamh5.recovery.read_journal import decode_journal
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.base import Snapshots, as_journaled
 from streamh5.sinks.file_object import FileObjectSink

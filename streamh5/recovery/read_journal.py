@@ -1,0 +1,83 @@
+"""From the bytes of a journal to a `Journal`: its entries up to the first that is incomplete or damaged."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from streamh5.errors import JournalError, StreamH5Error
+from streamh5.recovery.entry_kinds import CLAIMS, HEADER, KINDS, MAGIC
+from streamh5.recovery.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NONSENSE = (
+    *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
+    *(StreamH5Error, struct.error, zlib.error),
+)
+"""Errors that decoding invalid facts can raise."""
+
+
+def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """Yield letter, payload and end of each entry, up to the first that is cut short or damaged."""
+    position = 0
+    while position + 12 <= len(log):
+        head, checksum = log[position : position + 8], log[position + 8 : position + 12]
+        start = position + 12
+        end = start + int.from_bytes(head[4:], "little")
+        if head[:3] != MAGIC or end > len(log):
+            return
+        payload = log[start:end]
+        if zlib.crc32(payload, zlib.crc32(head)) != int.from_bytes(checksum, "little"):
+            return
+        yield chr(head[3]), payload, end
+        position = end
+
+
+def decode_journal(log: bytes) -> Journal | None:
+    """Decode a journal up to its first incomplete or damaged entry.
+
+    Parameters
+    ----------
+    log
+        Contents of the journal file.
+
+    Returns
+    -------
+    Journal or None
+        None if nothing was claimed: the log is empty, or ends within its first entry.
+
+    Raises
+    ------
+    JournalError
+        It is not a journal, has another version, or its header is damaged although claims follow.
+    """
+    journal = Journal({})
+    for letter, payload, end in split_entries(log):
+        if not journal.header and letter != HEADER.letter:
+            raise JournalError(f"the journal begins with an entry {letter!r} instead of its header")
+        if letter not in KINDS:
+            raise JournalError(f"the journal has an entry of unknown kind {letter!r}")
+        try:
+            KINDS[letter].decode(journal, payload)
+        except JournalError:
+            raise
+        except NONSENSE as error:
+            raise JournalError(
+                f"entry {letter!r} before byte {end} of the journal makes no sense: {error}"
+            ) from error
+        journal.nbytes = end
+    if not journal.header:
+        if CLAIMS.magic in log:
+            raise JournalError(
+                "the header of the journal is damaged, so its claims cannot be trusted; "
+                "remove the partial file and its journal to start again"
+            )
+        return None
+    journal.drop_voided()
+    for number in journal.taken_back:
+        journal.claims.pop(number, None)
+        journal.values.pop(number, None)
+    return journal
