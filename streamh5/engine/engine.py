@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.engine.address_cursor import AddressCursor
 from streamh5.engine.metadata_plan import Front, MetadataPlan, reserve_front
-from streamh5.errors import StateError
+from streamh5.errors import DatatypeError, StateError
 from streamh5.format.link import Link, encode_link
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.model.chunk_table import ChunkTable
@@ -196,8 +196,18 @@ class Engine:
             dataset.n_rows = max(dataset.n_rows, n_rows)
 
     def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
-        """Set data without chunks: an array of the stored dtype, or of objects if the dataset has parts."""
-        parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
+        """Set data without chunks: an array of the stored dtype, or of objects if the dataset has parts.
+
+        Raises
+        ------
+        DatatypeError
+            A value does not fit the dtype.
+        """
+        path = dataset.spec.path
+        try:
+            parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
+        except DatatypeError as error:
+            raise DatatypeError(f"{path}: {error}", path=path) from error
         with self._lock, self._in(State.DEFINING, State.STREAMING):
             dataset.value, dataset.parts = value, parts
 

@@ -9,7 +9,8 @@ call        protocol  promise
 name        Sink      the destination's name in messages
 write       Sink      positional, in any order, thread-safe; the ranges written do not
                       overlap, except at byte 0: the superblock is written last, and
-                      again after each `snapshot`
+                      again after each `snapshot`; and chunks of ``alloc_time="early"``
+                      that are written again
 commit      Sink      everything written is durable, then the file has its name
 abort       Sink      removes what was written and leaves the destination unchanged;
                       never raises; may be called at any time, also twice

@@ -50,8 +50,7 @@ def check_path(destination: object) -> None:
         )
     if is_url(name):
         raise SpecError(
-            f"{name:.200} is a URL, and only local paths and binary file objects are destinations yet: write to a "
-            "local file, then upload it"
+            f"{name:.200} is a URL, not a local path: write to a local file, then upload it, or pass a Sink of your own"
         )
 
 

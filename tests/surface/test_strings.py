@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,16 @@ def test_fill_value_that_readers_would_not_take_is_refused(
         pytest.raises(errors.FillValueError, match="/x: fill value"),
     ):
         file.create_dataset("x", (4,), dtype, chunks=(2,), fillvalue=fillvalue)
+
+
+@pytest.mark.parametrize("chunks", [None, (1,)])
+@pytest.mark.parametrize("data", [["a\0b"], ["é"]])
+def test_text_that_cannot_be_stored_is_refused_with_the_path(
+    data: list[str], chunks: tuple[int, ...] | None
+) -> None:
+    with (
+        streamh5.File(io.BytesIO()) as file,
+        pytest.raises(errors.DatatypeError, match=r"^/g/x: text .* (NUL|ASCII)") as caught,
+    ):
+        file.create_dataset("g/x", data=data, dtype=h5py.string_dtype("ascii"), chunks=chunks)
+    assert caught.value.facts["path"] == "/g/x"
