@@ -61,6 +61,10 @@ class Pool:
         self._has_work = threading.Condition(self._lock)
         self._waiting: deque[Job] = deque()
         self._in_flight: list[Job] = []  # jobs that wait for a thread, and jobs that are running
+        # Of the jobs in flight, so that a submit costs the same however many small jobs there are. An exception of a
+        # signal handler may leave them too high, which only costs a look at each job; they start anew when none is.
+        self._in_flight_nbytes = 0
+        self._ends: dict[object, int] = {}  # by dataset: no job writes a chunk from this row of chunks on
         self._threads: list[threading.Thread] = []
         self._n_idle = 0
         self._failure: BaseException | None = None
@@ -73,6 +77,9 @@ class Pool:
             self._wait_until(lambda: self._failure is not None or self._may_start(job))
             self._raise_failure()
             try:
+                self._in_flight_nbytes += job.nbytes
+                if job.box:
+                    self._ends[job.dataset] = max(job.box[0][1], self._ends.get(job.dataset, 0))
                 self._in_flight.append(job)
                 self._waiting.append(job)
                 if self._n_idle < len(self._waiting) and len(self._threads) < self._n_threads:
@@ -86,7 +93,7 @@ class Pool:
     def wait_for_chunks(self, job: Job) -> None:
         """Wait until no job in flight writes one of the chunks of `job`."""
         with self._lock:
-            self._wait_until(lambda: not any(job.overlaps(other) for other in self._in_flight))
+            self._wait_until(lambda: self._has_its_chunks(job))
             self._raise_failure()
 
     def wait(self) -> None:
@@ -124,13 +131,25 @@ class Pool:
             if job in self._waiting:
                 self._waiting.remove(job)
             if job in self._in_flight:
-                self._in_flight.remove(job)
+                self._land(job)
         self._changed.notify_all()
 
     def _may_start(self, job: Job) -> bool:
-        nbytes = sum(other.nbytes for other in self._in_flight)
-        fits = not self._in_flight or nbytes + job.nbytes <= self._budget_nbytes
-        return fits and not any(job.overlaps(other) for other in self._in_flight)
+        fits = not self._in_flight or self._in_flight_nbytes + job.nbytes <= self._budget_nbytes
+        return fits and self._has_its_chunks(job)
+
+    def _has_its_chunks(self, job: Job) -> bool:
+        """Return whether no job in flight writes one of the chunks of `job`."""
+        if job.box and job.box[0][0] >= self._ends.get(job.dataset, 0):
+            return True  # it appends
+        return not any(job.overlaps(other) for other in self._in_flight)
+
+    def _land(self, job: Job) -> None:
+        self._in_flight.remove(job)
+        self._in_flight_nbytes -= job.nbytes
+        if not self._in_flight:
+            self._in_flight_nbytes = 0
+            self._ends.clear()
 
     def _start_thread(self) -> None:
         name = f"streamh5_{len(self._threads)}"
@@ -152,7 +171,7 @@ class Pool:
                     self._failure, self._has_failed = self._failure or error, True
             finally:
                 with self._lock:
-                    self._in_flight.remove(job)
+                    self._land(job)
                     self._changed.notify_all()
             del job  # it refers to its dataset, which would keep the file alive
 
