@@ -7,7 +7,6 @@ Unlike in h5py, the keywords of the registry ("zstd", "blosc", ...) also name co
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -207,6 +206,8 @@ def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
 def _row_of_word(word: str) -> FilterRow:
     if word in _BY_WORD:
         return _BY_WORD[word]
+    import difflib  # as in `did_you_mean`
+
     plain = word.strip().lower()
     close = difflib.get_close_matches(plain, _BY_WORD, n=1)
     meant = "None" if plain in _NO_FILTER else repr(close[0]) if close else ""
