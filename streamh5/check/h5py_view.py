@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
+from streamh5.format.character_set import encode_text
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArrayIndex, VirtualLayout
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
@@ -80,7 +81,7 @@ class H5pyView:
 
     def _open(self, path: str) -> Any:
         """Open an object, whose path may contain bytes that are not UTF-8."""
-        return self._file[path.encode(errors="surrogateescape")]
+        return self._file[encode_text(path)]
 
     def compare(self, content: FileContent) -> list[tuple[str, int, FormatError]]:
         """Compare links, shapes and chunk maps; return path, address and error of each object that differs.

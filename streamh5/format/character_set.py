@@ -70,3 +70,9 @@ def encode_name(text: str, what: str, error: type[StreamH5Error]) -> bytes:
 def decode_text(data: str | bytes) -> str:
     """Return the text of bytes, which need not be UTF-8; a str is returned unchanged."""
     return data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+
+
+def printable_text(text: str | bytes) -> str:
+    """Return a text with replacement characters for the bytes that are not UTF-8."""
+    encoded = encode_text(text) if isinstance(text, str) else text
+    return encoded.decode("utf-8", "replace")

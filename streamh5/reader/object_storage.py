@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
 from streamh5.format.attribute import decode_attribute
+from streamh5.format.character_set import encode_text
 from streamh5.format.checksum import lookup3
 from streamh5.format.dense_storage import (
     RECORDS,
@@ -170,7 +171,7 @@ class ObjectStorage:
         for address in _read_btree(self._reader, btree_address):
             block = self._reader.read(address, nbytes, SYMBOL_NODE)
             links += decode_symbol_table_node(block, heap, self.encoding)
-        names = [link.name.encode(errors="surrogateescape") for link in links]
+        names = [encode_text(link.name) for link in links]
         if any(second <= first for first, second in pairwise(names)):
             raise FormatError(f"{SYMBOL_NODE}: its names are not in order", structure=SYMBOL_NODE)
         return links
@@ -212,7 +213,7 @@ class ObjectStorage:
 
 def _check_hashes(names: list[str], records: NDArray[np.void]) -> None:
     for name, stored in zip(names, records["hash"].tolist(), strict=True):
-        if lookup3(name.encode(errors="surrogateescape")) != stored:
+        if lookup3(encode_text(name)) != stored:
             raise FormatError(
                 f"dense storage: the hash in the record of {name[:40]!r} is not that of the name"
             )

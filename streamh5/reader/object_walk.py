@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamh5.format.character_set import printable_text
 from streamh5.format.link import HardLink
 from streamh5.reader.file_map import FileMap, Kind, StructureReader
 from streamh5.reader.object_content import (
@@ -46,7 +47,7 @@ class ObjectPlace:
     @property
     def shown(self) -> str:
         """The path with replacement characters instead of surrogates."""
-        return self.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return printable_text(self.path)
 
 
 class ObjectWalk:

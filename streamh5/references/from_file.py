@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
+from streamh5.format.character_set import printable_text
 from streamh5.format.data_layout import VirtualLayout
 from streamh5.format.datatype_class import ObjectReferenceClass, VariableLengthSequence
 from streamh5.format.element_values import decode_values, heap_contents
@@ -158,7 +159,7 @@ class _Visitor:
         """Return the values of attributes, except those that refer to objects."""
         found: dict[str, Any] = {}
         for one in stored:
-            name = one.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            name = printable_text(one.name)
             if name == "DIMENSION_LIST":
                 self._scales[place.shown] = self._targets(one)
             if not has_references(one.datatype):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import FormatError, ReferencesError, UnreadableError
+from streamh5.format.character_set import encode_text, printable_text
 from streamh5.format.datatype import decode_datatype_message
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
@@ -73,7 +74,7 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
         with suppress(FormatError):  # with a cache image, for example, nothing lies where its address says
             _, walk = open_walk(raw)
         # opened from their group: from the root, libhdf5 would look up every name of the path again
-        pending = [(_shown(root), file, root.encode("utf-8", "surrogateescape")) for root in roots]
+        pending = [(printable_text(root), file, encode_text(root)) for root in roots]
         while pending:
             shown, parent, name = pending.pop()
             with _naming(path, shown):
@@ -91,11 +92,6 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
     return found
 
 
-def _shown(name: bytes | str) -> str:
-    encoded = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else name
-    return encoded.decode("utf-8", "replace")
-
-
 def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
     """Return path, group and name of each hard link of a group."""
     from h5py import h5l
@@ -103,7 +99,7 @@ def _children(group: h5py.Group, path: str) -> list[tuple[str, Any, bytes]]:
     names: list[bytes] = []
     group.id.links.iterate(names.append)
     hard = [name for name in names if group.id.links.get_info(name).type == h5l.TYPE_HARD]
-    return [(f"{path.rstrip('/')}/{_shown(name)}", group, name) for name in hard]
+    return [(f"{path.rstrip('/')}/{printable_text(name)}", group, name) for name in hard]
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
@@ -115,7 +111,9 @@ def _attributes(thing: Any) -> dict[str, Any]:
         ):  # a type without numpy equivalent, a filter that is missing
             value = thing.attrs[name]
             if not is_reference(value):
-                found[_shown(name)] = "" if getattr(value, "shape", ()) is None else value  # h5py.Empty
+                found[printable_text(name)] = (
+                    "" if getattr(value, "shape", ()) is None else value
+                )  # h5py.Empty
     return found
 
 
@@ -163,7 +161,7 @@ def _scales(dataset: h5py.Dataset) -> tuple[str | None, ...]:
         with suppress(TypeError, ValueError, IndexError, RuntimeError):  # no reference, or a dangling one
             # the last of several, as netCDF-C and h5netcdf
             name = h5py.h5r.get_name(references[-1], dataset.file.id)
-        scales.append(None if name is None else _shown(name))
+        scales.append(None if name is None else printable_text(name))
     return tuple(scales)
 
 
