@@ -6,10 +6,12 @@ decides between the two and says why.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import dask.base
 import numpy as np
 
 from streamh5.conversion.request import ArrayConversion, NotCopiable
@@ -45,6 +47,11 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
+
+
+def file_identity(path: str | os.PathLike[str], *parts: str) -> str:
+    """Return what identifies a file, or a part of it, to a resumed write: another file, or a changed one, differs."""
+    return str(dask.base.tokenize(os.path.realpath(path), os.stat(path).st_mtime_ns, *parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-import dask.base
 import numpy as np
 
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded, lazy
+from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded, file_identity, lazy
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.foreign_errors import foreign_errors
@@ -55,7 +54,7 @@ def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> Con
     request.check_arrays({name: array.shape})
     is_text = array.dtype.kind == "U"
     dtype, read_dtype = (np.dtype("U"), np.dtype(object)) if is_text else (array.dtype, array.dtype)
-    identity = dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns)
+    identity = file_identity(source)
     one = SourceArray(name, array.shape, dtype, partial(_read, array, read_dtype), identity)
     planned = encoded(one, request, "a .npy file has no chunks", [])
     return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
@@ -100,7 +99,7 @@ def plan_classic(source: str | os.PathLike[str], request: Request) -> Conversion
         unlimited=[one.name for one in header.dimensions if one.is_record],
         declared={one.name: one.length for one in header.dimensions},
     )
-    identity = str(dask.base.tokenize(os.path.realpath(source), os.stat(source).st_mtime_ns))
+    identity = file_identity(source)
     arrays = []
     for variable, one in zip(root.variables.values(), header.variables, strict=True):
         blocks = _plan_variable(variable, one, one.map(source), request, identity, notes)

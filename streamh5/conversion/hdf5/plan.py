@@ -13,10 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.base
 import numpy as np
 
-from streamh5.conversion.array_plan import ArrayPlan, SourceArray, plan_array, plan_whole
+from streamh5.conversion.array_plan import ArrayPlan, SourceArray, file_identity, plan_array, plan_whole
 from streamh5.conversion.hdf5.chunks import (
     ChunkList,
     find_chunks,
@@ -238,11 +237,10 @@ class Planner:
         shape = dataset.shape or ()
         chunks = find_chunks(dataset, self._stored)
         boxes = self._boxes(dataset, chunks)
-        name = self._file.filename
         filters = source_filters(dataset)
         source = replace(
             source,
-            identity=dask.base.tokenize(os.path.realpath(name), os.stat(name).st_mtime_ns, dataset.path),
+            identity=file_identity(self._file.filename, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
             begin=reader.begin,
