@@ -123,12 +123,14 @@ class ObjectStorage:
             return []
         heap = FractalHeapReader(self._reader, info.fractal_heap_address)
         records = self._index(heap, info.name_index_address, RecordType.LINK_NAME)
-        links = [decode_link(heap.object(one.tobytes()), self.encoding) for one in records["heap_id"]]
+        heap_ids = [one.tobytes() for one in records["heap_id"]]
+        links = [decode_link(heap.object(heap_id), self.encoding) for heap_id in heap_ids]
         _check_hashes([link.name for link in links], records)
         if info.creation_order_index_address != UNDEFINED_ADDRESS:
             ordered = self._index(heap, info.creation_order_index_address, RecordType.LINK_CREATION_ORDER)
-            for heap_id in ordered["heap_id"]:
-                decode_link(heap.object(heap_id.tobytes()), self.encoding)
+            # only those not read yet: a huge object must not be claimed twice
+            for heap_id in {one.tobytes() for one in ordered["heap_id"]}.difference(heap_ids):
+                decode_link(heap.object(heap_id), self.encoding)
             _check_orders({link.creation_order for link in links}, ordered)
         return links
 

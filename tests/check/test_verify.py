@@ -460,3 +460,15 @@ def test_cli_verify_ends_with_0_for_good_1_for_damaged_2_for_unreadable(
         file.create_dataset("x", data=np.arange(100), chunks=(30,), compression="lzf")
     assert main(["verify", str(lzf)]) == 0
     assert main(["verify", str(lzf), "--no-h5py"]) == 2
+
+
+def test_long_links_with_a_creation_order_are_intact(tmp_path: Path) -> None:
+    """Names of more than 4 KiB are huge objects of the heap, to which both indexes refer."""
+    path = tmp_path / "h5py.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        group = file.create_group("g", track_order=True)
+        for i in range(20):
+            group.create_group(f"{i}" + "x" * 5000)
+    report = streamh5.verify(path)
+    assert report.ok, report
+    assert report.n_groups == 22
