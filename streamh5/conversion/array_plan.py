@@ -18,16 +18,17 @@ from streamh5.conversion.request import ArrayConversion, NotCopiable
 from streamh5.dask.blocks import aligned_array
 from streamh5.dask.graph import Target
 from streamh5.dask.stored_chunks import (
+    BlockEncoding,
     ChunkCopy,
+    Regions,
     block_shape,
     hollow_array,
     lazy_array,
     listed_array,
-    write_listed,
 )
 from streamh5.errors import FilterError, FormatError, SourceError
 from streamh5.filters.base import byte_view
-from streamh5.filters.chunk_decoder import chunk_decoder
+from streamh5.filters.chunk_decoder import ChunkDecoder, chunk_decoder
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 
@@ -38,13 +39,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.conversion.request import Request
-    from streamh5.dask.stored_chunks import ChunkReader
+    from streamh5.dask.stored_chunks import ChunkReader, CopyBlock, CopyCounts
     from streamh5.filters import Buffer, FilterChain, FilterOptions
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.format.fill_value import AllocationTime, WriteTime
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.handles.dataset import Dataset
-    from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
 
@@ -86,8 +86,8 @@ class SourceArray:
         Path of the new dataset.
     shape, dtype
         As the dataset has them; ``U`` for text. A shape of None is a null dataspace.
-    read
-        Gives the values of a region, as `dtype`.
+    regions
+        Reads the values of a region, as `dtype`.
     identity
         Identity of the source, for a resume.
     fillvalue
@@ -118,7 +118,7 @@ class SourceArray:
     path: str
     shape: tuple[int, ...] | None
     dtype: np.dtype[Any]
-    read: Callable[[tuple[slice, ...]], Any]
+    regions: Regions
     identity: str | None = None
     fillvalue: Any = None
     chunks: tuple[int, ...] | None = None
@@ -183,7 +183,7 @@ class ArrayPlan:
     dataset: PlannedDataset
     reason: str
     blocks: da.Array | None = None
-    copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
+    copy: CopyBlock | None = None
 
     def targets(self) -> list[Target]:
         """Return the targets that tasks write: one or none."""
@@ -191,12 +191,12 @@ class ArrayPlan:
             return []
         return [Target(self.dataset.spec, self.blocks, self.copy)]
 
-    def report(self) -> ArrayConversion:
-        """Return how it was converted, after it has been written."""
-        path, copy = self.dataset.spec.path, self.copy
-        if not isinstance(copy, ChunkCopy):
-            return ArrayConversion(path, False, self.reason)
-        return ArrayConversion(path, True, self.reason, copy.n_copied, copy.n_encoded)
+    def report(self, counts: CopyCounts) -> ArrayConversion:
+        """Return how it was converted, from the counts of its write."""
+        is_copied = isinstance(self.copy, ChunkCopy)
+        return ArrayConversion(
+            self.dataset.spec.path, is_copied, self.reason, counts.n_copied, counts.n_encoded
+        )
 
 
 def plan_array(
@@ -254,8 +254,8 @@ def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPla
     spec = replace(spec, filters=stored.filters)
     accept = _verifying(stored) if request.verify else stored.accept
     can_encode = stored.chain.records == stored.filters
-    decode = source.read if can_encode else partial(_damaged, source.path)
-    copy = ChunkCopy(stored.reader, accept, decode, stored.listed)
+    decoded = source.regions if can_encode else Regions(partial(_damaged, source.path))
+    copy = ChunkCopy(stored.reader, accept, decoded, spec.grid, stored.listed)
     if stored.listed is None:
         hollow = hollow_array(shape, block_shape(shape, stored.chunks, stored.dtype.itemsize), stored.dtype)
     else:
@@ -280,11 +280,16 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
     filters = _filters(source, request, notes) if shape else NO_FILTERS
     spec, chain = _spec(source, request.libver, chunks if shape else None, filters)
     dataset = PlannedDataset(spec, chain, source.identity, source.begin)
-    needed = source.needed(spec.chunks) if source.needed is not None and spec.chunks is not None else None
-    if needed is None:
+    if spec.chunks is None:
         return ArrayPlan(dataset, reason, array)
-    hollow = listed_array(len(needed), spec.chunks or (), dtype)
-    return ArrayPlan(dataset, reason, hollow, partial(write_listed, needed, source.read))
+    needed = None if source.needed is None else source.needed(spec.chunks)
+    if needed is not None:
+        hollow = listed_array(len(needed), spec.chunks, dtype)
+    elif source.regions.are_read_where_stored:
+        hollow = hollow_array(shape, block_shape(shape, spec.chunks, dtype.itemsize), dtype)
+    else:
+        return ArrayPlan(dataset, reason, array)
+    return ArrayPlan(dataset, reason, hollow, BlockEncoding(source.regions, spec.grid, needed))
 
 
 def _spec(
@@ -340,7 +345,7 @@ def lazy(source: SourceArray) -> da.Array:
     unit = source.unit or source.chunks or (1,) * len(shape)
     block = block_shape(shape, tuple(max(1, n) for n in unit), itemsize)
     dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
-    return lazy_array(source.read, shape, block, dtype, source.path, source.identity or "")
+    return lazy_array(source.regions.read, shape, block, dtype, source.path, source.identity or "")
 
 
 def _damaged(path: str, region: tuple[slice, ...]) -> Any:
@@ -349,7 +354,7 @@ def _damaged(path: str, region: tuple[slice, ...]) -> Any:
     )
 
 
-def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
+def _verifying(stored: StoredAs) -> _VerifiedAccept:
     """Also decode each accepted chunk, as an HDF5 reader will."""
     decoder = chunk_decoder(stored.filters, 0, stored.chain.chunk_nbytes)
     if decoder.unknown_filters:
@@ -357,14 +362,21 @@ def _verifying(stored: StoredAs) -> Callable[[Buffer], Buffer | None]:
             f"filters {decoder.unknown_filters} cannot be undone here, so copied chunks cannot be verified; leave "
             "verify out"
         )
+    return _VerifiedAccept(stored.accept, decoder)
 
-    def accept(data: Buffer) -> Buffer | None:
-        taken = stored.accept(data)
+
+@dataclass(frozen=True, slots=True)
+class _VerifiedAccept:
+    """Accepts chunks that also decode."""
+
+    accept: Callable[[Buffer], Buffer | None]
+    decoder: ChunkDecoder
+
+    def __call__(self, data: Buffer) -> Buffer | None:
+        taken = self.accept(data)
         if taken is not None:
             try:
-                decoder.check(byte_view(taken))
+                self.decoder.check(byte_view(taken))
             except FormatError:
                 return None
         return taken
-
-    return accept

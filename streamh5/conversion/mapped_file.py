@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,6 +14,7 @@ from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded, file
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.stored_chunks import Regions
 from streamh5.errors import FilterError
 from streamh5.filters import FilterOptions
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
@@ -23,8 +24,11 @@ from streamh5.model.object_path import check_new_path
 from streamh5.netcdf.attributes import netcdf_attribute
 from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
 from streamh5.netcdf.storage import Storage, default_fill, plan_variable
+from streamh5.processes.seen_file import SeenFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamh5.conversion.classic_header import ClassicVariable
     from streamh5.conversion.request import Request
 
@@ -49,19 +53,63 @@ def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> Con
     if request.copy:
         raise FilterError(f"{source} has no stored chunks that could be copied; leave copy=True out")
     with foreign_errors(f"{source}: numpy cannot map it", source=str(source)):
-        array = np.load(source, mmap_mode="r", allow_pickle=False)
+        array = _map_npy(source)
     name = check_new_path(name)
     request.check_arrays({name: array.shape})
     is_text = array.dtype.kind == "U"
     dtype, read_dtype = (np.dtype("U"), np.dtype(object)) if is_text else (array.dtype, array.dtype)
     identity = file_identity(source)
-    one = SourceArray(name, array.shape, dtype, partial(_read, array, read_dtype), identity)
+    mapped = _Mapped(source, _map_npy, read_dtype, array)
+    one = SourceArray(name, array.shape, dtype, Regions(mapped), identity)
     planned = encoded(one, request, "a .npy file has no chunks", [])
     return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
 
 
-def _read(array: np.ndarray[Any, Any], dtype: np.dtype[Any], region: tuple[slice, ...]) -> Any:
-    return np.asarray(array[region]).astype(dtype, copy=False)
+def _map_npy(source: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(source, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+class _Mapped:
+    """Reads regions of an array that is mapped in this process, and mapped again where a pickle of it arrives.
+
+    Parameters
+    ----------
+    source
+        The file.
+    map_file
+        Maps the array, given the path of the file.
+    dtype
+        Of the values that are read.
+    array
+        The array as it is mapped here; None after the journey, until it is first read.
+    seen
+        The file as the process saw it where it was mapped.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        map_file: Callable[[str], np.ndarray[Any, Any]],
+        dtype: np.dtype[Any],
+        array: np.ndarray[Any, Any] | None,
+        seen: SeenFile | None = None,
+    ) -> None:
+        self._source, self._map, self._dtype = source, map_file, dtype
+        self._array, self._seen = array, seen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._seen is None:
+            self._seen = SeenFile.of(self._source)
+        return _Mapped, (self._seen.path, self._map, self._dtype, None, self._seen)
+
+    def __call__(self, region: tuple[slice, ...]) -> Any:
+        array = self._array
+        if array is None:
+            if self._seen is not None:
+                self._seen.check()
+            array = self._array = self._map(os.fspath(self._source))
+        return np.asarray(array[region]).astype(self._dtype, copy=False)
 
 
 FILL_VALUE = "_FillValue"
@@ -102,7 +150,7 @@ def plan_classic(source: str | os.PathLike[str], request: Request) -> Conversion
     identity = file_identity(source)
     arrays = []
     for variable, one in zip(root.variables.values(), header.variables, strict=True):
-        blocks = _plan_variable(variable, one, one.map(source), request, identity, notes)
+        blocks = _plan_variable(variable, one, source, request, identity, notes)
         arrays.append(ArrayPlan(variable.dataset, "netCDF classic has no chunks", blocks))
     file = planned.plan(libver=request.libver, write_empty_chunks=True)
     return ConversionPlan(file, arrays, track_order=True, format="netCDF-4", notes=lambda: notes)
@@ -111,13 +159,13 @@ def plan_classic(source: str | os.PathLike[str], request: Request) -> Conversion
 def _plan_variable(
     planned: NetcdfVariable,
     variable: ClassicVariable,
-    data: np.ndarray[Any, Any],
+    source: str | os.PathLike[str],
     request: Request,
     identity: str,
     notes: list[str],
 ) -> da.Array | None:
     """Plan a variable; return its blocks, None where it is written as one value."""
-    path = planned.path
+    path, data = planned.path, variable.map(source)
     dtype = data.dtype.newbyteorder("=")
     fill = default_fill(dtype)
     if FILL_VALUE in variable.attributes:
@@ -139,7 +187,9 @@ def _plan_variable(
     array: Any = data
     if data.nbytes > MAX_WHOLE_NBYTES:
         unit = storage.chunks or auto_chunks(data.shape, dtype.itemsize)
-        array = lazy(SourceArray(path, data.shape, dtype, partial(_read, data, dtype), identity, unit=unit))
+        map_file = replace(variable, attributes={}).map  # attributes need not travel with each block
+        mapped = _Mapped(source, map_file, dtype, data)
+        array = lazy(SourceArray(path, data.shape, dtype, Regions(mapped), identity, unit=unit))
     options = WriteOptions(libver=request.libver, resume_key=identity)
     planned.dataset, target = plan_variable(path, array, dtype, storage, maxshape, fill, options)
     planned.attributes = [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.conversion.request import Conversion
 from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
+from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.format.superblock import decode_superblock, encode_superblock
 from streamh5.handles.destination import open_local
 from streamh5.sinks.destination_path import is_path
@@ -102,8 +103,14 @@ def run(
         targets = [target for one in plan.arrays for target in one.targets()]
         write = Write(destination, targets, plan.file.create, options, progress=progress)
         summary = write.compute(**limit_workers({}, targets, max_memory))
-    reports = tuple(one.report() for one in plan.arrays)
-    return Conversion(summary, reports, plan.format, (*plan.notes(), *notes))
+    counts = {one.dataset.spec.path: CopyCounts() for one in plan.arrays} | write.counts
+    reports = tuple(one.report(counts[one.dataset.spec.path]) for one in plan.arrays)
+    skipped = [
+        f"{path}: {one.n_skipped} blocks could not be read, and read as the fill value: {one.problem}"
+        for path, one in counts.items()
+        if one.n_skipped
+    ]
+    return Conversion(summary, reports, plan.format, (*plan.notes(), *skipped, *notes))
 
 
 class UserBlockSink:

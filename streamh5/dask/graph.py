@@ -32,6 +32,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.dask.order import Collected
 from streamh5.dask.scheduler import check_scheduler, gathered, local_keywords
+from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.errors import BlockError, SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from streamh5.arguments.write_options import WriteOptions
-    from streamh5.handles.dataset import Dataset
+    from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.handles.file import File
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
@@ -61,13 +62,13 @@ if TYPE_CHECKING:
 class Target:
     """One array of a write: the plan of its dataset, and its aligned blocks.
 
-    With `copy`, blocks of `array` only tell their position: `copy` is called with the dataset, the origin and the shape
-    of a block, stores its chunks and returns their records.
+    With `copy`, blocks of `array` only tell their position: `copy` is called with a `BlockWriter`, the origin and the
+    shape of a block, stores its chunks, and returns their records and what became of them.
     """
 
     spec: DatasetSpec
     array: da.Array
-    copy: Callable[[Dataset, tuple[int, ...], tuple[int, ...]], ChunkRecords] | None = None
+    copy: CopyBlock | None = None
 
 
 class Write:
@@ -86,6 +87,11 @@ class Write:
         How the file is written.
     progress
         See `to_fixed_h5`.
+
+    Attributes
+    ----------
+    counts
+        What became of the chunks of each target with `copy`, by its path.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class Write:
         self._show = progress
         self._token = uuid.uuid4().hex
         self._lock = threading.Lock()
+        self.counts = dict.fromkeys(self._copies, CopyCounts())
         self._file: File | None = None
         self._progress: Progress | None = None
         if is_path(path):
@@ -238,10 +245,12 @@ class Write:
             if dataset.chunks is None:
                 dataset[()] = block
                 records = np.zeros(0, RECORD)
+            elif copy is None:
+                records = dataset.write_block(block, origin)
             else:
-                records = (
-                    dataset.write_block(block, origin) if copy is None else copy(dataset, origin, expected)
-                )
+                records, counts = copy(dataset, origin, expected)
+                with self._lock:
+                    self.counts[path] += counts
         except Exception as error:
             error.add_note(f"while writing the block at {origin} of {path}")
             raise

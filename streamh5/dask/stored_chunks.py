@@ -7,8 +7,7 @@ HDF5, or None for a chunk that has to be decoded and encoded.
 from __future__ import annotations
 
 import math
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dask.array as da
@@ -25,11 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.filters import Buffer
-    from streamh5.handles.dataset import Dataset
     from streamh5.model.chunk_grid import ChunkGrid
     from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.write.place import Place
 
     Accept = Callable[[Buffer], Buffer | None]
+    Region = tuple[slice, ...]
+    CopyBlock = Callable[["BlockWriter", tuple[int, ...], tuple[int, ...]], tuple[ChunkRecords, "CopyCounts"]]
 
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
@@ -57,9 +58,90 @@ class ChunkReader(Protocol):
         """
 
 
-@dataclass(slots=True)
+class BlockWriter(Protocol):
+    """Stores blocks of one dataset; thread-safe: a `Dataset`, or what stands for it in another process."""
+
+    @property
+    def place(self) -> Place:
+        """Where objects of variable length go."""
+
+    def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which of the chunks with these numbers an interrupted write has stored."""
+
+    def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
+        """Write filtered chunks."""
+
+    def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        """Encode and write a block of whole chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCounts:
+    """What became of the chunks of a block, or of several blocks together.
+
+    Parameters
+    ----------
+    n_copied, n_encoded
+        Chunks that were copied, and those that could not be copied: they were decoded and encoded.
+    n_skipped
+        Regions that could not be read: the fill value stands in for them.
+    problem
+        Why the first of them could not.
+    """
+
+    n_copied: int = 0
+    n_encoded: int = 0
+    n_skipped: int = 0
+    problem: str = ""
+
+    def __add__(self, other: CopyCounts) -> CopyCounts:
+        return CopyCounts(
+            self.n_copied + other.n_copied,
+            self.n_encoded + other.n_encoded,
+            self.n_skipped + other.n_skipped,
+            self.problem or other.problem,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Reads regions of an array.
+
+    Parameters
+    ----------
+    read
+        Returns the values of a region.
+    substitute
+        Returns values for a region that cannot be read; None where that is an error.
+    at
+        Returns what reads the regions for a place; None where elements have no objects of variable length.
+    """
+
+    read: Callable[[Region], Any]
+    substitute: Callable[[Region], Any] | None = None
+    at: Callable[[Place], Regions] | None = None
+
+    @property
+    def are_read_where_stored(self) -> bool:
+        """Whether a region must be read by the task that stores it, not by another one, maybe in another process."""
+        return self.substitute is not None or self.at is not None
+
+    def write(self, writer: BlockWriter, region: Region) -> tuple[ChunkRecords, CopyCounts]:
+        """Read, encode and write a region of whole chunks."""
+        found = self if self.at is None else self.at(writer.place)
+        counts = CopyCounts()
+        try:
+            block = found.read(region)
+        except SourceError as error:
+            if found.substitute is None:
+                raise
+            block, counts = found.substitute(region), CopyCounts(n_skipped=1, problem=str(error))
+        return writer.write_block(block, tuple(part.start for part in region)), counts
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkCopy:
-    """Copies the stored chunks of one array; called by the tasks of a write.
+    """Copies the stored chunks of one array; called by the tasks of a write, maybe in other processes.
 
     Parameters
     ----------
@@ -67,78 +149,91 @@ class ChunkCopy:
         Returns the stored bytes.
     accept
         Returns the bytes to store for those that were read, or None where they cannot be copied.
-    decode
-        Returns the values of a region of the array, for chunks that are not accepted.
+    decoded
+        Reads regions of the array, for chunks that are not accepted.
+    grid
+        The grid of the dataset.
     listed
         ``(n, rank)`` coords of the existing chunks, of which a block is a range (see `listed_array`);
         None where a block is a part of the array.
-    n_copied, n_encoded
-        Chunks that were copied, and those that had to be decoded and encoded.
     """
 
     reader: ChunkReader
     accept: Accept
-    decode: Callable[[tuple[slice, ...]], Any]
+    decoded: Regions
+    grid: ChunkGrid
     listed: NDArray[np.intp] | None = None
-    n_copied: int = 0
-    n_encoded: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, dataset: Dataset, origin: tuple[int, ...], shape: tuple[int, ...]) -> ChunkRecords:
+    def __call__(
+        self, writer: BlockWriter, origin: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[ChunkRecords, CopyCounts]:
         """Copy the chunks of a block; those that an interrupted write has stored are kept."""
-        grid = dataset.node.spec.grid
+        grid = self.grid
         if self.listed is not None:
             coords = listed_coords(self.listed, grid, origin, shape)
             numbers = grid.locate(coords.T)[0].view(np.uint64)
         else:
             numbers = grid.numbers(grid.covering(origin, shape))
             coords = np.stack(grid.coords_of(numbers), axis=1)
-        is_new = ~dataset.are_stored(numbers)
+        is_new = ~writer.are_stored(numbers)
         if not is_new.all():
             numbers, coords = numbers[is_new], coords[is_new]
         stored, masks = self.reader.read(coords)
         accepted = [None if data is None else self.accept(data) for data in stored]
         kept = [i for i, data in enumerate(accepted) if data is not None]
         refused = [i for i, data in enumerate(stored) if data is not None and accepted[i] is None]
-        parts = []
+        records, counts = _write_each(writer, self.decoded, [grid.region(one) for one in coords[refused]])
         if kept:
             buffers = [data for data in accepted if data is not None]
             encoded = EncodedChunks(numbers[kept], buffers, None if masks is None else masks[kept])
-            parts.append(dataset.write_encoded(encoded))
-        with self._lock:
-            self.n_copied += len(kept)
-            self.n_encoded += len(refused)
-        return np.concatenate([*parts, _write_chunks(dataset, coords[refused], self.decode)])
+            records = np.concatenate([writer.write_encoded(encoded), records])
+        return records, counts + CopyCounts(len(kept), len(refused))
 
 
-def write_listed(
-    listed: NDArray[np.intp],
-    read: Callable[[tuple[slice, ...]], Any],
-    dataset: Dataset,
-    origin: tuple[int, ...],
-    shape: tuple[int, ...],
-) -> ChunkRecords:
-    """Encode the listed chunks of a block and leave the others out; called by the tasks of a write.
+@dataclass(frozen=True, slots=True)
+class BlockEncoding:
+    """Reads and encodes the blocks of one array; called by the tasks of a write, maybe in other processes.
 
     Parameters
     ----------
+    regions
+        Reads the array.
+    grid
+        The grid of the dataset.
     listed
-        ``(n, rank)`` coords of the chunks, of which a block is a range (see `listed_array`).
-    read
-        Returns the values of a region of the array.
-    dataset, origin, shape
-        The dataset that is written, and the block.
+        ``(n, rank)`` coords of the chunks to encode, of which a block is a range (see `listed_array`), while the others
+        are left out; None where a block is a part of the array.
     """
-    return _write_chunks(dataset, listed_coords(listed, dataset.node.spec.grid, origin, shape), read)
+
+    regions: Regions
+    grid: ChunkGrid
+    listed: NDArray[np.intp] | None = None
+
+    def __call__(
+        self, writer: BlockWriter, origin: tuple[int, ...], shape: tuple[int, ...]
+    ) -> tuple[ChunkRecords, CopyCounts]:
+        """Read, encode and write the chunks of a block."""
+        if self.listed is None:
+            return self.regions.write(writer, tuple(map(_slice, origin, shape)))
+        # one by one: listed chunks need not be adjacent
+        coords = listed_coords(self.listed, self.grid, origin, shape)
+        return _write_each(writer, self.regions, [self.grid.region(one) for one in coords])
 
 
-def _write_chunks(
-    dataset: Dataset, coords: NDArray[np.intp], read: Callable[[tuple[slice, ...]], Any]
-) -> ChunkRecords:
-    """Read, encode and write chunks one by one: they need not be adjacent."""
-    regions = [dataset.node.spec.grid.region(one) for one in coords]
-    parts = [dataset.write_block(read(one), tuple(part.start for part in one)) for one in regions]
-    return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+def _slice(start: int, extent: int) -> slice:
+    return slice(start, start + extent)
+
+
+def _write_each(
+    writer: BlockWriter, regions: Regions, chunks: Sequence[Region]
+) -> tuple[ChunkRecords, CopyCounts]:
+    """Read, encode and write some chunks, given as regions."""
+    parts, counts = [np.zeros(0, RECORD)], CopyCounts()
+    for one in chunks:
+        records, more = regions.write(writer, one)
+        parts.append(records)
+        counts += more
+    return np.concatenate(parts), counts
 
 
 def listed_coords(

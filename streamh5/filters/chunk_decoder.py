@@ -48,6 +48,8 @@ class ChunkDecoder:
         Numbers of filters that streamh5 cannot undo; if there are any, nothing can be checked or decoded.
     is_checksummed
         Whether a stored chunk contains a checksum of its bytes.
+    given
+        The filters and the filter mask. A decoder pickles as these: each machine uses its own codecs.
     """
 
     chunk_nbytes: int
@@ -56,6 +58,10 @@ class ChunkDecoder:
     count: Callable[[Bytes], int] | None
     unknown_filters: tuple[int, ...]
     is_checksummed: bool
+    given: tuple[tuple[FilterRecord, ...], int]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return chunk_decoder, (*self.given, self.chunk_nbytes)
 
     def check(self, stored: Bytes) -> None:
         """Check one chunk by undoing its filters.
@@ -107,6 +113,7 @@ def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbyte
     chunk_nbytes
         Raw bytes of a chunk.
     """
+    filters = tuple(filters)
     steps: list[Callable[[Bytes], Bytes]] = []
     moves: list[Callable[[Bytes], Bytes]] = []
     count = None
@@ -128,7 +135,10 @@ def chunk_decoder(filters: Iterable[FilterRecord], filter_mask: int, chunk_nbyte
             count = _bound(row, row.decoded_nbytes, most, record.client_values)
         steps.insert(0, _bound(row, row.decode, most, record.client_values))
         most += most // 16 + _SLACK_NBYTES if row.added_nbytes is None else row.added_nbytes
-    return ChunkDecoder(chunk_nbytes, tuple(steps), tuple(moves), count, tuple(unknown), is_checksummed)
+    given = (filters, filter_mask)
+    return ChunkDecoder(
+        chunk_nbytes, tuple(steps), tuple(moves), count, tuple(unknown), is_checksummed, given
+    )
 
 
 def _bound(

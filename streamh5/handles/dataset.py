@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.write.chunk_writer import EncodedChunks
+    from streamh5.write.place import Place
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,6 +127,11 @@ class Dataset(Handle[DatasetNode]):
         """``"gzip"``, ``"szip"`` or ``"lzf"``; None without a filter and, as in h5py, for other filters."""
         rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
         return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
+
+    @property
+    def place(self) -> Place:
+        """Where its chunks and the objects of its elements are stored."""
+        return self.session.place
 
     @property
     def n_appended(self) -> int:

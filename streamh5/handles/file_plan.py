@@ -41,7 +41,7 @@ class PlannedDataset:
         Identity of the source that the dataset is written from, for a resume.
     begin
         Called with the dataset after all objects and attributes are created and before the first block: it writes a
-        value that comes in one piece, or tells the readers of blocks where objects of variable length go.
+        value that comes in one piece.
     """
 
     spec: DatasetSpec

@@ -123,7 +123,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "tqdm": frozenset({"write", "cli"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters"}),
-    "hdf5plugin": frozenset({"check", "conversion"}),
+    "hdf5plugin": frozenset({"check", "dask"}),
     "ml_dtypes": frozenset({"format", "model", "reader"}),
     "zarr": frozenset({"dask", "conversion"}),
     "xarray": frozenset({"references", "dask", "netcdf", "conversion"}),

@@ -11,7 +11,9 @@ import numpy as np
 
 from streamh5.conversion.array_plan import SourceFilters, StoredAs
 from streamh5.conversion.hdf5.problems import reading
+from streamh5.conversion.hdf5.source_bytes import SharedBytes
 from streamh5.conversion.request import NotCopiable
+from streamh5.dask.shared_dataset import virtual_places
 from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters import FilterChain, FilterOptions
 from streamh5.filters.deflate import ROW as DEFLATE
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
     from streamh5.filters import Buffer
-    from streamh5.reader.file_bytes import FileBytes
 
 MAX_LISTED = 50_000_000
 """Most chunks in a list of those that contain data, 8 bytes each; with more, all are assumed to contain data."""
@@ -147,7 +148,7 @@ class _Reader:
     """Reads listed chunks directly from the file, without the HDF5 library and its lock."""
 
     path: str
-    file: FileBytes
+    file: SharedBytes
     chunks: ChunkMap
     n_filters: int
     is_edge: NDArray[np.bool_]
@@ -161,9 +162,10 @@ class _Reader:
             raise SourceError(
                 f"{self.path}: the size of one of its chunks is 0; it is damaged", path=self.path
             )
+        file = self.file.open()
         try:
             stored: list[Buffer | None] = [
-                self.file.read(address, size, "chunk") for address, size in zip(addresses, sizes, strict=True)
+                file.read(address, size, "chunk") for address, size in zip(addresses, sizes, strict=True)
             ]
         except FormatError as error:
             raise SourceError(
@@ -217,7 +219,7 @@ def stored_as(
     if chunks.is_edge_raw:
         is_edge = (found.origins() + np.array(dataset.chunks) > np.array(dataset.shape)).any(axis=1)
     records = dataset.filters
-    reader = _Reader(dataset.path, stored.file, found, len(records), is_edge, filters.chain)
+    reader = _Reader(dataset.path, SharedBytes(stored.file), found, len(records), is_edge, filters.chain)
     chain = FilterChain((), math.prod(dataset.chunks) * dataset.kind.nbytes)
     what = ", ".join(filters.names) or "no filters"
     return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, _as_it_is, what, found.coords())
@@ -320,9 +322,7 @@ def _is_there(file: Any, name: str, path: str) -> bool:
 
     if name == ".":
         return _has(file, path)
-    folder = os.path.dirname(os.path.realpath(file.filename))
-    places = [name, os.path.join(folder, name), os.path.join(folder, os.path.basename(name))]
-    for place in places:
+    for place in virtual_places(name, file.filename):
         if os.path.isfile(place):
             try:
                 with h5py.File(place, "r") as source:

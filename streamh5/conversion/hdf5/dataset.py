@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ import numpy as np
 from streamh5.conversion.hdf5.datatype import stored_type
 from streamh5.conversion.hdf5.elements import Referents, read_region, to_parts, tracks_attributes
 from streamh5.conversion.hdf5.problems import library_reason
+from streamh5.dask.shared_dataset import SharedDataset
+from streamh5.dask.stored_chunks import Regions
 from streamh5.errors import FormatError, SourceError
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
@@ -24,10 +25,10 @@ from streamh5.write.place import place_objects
 if TYPE_CHECKING:
     from streamh5.conversion.hdf5.datatype import StoredType
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
-    from streamh5.format.elements import ObjectPlacer
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.handles.dataset import Dataset
     from streamh5.model.reference import Parts
+    from streamh5.write.place import Place
 
 _SHOWN_KINDS = "iufc"
 """Kinds of dtypes that a summary shows; other elements are opaque bytes."""
@@ -206,59 +207,60 @@ def _fill_value(
     return parts, times
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RegionReader:
-    """Reads regions of a dataset as the new file stores them. Thread-safe.
+    """Reads regions of a dataset as the new file stores them. Thread-safe, in this process and in others.
 
     Parameters
     ----------
     dataset
         What is read.
-    skips
-        Whether a region that cannot be read is left out: it becomes the fill value, and is counted.
+    shared
+        The same dataset as other processes open it.
     place
-        Stores objects in the global heap of the new file; set before the first block.
-    n_skipped
-        Regions that could not be read.
-    problem
-        Why the first of them could not.
+        Where objects of its elements go; needed only for elements of variable length.
     """
 
     dataset: SourceDataset
-    skips: bool = False
-    place: ObjectPlacer | None = None
-    n_skipped: int = 0
-    problem: SourceError | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    shared: SharedDataset
+    place: Place | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RegionReader, (replace(self.dataset, id=None), self.shared)
+
+    def regions(self, *, skips: bool) -> Regions:
+        """Return the reader as a source of blocks.
+
+        Parameters
+        ----------
+        skips
+            Whether a region that cannot be read is left out: it becomes the fill value.
+        """
+        at = partial(self._regions_at, skips=skips) if self.dataset.kind.has_pointers else None
+        return Regions(self, self.fill if skips else None, at)
+
+    def _regions_at(self, place: Place, *, skips: bool) -> Regions:
+        return replace(self, place=place).regions(skips=skips)
 
     def __call__(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         """Return the elements of a region, of the dtype of the dataset."""
-        kind, dtype = self.dataset.kind, self.dataset.dtype
-        try:
-            memory = self._memory(region)
-        except SourceError as error:
-            if not self.skips:
-                raise
-            with self._lock:
-                self.n_skipped += 1
-                self.problem = self.problem or error
-            shape = tuple(part.stop - part.start for part in region)
-            return self._stored(
-                list(self.dataset.fill_value or (bytes(dtype.itemsize),)) * math.prod(shape), shape
-            )
+        kind, memory = self.dataset.kind, self._memory(region)
         if not kind.has_pointers:
-            return memory.view(dtype)
+            return memory.view(self.dataset.dtype)
         return self._stored(to_parts(memory.tobytes(), kind.elements, Referents({})), memory.shape)
+
+    def fill(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Return the fill value in the shape of a region."""
+        shape = tuple(part.stop - part.start for part in region)
+        fill = self.dataset.fill_value or (bytes(self.dataset.dtype.itemsize),)
+        return self._stored(list(fill) * math.prod(shape), shape)
 
     def _stored(self, parts: Parts, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return elements whose heap objects are placed now."""
         if self.place is None and not all(isinstance(part, bytes) for part in parts):
             raise SourceError(f"{self.dataset.path} is read before there is a place for its objects")
-        return np.frombuffer(stored_elements(parts, self.place), self.dataset.dtype).reshape(shape)
-
-    def begin(self, written: Dataset) -> None:
-        """Take the place for heap objects from the dataset that is written."""
-        self.place = partial(place_objects, written.session.place)
+        placer = None if self.place is None else partial(place_objects, self.place)
+        return np.frombuffer(stored_elements(parts, placer), self.dataset.dtype).reshape(shape)
 
     def write_value(self, referents: Referents, written: Dataset) -> None:
         """Write all elements in one call, including references."""
@@ -272,9 +274,9 @@ class RegionReader:
             written[()] = self(self.dataset.whole)
 
     def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        path = self.dataset.path
+        path, opened = self.dataset.path, self.shared.open()
         try:
-            return read_region(self.dataset.id, region, self.dataset.kind.elements)
+            return read_region(opened, region, self.dataset.kind.elements)
         except MemoryError:
             raise
         except Exception as error:

@@ -31,6 +31,7 @@ from streamh5.conversion.hdf5.elements import Referents, read_attributes, tracks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
+from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset, find_plugins
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error, listed
 from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
@@ -77,7 +78,6 @@ class Planner:
         self._file, self._stored, self._contents = file, stored, contents
         self._request, self._problems = request, problems
         self._arrays: list[ArrayPlan] = []
-        self._readers: list[RegionReader] = []
         self._notes: list[str] = []
         self._n_comments = 0
         self._referents = Referents(contents.paths, stored)
@@ -136,12 +136,6 @@ class Planner:
     def _all_notes(self) -> list[str]:
         """Return the notes on what was carried over, and what was not."""
         notes = [str(problem) for problem in self._problems.found] + self._notes
-        for reader in self._readers:
-            if reader.n_skipped:
-                notes.append(
-                    f"{reader.dataset.path}: {reader.n_skipped} blocks could not be read, and read as the fill value: "
-                    f"{reader.problem}"
-                )
         if self._n_comments:
             notes.append(f"{self._n_comments} objects have comments (H5Oset_comment), which are left out")
         if self._referents.nameless_types:
@@ -193,12 +187,12 @@ class Planner:
     def _plan_dataset(self, path: str, opened: Any, address: int) -> PlannedDataset:
         """Plan a dataset: as one value if it is small, empty or holds references, otherwise block by block."""
         dataset = read_dataset(opened, path, address, self._stored)
-        reader = RegionReader(dataset, self._problems.skips)
+        reader = RegionReader(dataset, SharedDataset(opened, self._file, encode_text(path)))
         source = SourceArray(
             path,
             dataset.shape,
             dataset.dtype,
-            reader,
+            reader.regions(skips=self._problems.skips),
             raw_fillvalue=dataset.fill_value,
             datatype=dataset.kind.datatype,
             type_path=self._referents.type_path(dataset.kind.address),
@@ -209,10 +203,10 @@ class Planner:
         is_asked = dataset.shape and self._request.chunks_of(path, dataset.shape) is not None
         is_small = dataset.chunks is None and not is_asked and dataset.nbytes <= MAX_WHOLE_NBYTES
         is_small = is_small and dataset.layout != "virtual" and dataset.maxshape == dataset.shape
+        is_small = is_small or not dataset.shape
         if dataset.kind.has_references or is_small or (not dataset.is_allocated and not is_asked):
             return self._plan_value(source, dataset, reader)
-        self._readers.append(reader)
-        planned = self._plan_array(source, dataset, reader)
+        planned = self._plan_array(source, dataset)
         self._arrays.append(planned)
         return planned.dataset
 
@@ -232,7 +226,7 @@ class Planner:
         time = AllocationTime.EARLY if is_compact else AllocationTime.LATE
         return replace(planned, spec=replace(planned.spec, allocation_time=time))
 
-    def _plan_array(self, source: SourceArray, dataset: SourceDataset, reader: RegionReader) -> ArrayPlan:
+    def _plan_array(self, source: SourceArray, dataset: SourceDataset) -> ArrayPlan:
         """Plan a dataset that is written block by block."""
         shape = dataset.shape or ()
         chunks = find_chunks(dataset, self._stored)
@@ -243,7 +237,6 @@ class Planner:
             identity=file_identity(self._file.filename, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
-            begin=reader.begin,
             filters=filters,
             times=(dataset.times[0] if dataset.chunks else None, dataset.times[1]),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
@@ -269,10 +262,6 @@ class Planner:
         return boxes
 
 
-_ONE_FILE_DRIVERS = ("sec2", "stdio")
-"""Drivers of h5py whose file is one file on disk, with addresses that are positions in it."""
-
-
 def plan_hdf5(
     source: str | os.PathLike[str], request: Request, stack: ExitStack, *, skip_unsupported: bool = False
 ) -> ConversionPlan:
@@ -296,9 +285,7 @@ def plan_hdf5(
     """
     import h5py
 
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - with it the library finds its filters
-
+    find_plugins()
     with reading(f"{source}", "/"):
         file = stack.enter_context(h5py.File(source, "r"))
     stored = _stored_bytes(file, stack)
@@ -309,7 +296,7 @@ def plan_hdf5(
 
 def _stored_bytes(file: h5py.File, stack: ExitStack) -> SourceBytes | None:
     """Return the bytes of the file, if it is one file on disk."""
-    if file.driver not in _ONE_FILE_DRIVERS:
+    if file.driver not in ONE_FILE_DRIVERS:
         return None
     try:
         return stack.enter_context(SourceBytes(os.fspath(file.filename)))

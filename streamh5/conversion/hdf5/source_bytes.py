@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +14,7 @@ from streamh5.format.data_layout import ChunkedLayout, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageFlag, MessageType
+from streamh5.processes.seen_file import SeenFile
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import read_global_heap_collection
@@ -128,3 +131,50 @@ class SourceBytes:
 
     def __exit__(self, *_: Any) -> None:
         self.file.close()
+
+
+class SharedBytes:
+    """The bytes of a file that is open in this process, and opened again where a pickle of them arrives.
+
+    There the file is opened when it is first read, and closed with this object.
+
+    Parameters
+    ----------
+    file
+        The file; None after the journey, until it is opened.
+    seen
+        The file as the process saw it where it was open, with the address that its first byte has and its end.
+    """
+
+    def __init__(self, file: FileBytes | None, seen: tuple[SeenFile, int, int] | None = None) -> None:
+        self._file, self._seen = file, seen
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._seen is None and self._file is not None:
+            self._seen = SeenFile.of(self._file.name), self._file.base_address, self._file.nbytes
+        return SharedBytes, (None, self._seen)
+
+    def open(self) -> FileBytes:
+        """Return the file.
+
+        Raises
+        ------
+        SourceError
+            This process does not see the file, or sees another; the message names its machine.
+        """
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            return self._file
+
+    def _open(self) -> FileBytes:
+        if self._seen is None:
+            raise TypeError("a file that is neither open nor was seen")
+        seen, base_address, nbytes = self._seen
+        seen.check()
+        file = FileBytes(seen.path)
+        weakref.finalize(self, file.close)
+        file.begin_at(base_address)
+        file.limit(nbytes)
+        return file

@@ -12,6 +12,7 @@ from streamh5.conversion.request import NotCopiable
 from streamh5.conversion.zarr.chunks import chunk_reader
 from streamh5.conversion.zarr.codecs import stored_layout
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.stored_chunks import Regions
 from streamh5.netcdf.storage import default_fill
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _source(one: StoreArray, *, netcdf: bool) -> SourceArray:
         one.path,
         shape,
         dtype,
-        partial(_read, one, dtype),
+        Regions(partial(_read, one, dtype)),
         one.identity,
         fillvalue=fill,
         chunks=chunks,
@@ -136,7 +137,7 @@ def _stored_as(one: StoreArray, dtype: np.dtype[Any], request: Request, *, netcd
         raise NotCopiable(f"a small array, and readers need a plugin for {', '.join(plugins)}")
     what = f"{', '.join(layout.codecs) or 'no codecs'}" + (" in shards" if layout.shards else "")
     stored_dtype = dtype if dtype.itemsize == 1 else layout.dtype
-    reader = chunk_reader(one.array, layout)
+    reader = chunk_reader(one.shared, layout)
     chain = layout.chain
     return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
 

@@ -19,13 +19,14 @@ from streamh5.errors import SourceError
 from streamh5.filters.base import byte_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from io import FileIO
 
     import zarr
     from numpy.typing import NDArray
 
     from streamh5.conversion.zarr.codecs import ShardLayout, ZarrLayout
+    from streamh5.conversion.zarr.shared_array import SharedArray
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
 
@@ -45,66 +46,69 @@ class _Values(Protocol):
     def parts(self, key: str, ranges: Sequence[Range]) -> Sequence[Buffer | None]: ...
 
 
-def chunk_reader(array: zarr.Array[Any], layout: ZarrLayout) -> ChunkReader:
-    """Return the reader of the stored chunks of an array."""
+def chunk_reader(shared: SharedArray, layout: ZarrLayout) -> ChunkReader:
+    """Return the reader of the stored chunks of an array, in this process and in others."""
+    if layout.shards is None:
+        return _Plain(shared)
+    counts = tuple(s // c for s, c in zip(layout.shards.shape, layout.chunks, strict=True))
+    return _Sharded(shared, counts, layout.shards)
+
+
+def _values(array: zarr.Array[Any]) -> _Values:
     from zarr.storage import LocalStore
 
     store, prefix = array.store_path.store, array.store_path.path
     # a subclass may store its values in another way, so only LocalStore itself is read as a directory
-    values: _Values = _StoreValues(store, f"{prefix}/" if prefix else "")
     if type(store) is LocalStore:
-        values = _Files(os.path.join(store.root, prefix))
-    key = array.metadata.encode_chunk_key
-    if layout.shards is None:
-        return _Plain(values, key)
-    counts = tuple(s // c for s, c in zip(layout.shards.shape, layout.chunks, strict=True))
-    return _Sharded(values, key, counts, layout.shards, str(array.store_path))
+        return _Files(os.path.join(store.root, prefix))
+    return _StoreValues(store, f"{prefix}/" if prefix else "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
     """Every chunk is a value of its own."""
 
-    values: _Values
-    key: Callable[[tuple[int, ...]], str]
+    shared: SharedArray
 
     def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
-        return self.values.whole([self.key(tuple(one)) for one in coords.tolist()]), None
+        array = self.shared.open()
+        key = array.metadata.encode_chunk_key
+        return _values(array).whole([key(tuple(one)) for one in coords.tolist()]), None
 
 
 @dataclass(frozen=True, slots=True)
 class _Sharded:
     """Chunks are stored in shards with an index of their positions (zarr 3, "sharding_indexed")."""
 
-    values: _Values
-    key: Callable[[tuple[int, ...]], str]
+    shared: SharedArray
     counts: tuple[int, ...]
     shards: ShardLayout
-    name: str
 
     def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
+        array = self.shared.open()
+        values = _values(array)
         shards, inner = np.divmod(coords, self.counts)
         positions = np.ravel_multi_index(tuple(inner.T), self.counts)
         found: list[Buffer | None] = [None] * len(coords)
         unique, which = np.unique(shards, axis=0, return_inverse=True)
         for i, shard in enumerate(unique.tolist()):
             rows = np.flatnonzero(which.reshape(-1) == i)
-            key = self.key(tuple(shard))
-            index = self._index(key)
+            key = array.metadata.encode_chunk_key(tuple(shard))
+            index = self._index(str(array.store_path), values, key)
             if index is None:
                 continue
             entries = index[positions[rows]]
             rows, entries = rows[entries[:, 0] != _MISSING], entries[entries[:, 0] != _MISSING]
             ranges: list[Range] = [(start, nbytes) for start, nbytes in entries.tolist()]
-            for row, data in zip(rows.tolist(), self.values.parts(key, ranges), strict=True):
+            for row, data in zip(rows.tolist(), values.parts(key, ranges), strict=True):
                 found[row] = data
         return found, None
 
-    def _index(self, key: str) -> NDArray[np.uint64] | None:
+    def _index(self, name: str, values: _Values, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""
         nbytes = _SIZEOF_ENTRY * math.prod(self.counts)
         total = nbytes + (_SIZEOF_CHECKSUM if self.shards.has_checksum else 0)
-        (data,) = self.values.parts(key, [(-total if self.shards.index_at_end else 0, total)])
+        (data,) = values.parts(key, [(-total if self.shards.index_at_end else 0, total)])
         if data is None:
             return None
         view = byte_view(data)
@@ -113,7 +117,7 @@ class _Sharded:
             is_good = crc32c(view[:nbytes]) == int.from_bytes(view[nbytes:], "little")
         if not is_good:
             raise SourceError(
-                f"{self.name}: the index of the shard {key} is damaged ({len(view):,} bytes of {total:,}, or its "
+                f"{name}: the index of the shard {key} is damaged ({len(view):,} bytes of {total:,}, or its "
                 "checksum is wrong); restore the shard",
                 key=key,
             )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.base
 import numpy as np
 
+from streamh5.conversion.zarr.shared_array import SharedArray
 from streamh5.dask.foreign_errors import describe, foreign_errors
 from streamh5.errors import MissingCodecError, SourceError, SourceMissingError, shown
 from streamh5.model.object_path import join_path, split_path
@@ -34,8 +35,8 @@ class StoreArray:
     ----------
     path
         Path of the new dataset.
-    array
-        The array itself.
+    shared
+        The array itself, also for other processes.
     dims
         Names of its dimensions; None without names, or None in it for one without.
     attributes
@@ -43,9 +44,18 @@ class StoreArray:
     """
 
     path: str
-    array: zarr.Array[Any]
+    shared: SharedArray
     dims: tuple[str | None, ...] | None
     attributes: dict[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # tasks only read values: names and attributes need not travel with each of them
+        return StoreArray, (self.path, self.shared, None, {})
+
+    @property
+    def array(self) -> zarr.Array[Any]:
+        """The array."""
+        return self.shared.open()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -65,8 +75,9 @@ class StoreArray:
         SourceError
             A chunk cannot be read or decoded; the message names it.
         """
+        array = self.array
         try:
-            return np.asarray(self.array[region])
+            return np.asarray(array[region])
         except Exception as error:
             coords = self._culprit(region)
             where = f"chunk {coords}" if coords is not None else f"the region {shown(region)}"
@@ -214,7 +225,7 @@ def _array(path: str, array: Any) -> StoreArray:
             "one for each dimension is needed",
             path=path,
         )
-    return StoreArray(path, array, None if dims is None else tuple(dims), attributes)
+    return StoreArray(path, SharedArray(array), None if dims is None else tuple(dims), attributes)
 
 
 def _decoded_fill(value: Any, dtype: np.dtype[Any]) -> Any:

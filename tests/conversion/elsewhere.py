@@ -1,0 +1,99 @@
+"""The blocks of a conversion, written in memory: in this process, or in another one in which their pickle arrives."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamh5.conversion.plan import ConversionPlan
+from streamh5.dask.graph import Target
+from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.filters import FilterChain
+from streamh5.model.chunk_records import ChunkRecords
+from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
+from streamh5.write.place import Place
+
+Result = tuple[CopyCounts, list[tuple[int, int, bytes]], bytes]
+"""Counts; number, filter mask and stored bytes of each chunk; everything that was stored, with objects of the heap."""
+
+
+@dataclass
+class MemoryWriter:
+    """A `BlockWriter` that stores in memory."""
+
+    writer: ChunkWriter
+    content: bytearray = field(default_factory=bytearray)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.reserve, self.write)
+
+    def reserve(self, nbytes: int) -> int:
+        self.content += bytes(nbytes)
+        return len(self.content) - nbytes
+
+    def write(self, address: int, buffers: Any) -> None:
+        data = b"".join(bytes(one) for one in buffers)
+        self.content[address : address + len(data)] = data
+
+    def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return np.zeros(len(numbers), bool)
+
+    def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
+        return self.writer.write(encoded, self.place)
+
+    def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
+        values = np.asarray(block)
+        self.writer.check(values, origin)
+        raws = self.writer.split(self.writer.elements(values, self.place), origin, self.place)
+        return np.concatenate([self.writer.write(self.writer.encode(raw), self.place) for raw in raws])
+
+
+def write_target(target: Target, chain: FilterChain) -> Result:
+    """Write all blocks of a target in memory."""
+    writer = MemoryWriter(ChunkWriter(target.spec, chain))
+    counts, parts = CopyCounts(), []
+    starts = [list(accumulate(extents, initial=0)) for extents in target.array.chunks]
+    for block in itertools.product(*(range(len(one) - 1) for one in starts)):
+        origin = tuple(one[i] for one, i in zip(starts, block, strict=True))
+        shape = tuple(one[i + 1] - one[i] for one, i in zip(starts, block, strict=True))
+        if target.copy is None:
+            values = target.array.blocks[block].compute(scheduler="synchronous")
+            parts.append(writer.write_block(values, origin))
+        else:
+            records, more = target.copy(writer, origin, shape)
+            parts.append(records)
+            counts += more
+    chunks = [
+        (
+            int(one["number"]),
+            int(one["filter_mask"]),
+            bytes(writer.content[one["address"] : one["address"] + one["stored_nbytes"]]),
+        )
+        for part in parts
+        for one in part
+    ]
+    return counts, sorted(chunks), bytes(writer.content)
+
+
+def write_here(plan: ConversionPlan) -> list[Result]:
+    """Write all targets of a plan in this process."""
+    return [write_target(target, one.dataset.chain) for one in plan.arrays for target in one.targets()]
+
+
+def leave_for_root() -> None:
+    """Begin another process: with another working directory, so that relative paths lead elsewhere."""
+    os.chdir("/")
+
+
+def write_pickled(path: Path) -> list[Result]:
+    """Write the targets in a file that holds a pickle of them and their filters."""
+    return [write_target(target, chain) for target, chain in pickle.loads(path.read_bytes())]
