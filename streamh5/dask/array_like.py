@@ -12,6 +12,8 @@ import dask.base
 import numpy as np
 
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.shared_array import SharedArray
+from streamh5.dask.shared_dataset import SharedDataset
 from streamh5.dask.stored_chunks import block_shape, is_chunk_shape, lazy_array, unit_shape
 from streamh5.errors import SourceError
 from streamh5.handles.given_data import as_array
@@ -19,9 +21,15 @@ from streamh5.handles.given_data import as_array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamh5.dask.stored_chunks import Region
+
 
 TEXT_NBYTES = 64
 """Assumed size in memory of an element of text or of variable length."""
+
+
+_IN_MEMORY = (np.ndarray, np.ma.MaskedArray)
+"""Types whose blocks are views, each of which goes alone to the process that stores it."""
 
 
 def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
@@ -56,14 +64,18 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
     unit = unit_shape(getattr(data, "shards", None) or own or chunks, shape, itemsize)
     block = block_shape(shape, unit, itemsize)
-    array = lazy_array(read, shape, block, dtype, path, _identity(data))
+    if type(data) in _IN_MEMORY:
+        meta = np.empty((0,) * len(shape), dtype)
+        array = da.from_array(data, block or (), name=f"read-{path}-{_identity(data)}", meta=meta)
+    else:
+        array = lazy_array(read, shape, block, dtype, path, _identity(data))
     if not is_open or not shape:
         return array, chunks
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
 
 
-def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], Any]]:
-    """Return an object with shape and dtype, and a function that reads a region of it."""
+def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any]]:
+    """Return an object with shape and dtype, and a function that reads a region of it, maybe in another process."""
     xarray = sys.modules.get("xarray")
     if xarray is not None and isinstance(value, (xarray.DataArray, xarray.Variable)):
         variable = value.variable if isinstance(value, xarray.DataArray) else value
@@ -78,7 +90,7 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[tuple[slice, ...]], A
         raise SourceError(f"{path}: an empty dataset has no blocks; write it with streamh5.File", path=path)
     is_open = isinstance(value, np.ndarray) and value.dtype == object and not value.dtype.metadata
     if is_sliced and not is_table and not is_open and value.shape:
-        return value, partial(_read, value)
+        return value, _reader(value)
     is_plain = isinstance(value, (list, tuple, int, float, complex, str, bytes, np.generic))
     if not is_plain and (not hasattr(value, "__array__") or hasattr(value, "__dask_graph__")):
         raise SourceError(
@@ -107,12 +119,32 @@ def _identity(data: Any) -> str:
     return uuid.uuid4().hex  # dask would pickle the whole array
 
 
-def _read(data: Any, region: tuple[slice, ...]) -> Any:
+def _reader(value: Any) -> Callable[[Region], Any]:
+    h5py, zarr = sys.modules.get("h5py"), sys.modules.get("zarr")
+    if h5py is not None and type(value) is h5py.Dataset:
+        shared = SharedDataset(value.id, value.file, h5py.h5i.get_name(value.id))
+        return partial(_read_h5py, shared)
+    if zarr is not None and type(value) is zarr.Array and hasattr(value, "store_path"):  # zarr 2 has none
+        return partial(_read_zarr, SharedArray(value))
+    return partial(_read, value)
+
+
+def _read_h5py(shared: SharedDataset, region: Region) -> Any:
+    import h5py
+
+    return _read(h5py.Dataset(shared.open()), region)
+
+
+def _read_zarr(shared: SharedArray, region: Region) -> Any:
+    return _read(shared.open(), region)
+
+
+def _read(data: Any, region: Region) -> Any:
     values = data[region]
     # sparse arrays and those of a GPU are converted, or refused, where blocks are stored
     is_known = any(hasattr(values, name) for name in ("todense", "__cuda_array_interface__"))
     return values if is_known else np.asanyarray(values)  # a masked array keeps its mask
 
 
-def _read_variable(variable: Any, region: tuple[slice, ...]) -> Any:
+def _read_variable(variable: Any, region: Region) -> Any:
     return variable[region].to_numpy()

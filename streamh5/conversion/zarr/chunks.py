@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.conversion.zarr.codecs import ShardLayout, ZarrLayout
-    from streamh5.conversion.zarr.shared_array import SharedArray
+    from streamh5.dask.shared_array import SharedArray
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import dask.base
 import numpy as np
 
-from streamh5.conversion.zarr.shared_array import SharedArray
 from streamh5.dask.foreign_errors import describe, foreign_errors
+from streamh5.dask.shared_array import SharedArray
 from streamh5.errors import MissingCodecError, SourceError, SourceMissingError, shown
 from streamh5.model.object_path import join_path, split_path
 
