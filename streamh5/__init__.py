@@ -32,12 +32,14 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
     from streamh5.handles.group import Datatype, Group
+    from streamh5.handles.part_writer import PartWriter
     from streamh5.model.reference import Reference, RegionReference
     from streamh5.netcdf.xarray_dataset import to_netcdf
     from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
     from streamh5.references.file_references import FileReferences, read_references
     from streamh5.references.zarr_array import ChunkManifest
-    from streamh5.write.summary import DatasetSummary, WriteSummary
+    from streamh5.write.part_records import PartRecords
+    from streamh5.write.summary import DatasetSummary, SharedFigures, WriteSummary
 else:  # hidden from type checkers: with a `__getattr__` they would accept any name
 
     def __getattr__(name):
@@ -70,12 +72,14 @@ _NAMES = {
     "handles.dataset": "Dataset",
     "handles.file": "File",
     "handles.group": "Datatype Group",
+    "handles.part_writer": "PartWriter",
     "model.reference": "Reference RegionReference",
     "netcdf.xarray_dataset": "to_netcdf",
     "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
     "references.zarr_array": "ChunkManifest",
     "references.file_references": "FileReferences read_references",
-    "write.summary": "DatasetSummary WriteSummary",
+    "write.part_records": "PartRecords",
+    "write.summary": "DatasetSummary SharedFigures WriteSummary",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -95,11 +99,14 @@ __all__ = [
     "FileReferences",
     "Group",
     "InterruptedWriteWarning",
+    "PartRecords",
+    "PartWriter",
     "RealignWarning",
     "Reference",
     "RegionReference",
     "SalvageSummary",
     "SalvagedDataset",
+    "SharedFigures",
     "SoftLink",
     "StreamH5Error",
     "VerifyReport",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from streamh5.errors import SpecError, shown
 
 LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+WorkerPath: TypeAlias = LocalPath | Mapping[str, str]
+"""A file as other machines see it: its path there, or prefixes of paths here with what they are there."""
 
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*)|(?=/))(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
 

@@ -32,8 +32,8 @@ _IN_MEMORY = (np.ndarray, np.ma.MaskedArray)
 """Types whose blocks are views, each of which goes alone to the process that stores it."""
 
 
-def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
-    """Return an array-like as a dask array, and the chunks to store it with.
+def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any, bool]:
+    """Return an array-like as a dask array, the chunks to store it with, and whether only this process reads it.
 
     Parameters
     ----------
@@ -51,17 +51,19 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
         Not an array.
     """
     if isinstance(value, da.Array):
-        return value, chunks
+        return value, chunks, False
     with foreign_errors(f"{path}: {type(value).__name__} cannot be read as an array", path=path):
         data, read = _opened(path, value)
     if isinstance(data, da.Array):
-        return data, chunks
+        return data, chunks, False
     is_open = chunks is None or chunks is True
     shape = tuple(data.shape)
     own = getattr(data, "chunks", None)
     own = own if is_chunk_shape(own, len(shape)) else None
     dtype: np.dtype[Any] = data.dtype
     itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
+    # the blocks of h5py and zarr are read by the process that stores them, others are sent there
+    is_local = getattr(read, "func", None) not in (_read_h5py, _read_zarr)
     unit = unit_shape(getattr(data, "shards", None) or own or chunks, shape, itemsize)
     block = block_shape(shape, unit, itemsize)
     if type(data) in _IN_MEMORY:
@@ -70,8 +72,8 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any]:
     else:
         array = lazy_array(read, shape, block, dtype, path, _identity(data))
     if not is_open or not shape:
-        return array, chunks
-    return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto"
+        return array, chunks, is_local
+    return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto", is_local
 
 
 def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any]]:

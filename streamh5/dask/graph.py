@@ -10,6 +10,8 @@
 `store` runs in the worker thread that computed its block (dask's own optimisation makes one task of both), and
 returns small records of where the chunks lie. A worker starts on its next block only when this one is stored, so the
 disk slows the computation down when it has to. The order of the blocks is decided in `streamh5.dask.order`.
+
+On a cluster, other processes store the blocks: see `streamh5.dask.cluster`. Only graphs of `delayed` have a close task.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from __future__ import annotations
 import math
 import threading
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import dask.array as da
@@ -26,14 +29,20 @@ import dask.base
 import dask.local
 import dask.threaded
 import numpy as np
-from dask.core import flatten
-from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from streamh5.dask.order import Collected
-from streamh5.dask.scheduler import check_scheduler, gathered, local_keywords
+from streamh5.dask.cluster_client import find_client, usable
+from streamh5.dask.delayed_write import delayed_write, on_cluster
+from streamh5.dask.order import BlockNotes, Collected
+from streamh5.dask.scheduler import (
+    cluster_keywords,
+    gathered,
+    local_keywords,
+    store_name,
+)
+from streamh5.dask.store_task import BlockGrid
 from streamh5.dask.stored_chunks import CopyCounts
-from streamh5.errors import BlockError, SchedulerError, StateError, listed
+from streamh5.errors import SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
 from streamh5.sinks.destination_path import (
@@ -47,9 +56,13 @@ from streamh5.sinks.file_object import check_file_object
 from streamh5.write.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import IO
 
+    from dask.delayed import Delayed
+    from distributed import Client
+
+    from streamh5.arguments.paths import WorkerPath
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.handles.file import File
@@ -63,12 +76,14 @@ class Target:
     """One array of a write: the plan of its dataset, and its aligned blocks.
 
     With `copy`, blocks of `array` only tell their position: `copy` is called with a `BlockWriter`, the origin and the
-    shape of a block, stores its chunks, and returns their records and what became of them.
+    shape of a block, stores its chunks, and returns their records and what became of them. With `is_local`, the array
+    can only be read in this process: its blocks are stored here even if others are stored by a cluster.
     """
 
     spec: DatasetSpec
     array: da.Array
     copy: CopyBlock | None = None
+    is_local: bool = False
 
 
 class Write:
@@ -85,11 +100,19 @@ class Write:
         of the file.
     options
         How the file is written.
-    progress
+    progress, worker_path
         See `to_fixed_h5`.
 
     Attributes
     ----------
+    path, name
+        The destination, and what messages call it.
+    token
+        Identity of the write.
+    targets
+        The arrays.
+    blocks
+        Their blocks, by the path of the dataset.
     counts
         What became of the chunks of each target with `copy`, by its path.
     """
@@ -102,18 +125,23 @@ class Write:
         options: WriteOptions,
         *,
         progress: bool | Callable[[int, int], object] | None,
+        worker_path: WorkerPath | None = None,
     ) -> None:
         check_path(path)
-        self._path = path
-        self._name = destination_name(path)
-        self._targets = targets
+        self._again = partial(
+            Write, path, targets, prepare, options, progress=progress, worker_path=worker_path
+        )
+        self.path = path
+        self.name = destination_name(path)
+        self.targets = targets
         self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
-        self._starts = {one.spec.path: [[0, *accumulate(c)] for c in one.array.chunks] for one in targets}
+        self.blocks = {one.spec.path: BlockGrid(one.array.chunks) for one in targets}
+        self._worker_path = worker_path
         self._prepare = prepare
         self._options = options
         self._is_given_up = False
         self._show = progress
-        self._token = uuid.uuid4().hex
+        self.token = uuid.uuid4().hex
         self._lock = threading.Lock()
         self.counts = dict.fromkeys(self._copies, CopyCounts())
         self._file: File | None = None
@@ -129,38 +157,62 @@ class Write:
         Any exception aborts the write; a note on it tells what was being written.
         """
         try:
-            self.open()
-            if self._targets:
-                arrays = [target.array for target in self._targets]
-                dask.base.compute(self._collected(), **local_keywords(compute_kwargs, arrays))
-            return self.close()
+            client = self._client(compute_kwargs.get("scheduler"))
+            with nullcontext() if client is None else usable(client) as own:
+                self.open()
+                self._store_all(own, compute_kwargs)
+                return self.close()
         except BaseException as error:
             if isinstance(error, Exception):
-                names = listed(target.spec.path for target in self._targets)
-                error.add_note(f"while writing {names or 'data'} to {self._name}")
+                names = listed(target.spec.path for target in self.targets)
+                error.add_note(f"while writing {names or 'data'} to {self.name}")
             self.interrupt(error)
             raise
 
-    def _collected(self) -> Collected:
-        """Return one task for each block of each array, which enters its records in the chunk table."""
-        stores = {}
-        for target in self._targets:
-            stored, done = self._stored(target), self._done(target)
-            keys = [key for key in flatten(stored.__dask_keys__()) if key[1:] not in done]
-            stores[target.spec.path] = stored, keys
-        return Collected(self._token, stores, self.collect, self._note)
+    def _client(self, scheduler: Any) -> Client | None:
+        """Return the client of the cluster that stores the blocks; None if threads of this process do.
 
-    def _note(self, key: Any) -> str | None:
-        """Return a note that tells which block the task of a key stores; None for other tasks."""
-        if not isinstance(key, tuple):
+        Raises
+        ------
+        SchedulerError
+            Other processes cannot write a dataset.
+        """
+        remote = [target for target in self.targets if not target.is_local]
+        if not remote or not is_path(self.path):
             return None
-        for path in self._starts:
-            if key[0] == self._store_name(path):
-                return f"while writing the block at {self.block(path, key[1:])[0]} of {path}"
-        return None
+        client = find_client(scheduler, [target.array for target in remote])
+        fixed = [target.spec.path for target in remote if target.spec.is_early]
+        if client is not None and fixed:
+            raise SchedulerError(
+                f"{listed(fixed)}: chunks with fixed addresses (alloc_time='early') are overwritten in place, which "
+                "only threads of one process may do: pass scheduler='threads'"
+            )
+        return client
 
-    def _store_name(self, path: str) -> str:
-        return f"store-{path}-{self._token}"
+    def _store_all(self, client: Client | None, compute_kwargs: dict[str, Any]) -> None:
+        """Store every block that is not stored yet: on the cluster of `client`, or in threads of this process."""
+        blocks = {target.spec.path: self._missing(target) for target in self.targets}
+        local = [target for target in self.targets if client is None or target.is_local]
+        if local:
+            arrays = [target.array for target in local]
+            # with a client, the keywords are those of its cluster
+            keywords = {"scheduler": "threads"} if client else local_keywords(compute_kwargs, arrays)
+            dask.base.compute(self._collected(local, blocks), **keywords)
+        if client is not None:
+            from streamh5.dask.cluster import ClusterWrite  # imports distributed
+
+            remote = {
+                target.spec.path: blocks[target.spec.path] for target in self.targets if not target.is_local
+            }
+            ClusterWrite(client, self, self._worker_path, cluster_keywords(compute_kwargs)).run(remote)
+
+    def _collected(self, targets: list[Target], blocks: Mapping[str, list[tuple[int, ...]]]) -> Collected:
+        """Return one task for each of the blocks of arrays, which enters its records in the chunk table."""
+        stores = {}
+        for target in targets:
+            path, name = target.spec.path, store_name(target.spec.path, self.token)
+            stores[path] = self._stored(target), [(name, *block_id) for block_id in blocks[path]]
+        return Collected(self.token, stores, self.collect, BlockNotes(self.token, self.blocks))
 
     def _stored(self, target: Target) -> da.Array:
         """Return one task for each block, which stores it and returns its records."""
@@ -170,27 +222,27 @@ class Write:
             dtype=RECORD,
             chunks=tuple((1,) * n for n in target.array.numblocks),
             meta=np.empty((0,) * target.array.ndim, RECORD),
-            name=self._store_name(target.spec.path),
+            name=store_name(target.spec.path, self.token),
         )
 
-    def _done(self, target: Target) -> set[tuple[int, ...]]:
-        """Return the blocks that an interrupted write has stored; the graph leaves them out."""
+    def _missing(self, target: Target) -> list[tuple[int, ...]]:
+        """Return the blocks to store, in order: those that an interrupted write has stored are left out."""
+        block_ids = np.ndindex(*target.array.numblocks)
         if self._file is None or not self._options.resume or target.spec.chunks is None:
-            return set()
+            return list(block_ids)
         dataset = self._file.datasets[target.spec.path]
-        done = set()
-        for block_id in np.ndindex(*target.array.numblocks):
+        missing = []
+        for block_id in block_ids:
             origin, shape = self.block(target.spec.path, block_id)
             if dataset.is_stored(origin, shape):
-                done.add(block_id)
                 self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
-        return done
+            else:
+                missing.append(block_id)
+        return missing
 
     def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return origin and shape of a block of the array that is written to `path`."""
-        starts = self._starts[path]
-        origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
-        return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+        return self.blocks[path].block(block_id)
 
     def delayed(self, **compute_kwargs: Any) -> Delayed:
         """Return the whole write as one task, whose graph is already optimised.
@@ -200,46 +252,39 @@ class Write:
         **compute_kwargs
             Defaults for its ``compute``.
         """
-        name = f"write-{self._token}"
-        collected = self._collected()
+        name = f"write-{self.token}"
+        if self._client(compute_kwargs.get("scheduler")) is not None:
+            return on_cluster(self._again, name, compute_kwargs)
+        blocks = {target.spec.path: self._missing(target) for target in self.targets}
+        collected = self._collected(self.targets, blocks)
         keys = collected.__dask_keys__()
         graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (self._close, keys)}}
-        delayed = _DelayedWrite(
-            name, HighLevelGraph(layers, {f"arrays-{name}": set(), name: {f"arrays-{name}"}})
-        )
-        delayed.write, delayed.compute_kwargs = self, compute_kwargs
-        return delayed
+        dependencies = {f"arrays-{name}": set(), name: {f"arrays-{name}"}}
+        return delayed_write(self._again, HighLevelGraph(layers, dependencies), name, compute_kwargs)
 
     def open(self) -> File:
         """Return the file; the first call opens it."""
         with self._lock:
             if self._is_given_up:
-                raise StateError(f"the write to {self._name} was aborted after an error; start a new one")
+                raise StateError(f"the write to {self.name} was aborted after an error; start a new one")
             if self._file is None:
-                file = open_file(self._path, self._options)
+                file = open_file(self.path, self._options)
                 try:
                     self._prepare(file)
                     file.session.check_resumed()
                 except BaseException as error:
                     file.session.interrupt(error)
                     raise
-                nbytes = sum(int(target.array.nbytes) for target in self._targets)
-                self._progress = Progress(nbytes, self._show, self._name)
+                nbytes = sum(int(target.array.nbytes) for target in self.targets)
+                self._progress = Progress(nbytes, self._show, self.name)
                 self._file = file
             return self._file
 
     def store(self, block: Any, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
         """Store the chunks of a block, or copy them from the source; return where they lie."""
         dataset = self.open().datasets[path]
-        origin, expected = self.block(path, block_id or ())
-        if np.shape(block) != expected:
-            raise BlockError(
-                f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
-                "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
-                block_shape=np.shape(block),
-                expected=expected,
-            )
+        origin, expected = self.blocks[path].checked(block, path, block_id or ())
         copy = self._copies.get(path)
         try:
             if dataset.chunks is None:
@@ -249,8 +294,7 @@ class Write:
                 records = dataset.write_block(block, origin)
             else:
                 records, counts = copy(dataset, origin, expected)
-                with self._lock:
-                    self.counts[path] += counts
+                self.count(path, counts)
         except Exception as error:
             error.add_note(f"while writing the block at {origin} of {path}")
             raise
@@ -261,6 +305,12 @@ class Write:
         """Enter records in the chunk table; return how many."""
         self.open().datasets[path].record(records)
         return len(records)
+
+    def count(self, path: str, counts: CopyCounts) -> None:
+        """Count what became of chunks that were copied."""
+        if path in self.counts:
+            with self._lock:
+                self.counts[path] += counts
 
     def add_progress(self, nbytes: int) -> None:
         """Report bytes as written."""
@@ -290,31 +340,10 @@ class Write:
             self._file = self._progress = None
 
     def __dask_tokenize__(self) -> str:
-        return self._token
+        return self.token
 
     def __reduce__(self) -> Any:
         raise SchedulerError(
-            f"the write to {self._name} lives in this process; compute it with scheduler='threads' or 'synchronous'"
+            f"the write to {self.name} lives in this process; compute it with scheduler='threads' or 'synchronous', "
+            "call its compute(), or make it while the distributed.Client is active"
         )
-
-
-class _DelayedWrite(Delayed):
-    """A write as one task. Its own ``compute`` also cleans up after a failure.
-
-    `dask.compute` of several objects only sees the graph; a failed write is then cleaned up when this object is
-    deleted.
-    """
-
-    __slots__ = ("compute_kwargs", "write")
-
-    write: Write
-    compute_kwargs: dict[str, Any]
-
-    def compute(self, **kwargs: Any) -> WriteSummary:
-        """Write the file; the keywords are those of `dask.compute`."""
-        given, compute_kwargs = self.write, {**self.compute_kwargs, **kwargs}
-        arrays = [target.array for target in given._targets]
-        check_scheduler(compute_kwargs.get("scheduler"), arrays)
-        # a new one, because an aborted write stays aborted
-        write = Write(given._path, given._targets, given._prepare, given._options, progress=given._show)
-        return write.compute(**compute_kwargs)

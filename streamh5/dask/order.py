@@ -26,6 +26,7 @@ the keys that were requested.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -33,8 +34,12 @@ from dask._task_spec import Task
 from dask.base import DaskMethodsMixin
 from dask.highlevelgraph import HighLevelGraph
 
+from streamh5.dask.scheduler import store_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from streamh5.dask.store_task import BlockGrid
 
 
 RUN_LENGTH = 32
@@ -43,6 +48,36 @@ RUN_LENGTH = 32
 For the graphs in tests/dask/test_dask_order.py, the order of blocks is the same for any length of 8 or more. That does
 not hold for blocks that overlap: in a trial with `dask.array.map_overlap`, dask kept up to 41 blocks with 32, and 18
 with 1. The length stays, because the order of blocks decides the bytes of the files."""
+
+
+def in_turns(keys: Mapping[str, list[Any]]) -> list[tuple[str, Any]]:
+    """Return paths and keys such that all arrays advance in proportion to their number of blocks."""
+    # block i of n has the position (i + 0.5) / n
+    turns = [((i + 0.5) / len(own), path, key) for path, own in keys.items() for i, key in enumerate(own)]
+    turns.sort(key=lambda turn: turn[0])
+    return [(path, key) for _, path, key in turns]
+
+
+class BlockNotes:
+    """Says which block the task of a key stores, for the errors of tasks; can be pickled.
+
+    Parameters
+    ----------
+    token
+        Identity of the write.
+    blocks
+        Blocks of the arrays, by the path of the dataset.
+    """
+
+    def __init__(self, token: str, blocks: Mapping[str, BlockGrid]) -> None:
+        self._blocks = {store_name(path, token): (path, grid) for path, grid in blocks.items()}
+
+    def __call__(self, key: Any) -> str | None:
+        """Return the note; None for tasks that store nothing."""
+        if not isinstance(key, tuple) or key[0] not in self._blocks:
+            return None
+        path, grid = self._blocks[key[0]]
+        return f"while writing the block at {grid.block(key[1:])[0]} of {path}"
 
 
 class Collected(DaskMethodsMixin):
@@ -58,7 +93,7 @@ class Collected(DaskMethodsMixin):
         Function of the task: called with the path of an array, the records that a store has returned, and the result
         of the task before it.
     note
-        Returns a note for the errors of the task of a key; None if the key is not of streamh5.
+        Notes for the errors of tasks.
     """
 
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
@@ -68,19 +103,13 @@ class Collected(DaskMethodsMixin):
         token: str,
         stores: Mapping[str, tuple[da.Array, list[Any]]],
         collect: Callable[[str, Any, Any], int],
-        note: Callable[[Any], str | None],
+        note: BlockNotes,
     ) -> None:
-        # arrays advance in proportion to their number of blocks: block i of n has the position (i + 0.5) / n
-        turns = [
-            ((i + 0.5) / len(keys), path, key)
-            for path, (_, keys) in stores.items()
-            for i, key in enumerate(keys)
-        ]
-        turns.sort(key=lambda turn: turn[0])
+        turns = in_turns({path: keys for path, (_, keys) in stores.items()})
         name = f"collect-{token}"
         self._keys = [f"{name}-{len(turns) - i:012d}" for i in range(len(turns))]
         layer: dict[Any, Any] = {}
-        for i, (_, path, key) in enumerate(turns):
+        for i, (path, key) in enumerate(turns):
             before = self._keys[i - 1] if i % RUN_LENGTH else None
             layer[self._keys[i]] = (collect, path, key, before)
         dependencies: Any = [
@@ -93,7 +122,7 @@ class Collected(DaskMethodsMixin):
     def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
         # as dask optimises arrays, so that a block is computed and stored in one task
         optimised = da.Array.__dask_optimize__(graph, keys, **kwargs)
-        return {key: _noted(key, task, self._note) for key, task in dict(optimised).items()}
+        return {key: with_note(key, task, self._note) for key, task in dict(optimised).items()}
 
     def __dask_tokenize__(self) -> str:
         # otherwise dask hashes the whole graph with every array in it (tests/benchmarks, work da)
@@ -129,22 +158,25 @@ class _NotedTask(Task):
 _SLOTS = [slot for kind in Task.__mro__ for slot in getattr(kind, "__slots__", ()) if slot != "__weakref__"]
 
 
-def _noted(key: Any, task: Any, what: Callable[[Any], str | None]) -> Any:
-    """Return a task that adds a note to its errors; `what` gives the note of a key of streamh5."""
+def with_note(key: Any, task: Any, notes: BlockNotes, *, is_sent: bool = False) -> Any:
+    """Return a task that adds a note to its errors.
+
+    With `is_sent` the task runs in another process: it gets the text, and not what makes it.
+    """
     if type(task) is not Task:
         return task
     other = object.__new__(_NotedTask)
     for slot in _SLOTS:
         if hasattr(task, slot):
             setattr(other, slot, getattr(task, slot))
-    other.note = lambda: _note_of(key, task, what)
+    other.note = partial(str, _note_of(key, task, notes)) if is_sent else partial(_note_of, key, task, notes)
     return other
 
 
-def _note_of(key: Any, task: Task, what: Callable[[Any], str | None]) -> str:
+def _note_of(key: Any, task: Task, notes: BlockNotes) -> str:
     inner = task.args[0] if task.args and isinstance(task.args[0], dict) else {}  # tasks that dask has fused
     for one in (key, *inner):
-        note = what(one)
+        note = notes(one)
         if note is not None:
             return note
     name, *index = key if isinstance(key, tuple) else (key,)

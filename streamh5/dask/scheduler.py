@@ -1,6 +1,6 @@
-"""The schedulers that can write: their tasks run in threads of this process.
+"""The schedulers that can write: threads of this process, or the workers of a cluster (`streamh5.dask.cluster`).
 
-Blocks that were persisted on a cluster are fetched one by one.
+With threads, blocks that were persisted on a cluster are fetched one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import dask.threaded
 from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.arguments.keywords import unknown_keywords
+from streamh5.dask.cluster_client import find_client
 from streamh5.errors import SchedulerError, SpecError, shown
+from streamh5.sinks.destination_path import destination_name, is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +31,11 @@ COMPUTE_KEYWORDS = frozenset(
     ("scheduler", "num_workers", "pool", "optimize_graph", "traverse", "chunksize", "cache")
 )
 """Keywords of `dask.compute` and of the threaded scheduler."""
+
+CLUSTER_KEYWORDS = frozenset(
+    ("workers", "allow_other_workers", "resources", "retries", "priority", "fifo_timeout")
+)
+"""Keywords of `Client.persist`."""
 
 
 def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping[str, Any]) -> None:
@@ -41,10 +48,11 @@ def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping
     SpecError
         Fewer than one worker.
     """
-    unknown = compute_kwargs.keys() - COMPUTE_KEYWORDS
+    known = COMPUTE_KEYWORDS | CLUSTER_KEYWORDS
+    unknown = compute_kwargs.keys() - known
     if unknown:
         own = inspect.signature(function).parameters.keys() - {"compute_kwargs"}
-        raise unknown_keywords(function.__name__, unknown, own | COMPUTE_KEYWORDS)
+        raise unknown_keywords(function.__name__, unknown, own | known)
     n_workers = compute_kwargs.get("num_workers")
     if n_workers is not None and not (isinstance(n_workers, Integral) and int(n_workers) >= 1):
         raise SpecError(
@@ -52,36 +60,83 @@ def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping
         )
 
 
-def check_scheduler(scheduler: Any, arrays: list[da.Array]) -> None:
-    """Refuse a scheduler whose tasks run in other processes, unless all blocks are persisted on its cluster.
+def store_name(path: str, token: str) -> str:
+    """Return the name of the tasks that store the blocks of a dataset; dask's dashboard shows ``store-PATH``."""
+    return f"store-{path}-{token}"
+
+
+def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
+    """Refuse a scheduler that is neither a cluster nor in this process, unless all blocks are persisted.
+
+    Parameters
+    ----------
+    scheduler
+        As for `dask.compute`.
+    arrays
+        The arrays.
+    path
+        The destination: a cluster writes to a path.
 
     Raises
     ------
     SchedulerError
-        Neither the threaded or the synchronous scheduler, nor a thread pool.
+        Neither a `distributed.Client`, nor the threaded or the synchronous scheduler, nor a thread pool.
     """
     remote = [array for array in arrays if not _has_futures(array)]
-    if not remote or _is_local(scheduler, remote):
+    client = find_client(scheduler, arrays)
+    if not remote or (client is not None and is_path(path)) or _is_local(scheduler, remote):
         return
+    if client is not None:
+        raise SchedulerError(
+            f"the workers of a cluster cannot write to {destination_name(path)}, which is not a path: write to a path "
+            "on a shared file system, or pass scheduler='threads', or persist the array first: its blocks are then "
+            "fetched one by one",
+            scheduler=client,
+        )
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)
     name = getattr(scheduler or get, "__qualname__", None) or shown(scheduler or get)
-    hint = (
-        "; or persist the array first: blocks stored on a cluster are fetched one by one"
-        if name == "Client.get" or type(scheduler).__name__ == "Client"
-        else ""
-    )
     raise SchedulerError(
-        f"streamh5 writes with the threaded or the synchronous scheduler, not {name}: pass scheduler='threads', which "
-        f"computes in this process{hint}",
+        f"streamh5 writes with threads of this process or with a cluster, not with {name}: pass scheduler='threads', "
+        "or a distributed.Client, whose workers are processes",
         scheduler=name,
     )
+
+
+def cluster_keywords(compute_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of `Client.persist`.
+
+    Raises
+    ------
+    SpecError
+        There are keywords of threads.
+    """
+    local = compute_kwargs.keys() & {"num_workers", "pool", "chunksize", "cache"}
+    if local:
+        raise SpecError(
+            f"{', '.join(sorted(local))}: only threads of this process have these keywords, and a cluster has its own "
+            "number of workers; leave them out, or pass scheduler='threads'"
+        )
+    return {
+        key: value for key, value in compute_kwargs.items() if key in CLUSTER_KEYWORDS | {"optimize_graph"}
+    }
 
 
 def local_keywords(compute_kwargs: dict[str, Any], arrays: list[da.Array]) -> dict[str, Any]:
     """Return keywords of `dask.compute`; the threaded scheduler replaces a default scheduler that is not local.
 
     Arrays that streamh5 reads itself, and blocks fetched from a cluster, are computed in this process in any case.
+
+    Raises
+    ------
+    SpecError
+        There are keywords of a cluster.
     """
+    given = compute_kwargs.keys() & CLUSTER_KEYWORDS
+    if given:
+        raise SpecError(
+            f"{', '.join(sorted(given))}: only a distributed.Client has these keywords; pass one as scheduler=, or "
+            "leave them out"
+        )
     scheduler = compute_kwargs.get("scheduler")
     if _is_local(scheduler, arrays) or (scheduler is not None and not all(map(_has_futures, arrays))):
         return compute_kwargs

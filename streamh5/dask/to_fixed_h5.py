@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.arguments.memory_size import MemorySize
-    from streamh5.arguments.paths import LocalPath
+    from streamh5.arguments.paths import LocalPath, WorkerPath
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -53,6 +53,7 @@ def to_fixed_h5(
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
     references: LocalPath | None = None,
+    worker_path: WorkerPath | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
@@ -109,13 +110,19 @@ def to_fixed_h5(
     references
         Also write kerchunk references, with which zarr readers open the file: a ``.json`` file or a
         ``.parquet`` directory (`WriteSummary.to_kerchunk`).
+    worker_path
+        With a `distributed.Client`: the file as the workers see it, if they see it under another name; a path, or a
+        dictionary ``{"/here": "/there"}`` of prefixes of paths.
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
         True or False; None shows a bar in a terminal; or a function that is called with the number of
         bytes written and the total.
     **compute_kwargs
-        Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``.
+        Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``. If the scheduler is a
+        `distributed.Client`, which dask uses by itself while one is active, the blocks of dask arrays are written by
+        its workers (docs/cluster.md), and keywords of `Client.persist` such as ``workers``, ``resources``, ``retries``
+        and ``priority`` are passed on.
 
     Returns
     -------
@@ -124,7 +131,7 @@ def to_fixed_h5(
     Raises
     ------
     SourceError
-        A source is not an array or has unknown chunk sizes, or the scheduler uses other processes.
+        A source is not an array or has unknown chunk sizes, or the scheduler cannot write (`SchedulerError`).
     SpecError, DatatypeError, LimitError
         An array or an option that cannot be written; nothing has been computed.
     SinkError
@@ -162,13 +169,13 @@ def to_fixed_h5(
         )
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
-        check_scheduler(compute_kwargs.get("scheduler"), own)
+        check_scheduler(compute_kwargs.get("scheduler"), own, path)
     targets = []
     for name, given in arrays.items():
         plan.objects[name], target = _plan_array(name, given, chunks, options, asked)
         targets.append(target)
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
-    write = Write(path, targets, plan.create, options, progress=progress)
+    write = Write(path, targets, plan.create, options, progress=progress, worker_path=worker_path)
     return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
@@ -176,7 +183,7 @@ def _plan_array(
     path: str, given: Any, chunks: Any, options: WriteOptions, asked: Mapping[str, Any]
 ) -> tuple[PlannedDataset, Target]:
     """Divide an array-like into blocks of whole chunks, and plan its dataset with the arguments `asked`."""
-    array, wanted = as_dask(path, given, chunks)
+    array, wanted, is_local = as_dask(path, given, chunks)
     source = array.name if options.resume_key is None else options.resume_key
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
@@ -196,7 +203,7 @@ def _plan_array(
         track_order=options.track_order,
         **asked,
     )
-    return PlannedDataset(spec, chain, source), Target(spec, array)
+    return PlannedDataset(spec, chain, source), Target(spec, array, is_local=is_local)
 
 
 def _arguments(

@@ -1,10 +1,16 @@
-"""``AddressCursor``: the end of the file. Every byte is reserved here, and the cursor never moves back."""
+"""``AddressCursor``: the next free address. Every byte is reserved at a cursor, and no address is reserved twice."""
 
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from streamh5.errors import LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    More = Callable[[int], tuple[int, int]]
 
 MAX_FILE_NBYTES = (1 << 63) - 1
 """Largest off_t of POSIX, which libhdf5 uses, too (``H5FD_SEC2_MAXADDR``)."""
@@ -16,22 +22,38 @@ class AddressCursor:
     Thread-safe: ``reserve`` is the only point where concurrent writers meet, and it adds one
     integer under a lock.
 
+    While several processes write one file, each has a cursor of its own, which goes through one lease after the other.
+
     Parameters
     ----------
     address
         First free address.
+    stop
+        End of the free range; by default the largest file.
+    more
+        Called with a number of bytes when the range is used up; returns start and stop of another one that has at
+        least as many.
     """
 
-    __slots__ = ("_address", "_lock")
+    __slots__ = ("_address", "_free", "_lock", "_more", "_stop")
 
-    def __init__(self, address: int = 0) -> None:
+    def __init__(self, address: int = 0, *, stop: int = MAX_FILE_NBYTES, more: More | None = None) -> None:
         self._address = address
+        self._stop = stop
+        self._more = more
+        self._free: list[tuple[int, int]] = []
         self._lock = threading.RLock()  # a signal handler may close the file in the middle of a call
 
     @property
     def address(self) -> int:
-        """First address that is not reserved: the present end of the file."""
+        """First address that is not reserved: the present end of the file, unless it is shared."""
         return self._address
+
+    @property
+    def rest(self) -> tuple[int, int]:
+        """Start and stop of the free range."""
+        with self._lock:
+            return self._address, self._stop
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` and return the address of the first.
@@ -44,7 +66,7 @@ class AddressCursor:
         Returns
         -------
         int
-            Address of the range; the next call returns the address right after it.
+            Address of the range; the next call returns the address right after it, or one in another range.
 
         Raises
         ------
@@ -52,8 +74,15 @@ class AddressCursor:
             The file would exceed the largest size that a system allows.
         """
         with self._lock:
+            if self._free and nbytes:
+                for i, (start, stop) in enumerate(self._free):
+                    if stop - start >= nbytes:
+                        self._free[i] = start + nbytes, stop
+                        return start
+            if self._address + nbytes > self._stop and self._more is not None and nbytes:
+                self._address, self._stop = self._more(nbytes)
             address = self._address
-            if address + nbytes > MAX_FILE_NBYTES:
+            if address + nbytes > min(self._stop, MAX_FILE_NBYTES):
                 raise LimitError(
                     f"{nbytes:,} more bytes make a file of {address + nbytes:,} bytes; the largest has "
                     f"{MAX_FILE_NBYTES:,} (2**63 - 1): write a smaller shape, or chunks that are stored when written",
@@ -61,3 +90,36 @@ class AddressCursor:
                 )
             self._address = address + nbytes
         return address
+
+    def share(self, begin: Callable[[int], More]) -> None:
+        """Take addresses from leases from now on, as other processes do.
+
+        Parameters
+        ----------
+        begin
+            Called with the first address of the leases; returns the `more` of the class.
+        """
+        with self._lock:
+            self._more = begin(self._address)
+            self._stop = self._address
+
+    def unshare(self, end: int, free: Iterable[tuple[int, int]]) -> int:
+        """Continue at `end`, after all leases; small reservations use the `free` ranges before it.
+
+        Returns
+        -------
+        int
+            Unused bytes of the last lease of this cursor, which are used, too.
+        """
+        with self._lock:
+            own = (self._address, self._stop)
+            self._free = sorted(one for one in (own, *free) if one[0] < one[1])
+            # without a lease, the write continues where it was shared
+            self._address, self._stop, self._more = max(end, self._stop), MAX_FILE_NBYTES, None
+            return own[1] - own[0]
+
+    @property
+    def free_nbytes(self) -> int:
+        """Bytes of the free ranges before the end."""
+        with self._lock:
+            return sum(stop - start for start, stop in self._free)

@@ -52,7 +52,7 @@ from streamh5.model.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import numpy as np
 
@@ -258,6 +258,21 @@ class Engine:
             self._cursor = AddressCursor(end)
             self._adopt(self.root)
             self.state = State.STREAMING
+
+    def share(self, begin: Callable[[int], Callable[[int], tuple[int, int]]]) -> None:
+        """Take addresses from leases from now on: see `AddressCursor.share`."""
+        with self._lock, self._in(State.STREAMING):
+            self._cursor.share(begin)
+
+    def unshare(self, end: int, free: Iterable[tuple[int, int]]) -> int:
+        """Continue at `end`, after all leases: see `AddressCursor.unshare`."""
+        with self._lock, self._in(State.STREAMING):
+            return self._cursor.unshare(end, free)
+
+    @property
+    def free_nbytes(self) -> int:
+        """Bytes before the end of the file that leases have left unused."""
+        return self._cursor.free_nbytes
 
     def extend_file(self, root: GroupNode, end: int) -> None:
         """Continue an existing file after its end; its groups are in `root`."""

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
+from dask.system import CPU_COUNT
 
-from streamh5.errors import BlockError, StateError
-from streamh5.filters.registry import REGISTRY
-from streamh5.handles.attributes import Handle
+from streamh5.arguments.paths import local_path
+from streamh5.errors import BlockError, SpecError, StateError, shown
+from streamh5.handles.dataset_facts import DatasetFacts
 from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.handles.given_data import direct_chunk, parse_region
-from streamh5.model.block_value import as_arrays, as_block
 from streamh5.model.chunk_records import RECORD
-from streamh5.model.tree import DatasetNode
 from streamh5.write.chunk_writer import ChunkWriter
+from streamh5.write.part_records import PartRecords
 from streamh5.write.pool import Job
 from streamh5.write.rows import RowBuffer
 
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamh5.arguments.paths import LocalPath
     from streamh5.filters import Buffer, FilterChain
+    from streamh5.handles.part_writer import PartWriter
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
@@ -48,7 +49,7 @@ def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatena
     return call
 
 
-class Dataset(Handle[DatasetNode]):
+class Dataset(DatasetFacts):
     """A dataset that is being written; made by `create_dataset`.
 
     Thread-safe. The threads of the file split, filter and write blocks. A call copies its block, so
@@ -73,60 +74,10 @@ class Dataset(Handle[DatasetNode]):
         self._is_appended = False
         region = node.chunk_region
         self._writer = ChunkWriter(spec, chain, None if region is None else region.address)
-        self._out = DatasetWriter(session, node, self._writer, writes_empty=write_empty_chunks)
+        self.out = DatasetWriter(session, node, self._writer, writes_empty=write_empty_chunks)
         grid = self._writer.grid
         self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])
         session.before_close(node, self._flush)
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Current shape; the leading extent grows if it was given as None."""
-        shape = self._node.shape
-        if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
-            return (max(shape[0], self.n_appended), *shape[1:])
-        return shape
-
-    @property
-    def maxshape(self) -> tuple[int | None, ...] | None:
-        """Maximum shape to which readers may resize the dataset; None for an unlimited extent."""
-        return self.shape if self._node.spec.maxshape is None else self._node.spec.maxshape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Element type."""
-        return self._node.spec.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self._node.spec.shape or ())
-
-    @property
-    def size(self) -> int | None:
-        """Current number of elements; None for a null dataset."""
-        return None if self.shape is None else math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes of the unfiltered elements."""
-        return (self.size or 0) * self._node.spec.element_nbytes
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Chunk shape; None for a scalar or null dataset, and for data stored without chunks."""
-        return self._node.spec.chunks
-
-    @property
-    def fillvalue(self) -> Any:
-        """Value that readers get where nothing was written."""
-        fill, dtype = self._node.spec.fillvalue, self._node.spec.stored_dtype
-        return (np.zeros((), dtype) if fill is None else fill)[()]
-
-    @property
-    def compression(self) -> str | None:
-        """``"gzip"``, ``"szip"`` or ``"lzf"``; None without a filter and, as in h5py, for other filters."""
-        rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
-        return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
 
     @property
     def place(self) -> Place:
@@ -159,7 +110,7 @@ class Dataset(Handle[DatasetNode]):
             The file is closed.
         """
         shape = self._chunked_shape("append to")
-        block = self._as_block(rows)
+        block = self._writer.as_block(rows)
         if block.ndim == len(shape) - 1:
             block = block[np.newaxis]
         if block.ndim != len(shape) or block.shape[1:] != shape[1:]:
@@ -171,7 +122,7 @@ class Dataset(Handle[DatasetNode]):
             )
         with self._lock:
             start, stop = self.n_appended, self.n_appended + len(block)
-            self._out.check_length(stop)
+            self.out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
@@ -210,8 +161,8 @@ class Dataset(Handle[DatasetNode]):
             return
         extents = self._chunked_shape("write a region of")
         origin, shape, kept = parse_region(region, extents, path=self.name)
-        self._out.check_length(origin[0] + shape[0])
-        block = self._as_block(value)
+        self.out.check_length(origin[0] + shape[0])
+        block = self._writer.as_block(value)
         try:
             whole = np.broadcast_to(block, kept).reshape(shape)
         except ValueError:
@@ -227,7 +178,7 @@ class Dataset(Handle[DatasetNode]):
                 f"{origin[0] + shape[0]} lies after them: use either append or regions for new rows",
                 n_rows=self.n_appended,
             )
-        self._out.hand_over(self._writer.elements(whole, self.session.place), origin)
+        self.out.hand_over(self._writer.elements(whole, self.session.place), origin)
 
     @_writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
@@ -257,10 +208,10 @@ class Dataset(Handle[DatasetNode]):
             )
         box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
         start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
-        self._out.check_length(start + 1)
+        self.out.check_length(start + 1)
 
         def run() -> None:
-            self._out.record(self._out.write_encoded(encoded))
+            self.out.record(self.out.write_encoded(encoded))
 
         self.session.run(Job(run, len(encoded.buffers[0]), self._node, box))
         if shape[0] is None:
@@ -280,16 +231,83 @@ class Dataset(Handle[DatasetNode]):
         origin
             Index of its first element in the dataset.
         """
-        values = self._as_block(block)
+        values = self._writer.as_block(block)
         self._writer.check(values, origin)
         elements = self._writer.elements(values, self.session.place)
-        parts = [self._out.write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
+        parts = [self.out.write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     @_writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
-        return self._out.write_encoded(encoded)
+        return self.out.write_encoded(encoded)
+
+    @_writing
+    def part_writer(self, *, n_processes: int | None = None, path: LocalPath | None = None) -> PartWriter:
+        """Return a handle that can be pickled, with which other processes write blocks of this dataset.
+
+        For processes of `multiprocessing`, ranks of MPI, or one process for each detector module; dask's workers use
+        the same handle when `to_fixed_h5` runs on a cluster. The processes take address ranges for themselves, so
+        that nobody waits for anybody. Until the file is closed, this process may write, too.
+
+        Parameters
+        ----------
+        n_processes
+            Number of processes that will write at the same time, by default the number of cores. It only decides the
+            size of the ranges; the first call counts.
+        path
+            The destination as the other processes see it, if they see it under another name.
+
+        Returns
+        -------
+        PartWriter
+            The records that its methods return count once they are passed to `record_part`.
+
+        Raises
+        ------
+        SinkError
+            The file is not written to a path, or its file system has no symbolic links.
+        SpecError
+            The chunks have fixed addresses (``alloc_time="early"``), the dataset has no chunks, or `n_processes` is
+            not a positive integer.
+        """
+        if self.chunks is None or self._node.spec.is_early:
+            what = "has no chunks" if self.chunks is None else "has chunks that are overwritten in place"
+            raise SpecError(f"{self.name} {what}: other processes cannot write it; write it in this process")
+        if n_processes is not None and (type(n_processes) is not int or n_processes < 1):
+            raise SpecError(f"n_processes must be an integer of at least 1, not {shown(n_processes)}")
+        shared = self.session.sharing.begin(n_writers=n_processes or CPU_COUNT)
+        if path is not None:
+            shared = shared.seen_as(local_path(path))
+        return self.out.part_writer(shared, is_flushing=True)
+
+    @_writing
+    def record_part(self, part: PartRecords) -> None:
+        """Enter the chunks that another process has written with a `part_writer` of this dataset.
+
+        Parameters
+        ----------
+        part
+            What its method returned. A chunk that was written twice has the content of the records that were
+            entered last.
+
+        Raises
+        ------
+        BlockError
+            They are not records of this dataset and of this write.
+        StateError
+            The file is closed.
+        """
+        token = self.session.sharing.token
+        if not isinstance(part, PartRecords) or (part.token, part.path) != (token, self.name):
+            raise BlockError(
+                f"{self.name}: record_part needs what a part_writer of this dataset and of this write has returned, "
+                f"not {shown(part)}"
+            )
+        if self._is_appended:
+            raise BlockError(f"{self.name}: it is appended to; use either append or part_writer")
+        self.out.claim_part(part)
+        self.out.record_part(part)
 
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Return whether every chunk of a block is stored: after a resume, such a block need not be written again.
@@ -304,7 +322,7 @@ class Dataset(Handle[DatasetNode]):
         BlockError
             The block exceeds the dataset.
         """
-        return self._node.spec.chunks is not None and self._out.is_stored(origin, shape)
+        return self._node.spec.chunks is not None and self.out.is_stored(origin, shape)
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of the chunks with these numbers are stored."""
@@ -312,13 +330,7 @@ class Dataset(Handle[DatasetNode]):
 
     def record(self, records: ChunkRecords) -> None:
         """Enter the records that `write_block` returned in the chunk table."""
-        self._out.record(records)
-
-    def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
-        self._writer.chain.check_encodes()
-        if self.dtype.subdtype is not None:
-            return as_arrays(value, self.dtype, path=self.name)
-        return as_block(value, self.dtype, path=self.name, fillvalue=self._node.spec.fillvalue)
+        self.out.record(records)
 
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
         shape = self._node.spec.shape
@@ -355,23 +367,18 @@ class Dataset(Handle[DatasetNode]):
             self.session.log_rows(self._node, self.n_appended)
             self._hand_over_rows(*self._rows.rest)
         if not is_interrupted:
-            self._out.finish()
+            self.out.finish()
 
     def _hand_over_rows(self, rows: np.ndarray[Any, Any], start: int) -> None:
-        self._out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
+        self.out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a region of it; it stays in memory until the file is closed."""
         if self._node.shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
-        block = self._as_block(value)
+        block = self._writer.as_block(value)
         with self._lock:
             self.session.set_value(self._node, region, block)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError(f"{self.name} has no dimensions, so no length")
-        return self.shape[0]
 
     def __bool__(self) -> bool:
         return self.session.is_open

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import BlockError, LimitError
+from streamh5.handles.part_writer import PartWriter
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
 from streamh5.write.chunk_writer import RawChunks
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.tree import DatasetNode
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
+    from streamh5.write.part_file import SharedFile
+    from streamh5.write.part_records import PartRecords
 
 
 class DatasetWriter:
@@ -127,6 +130,28 @@ class DatasetWriter:
     def record(self, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table."""
         self._session.record(self._node, records)
+
+    def claim_part(self, part: PartRecords) -> None:
+        """Enter chunks in the journal that another process has written."""
+        self._session.claim_part(self._node, part.records, part.checksums)
+
+    def record_part(self, part: PartRecords) -> None:
+        """Enter chunks in the chunk table that another process has written."""
+        if len(part.skipped):
+            self._skipped.append(part.skipped)
+        if self._node.spec.shape and self._node.spec.shape[0] is None:
+            self._session.extend(self._node, part.stop)
+        self._session.sharing.enter(part)
+        self.record(part.records)
+
+    @property
+    def has_heap(self) -> bool:
+        """Whether elements lie in the global heap, where they have no checksum."""
+        return self._node.spec.is_encoded
+
+    def part_writer(self, shared: SharedFile, *, is_flushing: bool) -> PartWriter:
+        """Return what writes blocks of the dataset in another process."""
+        return PartWriter(shared, self._chunks, writes_empty=self._writes_empty, is_flushing=is_flushing)
 
     def finish(self) -> None:
         """Before the file is closed: count the empty chunks, and fill the missing chunks of an Implicit index."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from dask.system import CPU_COUNT
 
 from streamh5.errors import DestinationExistsError, SinkError, StateError
+from streamh5.handles.sharing import Sharing
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Snapshots, as_journaled
 from streamh5.write.interruption import Leftover
@@ -111,6 +112,8 @@ class Session:
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.log_rows = engine.claim, engine.log_rows
+        self.claim_part = engine.claim_part
+        self.sharing = Sharing(sink, engine, options.sync)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self._pool: Pool | None = None
@@ -131,6 +134,7 @@ class Session:
     set_parts = _verb(JournaledEngine.set_parts)
     link = _verb(JournaledEngine.link)
     check_resumed = _verb(JournaledEngine.check_resumed)
+    void = _verb(JournaledEngine.void)
 
     @property
     def root(self) -> GroupNode:
@@ -164,6 +168,10 @@ class Session:
         """Write index and headers for the data stored so far, and show readers the file at `path`."""
         with self.call():
             sink = self.sink
+            if self.sharing.token is not None:
+                raise StateError(
+                    f"a checkpoint of {sink.name} is not possible while other processes write to it (part_writer)"
+                )
             if not isinstance(sink, Snapshots):
                 raise SinkError(
                     f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
@@ -236,12 +244,14 @@ class Session:
                     flush(is_interrupted=False)
                 self.wait()
                 self._engine.check_resumed()
+                self.sharing.end()
                 self._engine.finish()
                 summary = summarize(
                     self.sink.name,
                     self._engine.root,
                     file_nbytes=self._engine.end_of_file,
                     seconds=self.leftover.seconds,
+                    shared=self.sharing.figures(),
                 )
                 if not self._life.leave("being published"):
                     raise self._life.over()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.memory_size import MemorySize
-    from streamh5.arguments.paths import LocalPath
+    from streamh5.arguments.paths import LocalPath, WorkerPath
     from streamh5.filters import FilterOptions
     from streamh5.handles.file import File
     from streamh5.model.dataset_spec import DatasetSpec
@@ -82,6 +82,7 @@ def to_netcdf(
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     references: LocalPath | None = None,
+    worker_path: WorkerPath | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed | memoryview:
     """Write an xarray object as one netCDF-4 file, compressed on all cores.
@@ -122,7 +123,7 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False skips chunks in which every element is the fill value.
-    libver, resume, resume_key, sync, max_memory, progress, references
+    libver, resume, resume_key, sync, max_memory, progress, references, worker_path
         See `to_fixed_h5`.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
@@ -172,7 +173,7 @@ def to_netcdf(
         libver=options.libver, write_empty_chunks=write_empty_chunks, is_new=existing.status is None
     )
     if compute:
-        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets])
+        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets], path)
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
 
     def prepare(file: File) -> None:
@@ -180,7 +181,8 @@ def to_netcdf(
         plan.create(file)
 
     memory = MemorySink()
-    write = Write(memory if path is None else path, targets, prepare, options, progress=progress)
+    destination = memory if path is None else path
+    write = Write(destination, targets, prepare, options, progress=progress, worker_path=worker_path)
     if not compute:
         return write.delayed(**compute_kwargs)
     summary = write.compute(**compute_kwargs)

@@ -32,7 +32,6 @@ from streamh5.recovery.journal_facts import (
     MAX_ADDRESS,
     address_of,
     attribute_facts,
-    boot_id,
     datatype_facts,
     datatype_from_facts,
     elements_facts,
@@ -43,6 +42,7 @@ from streamh5.recovery.journal_facts import (
     spec_facts,
     spec_from_facts,
 )
+from streamh5.sinks.machine import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,8 @@ class EntryKind(Generic[P]):
 
 
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
-# options of the file. S: the write was resumed: durability, boot and inode from here on.
+# options of the file. S: the write was resumed, or other machines write as well from here on: durability, boot (null
+# for other machines, whose claims no boot vouches for) and inode from here on.
 
 
 def _header_facts(sink_facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Journal:
         return inode
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other processes, perhaps of other machines, wrote chunks, too."""
+        return any(session["boot"] is None for session in self.sessions)
+
+    @property
     def name(self) -> str | None:
         """Name of the destination in its directory; None if unknown."""
         name = self.header.get("name")

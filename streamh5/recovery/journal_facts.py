@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from base64 import b64decode, b64encode
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,14 +35,6 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode, LinkedTarget, LinkValue, Node
 
 MAX_ADDRESS = 1 << 62
-
-
-def boot_id() -> str | None:
-    """Return the identity of this boot of the machine; None if unknown, which never equals another boot."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
 
 
 def spec_facts(spec: DatasetSpec) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from streamh5.engine.engine import Engine
 from streamh5.errors import SinkError, StateError
 from streamh5.recovery import entry_kinds
 from streamh5.sinks.base import as_journaled
+from streamh5.write.part_records import checksums_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.write.interruption import Leftover
-
-try:  # ISA-L's CRC-32 is several times faster than zlib's
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -246,10 +242,46 @@ class JournaledEngine:
             Their stored bytes, one buffer each.
         """
         if self._journal is not None:
-            checksums = np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
+            self.claim_part(node, records, checksums_of(buffers))
+
+    def claim_part(self, node: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]) -> None:
+        """Enter chunks in the journal that another process has written, with the CRC-32 of each."""
+        if self._journal is not None and len(records):
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
             self._journal.append_log(entry_kinds.CLAIMS.encode(node.number, records, checksums), nbytes)
             self._leftover.count(len(records), nbytes)
+
+    def void(self, addresses: NDArray[np.uint64]) -> None:
+        """Enter in the journal that the chunks claimed at these addresses were lost."""
+        self._log(entry_kinds.VOIDS, addresses)
+
+    def share(self, begin: Callable[[int], Callable[[int], tuple[int, int]]]) -> None:
+        """Let other processes write: addresses come from leases from now on.
+
+        A resume then checks every claim: what other machines have written may be lost although this one runs on.
+
+        Parameters
+        ----------
+        begin
+            Called with the address where the leases begin; returns what takes a lease for this process.
+        """
+        with self.lock:
+            self.reserve(0)
+            if self._journal is not None:
+                self._log(entry_kinds.SESSION, {**self._journal.journal_facts, "boot": None})
+            self._engine.share(begin)
+
+    def unshare(self, end: int, free: Iterable[tuple[int, int]]) -> int:
+        """Continue alone at `end`, after all leases; index and headers use the `free` ranges before it."""
+        with self.lock:
+            own_rest = self._engine.unshare(end, free)
+            self._log(entry_kinds.USED, self._engine.end_of_file)
+            return own_rest
+
+    @property
+    def free_nbytes(self) -> int:
+        """Bytes before the end of the file that leases have left unused."""
+        return self._engine.free_nbytes
 
     def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""

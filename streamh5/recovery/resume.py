@@ -13,9 +13,10 @@ from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import ReservedRange
-from streamh5.recovery.entry_kinds import SESSION, VOIDS
+from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
-from streamh5.recovery.journal_facts import boot_id, spec_facts
+from streamh5.recovery.journal_facts import spec_facts
+from streamh5.sinks.machine import boot_id
 from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Recovery:
         The destination, for messages.
     nbytes
         Size of the partial file.
+    used
+        End of the addresses that may still be written by processes of the interrupted write.
 
     Notes
     -----
@@ -66,11 +69,12 @@ class Recovery:
     """
 
     def __init__(
-        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
+        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int, used: int = 0
     ) -> None:
         if journal.front is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
+        self._used = used
         self.front = journal.front or Front({}, {}, None, SIZEOF_SUPERBLOCK)
         self._read = read
         self._name = name
@@ -90,7 +94,7 @@ class Recovery:
     @property
     def end(self) -> int:
         """First address after everything that was ever claimed: no address is used twice."""
-        return max(self._journal.end, self.front.end)
+        return max(self._journal.end, self.front.end, self._used)
 
     @property
     def is_synced(self) -> bool:
@@ -109,8 +113,10 @@ class Recovery:
         return bool(self._intact(records[last], checksums[last]).all())
 
     def entries(self, facts: dict[str, Any]) -> bytes:
-        """Return the first entries of the resumed write: its session, and the claims that are void."""
+        """Return the first entries of the resumed write: its session, the used addresses, the claims that are void."""
         entries = SESSION.encode(facts)
+        if self._used:
+            entries += USED.encode(self.end)
         return entries + VOIDS.encode(self._lost) if len(self._lost) else entries
 
     @property

@@ -28,12 +28,14 @@ from streamh5.errors import DestinationBusyError, SinkError, StateError
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.gated_sink import GatedSink
+from streamh5.sinks.leases import LeaseFolder
 from streamh5.sinks.locks import lock_inode, open_journal
 from streamh5.sinks.replaced_file import NEW_FILE_MODE
-from streamh5.sinks.working_names import journal_path, partial_path
+from streamh5.sinks.working_names import journal_path, leases_path, partial_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
@@ -54,6 +56,8 @@ class AppendFileSink(GatedSink):
 
     Attributes
     ----------
+    leases
+        The folder of the leases, while other processes write, too.
     end_of_file
         End of file of the existing superblock, set by the caller; below it only the superblock is written.
 
@@ -74,15 +78,22 @@ class AppendFileSink(GatedSink):
         self._is_synced = sync != "none"
         self._system = system
         self._lock_path = journal_path(partial_path(self.path))
+        self.leases = LeaseFolder(leases_path(partial_path(self.path)))
         self._superblock = b""
         self._is_switched = False
         with self._failing("opening it failed"):
             self._lock_fd, _ = open_journal(self._lock_path, self.path, NEW_FILE_MODE, system)
             try:
+                self.leases.close()  # those of a writer that died
                 self._fd = self._open()
             except BaseException:
                 self._unlock()
                 raise
+
+    @property
+    def data_path(self) -> Path:
+        """The file that receives the bytes."""
+        return self.path
 
     def check_name(self) -> None:
         """Refuse to continue if the name now leads to another file.
@@ -110,6 +121,7 @@ class AppendFileSink(GatedSink):
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
+        self.leases.close()
         self._system.ftruncate(self._fd, nbytes)
         self._fsync()
         self.check_name()
@@ -120,9 +132,14 @@ class AppendFileSink(GatedSink):
 
     def _drop(self) -> None:
         """Cut off the new bytes, unless the superblock that refers to them may already be written."""
+        self._unname()
         if self.end_of_file is not None and not self._is_switched:
             with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
                 self._system.ftruncate(self._fd, self.end_of_file)
+
+    def _unname(self) -> None:
+        with suppress(OSError):
+            self.leases.close()
 
     def _open(self) -> int:
         fd = files.open_regular(self.path, os.O_RDWR, self._system)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from streamh5.sinks.leases import LeaseFolder
+
     Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
 
@@ -115,6 +117,22 @@ class Journaled(Sink, Protocol):
 
     def suspend(self) -> None:
         """Stop writing, and keep what was written so that it can be resumed."""
+
+
+@runtime_checkable
+class Shareable(Sink, Protocol):
+    """A sink whose file other processes can write to, at addresses that they take from leases.
+
+    `commit`, `abort` and `suspend` close the folder of the leases before anything else.
+    """
+
+    @property
+    def data_path(self) -> Path:
+        """The file that receives the bytes."""
+
+    @property
+    def leases(self) -> LeaseFolder:
+        """The folder of its leases."""
 
 
 def as_journaled(sink: Sink) -> Journaled | None:

@@ -56,6 +56,22 @@ def leads_to(path: str | os.PathLike[str], fd: int) -> bool:
         return False
 
 
+def check_name(path: Path, fd: int, destination: Path) -> None:
+    """Refuse to continue if a working name no longer leads to the open file `fd`.
+
+    Raises
+    ------
+    SinkError
+        Another program has removed or replaced it.
+    """
+    if not leads_to(path, fd):
+        raise SinkError(
+            f"cannot write {destination}: another program has meanwhile removed {path.name} or put another file in "
+            "its place; keep two programs from using one name, and write again",
+            path=str(path),
+        )
+
+
 def has_other_names(fd: int) -> bool:
     """Tell whether an open file has more than one name (hard links)."""
     return os.fstat(fd).st_nlink > 1
@@ -178,6 +194,29 @@ def remove(path: Path, fd: int, system: Any) -> None:
     if leads_to(path, fd):
         with suppress(FileNotFoundError):
             system.unlink(path)
+
+
+def link_over(path: Path, fd: int, temporary: Path, target: Path, system: Any) -> None:
+    """Give the open file `fd` a second name, atomically, in place of the file that has it.
+
+    Raises
+    ------
+    SinkError
+        A name is that of a directory or a device, or leads to another file meanwhile.
+    OSError
+        The file system has no hard links.
+    """
+    for name in (temporary, target):
+        check_regular(name)
+    with suppress(FileNotFoundError):
+        system.unlink(temporary)
+    check_name(path, fd, target)
+    system.link(path, temporary)
+    check_name(temporary, fd, target)
+    system.replace(temporary, target)
+    with suppress(FileNotFoundError):  # rename does nothing if both names lead to one file
+        system.unlink(temporary)
+    check_name(target, fd, target)
 
 
 def sync_names(folder: Path, system: Any) -> None:

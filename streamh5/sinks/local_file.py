@@ -41,9 +41,16 @@ from streamh5.sinks import files
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
 from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.journal_file import JournalFile
+from streamh5.sinks.leases import LeaseFolder
 from streamh5.sinks.locks import lock_inode, open_journal
 from streamh5.sinks.replaced_file import ReplacedFile
-from streamh5.sinks.working_names import journal_path, partial_path, snapshot_path, temporary_path
+from streamh5.sinks.working_names import (
+    journal_path,
+    leases_path,
+    partial_path,
+    snapshot_path,
+    temporary_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +81,8 @@ class LocalFileSink(GatedSink):
     ----------
     partial, journal
         The working names.
+    leases
+        The folder of the leases, while other processes write, too.
 
     Raises
     ------
@@ -103,6 +112,7 @@ class LocalFileSink(GatedSink):
         self._target = self.path if publish_as is None else real_path(publish_as)
         self.partial = partial_path(self.path)
         self.journal = journal_path(self.partial)
+        self.leases = LeaseFolder(leases_path(self.partial))
         self.sync = sync
         self._overwrite = overwrite
         self._system = system
@@ -138,6 +148,8 @@ class LocalFileSink(GatedSink):
                 lock_inode(self._fd, self.partial, is_exclusive=False)
                 if self._is_new:
                     self._hand_on()
+                with self._failing(f"{self.leases.path} cannot be removed"):
+                    self._close_leases()  # those of a writer that died
         except BaseException:
             if is_new_write:
                 self._remove((self.journal, journal_fd))
@@ -148,6 +160,11 @@ class LocalFileSink(GatedSink):
     def journal_facts(self) -> dict[str, Any]:
         """`sync`, name of the destination, inode of the partial file."""
         return {"sync": self.sync, "name": self.path.name, "inode": os.fstat(self._fd).st_ino}
+
+    @property
+    def data_path(self) -> Path:
+        """The file that receives the bytes."""
+        return self.partial
 
     @property
     def nbytes(self) -> int:
@@ -249,7 +266,8 @@ class LocalFileSink(GatedSink):
             if self.sync != "none":
                 self._sync_data()
             with self._failing(f"the snapshot {path} needs a file system with hard links"):
-                self._name_snapshot(snapshot)
+                # the temporary name may exist after a crash
+                files.link_over(self.partial, self._fd, temporary_path(snapshot), snapshot, self._system)
             self._snapshots.add(snapshot)
 
     def suspend(self) -> None:
@@ -257,6 +275,8 @@ class LocalFileSink(GatedSink):
         self._end("suspended", self._keep)
 
     def _keep(self) -> None:
+        with suppress(OSError):
+            self._close_leases()
         with suppress(OSError):  # what could not be entered in the journal is computed again by a resume
             self._flush_log()
 
@@ -265,6 +285,7 @@ class LocalFileSink(GatedSink):
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
+        self.leases.close()
         self._system.ftruncate(self._fd, nbytes)
         self._replaced.finish(self._fd)
         if self.sync != "none":
@@ -280,6 +301,8 @@ class LocalFileSink(GatedSink):
         self._unname()
 
     def _unname(self) -> None:
+        with suppress(OSError):
+            self.leases.close()
         # removed before they are closed: the lock is held until no other writer can open the files
         self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
         self._tidy()
@@ -297,6 +320,15 @@ class LocalFileSink(GatedSink):
         files.close(self._fd, self._system)
         files.close(self._journal.fd, self._system)
         self._replaced.close()
+
+    def _close_leases(self) -> None:
+        """End the write for all other processes, and extend the file to the end of their leases.
+
+        A resume begins after the end of the file: a process that was suspended may still write below it.
+        """
+        end = max((one.stop for one in self.leases.close()), default=0)
+        if end > self.nbytes and not files.has_other_names(self._fd):
+            self._system.ftruncate(self._fd, end)
 
     def _hand_on(self) -> None:
         for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
@@ -337,20 +369,6 @@ class LocalFileSink(GatedSink):
             self._fail()
             raise
 
-    def _name_snapshot(self, snapshot: Path) -> None:
-        temporary = temporary_path(snapshot)  # may exist after a crash
-        for name in (temporary, snapshot):
-            files.check_regular(name)
-        with suppress(FileNotFoundError):
-            self._system.unlink(temporary)
-        self._check_name(self.partial, self._fd)
-        self._system.link(self.partial, temporary)
-        self._check_name(temporary, self._fd)
-        self._system.replace(temporary, snapshot)
-        with suppress(FileNotFoundError):  # rename does nothing if both names lead to one file
-            self._system.unlink(temporary)
-        self._check_name(snapshot, self._fd)
-
     def _publish(self) -> None:
         self._check_name(self.partial, self._fd)
         if self._overwrite:
@@ -379,9 +397,4 @@ class LocalFileSink(GatedSink):
         return True
 
     def _check_name(self, path: Path, fd: int) -> None:
-        if not files.leads_to(path, fd):
-            raise SinkError(
-                f"cannot write {self.path}: another program has meanwhile removed {path.name} or put another file in "
-                "its place; keep two programs from using one name, and write again",
-                path=str(path),
-            )
+        files.check_name(path, fd, self.path)

@@ -3,6 +3,8 @@
 ============================ =======================================================
 ``OUT.partial``              the new file while it is written
 ``OUT.partial.journal``      its journal, always named after the partial file
+``OUT.partial.leases``       the folder of its leases, while several processes write
+``OUT.partial.leases.old``   that folder while it is removed
 ``OUT.snapshot``             the default name of a snapshot
 ``.NAME.streamh5``           a snapshot ``NAME`` while it is made
 ============================ =======================================================
@@ -21,9 +23,11 @@ from pathlib import Path
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 SNAPSHOT_SUFFIX = ".snapshot"
+LEASES_SUFFIX = ".leases"
 
 ROOM_NBYTES = 24
-"""Bytes reserved for what is added to a name: ``.`` and ``.snapshot.streamh5`` are 19 bytes."""
+"""Bytes reserved for what is added to a name: ``.`` and ``.snapshot.streamh5``, and ``.partial.leases.old``, are 19
+bytes."""
 
 MAX_NAME_NBYTES = 255
 """Assumed for a file system that does not report its limit."""
@@ -43,6 +47,11 @@ def partial_path(destination: Path) -> Path:
 def journal_path(partial: Path) -> Path:
     """Return the name of the journal of a partial file."""
     return partial.with_name(partial.name + JOURNAL_SUFFIX)
+
+
+def leases_path(partial: Path) -> Path:
+    """Return the name of the folder with the leases of a partial file."""
+    return partial.with_name(partial.name + LEASES_SUFFIX)
 
 
 def snapshot_path(destination: Path) -> Path:

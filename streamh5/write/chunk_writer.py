@@ -23,6 +23,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
+from streamh5.model.block_value import as_arrays, as_block
 from streamh5.model.chunk_records import chunk_records
 from streamh5.model.parts import stored_elements
 from streamh5.write.place import place_objects
@@ -106,6 +107,20 @@ class ChunkWriter:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkWriter, (self.spec, self.chain, self.region_address)
+
+    def as_block(self, value: Any) -> np.ndarray[Any, Any]:
+        """Return an array-like as an array of the dtype: see `streamh5.model.block_value`.
+
+        Raises
+        ------
+        BlockError, FilterError
+            The dtype cannot hold the values, or the filters of the dataset cannot be applied.
+        """
+        self.chain.check_encodes()
+        spec = self.spec
+        if spec.dtype.subdtype is not None:
+            return as_arrays(value, spec.dtype, path=spec.path)
+        return as_block(value, spec.dtype, path=spec.path, fillvalue=spec.fillvalue)
 
     def elements(self, block: NDArray[Any], place: Place) -> NDArray[Any]:
         """Return elements as the file stores them; strings and sequences go to the global heap at `place`.

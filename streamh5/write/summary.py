@@ -74,6 +74,35 @@ class DatasetSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFigures:
+    """What the processes of a cluster, or those of `Dataset.part_writer`, did.
+
+    Attributes
+    ----------
+    n_writers
+        Processes that wrote; the process that owns the file is not counted.
+    n_leases
+        Address ranges that they took.
+    rewritten_nbytes
+        Bytes that were written in vain: of blocks that were computed twice, or lost with the machine of a worker.
+    unused_nbytes
+        Bytes of the file that hold nothing: ends of leases.
+    """
+
+    n_writers: int
+    n_leases: int
+    rewritten_nbytes: int
+    unused_nbytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"written by {self.n_writers:,} process{'es' * (self.n_writers != 1)} in {self.n_leases:,} "
+            f"lease{'s' * (self.n_leases != 1)}, {format_nbytes(self.unused_nbytes)} unused, "
+            f"{format_nbytes(self.rewritten_nbytes)} written in vain"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSummary:
     """The numbers of a finished write, and access to references to its chunks.
 
@@ -89,6 +118,8 @@ class WriteSummary:
         Time from opening to publishing the file, fsync included.
     tree
         The tree of the file, chunk map included; None if it does not describe the whole file.
+    shared
+        What several processes did; None if only one process wrote.
     """
 
     path: str
@@ -96,6 +127,7 @@ class WriteSummary:
     file_nbytes: int
     seconds: float
     tree: GroupNode | None = field(default=None, repr=False, compare=False)
+    shared: SharedFigures | None = None
 
     @property
     def nbytes(self) -> int:
@@ -135,6 +167,7 @@ class WriteSummary:
             "stored_nbytes": self.stored_nbytes,
             "file_nbytes": self.file_nbytes,
             "seconds": self.seconds,
+            "shared": None if self.shared is None else asdict(self.shared),
             "datasets": [dataset.to_dict() for dataset in self.datasets],
         }
 
@@ -204,6 +237,8 @@ class WriteSummary:
 
     def __repr__(self) -> str:
         lines = [f"{self.path}: {self._figures}"]
+        if self.shared is not None:
+            lines.append(f"  {self.shared}")
         lines += ["  " + ", ".join(_facts(dataset)) for dataset in self.datasets[:MAX_ROWS]]
         if self._more:
             lines.append(f"  {self._more}")
@@ -218,6 +253,7 @@ class WriteSummary:
         )
         return (
             f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
+            f"{f'<p>{self.shared}</p>' if self.shared is not None else ''}"
             f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in _CELLS)}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{self._more and f'<p>{self._more}</p>'}"
         )
@@ -227,11 +263,14 @@ MAX_ROWS = 20
 """Most datasets that a printed summary lists."""
 
 
-def summarize(path: str, root: GroupNode, *, file_nbytes: int, seconds: float) -> WriteSummary:
+def summarize(
+    path: str, root: GroupNode, *, file_nbytes: int, seconds: float, shared: SharedFigures | None
+) -> WriteSummary:
     """Summarize a written file from its tree."""
     nodes = list(walk(root))
     datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode))
-    return WriteSummary(path, datasets, file_nbytes, seconds, None if _has_stored_objects(nodes) else root)
+    tree = None if _has_stored_objects(nodes) else root
+    return WriteSummary(path, datasets, file_nbytes, seconds, tree, shared)
 
 
 def _has_stored_objects(nodes: list[Node]) -> bool:

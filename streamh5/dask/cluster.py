@@ -1,0 +1,282 @@
+"""A write whose blocks are stored by the workers of a cluster (``dask.distributed``).
+
+::
+
+    client process: File, chunk table, journal, lock       workers
+    ─────────────────────────────────────────────────      ────────────────────────────────────────────
+    share ── SharedFile ─────────────────────────────▶     look: do they see the folder?
+    graph ── StoreTask with its PartWriter ──────────▶     compute, filter, write in leases of their own
+    claim in the journal ◀── records, CRC-32 ────────      collect: records of many blocks in one message
+    end ─────────────────────────────────────────────▶     fdatasync; nothing is written from here on
+    enter in the chunk table ◀── "all of it is durable"
+    what no worker vouches for: read back, compared
+    blocks that differ: once more from the beginning
+    unshare, index, headers, superblock, publish
+
+Records that the client enters count. A task may run twice, because a worker died or was taken for dead: the bytes of
+the other run lie in a lease of their own, where nothing refers to them.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from distributed import as_completed
+from distributed.client import futures_of
+
+from streamh5.dask.cluster_client import ask, check_versions, list_workers
+from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, sync
+from streamh5.dask.stored_collection import StoredCollection
+from streamh5.errors import SchedulerError, SinkError, SpecError
+from streamh5.sinks.base import Shareable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from distributed import Client
+    from numpy.typing import NDArray
+
+    from streamh5.dask.graph import Write
+    from streamh5.dask.store_task import BlockId
+    from streamh5.handles.file import File
+    from streamh5.write.part_file import PartReport, SharedFile
+    from streamh5.write.part_records import PartRecords
+
+ANSWER_SECONDS = 15.0
+"""A worker that does not answer within this time is taken for lost: what it wrote is read back and compared."""
+
+SYNC_SECONDS = 900.0
+"""Time for the fdatasync of a worker that answers: network file systems hold back gigabytes."""
+
+MAX_HELD_NBYTES = 256 << 20
+"""Records that the client holds until workers have made their chunks durable; beyond it, it asks them to."""
+
+MAX_ROUNDS = 5
+"""How often blocks are computed whose chunks were lost after they were written."""
+
+FLOOR_SHARE = 2000
+"""The smallest lease is this part of the array for each worker, so that many workers do not take thousands of small
+leases at the beginning (tests/benchmarks, scale)."""
+
+MAX_FLOOR_NBYTES = 16 << 20
+
+
+class ClusterWrite:
+    """Stores the blocks of a write on the workers of a cluster.
+
+    Parameters
+    ----------
+    client
+        The cluster.
+    write
+        The write, whose file is open.
+    worker_path
+        The destination as workers see it: a path, or a mapping of path prefixes of this machine to theirs.
+    persist_kwargs
+        Keywords of `Client.persist`: ``workers``, ``resources``, ``retries``, ``priority``, ...
+    """
+
+    def __init__(
+        self, client: Client, write: Write, worker_path: Any, persist_kwargs: dict[str, Any]
+    ) -> None:
+        self._client = client
+        self._write = write
+        self._worker_path = worker_path
+        self._kwargs = persist_kwargs
+        self._held: dict[str, list[Stored]] = defaultdict(list)  # by the process that wrote
+        self._held_nbytes = 0
+
+    def run(self, blocks: Mapping[str, list[BlockId]]) -> None:
+        """Store blocks of each dataset.
+
+        Raises
+        ------
+        SchedulerError
+            The scheduler was lost, or a worker has no streamh5 or another version.
+        SinkError
+            A worker does not see the file or cannot write to it, or data was lost again and again.
+        """
+        check_versions(self._client)
+        for _ in range(MAX_ROUNDS):
+            blocks = self._round(blocks)
+            if not blocks:
+                return
+        n_blocks = sum(map(len, blocks.values()))
+        raise SinkError(
+            f"cannot write {self._write.name}: {n_blocks:,} blocks were lost after {MAX_ROUNDS} attempts; what workers "
+            "write does not arrive in the file: check the file system, and the memory of the workers"
+        )
+
+    def _round(self, blocks: Mapping[str, list[BlockId]]) -> Mapping[str, list[BlockId]]:
+        """Store blocks; return those that were lost again."""
+        file = self._write.open()
+        sharing = file.session.sharing
+        workers = list_workers(self._client)
+        n_writers = max(1, len(workers))
+        nbytes = sum(int(target.array.nbytes) for target in self._write.targets)
+        floor = min(nbytes // (FLOOR_SHARE * n_writers), MAX_FLOOR_NBYTES)
+        shared = self._seen(sharing.begin(n_writers=n_writers, floor_nbytes=floor))
+        results = as_completed((), loop=self._client.loop, with_results=True)
+        try:
+            self._check_sight(shared, workers)
+            stores = StoredCollection(
+                self._write.token, self._store_tasks(file, shared, blocks), self._write.targets
+            )
+            # only `results` refers to the futures: the scheduler forgets those that are done
+            results.update(futures_of(self._client.persist(stores, **self._kwargs)))
+            self._receive(file, shared, results)
+            reports = self._end(shared, is_complete=True)
+            for report in reports:
+                self._enter(file, self._held.pop(report.writer, []))
+            lost = self._check_lost(file)
+            sharing.end(reports)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to report; the cluster may be gone
+                self._client.cancel(list(results.futures))
+            with suppress(Exception):
+                self._end(shared, is_complete=False)
+            raise
+        return lost
+
+    def _seen(self, shared: SharedFile) -> SharedFile:
+        """Return the shared file as workers see it."""
+        given, name = self._worker_path, self._write.name
+        if given is None:
+            return shared
+        if not isinstance(given, dict):
+            return shared.seen_as(os.fspath(given))
+        for here, there in given.items():
+            root = os.path.join(os.fspath(here), "")
+            if name.startswith(root):
+                return shared.seen_as(os.path.join(os.fspath(there), name[len(root) :]))
+        raise SpecError(f"worker_path has no prefix of {name}; it names {', '.join(map(str, given))}")
+
+    def _check_sight(self, shared: SharedFile, workers: Iterable[str]) -> None:
+        """Refuse to begin if a worker does not see the file."""
+        for reply in ask(self._client, look, shared, workers=workers, seconds=ANSWER_SECONDS).values():
+            if isinstance(reply, Exception):
+                raise reply
+
+    def _store_tasks(
+        self, file: File, shared: SharedFile, blocks: Mapping[str, list[BlockId]]
+    ) -> dict[str, tuple[StoreTask, list[BlockId]]]:
+        tasks = {}
+        for target in self._write.targets:
+            path = target.spec.path
+            if not blocks.get(path):
+                continue
+            dataset = file.datasets[path]
+            part = None if target.spec.chunks is None else dataset.out.part_writer(shared, is_flushing=False)
+            task = StoreTask(path, part, self._write.blocks[path], target.copy)
+            tasks[path] = task, blocks[path]
+        return tasks
+
+    def _receive(self, file: File, shared: SharedFile, results: as_completed) -> None:
+        """Enter what the workers have stored in the journal, as it arrives."""
+        for _, result in results:
+            if isinstance(result, BaseException):  # a lost scheduler is a value here, not raised
+                raise SchedulerError(
+                    f"the cluster has cancelled the write to {self._write.name} ({result}): its scheduler was lost, "
+                    "or another program has cancelled the tasks"
+                ) from result
+            for stored in result:
+                self._take(file, stored)
+            if self._held_nbytes > MAX_HELD_NBYTES:
+                self._sync(file, shared)
+
+    def _take(self, file: File, stored: Stored) -> None:
+        """Enter one result in the journal; its chunks count when a worker vouches for them."""
+        dataset = file.datasets[stored.path]
+        shapes = (self._write.blocks[stored.path].block(one)[1] for one in stored.blocks)
+        self._write.add_progress(sum(int(np.prod(shape)) for shape in shapes) * dataset.dtype.itemsize)
+        self._write.count(stored.path, stored.counts)
+        part = stored.part
+        if part is None:
+            dataset[()] = stored.value
+            return
+        dataset.out.claim_part(part)
+        if part.is_safe:
+            self._enter(file, [stored])
+            return
+        self._held[part.writer].append(stored)
+        self._held_nbytes += part.records.nbytes + part.checksums.nbytes
+
+    def _enter(self, file: File, held: Iterable[Stored]) -> None:
+        """Enter durable chunks in the chunk table."""
+        for stored in held:
+            if stored.part is not None:
+                file.datasets[stored.path].out.record_part(stored.part)
+
+    def _sync(self, file: File, shared: SharedFile) -> None:
+        """Let the workers make their chunks durable, and enter those in the chunk table."""
+        for report in self._ask_all(sync, shared.token):
+            self._enter(file, self._held.pop(report.writer, []))
+        self._held_nbytes = sum(
+            one.part.records.nbytes for held in self._held.values() for one in held if one.part is not None
+        )
+
+    def _end(self, shared: SharedFile, *, is_complete: bool) -> list[PartReport]:
+        """End the write on all workers that answer, and return what they report."""
+        return self._ask_all(end, shared.token, is_complete)
+
+    def _ask_all(self, function: Any, *args: Any) -> list[PartReport]:
+        """Call a function on all workers that answer; raise the first error."""
+        alive = ask(self._client, answer, workers=list_workers(self._client), seconds=ANSWER_SECONDS)
+        replies = ask(self._client, function, *args, workers=alive, seconds=SYNC_SECONDS)
+        for reply in replies.values():
+            if isinstance(reply, Exception):
+                raise reply
+        return [reply for reply in replies.values() if reply is not None]
+
+    def _check_lost(self, file: File) -> dict[str, list[BlockId]]:
+        """Read back the chunks that no worker vouches for; enter those that are right, return the blocks of others."""
+        lost: dict[str, list[BlockId]] = defaultdict(list)
+        held = [one for parts in self._held.values() for one in parts]
+        self._held.clear()
+        sink = file.session.sink
+        if not held or not isinstance(sink, Shareable):
+            return lost
+        fd = os.open(sink.data_path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for stored in held:
+                part = stored.part
+                # elements in the global heap have no checksums
+                if part is not None and not file.datasets[stored.path].out.has_heap and _is_intact(fd, part):
+                    self._enter(file, [stored])
+                elif part is not None:
+                    file.session.void(part.records["address"])
+                    file.session.sharing.lose(part)
+                    lost[stored.path] += stored.blocks
+        finally:
+            os.close(fd)
+        return lost
+
+
+def _is_intact(fd: int, part: PartRecords) -> bool:
+    """Return whether the bytes of all chunks have the CRC-32 that their writer has computed."""
+    checksums: NDArray[np.uint32] = part.checksums
+    places = zip(part.records["address"].tolist(), part.records["stored_nbytes"].tolist(), strict=True)
+    return all(
+        _checksum(fd, *place) == checksum for place, checksum in zip(places, checksums.tolist(), strict=True)
+    )
+
+
+def _checksum(fd: int, address: int, nbytes: int) -> int | None:
+    """Return the CRC-32 of bytes of a file; None if it ends before."""
+    checksum, stop = 0, address + nbytes
+    while address < stop:
+        piece = os.pread(fd, min(stop - address, READ_NBYTES), address)
+        if not piece:
+            return None
+        checksum = zlib.crc32(piece, checksum)
+        address += len(piece)
+    return checksum
+
+
+READ_NBYTES = 16 << 20
+"""Bytes of a chunk in memory at a time."""

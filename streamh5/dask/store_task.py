@@ -1,0 +1,176 @@
+"""What runs on the workers of a cluster: a block is stored by a `PartWriter`, and records of many blocks are joined."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.errors import BlockError
+from streamh5.sinks.machine import host_name
+from streamh5.write.part_file import end_part, open_part, sync_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streamh5.dask.stored_chunks import CopyBlock
+    from streamh5.handles.part_writer import PartWriter
+    from streamh5.write.part_file import PartReport, SharedFile
+    from streamh5.write.part_records import PartRecords
+
+    BlockId = tuple[int, ...]
+
+
+class BlockGrid:
+    """Origins and shapes of the blocks of an array; its pickle is small where blocks have one size.
+
+    Parameters
+    ----------
+    chunks
+        Extents of the blocks in each dimension, as dask has them.
+    """
+
+    __slots__ = ("_starts",)
+
+    def __init__(self, chunks: Iterable[Iterable[int]]) -> None:
+        self._starts = [[0, *accumulate(extents)] for extents in chunks]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        extents = ([b - a for a, b in pairwise(one)] for one in self._starts)
+        return _block_grid, ([[(n, len(list(same))) for n, same in groupby(one)] for one in extents],)
+
+    def block(self, block_id: BlockId) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return origin and shape of a block."""
+        starts = self._starts
+        origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
+        return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+
+    def checked(self, block: Any, path: str, block_id: BlockId) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return origin and shape of a block that was computed.
+
+        Raises
+        ------
+        BlockError
+            It has another shape.
+        """
+        origin, expected = self.block(block_id)
+        if np.shape(block) != expected:
+            raise BlockError(
+                f"{path}: the block at {origin} has the shape {np.shape(block)}, the dask array says {expected}; "
+                "correct the chunks of the array (map_blocks needs chunks= when the function changes shapes)",
+                block_shape=np.shape(block),
+                expected=expected,
+            )
+        return origin, expected
+
+
+def _block_grid(runs: list[list[tuple[int, int]]]) -> BlockGrid:
+    return BlockGrid([n for extent, count in one for n in repeat(extent, count)] for one in runs)
+
+
+class Stored(NamedTuple):
+    """Blocks of one dataset that one process has stored, and their records; a value for data without chunks.
+
+    `counts` says what became of chunks that were copied from a source.
+    """
+
+    path: str
+    blocks: list[BlockId]
+    part: PartRecords | None
+    counts: CopyCounts
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTask:
+    """Stores blocks of one array on a worker; returns where their chunks lie.
+
+    Parameters
+    ----------
+    path
+        The dataset.
+    part
+        What writes to it; None for data without chunks, whose value is returned.
+    blocks
+        Blocks of the array.
+    copy
+        See `Target.copy`.
+    """
+
+    path: str
+    part: PartWriter | None
+    blocks: BlockGrid
+    copy: CopyBlock | None = None
+
+    def __call__(self, block: Any, block_id: BlockId | None = None) -> list[Stored]:
+        """Store one block."""
+        where = block_id or ()
+        origin, shape = self.blocks.checked(block, self.path, where)
+        if self.part is None:
+            return [Stored(self.path, [where], None, CopyCounts(), np.asanyarray(block))]
+        try:
+            one, counts = self.part.begin(), CopyCounts()
+            if self.copy is None:
+                one.write_block(block, origin)
+            else:
+                _, counts = self.copy(one, origin, shape)
+            return [Stored(self.path, [where], one.result(), counts)]
+        except Exception as error:
+            error.add_note(f"while writing the block at {origin} of {self.path}, on {host_name()}")
+            raise
+
+
+def collect(groups: list[list[Stored]]) -> list[Stored]:
+    """Join what many tasks have stored, by dataset and process: few and small messages reach the client."""
+    joined: dict[Any, list[Stored]] = {}
+    for one in (one for group in groups for one in group):
+        key = None if one.part is None else one.part.writer
+        joined.setdefault((one.path, key), []).append(one)
+    return [_joined(same) for same in joined.values()]
+
+
+def _joined(same: list[Stored]) -> Stored:
+    parts = [one.part for one in same if one.part is not None]
+    if len(same) == 1 or not parts:
+        return same[0]
+    whole = parts[0]._replace(
+        records=np.concatenate([one.records for one in parts]),
+        checksums=np.concatenate([one.checksums for one in parts]),
+        skipped=np.concatenate([one.skipped for one in parts]),
+        nbytes=sum(one.nbytes for one in parts),
+        stop=max(one.stop for one in parts),
+    )
+    counts = sum((one.counts for one in same), CopyCounts())
+    return Stored(same[0].path, [block for one in same for block in one.blocks], whole, counts)
+
+
+# The functions below are run by the event loop of a worker; what waits for the disk runs in another thread, so that the
+# worker answers meanwhile.
+
+
+def answer() -> str:
+    """Return the name of the machine: the worker is alive."""
+    return host_name()
+
+
+async def look(shared: SharedFile) -> str:
+    """Open the part of this worker; return the name of the process."""
+    return (await asyncio.to_thread(open_part, shared)).writer
+
+
+async def sync(token: str) -> PartReport | None:
+    """Make durable what this worker has written."""
+    return await asyncio.to_thread(sync_part, token)
+
+
+async def end(token: str, is_complete: bool) -> PartReport | None:
+    """End the part of this worker: see `end_part`."""
+    return await asyncio.to_thread(_end, token, is_complete)
+
+
+def _end(token: str, is_complete: bool) -> PartReport | None:
+    return end_part(token, is_complete=is_complete)

@@ -1,0 +1,71 @@
+"""``PartRecords``: what a process reports of the chunks that it wrote to the file of another process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from streamh5.model.chunk_records import RECORD
+
+try:  # ISA-L's CRC-32 is several times faster than zlib's
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from streamh5.filters import Buffer
+    from streamh5.model.chunk_records import ChunkRecords
+
+
+class PartRecords(NamedTuple):
+    """Chunks that a `PartWriter` has written: numbers only, a few hundred bytes.
+
+    They count once the process that owns the file has passed them to `Dataset.record_part`.
+
+    Attributes
+    ----------
+    token
+        The write.
+    writer
+        The process that wrote.
+    path
+        The dataset.
+    records
+        ``(n,)`` of `RECORD`: numbers, addresses, stored sizes, filter masks.
+    checksums
+        ``(n,) uint32``: CRC-32 of the stored bytes of each chunk.
+    skipped
+        ``(m,) uint64``: numbers of chunks that were left out, because they hold only the fill value.
+    nbytes
+        Bytes written: the chunks, and elements of variable length.
+    stop
+        End of the block along the first dimension.
+    is_safe
+        Whether the bytes outlive the process that wrote them and its machine, or are on the machine of the owner, who
+        makes them durable.
+    """
+
+    token: str
+    writer: str
+    path: str
+    records: ChunkRecords
+    checksums: NDArray[np.uint32]
+    skipped: NDArray[np.uint64]
+    nbytes: int
+    stop: int
+    is_safe: bool
+
+
+def checksums_of(buffers: Sequence[Buffer]) -> NDArray[np.uint32]:
+    """Return the CRC-32 of each buffer."""
+    return np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
+
+
+NO_RECORDS = np.zeros(0, RECORD)
+NO_CHECKSUMS = np.zeros(0, np.uint32)
+NO_NUMBERS = np.zeros(0, np.uint64)
