@@ -270,7 +270,7 @@ def _checksum(fd: int, address: int, nbytes: int) -> int | None:
     """Return the CRC-32 of bytes of a file; None if it ends before."""
     checksum, stop = 0, address + nbytes
     while address < stop:
-        piece = os.pread(fd, min(stop - address, READ_NBYTES), address)
+        piece = os.pread(fd, min(stop - address, READ_BACK_NBYTES), address)
         if not piece:
             return None
         checksum = zlib.crc32(piece, checksum)
@@ -278,5 +278,5 @@ def _checksum(fd: int, address: int, nbytes: int) -> int | None:
     return checksum
 
 
-READ_NBYTES = 16 << 20
+READ_BACK_NBYTES = 16 << 20
 """Bytes of a chunk in memory at a time."""

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "write": frozenset(
         {
+            "version",
             "errors",
             "arguments",
             "processes",
@@ -68,7 +69,19 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "recovery",
         }
     ),
-    "dask": frozenset({"errors", "arguments", "processes", "filters", "model", "sinks", "write", "handles"}),
+    "dask": frozenset(
+        {
+            "version",
+            "errors",
+            "arguments",
+            "processes",
+            "filters",
+            "model",
+            "sinks",
+            "write",
+            "handles",
+        }
+    ),
     "netcdf": frozenset(
         {
             "version",
@@ -116,7 +129,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "dask": frozenset({"__init__", "arguments", "handles", "dask", "netcdf", "conversion", "cli"}),
     # format: lookup3 checksums; references: its texts; conversion: zarr's CRC-32C
     "numcodecs": frozenset({"format", "filters", "references", "conversion"}),
-    "isal": frozenset({"filters", "recovery"}),  # recovery: its CRC-32, for the journal
+    "isal": frozenset({"filters", "write"}),  # write: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     # reads what was written, never writes
     "h5py": frozenset({"references", "check", "dask", "netcdf", "conversion", "cli"}),
