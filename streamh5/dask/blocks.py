@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dask.system import CPU_COUNT
 
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
+from streamh5.dask.cluster_client import find_client
 from streamh5.errors import SpecError, UnknownChunksError, shown
 from streamh5.model.chunk_shape import auto_chunks, check_chunks
 from streamh5.model.realign import aligned_blocks, default_chunks, realign_factor
@@ -112,6 +113,11 @@ def limit_workers(
     limit = read_memory_size(max_memory, "max_memory")
     if limit is None:
         return compute_kwargs
+    if find_client(compute_kwargs.get("scheduler"), [target.array for target in targets]) is not None:
+        raise SpecError(
+            "max_memory limits the threads of this process, and a cluster limits its workers (memory_limit=); "
+            "leave it out, or pass scheduler='threads'"
+        )
     if "num_workers" in compute_kwargs or "pool" in compute_kwargs:
         raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
     if not targets:

@@ -229,7 +229,7 @@ def test_data_that_no_array_can_be_made_of_is_refused_by_a_file(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_of_an_array_like_are_read_in_another_process(kind: str, tmp_path: Path) -> None:
-    blocks, _ = as_dask("/x", array_like(kind, tmp_path), None)
+    blocks, _, _ = as_dask("/x", array_like(kind, tmp_path), None)
     (tmp_path / "blocks").write_bytes(cloudpickle.dumps(blocks))
     code = (
         "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).compute(scheduler='sync').tolist())"
@@ -247,7 +247,7 @@ def test_blocks_of_an_array_like_are_read_in_another_process(kind: str, tmp_path
 
 
 def test_block_of_an_array_in_memory_is_pickled_without_the_others() -> None:
-    blocks, _ = as_dask("/x", np.zeros((64, 1 << 20)), (1, 1 << 20))
+    blocks, _, _ = as_dask("/x", np.zeros((64, 1 << 20)), (1, 1 << 20))
     assert blocks.numblocks[0] > 4
     one = blocks.blocks[0]
     assert len(cloudpickle.dumps(one.__dask_graph__().cull(one.__dask_keys__()))) < 2 * one.nbytes
@@ -255,6 +255,6 @@ def test_block_of_an_array_in_memory_is_pickled_without_the_others() -> None:
 
 def test_h5py_file_that_is_open_for_writing_is_not_read_in_other_processes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "in.h5", "w") as file:
-        blocks, _ = as_dask("/x", file.create_dataset("x", data=VALUES), None)
+        blocks, _, _ = as_dask("/x", file.create_dataset("x", data=VALUES), None)
         with pytest.raises(SourceError, match=r"in\.h5 is open with driver 'sec2' in mode 'r\+'.*mode 'r'"):
             cloudpickle.dumps(blocks)
