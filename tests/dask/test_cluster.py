@@ -221,7 +221,9 @@ def test_process_pool_is_refused_with_what_to_use(tmp_path: Path) -> None:
 
 def test_asynchronous_client_is_refused(client: Client, tmp_path: Path) -> None:
     async def write() -> None:
-        async with Client(client.scheduler_info()["address"], asynchronous=True, set_as_default=False) as lonely:
+        async with Client(
+            client.scheduler_info()["address"], asynchronous=True, set_as_default=False
+        ) as lonely:
             blocks().to_fixed_h5(tmp_path / "a.h5", "/x", scheduler=lonely)
 
     with pytest.raises(SchedulerError, match="asynchronous"):
