@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.faults import tally
 from tests.readers import READERS, Reader
 from tests.readers.hdf5_tools import missing_tools
 from tests.readers.plugins import plugin_folder
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     campaigns = [item for item in items if item.get_closest_marker("campaign")]
     config.hook.pytest_deselected(items=campaigns)
     items[:] = [item for item in items if not item.get_closest_marker("campaign")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many faults were tried."""
+    if tally.COUNTS:
+        terminalreporter.section("faults tried")
+        for line in tally.lines():
+            terminalreporter.write_line(line)
 
 
 def pytest_report_header() -> list[str]:
