@@ -178,18 +178,21 @@ class ArrayPlan:
         Its blocks, which tasks write; None where `dataset` writes the value in one call.
     copy
         What writes a block, where that is not simply encoded: see `Target`.
+    is_local
+        Whether only this process can read the source.
     """
 
     dataset: PlannedDataset
     reason: str
     blocks: da.Array | None = None
     copy: CopyBlock | None = None
+    is_local: bool = False
 
     def targets(self) -> list[Target]:
         """Return the targets that tasks write: one or none."""
         if self.blocks is None:
             return []
-        return [Target(self.dataset.spec, self.blocks, self.copy)]
+        return [Target(self.dataset.spec, self.blocks, self.copy, is_local=self.is_local)]
 
     def report(self, counts: CopyCounts) -> ArrayConversion:
         """Return how it was converted, from the counts of its write."""

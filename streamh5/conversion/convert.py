@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.arguments.memory_size import MemorySize
+    from streamh5.arguments.paths import WorkerPath
     from streamh5.conversion.plan import ConversionPlan
     from streamh5.sinks.destination_path import Destination
 
@@ -50,6 +51,8 @@ def convert(
     libver: str = "v110",
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
+    scheduler: Any = None,
+    worker_path: WorkerPath | None = None,
     safe: bool = False,
 ) -> Conversion:
     """Write a zarr store, an HDF5 or netCDF file or a ``.npy`` file as one HDF5 file.
@@ -81,6 +84,12 @@ def convert(
         Leave out objects of an HDF5 file that cannot be carried over; the notes name them.
     overwrite, sync, libver, max_memory, progress
         As for `to_fixed_h5`.
+    scheduler
+        As for `dask.compute`: ``"threads"``, ``"synchronous"`` or a `distributed.Client`, which dask uses by itself
+        while one is active: its workers then read the source and write (docs/cluster.md). All of them must see the
+        source under its path, unchanged.
+    worker_path
+        As for `to_fixed_h5`.
     safe
         Convert in a child process: for untrusted sources, which may crash the HDF5 library.
 
@@ -109,7 +118,15 @@ def convert(
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, sync=sync)
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
-        return run(plan, path, options, max_memory=max_memory, progress=progress)
+        return run(
+            plan,
+            path,
+            options,
+            max_memory=max_memory,
+            progress=progress,
+            scheduler=scheduler,
+            worker_path=worker_path,
+        )
 
 
 @check_keywords
@@ -132,6 +149,8 @@ def from_zarr(
     libver: str = "v110",
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
+    scheduler: Any = None,
+    worker_path: WorkerPath | None = None,
 ) -> Conversion:
     """Write a zarr array or group, of format 2 or 3, as one HDF5 file.
 
@@ -162,8 +181,10 @@ def from_zarr(
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
         it, only headers and sizes of the stored chunks are checked.
-    overwrite, resume, sync, libver, max_memory, progress
+    overwrite, resume, sync, libver, max_memory, progress, worker_path
         As for `to_fixed_h5`.
+    scheduler
+        As for `convert`.
 
     Returns
     -------
@@ -186,7 +207,15 @@ def from_zarr(
     check_not_source(source, path)
     plan = plan_zarr(source, name, request, netcdf=netcdf)
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
-    return run(plan, path, options, max_memory=max_memory, progress=progress)
+    return run(
+        plan,
+        path,
+        options,
+        max_memory=max_memory,
+        progress=progress,
+        scheduler=scheduler,
+        worker_path=worker_path,
+    )
 
 
 def _plan(
@@ -208,6 +237,10 @@ def _plan(
 def _in_child(source: str, **asked: Any) -> Conversion:
     if not is_path(asked["path"]):
         raise SpecError("safe=True writes in a child process, so to a path, not to a file object")
+    if asked["scheduler"] is not None or asked["worker_path"] is not None:
+        raise SpecError(
+            "safe=True writes with threads of a child process; leave scheduler and worker_path out"
+        )
 
     def died(how: str) -> SourceError:
         return SourceError(

@@ -14,6 +14,7 @@ from streamh5.conversion.array_plan import ArrayPlan, SourceArray, encoded, file
 from streamh5.conversion.classic_header import read_header
 from streamh5.conversion.plan import ConversionPlan
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.seen_file import SeenFile
 from streamh5.dask.stored_chunks import Regions
 from streamh5.errors import FilterError
 from streamh5.filters import FilterOptions
@@ -24,7 +25,6 @@ from streamh5.model.object_path import check_new_path
 from streamh5.netcdf.attributes import netcdf_attribute
 from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
 from streamh5.netcdf.storage import Storage, default_fill, plan_variable
-from streamh5.processes.seen_file import SeenFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.conversion.request import Conversion
 from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
+from streamh5.dask.scheduler import check_scheduler
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.format.superblock import decode_superblock, encode_superblock
 from streamh5.handles.destination import open_local
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamh5.arguments.memory_size import MemorySize
+    from streamh5.arguments.paths import WorkerPath
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.conversion.array_plan import ArrayPlan
     from streamh5.handles.file_plan import FilePlan
@@ -69,6 +71,8 @@ def run(
     *,
     max_memory: MemorySize | None,
     progress: bool | Callable[[int, int], object] | None,
+    scheduler: Any = None,
+    worker_path: WorkerPath | None = None,
 ) -> Conversion:
     """Write the planned file and return how each array was converted.
 
@@ -80,13 +84,13 @@ def run(
         The file to write.
     options
         How it is written; the plan decides whether the creation order is tracked.
-    max_memory, progress
-        As for `to_fixed_h5`.
+    max_memory, progress, scheduler, worker_path
+        As for `convert`.
 
     Raises
     ------
     SourceError
-        The source cannot be read.
+        The source cannot be read, or the scheduler cannot write (`SchedulerError`).
     SinkError
         The destination cannot be written.
     """
@@ -101,8 +105,12 @@ def run(
             n = len(plan.user_block)
             notes.append(f"the user block of {n:,} bytes is left out: {path!r:.80} is not a path")
         targets = [target for one in plan.arrays for target in one.targets()]
-        write = Write(destination, targets, plan.file.create, options, progress=progress)
-        summary = write.compute(**limit_workers({}, targets, max_memory))
+        compute_kwargs = {} if scheduler is None else {"scheduler": scheduler}
+        check_scheduler(scheduler, [target.array for target in targets], destination)
+        write = Write(
+            destination, targets, plan.file.create, options, progress=progress, worker_path=worker_path
+        )
+        summary = write.compute(**limit_workers(compute_kwargs, targets, max_memory))
     counts = {one.dataset.spec.path: CopyCounts() for one in plan.arrays} | write.counts
     reports = tuple(one.report(counts[one.dataset.spec.path]) for one in plan.arrays)
     skipped = [

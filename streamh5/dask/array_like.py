@@ -28,10 +28,6 @@ TEXT_NBYTES = 64
 """Assumed size in memory of an element of text or of variable length."""
 
 
-_IN_MEMORY = (np.ndarray, np.ma.MaskedArray)
-"""Types whose blocks are views, each of which goes alone to the process that stores it."""
-
-
 def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any, bool]:
     """Return an array-like as a dask array, the chunks to store it with, and whether only this process reads it.
 
@@ -53,7 +49,7 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any, bool]:
     if isinstance(value, da.Array):
         return value, chunks, False
     with foreign_errors(f"{path}: {type(value).__name__} cannot be read as an array", path=path):
-        data, read = _opened(path, value)
+        data, read, is_local = _opened(path, value)
     if isinstance(data, da.Array):
         return data, chunks, False
     is_open = chunks is None or chunks is True
@@ -62,29 +58,23 @@ def as_dask(path: str, value: Any, chunks: Any) -> tuple[da.Array, Any, bool]:
     own = own if is_chunk_shape(own, len(shape)) else None
     dtype: np.dtype[Any] = data.dtype
     itemsize = TEXT_NBYTES if dtype.hasobject or dtype.kind in "UT" else max(1, dtype.itemsize)
-    # the blocks of h5py and zarr are read by the process that stores them, others are sent there
-    is_local = getattr(read, "func", None) not in (_read_h5py, _read_zarr)
     unit = unit_shape(getattr(data, "shards", None) or own or chunks, shape, itemsize)
     block = block_shape(shape, unit, itemsize)
-    if type(data) in _IN_MEMORY:
-        meta = np.empty((0,) * len(shape), dtype)
-        array = da.from_array(data, block or (), name=f"read-{path}-{_identity(data)}", meta=meta)
-    else:
-        array = lazy_array(read, shape, block, dtype, path, _identity(data))
+    array = lazy_array(read, shape, block, dtype, path, _identity(data))
     if not is_open or not shape:
         return array, chunks, is_local
     return array, tuple(map(min, own, shape)) if own and 0 not in shape else "auto", is_local
 
 
-def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any]]:
-    """Return an object with shape and dtype, and a function that reads a region of it, maybe in another process."""
+def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any], bool]:
+    """Return an object with shape and dtype, what reads a region of it, and whether only this process can do so."""
     xarray = sys.modules.get("xarray")
     if xarray is not None and isinstance(value, (xarray.DataArray, xarray.Variable)):
         variable = value.variable if isinstance(value, xarray.DataArray) else value
         if variable.chunks is not None:
-            return variable.data, partial(_read, variable.data)
+            return variable.data, partial(_read, variable.data), False
         if variable.dtype.kind != "O":
-            return variable, partial(_read_variable, variable)
+            return variable, partial(_read_variable, variable), variable._in_memory
         value = variable.to_numpy()
     is_sliced = all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
     is_table = hasattr(value, "iloc")  # pandas
@@ -92,7 +82,7 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any]]:
         raise SourceError(f"{path}: an empty dataset has no blocks; write it with streamh5.File", path=path)
     is_open = isinstance(value, np.ndarray) and value.dtype == object and not value.dtype.metadata
     if is_sliced and not is_table and not is_open and value.shape:
-        return value, _reader(value)
+        return value, *_reader(value)
     is_plain = isinstance(value, (list, tuple, int, float, complex, str, bytes, np.generic))
     if not is_plain and (not hasattr(value, "__array__") or hasattr(value, "__dask_graph__")):
         raise SourceError(
@@ -100,7 +90,7 @@ def _opened(path: str, value: Any) -> tuple[Any, Callable[[Region], Any]]:
             path=path,
         )
     array = as_array(value, None, path)
-    return array, partial(_read, array)
+    return array, partial(_read, array), True
 
 
 def _identity(data: Any) -> str:
@@ -121,14 +111,16 @@ def _identity(data: Any) -> str:
     return uuid.uuid4().hex  # dask would pickle the whole array
 
 
-def _reader(value: Any) -> Callable[[Region], Any]:
+def _reader(value: Any) -> tuple[Callable[[Region], Any], bool]:
+    """Return a function that reads a region of an array, and whether only this process can."""
     h5py, zarr = sys.modules.get("h5py"), sys.modules.get("zarr")
     if h5py is not None and type(value) is h5py.Dataset:
-        shared = SharedDataset(value.id, value.file, h5py.h5i.get_name(value.id))
-        return partial(_read_h5py, shared)
+        dataset = SharedDataset(value.id, value.file, h5py.h5i.get_name(value.id))
+        return partial(_read_h5py, dataset), dataset.is_local
     if zarr is not None and type(value) is zarr.Array and hasattr(value, "store_path"):  # zarr 2 has none
-        return partial(_read_zarr, SharedArray(value))
-    return partial(_read, value)
+        array = SharedArray(value)
+        return partial(_read_zarr, array), array.is_local
+    return partial(_read, value), True
 
 
 def _read_h5py(shared: SharedDataset, region: Region) -> Any:

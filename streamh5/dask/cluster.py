@@ -172,7 +172,7 @@ class ClusterWrite:
                 continue
             dataset = file.datasets[path]
             part = None if target.spec.chunks is None else dataset.out.part_writer(shared, is_flushing=False)
-            task = StoreTask(path, part, self._write.blocks[path], target.copy)
+            task = StoreTask(path, part, self._write.blocks[path])
             tasks[path] = task, blocks[path]
         return tasks
 
@@ -194,7 +194,6 @@ class ClusterWrite:
         dataset = file.datasets[stored.path]
         shapes = (self._write.blocks[stored.path].block(one)[1] for one in stored.blocks)
         self._write.add_progress(sum(int(np.prod(shape)) for shape in shapes) * dataset.dtype.itemsize)
-        self._write.count(stored.path, stored.counts)
         part = stored.part
         if part is None:
             dataset[()] = stored.value
@@ -211,6 +210,7 @@ class ClusterWrite:
         for stored in held:
             if stored.part is not None:
                 file.datasets[stored.path].out.record_part(stored.part)
+                self._write.count(stored.path, stored.counts)
 
     def _sync(self, file: File, shared: SharedFile) -> None:
         """Let the workers make their chunks durable, and enter those in the chunk table."""
@@ -245,8 +245,7 @@ class ClusterWrite:
         try:
             for stored in held:
                 part = stored.part
-                # elements in the global heap have no checksums
-                if part is not None and not file.datasets[stored.path].out.has_heap and _is_intact(fd, part):
+                if part is not None and _is_intact(fd, part):
                     self._enter(file, [stored])
                 elif part is not None:
                     file.session.void(part.records["address"])
@@ -258,7 +257,9 @@ class ClusterWrite:
 
 
 def _is_intact(fd: int, part: PartRecords) -> bool:
-    """Return whether the bytes of all chunks have the CRC-32 that their writer has computed."""
+    """Return whether everything that was written is chunks, and each has the CRC-32 that its writer has computed."""
+    if part.nbytes != int(part.records["stored_nbytes"].sum(dtype=np.uint64)):
+        return False  # objects in the global heap have no checksum
     checksums: NDArray[np.uint32] = part.checksums
     places = zip(part.records["address"].tolist(), part.records["stored_nbytes"].tolist(), strict=True)
     return all(

@@ -114,7 +114,7 @@ class Write:
     blocks
         Their blocks, by the path of the dataset.
     counts
-        What became of the chunks of each target with `copy`, by its path.
+        What became of the chunks of each target, by its path; nothing is counted of those without `copy`.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Write:
         self._show = progress
         self.token = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self.counts = dict.fromkeys(self._copies, CopyCounts())
+        self.counts = dict.fromkeys(self.blocks, CopyCounts())
         self._file: File | None = None
         self._progress: Progress | None = None
         if is_path(path):
@@ -308,9 +308,8 @@ class Write:
 
     def count(self, path: str, counts: CopyCounts) -> None:
         """Count what became of chunks that were copied."""
-        if path in self.counts:
-            with self._lock:
-                self.counts[path] += counts
+        with self._lock:
+            self.counts[path] += counts
 
     def add_progress(self, nbytes: int) -> None:
         """Report bytes as written."""

@@ -35,6 +35,7 @@ from dask.base import DaskMethodsMixin
 from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.dask.scheduler import store_name
+from streamh5.sinks.machine import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,7 +162,7 @@ _SLOTS = [slot for kind in Task.__mro__ for slot in getattr(kind, "__slots__", (
 def with_note(key: Any, task: Any, notes: BlockNotes, *, is_sent: bool = False) -> Any:
     """Return a task that adds a note to its errors.
 
-    With `is_sent` the task runs in another process: it gets the text, and not what makes it.
+    With `is_sent` the task runs in another process: it gets the text, and not what makes it, and adds its host.
     """
     if type(task) is not Task:
         return task
@@ -169,8 +170,13 @@ def with_note(key: Any, task: Any, notes: BlockNotes, *, is_sent: bool = False) 
     for slot in _SLOTS:
         if hasattr(task, slot):
             setattr(other, slot, getattr(task, slot))
-    other.note = partial(str, _note_of(key, task, notes)) if is_sent else partial(_note_of, key, task, notes)
+    here = partial(_note_of, key, task, notes)
+    other.note = partial(_note_on_host, here()) if is_sent else here
     return other
+
+
+def _note_on_host(note: str) -> str:
+    return f"{note}, on {host_name()}"
 
 
 def _note_of(key: Any, task: Task, notes: BlockNotes) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import platform
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.seen_file import ADVICE, SeenFile
 from streamh5.errors import SourceError
-from streamh5.processes.seen_file import ADVICE, SeenFile
+from streamh5.sinks.machine import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,13 @@ class SharedArray:
             self._packed = pickle.dumps(array), _seen(array)
         return SharedArray, (None, self._packed)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the array is in the memory of this process."""
+        from zarr.storage import MemoryStore
+
+        return self._array is not None and isinstance(self._array.store_path.store, MemoryStore)
+
     def open(self) -> zarr.Array[Any]:
         """Return the array.
 
@@ -70,7 +77,7 @@ class SharedArray:
             seen.check()
         array: zarr.Array[Any] = pickle.loads(packed)
         if seen != _seen(array):
-            name, host = str(array.store_path), platform.node()
+            name, host = str(array.store_path), host_name()
             raise SourceError(f"{name} is another store on {host}; {ADVICE}", source=name, host=host)
         return array
 
@@ -97,17 +104,12 @@ def _seen(array: zarr.Array[Any]) -> SeenFile | str:
     Raises
     ------
     SourceError
-        The store lives in the memory of this process, or has no metadata here.
+        The store has no metadata here.
     """
-    from zarr.storage import LocalStore, MemoryStore, ZipStore
+    from zarr.storage import LocalStore, ZipStore
 
     store, name = array.store_path.store, str(array.store_path)
-    if isinstance(store, MemoryStore):
-        raise SourceError(
-            f"{name} lives in the memory of this process; pass scheduler='threads', or store it in a file",
-            source=name,
-        )
-    with foreign_errors(f"{name} cannot be read on {platform.node()}", source=name):
+    with foreign_errors(f"{name} cannot be read on {host_name()}", source=name):
         if isinstance(store, ZipStore):
             return SeenFile.of(store.path)
         for key in _documents(array.store_path.path):
@@ -118,7 +120,7 @@ def _seen(array: zarr.Array[Any]) -> SeenFile | str:
             content = _value(store, key)
             if content is not None:
                 return hashlib.sha256(content).hexdigest()
-    raise SourceError(f"{name} has no metadata on {platform.node()}; {ADVICE}", source=name)
+    raise SourceError(f"{name} has no metadata on {host_name()}; {ADVICE}", source=name)
 
 
 def _documents(prefix: str) -> Iterator[str]:

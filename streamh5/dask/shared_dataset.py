@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import threading
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from streamh5.dask.seen_file import ADVICE, SeenFile
 from streamh5.errors import SourceError
-from streamh5.processes.seen_file import ADVICE, SeenFile
+from streamh5.sinks.machine import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,12 @@ class SharedDataset:
             self._seen = self._see()
         return SharedDataset, (None, None, self._path, self._seen)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this process can read it: the file is not one on disk, or is written to."""
+        file: Any = self._file
+        return file is not None and (file.driver not in ONE_FILE_DRIVERS or file.mode != "r")
+
     def _see(self) -> tuple[SeenFile, str]:
         """Return what other processes compare.
 
@@ -60,12 +66,6 @@ class SharedDataset:
         """
         file: Any = self._file
         name = str(file.filename)
-        if file.driver not in ONE_FILE_DRIVERS or file.mode != "r":
-            raise SourceError(
-                f"{name} is open with driver {file.driver!r} in mode {file.mode!r}: tasks in other processes read only "
-                "files on disk that are open in mode 'r'; open it so, or pass scheduler='threads'",
-                source=name,
-            )
         try:
             return SeenFile.of(name), _digest(self._dataset, name)
         except OSError as error:
@@ -115,7 +115,7 @@ def _check_other_files(seen: SeenFile, path: bytes, digest: str) -> None:
     with file:
         is_same = _digest(dataset, seen.path) == digest
     if not is_same:
-        host = platform.node()
+        host = host_name()
         raise SourceError(
             f"{seen.path} on {host}: the files that hold the data of {path.decode(errors='replace')} (sources of a "
             f"virtual dataset, external files) are missing or others; {ADVICE}",

@@ -97,31 +97,26 @@ class StoreTask:
         What writes to it; None for data without chunks, whose value is returned.
     blocks
         Blocks of the array.
-    copy
-        See `Target.copy`.
     """
 
     path: str
     part: PartWriter | None
     blocks: BlockGrid
-    copy: CopyBlock | None = None
 
-    def __call__(self, block: Any, block_id: BlockId | None = None) -> list[Stored]:
-        """Store one block."""
+    def __call__(
+        self, block: Any, copy: CopyBlock | None = None, block_id: BlockId | None = None
+    ) -> list[Stored]:
+        """Store one block; see `Target.copy`."""
         where = block_id or ()
         origin, shape = self.blocks.checked(block, self.path, where)
         if self.part is None:
             return [Stored(self.path, [where], None, CopyCounts(), np.asanyarray(block))]
-        try:
-            one, counts = self.part.begin(), CopyCounts()
-            if self.copy is None:
-                one.write_block(block, origin)
-            else:
-                _, counts = self.copy(one, origin, shape)
-            return [Stored(self.path, [where], one.result(), counts)]
-        except Exception as error:
-            error.add_note(f"while writing the block at {origin} of {self.path}, on {host_name()}")
-            raise
+        one, counts = self.part.begin(), CopyCounts()
+        if copy is None:
+            one.write_block(block, origin)
+        else:
+            _, counts = copy(one, origin, shape)
+        return [Stored(self.path, [where], one.result(), counts)]
 
 
 def collect(groups: list[list[Stored]]) -> list[Stored]:

@@ -20,6 +20,7 @@ import dask.array as da
 import numpy as np
 from dask._task_spec import List, Task, TaskRef
 from dask.base import DaskMethodsMixin
+from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.dask.order import BlockNotes, in_turns, with_note
@@ -104,11 +105,16 @@ def _optimized(notes: BlockNotes, graph: Any, keys: Any, **kwargs: Any) -> dict[
 
 def _stored(target: Target, task: StoreTask, token: str) -> da.Array:
     """Return one task for each block of an array, which stores it."""
+    path, copy = target.spec.path, None
+    if target.copy is not None:
+        # a key of its own, so that it goes once to each worker and not with every block: it may list a million chunks
+        copy = delayed(target.copy, name=f"source-{path}-{token}", traverse=False)
     return da.map_blocks(
         task,
         target.array,
+        copy=copy,
         dtype=np.dtype(object),
         chunks=tuple((1,) * n for n in target.array.numblocks),
         meta=np.empty((0,) * target.array.ndim, object),
-        name=store_name(target.spec.path, token),
+        name=store_name(path, token),
     )

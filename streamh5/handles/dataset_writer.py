@@ -144,11 +144,6 @@ class DatasetWriter:
         self._session.sharing.enter(part)
         self.record(part.records)
 
-    @property
-    def has_heap(self) -> bool:
-        """Whether elements lie in the global heap, where they have no checksum."""
-        return self._node.spec.is_encoded
-
     def part_writer(self, shared: SharedFile, *, is_flushing: bool) -> PartWriter:
         """Return what writes blocks of the dataset in another process."""
         return PartWriter(shared, self._chunks, writes_empty=self._writes_empty, is_flushing=is_flushing)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.filters import Buffer
-    from streamh5.model.chunk_grid import ChunkGrid
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks, RawChunks
     from streamh5.write.part_file import PartFile, SharedFile
@@ -142,11 +141,6 @@ class PartBlock:
         self._nbytes = 0
         self.stop = 0
 
-    @property
-    def grid(self) -> ChunkGrid:
-        """The chunk grid of the dataset."""
-        return self._chunks.grid
-
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of the chunks are stored already: none, as far as this process knows."""
         return np.zeros(len(numbers), bool)
@@ -169,7 +163,7 @@ class PartBlock:
             return self.write_encoded(self._chunks.encode(raw))
         is_empty = self._chunks.are_empty(raw.rows)
         if is_empty.any():
-            self._skipped.append(self.grid.numbers(raw.box)[is_empty])
+            self._skipped.append(self._chunks.grid.numbers(raw.box)[is_empty])
         return NO_RECORDS if is_empty.all() else self.write_encoded(self._chunks.encode(raw, ~is_empty))
 
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:

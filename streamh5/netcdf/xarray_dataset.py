@@ -216,7 +216,7 @@ def _plan_groups(
     file = NetcdfFile(existing.n_dimensions)
     max_nbytes = streamed_nbytes(nodes)
     for node in nodes:
-        variables, attributes, explicit = encode_node(node, max_nbytes)
+        variables, attributes, explicit, in_memory = encode_node(node, max_nbytes)
         for name, one in variables.items():
             check_known_sizes(f"variable {node.path.rstrip('/')}/{name}", one)
         group = file.add_group(
@@ -232,6 +232,8 @@ def _plan_groups(
                 if planned.path in str(error):
                     raise
                 raise type(error)(f"variable {planned.path}: {error}", **error.facts) from error
+            if planned.target is not None and name in in_memory:
+                planned.target = replace(planned.target, is_local=True)
     existing.check(file.groups.values())
     return file
 

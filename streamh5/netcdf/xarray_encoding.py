@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
 from streamh5.errors import SourceError, SpecError, listed
@@ -53,6 +53,27 @@ class PlannedGroup:
     unlimited: tuple[str, ...]
 
 
+class EncodedGroup(NamedTuple):
+    """A dataset as xarray encodes it.
+
+    Attributes
+    ----------
+    variables
+        The encoded variables by name.
+    attributes
+        The attributes of the group.
+    explicit
+        Names of the variables whose encoding was given in the call.
+    in_memory
+        Names of the variables whose values are in the memory of this process, from where threads write them.
+    """
+
+    variables: dict[str, xr.Variable]
+    attributes: dict[str, Any]
+    explicit: frozenset[str]
+    in_memory: frozenset[str]
+
+
 def dataset_nodes(
     data: Any, path: str, encoding: Any, unlimited_dims: Any, write_inherited_coords: bool
 ) -> list[PlannedGroup]:
@@ -87,9 +108,7 @@ def streamed_nbytes(nodes: list[PlannedGroup]) -> int:
     return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
 
 
-def encode_node(
-    node: PlannedGroup, max_nbytes: int
-) -> tuple[dict[str, xr.Variable], dict[str, Any], frozenset[str]]:
+def encode_node(node: PlannedGroup, max_nbytes: int) -> EncodedGroup:
     """Encode a dataset as xarray does for its own engines.
 
     Parameters
@@ -98,15 +117,6 @@ def encode_node(
         Dataset and group.
     max_nbytes
         Larger numeric variables are divided into blocks; see `streamed_nbytes`.
-
-    Returns
-    -------
-    dict of str to xarray.Variable
-        The encoded variables by name.
-    dict of str to object
-        The attributes of the group.
-    frozenset of str
-        Names of the variables whose encoding was given in the call.
 
     Raises
     ------
@@ -120,6 +130,7 @@ def encode_node(
     for name, given in node.encoding.items():
         variables[name].encoding = dict(given)
     explicit = frozenset(_variable_name(name) for name in node.encoding)
+    in_memory = frozenset(_variable_name(name) for name, one in variables.items() if one._in_memory)
     for name, variable in variables.items():
         variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
     try:
@@ -127,7 +138,8 @@ def encode_node(
     except (TypeError, ValueError, OverflowError) as error:
         what = _culprit(node.path, variables)
         raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
-    return {_variable_name(name): variable for name, variable in encoded.items()}, attributes, explicit
+    by_name = {_variable_name(name): variable for name, variable in encoded.items()}
+    return EncodedGroup(by_name, attributes, explicit, in_memory)
 
 
 def _encoder() -> Any:

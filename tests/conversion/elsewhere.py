@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,3 +98,26 @@ def leave_for_root() -> None:
 def write_pickled(path: Path) -> list[Result]:
     """Write the targets in a file that holds a pickle of them and their filters."""
     return [write_target(target, chain) for target, chain in pickle.loads(path.read_bytes())]
+
+
+def write_zoo_of_sources(path: Path) -> None:
+    """Write a file with datasets of every kind that is read in another way, and files beside it that they refer to."""
+    random = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "x", data=random.integers(0, 9, (100, 70)), chunks=(30, 20), compression="gzip", shuffle=True
+        )
+        sparse = file.create_dataset("sparse", (1000, 70), ">i4", chunks=(30, 20), compression="gzip")
+        sparse[500:510, 0:10] = 7
+        file.create_dataset("contiguous", data=random.normal(size=(300, 100)))
+        file.create_dataset("texts", data=np.array(["x", "", "yé"] * 20, object), chunks=(7,))
+        external = file.create_dataset(
+            "external", (30000,), "i4", external=[(path.with_suffix(".bin"), 0, 120_000)]
+        )
+        external[:] = np.arange(30000)
+        layout = h5py.VirtualLayout((40, 10), "i4")
+        for i in range(2):
+            with h5py.File(path.parent / f"part{i}.h5", "w") as part:
+                part["x"] = np.full((20, 10), i)
+            layout[20 * i : 20 * i + 20] = h5py.VirtualSource(f"part{i}.h5", "x", (20, 10))
+        file.create_virtual_dataset("virtual", layout, fillvalue=-1)

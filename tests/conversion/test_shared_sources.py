@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import zarr
 from scipy.io import netcdf_file
-from zarr.storage import MemoryStore, ZipStore
+from zarr.storage import ZipStore
 
 from streamh5.conversion.hdf5.plan import plan_hdf5
 from streamh5.conversion.mapped_file import plan_classic, plan_npy
@@ -26,7 +26,7 @@ from streamh5.conversion.plan import ConversionPlan
 from streamh5.conversion.request import Request
 from streamh5.conversion.zarr.plan import plan_zarr
 from streamh5.errors import SourceError
-from tests.conversion.elsewhere import Result, leave_for_root, write_here, write_pickled
+from tests.conversion.elsewhere import Result, leave_for_root, write_here, write_pickled, write_zoo_of_sources
 from tests.conversion.zarr.stores import V2, field, make
 from tests.deadlock import DEADLOCK_SECONDS
 
@@ -67,30 +67,8 @@ def zarr_text(path: Path) -> ConversionPlan:
     return plan_zarr(path / "x.zarr", None, Request())
 
 
-def write_h5(path: Path) -> None:
-    random = np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        file.create_dataset(
-            "x", data=random.integers(0, 9, (100, 70)), chunks=(30, 20), compression="gzip", shuffle=True
-        )
-        sparse = file.create_dataset("sparse", (1000, 70), ">i4", chunks=(30, 20), compression="gzip")
-        sparse[500:510, 0:10] = 7
-        file.create_dataset("contiguous", data=random.normal(size=(300, 100)))
-        file.create_dataset("texts", data=np.array(["x", "", "yé"] * 20, object), chunks=(7,))
-        external = file.create_dataset(
-            "external", (30000,), "i4", external=[(path.with_suffix(".bin"), 0, 120_000)]
-        )
-        external[:] = np.arange(30000)
-        layout = h5py.VirtualLayout((40, 10), "i4")
-        for i in range(2):
-            with h5py.File(path.parent / f"part{i}.h5", "w") as part:
-                part["x"] = np.full((20, 10), i)
-            layout[20 * i : 20 * i + 20] = h5py.VirtualSource(f"part{i}.h5", "x", (20, 10))
-        file.create_virtual_dataset("virtual", layout, fillvalue=-1)
-
-
 def hdf5_plan(path: Path, stack: ExitStack, *, request: Request, skips: bool = False) -> ConversionPlan:
-    write_h5(path / "x.h5")
+    write_zoo_of_sources(path / "x.h5")
     return plan_hdf5(path / "x.h5", request, stack, skip_unsupported=skips)
 
 
@@ -175,7 +153,7 @@ def test_relative_path_leads_other_processes_to_the_same_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_process: ProcessPoolExecutor
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_h5(tmp_path / "x.h5")
+    write_zoo_of_sources(tmp_path / "x.h5")
     make(tmp_path / "x.zarr", field((21, 34)), (8, 9))
     np.save("x.npy", field((210, 340)))
     sources: list[Callable[[ExitStack], ConversionPlan]] = [
@@ -189,14 +167,6 @@ def test_relative_path_leads_other_processes_to_the_same_source(
             expected = write_here(plan)
             pickled = packed(plan, tmp_path / "targets")
         assert write_elsewhere(other_process, pickled) == expected
-
-
-def test_store_in_memory_is_refused_for_other_processes() -> None:
-    store: Any = MemoryStore()
-    make(store, field((21, 34)), (8, 9))
-    plan = plan_zarr(store, None, Request(copy=True))
-    with pytest.raises(SourceError, match=r"lives in the memory of this process; pass scheduler='threads'"):
-        cloudpickle.dumps(plan.arrays[0].copy)
 
 
 def test_region_that_cannot_be_read_is_counted_where_it_is_written(

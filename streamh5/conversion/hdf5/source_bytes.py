@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from streamh5.dask.seen_file import SeenFile
 from streamh5.errors import FormatError
 from streamh5.format.data_layout import ChunkedLayout, decode_data_layout
 from streamh5.format.fill_value import decode_fill_value
 from streamh5.format.link import UserDefinedLink
 from streamh5.format.object_header import MessageFlag, MessageType
-from streamh5.processes.seen_file import SeenFile
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
 from streamh5.reader.global_heap import read_global_heap_collection

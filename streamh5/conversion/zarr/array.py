@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def plan_zarr_array(one: StoreArray, request: Request, *, netcdf: bool = False) 
     with foreign_errors(f"{one.path}: the metadata of the zarr array cannot be used", path=one.path):
         source = _source(one, netcdf=netcdf)
         find_stored = partial(_stored_as, one, source.dtype, request, netcdf=netcdf)
-        return plan_array(source, request, find_stored, [])
+        return replace(plan_array(source, request, find_stored, []), is_local=one.shared.is_local)
 
 
 def _source(one: StoreArray, *, netcdf: bool) -> SourceArray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 
 from streamh5.errors import SourceError
+from streamh5.sinks.machine import host_name
 
 ADVICE = "tasks read a source by its path: let all workers see it there, or pass scheduler='threads'"
 
@@ -50,7 +50,7 @@ class SeenFile:
         SourceError
             This process does not see the file, or sees another; the message names its machine.
         """
-        host = platform.node()
+        host = host_name()
         try:
             found = SeenFile.of(self.path)
         except OSError as error:
