@@ -136,10 +136,11 @@ def read_lease(path: Path | str) -> Lease:
         It is not the link of a lease.
     """
     text = os.readlink(path)
-    start, stop, *writer = text.split(" ", 2)
+    start, _, rest = text.partition(" ")
+    stop, _, writer = rest.partition(" ")
     if not (start.isdecimal() and stop.isdecimal()):
         raise SinkError(f"{path} leads to {text!r}, which is not a lease; remove the folder", path=str(path))
-    return Lease(int(start), int(stop), "".join(writer))
+    return Lease(int(start), int(stop), writer)
 
 
 class LeaseTaker:
@@ -200,6 +201,8 @@ class LeaseTaker:
             The write has ended.
         OSError
             The link cannot be made.
+        SinkError
+            Another program has put something else in the folder.
         """
         for attempt in itertools.count(1):
             self.check_open()
@@ -233,7 +236,10 @@ class LeaseTaker:
         while free - taken > 1:
             middle = (taken + free) // 2
             taken, free = (middle, free) if os.path.lexists(f"{self._folder}/{middle}") else (taken, middle)
-        self._number, self._start = free, int(self._read(f"{self._folder}/{taken}").split(" ")[1])
+        try:
+            self._number, self._start = free, read_lease(f"{self._folder}/{taken}").stop
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._over() from None
 
     def _read(self, path: str) -> str:
         try:
