@@ -25,7 +25,7 @@ Sync = Literal["close", "batch", "none"]
 Keep = Literal["always", "costly", "never"]
 
 _CHOICES = {"sync": get_args(Sync), "keep": get_args(Keep), "libver": ("v108", "v110", "v200")}
-_LEAST = {"header_slack": 0, "inline": 0, "width": 1}
+_LEAST = {"header_slack": 0, "inline": 0, "n_processes": 1, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
 
 

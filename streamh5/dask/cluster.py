@@ -101,6 +101,8 @@ class ClusterWrite:
         SinkError
             A worker does not see the file or cannot write to it, or data was lost again and again.
         """
+        if not any(blocks.values()):
+            return
         check_versions(self._client)
         for _ in range(MAX_ROUNDS):
             blocks = self._round(blocks)
@@ -157,7 +159,10 @@ class ClusterWrite:
         raise SpecError(f"worker_path has no prefix of {name}; it names {', '.join(map(str, given))}")
 
     def _check_sight(self, shared: SharedFile, workers: Iterable[str]) -> None:
-        """Refuse to begin if a worker does not see the file."""
+        """Refuse to begin if a worker that may be used does not see the file."""
+        given = self._kwargs.get("workers")
+        if given and not self._kwargs.get("allow_other_workers"):
+            workers = set(workers) & set([given] if isinstance(given, str) else given)
         for reply in ask(self._client, look, shared, workers=workers, seconds=ANSWER_SECONDS).values():
             if isinstance(reply, Exception):
                 raise reply

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import numpy as np
 from dask.system import CPU_COUNT
 
+from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
 from streamh5.errors import BlockError, SpecError, StateError, shown
 from streamh5.handles.dataset_facts import DatasetFacts
@@ -242,6 +243,7 @@ class Dataset(DatasetFacts):
         """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
         return self.out.write_encoded(encoded)
 
+    @check_keywords
     @_writing
     def part_writer(self, *, n_processes: int | None = None, path: LocalPath | None = None) -> PartWriter:
         """Return a handle that can be pickled, with which other processes write blocks of this dataset.
@@ -274,8 +276,6 @@ class Dataset(DatasetFacts):
         if self.chunks is None or self._node.spec.is_early:
             what = "has no chunks" if self.chunks is None else "has chunks that are overwritten in place"
             raise SpecError(f"{self.name} {what}: other processes cannot write it; write it in this process")
-        if n_processes is not None and (type(n_processes) is not int or n_processes < 1):
-            raise SpecError(f"n_processes must be an integer of at least 1, not {shown(n_processes)}")
         shared = self.session.sharing.begin(n_writers=n_processes or CPU_COUNT)
         if path is not None:
             shared = shared.seen_as(local_path(path))

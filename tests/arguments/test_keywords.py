@@ -107,7 +107,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
     return found | {"File": streamh5.File.__init__}
 
 
-INTERNAL = {"File.add_dataset", "Dataset.write_direct_chunk"}
+INTERNAL = {"File.add_dataset", "Dataset.write_direct_chunk", "PartWriter.write_direct_chunk"}
 """Takes plans, not what a person asks; has checks of its own, for each chunk."""
 
 CHECKED = {

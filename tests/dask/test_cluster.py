@@ -246,3 +246,52 @@ def test_ended_write_takes_no_more_blocks(tmp_path: Path) -> None:
         x.record_part(part.write(np.arange(2), (0,)))
     with pytest.raises(StateError, match="has ended"):
         part.write(np.arange(2), (2,))
+
+
+def test_resume_with_everything_stored_only_publishes(client: Client, tmp_path: Path) -> None:
+    keywords = {"resume": True, "resume_key": "same", "scheduler": client}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamh5.sinks.local_file.LocalFileSink.commit", _refuse)
+        with pytest.raises(OSError, match="not now"):
+            blocks().to_fixed_h5(tmp_path / "a.h5", "/x", **keywords)
+    summary = blocks().to_fixed_h5(tmp_path / "a.h5", "/x", **keywords)
+    assert summary.shared is None
+    assert np.array_equal(values(tmp_path / "a.h5"), VALUES)
+
+
+def _refuse(*_args: Any) -> None:
+    raise OSError("not now")
+
+
+def test_worker_that_is_not_to_be_used_need_not_see_the_file(client: Client, tmp_path: Path) -> None:
+    used, other = client.nthreads()
+    client.run(_hide, str(tmp_path), workers=[other])
+    try:
+        blocks().to_fixed_h5(tmp_path / "a.h5", "/x", scheduler=client, workers=used)
+        with pytest.raises(SinkError, match="does not see"):
+            blocks().to_fixed_h5(tmp_path / "b.h5", "/x", scheduler=client)
+    finally:
+        client.run(_hide, None, workers=[other])
+    assert np.array_equal(values(tmp_path / "a.h5"), VALUES)
+
+
+def _hide(folder: str | None) -> None:
+    """Let this process not see a folder."""
+    from pathlib import Path
+
+    from streamh5.sinks import leases
+    from streamh5.write import part_file
+
+    class Blind:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def readlink(self, path: str) -> str:
+            if folder is not None and str(path).startswith(folder):
+                raise FileNotFoundError(path)
+            return os.readlink(path)
+
+    hidden = {"os": Blind()}, {"Path": lambda _path: Path("/nowhere")}
+    seen: Any = {"os": os}, {"Path": Path}
+    for module, names in zip((leases, part_file), seen if folder is None else hidden, strict=True):
+        vars(module).update(names)
