@@ -92,6 +92,7 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
     try:
         existing = read_existing(sink.path)
         sink.check_name()  # the file that was read must be the one that is open and locked
+        existing = replace(existing, end_of_file=max(existing.end_of_file, sink.leased_end))
         if existing.libver == "v110" and libver == "v200":
             existing = replace(existing, libver=libver)
         if libver not in ("v110", existing.libver):

@@ -58,6 +58,8 @@ class AppendFileSink(GatedSink):
     ----------
     leases
         The folder of the leases, while other processes write, too.
+    leased_end
+        End of the leases of a writer that died: a process that was suspended may still write below it.
     end_of_file
         End of file of the existing superblock, set by the caller; below it only the superblock is written.
 
@@ -84,7 +86,7 @@ class AppendFileSink(GatedSink):
         with self._failing("opening it failed"):
             self._lock_fd, _ = open_journal(self._lock_path, self.path, NEW_FILE_MODE, system)
             try:
-                self.leases.close()  # those of a writer that died
+                self.leased_end = max((one.stop for one in self.leases.close()), default=0)
                 self._fd = self._open()
             except BaseException:
                 self._unlock()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from tests.cluster import work
@@ -97,6 +99,33 @@ def test_worker_stopped_within_its_system_call_changes_no_value_of_the_published
     assert (tmp_path / "hold" / "let-go").exists()
     check_new(out)  # bytes that nothing refers to may have changed
     tried("SIGSTOP of a worker between its last look and its write: no value changes")
+
+
+def test_worker_of_a_killed_addition_changes_no_value_of_the_next_addition(
+    cluster: Cluster, out: Path, tmp_path: Path
+) -> None:
+    worker, _ = cluster.add_worker(), cluster.add_worker()
+    (tmp_path / "hold").mkdir()
+    cluster.run_on(worker, hold_writes, str(tmp_path / "hold"), 0)
+    with h5py.File(out, "w", libver="latest") as file:  # that streamh5 can add to
+        file["old"] = work.OLD
+    write = cluster.start_write(out, work.probe(tmp_path / "first"), mode="a")
+    write.wait_for("end")
+    wait_for_file(tmp_path / "hold" / "held")
+    worker.signal(signal.SIGSTOP)
+    write.process.kill()
+    cluster.drop(worker)
+    cluster.start_write(out, work.probe(tmp_path / "second"), 1, mode="a").succeed()
+    (tmp_path / "hold" / "gate").touch()
+    worker.signal(signal.SIGCONT)
+    worker.join()
+    assert (tmp_path / "hold" / "let-go").exists()
+    with h5py.File(out) as file:
+        np.testing.assert_array_equal(file["old"][...], work.OLD)
+        for block in range(work.N_BLOCKS):
+            rows = file["x"][block * work.ROWS : (block + 1) * work.ROWS]
+            np.testing.assert_array_equal(rows, work.block_values(block))
+    tried("client of an addition killed, then an addition while an old worker writes")
 
 
 @pytest.mark.campaign
