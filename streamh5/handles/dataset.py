@@ -294,7 +294,7 @@ class Dataset(DatasetFacts):
         Raises
         ------
         BlockError
-            They are not records of this dataset and of this write.
+            They are not records of this dataset and of this write, or of rows beyond its maximum length.
         StateError
             The file is closed.
         """
@@ -306,6 +306,7 @@ class Dataset(DatasetFacts):
             )
         if self._is_appended:
             raise BlockError(f"{self.name}: it is appended to; use either append or part_writer")
+        self.out.check_length(part.stop)
         self.out.claim_part(part)
         self.out.record_part(part)
 

@@ -139,6 +139,9 @@ class DatasetWriter:
         """Enter chunks in the chunk table that another process has written."""
         if len(part.skipped):
             self._skipped.append(part.skipped)
+            # those that were written before must be written again, or readers would see the earlier data
+            for number in part.skipped[self._node.table.are_written(part.skipped)]:
+                self.record(self.write_encoded(self._chunks.empty(number, self._session.place)))
         if self._node.spec.shape and self._node.spec.shape[0] is None:
             self._session.extend(self._node, part.stop)
         self._session.sharing.enter(part)

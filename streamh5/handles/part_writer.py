@@ -104,7 +104,9 @@ class PartWriter:
         box, encoded = direct_chunk(self._chunks, offsets, data, filter_mask)
         one = self.begin()
         one.write_encoded(encoded)
-        one.stop = box[0][1] * self._chunks.grid.chunks[0]
+        start, stop = (coord * self._chunks.grid.chunks[0] for coord in box[0])
+        bound = (self._chunks.spec.maxshape or (None,))[0]
+        one.stop = max(start + 1, min(stop, bound or 2**64))
         return one.result()
 
     def begin(self) -> PartBlock:

@@ -216,6 +216,12 @@ class ChunkWriter:
                     row = self._filled(shape, place)
                 place.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 
+    def empty(self, number: np.uint64, place: Place) -> EncodedChunks:
+        """Return one chunk that holds only the fill value."""
+        row = np.ascontiguousarray(self._filled((self.chain.chunk_nbytes // self._fill.itemsize,), place))
+        encoded = self.chain.encode_rows(row.view(np.uint8)[np.newaxis])
+        return EncodedChunks(np.array([number], np.uint64), encoded.buffers, encoded.filter_masks)
+
     def are_empty(self, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return which of ``(n, chunk_nbytes)`` raw chunks contain only the fill value."""
         fill = np.frombuffer(self._fill.tobytes(), np.uint8)
