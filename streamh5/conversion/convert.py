@@ -87,7 +87,8 @@ def convert(
     scheduler
         As for `dask.compute`: ``"threads"``, ``"synchronous"`` or a `distributed.Client`, which dask uses by itself
         while one is active: its workers then read the source and write (docs/cluster.md). All of them must see the
-        source under its path, unchanged.
+        source under its path, unchanged. Unless a Client is given, threads of this process write file objects and files
+        with a user block, and stores in the memory of this process.
     worker_path
         As for `to_fixed_h5`.
     safe

@@ -105,8 +105,10 @@ def run(
             n = len(plan.user_block)
             notes.append(f"the user block of {n:,} bytes is left out: {path!r:.80} is not a path")
         targets = [target for one in plan.arrays for target in one.targets()]
-        compute_kwargs = {} if scheduler is None else {"scheduler": scheduler}
-        check_scheduler(scheduler, [target.array for target in targets], destination)
+        compute_kwargs = {}
+        if scheduler is not None:  # otherwise threads write what the default scheduler cannot
+            compute_kwargs["scheduler"] = scheduler
+            check_scheduler(scheduler, [one.array for one in targets if not one.is_local], destination)
         write = Write(
             destination, targets, plan.file.create, options, progress=progress, worker_path=worker_path
         )

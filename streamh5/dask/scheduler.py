@@ -88,9 +88,9 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
         return
     if client is not None:
         raise SchedulerError(
-            f"the workers of a cluster cannot write to {destination_name(path)}, which is not a path: write to a path "
-            "on a shared file system, or pass scheduler='threads', or persist the array first: its blocks are then "
-            "fetched one by one",
+            f"the workers of a cluster cannot write to {destination_name(path)}, which is not a path, or has a user "
+            "block: write to a path on a shared file system, or pass scheduler='threads', or persist the array first: "
+            "its blocks are then fetched one by one",
             scheduler=client,
         )
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import h5py
 import numcodecs
@@ -25,7 +27,7 @@ from zarr.storage import MemoryStore
 import streamh5
 from streamh5.dask.seen_file import SeenFile
 from streamh5.dask.stored_chunks import ChunkCopy
-from streamh5.errors import SinkError, SourceError, SpecError
+from streamh5.errors import SchedulerError, SinkError, SourceError, SpecError
 from tests.conversion.elsewhere import write_zoo_of_sources
 from tests.conversion.zarr.stores import V2, field, make
 from tests.deadlock import DEADLOCK_SECONDS
@@ -247,6 +249,27 @@ def test_worker_path_is_where_workers_write(tmp_path: Path, client: Any) -> None
     with pytest.raises(SinkError, match=r"does not see .*/elsewhere/"):
         streamh5.convert(source, tmp_path / "here/y.h5", worker_path="/elsewhere/y.h5", progress=False)
     assert os.listdir(tmp_path / "here") == ["x.h5"]
+
+
+def test_what_workers_cannot_write_is_written_by_threads_unless_a_client_is_given(
+    tmp_path: Path, client: Any
+) -> None:
+    source = zarr_source()(tmp_path)
+    with h5py.File(tmp_path / "block.h5", "w", userblock_size=512) as file:
+        file.create_dataset("x", data=field((70, 90)), chunks=(8, 9), compression="gzip")
+    done = streamh5.convert(tmp_path / "block.h5", tmp_path / "same.h5", progress=False)
+    assert done.summary.shared is None
+    assert differs(tmp_path / "block.h5", tmp_path / "same.h5") is None
+    assert streamh5.from_zarr(source, io.BytesIO(), progress=False).summary.shared is None
+    with pytest.raises(
+        SchedulerError, match=r"cannot write to .*other\.h5, .*user block.*scheduler='threads'"
+    ):
+        streamh5.convert(tmp_path / "block.h5", tmp_path / "other.h5", progress=False, scheduler=client)
+    with pytest.raises(SchedulerError, match=r"not a path .*scheduler='threads'"):
+        streamh5.from_zarr(source, io.BytesIO(), progress=False, scheduler=client)
+    assert not (tmp_path / "other.h5").exists()
+    with dask.config.set(scheduler="processes"):
+        assert streamh5.from_zarr(source, tmp_path / "x.h5", progress=False).summary.shared is None
 
 
 def test_conversion_in_a_child_process_uses_no_cluster(tmp_path: Path, client: Any) -> None:
