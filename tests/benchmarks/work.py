@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Block = NDArray[Any]
 
-__all__ = ["WORKS", "Work", "load_pool", "make_array", "prepare_pool"]
+__all__ = ["WORKS", "Work", "load_pool", "make_array", "make_array_for_workers", "prepare_pool"]
 
 MIB = 2**20
 CLIMATOLOGY = "coads_climatology.cdf"
@@ -201,4 +201,38 @@ def make_array(work: Work, pool: Block, n_blocks: int, *, copy: bool = False) ->
     meta = np.empty((0,) * len(chunks), work.dtype)
     options: dict[str, Any] = {"chunks": chunks, "dtype": work.dtype, "meta": meta}
     array: da.Array = da.map_blocks(_Producer(pool, copy=copy), **options)
+    return array
+
+
+@cache
+def _loaded(path: Path) -> Block:
+    pool: Block = np.load(path)
+    return pool
+
+
+class _WorkerProducer:
+    """As `_Producer`, but each process that computes blocks reads the pool for itself."""
+
+    def __init__(self, work: Work, path: Path, *, copy: bool) -> None:
+        self.path = path
+        self.shape = work.n_pool, *work.block
+        self.copy = copy
+
+    def __call__(self, block_id: tuple[int, ...]) -> Block:
+        block: Block = _loaded(self.path).reshape(self.shape)[block_id[0] % self.shape[0]]
+        return block.copy() if self.copy else block
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return "worker-producer", str(self.path), self.copy
+
+
+def make_array_for_workers(work: Work, directory: Path, n_blocks: int, *, copy: bool = False) -> da.Array:
+    """Return the array of `make_array`, for other processes: nothing but the name of the cached file is sent."""
+    import dask.array as da
+
+    chunks = ((work.block[0],) * n_blocks, *((n,) for n in work.block[1:]))
+    meta = np.empty((0,) * len(chunks), work.dtype)
+    options: dict[str, Any] = {"chunks": chunks, "dtype": work.dtype, "meta": meta}
+    producer = _WorkerProducer(work, _pool_path(work, directory), copy=copy)
+    array: da.Array = da.map_blocks(producer, **options)
     return array
