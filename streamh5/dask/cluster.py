@@ -127,7 +127,10 @@ class ClusterWrite:
         try:
             self._check_sight(shared, workers)
             stores = StoredCollection(
-                self._write.token, self._store_tasks(file, shared, blocks), self._write.targets
+                self._write.token,
+                self._store_tasks(file, shared, blocks),
+                self._write.targets,
+                n_threads=sum(self._client.nthreads().values()),
             )
             # only `results` refers to the futures: the scheduler forgets those that are done
             results.update(futures_of(self._client.persist(stores, **self._kwargs)))
