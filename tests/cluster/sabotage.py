@@ -27,6 +27,15 @@ def _failing(call: Callable[..., Any], number: int) -> Callable[..., Any]:
     return failing
 
 
+def break_leases(number: int) -> None:
+    """Let this process take no leases from now on."""
+
+    def symlink(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    os.symlink = symlink
+
+
 def hold_encoded(folder: str, n_before: int) -> None:
     """Let this process wait between the filters of a batch and its write, after `n_before` batches.
 

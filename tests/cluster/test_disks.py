@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from tests.cluster import work
 from tests.cluster.launcher import Cluster
 from tests.cluster.processes import wait_until
-from tests.cluster.sabotage import break_calls, leases_of, zero
+from tests.cluster.sabotage import break_calls, break_leases, leases_of, zero
 from tests.cluster.test_owners import journalled
 from tests.cluster.test_workers import check_new
 from tests.faults.tally import tried
@@ -65,6 +66,34 @@ def test_worker_cannot_write_error_names_the_cause(
     cluster.workers.remove(worker)
     check_resumed(cluster, out, tmp_path)
     tried(f"{errno.errorcode[number]} on one worker")
+
+
+def test_worker_cannot_take_leases_error_names_the_cause(cluster: Cluster, out: Path, tmp_path: Path) -> None:
+    worker, _ = cluster.add_worker(), cluster.add_worker()
+    cluster.run_on(worker, break_leases, errno.EDQUOT)
+    outcome = cluster.start_write(out, work.probe(tmp_path / "probe"), overwrite=True, resume=True).fail()
+    assert os.strerror(errno.EDQUOT) in outcome.text, outcome
+    assert os.uname().nodename in outcome.text, outcome
+    assert f"{out}.partial.leases" in outcome.text, outcome
+    worker.kill()
+    cluster.workers.remove(worker)
+    check_resumed(cluster, out, tmp_path)
+    tried("EDQUOT for the leases of one worker")
+
+
+def test_folder_of_leases_removed_write_fails_and_is_resumed(
+    cluster: Cluster, out: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        cluster.add_worker()
+    probe = work.probe(tmp_path / "probe", waiting=[20, 21])
+    write = cluster.start_write(out, probe, overwrite=True, resume=True)
+    write.wait_for("wait", 2)
+    shutil.rmtree(out.with_name(f"{out.name}.partial.leases"))
+    probe.open_gate()
+    write.fail()
+    check_resumed(cluster, out, tmp_path)
+    tried("folder of the leases removed by another program")
 
 
 @pytest.mark.parametrize("sync", ["close", "batch"])

@@ -8,8 +8,11 @@ import signal
 import time
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
+import streamh5
 from streamh5.recovery.read_journal import decode_journal
 from tests.cluster import work
 from tests.cluster.launcher import Cluster
@@ -63,6 +66,36 @@ def test_client_killed_another_resumes_and_computes_only_what_is_missing(
     )
     assert set(computed.values()) == {1}
     tried(RESUMED)
+
+
+def test_client_killed_salvaged_file_stays_as_it_is_while_old_workers_compute(
+    cluster: Cluster, out: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        cluster.add_worker()
+    probe = work.probe(tmp_path / "probe", waiting=range(20, work.N_BLOCKS))
+    write = cluster.start_write(out, probe, overwrite=True, resume=True)
+    write.wait_for("wait", 2)
+    wait_until(lambda: journalled(out), "claims in the journal")
+    write.process.kill()
+    stored, n_ended = journalled(out), sum(probe.computed().values())
+    salvaged = tmp_path / "salvaged.h5"
+    streamh5.salvage(out.with_name(f"{out.name}.partial"), output=salvaged)
+    published = digest(salvaged)
+    probe.open_gate()
+    probe.wait_for("end", n_ended + 2)
+    cluster.drop(cluster.workers[0])
+    cluster.drop(cluster.workers[1])
+    for worker in cluster.workers:
+        worker.join()
+    assert digest(salvaged) == published
+    with h5py.File(salvaged) as file:
+        for block in range(work.N_BLOCKS):
+            rows = file["x"][block * work.ROWS : (block + 1) * work.ROWS]
+            np.testing.assert_array_equal(rows, work.block_values(block) if block in stored else 0)
+    assert not work.is_new(out)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    tried("client killed, then salvage while old workers compute")
 
 
 @pytest.mark.campaign
