@@ -66,15 +66,25 @@ def run_scheduler(file: str, host: str, port: int, network: str | None, worker_t
 
 
 def run_worker(address: str, name: str, folder: str, options: dict[str, Any]) -> None:
-    """Run one worker of one thread.
+    """Run one worker.
 
     Parameters
     ----------
     options
-        ``nanny``, ``host``; ``network``, a namespace; ``mounts``, commands whose effect only this worker sees.
+        ``nanny``, ``threads``, ``host``; ``network``, a namespace; ``mounts``, commands whose effect only this worker
+        sees.
     """
     _settle(options.get("network"), options.get("mounts", ()))
-    arguments = [address, "--name", name, "--nthreads", "1", "--local-directory", folder, "--no-dashboard"]
+    arguments = [
+        address,
+        "--name",
+        name,
+        "--nthreads",
+        str(options.get("threads", 1)),
+        "--local-directory",
+        folder,
+        "--no-dashboard",
+    ]
     arguments += ["--host", options.get("host", "127.0.0.1"), "--memory-limit", "0"]
     arguments += ["--nanny" if options.get("nanny") else "--no-nanny"]
     distributed.cli.dask_worker.main(arguments, standalone_mode=False)

@@ -26,7 +26,14 @@ def check_new(out: Path, n_blocks: int = work.N_BLOCKS) -> None:
 
 
 def kill_workers(
-    cluster: Cluster, out: Path, n_writes: int, *, nanny: bool, seed: int, n_blocks: int = work.N_BLOCKS
+    cluster: Cluster,
+    out: Path,
+    n_writes: int,
+    *,
+    nanny: bool,
+    seed: int,
+    n_blocks: int = work.N_BLOCKS,
+    threads: int = 1,
 ) -> None:
     """Kill one to all of three workers at a random moment of each write; new ones take their place."""
     chance = random.Random(seed)
@@ -34,7 +41,7 @@ def kill_workers(
     for number in range(n_writes):
         cluster.workers = [worker for worker in cluster.workers if worker.is_alive]
         while len(cluster.workers) < 3:
-            cluster.add_worker(nanny=nanny)
+            cluster.add_worker(nanny=nanny, threads=threads)
         work.write_old(out)
         probe = work.probe(cluster.folder / f"probe{number}", n_blocks=n_blocks)
         write = cluster.start_write(out, probe, overwrite=True)
@@ -48,7 +55,7 @@ def kill_workers(
         n_killed += len(victims)
         if not nanny:
             for _ in victims:
-                cluster.add_worker()
+                cluster.add_worker(threads=threads)
         write.succeed()
         check_new(out, n_blocks)
         assert all(map(is_gone, victims))
@@ -64,14 +71,14 @@ def test_workers_killed_during_write_file_is_complete(
 
 @pytest.mark.campaign
 @pytest.mark.parametrize(
-    ("nanny", "n_writes", "n_blocks"),
-    [(False, 50, 40), (False, 25, 500), (True, 25, 40)],
-    ids=["plain", "many blocks", "nanny"],
+    ("nanny", "n_writes", "n_blocks", "threads"),
+    [(False, 50, 40, 1), (False, 20, 500, 1), (False, 20, 500, 4), (True, 25, 40, 1)],
+    ids=["plain", "many blocks", "threads", "nanny"],
 )
 def test_workers_killed_in_many_writes_files_are_complete(
-    cluster: Cluster, out: Path, nanny: bool, n_writes: int, n_blocks: int
+    cluster: Cluster, out: Path, nanny: bool, n_writes: int, n_blocks: int, threads: int
 ) -> None:
-    kill_workers(cluster, out, n_writes, nanny=nanny, seed=2, n_blocks=n_blocks)
+    kill_workers(cluster, out, n_writes, nanny=nanny, seed=2, n_blocks=n_blocks, threads=threads)
 
 
 @pytest.mark.campaign
