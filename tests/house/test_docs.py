@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,54 @@ def test_python_blocks_of_a_page_run_from_top_to_bottom(name: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def run_script(name: str, folder: Path, *launcher: str) -> None:
+    """Run the block of cluster.md that begins with its name, as a script in a folder."""
+    blocks = {block.split(None, 2)[1]: block for block in python_blocks(DOCS / "cluster.md")}
+    (folder / name).write_text(blocks[name])
+    done = subprocess.run(
+        [*launcher, sys.executable, *(["-m", "mpi4py"] if launcher else ["-W", "error"]), name],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "written by" in done.stdout
+
+
+def test_script_with_a_local_cluster_writes_what_h5py_reads(tmp_path: Path) -> None:
+    run_script("local.py", tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["local.h5", "local.py"]
+    with h5py.File(tmp_path / "local.h5") as file:
+        assert file["x"].shape == (4000, 1000)
+        assert 0.49 < file["x"][...].mean() < 0.51
+
+
+def test_script_with_processes_writes_what_h5py_reads(tmp_path: Path) -> None:
+    run_script("modules.py", tmp_path)
+    with h5py.File(tmp_path / "modules.h5") as file:
+        frames = file["frames"][...]
+    assert frames.shape == (20, 512, 512)
+    for module in range(4):
+        rng = np.random.default_rng(module)
+        for frame in frames[:, 128 * module : 128 * (module + 1)]:
+            np.testing.assert_array_equal(frame, rng.poisson(2, (128, 512)))
+
+
+def test_script_with_mpi_writes_what_h5py_reads(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    mpiexec = shutil.which(
+        "mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
+    if mpiexec is None:
+        pytest.skip("mpiexec is missing (PyPI: mpich)")
+    run_script("ranks.py", tmp_path, mpiexec, "-n", "3")
+    with h5py.File(tmp_path / "ranks.h5") as file:
+        np.testing.assert_array_equal(file["x"][:, 7], np.arange(800) // 100 * 100)
 
 
 def test_hex_dump_of_the_page_is_what_is_written_now() -> None:
