@@ -253,7 +253,7 @@ class ClusterWrite:
         try:
             for stored in held:
                 part = stored.part
-                if part is not None and _is_intact(fd, part):
+                if part is not None and is_intact(fd, part):
                     self._enter(file, [stored])
                 elif part is not None:
                     file.session.void(part.records["address"])
@@ -264,7 +264,7 @@ class ClusterWrite:
         return lost
 
 
-def _is_intact(fd: int, part: PartRecords) -> bool:
+def is_intact(fd: int, part: PartRecords) -> bool:
     """Return whether everything that was written is chunks, and each has the CRC-32 that its writer has computed."""
     if part.nbytes != int(part.records["stored_nbytes"].sum(dtype=np.uint64)):
         return False  # objects in the global heap have no checksum
