@@ -19,9 +19,11 @@ the other run lie in a lease of their own, where nothing refers to them.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,7 @@ from streamh5.errors import SchedulerError, SinkError, SpecError
 from streamh5.sinks.base import Shareable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from distributed import Client
     from numpy.typing import NDArray
@@ -58,12 +60,6 @@ MAX_HELD_NBYTES = 256 << 20
 
 MAX_ROUNDS = 5
 """How often blocks are computed whose chunks were lost after they were written."""
-
-FLOOR_SHARE = 2000
-"""The smallest lease is this part of the array for each worker, so that many workers do not take thousands of small
-leases at the beginning (tests/benchmarks, scale)."""
-
-MAX_FLOOR_NBYTES = 16 << 20
 
 
 class ClusterWrite:
@@ -88,8 +84,10 @@ class ClusterWrite:
         self._write = write
         self._worker_path = worker_path
         self._kwargs = persist_kwargs
+        self._itemsizes = {target.spec.path: target.spec.dtype.itemsize for target in write.targets}
         self._held: dict[str, list[Stored]] = defaultdict(list)  # by the process that wrote
         self._held_nbytes = 0
+        self._max_held_nbytes = MAX_HELD_NBYTES
 
     def run(self, blocks: Mapping[str, list[BlockId]]) -> None:
         """Store blocks of each dataset.
@@ -119,10 +117,7 @@ class ClusterWrite:
         file = self._write.open()
         sharing = file.session.sharing
         workers = list_workers(self._client)
-        n_writers = max(1, len(workers))
-        nbytes = sum(int(target.array.nbytes) for target in self._write.targets)
-        floor = min(nbytes // (FLOOR_SHARE * n_writers), MAX_FLOOR_NBYTES)
-        shared = self._seen(sharing.begin(n_writers=n_writers, floor_nbytes=floor))
+        shared = self._seen(sharing.begin(n_writers=len(workers)))
         results = as_completed((), loop=self._client.loop, with_results=True)
         try:
             self._check_sight(shared, workers)
@@ -153,7 +148,7 @@ class ClusterWrite:
         given, name = self._worker_path, self._write.name
         if given is None:
             return shared
-        if not isinstance(given, dict):
+        if not isinstance(given, Mapping):
             return shared.seen_as(os.fspath(given))
         for here, there in given.items():
             root = os.path.join(os.fspath(here), "")
@@ -194,14 +189,13 @@ class ClusterWrite:
                 ) from result
             for stored in result:
                 self._take(file, stored)
-            if self._held_nbytes > MAX_HELD_NBYTES:
+            if self._held_nbytes > self._max_held_nbytes:
                 self._sync(file, shared)
 
     def _take(self, file: File, stored: Stored) -> None:
         """Enter one result in the journal; its chunks count when a worker vouches for them."""
         dataset = file.datasets[stored.path]
-        shapes = (self._write.blocks[stored.path].block(one)[1] for one in stored.blocks)
-        self._write.add_progress(sum(int(np.prod(shape)) for shape in shapes) * dataset.dtype.itemsize)
+        self._write.add_progress(self._nbytes(stored))
         part = stored.part
         if part is None:
             dataset[()] = stored.value
@@ -212,6 +206,11 @@ class ClusterWrite:
             return
         self._held[part.writer].append(stored)
         self._held_nbytes += part.records.nbytes + part.checksums.nbytes
+
+    def _nbytes(self, stored: Stored) -> int:
+        """Return the size of blocks before the filters."""
+        grid, itemsize = self._write.blocks[stored.path], self._itemsizes[stored.path]
+        return sum(math.prod(grid.block(one)[1]) for one in stored.blocks) * itemsize
 
     def _enter(self, file: File, held: Iterable[Stored]) -> None:
         """Enter durable chunks in the chunk table."""
@@ -227,6 +226,8 @@ class ClusterWrite:
         self._held_nbytes = sum(
             one.part.records.nbytes for held in self._held.values() for one in held if one.part is not None
         )
+        # records of workers that are gone stay until the end: do not ask again for each new one
+        self._max_held_nbytes = max(MAX_HELD_NBYTES, 2 * self._held_nbytes)
 
     def _end(self, shared: SharedFile, *, is_complete: bool) -> list[PartReport]:
         """End the write on all workers that answer, and return what they report."""
@@ -259,6 +260,7 @@ class ClusterWrite:
                     file.session.void(part.records["address"])
                     file.session.sharing.lose(part)
                     lost[stored.path] += stored.blocks
+                    self._write.add_progress(-self._nbytes(stored))
         finally:
             os.close(fd)
         return lost

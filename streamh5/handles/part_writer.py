@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.handles.given_data import direct_chunk
+from streamh5.write.chunk_writer import joined
 from streamh5.write.part_file import open_part
 from streamh5.write.part_records import NO_CHECKSUMS, NO_NUMBERS, NO_RECORDS, PartRecords, checksums_of
 from streamh5.write.place import Place
@@ -125,6 +126,11 @@ def _part_writer(
     return PartWriter(shared, chunks, writes_empty=writes_empty, is_flushing=is_flushing)
 
 
+GATHERED_NBYTES = 32 << 20
+"""Filtered bytes of a block that are held until they are written with one call. Each call needs an address range and a
+look at the folder of the leases, which cost milliseconds on a network file system (tests/benchmarks, cluster)."""
+
+
 class PartBlock:
     """Writes one block of a dataset and collects what was written; for one thread.
 
@@ -153,23 +159,35 @@ class PartBlock:
         self._chunks.check(values, origin)
         elements = self._chunks.elements(values, self.place)
         self.stop = max(self.stop, origin[0] + len(values))
-        parts = [self._write(raw) for raw in self._chunks.split(elements, origin, self.place)]
-        return np.concatenate(parts) if parts else NO_RECORDS
+        records, gathered, nbytes = [NO_RECORDS], [], 0
+        for raw in self._chunks.split(elements, origin, self.place):
+            encoded = self._encode(raw)
+            gathered.append(encoded)
+            nbytes += sum(map(len, encoded.buffers))
+            if nbytes >= GATHERED_NBYTES:
+                records.append(self.write_encoded(joined(gathered)))
+                gathered, nbytes = [], 0
+        if gathered:
+            records.append(self.write_encoded(joined(gathered)))
+        return np.concatenate(records)
 
     def _write_bytes(self, address: int, buffers: Sequence[Buffer]) -> None:
         self._file.write(address, buffers)
         self._nbytes += sum(map(len, buffers))
 
-    def _write(self, raw: RawChunks) -> ChunkRecords:
+    def _encode(self, raw: RawChunks) -> EncodedChunks:
+        """Encode a batch, except for empty chunks that are to be left out."""
         if self._writes_empty:
-            return self.write_encoded(self._chunks.encode(raw))
+            return self._chunks.encode(raw)
         is_empty = self._chunks.are_empty(raw.rows)
         if is_empty.any():
             self._skipped.append(self._chunks.grid.numbers(raw.box)[is_empty])
-        return NO_RECORDS if is_empty.all() else self.write_encoded(self._chunks.encode(raw, ~is_empty))
+        return self._chunks.encode(raw, ~is_empty)
 
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write filtered chunks, unchecked; return their records."""
+        if not encoded.buffers:
+            return NO_RECORDS
         records = self._chunks.write(encoded, self.place)
         self._records.append(records)
         self._checksums.append(checksums_of(encoded.buffers))

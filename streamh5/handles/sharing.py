@@ -56,15 +56,13 @@ class Sharing:
         """Identity of the present sharing; None while only this process writes."""
         return None if self._shared is None else self._shared.token
 
-    def begin(self, *, n_writers: int, floor_nbytes: int = 0) -> SharedFile:
+    def begin(self, *, n_writers: int) -> SharedFile:
         """Let other processes write to the file; return what they need. While it is shared, return the same again.
 
         Parameters
         ----------
         n_writers
-            Number of processes that will write at the same time.
-        floor_nbytes
-            Smallest lease.
+            Number of processes that will write at the same time, as far as known.
 
         Raises
         ------
@@ -86,7 +84,6 @@ class Sharing:
                 name=sink.name,
                 token=secrets.token_hex(16),
                 n_writers=n_writers,
-                floor_nbytes=floor_nbytes,
                 sync=self._sync,
                 boot=boot_id(),
             )

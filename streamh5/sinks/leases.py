@@ -35,8 +35,12 @@ MAX_LEASE_NBYTES = 256 << 20
 """Largest lease, unless more is needed at once."""
 
 SHARE = 64
-"""A lease is at most this part of what was given out before, for each writer: half of a lease is unused at the end on
-average, so all writers together leave 0.8 % of the file unused (tests/benchmarks, cluster)."""
+"""A lease is at most this part of what was given out before, for each writer. Half of the last lease of a writer is
+unused on average, so that all writers together leave 0.8 % of the file unused (tests/benchmarks, scale)."""
+
+MIN_RESERVATIONS = 32
+"""A lease has room for so many reservations or for one, because half of a reservation is unused at its end on average.
+Blocks are stored with one reservation each, so large blocks, which are few, have leases that fit exactly."""
 
 N_QUICK_ATTEMPTS = 3
 MAX_PAUSE_SECONDS = 0.02
@@ -155,9 +159,7 @@ class LeaseTaker:
     writer
         Name of this process; no other has the same.
     n_writers
-        Number of processes that write at the same time.
-    floor_nbytes
-        Smallest lease.
+        Number of processes that are known to write at the same time; there may be more later.
     name
         The destination, for messages.
 
@@ -167,16 +169,14 @@ class LeaseTaker:
         The write has ended, or this process does not see its folder.
     """
 
-    def __init__(
-        self, folder: str, token: str, *, writer: str, n_writers: int, floor_nbytes: int, name: str
-    ) -> None:
+    def __init__(self, folder: str, token: str, *, writer: str, n_writers: int, name: str) -> None:
         self._folder = folder
         self._token = f"{folder}/{token}"
         self._writer = writer
-        self._share = SHARE * max(1, n_writers)
-        self._floor = floor_nbytes
+        self._n_writers = max(1, n_writers)
         self._name = name
         self._number = 0
+        self._last: int | None = None
         self._base = self._start = int(self._read(self._token))
 
     def check_open(self) -> None:
@@ -206,8 +206,7 @@ class LeaseTaker:
         """
         for attempt in itertools.count(1):
             self.check_open()
-            wanted = min(max(self._floor, (self._start - self._base) // self._share), MAX_LEASE_NBYTES)
-            start, stop = self._start, self._start + max(wanted, nbytes)
+            start, stop = self._start, self._start + self._size(nbytes)
             path = f"{self._folder}/{self._number}"
             try:
                 os.symlink(f"{start} {stop} {self._writer}", path)
@@ -220,9 +219,17 @@ class LeaseTaker:
                     continue
             except FileNotFoundError:
                 raise self._over() from None
-            self._number, self._start = self._number + 1, stop
+            self._last, self._number, self._start = self._number, self._number + 1, stop
             return start, stop
         raise AssertionError  # `count` does not end
+
+    def _size(self, nbytes: int) -> int:
+        """Return the size of the next lease."""
+        # what others took since the last lease of this process says how many they are
+        n_others = 0 if self._last is None else self._number - self._last - 1
+        share = (self._start - self._base) // (SHARE * max(self._n_writers, n_others + 1))
+        wanted = min(share, MAX_LEASE_NBYTES)
+        return wanted if wanted >= MIN_RESERVATIONS * nbytes else nbytes
 
     def _look_ahead(self) -> None:
         """Find the first number that is not taken, in a few steps however many were taken meanwhile.

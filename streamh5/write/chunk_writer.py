@@ -81,6 +81,22 @@ class EncodedChunks:
         return EncodedChunks, (self.numbers, buffers, self.filter_masks)
 
 
+def joined(parts: Sequence[EncodedChunks]) -> EncodedChunks:
+    """Join encoded chunks, so that they are written with one call."""
+    if len(parts) == 1:
+        return parts[0]
+    masks = None
+    if any(one.filter_masks is not None for one in parts):
+        masks = np.concatenate(
+            [
+                np.zeros(len(one.numbers), np.uint32) if one.filter_masks is None else one.filter_masks
+                for one in parts
+            ]
+        )
+    buffers = [buffer for one in parts for buffer in one.buffers]
+    return EncodedChunks(np.concatenate([one.numbers for one in parts]), buffers, masks)
+
+
 class ChunkWriter:
     """Turns blocks of one dataset into stored chunks. Immutable and thread-safe; its pickle has a few hundred bytes.
 

@@ -49,7 +49,7 @@ class SharedFile:
         The destination, for messages.
     token
         Identity of the write, see `streamh5.sinks.leases`.
-    n_writers, floor_nbytes
+    n_writers
         See `LeaseTaker`.
     sync
         As for `File`.
@@ -62,7 +62,6 @@ class SharedFile:
     name: str
     token: str
     n_writers: int
-    floor_nbytes: int
     sync: Sync
     boot: str | None
 
@@ -73,7 +72,6 @@ class SharedFile:
             self.token,
             writer=writer,
             n_writers=self.n_writers,
-            floor_nbytes=self.floor_nbytes,
             name=name,
         )
 

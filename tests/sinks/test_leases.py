@@ -18,7 +18,15 @@ import pytest
 
 import streamh5
 from streamh5.errors import SinkError, StateError
-from streamh5.sinks.leases import MAX_LEASE_NBYTES, SHARE, Lease, LeaseFolder, LeaseTaker, read_lease
+from streamh5.sinks.leases import (
+    MAX_LEASE_NBYTES,
+    MIN_RESERVATIONS,
+    SHARE,
+    Lease,
+    LeaseFolder,
+    LeaseTaker,
+    read_lease,
+)
 from tests.deadlock import DEADLOCK_SECONDS
 
 TOKEN = "00ff"
@@ -26,10 +34,8 @@ BASE = 2048
 N_PROCESSES, N_THREADS, N_LEASES = 4, 2, 500
 
 
-def taker(folder: Path, *, writer: str = "w", n_writers: int = 1, floor_nbytes: int = 0) -> LeaseTaker:
-    return LeaseTaker(
-        str(folder), TOKEN, writer=writer, n_writers=n_writers, floor_nbytes=floor_nbytes, name="a.h5"
-    )
+def taker(folder: Path, *, writer: str = "w", n_writers: int = 1) -> LeaseTaker:
+    return LeaseTaker(str(folder), TOKEN, writer=writer, n_writers=n_writers, name="a.h5")
 
 
 @pytest.fixture
@@ -137,9 +143,8 @@ def test_folder_of_a_dead_writer_is_closed_by_the_next(suffix: str, folder: Leas
 
 
 def test_size_of_a_lease_grows_with_the_write_up_to_its_limit(folder: LeaseFolder) -> None:
-    two = taker(folder.path, n_writers=2, floor_nbytes=1000)
-    assert two.take(1) == (BASE, BASE + 1000)
-    assert two.take(1001) == (BASE + 1000, BASE + 2001)
+    two = taker(folder.path, n_writers=2)
+    assert two.take(1000) == (BASE, BASE + 1000)
     start, stop = two.take(1 << 30)
     assert stop - start == 1 << 30
     given_out = stop - BASE
@@ -150,6 +155,17 @@ def test_size_of_a_lease_grows_with_the_write_up_to_its_limit(folder: LeaseFolde
     assert stop - start == MAX_LEASE_NBYTES
     start, stop = two.take(MAX_LEASE_NBYTES + 1)
     assert stop - start == MAX_LEASE_NBYTES + 1
+    start, stop = two.take(MAX_LEASE_NBYTES // MIN_RESERVATIONS + 1)
+    assert stop - start == MAX_LEASE_NBYTES // MIN_RESERVATIONS + 1
+
+
+def test_lease_shrinks_when_more_processes_write_than_were_known(folder: LeaseFolder) -> None:
+    many = [taker(folder.path, writer=f"w{i}") for i in range(10)]
+    many[0].take(1 << 30)
+    for one in many[1:]:
+        one.take(1)
+    start, stop = many[0].take(1)
+    assert stop - start == (start - BASE) // (10 * SHARE)
 
 
 def test_request_that_a_network_file_system_repeated_is_a_lease(
