@@ -436,7 +436,7 @@ def test_dataset_that_is_overwritten_in_place_or_has_no_chunks_is_refused(tmp_pa
 def test_number_of_processes_that_is_not_positive_is_refused(n_processes: Any, tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5", "w") as file:
         x = file.create_dataset("x", (100, 30), "i4", chunks=(50, 30))
-        with pytest.raises(SpecError, match="n_processes must be an integer of at least 1, not"):
+        with pytest.raises(SpecError, match="n_processes must be "):
             x.part_writer(n_processes=n_processes)
 
 
