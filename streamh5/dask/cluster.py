@@ -58,6 +58,9 @@ SYNC_SECONDS = 900.0
 MAX_HELD_NBYTES = 256 << 20
 """Records that the client holds until workers have made their chunks durable; beyond it, it asks them to."""
 
+RECORDS_OVERHEAD_NBYTES = 1 << 10
+"""Memory of the objects around the records of a block (tests/benchmarks, scale)."""
+
 MAX_ROUNDS = 5
 """How often blocks are computed whose chunks were lost after they were written."""
 
@@ -205,7 +208,7 @@ class ClusterWrite:
             self._enter(file, [stored])
             return
         self._held[part.writer].append(stored)
-        self._held_nbytes += part.records.nbytes + part.checksums.nbytes
+        self._held_nbytes += _held_nbytes(part)
 
     def _nbytes(self, stored: Stored) -> int:
         """Return the size of blocks before the filters."""
@@ -224,7 +227,7 @@ class ClusterWrite:
         for report in self._ask_all(sync, shared.token):
             self._enter(file, self._held.pop(report.writer, []))
         self._held_nbytes = sum(
-            one.part.records.nbytes for held in self._held.values() for one in held if one.part is not None
+            _held_nbytes(one.part) for held in self._held.values() for one in held if one.part is not None
         )
         # records of workers that are gone stay until the end: do not ask again for each new one
         self._max_held_nbytes = max(MAX_HELD_NBYTES, 2 * self._held_nbytes)
@@ -264,6 +267,11 @@ class ClusterWrite:
         finally:
             os.close(fd)
         return lost
+
+
+def _held_nbytes(part: PartRecords) -> int:
+    """Return the memory of records that are held."""
+    return RECORDS_OVERHEAD_NBYTES + part.records.nbytes + part.checksums.nbytes
 
 
 def is_intact(fd: int, part: PartRecords) -> bool:

@@ -18,13 +18,13 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import streamh5
-from streamh5.dask.cluster import FLOOR_SHARE, MAX_FLOOR_NBYTES
 from streamh5.dask.store_task import Stored, collect
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.dask.stored_collection import MAX_COLLECTED
@@ -93,22 +93,17 @@ class Worker:
         self.nbytes = 0
 
     def store(self, number: int, stored_nbytes: NDArray[np.uint64]) -> Stored:
-        """Store the chunks of a block, each with a reservation of its own."""
-        first = number * len(stored_nbytes)
-        parts = [
-            chunk_records(
-                np.array([first + i], np.uint64), self.cursor.reserve(int(one)), stored_nbytes[i : i + 1], None
-            )
-            for i, one in enumerate(stored_nbytes)
-        ]
-        nbytes = int(stored_nbytes.sum())
+        """Store the chunks of a block, with one reservation."""
+        nbytes, n = int(stored_nbytes.sum()), len(stored_nbytes)
         self.nbytes += nbytes
+        numbers = np.arange(number * n, number * n + n, dtype=np.uint64)
+        records = chunk_records(numbers, self.cursor.reserve(nbytes), stored_nbytes, None)
         part = PartRecords(
             token=self.shared.token,
             writer=self.name,
             path="/x",
-            records=np.concatenate(parts),
-            checksums=np.zeros(len(parts), np.uint32),
+            records=records,
+            checksums=np.zeros(n, np.uint32),
             skipped=NO_NUMBERS,
             nbytes=nbytes,
             stop=number + 1,
@@ -185,20 +180,22 @@ def simulate(folder: Path, *, n_workers: int, n_blocks: int, n_chunks: int = 1) 
     chunk_nbytes = BLOCK[0] * BLOCK[1] * 4 // n_chunks
     held: list[Stored] = []
     message_nbytes = 0
+    sizes: NDArray[np.uint64] = np.zeros(0, np.uint64)
     with streamh5.File(sink) as file:
         x = file.create_dataset(
             "x", (n_blocks, *BLOCK), "f4", chunks=(1, BLOCK[0] // n_chunks, BLOCK[1]), compression="gzip"
         )
-        floor = min(int(x.nbytes) // (FLOOR_SHARE * n_workers), MAX_FLOOR_NBYTES)
         sharing = file.session.sharing
-        shared = sharing.begin(n_writers=n_workers, floor_nbytes=floor)
+        shared = sharing.begin(n_writers=n_workers)
         workers = [Worker(shared, i) for i in range(n_workers)]
         resident = _resident_nbytes()
         clock.lap("begin")
         group: list[list[Stored]] = []
         for number, worker in _turns(workers, n_blocks, rng):
-            share = np.clip(rng.normal(SHARE_STORED, SPREAD, n_chunks), 0.01, 1)
-            group.append([worker.store(number, (share * chunk_nbytes).astype(np.uint64))])
+            if not group:
+                shares = rng.normal(SHARE_STORED, SPREAD, (MAX_COLLECTED, n_chunks)).clip(0.01, 1)
+                sizes = (shares * chunk_nbytes).astype(np.uint64)
+            group.append([worker.store(number, sizes[len(group)])])
             if len(group) == MAX_COLLECTED or number == n_blocks - 1:
                 clock.lap("workers: leases, records")
                 message = pickle.dumps(collect(group))
@@ -210,7 +207,9 @@ def simulate(folder: Path, *, n_workers: int, n_blocks: int, n_chunks: int = 1) 
                 group = []
                 clock.lap("client: unpickle, journal")
         held_nbytes = _resident_nbytes() - resident
-        records = np.concatenate([np.zeros(0, RECORD), *(one.part.records for one in held if one.part is not None)])
+        records = np.concatenate(
+            [np.zeros(0, RECORD), *(one.part.records for one in held if one.part is not None)]
+        )
         leases = [read_lease(sink.leases.path / name) for name in _numbers(sink.leases.path)]
         clock.lap("(checks of this benchmark)")
         for stored in held:
@@ -247,7 +246,7 @@ def check(outcome: Outcome, n_chunks: int) -> None:
         It is not so.
     """
     leases = outcome.leases
-    assert all(a.stop == b.start for a, b in zip(leases, leases[1:], strict=False))
+    assert all(a.stop == b.start for a, b in pairwise(leases))
     records = outcome.records[np.argsort(outcome.records["address"])]
     ends = records["address"] + records["stored_nbytes"]
     assert (records["address"][1:] >= ends[:-1]).all()
@@ -277,7 +276,9 @@ def main() -> None:
     print(f"{arguments.blocks:,} blocks, {arguments.workers:,} workers, {stored / 1e12:.1f} TB stored")
     print(f"leases {shared.n_leases:,}, unused {shared.unused_nbytes / stored:.2%} of the file")
     print(f"messages of records {outcome.message_nbytes / arguments.blocks:,.0f} bytes a block")
-    print(f"journal {outcome.log_nbytes / 1e6:,.0f} MB, index and headers {outcome.meta_nbytes / 1e6:,.0f} MB")
+    print(
+        f"journal {outcome.log_nbytes / 1e6:,.0f} MB, index and headers {outcome.meta_nbytes / 1e6:,.0f} MB"
+    )
     print(f"memory of the client that holds all records {outcome.held_nbytes / 1e6:,.0f} MB")
     for what, seconds in outcome.seconds.items():
         print(f"{what:30} {seconds:8.1f} s {seconds / arguments.blocks * 1e6:8.1f} us a block")
