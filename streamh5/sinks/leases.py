@@ -3,13 +3,14 @@
 While a write is shared, a folder beside the partial file has one symbolic link for each lease::
 
     OUT.partial.leases/
-        TOKEN ─▶ "2048"                                   the write, and the address where its leases begin
-        0     ─▶ "2048 1050624 node07:4711:8c1f02d4"      start, stop and writer of the first lease
-        1     ─▶ "1050624 2099200 node09:1234:11ab93e0"   the next lease starts where the one before it stops
-        2     ─▶ ...
+        TOKEN   ─▶ "2048"                                   the write, and the address where its leases begin
+        TOKEN.0 ─▶ "2048 1050624 node07:4711:8c1f02d4"      start, stop and writer of the first lease
+        TOKEN.1 ─▶ "1050624 2099200 node09:1234:11ab93e0"   the next lease starts where the one before it stops
+        TOKEN.2 ─▶ ...
 
 ``symlink`` makes a name together with its text, atomically, and fails if the name exists: also on NFS and Lustre, and
-without file locks. So no address is ever given out twice, whatever dies or wakes up at which moment.
+without file locks. So no address is ever given out twice, whatever dies or wakes up at which moment. A process that
+wakes up so late that the folder is that of the next write makes a link that this one does not read.
 
 Closing the folder ends the write for all other processes: it is renamed first, so no lease can be taken from then on,
 and who looks the token up before a write no longer finds it. The folder is closed before a file is published, dropped
@@ -117,7 +118,7 @@ def _removed(folder: Path) -> list[Lease]:
         for name in names:
             path = folder / name
             with suppress(FileNotFoundError):
-                if name.isdecimal():
+                if "." in name:
                     leases.append(read_lease(path))
                 path.unlink()
         try:
@@ -171,7 +172,7 @@ class LeaseTaker:
 
     def __init__(self, folder: str, token: str, *, writer: str, n_writers: int, name: str) -> None:
         self._folder = folder
-        self._token = f"{folder}/{token}"
+        self._token = f"{folder}/{token}"  # and the beginning of the names of its leases
         self._writer = writer
         self._n_writers = max(1, n_writers)
         self._name = name
@@ -207,7 +208,7 @@ class LeaseTaker:
         for attempt in itertools.count(1):
             self.check_open()
             start, stop = self._start, self._start + self._size(nbytes)
-            path = f"{self._folder}/{self._number}"
+            path = f"{self._token}.{self._number}"
             try:
                 os.symlink(f"{start} {stop} {self._writer}", path)
             except FileExistsError:
@@ -237,14 +238,14 @@ class LeaseTaker:
         Numbers are taken without gaps, because each process takes only the number after one that exists.
         """
         taken, step = self._number, 1
-        while os.path.lexists(f"{self._folder}/{taken + step}"):
+        while os.path.lexists(f"{self._token}.{taken + step}"):
             taken, step = taken + step, step * 2
         free = taken + step
         while free - taken > 1:
             middle = (taken + free) // 2
-            taken, free = (middle, free) if os.path.lexists(f"{self._folder}/{middle}") else (taken, middle)
+            taken, free = (middle, free) if os.path.lexists(f"{self._token}.{middle}") else (taken, middle)
         try:
-            self._number, self._start = free, read_lease(f"{self._folder}/{taken}").stop
+            self._number, self._start = free, read_lease(f"{self._token}.{taken}").stop
         except (FileNotFoundError, NotADirectoryError):
             raise self._over() from None
 

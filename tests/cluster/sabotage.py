@@ -83,7 +83,7 @@ class _Hold:
 def leases_of(path: Path, pid: int) -> list[tuple[int, int]]:
     """Return the address ranges that a process took for itself, from the folder beside the partial file."""
     folder = path.with_name(f"{path.name}.partial.leases")
-    texts = [os.readlink(link) for link in folder.iterdir() if link.name.isdecimal()]
+    texts = [os.readlink(link) for link in folder.iterdir() if "." in link.name]
     ranges = [text.split(" ", 2) for text in texts]
     return [(int(start), int(stop)) for start, stop, writer in ranges if writer.split(":")[1] == str(pid)]
 

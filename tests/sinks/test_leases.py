@@ -92,7 +92,7 @@ def test_closed_folder_gives_no_lease_that_its_owner_does_not_know(folder: Lease
         for number in range(N_PROCESSES):
             wait_for_name(folder.path.parent / f"ready{number}")
         n_before = len(os.listdir(folder.path))
-        wait_for_name(folder.path / str(n_before + 200))  # leases are numbered
+        wait_for_name(folder.path / f"{TOKEN}.{n_before + 200}")  # leases are numbered
         known = folder.close()
         results = [future.result(DEADLOCK_SECONDS) for future in futures]
     assert sorted(one for taken, _ in results for one in taken) == sorted(known)
@@ -118,7 +118,7 @@ def test_lease_added_while_the_folder_is_removed_is_known(
 
     def remove(path: Any, *args: Any, **kwargs: Any) -> None:
         for text in late:
-            os.symlink(text, f"{path}/0")
+            os.symlink(text, f"{path}/{TOKEN}.0")
         rmdir(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "rmdir", remove)
@@ -140,6 +140,30 @@ def test_folder_of_a_dead_writer_is_closed_by_the_next(suffix: str, folder: Leas
     with pytest.raises(StateError, match="has ended"):
         woken.check_open()
     assert sorted(os.listdir(folder.path)) == ["another"]
+
+
+def test_process_that_wakes_up_in_the_folder_of_the_next_write_disturbs_none_of_its_leases(
+    folder: LeaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, symlink = taker(folder.path, writer="late"), os.symlink
+    for _ in range(3):
+        late.take(10)
+
+    def suspended(text: str, path: str) -> None:
+        """The process is suspended between its look and its call until the next write is in progress."""
+        monkeypatch.undo()
+        folder.close()
+        folder.open("another", 5000)
+        symlink(text, path)
+
+    monkeypatch.setattr(os, "symlink", suspended)
+    stray = Lease(*late.take(10), "late")
+    mine = LeaseTaker(str(folder.path), "another", writer="w", n_writers=1, name="a.h5")
+    taken = [Lease(*mine.take(100), "w") for _ in range(6)]
+    assert [lease.start for lease in taken] == list(range(5000, 5600, 100))
+    with pytest.raises(StateError, match="has ended"):
+        late.check_open()
+    assert sorted(folder.close()) == [stray, *taken]
 
 
 def test_size_of_a_lease_grows_with_the_write_up_to_its_limit(folder: LeaseFolder) -> None:
@@ -190,13 +214,15 @@ def test_late_taker_finds_the_end_of_many_leases(folder: LeaseFolder) -> None:
         stop = early.take(10)[1]
     taken = late.take(10)
     assert taken[0] == stop
-    assert read_lease(folder.path / "1000") == Lease(*taken, "late")
+    assert read_lease(folder.path / f"{TOKEN}.1000") == Lease(*taken, "late")
 
 
 @pytest.mark.parametrize("text", ["hello", "hello world", "1 x w", ""])
 def test_link_that_is_not_a_lease_is_an_error_that_names_it(text: str, folder: LeaseFolder) -> None:
-    (folder.path / "0").symlink_to(text or ".")
-    with pytest.raises(SinkError, match=r"leases/0 leads to .*, which is not a lease; remove the folder"):
+    (folder.path / f"{TOKEN}.0").symlink_to(text or ".")
+    with pytest.raises(
+        SinkError, match=r"leases/00ff\.0 leads to .*, which is not a lease; remove the folder"
+    ):
         taker(folder.path).take(10)
     with pytest.raises(SinkError, match="which is not a lease"):
         folder.close()
