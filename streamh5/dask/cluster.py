@@ -125,7 +125,7 @@ class ClusterWrite:
         try:
             self._check_sight(shared, workers)
             stores = StoredCollection(
-                self._write.token,
+                shared.token,  # of this round: the same keys would name what an earlier one has stored
                 self._store_tasks(file, shared, blocks),
                 self._write.targets,
                 n_threads=sum(self._client.nthreads().values()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 from dask.base import compute
 from dask.delayed import delayed
 from distributed import Client, LocalCluster, worker_client
+from distributed.client import futures_of
 
 import streamh5
+from streamh5.dask import cluster
 from streamh5.errors import BlockError, SchedulerError, SinkError, SpecError, StateError
 from tests.deadlock import DEADLOCK_SECONDS
 
@@ -295,3 +298,28 @@ def _hide(folder: str | None) -> None:
     seen: Any = {"os": os}, {"Path": Path}
     for module, names in zip((leases, part_file), seen if folder is None else hidden, strict=True):
         vars(module).update(names)
+
+
+def test_blocks_of_a_later_round_are_computed_although_results_of_the_first_are_kept(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(block: Any, block_info: Any = None) -> Any:
+        with open(tmp_path / "computed", "a") as log:
+            log.write(f"{block_info[0]['chunk-location'][0]}\n")
+        return block
+
+    kept: list[Any] = []
+
+    def keep(collection: Any) -> Any:
+        found = futures_of(collection)
+        kept.extend(found)
+        return found
+
+    lost = iter([{"/x": [(row, 0) for row in range(3, 7)]}, {}])
+    monkeypatch.setattr(cluster, "futures_of", keep)
+    monkeypatch.setattr(cluster.ClusterWrite, "_check_lost", lambda *_: next(lost))
+    x = blocks().map_blocks(count, dtype=VALUES.dtype)
+    x.to_fixed_h5(tmp_path / "a.h5", "/x", scheduler=client)
+    times = Counter((tmp_path / "computed").read_text().split())
+    assert times == {str(row): 1 + (3 <= row < 7) for row in range(20)}
+    assert np.array_equal(values(tmp_path / "a.h5"), VALUES)
