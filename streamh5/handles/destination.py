@@ -136,9 +136,7 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
                 n_chunks=journal.n_claimed,
             )
         if journal is not None and (journal.n_claimed or journal.front is not None):
-            # processes of a shared write may still write to their leases, to the end of which the file was extended
-            used = sink.nbytes if journal.is_shared else 0
-            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes, used=used)
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
             entries = recovery.entries(sink.journal_facts)
             sink.check_content(journal.inode, recovery.is_intact)
             sink.resume_at(journal.nbytes, recovery.end, entries, is_synced=recovery.is_synced)

@@ -53,8 +53,6 @@ class Recovery:
         The destination, for messages.
     nbytes
         Size of the partial file.
-    used
-        End of the addresses that may still be written by processes of the interrupted write.
 
     Notes
     -----
@@ -69,12 +67,13 @@ class Recovery:
     """
 
     def __init__(
-        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int, used: int = 0
+        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
     ) -> None:
         if journal.front is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
-        self._used = used
+        # other processes may still write to their leases, to the end of which the sink has extended the file
+        self._used = nbytes if journal.is_shared else 0
         self.front = journal.front or Front({}, {}, None, SIZEOF_SUPERBLOCK)
         self._read = read
         self._name = name
