@@ -113,7 +113,7 @@ class AddressCursor:
         """
         with self._lock:
             own = (self._address, self._stop)
-            self._free = sorted(one for one in (own, *free) if one[0] < one[1])
+            self._free = sorted(one for one in (own, *self._free, *free) if one[0] < one[1])
             # without a lease, the write continues where it was shared
             self._address, self._stop, self._more = max(end, self._stop), MAX_FILE_NBYTES, None
             return own[1] - own[0]

@@ -80,8 +80,8 @@ class SharedFile:
         folder = os.path.dirname(path)
         return replace(
             self,
-            path=f"{folder}/{os.path.basename(self.path)}",
-            folder=f"{folder}/{os.path.basename(self.folder)}",
+            path=os.path.join(folder, os.path.basename(self.path)),
+            folder=os.path.join(folder, os.path.basename(self.folder)),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

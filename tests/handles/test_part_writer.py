@@ -472,3 +472,25 @@ def test_figures_count_leases_and_unused_bytes(tmp_path: Path) -> None:
     assert shared.unused_nbytes <= summary_of(file).file_nbytes / SHARE
     assert summary_of(file).to_dict()["shared"]["n_leases"] == 8
     assert "written by 1 process in 8 leases" in str(shared)
+
+
+def test_salvaged_index_lies_behind_all_leases_where_a_process_may_still_write(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (2, 1 << 20), "u1")
+    file = streamh5.File(tmp_path / "a.h5", "w")
+    x = file.create_dataset("x", (2, 1 << 20), "u1", chunks=(1, 1 << 20))
+    part = x.part_writer()
+    x.record_part(part.write(noise[:1], (0, 0)))
+    part.write(noise[1:], (1, 0))  # the process dies before it tells
+    file.suspend()
+    end_of_leases = (tmp_path / "a.h5.partial").stat().st_size
+    assert end_of_leases > 2 << 20
+    summary = streamh5.salvage(tmp_path / "a.h5.partial", output=tmp_path / "b.h5")
+    assert summary.file_nbytes >= end_of_leases
+    assert np.array_equal(values(tmp_path / "b.h5"), [noise[0], np.zeros(1 << 20)])
+
+
+def test_relative_path_of_other_processes_stays_relative(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (4,), "i4", chunks=(2,)).part_writer()
+        seen = file.session.sharing.begin(n_writers=1).seen_as("a.h5")
+    assert (seen.path, seen.folder) == ("a.h5.partial", "a.h5.partial.leases")
