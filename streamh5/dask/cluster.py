@@ -142,7 +142,7 @@ class ClusterWrite:
             with suppress(Exception):  # the first error is the one to report; the cluster may be gone
                 self._client.cancel(list(results.futures))
             with suppress(Exception):
-                self._end(shared, is_complete=False)
+                sharing.abandon(self._end(shared, is_complete=False))
             raise
         return lost
 

@@ -128,6 +128,8 @@ def check_versions(client: Client) -> None:
     except ImportError as error:
         replies["the scheduler"] = error
     for where, reply in replies.items():
+        if isinstance(reply, Exception) and not isinstance(reply, ImportError):
+            raise reply
         if isinstance(reply, Exception):
             raise SchedulerError(
                 f"{where} of the cluster cannot import streamh5 ({reply}): install streamh5 {__version__} on the "

@@ -77,7 +77,7 @@ class AddressCursor:
             if self._free and nbytes:
                 for i, (start, stop) in enumerate(self._free):
                     if stop - start >= nbytes:
-                        self._free[i] = start + nbytes, stop
+                        self._free[i : i + 1] = [(start + nbytes, stop)] if stop - start > nbytes else []
                         return start
             if self._address + nbytes > self._stop and self._more is not None and nbytes:
                 self._address, self._stop = self._more(nbytes)

@@ -114,7 +114,7 @@ class Sharing:
         with self._lock:
             if self._shared is None:
                 return
-            leases = cast("Shareable", self._sink).leases.close()
+            leases = [one for one in cast("Shareable", self._sink).leases.fence() if one.writer]
             reports = list(reports)
             free = [report.rest for report in reports]
             stop = max((one.stop for one in leases), default=0)
@@ -126,6 +126,21 @@ class Sharing:
             for report in reports:
                 self._written[report.writer] += report.nbytes
             self._shared = None
+
+    def abandon(self, reports: Iterable[PartReport]) -> None:
+        """End the write for all other processes after a failure; the sink is about to be aborted.
+
+        Parameters
+        ----------
+        reports
+            Of the processes that have confirmed that they write no more. If these are all, nothing is left to keep.
+        """
+        with self._lock:
+            if self._shared is None:
+                return
+            folder = cast("Shareable", self._sink).leases
+            if {one.writer for one in folder.fence()} <= {"", self._writer, *(one.writer for one in reports)}:
+                folder.close()
 
     def enter(self, part: PartRecords) -> None:
         """Count records that were entered in the chunk table."""

@@ -86,7 +86,7 @@ class AppendFileSink(GatedSink):
         with self._failing("opening it failed"):
             self._lock_fd, _ = open_journal(self._lock_path, self.path, NEW_FILE_MODE, system)
             try:
-                self.leased_end = max((one.stop for one in self.leases.close()), default=0)
+                self.leased_end = max((one.stop for one in self.leases.fence()), default=0)
                 self._fd = self._open()
             except BaseException:
                 self._unlock()
@@ -123,7 +123,7 @@ class AppendFileSink(GatedSink):
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
-        self.leases.close()
+        self.leases.fence()
         self._system.ftruncate(self._fd, nbytes)
         self._fsync()
         self.check_name()
@@ -131,17 +131,22 @@ class AppendFileSink(GatedSink):
         files.write(self._fd, 0, [self._superblock], self._system)
         self._fsync()
         self.check_name()
+        with suppress(OSError):  # all leases lie before the end of the file now; they do no harm
+            self.leases.close()
 
     def _drop(self) -> None:
         """Cut off the new bytes, unless the superblock that refers to them may already be written."""
         self._unname()
         if self.end_of_file is not None and not self._is_switched:
             with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
-                self._system.ftruncate(self._fd, self.end_of_file)
+                if (
+                    self.end_of_file < os.fstat(self._fd).st_size
+                ):  # it may be the end of leases, beyond the file
+                    self._system.ftruncate(self._fd, self.end_of_file)
 
     def _unname(self) -> None:
         with suppress(OSError):
-            self.leases.close()
+            self.leases.fence()
 
     def _open(self) -> int:
         fd = files.open_regular(self.path, os.O_RDWR, self._system)

@@ -14,7 +14,9 @@ wakes up so late that the folder is that of the next write makes a link that thi
 
 Closing the folder ends the write for all other processes: it is renamed first, so no lease can be taken from then on,
 and who looks the token up before a write no longer finds it. The folder is closed before a file is published, dropped
-or kept, and by the next writer of the same name if the owner died.
+or kept, and by the next writer of the same name if the owner died. After an addition to an existing file that was
+aborted, the renamed folder is kept: a process that was suspended in a write call may still write to its leases, so the
+next addition begins behind them.
 """
 
 from __future__ import annotations
@@ -69,7 +71,6 @@ class LeaseFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._closing = path.with_name(f"{path.name}.old")
-        self.is_open = False
 
     def open(self, token: str, base: int) -> None:
         """Make the folder.
@@ -88,15 +89,28 @@ class LeaseFolder:
         """
         self.close()
         self.path.mkdir()
-        self.is_open = True
         (self.path / token).symlink_to(str(base))
 
+    def fence(self) -> list[Lease]:
+        """End the write for all other processes, but keep what says which addresses they may be writing to.
+
+        Returns
+        -------
+        list of Lease
+            Those of the last write; its base is one without a writer.
+        """
+        if self.path.exists():
+            _removed(self._closing)  # of an earlier write, which lie below those of this one
+            self.path.rename(self._closing)
+        with suppress(FileNotFoundError):
+            return [_lease(self._closing / name) for name in os.listdir(self._closing)]
+        return []
+
     def close(self) -> list[Lease]:
-        """End the write for all other processes; return the leases that were given out.
+        """End the write for all other processes, and remove its folder; return the leases that were given out.
 
         A folder that a dead writer has left is closed in the same way.
         """
-        self.is_open = False
         leases = _removed(self._closing)  # of a writer that died while closing
         with suppress(FileNotFoundError):
             self.path.rename(self._closing)
@@ -128,6 +142,14 @@ def _removed(folder: Path) -> list[Lease]:
                 raise
         else:
             return leases
+
+
+def _lease(path: Path) -> Lease:
+    """Read the link of a lease, or that of the token, which is the base."""
+    if "." in path.name:
+        return read_lease(path)
+    base = int(os.readlink(path))
+    return Lease(base, base, "")
 
 
 def read_lease(path: Path | str) -> Lease:

@@ -4,7 +4,8 @@
 ``OUT.partial``              the new file while it is written
 ``OUT.partial.journal``      its journal, always named after the partial file
 ``OUT.partial.leases``       the folder of its leases, while several processes write
-``OUT.partial.leases.old``   that folder while it is removed
+``OUT.partial.leases.old``   that folder while it is removed; after an aborted addition
+                             until the next one
 ``OUT.snapshot``             the default name of a snapshot
 ``.NAME.streamh5``           a snapshot ``NAME`` while it is made
 ============================ =======================================================

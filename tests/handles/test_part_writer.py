@@ -494,3 +494,25 @@ def test_relative_path_of_other_processes_stays_relative(tmp_path: Path) -> None
         file.create_dataset("x", (4,), "i4", chunks=(2,)).part_writer()
         seen = file.session.sharing.begin(n_writers=1).seen_as("a.h5")
     assert (seen.path, seen.folder) == ("a.h5.partial", "a.h5.partial.leases")
+
+
+def test_addition_after_an_aborted_one_leaves_the_leases_of_its_processes_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, "w") as file:
+        file["x"] = np.arange(10)
+    for _ in range(2):
+        file = streamh5.File(path, "a")
+        y = file.create_dataset("y", (100, 30), "i4", chunks=(50, 30), compression=None)
+        record = y.part_writer().write(np.ones((50, 30), "i4"), (0, 0)).records[0]
+        file.abort()
+        assert sorted(os.listdir(tmp_path)) == ["a.h5", "a.h5.partial.leases.old"]
+        streamh5.File(path, "a").abort()  # one that is not shared does not forget them
+    with streamh5.File(path, "a") as file:
+        file.create_dataset("y", data=np.full((100, 30), 7), chunks=(50, 30), compression="gzip")
+    assert os.listdir(tmp_path) == ["a.h5"]
+    with open(path, "r+b") as raw:  # the process was suspended in its write call, and wakes up
+        raw.seek(record["address"])
+        raw.write(b"\xff" * int(record["stored_nbytes"]))
+    with h5py.File(path) as judge:
+        assert judge["x"][...].tolist() == list(range(10))
+        assert (judge["y"][...] == 7).all()
