@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,12 +35,12 @@ from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, sync
 from streamh5.dask.stored_collection import StoredCollection
 from streamh5.errors import SchedulerError, SinkError, SpecError
 from streamh5.sinks.base import Shareable
+from streamh5.write.chunk_checksums import are_intact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from distributed import Client
-    from numpy.typing import NDArray
 
     from streamh5.dask.graph import Write
     from streamh5.dask.store_task import BlockId
@@ -278,24 +277,8 @@ def is_intact(fd: int, part: PartRecords) -> bool:
     """Return whether everything that was written is chunks, and each has the CRC-32 that its writer has computed."""
     if part.nbytes != int(part.records["stored_nbytes"].sum(dtype=np.uint64)):
         return False  # objects in the global heap have no checksum
-    checksums: NDArray[np.uint32] = part.checksums
-    places = zip(part.records["address"].tolist(), part.records["stored_nbytes"].tolist(), strict=True)
-    return all(
-        _checksum(fd, *place) == checksum for place, checksum in zip(places, checksums.tolist(), strict=True)
-    )
 
+    def read(address: int, nbytes: int) -> bytes:
+        return os.pread(fd, nbytes, address)
 
-def _checksum(fd: int, address: int, nbytes: int) -> int | None:
-    """Return the CRC-32 of bytes of a file; None if it ends before."""
-    checksum, stop = 0, address + nbytes
-    while address < stop:
-        piece = os.pread(fd, min(stop - address, READ_BACK_NBYTES), address)
-        if not piece:
-            return None
-        checksum = zlib.crc32(piece, checksum)
-        address += len(piece)
-    return checksum
-
-
-READ_BACK_NBYTES = 16 << 20
-"""Bytes of a chunk in memory at a time."""
+    return bool(are_intact(read, part.records, part.checksums).all())

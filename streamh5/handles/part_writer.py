@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.handles.given_data import direct_chunk
+from streamh5.write.chunk_checksums import checksums_of
 from streamh5.write.chunk_writer import joined
 from streamh5.write.part_file import open_part
-from streamh5.write.part_records import NO_CHECKSUMS, NO_NUMBERS, NO_RECORDS, PartRecords, checksums_of
+from streamh5.write.part_records import NO_CHECKSUMS, NO_NUMBERS, NO_RECORDS, PartRecords
 from streamh5.write.place import Place
 
 if TYPE_CHECKING:

@@ -144,7 +144,8 @@ class Sharing:
 
     def enter(self, part: PartRecords) -> None:
         """Count records that were entered in the chunk table."""
-        self._entered[part.writer] += part.nbytes
+        with self._lock:
+            self._entered[part.writer] += part.nbytes
 
     def lose(self, part: PartRecords) -> None:
         """Count chunks that were lost with the machine that wrote them."""
@@ -160,7 +161,10 @@ class Sharing:
         used = self._entered.total() + again + self._free_nbytes - self._engine.free_nbytes
         leased = sum(one.stop - one.start for one in self._leases)
         return SharedFigures(
-            n_writers=len({one.writer for one in self._leases} - {self._writer}),
+            # a process has a name for each time that the file was shared: without the part that differs
+            n_writers=len(
+                {one.writer.rpartition(":")[0] for one in self._leases if one.writer != self._writer}
+            ),
             n_leases=len(self._leases),
             rewritten_nbytes=again,
             unused_nbytes=max(0, leased - used),

@@ -18,7 +18,7 @@ from streamh5.engine.engine import Engine
 from streamh5.errors import SinkError, StateError
 from streamh5.recovery import entry_kinds
 from streamh5.sinks.base import as_journaled
-from streamh5.write.part_records import checksums_of
+from streamh5.write.chunk_checksums import checksums_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

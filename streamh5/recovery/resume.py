@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import spec_facts
 from streamh5.sinks.machine import boot_id
+from streamh5.write.chunk_checksums import are_intact
 from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
     from streamh5.recovery.journal import Journal
-
-PIECE_NBYTES = 16 << 20
-"""Most bytes of a chunk in memory while its checksum is computed: a chunk may have up to 4 GiB."""
 
 
 class Restored(NamedTuple):
@@ -109,7 +106,7 @@ class Recovery:
         checksums = np.concatenate([one for claims in all_claims for one in claims.checksums])
         # a chunk that was overwritten in its place has the checksum of its last claim
         last = len(records) - 1 - np.unique(records["address"][::-1], return_index=True)[1]
-        return bool(self._intact(records[last], checksums[last]).all())
+        return bool(are_intact(self._read, records[last], checksums[last]).all())
 
     def entries(self, facts: dict[str, Any]) -> bytes:
         """Return the first entries of the resumed write: its session, the used addresses, the claims that are void."""
@@ -248,7 +245,7 @@ class Recovery:
         if not self._is_trusted and dataset.spec.is_encoded:
             # the objects of the elements, in the global heap, have no checksum
             return np.zeros(len(records), bool)
-        return self._intact(records, checksums)
+        return are_intact(self._read, records, checksums)
 
     def _restore_region(self, dataset: DatasetNode) -> None:
         """Give a dataset with an Implicit index the region of its chunks."""
@@ -320,22 +317,6 @@ class Recovery:
             "without resume to start again",
             path=dataset.path,
         )
-
-    def _intact(self, records: ChunkRecords, checksums: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        stored = zip(records["address"].tolist(), records["stored_nbytes"].tolist(), strict=True)
-        found = np.array([self._checksum(*place) for place in stored], np.int64)
-        return np.asarray(found == checksums)
-
-    def _checksum(self, address: int, nbytes: int) -> int:
-        checksum = 0
-        while nbytes:
-            piece = self._read(address, min(nbytes, PIECE_NBYTES))
-            if not piece:
-                return -1
-            checksum = zlib.crc32(piece, checksum)
-            address += len(piece)
-            nbytes -= len(piece)
-        return checksum
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,9 @@ import numpy as np
 
 from streamh5.model.chunk_records import RECORD
 
-try:  # ISA-L's CRC-32 is several times faster than zlib's
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from streamh5.filters import Buffer
     from streamh5.model.chunk_records import ChunkRecords
 
 
@@ -59,11 +51,6 @@ class PartRecords(NamedTuple):
     nbytes: int
     stop: int
     is_safe: bool
-
-
-def checksums_of(buffers: Sequence[Buffer]) -> NDArray[np.uint32]:
-    """Return the CRC-32 of each buffer."""
-    return np.fromiter(map(crc32, buffers), np.uint32, len(buffers))
 
 
 NO_RECORDS = np.zeros(0, RECORD)
