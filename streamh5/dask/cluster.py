@@ -187,7 +187,7 @@ class ClusterWrite:
             if isinstance(result, BaseException):  # a lost scheduler is a value here, not raised
                 raise SchedulerError(
                     f"the cluster has cancelled the write to {self._write.name} ({result}): its scheduler was lost, "
-                    "or another program has cancelled the tasks"
+                    "its Client was closed, or another program has cancelled the tasks"
                 ) from result
             for stored in result:
                 self._take(file, stored)

@@ -322,13 +322,11 @@ class LocalFileSink(GatedSink):
         self._replaced.close()
 
     def _close_leases(self) -> None:
-        """End the write for all other processes, and extend the file to the end of their leases.
-
-        A resume begins after the end of the file: a process that was suspended may still write below it.
-        """
-        end = max((one.stop for one in self.leases.close()), default=0)
+        """End the write for all others, and extend the file to the end of their leases, after which a resume begins."""
+        end = max((one.stop for one in self.leases.fence()), default=0)
         if end > self.nbytes and not files.has_other_names(self._fd):
             self._system.ftruncate(self._fd, end)
+        self.leases.close()  # last: a crash before it leaves the leases to the next writer
 
     def _hand_on(self) -> None:
         for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
