@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ class Quantity:
         return None
 
 
+OPENED: list[Any] = []
+"""Lazy arrays of xarray, which its own tests want to be closed."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def array_like(kind: str, folder: Path) -> Any:
     if kind == "h5py":
         with h5py.File(folder / "in.h5", "w") as file:
@@ -52,7 +64,8 @@ def array_like(kind: str, folder: Path) -> Any:
         xr = pytest.importorskip("xarray")
         if kind == "lazy xarray":
             xr.Dataset({"x": (("a", "b"), VALUES)}).to_netcdf(folder / "in.nc", engine="h5netcdf")
-            return xr.open_dataarray(folder / "in.nc", engine="h5netcdf")
+            OPENED.append(xr.open_dataarray(folder / "in.nc", engine="h5netcdf"))
+            return OPENED[-1]
         return xr.DataArray(da.from_array(VALUES, chunks=(5, 7)) if kind == "xarray of dask" else VALUES)
     return {
         "numpy": VALUES,
@@ -89,8 +102,6 @@ def test_array_like_is_written_by_to_fixed_h5(kind: str, tmp_path: Path) -> None
         assert b["x"].chunks == (4, 30)
         if kind in ("h5py", "zarr", "xarray of dask"):
             assert a["x"].chunks == (5, 7)
-    if kind == "lazy xarray":
-        value.close()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "xarray of dask"])
@@ -106,8 +117,6 @@ def test_array_like_is_data_of_a_file(kind: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as file:
         for name in ("x", "y", "rows", "region"):
             assert np.array_equal(file[name][...], VALUES)
-    if kind == "lazy xarray":
-        value.close()
 
 
 @pytest.mark.parametrize(
