@@ -118,16 +118,16 @@ class ClusterWrite:
         """Store blocks; return those that were lost again."""
         file = self._write.open()
         sharing = file.session.sharing
-        workers = list_workers(self._client)
-        shared = self._seen(sharing.begin(n_writers=len(workers)))
+        n_threads = self._client.nthreads()  # by worker
+        shared = self._seen(sharing.begin(n_writers=len(n_threads)))
         results = as_completed((), loop=self._client.loop, with_results=True)
         try:
-            self._check_sight(shared, workers)
+            self._check_sight(shared, n_threads)
             stores = StoredCollection(
                 shared.token,  # of this round: the same keys would name what an earlier one has stored
                 self._store_tasks(file, shared, blocks),
                 self._write.targets,
-                n_threads=sum(self._client.nthreads().values()),
+                n_threads=sum(n_threads.values()),
             )
             # only `results` refers to the futures: the scheduler forgets those that are done
             results.update(futures_of(self._client.persist(stores, **self._kwargs)))

@@ -164,8 +164,4 @@ async def sync(token: str) -> PartReport | None:
 
 async def end(token: str, is_complete: bool) -> PartReport | None:
     """End the part of this worker: see `end_part`."""
-    return await asyncio.to_thread(_end, token, is_complete)
-
-
-def _end(token: str, is_complete: bool) -> PartReport | None:
-    return end_part(token, is_complete=is_complete)
+    return await asyncio.to_thread(end_part, token, is_complete=is_complete)

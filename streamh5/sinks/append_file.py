@@ -2,7 +2,7 @@
 
 The superblock (48 bytes) is written in one call, after everything else is on the disk. Until then the file is
 unchanged for readers: they see the old end of file and the old root group. Bytes that a crash leaves after the old end
-are ignored by readers and overwritten by the next addition::
+are ignored by readers and overwritten by the next addition, unless other processes may still write them (`leases`)::
 
     chunks, indexes, headers ──▶ fsync ──▶ superblock ──▶ fsync
     after the old end                      (the switch)
@@ -61,7 +61,8 @@ class AppendFileSink(GatedSink):
     leased_end
         End of the leases of a writer that died: a process that was suspended may still write below it.
     end_of_file
-        End of file of the existing superblock, set by the caller; below it only the superblock is written.
+        Where the addition begins, set by the caller: the end of file of the superblock, or `leased_end` if that
+        is further. Below it only the superblock is written.
 
     Raises
     ------

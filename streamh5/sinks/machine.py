@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from pathlib import Path
 
 
@@ -18,7 +17,7 @@ def boot_id() -> str | None:
 
 def host_name() -> str:
     """Return the name of this machine, for messages."""
-    return socket.gethostname()
+    return os.uname().nodename  # the `socket` module would be one more import of each command
 
 
 def new_writer_name() -> str:
