@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -32,6 +32,23 @@ def check_nothing_changes(out: Path, worker: Running) -> None:
     assert digest(out) == published
     check_new(out)
     tried(FAULT)
+
+
+def stopped_while_held(
+    cluster: Cluster, out: Path, tmp_path: Path, hold: Callable[[str, int], None], n_before: int
+) -> Running:
+    """Let a worker stop at `hold`, after `n_before` passes, while the others publish the file; open its gate."""
+    worker, _ = cluster.add_worker(), cluster.add_worker()
+    (tmp_path / "hold").mkdir()
+    cluster.run_on(worker, hold, str(tmp_path / "hold"), n_before)
+    probe = work.probe(tmp_path / "probe")
+    write = cluster.start_write(out, probe, overwrite=True)
+    wait_for_file(tmp_path / "hold" / "held")
+    worker.signal(signal.SIGSTOP)
+    cluster.drop(worker)
+    write.succeed()
+    (tmp_path / "hold" / "gate").touch()
+    return worker
 
 
 @pytest.fixture
@@ -64,16 +81,7 @@ def test_worker_stopped_in_a_block_changes_nothing_of_the_published_file(
 def test_worker_stopped_between_filters_and_write_changes_nothing_of_the_published_file(
     cluster: Cluster, out: Path, tmp_path: Path, n_before: int
 ) -> None:
-    worker, _ = cluster.add_worker(), cluster.add_worker()
-    (tmp_path / "hold").mkdir()
-    cluster.run_on(worker, hold_encoded, str(tmp_path / "hold"), n_before)
-    probe = work.probe(tmp_path / "probe")
-    write = cluster.start_write(out, probe, overwrite=True)
-    wait_for_file(tmp_path / "hold" / "held")
-    worker.signal(signal.SIGSTOP)
-    cluster.drop(worker)
-    write.succeed()
-    (tmp_path / "hold" / "gate").touch()
+    worker = stopped_while_held(cluster, out, tmp_path, hold_encoded, n_before)
     check_nothing_changes(out, worker)
     assert (tmp_path / "hold" / "let-go").exists()
 
@@ -83,16 +91,7 @@ def test_worker_stopped_between_filters_and_write_changes_nothing_of_the_publish
 def test_worker_stopped_within_its_system_call_changes_no_value_of_the_published_file(
     cluster: Cluster, out: Path, tmp_path: Path, n_before: int
 ) -> None:
-    worker, _ = cluster.add_worker(), cluster.add_worker()
-    (tmp_path / "hold").mkdir()
-    cluster.run_on(worker, hold_writes, str(tmp_path / "hold"), n_before)
-    probe = work.probe(tmp_path / "probe")
-    write = cluster.start_write(out, probe, overwrite=True)
-    wait_for_file(tmp_path / "hold" / "held")
-    worker.signal(signal.SIGSTOP)
-    cluster.drop(worker)
-    write.succeed()
-    (tmp_path / "hold" / "gate").touch()
+    worker = stopped_while_held(cluster, out, tmp_path, hold_writes, n_before)
     check_new(out)
     worker.signal(signal.SIGCONT)
     worker.join()

@@ -21,6 +21,7 @@ from streamh5.filters import FilterChain
 from streamh5.model.chunk_records import ChunkRecords
 from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
 from streamh5.write.place import Place
+from tests.conversion.zarr.stores import field as zarr_field
 
 Result = tuple[CopyCounts, list[tuple[int, int, bytes]], bytes]
 """Counts; number, filter mask and stored bytes of each chunk; everything that was stored, with objects of the heap."""
@@ -121,3 +122,13 @@ def write_zoo_of_sources(path: Path) -> None:
                 part["x"] = np.full((20, 10), i)
             layout[20 * i : 20 * i + 20] = h5py.VirtualSource(f"part{i}.h5", "x", (20, 10))
         file.create_virtual_dataset("virtual", layout, fillvalue=-1)
+
+
+def write_damaged(path: Path) -> None:
+    """Write an HDF5 file whose fourth chunk of ``/x`` cannot be decompressed."""
+    with h5py.File(path, "w") as file:
+        x = file.create_dataset("x", data=zarr_field((64, 64)), chunks=(8, 64), compression="gzip")
+        place = x.id.get_chunk_info(3).byte_offset
+    with open(path, "r+b") as damaged:
+        damaged.seek(place)
+        damaged.write(b"\xff" * 16)

@@ -28,7 +28,7 @@ import streamh5
 from streamh5.dask.seen_file import SeenFile
 from streamh5.dask.stored_chunks import ChunkCopy
 from streamh5.errors import SchedulerError, SinkError, SourceError, SpecError
-from tests.conversion.elsewhere import write_zoo_of_sources
+from tests.conversion.elsewhere import write_damaged, write_zoo_of_sources
 from tests.conversion.zarr.stores import V2, field, make
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.readers.hdf5_tools import differs
@@ -153,12 +153,7 @@ def test_conversion_on_a_cluster_is_that_of_threads(
 def test_region_that_cannot_be_read_is_left_out_on_a_cluster_with_the_same_note(
     tmp_path: Path, client: Any
 ) -> None:
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        x = file.create_dataset("x", data=field((64, 64)), chunks=(8, 64), compression="gzip")
-        place = x.id.get_chunk_info(3).byte_offset
-    with open(tmp_path / "x.h5", "r+b") as damaged:
-        damaged.seek(place)
-        damaged.write(b"\xff" * 16)
+    write_damaged(tmp_path / "x.h5")
     keywords: dict[str, Any] = {"compression": "gzip", "skip_unsupported": True, "progress": False}
     theirs = streamh5.convert(tmp_path / "x.h5", tmp_path / "a.h5", scheduler="threads", **keywords)
     ours = streamh5.convert(tmp_path / "x.h5", tmp_path / "b.h5", scheduler=client, **keywords)

@@ -26,7 +26,14 @@ from streamh5.conversion.plan import ConversionPlan
 from streamh5.conversion.request import Request
 from streamh5.conversion.zarr.plan import plan_zarr
 from streamh5.errors import SourceError
-from tests.conversion.elsewhere import Result, leave_for_root, write_here, write_pickled, write_zoo_of_sources
+from tests.conversion.elsewhere import (
+    Result,
+    leave_for_root,
+    write_damaged,
+    write_here,
+    write_pickled,
+    write_zoo_of_sources,
+)
 from tests.conversion.zarr.stores import V2, field, make
 from tests.deadlock import DEADLOCK_SECONDS
 
@@ -172,12 +179,7 @@ def test_relative_path_leads_other_processes_to_the_same_source(
 def test_region_that_cannot_be_read_is_counted_where_it_is_written(
     tmp_path: Path, other_process: ProcessPoolExecutor
 ) -> None:
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        x = file.create_dataset("x", data=field((64, 64)), chunks=(8, 64), compression="gzip")
-        place = x.id.get_chunk_info(3).byte_offset
-    with open(tmp_path / "x.h5", "r+b") as damaged:
-        damaged.seek(place)
-        damaged.write(b"\xff" * 16)
+    write_damaged(tmp_path / "x.h5")
     with ExitStack() as stack:
         plan = plan_hdf5(tmp_path / "x.h5", Request(compression="lzf"), stack, skip_unsupported=True)
         ((expected, *_),) = write_here(plan)
