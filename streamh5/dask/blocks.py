@@ -39,9 +39,7 @@ class RealignWarning(UserWarning):
 def aligned_array(
     path: str, array: da.Array, chunks: Any, bounds: tuple[int | None, ...] | None = None
 ) -> tuple[da.Array, Any]:
-    """Return an array in blocks of whole chunks, and the chunk shape.
-
-    Warn if realigning keeps many of its old blocks in memory at a time.
+    """Return an array in blocks of whole chunks, and the chunk shape; see `aligned_region`.
 
     Parameters
     ----------
@@ -70,9 +68,30 @@ def aligned_array(
         shape = check_chunks(chunks, bounds or array.shape, array.dtype.itemsize, path=path)
     if not array.ndim:
         return array, None if chunks in (None, True, "auto") else chunks
-    blocks = aligned_blocks(array.chunks, shape)
+    return aligned_region(path, array, shape), shape
+
+
+def aligned_region(
+    path: str, array: da.Array, chunks: tuple[int, ...], origin: tuple[int, ...] | None = None
+) -> da.Array:
+    """Return an array in blocks that share no chunk of its dataset.
+
+    Warn if realigning keeps many of its old blocks in memory at a time.
+
+    Parameters
+    ----------
+    path
+        Name of the dataset, for messages.
+    array
+        The array to write; its block sizes are known.
+    chunks
+        Chunk shape of the dataset.
+    origin
+        Index of the first element of the array in the dataset; by default, that of the dataset.
+    """
+    blocks = aligned_blocks(array.chunks, chunks, origin)
     if blocks == array.chunks:
-        return array, shape
+        return array
     factor = realign_factor(array.chunks, blocks)
     if factor > COSTLY_REALIGN:
         warnings.warn(
@@ -81,7 +100,7 @@ def aligned_array(
             RealignWarning,
             stacklevel=3,
         )
-    return array.rechunk(blocks), shape
+    return array.rechunk(blocks)
 
 
 def check_known_sizes(path: str, array: Any) -> None:

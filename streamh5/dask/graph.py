@@ -77,13 +77,15 @@ class Target:
 
     With `copy`, blocks of `array` only tell their position: `copy` is called with a `BlockWriter`, the origin and the
     shape of a block, stores its chunks, and returns their records and what became of them. With `is_local`, the array
-    can only be read in this process: its blocks are stored here even if others are stored by a cluster.
+    can only be read in this process: its blocks are stored here even if others are stored by a cluster. `origin` is the
+    index of its first element in the dataset, None for an array that is the whole dataset.
     """
 
     spec: DatasetSpec
     array: da.Array
     copy: CopyBlock | None = None
     is_local: bool = False
+    origin: tuple[int, ...] | None = None
 
 
 class Write:
@@ -135,7 +137,7 @@ class Write:
         self.name = destination_name(path)
         self.targets = targets
         self._copies = {one.spec.path: one.copy for one in targets if one.copy is not None}
-        self.blocks = {one.spec.path: BlockGrid(one.array.chunks) for one in targets}
+        self.blocks = {one.spec.path: BlockGrid(one.array.chunks, one.origin) for one in targets}
         self._worker_path = worker_path
         self._prepare = prepare
         self._options = options
@@ -241,7 +243,7 @@ class Write:
         return missing
 
     def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return origin and shape of a block of the array that is written to `path`."""
+        """Return origin and shape in the dataset of a block of the array that is written to `path`."""
         return self.blocks[path].block(block_id)
 
     def delayed(self, **compute_kwargs: Any) -> Delayed:

@@ -32,19 +32,25 @@ class BlockGrid:
     ----------
     chunks
         Extents of the blocks in each dimension, as dask has them.
+    origin
+        Index of the first element of the array in its dataset; by default, that of the dataset.
     """
 
     __slots__ = ("_starts",)
 
-    def __init__(self, chunks: Iterable[Iterable[int]]) -> None:
-        self._starts = [[0, *accumulate(extents)] for extents in chunks]
+    def __init__(self, chunks: Iterable[Iterable[int]], origin: Iterable[int] | None = None) -> None:
+        first = repeat(0) if origin is None else origin
+        self._starts = [
+            list(accumulate(extents, initial=start)) for extents, start in zip(chunks, first, strict=False)
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         extents = ([b - a for a, b in pairwise(one)] for one in self._starts)
-        return _block_grid, ([[(n, len(list(same))) for n, same in groupby(one)] for one in extents],)
+        runs = [[(n, len(list(same))) for n, same in groupby(one)] for one in extents]
+        return _block_grid, (runs, [one[0] for one in self._starts])
 
     def block(self, block_id: BlockId) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return origin and shape of a block."""
+        """Return origin and shape of a block, in the dataset."""
         starts = self._starts
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
@@ -68,8 +74,8 @@ class BlockGrid:
         return origin, expected
 
 
-def _block_grid(runs: list[list[tuple[int, int]]]) -> BlockGrid:
-    return BlockGrid([n for extent, count in one for n in repeat(extent, count)] for one in runs)
+def _block_grid(runs: list[list[tuple[int, int]]], origin: list[int]) -> BlockGrid:
+    return BlockGrid(([n for extent, count in one for n in repeat(extent, count)] for one in runs), origin)
 
 
 class Stored(NamedTuple):

@@ -23,8 +23,8 @@ def default_chunks(blocks: Blocks) -> tuple[int, ...]:
     return tuple(max(1, max(extents, default=1)) for extents in blocks)
 
 
-def aligned_blocks(blocks: Blocks, chunks: tuple[int, ...]) -> Blocks:
-    """Move the boundaries between blocks to the nearest multiples of the chunk.
+def aligned_blocks(blocks: Blocks, chunks: tuple[int, ...], origin: tuple[int, ...] | None = None) -> Blocks:
+    """Move the boundaries between blocks to the nearest boundaries between chunks.
 
     Parameters
     ----------
@@ -32,19 +32,23 @@ def aligned_blocks(blocks: Blocks, chunks: tuple[int, ...]) -> Blocks:
         The present blocks.
     chunks
         Chunk shape.
+    origin
+        Index of the first element of the array in the dataset; by default, that of the dataset. The first and
+        the last blocks may then begin and end inside chunks.
 
     Returns
     -------
     Blocks
         The same blocks if they are aligned already.
     """
-    return tuple(_aligned(extents, chunk) for extents, chunk in zip(blocks, chunks, strict=True))
+    starts = (0,) * len(chunks) if origin is None else origin
+    return tuple(map(_aligned, blocks, chunks, starts))
 
 
-def _aligned(extents: Sequence[int], chunk: int) -> tuple[int, ...]:
+def _aligned(extents: Sequence[int], chunk: int, first: int) -> tuple[int, ...]:
     total = sum(extents)
-    moved = (min((end + chunk // 2) // chunk * chunk, total) for end in accumulate(extents[:-1]))
-    bounds = sorted({0, *moved, total})
+    ends = ((first + end + chunk // 2) // chunk * chunk - first for end in accumulate(extents[:-1]))
+    bounds = sorted({0, *(min(max(end, 0), total) for end in ends), total})
     return tuple(stop - start for start, stop in pairwise(bounds)) or (0,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import weakref
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_small_blocks_are_one_task_that_holds_one_of_them_at_a_time() -> None:
     get_sync(graph, keys)
     assert counter.made == list(range(14, 528))
     assert counter.most == 1
+
+
+def test_blocks_of_an_array_inside_a_dataset_are_counted_from_the_dataset() -> None:
+    grid = BlockGrid(((3, 4, 4), (5, 5)), (17, 40))
+    for one in (grid, pickle.loads(pickle.dumps(grid))):
+        assert [one.block((i, 1)) for i in range(3)] == [
+            ((17, 45), (3, 5)),
+            ((20, 45), (4, 5)),
+            ((24, 45), (4, 5)),
+        ]
 
 
 def test_threads_get_sixteen_tasks_each() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,18 @@ def test_aligned_blocks_cover_the_array_and_end_on_chunks(axes: list[tuple[tuple
         assert all(extent % chunk == 0 for extent in new[:-1])
         assert all(extent > 0 for extent in new) or sum(old) == 0
     assert aligned_blocks(aligned, chunks) == aligned
+
+
+@given(EXTENTS, st.integers(1, 30), st.integers(0, 100))
+def test_blocks_of_an_array_inside_a_dataset_share_no_chunk(
+    blocks: tuple[int, ...], chunk: int, first: int
+) -> None:
+    (aligned,) = aligned_blocks((blocks,), (chunk,), (first,))
+    assert sum(aligned) == sum(blocks)
+    bounds = list(accumulate(aligned, initial=first))
+    assert all(bound % chunk == 0 for bound in bounds[1:-1])
+    assert all(extent > 0 for extent in aligned) or sum(blocks) == 0
+    assert aligned_blocks((aligned,), (chunk,), (first,)) == (aligned,)
 
 
 @given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 8), st.integers(0, 50))
