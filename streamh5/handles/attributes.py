@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from streamh5.format.dtype import innermost
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.block_value import as_block
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, is_empty
+from streamh5.model.reference import Reference
 from streamh5.model.tree import DatatypeNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamh5.handles.file import File
+    from streamh5.handles.group import Group
     from streamh5.handles.session import Session
     from streamh5.model.tree import Node
 
@@ -156,6 +160,21 @@ class Handle(Generic[N]):
     def name(self) -> str:
         """Absolute path in the file."""
         return self._node.path
+
+    @property
+    @abstractmethod
+    def file(self) -> File:
+        """The `File` that contains the object."""
+
+    @property
+    def parent(self) -> Group:
+        """The group in which the object was created; the root group is its own parent."""
+        return cast("Group", self.file[self.name.rpartition("/")[0] or "/"])
+
+    @property
+    def ref(self) -> Reference:
+        """An object reference to it, as a value of an attribute or of a dataset of references."""
+        return Reference(self.name)
 
     @property
     def attrs(self) -> Attributes:

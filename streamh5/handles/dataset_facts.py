@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.errors import StateError
 from streamh5.filters.registry import REGISTRY
 from streamh5.handles.attributes import Handle
+from streamh5.handles.dimensions import DimensionManager, is_scale, make_scale
 from streamh5.model.tree import DatasetNode
+
+if TYPE_CHECKING:
+    from streamh5.handles.file import File
 
 
 class DatasetFacts(Handle[DatasetNode]):
@@ -20,6 +25,13 @@ class DatasetFacts(Handle[DatasetNode]):
     @abstractmethod
     def n_appended(self) -> int:
         """Number of rows appended."""
+
+    @property
+    def file(self) -> File:
+        """The `File` that contains the dataset, while it is open."""
+        if self.session.file is None:
+            raise StateError(f"{self.name}: {self.session.sink.name} is {self.session.state}")
+        return self.session.file
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -70,6 +82,33 @@ class DatasetFacts(Handle[DatasetNode]):
         """``"gzip"``, ``"szip"`` or ``"lzf"``; None without a filter and, as in h5py, for other filters."""
         rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
         return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
+
+    @property
+    def dims(self) -> DimensionManager:
+        """Labels and scales of the dimensions: ``d.dims[0].label = "time"``, ``d.dims[0].attach_scale(time)``."""
+        return DimensionManager(self)
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether the dataset is a dimension scale."""
+        return is_scale(self._node)
+
+    def make_scale(self, name: str | bytes = "") -> None:
+        """Make the dataset a dimension scale, to be attached to dimensions of others: ``d.dims[0].attach_scale``.
+
+        Parameters
+        ----------
+        name
+            Name of the scale; another name replaces it.
+
+        Raises
+        ------
+        SpecError
+            The dataset has scales itself.
+        StateError
+            The file is closed.
+        """
+        make_scale(self._node, self.session, name)
 
     def __len__(self) -> int:
         if not self.shape:

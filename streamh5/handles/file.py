@@ -194,6 +194,7 @@ class File(Group):
         with self.session.call():
             dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
             self.datasets[spec.path] = dataset
+            self.session.file = self
             return dataset
 
     def discard_dataset(self, dataset: Dataset) -> None:

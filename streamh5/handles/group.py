@@ -41,12 +41,6 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
         """The `File` that contains the group."""
         return self._file
 
-    @property
-    def parent(self) -> Group:
-        """The group in which it was created; the root group is its own parent."""
-        node = find(self.session.root, self.name.rpartition("/")[0] or "/")
-        return Group(self.file, node) if isinstance(node, GroupNode) else self.file
-
     @check_keywords
     def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
         """Create a group, and missing parents.
@@ -212,7 +206,7 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
         if node is None:
             raise KeyError(f"there is no object {path} in the file being written, or it is a link")
         if isinstance(node, DatatypeNode):
-            return Datatype(self.session, node)
+            return Datatype(self.file, node)
         return self.file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self.file, node)
 
     def __setitem__(self, name: str | bytes, value: Any) -> None:
@@ -290,6 +284,15 @@ class Datatype(Handle[DatatypeNode]):
     Pass it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: the new dataset or attribute
     then shares this datatype, which readers can see.
     """
+
+    def __init__(self, file: File, node: DatatypeNode) -> None:
+        super().__init__(file.session, node)
+        self._file = file
+
+    @property
+    def file(self) -> File:
+        """The `File` that contains the datatype."""
+        return self._file
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.existing_file import ExistingFile
+    from streamh5.handles.file import File
     from streamh5.model.tree import DatasetNode, GroupNode
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
@@ -121,6 +122,8 @@ class Session:
         # handler may end the write in `submit`.
         self._pool_lock = threading.RLock()
         self._flushes: dict[DatasetNode, Flush] = {}
+        # the `File`, once datasets refer to it, until the write ends: later only the garbage collector would free it
+        self.file: File | None = None
         self._is_whole = True
         with _OPEN_LOCK:
             _OPEN.add(self)
@@ -338,6 +341,7 @@ class Session:
         # Datasets refer to the session. Breaking this cycle frees the session with its last handle; otherwise the
         # garbage collector would run `__del__` at some later time, where Python drops a KeyboardInterrupt.
         self._flushes.clear()
+        self.file = None
 
     def __del__(self) -> None:
         # The session was dropped without a close. A Ctrl-C during this call is printed and dropped by Python, as in

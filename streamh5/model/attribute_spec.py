@@ -10,10 +10,16 @@ from numpy import ma
 
 from streamh5.errors import AttributeValueError, DatatypeError, over_limit, shown
 from streamh5.format.attribute import Attribute, encode_attribute_body
-from streamh5.format.character_set import encode_text
+from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class, encode_datatype, sizeof_element
-from streamh5.format.datatype_class import ObjectReferenceClass, VariableLengthSequence, VariableLengthString
+from streamh5.format.datatype_class import (
+    FixedLengthString,
+    ObjectReferenceClass,
+    StringPadding,
+    VariableLengthSequence,
+    VariableLengthString,
+)
 from streamh5.format.datatype_class import RegionReferenceClass as RegionReferenceClass
 from streamh5.format.dense_storage import MAX_DENSE_ATTRIBUTE_NBYTES
 from streamh5.format.dtype import innermost
@@ -149,6 +155,13 @@ def attribute_spec(
         facts = {"path": path, "name": name, "nbytes": spec.body_nbytes}
         raise over_limit(subject, MAX_DENSE_ATTRIBUTE_NBYTES, ": store it as a dataset", **facts)
     return spec
+
+
+def text_attribute(name: str, text: bytes) -> AttributeSpec:
+    """Plan an attribute of characters: a scalar string of the length of `text`, at least one byte."""
+    stored = text or b"\0"
+    datatype = FixedLengthString(len(stored), CharacterSet.ASCII, StringPadding.NULL_TERMINATE)
+    return AttributeSpec(name, datatype, (), (stored,), value=np.bytes_(text))
 
 
 def check_attribute_name(name: Any, *, path: str) -> None:

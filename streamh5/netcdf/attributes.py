@@ -8,17 +8,7 @@ from typing import Any
 import numpy as np
 
 from streamh5.errors import AttributeValueError, PathError
-from streamh5.format.character_set import CharacterSet
-from streamh5.format.datatype_class import (
-    Compound,
-    CompoundMember,
-    FixedLengthString,
-    FixedPoint,
-    ObjectReferenceClass,
-    StringPadding,
-)
-from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
-from streamh5.model.reference import Reference
+from streamh5.model.attribute_spec import AttributeSpec, attribute_spec, text_attribute
 
 MAX_NETCDF_NAME_NBYTES = 255
 """``NC_MAX_NAME`` is 256, but netCDF4-python 1.7.5 reads past the end of a name of 256 bytes."""
@@ -43,15 +33,6 @@ RESERVED = frozenset(
 
 NUMBERS = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"})
 """The numeric types of netCDF-4, as numpy's kind and size."""
-
-_USE = Compound(
-    16,
-    (
-        CompoundMember("dataset", 0, ObjectReferenceClass()),
-        CompoundMember("dimension", 8, FixedPoint(4, signed=False)),
-    ),
-)
-"""Element of REFERENCE_LIST (``ds_list_t`` of H5DS), with four bytes of padding at its end."""
 
 
 def netcdf_name(name: Any, what: str, where: str) -> str:
@@ -157,24 +138,9 @@ def netcdf_attribute(name: Any, value: Any, *, where: str) -> AttributeSpec:
     return attribute_spec(name, array, path=where)
 
 
-def text_attribute(name: str, text: bytes) -> AttributeSpec:
-    """Plan an attribute of characters: a scalar string of the length of `text`, at least one byte."""
-    stored = text or b"\0"
-    datatype = FixedLengthString(len(stored), CharacterSet.ASCII, StringPadding.NULL_TERMINATE)
-    return AttributeSpec(name, datatype, (), (stored,), value=np.bytes_(text))
-
-
 def string_attribute(name: str, texts: list[str], *, where: str) -> AttributeSpec:
     """Plan an attribute of strings of variable length (NC_STRING), as a vector."""
     return attribute_spec(name, np.array(texts, object), path=where)
-
-
-def reference_list(uses: list[tuple[str, int]]) -> AttributeSpec:
-    """Plan the REFERENCE_LIST of a scale from `uses`: path and axis of each variable that uses it."""
-    parts: list[bytes | Reference] = []
-    for path, axis in uses:
-        parts += [Reference(path), axis.to_bytes(4, "little") + bytes(4)]
-    return AttributeSpec("REFERENCE_LIST", _USE, (len(uses),), tuple(parts))
 
 
 def _as_array(name: str, value: Any, where: str) -> np.ndarray[Any, Any]:

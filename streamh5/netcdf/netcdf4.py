@@ -18,13 +18,20 @@ import numpy as np
 from streamh5.errors import PathError, ShapeError
 from streamh5.filters import FilterChain
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
-from streamh5.model.attribute_spec import attribute_spec
+from streamh5.model.attribute_spec import attribute_spec, text_attribute
 from streamh5.model.dataset_spec import DatasetSpec
-from streamh5.model.dimension_scale import NOT_A_COORDINATE, SCALE_CLASS, WITHOUT_VARIABLE
+from streamh5.model.dimension_scale import (
+    NOT_A_COORDINATE,
+    WITHOUT_VARIABLE,
+    dimension_list,
+    reference_list,
+    scale_class,
+    scale_name,
+)
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import GroupNode
-from streamh5.netcdf.attributes import netcdf_name, reference_list, text_attribute
+from streamh5.netcdf.attributes import netcdf_name
 from streamh5.version import __version__
 
 if TYPE_CHECKING:
@@ -108,7 +115,7 @@ class NetcdfVariable:
             attributes.append(attribute_spec("_Netcdf4Coordinates", numbers, path=self.path))
             if not self.is_scale:
                 scales = [[Reference(dimension.path)] for dimension in self.dimensions]
-                attributes.append(attribute_spec("DIMENSION_LIST", scales, path=self.path))
+                attributes.append(dimension_list(scales))
         return attributes
 
 
@@ -259,7 +266,7 @@ class NetcdfFile:
         plan = FilePlan(write_empty_chunks=write_empty_chunks)
         if is_new:
             plan.attributes["/"] = [text_attribute("_NCProperties", PROPERTIES.encode())]
-        uses: dict[str, list[tuple[str, int]]] = {}
+        uses: dict[str, list[tuple[Reference, int]]] = {}
         scales: list[Dimension] = []
         for group in self.groups.values():
             plan.objects[group.path] = GroupNode(group.path, track_order=True)
@@ -272,7 +279,7 @@ class NetcdfFile:
                 plan.objects[variable.path] = variable.dataset
                 if not variable.is_scale:
                     for axis, dimension in enumerate(variable.dimensions):
-                        uses.setdefault(dimension.path, []).append((variable.path, axis))
+                        uses.setdefault(dimension.path, []).append((Reference(variable.path), axis))
         for dimension in scales:
             plan.attributes[dimension.path] = _scale_attributes(dimension, uses.get(dimension.path, []))
         for variable in self.variables():
@@ -308,12 +315,12 @@ def _scale_without_variable(dimension: Dimension, libver: str) -> PlannedDataset
     return PlannedDataset(spec, FilterChain((), spec.chunk_nbytes))
 
 
-def _scale_attributes(dimension: Dimension, uses: list[tuple[str, int]]) -> list[AttributeSpec]:
+def _scale_attributes(dimension: Dimension, uses: list[tuple[Reference, int]]) -> list[AttributeSpec]:
     """Return the attributes that make a dataset a scale and list the variables that use it."""
     name = dimension.name if dimension.has_variable else f"{WITHOUT_VARIABLE}{dimension.length:10d}"
     attributes = [
-        text_attribute("CLASS", SCALE_CLASS.encode() + b"\0"),
-        text_attribute("NAME", name.encode() + b"\0"),
+        scale_class(),
+        scale_name(name),
         attribute_spec("_Netcdf4Dimid", np.int32(dimension.number), path=dimension.path),
     ]
     return [*attributes, reference_list(uses)] if uses else attributes
