@@ -14,10 +14,12 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_array, limit_workers
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
+from streamh5.dask.stored_targets import check_growing_mode, find_datasets, placements_of, plan_stored
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
+from streamh5.handles.region_plan import append_axis
 from streamh5.model.attribute_spec import AttributeSpec, attribute_spec
 from streamh5.model.object_path import check_new_path
 
@@ -30,15 +32,25 @@ if TYPE_CHECKING:
     from streamh5.write.summary import WriteSummary
 
 
+class _Default(str):
+    """A default value that can be told from an equal one that was given."""
+
+    __slots__ = ()
+
+
+DEFAULT_COMPRESSION = _Default("gzip")
+"""A dataset that is there keeps its compression unless one is named: then it must be the same."""
+
+
 @check_keywords
 def to_fixed_h5(
     path: Destination,
     *args: Any,
     chunks: Any = None,
-    compression: Any = "gzip",
+    compression: Any = DEFAULT_COMPRESSION,
     compression_opts: Any = None,
     shuffle: bool | None = None,
-    fletcher32: bool | None = False,
+    fletcher32: bool | None = None,
     scaleoffset: int | bool | None = None,
     fillvalue: Any = None,
     write_empty_chunks: bool = True,
@@ -48,6 +60,8 @@ def to_fixed_h5(
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     mode: str | None = None,
+    append_dim: Any = None,
+    region: Any = None,
     resume: bool = False,
     resume_key: str | None = None,
     sync: Sync = "close",
@@ -94,8 +108,17 @@ def to_fixed_h5(
     overwrite
         Replace an existing file, once the new one is complete.
     mode
-        ``"w"`` and ``"x"`` are `overwrite` True and False; ``"a"`` adds the datasets to a file that
-        streamh5 wrote (see `File`).
+        ``"w"`` and ``"x"`` are `overwrite` True and False; ``"a"`` adds the datasets to a file that is there (see
+        `File`), and is the default with `append_dim` and `region`.
+    append_dim
+        Append to datasets that are there, along this axis; negative ones count from the last. Their other extents are
+        those of the arrays, and chunks, filters and dtype stay as they are. A dataset may grow past its maxshape, which
+        is raised then. A dataset, or a file, that does not exist is created, with an unlimited axis. With a
+        dictionary of arrays also a dictionary ``{"/name": axis}``; those it does not name are new datasets.
+    region
+        Write to this region of datasets that are there: a tuple of slices (without steps) and ints, and ``...``, as
+        in `dask.array.to_zarr`; with a dictionary of arrays also a dictionary of regions by name. The arrays have the
+        shape of the region. Chunks that a region or an addition fills in part are read, and written again.
     resume
         Resume an interrupted write, or start a new one if there is none: blocks whose chunks are
         stored are not computed again. After a failure, the data already written is kept, to be resumed.
@@ -132,8 +155,9 @@ def to_fixed_h5(
     ------
     SourceError
         A source is not an array or has unknown chunk sizes, or the scheduler cannot write (`SchedulerError`).
-    SpecError, DatatypeError, LimitError
-        An array or an option that cannot be written; nothing has been computed.
+    SpecError, DatatypeError, LimitError, BlockError
+        An array or an option that cannot be written, or that contradicts the dataset that it goes to; nothing has been
+        computed.
     SinkError
         The destination cannot be written.
 
@@ -142,7 +166,15 @@ def to_fixed_h5(
     >>> import dask.array as da, streamh5
     >>> x = da.ones((1000, 1000), chunks=(250, 1000))
     >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
+
+    A file that grows every day:
+
+    >>> streamh5.to_fixed_h5("year.h5", "/x", x, mode="a", append_dim=0)  # doctest: +SKIP
     """
+    arrays, attributes = _arguments(args, attrs)
+    placements = placements_of(list(arrays), append_dim, region)
+    if not all(one.is_new for one in placements.values()):
+        mode = check_growing_mode(mode, overwrite=overwrite)
     options = WriteOptions(
         mode=("w" if overwrite else "x") if mode is None else mode,
         libver=libver,
@@ -152,15 +184,16 @@ def to_fixed_h5(
         sync=sync,
         references=references,
     )
-    filters = FilterOptions(
-        compression=compression,
-        compression_opts=compression_opts,
-        shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
-        fletcher32=fletcher32,
-        scaleoffset=scaleoffset,
-    )
-    asked = {"filters": filters, "fillvalue": fillvalue, "maxshape": maxshape}
-    arrays, attributes = _arguments(args, attrs)
+    settings = {
+        "chunks": chunks,
+        "shuffle": shuffle,
+        "fletcher32": fletcher32,
+        "scaleoffset": scaleoffset,
+        "fillvalue": fillvalue,
+        "maxshape": maxshape,
+    }
+    if compression is not DEFAULT_COMPRESSION or compression_opts is not None:
+        settings |= {"compression": compression, "compression_opts": compression_opts}
     check_compute_keywords(to_fixed_h5, compute_kwargs)
     plan = FilePlan(attributes=attributes, write_empty_chunks=write_empty_chunks)
     if resume and not compute:
@@ -170,9 +203,14 @@ def to_fixed_h5(
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own, path)
+    stored = {} if all(one.is_new for one in placements.values()) else find_datasets(path, placements)
     targets = []
     for name, given in arrays.items():
-        plan.objects[name], target = _plan_array(name, given, chunks, options, asked)
+        if name in stored:
+            plan.objects[name], target = plan_stored(stored[name], given, placements[name], settings)
+        else:
+            axis = placements[name].append_dim
+            plan.objects[name], target = _plan_array(name, given, options, settings, append_dim=axis)
         targets.append(target)
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
     write = Write(path, targets, plan.create, options, progress=progress, worker_path=worker_path)
@@ -180,10 +218,18 @@ def to_fixed_h5(
 
 
 def _plan_array(
-    path: str, given: Any, chunks: Any, options: WriteOptions, asked: Mapping[str, Any]
+    path: str, given: Any, options: WriteOptions, settings: Mapping[str, Any], *, append_dim: Any
 ) -> tuple[PlannedDataset, Target]:
-    """Divide an array-like into blocks of whole chunks, and plan its dataset with the arguments `asked`."""
-    array, wanted, is_local = as_dask(path, given, chunks)
+    """Divide an array-like into blocks of whole chunks, and plan its dataset.
+
+    Parameters
+    ----------
+    settings
+        The keywords of the call that the dataset depends on.
+    append_dim
+        An axis that becomes unlimited; None for no axis.
+    """
+    array, wanted, is_local = as_dask(path, given, settings["chunks"])
     source = array.name if options.resume_key is None else options.resume_key
     if array.dtype == object and not array.dtype.metadata:
         raise DatatypeError(
@@ -193,6 +239,10 @@ def _plan_array(
             path=path,
             dtype=array.dtype,
         )
+    maxshape = settings["maxshape"]
+    if append_dim is not None and maxshape is None:
+        axis = append_axis(append_dim, array.ndim, path=path)
+        maxshape = tuple(None if i == axis else n for i, n in enumerate(array.shape))
     array, chunk_shape = aligned_array(path, array, wanted)
     spec, chain = plan_dataset(
         path,
@@ -201,9 +251,23 @@ def _plan_array(
         chunks=chunk_shape,
         libver=options.libver,
         track_order=options.track_order,
-        **asked,
+        filters=_filters(settings),
+        fillvalue=settings["fillvalue"],
+        maxshape=maxshape,
     )
     return PlannedDataset(spec, chain, source), Target(spec, array, is_local=is_local)
+
+
+def _filters(settings: Mapping[str, Any]) -> FilterOptions:
+    """Return the filters of a new dataset."""
+    compression, shuffle = settings.get("compression", DEFAULT_COMPRESSION), settings["shuffle"]
+    return FilterOptions(
+        compression=compression,
+        compression_opts=settings.get("compression_opts"),
+        shuffle=wants_shuffle(compression) if shuffle is None else shuffle,
+        fletcher32=settings["fletcher32"],
+        scaleoffset=settings["scaleoffset"],
+    )
 
 
 def _arguments(

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from streamh5.handles.region_plan import PlannedRegion
 from streamh5.model.tree import DatatypeNode, GroupNode, LinkValue, find
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class PlannedDataset:
     begin: Callable[[Dataset], None] | None = None
 
 
-PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | LinkValue | PlannedLink
+PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | PlannedRegion | LinkValue | PlannedLink
 
 
 @dataclass(slots=True)
@@ -94,6 +95,8 @@ class FilePlan:
                     )
                     nodes[path] = dataset.node
                     datasets.append((planned, dataset))
+                elif isinstance(planned, PlannedRegion):
+                    nodes[path] = planned.open(file).node
                 else:
                     node = _created(file, path, planned, nodes)
                     if node is not None:

@@ -1,0 +1,164 @@
+"""Arrays that go into datasets that are there: ``append_dim`` and ``region`` of `to_fixed_h5`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from streamh5.dask.array_like import as_dask
+from streamh5.dask.blocks import aligned_region, check_known_sizes
+from streamh5.dask.graph import Target
+from streamh5.errors import DestinationMissingError, PathError, SpecError, listed
+from streamh5.handles.existing_file import read_existing
+from streamh5.handles.region_plan import find_stored, plan_append, plan_region
+from streamh5.handles.stored_settings import check_stored_settings
+from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
+
+if TYPE_CHECKING:
+    from streamh5.handles.region_plan import PlannedRegion
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.sinks.destination_path import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an array goes in a dataset that is there: `append_dim` or `region` of `to_fixed_h5`, or neither."""
+
+    append_dim: Any = None
+    region: Any = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the array is a dataset of its own."""
+        return self.append_dim is None and self.region is None
+
+
+def placements_of(names: list[str], append_dim: Any, region: Any) -> dict[str, Placement]:
+    """Return where each array goes: `append_dim` and `region` are for all of them, or dictionaries by name.
+
+    Raises
+    ------
+    SpecError
+        Both are given for an array, or they name something else.
+    """
+    axes, regions = (
+        _by_name(names, what, value) for what, value in (("append_dim", append_dim), ("region", region))
+    )
+    both = sorted(axes.keys() & regions.keys())
+    if both:
+        raise SpecError(
+            f"{listed(both)}: append_dim and region contradict each other: append_dim=... adds elements at the end, "
+            "region=(...) replaces those that are there; give one of them",
+            append_dim=append_dim,
+            region=region,
+        )
+    return {name: Placement(axes.get(name), regions.get(name)) for name in names}
+
+
+def _by_name(names: list[str], what: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, value)
+    by_name = {f"/{str(name).strip('/')}": one for name, one in value.items()}
+    unknown = by_name.keys() - set(names)
+    if unknown:
+        raise SpecError(
+            f"{what} names {listed(map(repr, sorted(unknown)))}, which is not an array of this call; it has "
+            f"{listed(names)}",
+            **{what: value},
+        )
+    return {name: one for name, one in by_name.items() if one is not None}
+
+
+def check_growing_mode(mode: str | None, *, overwrite: bool) -> str:
+    """Return the mode for arrays that go into datasets that are there.
+
+    Raises
+    ------
+    SpecError
+        It replaces the file.
+    """
+    if overwrite or mode not in (None, "a", "r+"):
+        what = "overwrite=True" if mode is None else f"mode={mode!r}"
+        raise SpecError(
+            f"{what} replaces the file, and append_dim and region change a file that is there; leave {what} out, or "
+            "use mode='a'",
+            mode=mode,
+        )
+    return "a" if mode is None else mode
+
+
+def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dict[str, DatasetSpec]:
+    """Return the stored datasets of the placements by path; an array to append may be without one.
+
+    Raises
+    ------
+    SpecError
+        The destination has no path, or streamh5 cannot change the file.
+    DestinationMissingError, PathError
+        There is no file, or no dataset, for a region.
+    """
+    if not is_path(path):
+        raise SpecError(
+            f"{destination_name(path)} is not a path, and append_dim and region change files that have a path; write "
+            "to a path"
+        )
+    regions = [name for name, one in placements.items() if one.region is not None]
+    if not destination_exists(path):
+        if regions:
+            raise DestinationMissingError(
+                f"{destination_name(path)} does not exist, so {listed(regions)} has no region; leave region out to "
+                "write the whole array, or create the dataset first with streamh5.File and create_dataset",
+                path=destination_name(path),
+            )
+        return {}
+    root = read_existing(real_path(path)).root
+    found = {name: find_stored(root, name) for name, one in placements.items() if not one.is_new}
+    for name in regions:
+        if found[name] is None:
+            raise PathError(
+                f"{destination_name(path)} has no dataset {name}, so there is no region of it; leave region out to "
+                "create it from the array, or create it first with streamh5.File(path, 'a') and create_dataset",
+                path=name,
+            )
+    return {name: spec for name, spec in found.items() if spec is not None}
+
+
+def plan_stored(
+    stored: DatasetSpec, given: Any, placement: Placement, settings: Mapping[str, Any]
+) -> tuple[PlannedRegion, Target]:
+    """Plan an array that goes into a stored dataset: its region, and its blocks, which share no chunk.
+
+    Parameters
+    ----------
+    stored
+        The dataset.
+    given
+        The array.
+    placement
+        Where it goes.
+    settings
+        Keywords of the call that must not contradict the dataset: see `check_stored_settings`.
+
+    Raises
+    ------
+    SpecError, BlockError, SourceError
+        See `plan_append`, `plan_region` and `as_dask`.
+    """
+    path = stored.path
+    check_stored_settings(stored, settings)
+    array, _, is_local = as_dask(path, given, stored.chunks)
+    check_known_sizes(path, array)
+    source = array.name
+    if placement.region is None:
+        planned = plan_append(stored, array.shape, array.dtype, placement.append_dim)
+    else:
+        planned, extents = plan_region(stored, array.shape, array.dtype, placement.region)
+        if extents != array.shape:
+            array = array.reshape(extents)  # ints in the region: axes of one element
+    if stored.chunks is not None:
+        array = aligned_region(path, array, stored.chunks, planned.origin)
+    target = Target(planned.spec, array, is_local=is_local, origin=planned.origin)
+    return replace(planned, source=source), target
