@@ -178,7 +178,7 @@ class FilterRow:
     aliases
         Other ``compression=`` words for it.
     is_named_by_h5py
-        Whether ``Dataset.compression`` of h5py gives the keyword; it gives None for other filters.
+        Whether ``Dataset.compression`` of h5py gives the keyword; it gives ``"unknown"`` for other compressions.
     wants_shuffle
         Whether it compresses better after shuffle, because it treats data as bytes and does not know the elements.
     is_lossy

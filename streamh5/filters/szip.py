@@ -11,10 +11,10 @@ from streamh5.errors import FilterError
 from streamh5.filters.base import Buffer, Encode, FilterRow, NetcdfWords, RawChunk, Values
 
 # Option masks of szlib.h, by H5Pset_szip and H5Z__set_local_szip.
-_ENTROPY_CODING, _NEAREST_NEIGHBOR = 4, 32
+ENTROPY_CODING, _NEAREST_NEIGHBOR = 4, 32
 _ALLOW_K13, _CHIP, _LSB, _MSB, _RAW = 1, 2, 8, 16, 128
 # h5py's words for the masks.
-_METHODS = {"ec": _ENTROPY_CODING, "nn": _NEAREST_NEIGHBOR}
+_METHODS = {"ec": ENTROPY_CODING, "nn": _NEAREST_NEIGHBOR}
 _MAX_PIXELS_PER_BLOCK, _MAX_BLOCKS_PER_SCANLINE = 32, 128
 
 
@@ -23,7 +23,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     import imagecodecs
 
     mask, pixels_per_block = values if len(values) == 2 else (0, 0)
-    if not mask & (_ENTROPY_CODING | _NEAREST_NEIGHBOR):
+    if not mask & (ENTROPY_CODING | _NEAREST_NEIGHBOR):
         raise FilterError(
             f"szip accepts an option mask with 4 (ec) or 32 (nn) and pixels per block, not {values}",
             values=values,

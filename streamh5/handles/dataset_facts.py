@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import StateError
+from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
+from streamh5.filters.scaleoffset import ROW as SCALEOFFSET
+from streamh5.filters.shuffle import ROW as SHUFFLE
+from streamh5.filters.szip import ENTROPY_CODING
 from streamh5.handles.attributes import Handle
 from streamh5.handles.dimensions import DimensionManager, is_scale, make_scale
+from streamh5.handles.regions import RegionReferences, iter_chunks
 from streamh5.model.tree import DatasetNode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.handles.file import File
 
 
@@ -79,9 +87,90 @@ class DatasetFacts(Handle[DatasetNode]):
 
     @property
     def compression(self) -> str | None:
-        """``"gzip"``, ``"szip"`` or ``"lzf"``; None without a filter and, as in h5py, for other filters."""
-        rows = (REGISTRY.get(one.filter_id) for one in self._node.spec.filters)
-        return next((row.keyword for row in rows if row is not None and row.is_named_by_h5py), None)
+        """``"gzip"``, ``"szip"`` or ``"lzf"``, as h5py names them; ``"unknown"`` for other compressions; else None."""
+        record = self._compression
+        if record is None:
+            return None
+        row = REGISTRY.get(record.filter_id)
+        return row.keyword if row is not None and row.is_named_by_h5py else "unknown"
+
+    @property
+    def compression_opts(self) -> Any:
+        """Level of gzip, ``("nn" or "ec", pixels per block)`` of szip; else None, as in h5py."""
+        record, name = self._compression, self.compression
+        if record is None or name not in ("gzip", "szip"):
+            return None
+        values = record.client_values
+        return values[0] if name == "gzip" else ("ec" if values[0] & ENTROPY_CODING else "nn", values[1])
+
+    @property
+    def compression_keywords(self) -> dict[str, Any]:
+        """The keywords of `Group.create_dataset` that give another dataset the same compression."""
+        record = self._compression
+        if record is None or self.compression != "unknown":
+            return {"compression": self.compression, "compression_opts": self.compression_opts}
+        return {"compression": record.filter_id, "compression_opts": record.client_values}
+
+    @property
+    def filter_ids(self) -> tuple[int, ...]:
+        """Numbers of its filters, in the order in which they encode."""
+        return tuple(record.filter_id for record in self._node.spec.filters)
+
+    @property
+    def filter_names(self) -> tuple[str, ...]:
+        """Names of its filters as the file stores them."""
+        return tuple(record.name for record in self._node.spec.filters)
+
+    @property
+    def shuffle(self) -> bool:
+        """Whether it has the shuffle filter."""
+        return SHUFFLE.filter_id in self.filter_ids
+
+    @property
+    def fletcher32(self) -> bool:
+        """Whether its chunks have checksums."""
+        return FLETCHER32.filter_id in self.filter_ids
+
+    @property
+    def scaleoffset(self) -> int | None:
+        """Bits of integers (0 for as many as needed) or decimal digits of floats that are kept; else None."""
+        filters = self._node.spec.filters
+        return next((one.client_values[1] for one in filters if one.filter_id == SCALEOFFSET.filter_id), None)
+
+    @property
+    def external(self) -> None:
+        """None: data in files of their own are not written."""
+        return
+
+    @property
+    def regionref(self) -> RegionReferences:
+        """References to regions of it: ``d.regionref[0:3, 5]``."""
+        return RegionReferences(self)
+
+    def iter_chunks(self, sel: Any = None) -> Iterator[tuple[slice, ...]]:
+        """Return an iterator over the chunks, as slices: ``for region in d.iter_chunks(): d[region] = ...``.
+
+        Parameters
+        ----------
+        sel
+            A slice or int for each dimension, to which the chunks are cut; None for the whole dataset.
+
+        Raises
+        ------
+        BlockError
+            The dataset has no chunks, or `sel` exceeds it.
+        """
+        return iter_chunks(self, sel)
+
+    def len(self) -> int:
+        """Return the length of the first dimension."""
+        return len(self)
+
+    @property
+    def _compression(self) -> FilterRecord | None:
+        """The filter that compresses, or one that is not known."""
+        rows = ((record, REGISTRY.get(record.filter_id)) for record in self._node.spec.filters)
+        return next((record for record, row in rows if row is None or row.is_compression), None)
 
     @property
     def dims(self) -> DimensionManager:

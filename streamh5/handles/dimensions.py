@@ -120,10 +120,9 @@ class DimensionProxy:
             scales = self._scales()
             if any(_target(session, part) is scale for part in scales[self._axis]):
                 return
-            uses = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
             scales[self._axis].append(Reference(scale.path))
             session.set_attribute(node, dimension_list(scales))
-            session.set_attribute(scale, reference_list([*uses, (Reference(node.path), self._axis)]))
+            add_use(session, scale, node.path, self._axis)
             if not is_scale(scale):
                 session.set_attribute(scale, scale_class())
 
@@ -244,6 +243,13 @@ def make_scale(node: DatasetNode, session: Session, name: str | bytes) -> None:
     with session.call(), _LOCK:
         session.set_attribute(node, scale_class())
         session.set_attribute(node, scale_name(text))
+
+
+def add_use(session: Session, scale: DatasetNode, path: str, axis: int) -> None:
+    """Enter in the REFERENCE_LIST of a scale that dimension `axis` of the dataset at `path` uses it."""
+    with _LOCK:
+        uses = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
+        session.set_attribute(scale, reference_list([*uses, (Reference(path), axis)]))
 
 
 def _check_pair(node: DatasetNode, scale: DatasetNode) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,21 +10,21 @@ from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError, StateError
 from streamh5.filters import FilterOptions
-from streamh5.format.character_set import decode_text
 from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
-from streamh5.model.object_path import check_new_path, join_path, split_path
+from streamh5.handles.group_contents import GroupContents
+from streamh5.handles.like_dataset import check_same, keywords_of
+from streamh5.model.object_path import check_new_path
+from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, find
 
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterator, ValuesView
-
     from streamh5.handles.file import File
 
 
-class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
+class Group(GroupContents):
     """A group that is being written; made by `create_group`.
 
     A mapping of the objects created in this file. Its keys include soft and external links, and objects that were in
@@ -61,7 +60,7 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
         """
         self.session.check_open()
         order = self.file.track_order if track_order is None else track_order
-        return Group(self.file, self.session.create_group(self._absolute(name), track_order=order))
+        return Group(self.file, self.session.create_group(self.absolute_path(name), track_order=order))
 
     @check_keywords
     def create_dataset(
@@ -136,7 +135,7 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
             The file is closed.
         """
         self.session.check_open()
-        path = self._absolute(name)
+        path = self.absolute_path(name)
         named = named_type(dtype, self.session, path=path)
         dtype = dtype if named is None else named.dtype
         if shape is None:
@@ -181,6 +180,55 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
                 raise
             return dataset
 
+    @check_keywords
+    def require_dataset(
+        self, name: str | bytes, shape: Any, dtype: Any, *, exact: bool = False, **kwds: Any
+    ) -> Dataset:
+        """Return the dataset `name`; create it if it is missing.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        shape
+            Its shape; a dataset that is there must have it, or the `maxshape` given here.
+        dtype
+            Its dtype; numpy must be able to cast it to that of a dataset that is there without loss, or with `exact`
+            it must be the same.
+        exact
+            See `dtype`.
+        **kwds
+            Other keywords of `create_dataset`, for a new dataset.
+
+        Raises
+        ------
+        PathError
+            The name is that of a group or a named datatype.
+        ShapeError, DatatypeError
+            The dataset that is there has another shape or dtype.
+        """
+        if name not in self:
+            return self.create_dataset(name, shape, dtype, **kwds)
+        found = self[name]
+        if not isinstance(found, Dataset):
+            raise PathError(f"{found.name} is a {type(found).__name__}, not a dataset; choose another name")
+        check_same(found, shape, dtype, is_exact=exact, maxshape=kwds.get("maxshape", ...))
+        return found
+
+    def create_dataset_like(self, name: str | bytes, other: Any, **kwupdate: Any) -> Dataset:
+        """Create a dataset with the shape, dtype, chunks, filters and fill value of another, without its data.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        other
+            A dataset of streamh5 or h5py, of any file.
+        **kwupdate
+            Keywords of `create_dataset` that replace those of `other`.
+        """
+        return self.create_dataset(name, **{**keywords_of(other), **kwupdate})
+
     def require_group(self, name: str | bytes) -> Group:
         """Return the group `name`; create it if it is missing.
 
@@ -189,22 +237,26 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
         PathError
             The name is that of another object, or invalid in HDF5.
         """
-        found = find(self.session.root, self._absolute(name))
+        found = find(self.session.root, self.absolute_path(name))
         return Group(self.file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
-    def __getitem__(self, name: str | bytes) -> Group | Dataset | Datatype:
-        """Return the handle of an object that was created in this file."""
-        path = self._absolute(name)
+    def __getitem__(self, name: str | bytes | Reference) -> Group | Dataset | Datatype:
+        """Return the handle of an object that was created in this file, by its path or a reference to it."""
+        path = name.path if isinstance(name, Reference) else self.absolute_path(name)
         node = find(self.session.root, path)
         if isinstance(node, StoredObject) and node.is_datatype:
             raise KeyError(
                 f"{path} is a named datatype that is in the file already, which new objects cannot share; pass its "
                 f"dtype, as h5py.File(...)[{path!r}].dtype gives it"
             )
-        if isinstance(node, StoredObject):
-            raise KeyError(f"{path} is in the file already; read it with h5py")
         if node is None:
             raise KeyError(f"there is no object {path} in the file being written, or it is a link")
+        return self.handle_of(node)
+
+    def handle_of(self, node: Node | StoredObject) -> Group | Dataset | Datatype:
+        """Return the handle of an object of the file."""
+        if isinstance(node, StoredObject):
+            raise KeyError(f"{node.path} is in the file already; read it with h5py")
         if isinstance(node, DatatypeNode):
             return Datatype(self.file, node)
         return self.file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self.file, node)
@@ -229,7 +281,7 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
             The dtype cannot be written.
         """
         if isinstance(value, np.dtype):
-            path = check_new_path(self._absolute(name))
+            path = check_new_path(self.absolute_path(name))
             element = as_dtype(value, path)
             self.session.create_datatype(DatatypeNode(path, element, track_order=self.file.track_order))
             return
@@ -244,38 +296,18 @@ class Group(Handle[GroupNode], Mapping[str, "Group | Dataset | Datatype"]):
             # as `data`, None means no data; here it is a value
             self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
         else:
-            self.session.link(self._absolute(name), target)
+            self.session.link(self.absolute_path(name), target)
 
     def __delitem__(self, name: str | bytes) -> None:
-        raise StateError(f"{self._absolute(name)} cannot be deleted: do it with h5py when the file is closed")
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, (str, bytes)) and find(self.session.root, self._absolute(name)) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._node.links))
-
-    def __len__(self) -> int:
-        return len(self._node.links)
-
-    def items(self) -> ItemsView[str, Group | Dataset | Datatype]:
-        """Return the names and handles of objects."""
-        return {name: self[name] for name, node in self._node.links.items() if isinstance(node, Node)}.items()
-
-    def values(self) -> ValuesView[Group | Dataset | Datatype]:
-        """Return the handles of objects."""
-        return dict(self.items()).values()
+        raise StateError(
+            f"{self.absolute_path(name)} cannot be deleted: do it with h5py when the file is closed"
+        )
 
     def __bool__(self) -> bool:
         return self.session.is_open
 
     def __repr__(self) -> str:
         return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
-
-    def _absolute(self, name: str | bytes) -> str:
-        names = split_path(name)
-        name = decode_text(name)
-        return join_path(names if name.startswith("/") else (*split_path(self.name), *names))
 
 
 class Datatype(Handle[DatatypeNode]):
