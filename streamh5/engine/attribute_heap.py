@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from streamh5.format.global_heap import (
 from streamh5.format.region_reference import encode_region_reference_object
 from streamh5.model.reference import (
     SIZEOF_REFERENCE,
+    AnyReference,
     HeapObject,
     Reference,
     RegionReference,
+    StoredReference,
+    StoredRegionReference,
     join_parts,
     sizeof_part,
     sizeof_parts,
@@ -29,7 +32,10 @@ if TYPE_CHECKING:
 
     from streamh5.model.reference import Parts, Resolve
 
-    AddressOf = Callable[[Reference | RegionReference], int]
+    AddressOf = Callable[[AnyReference], int]
+
+_Owner: TypeAlias = "HeapObject | RegionReference | StoredRegionReference"
+_OWNERS = (HeapObject, RegionReference, StoredRegionReference)
 
 MAX_COLLECTION_NBYTES = 64 << 10
 """Readers load the whole collection of an element into memory, so collections stay small."""
@@ -47,7 +53,7 @@ class AttributeHeap:
     """
 
     def __init__(self, values: Iterable[Parts]) -> None:
-        self._objects: list[HeapObject | RegionReference] = []
+        self._objects: list[_Owner] = []
         self._numbers: dict[int, int] = {}
         for parts in values:
             self._collect(parts)
@@ -80,13 +86,13 @@ class AttributeHeap:
             Returns the address of the object header that a reference refers to.
         """
 
-        def resolve(part: Reference | RegionReference | HeapObject) -> bytes:
-            if isinstance(part, Reference):
+        def resolve(part: AnyReference | HeapObject) -> bytes:
+            if isinstance(part, (Reference, StoredReference)):
                 return address_of(part).to_bytes(SIZEOF_REFERENCE, "little")
-            if not _is_object(part):
+            if not _is_object(part) or (not isinstance(part, HeapObject) and not address_of(part)):
                 return bytes(sizeof_part(part))
             number = self._numbers[id(part)]
-            if isinstance(part, RegionReference):
+            if not isinstance(part, HeapObject):
                 return encode_global_heap_id(int(self._addresses[number]), int(self._indices[number]))
             at = slice(number, number + 1)
             lengths = np.array([part.n], np.uint32)
@@ -110,25 +116,27 @@ class AttributeHeap:
 
     def _collect(self, parts: Parts) -> None:
         for part in parts:
-            if isinstance(part, (HeapObject, RegionReference)) and _is_object(part):
+            if isinstance(part, _OWNERS) and _is_object(part):
                 self._numbers[id(part)] = len(self._objects)
                 self._objects.append(part)
             if isinstance(part, HeapObject):
                 self._collect(part.parts)
 
 
-def _is_object(part: HeapObject | RegionReference) -> bool:
+def _is_object(part: _Owner) -> bool:
     """Return whether a part has a heap object: an empty sequence has none, an empty text has one."""
     return not isinstance(part, HeapObject) or bool(part.parts)
 
 
-def _nbytes(one: HeapObject | RegionReference) -> int:
+def _nbytes(one: _Owner) -> int:
     if isinstance(one, HeapObject):
         return sizeof_parts(one.parts)
     return len(_encode_region(one, 0))
 
 
-def _encode_region(one: RegionReference, address: int) -> bytes:
+def _encode_region(one: RegionReference | StoredRegionReference, address: int) -> bytes:
+    if isinstance(one, StoredRegionReference):
+        return address.to_bytes(SIZEOF_REFERENCE, "little") + one.selection
     if isinstance(one.region, bytes):
         return address.to_bytes(SIZEOF_REFERENCE, "little") + one.region
     return encode_region_reference_object(address, one.boxes)

@@ -7,9 +7,10 @@ defining     create_*, set_attribute      the tree grows
              begin                        -> streaming: the front region is laid out
              resume                       -> streaming, with the front region of an interrupted write
              extend_file                  -> streaming, after the end of an existing file
-streaming    create_*, set_attribute      new objects go to the end of the file
+streaming    create_*, set_attribute, ... new objects go to the end of the file
              reserve, record              chunks get addresses and are entered in their table
              snapshot                     index, headers, superblock for the present state are yielded
+             flush                        the same; from then on, only what changes is written again
              finish                       -> finished: index, headers, superblock are yielded
 finished                                  nothing can be called any more
 ============ ============================ =====================================================
@@ -27,39 +28,28 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from streamh5.engine.address_cursor import AddressCursor
+from streamh5.engine.file_tree import FileTree
 from streamh5.engine.metadata_plan import Front, MetadataPlan, reserve_front
-from streamh5.errors import DatatypeError, StateError
-from streamh5.format.link import Link, encode_link
-from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
-from streamh5.model.chunk_table import ChunkTable
-from streamh5.model.object_path import split_path
-from streamh5.model.parts import encode_parts
-from streamh5.model.tree import (
-    DatasetNode,
-    DatatypeNode,
-    GroupNode,
-    LinkedTarget,
-    LinkValue,
-    Node,
-    ReservedRange,
-    make_parents,
-    put_attribute,
-    take_link,
-    walk,
+from streamh5.errors import StateError
+from streamh5.format.superblock import (
+    SIZEOF_SUPERBLOCK,
+    Superblock,
+    encode_superblock,
+    renewed_superblock,
 )
+from streamh5.model.tree import DatasetNode, GroupNode, ReservedRange, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    import numpy as np
+    from streamh5.engine.reference_targets import ReferenceTargets
 
-    from streamh5.model.attribute_spec import AttributeSpec
-    from streamh5.model.chunk_records import ChunkRecords
-    from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class State(Enum):
@@ -69,6 +59,17 @@ class State(Enum):
     STREAMING = "being written"
     FINISHED = "finished"
     FAILED = "failed"
+
+
+def _locked(change: Callable[Concatenate[FileTree, P], T]) -> Callable[Concatenate[Engine, P], T]:
+    """Make a change of the tree a call of the engine: under its lock, and refused once the file is finished."""
+
+    @wraps(change)
+    def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock, self._in(State.DEFINING, State.STREAMING):
+            return change(self._tree, *args, **kwargs)
+
+    return call
 
 
 class Engine:
@@ -87,85 +88,44 @@ class Engine:
     """
 
     def __init__(self, *, track_order: bool = False, header_slack: int = 0, libver: str = "v110") -> None:
-        self.root = GroupNode("/", track_order)
+        self._tree = FileTree(track_order=track_order)
         self.state = State.DEFINING
         self._header_slack = header_slack
         self._libver = libver
         self._cursor = AddressCursor()
-        self._front = Front({}, {}, None, 0)
+        self._superblock: bytes | None = None
         self._lock = threading.RLock()  # reentrant: `allocate` calls `begin`
+
+    @property
+    def root(self) -> GroupNode:
+        """The root group."""
+        return self._tree.root
 
     @property
     def front(self) -> Front:
         """The front region; empty before `begin`."""
-        return self._front
+        return self._tree.front
 
     @property
     def end_of_file(self) -> int:
         """First address after everything reserved so far."""
         return self._cursor.address
 
-    def create_group(self, path: str, *, track_order: bool = False) -> GroupNode:
-        """Add a group, with its parents where missing.
-
-        Raises
-        ------
-        PathError
-            The path is taken or leads through a dataset.
-        """
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            parent, name = make_parents(self.root, path, track_order=track_order)
-            group = GroupNode(f"{parent.path.rstrip('/')}/{name}", track_order)
-            parent.links[name] = group
-            self._adopt(group)
-            return group
-
-    def create_datatype(self, datatype: DatatypeNode) -> None:
-        """Add a named datatype, with its parent groups where missing.
-
-        Raises
-        ------
-        PathError
-            The path is taken or leads through a dataset.
-        """
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            parent, name = make_parents(self.root, datatype.path, track_order=datatype.track_order)
-            parent.links[name] = datatype
-            self._adopt(datatype)
-
-    def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
-        """Add a dataset, with its parent groups where missing.
-
-        Raises
-        ------
-        PathError
-            The path is taken or leads through a dataset.
-        """
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            n_numbers = (spec.grid.n_numbers or 0) if spec.chunks is not None else 0
-            table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
-            dataset = DatasetNode(spec, table)
-            parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
-            parent.links[name] = dataset
-            self._adopt(dataset)
-            return dataset
-
-    def remove_dataset(self, dataset: DatasetNode) -> None:
-        """Remove a dataset."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            take_link(self.root, dataset)
-
-    def set_attribute(self, node: Node, attribute: AttributeSpec) -> None:
-        """Set an attribute of an object; one of the same name is replaced."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            put_attribute(node, attribute)
-            _mark_changed(node)
-
-    def remove_attribute(self, node: Node, name: str) -> None:
-        """Remove an attribute of an object."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            del node.attributes[name]
-            _mark_changed(node)
+    create_group = _locked(FileTree.create_group)
+    create_datatype = _locked(FileTree.create_datatype)
+    create_dataset = _locked(FileTree.create_dataset)
+    remove_dataset = _locked(FileTree.remove_dataset)
+    remove = _locked(FileTree.remove)
+    move = _locked(FileTree.move)
+    link = _locked(FileTree.link)
+    resize = _locked(FileTree.resize)
+    make_chunked = _locked(FileTree.make_chunked)
+    set_attribute = _locked(FileTree.set_attribute)
+    remove_attribute = _locked(FileTree.remove_attribute)
+    record = _locked(FileTree.record)
+    extend = _locked(FileTree.extend)
+    set_value = _locked(FileTree.set_value)
+    set_parts = _locked(FileTree.set_parts)
 
     def begin(self) -> None:
         """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""
@@ -174,9 +134,11 @@ class Engine:
                 return
             with self._in(State.DEFINING), self._latching():
                 self._cursor.reserve(SIZEOF_SUPERBLOCK)
-                self._front = reserve_front(self.root, self._cursor.reserve, header_slack=self._header_slack)
+                self._tree.front = reserve_front(
+                    self.root, self._cursor.reserve, header_slack=self._header_slack
+                )
                 for node in walk(self.root):
-                    self._adopt(node)
+                    self._tree.adopt(node)
                 self.state = State.STREAMING
 
     def reserve(self, nbytes: int) -> int:
@@ -184,54 +146,6 @@ class Engine:
         if self.state is not State.STREAMING:
             self.begin()
         return self._cursor.reserve(nbytes)
-
-    def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Enter written chunks, ``(n,)`` of `RECORD`, in the chunk table."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            dataset.table.record(records)
-
-    def extend(self, dataset: DatasetNode, n_rows: int) -> None:
-        """Extend a dataset of unknown length to at least `n_rows`."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            dataset.n_rows = max(dataset.n_rows, n_rows)
-
-    def set_value(self, dataset: DatasetNode, value: np.ndarray[Any, Any]) -> None:
-        """Set data without chunks: an array of the stored dtype, or of objects if the dataset has parts.
-
-        Raises
-        ------
-        DatatypeError
-            A value does not fit the dtype.
-        """
-        path = dataset.spec.path
-        try:
-            parts = encode_parts(value, dataset.spec.dtype) if dataset.spec.has_parts else None
-        except DatatypeError as error:
-            raise DatatypeError(f"{path}: {error}", path=path) from error
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            dataset.value, dataset.parts = value, parts
-
-    def set_parts(self, dataset: DatasetNode, parts: Parts) -> None:
-        """Set data without chunks, given as parts: bytes, references and objects of variable length."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            dataset.value, dataset.parts = None, parts
-
-    def link(self, path: str, target: LinkedTarget) -> None:
-        """Add a name of an object of this file, or a soft or external link.
-
-        Raises
-        ------
-        PathError
-            The name is taken.
-        """
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
-            if isinstance(target, LinkValue):
-                encode_link(Link(split_path(path)[-1], target, 0))  # refuses targets that a link cannot store
-            parent, name = make_parents(self.root, path, track_order=self.root.track_order)
-            parent.links[name] = target
-            if isinstance(target, Node):
-                target.n_links += 1
-                _mark_changed(target)  # its header counts its names
 
     def allocate(self, dataset: DatasetNode) -> ReservedRange:
         """Reserve all chunks of a dataset with an Implicit index, once."""
@@ -254,9 +168,9 @@ class Engine:
             First address after everything to keep.
         """
         with self._lock, self._in(State.DEFINING):
-            self._front = front
+            self._tree.front = front
             self._cursor = AddressCursor(end)
-            self._adopt(self.root)
+            self._tree.adopt(self.root)
             self.state = State.STREAMING
 
     def share(self, begin: Callable[[int], Callable[[int], tuple[int, int]]]) -> None:
@@ -274,15 +188,26 @@ class Engine:
         """Bytes before the end of the file that leases have left unused."""
         return self._cursor.free_nbytes
 
-    def extend_file(self, root: GroupNode, end: int) -> None:
-        """Continue an existing file after its end; its groups are in `root`."""
+    def extend_file(self, root: GroupNode, end: int, superblock: bytes) -> None:
+        """Continue an existing file after its end.
+
+        Parameters
+        ----------
+        root
+            Its tree.
+        end
+            First address after everything to keep.
+        superblock
+            The superblock, as the file has it.
+        """
         with self._lock, self._in(State.DEFINING):
-            self.root = root
+            self._tree.continue_from(root)
+            self._superblock = superblock
             self._cursor = AddressCursor(end)
             self.state = State.STREAMING
 
     def finish(self) -> Generator[tuple[int, bytes], None, None]:
-        """Encode everything except chunks, in the front region where it fits.
+        """Encode the last generation of the file: everything that changed, in the front region where it fits.
 
         Yields
         ------
@@ -292,7 +217,19 @@ class Engine:
         self.begin()
         with self._lock, self._in(State.STREAMING), self._latching():
             self.state = State.FINISHED
-            yield from self._encode(self._place)
+            yield from self._encode(self._plan(self._place))
+
+    def flush(self) -> Generator[tuple[int, bytes], None, None]:
+        """Encode a generation of the file, after which writing continues: see `finish`.
+
+        `record` waits while it is encoded. Once everything was yielded, the next generation has other addresses.
+        """
+        self.begin()
+        with self._lock, self._in(State.STREAMING), self._latching():
+            plan = self._plan(self._place)
+            yield from self._encode(plan)
+            plan.settle()
+            self._tree.front = Front({}, {}, None, self._tree.front.end)
 
     def snapshot(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode the present state of the file after its present end; writing continues after it.
@@ -301,24 +238,25 @@ class Engine:
         """
         self.begin()
         with self._lock, self._in(State.STREAMING):
-            yield from self._encode(lambda _, nbytes: self._cursor.reserve(nbytes))
+            yield from self._encode(self._plan(lambda _, nbytes: self._cursor.reserve(nbytes)))
 
-    def _encode(self, place: Callable[[ReservedRange | None, int], int]) -> Iterator[tuple[int, bytes]]:
-        plan = MetadataPlan(self.root, self._front.heap, place)
+    def targets(self) -> ReferenceTargets:
+        """Return where references of the present tree lead."""
+        with self._lock:
+            return self._tree.targets()
+
+    def _plan(self, place: Callable[[ReservedRange | None, int], int]) -> MetadataPlan:
+        return MetadataPlan(self.targets(), self._tree.front.heap, place)
+
+    def _encode(self, plan: MetadataPlan) -> Iterator[tuple[int, bytes]]:
         yield from plan.encode()
         # the end is read last: other threads may have reserved chunks while a snapshot was encoded
-        superblock = Superblock(
-            end_of_file=self.end_of_file,
-            root_address=plan.root_address,
-            version=2 if self._libver == "v108" else 3,
-        )
-        yield 0, encode_superblock(superblock)
-
-    def _adopt(self, node: Node) -> None:
-        """Give an object its places in the front region, if it has some there."""
-        node.header = self._front.headers.get(node.path)
-        if isinstance(node, DatasetNode):
-            node.index = self._front.indexes.get(node.path)
+        end, root_address = self.end_of_file, plan.address(self.root)
+        if self._superblock is None:
+            version = 2 if self._libver == "v108" else 3
+            yield 0, encode_superblock(Superblock(end, root_address, version=version))
+        else:
+            yield 0, renewed_superblock(self._superblock, end_of_file=end, root_address=root_address)
 
     def _region(self, nbytes: int) -> ReservedRange:
         return ReservedRange(self._cursor.reserve(nbytes), nbytes)
@@ -343,8 +281,3 @@ class Engine:
         except BaseException:
             self.state = State.FAILED
             raise
-
-
-def _mark_changed(node: Node) -> None:
-    if isinstance(node, GroupNode):
-        node.is_changed = True

@@ -26,6 +26,7 @@ from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
 from streamh5.format.object_header import (
     Message,
+    MessageType,
     encode_object_header,
     position_of_body,
     sizeof_object_header,
@@ -35,12 +36,13 @@ from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.shared_message import encode_shared_datatype_message
 from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 from streamh5.model.reference import Reference, join_parts
-from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node
 
 if TYPE_CHECKING:
     from streamh5.format.link import LinkTarget
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Resolve
+    from streamh5.model.stored_data import StoredMessage
     from streamh5.model.tree import LinkedTarget
 
 MAX_COMPACT_LINKS = 256
@@ -50,12 +52,12 @@ storage, where a B-tree finds a name."""
 
 @dataclass(slots=True)
 class Places:
-    """Addresses of the parts of the file, by path; 0 while unknown."""
+    """Addresses of the parts of each object; 0 while unknown. ``data`` is a chunk index, or data without chunks."""
 
-    headers: dict[str, int] = field(default_factory=dict)
-    indexes: dict[str, int] = field(default_factory=dict)
-    dense_links: dict[str, int] = field(default_factory=dict)
-    dense_attributes: dict[str, int] = field(default_factory=dict)
+    headers: dict[Node, int] = field(default_factory=dict)
+    data: dict[Node, int] = field(default_factory=dict)
+    dense_links: dict[Node, int] = field(default_factory=dict)
+    dense_attributes: dict[Node, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,11 @@ class HeaderPlan:
 
     def encode_dense_links(self) -> bytes:
         """Encode the dense storage of links."""
-        return dense_links(self._links()).encode(self.places.dense_links[self.node.path])
+        return dense_links(self._links()).encode(self.places.dense_links[self.node])
 
     def encode_dense_attributes(self) -> bytes:
         """Encode the dense storage of attributes."""
-        return self._dense_attributes().encode(self.places.dense_attributes[self.node.path])
+        return self._dense_attributes().encode(self.places.dense_attributes[self.node])
 
     def _messages(self) -> list[Message]:
         node = self.node
@@ -121,22 +123,48 @@ class HeaderPlan:
                 own = self._dataset_messages(node)
             case DatatypeNode():
                 datatype = node.dtype if node.datatype is None else node.datatype
-                own = [encode_committed_datatype_message(datatype)]
+                own = [encode_committed_datatype_message(datatype), *self._kept()]
                 n_references += node.n_users  # H5O__shared_link_adj
             case GroupNode():
                 own = self._group_messages(node)
         count = [encode_reference_count(n_references)] if n_references > 1 else []
         return [*own, *self._attribute_messages(), *count]
 
+    def _kept(self) -> list[Message]:
+        """Return the messages of an object of the existing file that stay as they are."""
+        return list(map(self._as_stored, self.node.messages))
+
+    def _as_stored(self, message: StoredMessage) -> Message:
+        return Message(message.type_id, join_parts(message.body, self.resolve), message.flags)
+
     def _group_messages(self, group: GroupNode) -> list[Message]:
+        kept = self._kept()
+        if not any(one.type_id == MessageType.GROUP_INFO for one in kept):  # H5G_obj_insert needs it
+            kept.insert(0, encode_group_info())
         if self._has_dense_links:
-            address = self.places.dense_links.get(group.path, 0)
-            return [encode_link_info(dense_links(self._links()).info(address)), encode_group_info()]
+            address = self.places.dense_links.get(group, 0)
+            return [encode_link_info(dense_links(self._links()).info(address)), *kept]
         links = self._links()
         info = StorageInfo(len(links) if group.track_order else None)
-        return [encode_link_info(info), encode_group_info(), *map(encode_link, links)]
+        return [encode_link_info(info), *kept, *map(encode_link, links)]
 
     def _dataset_messages(self, dataset: DatasetNode) -> list[Message]:
+        """Return the messages of a dataset; the data layout comes last: see `data_position`."""
+        stored = dataset.stored
+        own = self._property_messages(dataset) if stored is None else self._kept()
+        layout = (
+            self._as_stored(stored.layout)
+            if stored is not None and not dataset.is_written
+            else encode_data_layout(self._layout(dataset))
+        )
+        # Stored even if it repeats the shape, as the library does: chunks are numbered over the
+        # maximum shape, which must not change when a program shrinks the dataset.
+        spec = dataset.spec
+        maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
+        return [encode_dataspace(Dataspace(dataset.shape, maxshape)), *own, layout]
+
+    def _property_messages(self, dataset: DatasetNode) -> list[Message]:
+        """Return the messages of a new dataset that describe its elements and its filters."""
         spec = dataset.spec
         time = AllocationTime.INCREMENTAL
         if spec.is_early:
@@ -150,15 +178,10 @@ class HeaderPlan:
         write_time = WriteTime.ON_ALLOCATION if is_null else WriteTime.IF_SET
         if spec.write_time is not None:
             write_time = spec.write_time
-        # Stored even if it repeats the shape, as the library does: chunks are numbered over the
-        # maximum shape, which must not change when a program shrinks the dataset.
-        maxshape = dataset.shape if spec.maxshape is None and spec.chunks is not None else spec.maxshape
         return [
-            encode_dataspace(Dataspace(dataset.shape, maxshape)),
             self._datatype_message(spec),
             encode_fill_value(FillValue(spec.allocation_time or time, fill, write_time)),
             *([encode_filter_pipeline(spec.filters)] if spec.filters else []),
-            encode_data_layout(self._layout(dataset)),  # the last one: see `data_position`
         ]
 
     def _datatype_message(self, spec: DatasetSpec) -> Message:
@@ -170,7 +193,7 @@ class HeaderPlan:
 
     def _layout(self, dataset: DatasetNode) -> DataLayout:
         spec = dataset.spec
-        address = self.places.indexes.get(dataset.path, 0)
+        address = self.places.data.get(dataset, 0)
         if spec.chunks is not None:
             return index_layout(dataset, address)
         if spec.shape is None:
@@ -197,10 +220,8 @@ class HeaderPlan:
         ]
 
     def _link_target(self, target: LinkedTarget) -> LinkTarget:
-        if isinstance(target, StoredObject):
-            return HardLink(target.address)
         if isinstance(target, Node):
-            return HardLink(self.places.headers.get(target.path, 0))
+            return HardLink(self.places.headers.get(target, 0))
         return target
 
     def _dense_attributes(self) -> DenseStorage:
@@ -215,7 +236,7 @@ class HeaderPlan:
         if not node.attributes and not node.track_order:
             return []
         if self._has_dense_attributes:
-            address = self.places.dense_attributes.get(node.path, 0)
+            address = self.places.dense_attributes.get(node, 0)
             return [encode_attribute_info(self._dense_attributes().info(address))]
         info = StorageInfo(len(node.attributes) if node.track_order else None)
         return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]

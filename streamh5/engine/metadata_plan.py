@@ -8,37 +8,27 @@
     encode    indexes and contiguous data ─▶ heap ─▶ for each object: data that contains addresses, dense
               storage, header
 
-Sizes do not depend on addresses, so all addresses are known before the first byte is encoded. Referents are
+Sizes do not depend on addresses, so all addresses are known before the first byte is encoded. ReferenceTargets are
 yielded before references, so a file whose encoding is cut short has no reachable object.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamh5.engine.attribute_heap import AttributeHeap
 from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.engine.header_plan import HeaderPlan, Places
+from streamh5.engine.reference_targets import ReferenceTargets, referring
 from streamh5.model.attribute_spec import blank
-from streamh5.model.reference import Reference, join_parts
-from streamh5.model.tree import (
-    DatasetNode,
-    DatatypeNode,
-    GroupNode,
-    Node,
-    ReservedRange,
-    StoredObject,
-    moved_groups,
-    reference_target,
-    walk,
-)
+from streamh5.model.reference import join_parts
+from streamh5.model.tree import DatasetNode, GroupNode, Node, ReservedRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from streamh5.model.reference import Parts, RegionReference, Resolve
+    from streamh5.model.reference import AnyReference, Resolve
 
     Placer = Callable[[ReservedRange | None, int], int]
     """Returns the address of a block of a given size: in the region reserved for it if it fits, or elsewhere."""
@@ -70,13 +60,14 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
     def region(nbytes: int) -> ReservedRange:
         return ReservedRange(reserve(nbytes), nbytes)
 
-    nodes = list(walk(root))
-    _count_users(nodes)
+    targets = ReferenceTargets(root, {}, {})
+    targets.count_users()
+    nodes = targets.nodes
     # The root group comes last in the walk and first in the file: readers begin with it.
     headers = {
         node.path: region(HeaderPlan(node, Places(), blank).nbytes + header_slack) for node in reversed(nodes)
     }
-    heap_nbytes = AttributeHeap(_referring(nodes)).nbytes
+    heap_nbytes = AttributeHeap(referring(nodes)).nbytes
     heap = region(heap_nbytes) if heap_nbytes else None
     indexes = {
         node.path: region(max_sizeof_data(node))
@@ -87,11 +78,11 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
 
 
 class MetadataPlan:
-    """Addresses and bytes of everything except chunks.
+    """Addresses and bytes of everything in the next generation of a file, except chunks.
 
     Parameters
     ----------
-    root
+    targets
         The tree of the file, which must not change until everything is encoded.
     heap
         Region that is reserved for the global heap, if any.
@@ -99,100 +90,80 @@ class MetadataPlan:
         Returns the address of each block.
     """
 
-    def __init__(self, root: GroupNode, heap: ReservedRange | None, place: Placer) -> None:
-        self._root = root
+    def __init__(self, targets: ReferenceTargets, heap: ReservedRange | None, place: Placer) -> None:
+        self._targets = targets
         self._place = place
         self._places = Places()
-        self._header_nbytes: dict[str, int] = {}
-        self._nodes = list(self._written_nodes())
-        _count_users(self._nodes)
+        self._header_nbytes: dict[Node, int] = {}
+        targets.count_users()
+        self._nodes = targets.to_write()
+        for node in targets.nodes:
+            if node.stored_address is not None:
+                self._places.headers[node] = node.stored_address
         for node in self._nodes:
             self._place_node(node)
-        self._heap = AttributeHeap(_referring(self._nodes))
+        self._heap = AttributeHeap(referring(self._nodes))
         self._heap.place(place(heap, self._heap.nbytes) if self._heap.nbytes else 0)
 
-    @property
-    def root_address(self) -> int:
-        """Address of the header of the root group."""
-        return self._places.headers["/"]
+    def address(self, node: Node) -> int:
+        """Return the address of the header of an object."""
+        return self._places.headers[node]
 
     def encode(self) -> Iterator[tuple[int, bytes]]:
-        """Yield address and contents of each block, referents before references."""
+        """Yield address and contents of each block, targets before references."""
         for node in self._nodes:
-            if isinstance(node, DatasetNode) and node.parts is None:
-                yield from encode_data(node, self._places.indexes[node.path])
+            if isinstance(node, DatasetNode) and node.parts is None and node.is_data_changed:
+                yield from encode_data(node, self._places.data[node])
         yield from self._heap.encode(self._address_of)
         resolve = self._heap.resolver(self._address_of)
         for node in self._nodes:
             yield from self._encode_node(node, resolve)
 
-    def _written_nodes(self) -> Iterator[Node]:
-        """Yield the objects to write; unchanged groups of an existing file stay where they are."""
-        moved = moved_groups(self._root)
-        for node in walk(self._root):
-            if isinstance(node, GroupNode) and node.stored_address is not None and id(node) not in moved:
-                self._places.headers[node.path] = node.stored_address
-            else:
-                yield node
+    def settle(self) -> None:
+        """Enter in the tree that the generation is in the file: later ones are written elsewhere."""
+        for node in self._nodes:
+            node.stored_address, node.is_changed, node.header = self._places.headers[node], False, None
+            if isinstance(node, DatasetNode):
+                node.is_data_changed, node.index = False, None
 
     def _place_node(self, node: Node) -> None:
         """Assign addresses to an object's index or contiguous data, dense storage and header."""
-        path, places = node.path, self._places
+        places = self._places
         if isinstance(node, DatasetNode):
-            nbytes = sizeof_data(node)
-            places.indexes[path] = self._place(node.index, nbytes)
-            if node.spec.chunks is None and nbytes:
-                node.data_address = places.indexes[path]
+            if node.is_data_changed:
+                nbytes = sizeof_data(node)
+                places.data[node] = self._place(node.index, nbytes)
+                node.data_address = places.data[node] if nbytes else None
+            else:
+                places.data[node] = node.data_address or 0
         header = HeaderPlan(node, places, blank)
         for dense, dense_nbytes in (
             (places.dense_links, header.dense_links_nbytes),
             (places.dense_attributes, header.dense_attributes_nbytes),
         ):
             if dense_nbytes:
-                dense[path] = self._place(None, dense_nbytes)
+                dense[node] = self._place(None, dense_nbytes)
         nbytes = header.nbytes
-        places.headers[path] = self._place(node.header, nbytes)
-        if node.header is not None and places.headers[path] == node.header.address:
+        places.headers[node] = self._place(node.header, nbytes)
+        if node.header is not None and places.headers[node] == node.header.address:
             nbytes = node.header.nbytes  # padded to the whole region, so that programs can edit it in place
-        self._header_nbytes[path] = nbytes
+        self._header_nbytes[node] = nbytes
 
     def _encode_node(self, node: Node, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
-        path, places = node.path, self._places
+        places = self._places
         header = HeaderPlan(node, places, resolve)
-        nbytes = self._header_nbytes[path]
+        nbytes = self._header_nbytes[node]
         if isinstance(node, DatasetNode):
-            if node.parts is not None and not node.spec.is_compact:
-                yield places.indexes[path], join_parts(node.parts, resolve)
-            elif node.parts is None and node.spec.is_compact:
-                node.data_address = places.headers[path] + header.data_position(nbytes)
-        if path in places.dense_links:
-            yield places.dense_links[path], header.encode_dense_links()
-        if path in places.dense_attributes:
-            yield places.dense_attributes[path], header.encode_dense_attributes()
-        yield places.headers[path], header.encode(nbytes)
+            if node.parts is not None and node.is_data_changed and not node.spec.is_compact:
+                yield places.data[node], join_parts(node.parts, resolve)
+            elif node.parts is None and node.spec.is_compact and (node.stored is None or node.is_written):
+                node.data_address = places.headers[node] + header.data_position(nbytes)
+        if node in places.dense_links:
+            yield places.dense_links[node], header.encode_dense_links()
+        if node in places.dense_attributes:
+            yield places.dense_attributes[node], header.encode_dense_attributes()
+        yield places.headers[node], header.encode(nbytes)
 
-    def _address_of(self, reference: Reference | RegionReference) -> int:
-        node = reference_target(self._root, reference)
-        return node.address if isinstance(node, StoredObject) else self._places.headers[node.path]
-
-
-def _count_users(nodes: list[Node]) -> None:
-    """Count the users of each named datatype, which are datasets and attributes: its header has their number."""
-    n_users: Counter[str | None] = Counter()
-    n_users.update(node.spec.type_path for node in nodes if isinstance(node, DatasetNode))
-    attributes = (attribute for node in nodes for attribute in node.attributes.values())
-    n_users.update(one.committed.path for one in attributes if isinstance(one.committed, Reference))
-    for node in nodes:
-        if isinstance(node, DatatypeNode):
-            node.n_users = n_users[node.path]
-
-
-def _referring(nodes: list[Node]) -> Iterator[Parts]:
-    """Yield all parts that may have objects in the global heap: attributes, fill values, values with references."""
-    for node in nodes:
-        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None:
-            yield node.spec.fill_parts
-        if isinstance(node, DatasetNode) and node.parts is not None:
-            yield node.parts
-        for attribute in node.attributes.values():
-            yield attribute.data
+    def _address_of(self, reference: AnyReference) -> int:
+        found = self._targets.find(reference)
+        return found if isinstance(found, int) else self._places.headers[found]

@@ -152,6 +152,10 @@ class NetcdfWords:
     keywords: Callable[[str, Any, Mapping[str, Any]], dict[str, Any]] = _level
 
 
+def _unchanged(values: Values) -> Values:
+    return values
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterRow:
     """One row of the registry: everything that streamh5 knows about a filter.
@@ -194,6 +198,9 @@ class FilterRow:
         Lowest client value that the user may give; negative values are stored as their two's complement.
     options
         Convert ``compression_opts`` to client values; None if they are client values already.
+    given_values
+        Return client values for `set_up` from those that a file stores; None if they do not tell how chunks were
+        encoded.
     decode
         Return the bytes before the filter, from stored bytes, the maximum size of the result and the client
         values. Whatever the stored bytes claim, it must not use more memory than that. Bytes that are not exactly
@@ -229,6 +236,7 @@ class FilterRow:
     example_values: Values | None = None
     lowest_value: int = 0
     options: Callable[[Any], Values] | None = None
+    given_values: Callable[[Values], Values] | None = _unchanged
     decode: Decode | None = None
     decoded_nbytes: Callable[[Bytes, int, Values], int] | None = None
     added_nbytes: int | None = None

@@ -96,6 +96,7 @@ ROW = FilterRow(
     filter_id=32008,
     keyword="bitshuffle",
     set_up=_set_up,
+    given_values=lambda values: values[3:],
     name="bitshuffle; see https://github.com/kiyo-masui/bitshuffle",
     package="imagecodecs",
     default_values=(0, _LZ4),

@@ -85,6 +85,7 @@ ROW = FilterRow(
     filter_id=32026,
     keyword="blosc2",
     set_up=_set_up,
+    given_values=lambda values: values[:_N_GENERAL_VALUES],
     package="imagecodecs",
     example_values=(0, 0, 0, 0, 5, 1, 1),
 )

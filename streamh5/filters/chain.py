@@ -8,15 +8,16 @@ scratch memory of the thread, so results are always new memory.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters.base import Buffer, Bytes
+from streamh5.filters.base import Buffer, Bytes, RawChunk
 from streamh5.filters.chunk_decoder import chunk_decoder
-from streamh5.filters.registry import REGISTRY, Filter
+from streamh5.filters.registry import Filter, restored_filter
 from streamh5.filters.shuffle import ROW as SHUFFLE_ROW
 from streamh5.filters.shuffle import shuffle_rows
 from streamh5.format.filter_pipeline import FilterRecord
@@ -51,6 +52,11 @@ class EncodedRows:
     filter_masks: npt.NDArray[np.uint32] | None
 
 
+def restored_chain(records: Iterable[FilterRecord], chunk: RawChunk) -> FilterChain:
+    """Return the filters of a dataset of an existing file, for more of its chunks."""
+    return FilterChain(tuple(restored_filter(one, chunk) for one in records), chunk.nbytes)
+
+
 @dataclass(frozen=True, slots=True)
 class FilterChain:
     """Filters in the order in which they encode, for chunks of one raw size.
@@ -74,15 +80,15 @@ class FilterChain:
         return tuple(one.record for one in self.filters)
 
     def check_encodes(self) -> None:
-        """Refuse raw chunks if one of the filters is unknown, so that only encoded chunks can be written.
+        """Refuse raw chunks if one of the filters cannot encode, so that only encoded chunks can be written.
 
         Raises
         ------
         FilterError
-            A filter is unknown.
+            streamh5 does not have the filter, or cannot encode with its client values.
         """
         for one in self.filters:
-            if one.filter_id not in REGISTRY:
+            if not one.can_encode:
                 one.encode(b"")  # raises the error
 
     def encode_rows(self, rows: npt.NDArray[np.uint8]) -> EncodedRows:

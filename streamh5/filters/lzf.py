@@ -21,6 +21,7 @@ ROW = FilterRow(
     filter_id=32000,
     keyword="lzf",
     set_up=_set_up,
+    given_values=lambda values: (),
     is_named_by_h5py=True,
     wants_shuffle=True,
     package="imagecodecs",

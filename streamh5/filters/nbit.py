@@ -27,4 +27,4 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     return (1 + len(parameters), *parameters), lambda data: data
 
 
-ROW = FilterRow(filter_id=5, keyword="nbit", set_up=_set_up)
+ROW = FilterRow(filter_id=5, keyword="nbit", set_up=_set_up, given_values=lambda values: ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -74,6 +74,7 @@ class Filter:
     client_values: Values
     encode: Encode = field(repr=False, compare=False)
     given: tuple[Values, RawChunk] = field(repr=False, compare=False)
+    can_encode: bool = field(default=True, repr=False, compare=False)
 
     @property
     def optional(self) -> bool:
@@ -88,7 +89,7 @@ class Filter:
         return FilterRecord(self.filter_id, name, 1 if self.optional else 0, self.client_values)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return set_up_filter, (self.filter_id, *self.given)
+        return _set_up_again, (self.filter_id, self.client_values, *self.given)
 
 
 def set_up_filter(filter_id: int, values: Values, chunk: RawChunk) -> Filter:
@@ -110,7 +111,41 @@ def set_up_filter(filter_id: int, values: Values, chunk: RawChunk) -> Filter:
     client_values, encode = (
         (values, partial(_refuse, filter_id)) if row is None else row.set_up(values, chunk)
     )
-    return Filter(filter_id, client_values, encode, (values, chunk))
+    return Filter(filter_id, client_values, encode, (values, chunk), row is not None)
+
+
+def restored_filter(record: FilterRecord, chunk: RawChunk) -> Filter:
+    """Set a filter up for more chunks of a dataset of an existing file.
+
+    It keeps the client values of the file. If streamh5 cannot encode as they say, it refuses to encode: chunks are then
+    written with ``write_direct_chunk``.
+    """
+    row = REGISTRY.get(record.filter_id)
+    reason = "streamh5 does not have it"
+    if row is not None and row.given_values is not None:
+        try:
+            return _set_up_again(
+                record.filter_id, record.client_values, row.given_values(record.client_values), chunk
+            )
+        except (FilterError, MissingCodecError) as error:
+            reason = str(error)
+    elif row is not None:
+        reason = "its client values do not tell how chunks were encoded"
+    encode = partial(_refuse_again, filter_name(record), reason)
+    return Filter(
+        record.filter_id, record.client_values, encode, (record.client_values, chunk), can_encode=False
+    )
+
+
+def _set_up_again(filter_id: int, stored: Values, values: Values, chunk: RawChunk) -> Filter:
+    return replace(set_up_filter(filter_id, values, chunk), client_values=stored)
+
+
+def _refuse_again(name: str, reason: str, chunk: Buffer) -> Buffer:
+    raise FilterError(
+        f"chunks cannot be encoded with the filter {name} of the file: {reason}; write encoded chunks with "
+        "write_direct_chunk"
+    )
 
 
 @cache

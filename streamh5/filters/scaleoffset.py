@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streamh5.errors import BlockError, FilterError
-from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values
+from streamh5.filters.base import Buffer, Encode, FilterRow, RawChunk, Values, value_at
 
 # H5Z_SO_FLOAT_DSCALE and H5Z_SO_INT.
 FLOAT_DSCALE, INTEGER = 0, 2
 _CLASS_INTEGER, _CLASS_FLOAT = 0, 1
-_N_VALUES, _N_BEFORE_FILL = 20, 8
+_N_VALUES, _N_BEFORE_FILL, _FILL_AVAILABLE = 20, 8, 7
 # H5Z__filter_scaleoffset: 4 bytes of minbits, 1 of the size of minval, minval, zeros up to byte 21.
 _HEADER = struct.Struct("<IBQ8x")
 _MINVAL_NBYTES = 8
@@ -71,6 +71,12 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     return padded, partial(
         _encode, chunk.dtype, native[()], factor - (1 << 32) if factor >= 1 << 31 else factor
     )
+
+
+def _given_values(stored: Values) -> Values:
+    if value_at(stored, _FILL_AVAILABLE, 0) != 1:
+        raise FilterError("scaleoffset without a fill value, for which it has no code", values=stored)
+    return stored[:2]
 
 
 def _encode(dtype: np.dtype[Any], fillvalue: Any, factor: int, chunk: Buffer) -> Buffer:
@@ -161,6 +167,7 @@ ROW = FilterRow(
     filter_id=6,
     keyword="scaleoffset",
     set_up=_set_up,
+    given_values=_given_values,
     is_compression=False,
     is_lossy=True,
     example_values=(FLOAT_DSCALE, 3),

@@ -79,6 +79,7 @@ ROW = FilterRow(
     filter_id=4,
     keyword="szip",
     set_up=_set_up,
+    given_values=lambda values: values[:2],
     is_named_by_h5py=True,
     package="imagecodecs",
     default_values=(_NEAREST_NEIGHBOR, 8),  # h5py's DEFAULT_SZIP

@@ -86,6 +86,7 @@ ROW = FilterRow(
     filter_id=32013,
     keyword="zfp",
     set_up=_set_up,
+    given_values=None,
     name="H5Z-ZFP-1.1.1 (ZFP-1.0.1)",
     is_lossy=True,
     package="imagecodecs",

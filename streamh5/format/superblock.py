@@ -18,6 +18,7 @@ SIZEOF_LONGEST_SUPERBLOCK = 100
 
 _SIZES = (2, 4, 8)
 _SIZEOF_SCRATCH_PAD = 16
+_SIZEOF_ROOT_ENTRY = SIZEOF_LENGTH + SIZEOF_ADDRESS + 4 + 4 + _SIZEOF_SCRATCH_PAD
 
 
 class _ConsistencyFlag(IntEnum):
@@ -89,6 +90,33 @@ def encode_superblock(superblock: Superblock) -> bytes:
         address(superblock.end_of_file, "end of file address"),
         address(superblock.root_address, "root group object header address"),
     )
+
+
+def renewed_superblock(block: bytes, *, end_of_file: int, root_address: int) -> bytes:
+    """Return the superblock of the next generation of a file; its version and everything else stay.
+
+    Parameters
+    ----------
+    block
+        The superblock of the file, whose addresses and lengths have 8 bytes.
+    end_of_file
+        End of the file, relative to its base address.
+    root_address
+        Address of the object header of the root group, relative to the base address.
+    """
+    found = decode_superblock(block)
+    end_of_file += found.base_address
+    if found.version >= 2:
+        return encode_superblock(replace(found, end_of_file=end_of_file, root_address=root_address))
+    # The group has no symbol table any more, so the entry caches none (H5G_NOTHING_CACHED).
+    entry = found.nbytes - _SIZEOF_ROOT_ENTRY
+    new = bytearray(block[: found.nbytes])
+    end_position = entry - 2 * SIZEOF_ADDRESS  # followed by the address of the driver information block
+    new[end_position : end_position + SIZEOF_ADDRESS] = address(end_of_file, "end of file address")
+    new[entry + SIZEOF_LENGTH :] = address(root_address, "root group object header address") + bytes(
+        4 + 4 + _SIZEOF_SCRATCH_PAD
+    )
+    return bytes(new)
 
 
 def decode_superblock(block: bytes) -> Superblock:

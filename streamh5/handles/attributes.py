@@ -50,7 +50,7 @@ class Attributes(MutableMapping[str, Any]):
     """Attributes by name; they can be set until the file is closed.
 
     Values are kept unchanged, for reading back. They are converted for the file when they are set,
-    so a value that cannot be written is refused then.
+    so a value that cannot be written is refused then. Values of an existing file are read when they are asked for.
     """
 
     def __init__(self, session: Session, node: Node) -> None:
@@ -59,11 +59,7 @@ class Attributes(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str | bytes) -> Any:
         attribute = self._node.attributes[decode_text(name)]
-        if attribute.value is None:
-            raise KeyError(
-                f"attribute {name!r} of {self._node.path} was in the file before; read it with h5py"
-            )
-        return attribute.value
+        return attribute.value if attribute.read_value is None else attribute.read_value()
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, (str, bytes)) and decode_text(name) in self._node.attributes

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from streamh5.handles.part_writer import PartWriter
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
-    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
     from streamh5.write.chunk_writer import EncodedChunks
     from streamh5.write.place import Place
 
@@ -61,20 +61,19 @@ class Dataset(DatasetFacts):
     def __init__(
         self,
         session: Session,
-        spec: DatasetSpec,
+        node: DatasetNode,
         chain: FilterChain,
         *,
-        source: str | None = None,
+        n_rows: int = 0,
         write_empty_chunks: bool = True,
     ) -> None:
-        node, n_rows = session.create_dataset(spec, source)
         super().__init__(session, node)
         # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
         # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
         self._lock = threading.Lock()
         self._is_appended = False
         region = node.chunk_region
-        self._writer = ChunkWriter(spec, chain, None if region is None else region.address)
+        self._writer = ChunkWriter(node.spec, chain, None if region is None else region.address)
         self.out = DatasetWriter(session, node, self._writer, writes_empty=write_empty_chunks)
         grid = self._writer.grid
         self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import InterruptedWriteError, SpecError
-from streamh5.handles.existing_file import ExistingFile, read_existing
+from streamh5.reader.existing_file import ExistingFile, read_existing
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.append_file import AppendFileSink
@@ -91,6 +91,7 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
     sink = AppendFileSink(path, sync=options.sync)
     try:
         existing = read_existing(sink.path)
+        sink.base_address = existing.base_address
         sink.check_name()  # the file that was read must be the one that is open and locked
         existing = replace(existing, end_of_file=max(existing.end_of_file, sink.leased_end))
         if existing.libver == "v110" and libver == "v200":

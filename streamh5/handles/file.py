@@ -16,6 +16,8 @@ from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
 from streamh5.handles.session import Session, open_here
+from streamh5.handles.stored_dataset import stored_dataset
+from streamh5.model.tree import find
 from streamh5.references.file_references import ReferencesOutput
 from streamh5.sinks.base import as_journaled
 from streamh5.sinks.destination_path import is_path, real_path
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from streamh5.filters import FilterChain
-    from streamh5.handles.existing_file import ExistingFile
     from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
+    from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
@@ -192,10 +195,25 @@ class File(Group):
             )
         self._references.check(spec)
         with self.session.call():
-            dataset = Dataset(self.session, spec, chain, source=source, write_empty_chunks=write_empty_chunks)
+            node, n_rows = self.session.create_dataset(spec, source)
+            dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
             self.datasets[spec.path] = dataset
             self.session.file = self
             return dataset
+
+    def dataset(self, node: DatasetNode) -> Dataset:
+        """Return the handle of a dataset; that of an existing file is made when it is first needed."""
+        with self._references_lock:
+            found = self.datasets.get(node.path)
+            if found is None or found.node is not node:
+                found = self.datasets[node.path] = stored_dataset(self.session, node)
+            return found
+
+    def forget_handles(self) -> None:
+        """Enter the datasets under their present paths, without those that were deleted."""
+        with self._references_lock:
+            alive = [one for one in self.datasets.values() if find(self.session.root, one.name) is one.node]
+            self.datasets = {one.name: one for one in alive}
 
     def discard_dataset(self, dataset: Dataset) -> None:
         """Remove a dataset whose data could not be written: the file is written without it."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
-from streamh5.errors import PathError, StateError
+from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
 from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
@@ -18,17 +18,16 @@ from streamh5.handles.group_contents import GroupContents
 from streamh5.handles.like_dataset import check_same, keywords_of
 from streamh5.model.object_path import check_new_path
 from streamh5.model.reference import Reference
-from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, StoredObject, find
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find
 
 if TYPE_CHECKING:
     from streamh5.handles.file import File
 
 
 class Group(GroupContents):
-    """A group that is being written; made by `create_group`.
+    """A group of a file that is being written.
 
-    A mapping of the objects created in this file. Its keys include soft and external links, and objects that were in
-    the file before; `values` and `items` leave these out, because they have no handles.
+    A mapping of its objects. Its keys include soft and external links; `values` and `items` leave these out.
     """
 
     def __init__(self, file: File, node: GroupNode) -> None:
@@ -241,25 +240,18 @@ class Group(GroupContents):
         return Group(self.file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str | bytes | Reference) -> Group | Dataset | Datatype:
-        """Return the handle of an object that was created in this file, by its path or a reference to it."""
+        """Return the handle of an object, by its path or a reference to it."""
         path = name.path if isinstance(name, Reference) else self.absolute_path(name)
         node = find(self.session.root, path)
-        if isinstance(node, StoredObject) and node.is_datatype:
-            raise KeyError(
-                f"{path} is a named datatype that is in the file already, which new objects cannot share; pass its "
-                f"dtype, as h5py.File(...)[{path!r}].dtype gives it"
-            )
         if node is None:
             raise KeyError(f"there is no object {path} in the file being written, or it is a link")
         return self.handle_of(node)
 
-    def handle_of(self, node: Node | StoredObject) -> Group | Dataset | Datatype:
+    def handle_of(self, node: Node) -> Group | Dataset | Datatype:
         """Return the handle of an object of the file."""
-        if isinstance(node, StoredObject):
-            raise KeyError(f"{node.path} is in the file already; read it with h5py")
         if isinstance(node, DatatypeNode):
             return Datatype(self.file, node)
-        return self.file.datasets[node.path] if isinstance(node, DatasetNode) else Group(self.file, node)
+        return self.file.dataset(node) if isinstance(node, DatasetNode) else Group(self.file, node)
 
     def __setitem__(self, name: str | bytes, value: Any) -> None:
         """Link an object under `name`, or write data there, as h5py does.
@@ -299,9 +291,30 @@ class Group(GroupContents):
             self.session.link(self.absolute_path(name), target)
 
     def __delitem__(self, name: str | bytes) -> None:
-        raise StateError(
-            f"{self.absolute_path(name)} cannot be deleted: do it with h5py when the file is closed"
-        )
+        """Delete a link; an object without links is deleted, and references to it become null.
+
+        Raises
+        ------
+        KeyError
+            There is no such link.
+        """
+        path = self.absolute_path(name)
+        try:
+            self.session.remove(path)
+        except PathError as error:
+            raise KeyError(str(error)) from error
+        self.file.forget_handles()
+
+    def move(self, source: str | bytes, dest: str | bytes) -> None:
+        """Give a link another path, from this group or, with a leading ``/``, from the root.
+
+        Raises
+        ------
+        PathError
+            There is no such link, or the new path is taken.
+        """
+        self.session.move(self.absolute_path(source), self.absolute_path(dest))
+        self.file.forget_handles()
 
     def __bool__(self) -> bool:
         return self.session.is_open

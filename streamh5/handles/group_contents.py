@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.group import Datatype, Group
     from streamh5.model.reference import Reference
-    from streamh5.model.tree import LinkedTarget, StoredObject
+    from streamh5.model.tree import LinkedTarget
 
 
 def links_below(group: GroupNode) -> Iterator[tuple[str, LinkedTarget]]:
@@ -44,7 +44,7 @@ def links_below(group: GroupNode) -> Iterator[tuple[str, LinkedTarget]]:
             entered.pop()
 
 
-def objects_below(group: GroupNode) -> Iterator[tuple[str, Node | StoredObject]]:
+def objects_below(group: GroupNode) -> Iterator[tuple[str, Node]]:
     """Yield path and node of each object in a group and in the groups below it, each once (``H5Ovisit``)."""
     seen = {id(group)}
     for path, target in links_below(group):
@@ -70,7 +70,7 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
         """Return the handle of an object, by its path or a reference to it."""
 
     @abstractmethod
-    def handle_of(self, node: Node | StoredObject) -> Group | Dataset | Datatype:
+    def handle_of(self, node: Node) -> Group | Dataset | Datatype:
         """Return the handle of an object of the file.
 
         Raises

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamh5.arguments.write_options import WriteOptions
-    from streamh5.handles.existing_file import ExistingFile
     from streamh5.handles.file import File
     from streamh5.model.tree import DatasetNode, GroupNode
+    from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
     from streamh5.write.pool import Job
@@ -106,7 +106,7 @@ class Session:
             options,
             self.leftover,
             recovery=recovery,
-            existing=None if existing is None else (existing.root, existing.end_of_file),
+            existing=None if existing is None else (existing.root, existing.end_of_file, existing.superblock),
         )
         self._engine = engine
         self.place = Place(engine.reserve, sink.write)
@@ -136,6 +136,10 @@ class Session:
     set_value = _verb(JournaledEngine.set_value)
     set_parts = _verb(JournaledEngine.set_parts)
     link = _verb(JournaledEngine.link)
+    remove = _verb(JournaledEngine.remove)
+    move = _verb(JournaledEngine.move)
+    resize = _verb(JournaledEngine.resize)
+    make_chunked = _verb(JournaledEngine.make_chunked)
     check_resumed = _verb(JournaledEngine.check_resumed)
     void = _verb(JournaledEngine.void)
 

@@ -27,15 +27,19 @@ from streamh5.model.block_value import check_one_kind
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.parts import encode_parts, text_object
 from streamh5.model.reference import (
+    AnyReference,
     HeapObject,
     Parts,
     Reference,
     RegionReference,
+    StoredReference,
     join_parts,
     sizeof_part,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamh5.format.datatype import AnyDatatype
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.model.reference import Resolve
@@ -56,10 +60,11 @@ class AttributeSpec:
     data
         Bytes of the elements, mixed with references and heap objects.
     value
-        The value as given.
+        The value as given; None if the existing file has it.
+    read_value
+        Returns the value of an attribute of the existing file.
     committed
-        Reference to the committed datatype that the attribute uses, or the 8 bytes of its address if the existing
-        file has it; None if the attribute has its own datatype.
+        Reference to the committed datatype that the attribute uses; None if the attribute has its own datatype.
     """
 
     name: str
@@ -67,7 +72,8 @@ class AttributeSpec:
     shape: tuple[int, ...] | None
     data: Parts = ()
     value: Any = None
-    committed: bytes | Reference | None = None
+    read_value: Callable[[], Any] | None = None
+    committed: Reference | StoredReference | None = None
 
     def attribute(self, resolve: Resolve) -> Attribute:
         """Return the attribute record; `resolve` returns the bytes of references and heap objects."""
@@ -83,7 +89,7 @@ class AttributeSpec:
         return len(encode_attribute_body(self.attribute(blank)))
 
 
-def blank(part: Reference | RegionReference | HeapObject) -> bytes:
+def blank(part: AnyReference | HeapObject) -> bytes:
     """Return zeros in place of a part that has no address yet."""
     return bytes(sizeof_part(part))
 

@@ -132,6 +132,34 @@ class ChunkTable:
         counts.dead_nbytes += nbytes
         return lost
 
+    def renumbered(self, kept: NDArray[np.bool_], numbers: NDArray[np.int64], n_chunks: int) -> ChunkTable:
+        """Return a table of some of the stored chunks, with other numbers, whose counts continue those of this one.
+
+        Parameters
+        ----------
+        kept
+            ``(n,) bool``: which of the stored chunks it has, in ascending order of their present numbers.
+        numbers
+            ``(n_kept,)`` their numbers there.
+        n_chunks
+            Its initial number of rows.
+        """
+        numbered, counts = self.records(), self.counts
+        records = numbered[kept]
+        records["number"] = numbers
+        table = ChunkTable(n_chunks, self.chunk_nbytes, filtered=self._filtered)
+        table.record(records[np.argsort(numbers, kind="stable")])
+        lost = int(numbered["stored_nbytes"][~kept].sum(dtype=np.uint64))
+        table.counts.n_rewritten = counts.n_rewritten
+        table.counts.dead_nbytes = counts.dead_nbytes + lost
+        return table
+
+    def records(self) -> ChunkRecords:
+        """Return the records of the stored chunks, sorted by number."""
+        self._settle()
+        rows = self._rows
+        return rows.settled.copy() if isinstance(rows, SparseRows) else rows.records()
+
     @property
     def counts(self) -> ChunkCounts:
         """Counts of the chunks, including pending records."""

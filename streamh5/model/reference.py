@@ -17,7 +17,7 @@ from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT
 from streamh5.model.object_path import join_path, split_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SIZEOF_REFERENCE = datatype_class.ObjectReferenceClass().nbytes
 SIZEOF_REGION_REFERENCE = datatype_class.RegionReferenceClass().nbytes
@@ -110,6 +110,24 @@ class RegionReference:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredReference:
+    """A reference of the existing file: the address of the header of an object when the file was opened.
+
+    It follows the object when its header moves, and is null once the object has been deleted.
+    """
+
+    address: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRegionReference:
+    """A region reference of the existing file: the address of the header of a dataset, and a selection as stored."""
+
+    address: int
+    selection: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class HeapObject:
     """An element of variable length: its number of items of the base type, and their bytes in the heap.
 
@@ -120,20 +138,23 @@ class HeapObject:
     parts: Parts
 
 
-Part: TypeAlias = "bytes | Reference | RegionReference | HeapObject"
+AnyReference: TypeAlias = "Reference | RegionReference | StoredReference | StoredRegionReference"
+"""Something that refers to an object of the file."""
+
+Part: TypeAlias = "bytes | AnyReference | HeapObject"
 
 Parts: TypeAlias = "Sequence[Part]"
 """Bytes of elements, mixed with references and heap objects, which have no address yet."""
 
-Resolve: TypeAlias = "Callable[[Reference | RegionReference | HeapObject], bytes]"
+Resolve: TypeAlias = "Callable[[AnyReference | HeapObject], bytes]"
 
 
 def sizeof_part(part: Part) -> int:
     """Return the size of a part in its element, in bytes."""
     match part:
-        case Reference():
+        case Reference() | StoredReference():
             return SIZEOF_REFERENCE
-        case RegionReference():
+        case RegionReference() | StoredRegionReference():
             return SIZEOF_REGION_REFERENCE
         case HeapObject():
             return SIZEOF_VARIABLE_LENGTH_ELEMENT
@@ -149,3 +170,12 @@ def sizeof_parts(parts: Parts) -> int:
 def join_parts(parts: Parts, resolve: Resolve) -> bytes:
     """Join `parts`; `resolve` returns the bytes of those that are not bytes."""
     return b"".join(part if isinstance(part, bytes) else resolve(part) for part in parts)
+
+
+def references_in(parts: Parts) -> Iterator[AnyReference]:
+    """Yield the references among parts, also those inside heap objects."""
+    for part in parts:
+        if isinstance(part, HeapObject):
+            yield from references_in(part.parts)
+        elif not isinstance(part, bytes):
+            yield part

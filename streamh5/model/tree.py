@@ -13,7 +13,7 @@ from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.chunk_map import ChunkMap
-from streamh5.model.object_path import join_path, split_path
+from streamh5.model.object_path import split_path
 from streamh5.model.reference import RegionReference
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_grid import ChunkGrid
     from streamh5.model.chunk_table import ChunkTable
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts, Reference
+    from streamh5.model.reference import Parts
+    from streamh5.model.stored_data import StoredData, StoredMessage
 
 
 MAX_ORDERED_ATTRIBUTES = 65_535
@@ -39,80 +40,87 @@ class ReservedRange:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object of the existing file that remains unchanged: a dataset, or a named datatype."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class ObjectNode:
+    """What every object of the tree has.
 
-    path: str
-    address: int
-    is_datatype: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class GroupNode:
-    """A group: its links by name, in creation order, and its attributes.
-
-    ``stored_address`` is the address of the header of a group of the existing file; ``is_changed`` says
-    whether that header is out of date.
+    ``stored_address`` is the address of its header in the last generation of the file, and ``is_changed`` says that
+    this header is out of date. ``messages`` are those of its messages that the model does not express, as an
+    existing file has them. ``header`` is the range that was reserved for its header.
     """
 
-    path: str
-    track_order: bool = False
-    links: dict[str, LinkedTarget] = field(default_factory=dict)
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
     header: ReservedRange | None = None
     n_links: int = 1
     stored_address: int | None = None
     is_changed: bool = False
+    messages: tuple[StoredMessage, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
-class DatatypeNode:
+class GroupNode(ObjectNode):
+    """A group: its links by name, in creation order, and its attributes."""
+
+    path: str
+    track_order: bool = False
+    links: dict[str, LinkedTarget] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class DatatypeNode(ObjectNode):
     """A named datatype, with its attributes and the number of its users.
 
     ``datatype`` is its message if that differs from the message of `dtype`. ``n_users`` counts the datasets and
-    attributes of this type.
+    attributes of this type that were made in this write.
     """
 
     path: str
     dtype: np.dtype[Any]
     datatype: EncodedDatatype | None = None
     track_order: bool = False
-    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
-    header: ReservedRange | None = None
-    n_links: int = 1
     n_users: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class DatasetNode:
+class DatasetNode(ObjectNode):
     """A dataset: its spec, the table of its chunks, and its attributes.
 
     ``value`` is data without chunks, as stored; data with references or in the global heap is there as given, and
     ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
-    of the chunks of an Implicit index. ``data_address`` is the address of data without chunks in the finished file,
-    inside the object header if it is compact. ``number`` names the dataset in the journal.
+    of the chunks of an Implicit index. ``data_address`` is the address of data without chunks, or of the chunk index,
+    in the last generation of the file, inside the object header if the data is compact. ``number`` names the dataset
+    in the journal. ``stored`` is what the existing file has of it. ``is_data_changed`` says that the last generation
+    does not have its present index or data, ``is_written`` that this write has changed them.
     """
 
     spec: DatasetSpec
-    table: ChunkTable
+    chunk_table: ChunkTable | None = None
     n_rows: int = 0
     value: np.ndarray[Any, Any] | None = None
     parts: Parts | None = None
-    attributes: dict[str, AttributeSpec] = field(default_factory=dict)
-    header: ReservedRange | None = None
     index: ReservedRange | None = None
     chunk_region: ReservedRange | None = None
     data_address: int | None = None
     n_empty: int = 0
-    n_links: int = 1
     number: int = 0
+    stored: StoredData | None = None
+    is_data_changed: bool = False
+    is_written: bool = False
 
     def __post_init__(self) -> None:
         spec = self.spec
-        if spec.fill_parts is not None and spec.is_compact:
+        if spec.fill_parts is not None and spec.is_compact and self.stored is None:
             n = spec.value_nbytes // spec.element_nbytes
             self.parts = [part for _ in range(n) for part in spec.fill_element()]
+
+    @property
+    def table(self) -> ChunkTable:
+        """Its chunk table; that of an existing dataset is read when it is first needed."""
+        if self.chunk_table is None:
+            if self.stored is None:
+                raise ValueError(f"{self.path} has no chunk table")
+            self.chunk_table = self.stored.read_table()
+        return self.chunk_table
 
     @property
     def path(self) -> str:
@@ -209,6 +217,8 @@ class DatasetNode:
 
     def _whole(self) -> np.ndarray[Any, Any]:
         """Return a copy of the data without chunks; the fill value if nothing was written."""
+        if self.value is None and self.stored is not None and not self.is_written:
+            return self.stored.read_value()
         if self.value is not None:
             return self.value.copy()
         if self.spec.has_parts:
@@ -228,12 +238,12 @@ def _of_elements(region: Any) -> Any:
 
 Node: TypeAlias = GroupNode | DatasetNode | DatatypeNode
 LinkValue: TypeAlias = SoftLink | ExternalLink | UserDefinedLink
-LinkedTarget: TypeAlias = Node | StoredObject | LinkValue
+LinkedTarget: TypeAlias = Node | LinkValue
 
 
-def find(root: GroupNode, path: str) -> Node | StoredObject | None:
+def find(root: GroupNode, path: str) -> Node | None:
     """Return the object at `path`; None if there is none."""
-    node: Node | StoredObject = root
+    node: Node = root
     for name in split_path(path):
         if not isinstance(node, GroupNode) or name not in node.links:
             return None
@@ -244,83 +254,25 @@ def find(root: GroupNode, path: str) -> Node | StoredObject | None:
     return node
 
 
-def reference_target(root: GroupNode, reference: Reference | RegionReference) -> Node | StoredObject:
-    """Return the object that a reference points to.
+def check_region(reference: RegionReference, node: Node) -> None:
+    """Refuse a region reference whose region is not inside its dataset.
 
     Raises
     ------
     PathError
-        The object was not created, or the region is not inside it.
+        It is not.
     """
-    node = find(root, reference.path)
-    if node is None:
-        raise PathError(
-            f"a reference points to {reference.path}, which was not created; create it before the file is closed",
-            path=reference.path,
-        )
-    if isinstance(reference, RegionReference) and isinstance(node, Node):
-        shape = node.shape if isinstance(node, DatasetNode) else None
-        for box in reference.boxes:
-            if (
-                shape is None
-                or len(box) != len(shape)
-                or any(p.stop > n for p, n in zip(box, shape, strict=True))
-            ):
-                raise PathError(
-                    f"a reference points to the region {reference.region!r} of {reference.path}, of shape {shape}",
-                    path=reference.path,
-                )
-    return node
-
-
-def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
-    """Return the group for the last name of `path`, and that name; create missing groups.
-
-    Nothing is created if an error is raised.
-
-    Raises
-    ------
-    PathError
-        The path is the root group, exists already, or leads through an object that is not a group.
-    """
-    names = split_path(path)
-    if not names:
-        raise PathError(f"{path!r} is the root group; name an object in it, for example '/x'", path=path)
-    group, n_found = root, 0
-    while n_found < len(names) - 1 and names[n_found] in group.links:
-        child = group.links[names[n_found]]
-        if not isinstance(child, GroupNode):
+    shape = node.shape if isinstance(node, DatasetNode) else None
+    for box in reference.boxes:
+        if (
+            shape is None
+            or len(box) != len(shape)
+            or any(p.stop > n for p, n in zip(box, shape, strict=True))
+        ):
             raise PathError(
-                f"{join_path(names)}: {join_path(names[: n_found + 1])} is not a group, so it cannot contain objects; "
-                "choose another name",
-                path=path,
+                f"a reference points to the region {reference.region!r} of {reference.path}, of shape {shape}",
+                path=reference.path,
             )
-        group, n_found = child, n_found + 1
-    if n_found == len(names) - 1 and names[-1] in group.links:
-        taken = group.links[names[-1]]
-        kinds: dict[type, str] = {
-            GroupNode: "group",
-            DatasetNode: "dataset",
-            DatatypeNode: "named datatype",
-            StoredObject: "stored object",
-        }
-        kind = kinds.get(type(taken), "link")
-        raise PathError(f"a {kind} {join_path(names)} exists already; choose another name", path=path)
-    group.is_changed = True
-    for i in range(n_found, len(names) - 1):
-        made = GroupNode(join_path(names[: i + 1]), track_order)
-        group.links[names[i]] = made
-        group = made
-    return group, names[-1]
-
-
-def take_link(root: GroupNode, node: Node) -> None:
-    """Remove the link with which an object was created."""
-    names = split_path(node.path)
-    group, name = find(root, join_path(names[:-1])), names[-1]
-    if isinstance(group, GroupNode) and group.links.get(name) is node:
-        del group.links[name]
-        node.n_links -= 1
 
 
 def put_attribute(node: Node, attribute: AttributeSpec) -> None:
@@ -357,30 +309,6 @@ def walk(node: Node) -> Iterator[Node]:
         else:
             entered.pop()
             yield inner
-
-
-def moved_groups(root: GroupNode) -> set[int]:
-    """Return the ids of the groups that must be written because they are new or contain something new.
-
-    A group of the existing file keeps its header unless it is changed or has a link to a group that gets a new
-    header, also in cycles of hard links.
-    """
-    holders: dict[int, list[GroupNode]] = {}
-    moved: set[int] = set()
-    waiting: list[GroupNode] = []
-    for group in walk(root):
-        if isinstance(group, GroupNode):
-            if group.stored_address is None or group.is_changed:
-                waiting.append(group)
-            for child in group.links.values():
-                if isinstance(child, GroupNode):
-                    holders.setdefault(id(child), []).append(group)
-    while waiting:
-        group = waiting.pop()
-        if id(group) not in moved:
-            moved.add(id(group))
-            waiting += holders.get(id(group), [])
-    return moved
 
 
 def _targets(node: Node) -> Iterator[LinkedTarget]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamh5.errors import SinkError, SpecError
-from streamh5.handles.existing_file import read_existing
 from streamh5.model.tree import GroupNode, find
+from streamh5.reader.existing_file import read_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from streamh5.format.dataspace import Dataspace, decode_dataspace
 from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.external_file_list import decode_external_file_list
-from streamh5.format.fields import Encoding
+from streamh5.format.fields import ENCODING, Encoding
 from streamh5.format.fill_value import AllocationTime, FillValue, decode_fill_value, decode_old_fill_value
 from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline
 from streamh5.format.group_info import decode_group_info
@@ -66,6 +67,9 @@ _DECODERS: dict[int, Callable[[bytes, Encoding], Any]] = {
     MessageType.ATTRIBUTE_INFO: decode_attribute_info,
     MessageType.REFERENCE_COUNT: decode_reference_count,
 }
+
+_MAX_PADDING_NBYTES = 7
+"""Messages of version 1 headers are padded to multiples of 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,20 @@ def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage
     if decode is None:
         raise ForeignStructureError(f"a message of type {type_id:#04x}")
     return decode(body, encoding)
+
+
+def without_padding(message: Message) -> bytes:
+    """Return the body of a message of a version 1 header without the padding that ends it.
+
+    The body that remains is the shortest one that decodes: headers of version 2 have no padding.
+    """
+    decode, body = _DECODERS.get(message.type_id), message.body
+    if decode is not None:
+        for nbytes in range(max(0, len(body) - _MAX_PADDING_NBYTES), len(body)):
+            with suppress(FormatError, ForeignStructureError):
+                decode(body[:nbytes], ENCODING)
+                return body[:nbytes]
+    return body
 
 
 def _common(

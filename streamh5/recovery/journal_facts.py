@@ -25,7 +25,15 @@ from streamh5.model.chunk_shape import check_chunks, check_shape
 from streamh5.model.dataset_spec import DatasetSpec, check_grid
 from streamh5.model.dtype_facts import dtype_facts, dtype_from_facts
 from streamh5.model.parts import encode_parts
-from streamh5.model.reference import HeapObject, Reference, RegionReference, sizeof_part, sizeof_parts
+from streamh5.model.reference import (
+    HeapObject,
+    Reference,
+    RegionReference,
+    StoredReference,
+    StoredRegionReference,
+    sizeof_part,
+    sizeof_parts,
+)
 from streamh5.model.tree import DatatypeNode, ReservedRange
 
 if TYPE_CHECKING:
@@ -178,6 +186,10 @@ def _part_facts(part: Part) -> Any:
             return {"to": path, "selection": b64encode(selection).decode()}
         case RegionReference():
             return {"to": part.path, "boxes": [[[s.start, s.stop] for s in box] for box in part.boxes]}
+        case StoredReference():
+            return {"at": part.address}
+        case StoredRegionReference():
+            return {"at": part.address, "selection": b64encode(part.selection).decode()}
         case HeapObject():
             return [part.n, parts_facts(part.parts)]
         case _:
@@ -192,11 +204,22 @@ def _part(facts: Any) -> Part:
         if type(n) is not int or not 0 <= n < 2**32:
             raise ValueError(f"an object of {n!r} elements")
         return HeapObject(n, parts_from_facts(parts))
+    if "at" in facts:
+        return _stored_reference(facts)
     if "selection" in facts:
         return RegionReference(facts["to"], b64decode(facts["selection"], validate=True))
     if "boxes" in facts:
         return RegionReference(facts["to"], [tuple(slice(*one) for one in box) for box in facts["boxes"]])
     return Reference(facts["to"])
+
+
+def _stored_reference(facts: dict[str, Any]) -> Part:
+    address = facts["at"]
+    if type(address) is not int or not 0 < address < 2**64:
+        raise ValueError(f"a reference to address {address!r}")
+    if "selection" in facts:
+        return StoredRegionReference(address, b64decode(facts["selection"], validate=True))
+    return StoredReference(address)
 
 
 def link_facts(path: str, target: LinkedTarget) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class JournaledEngine:
     recovery
         An interrupted write to resume.
     existing
-        Root group and end of an existing file to add objects to.
+        Tree, end and superblock of an existing file to change.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class JournaledEngine:
         leftover: Leftover,
         *,
         recovery: Recovery | None = None,
-        existing: tuple[GroupNode, int] | None = None,
+        existing: tuple[GroupNode, int, bytes] | None = None,
     ) -> None:
         # reentrant: a signal handler may end the write in the middle of any call
         self.lock = threading.RLock()
@@ -173,6 +173,28 @@ class JournaledEngine:
             self._engine.remove_dataset(node)
             with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
                 self._log(entry_kinds.TAKEN_BACK, node.path)
+
+    def remove(self, path: str) -> None:
+        """Remove a link: see `Engine.remove`."""
+        with self.lock:
+            self._engine.remove(path)
+
+    def move(self, source: str, destination: str) -> None:
+        """Give a link another path: see `Engine.move`."""
+        with self.lock:
+            self._engine.move(source, destination)
+
+    def resize(
+        self, node: DatasetNode, shape: tuple[int, ...], maxshape: tuple[int | None, ...] | None
+    ) -> None:
+        """Change the shape of a dataset that has chunks: see `Engine.resize`."""
+        with self.lock:
+            self._engine.resize(node, shape, maxshape)
+
+    def make_chunked(self, node: DatasetNode, chunks: tuple[int, ...]) -> None:
+        """Give a dataset without chunks an empty chunk table: see `Engine.make_chunked`."""
+        with self.lock:
+            self._engine.make_chunked(node, chunks)
 
     def set_value(self, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
         """Set data without chunks, or a region of it; the caller allows one thread at a time.

@@ -38,7 +38,7 @@ from streamh5.filters import FilterChain
 from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.reference import HeapObject
-from streamh5.model.tree import DatasetNode, Node, find, reference_target, walk
+from streamh5.model.tree import DatasetNode, Node, find, walk
 from streamh5.recovery.entry_kinds import PUBLISHED, USED
 from streamh5.recovery.journal_facts import (
     assemble_value,
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.arguments.paths import LocalPath
-    from streamh5.model.reference import Part, Parts, Reference, RegionReference
+    from streamh5.engine.reference_targets import ReferenceTargets
+    from streamh5.model.reference import AnyReference, Part, Parts
     from streamh5.recovery.journal import Journal
 
 MAX_RANGES = 1000
@@ -226,12 +227,13 @@ def _rebuild(journal: Journal, recovery: Recovery) -> Engine:
 
 def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
     """Set attributes and data without chunks; return the paths of datasets whose value is not in the journal."""
+    targets = engine.targets()
     for (path, name), facts in journal.attributes.items():
         node = find(engine.root, path)
         if not isinstance(node, Node):
             raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
         attribute = attribute_from_facts(facts)
-        engine.set_attribute(node, replace(attribute, data=_known(engine, attribute.data)))
+        engine.set_attribute(node, replace(attribute, data=_known(targets, attribute.data)))
     without_value: set[str] = set()
     for path, number in numbers.items():
         pieces, node = journal.values.get(number), find(engine.root, path)
@@ -243,26 +245,26 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
         elif isinstance(value, np.ndarray):
             engine.set_value(node, value)
         else:
-            engine.set_parts(node, _known(engine, value))
+            engine.set_parts(node, _known(targets, value))
     return without_value
 
 
-def _known(engine: Engine, parts: Parts) -> list[Part]:
+def _known(targets: ReferenceTargets, parts: Parts) -> list[Part]:
     """Return parts in which references to objects, or rows, that were not written are null."""
     known: list[Part] = []
     for part in parts:
         if isinstance(part, HeapObject):
-            known.append(HeapObject(part.n, _known(engine, part.parts)))
-        elif isinstance(part, bytes) or _leads_somewhere(engine, part):
+            known.append(HeapObject(part.n, _known(targets, part.parts)))
+        elif isinstance(part, bytes) or _leads_somewhere(targets, part):
             known.append(part)
         else:
             known.append(blank(part))
     return known
 
 
-def _leads_somewhere(engine: Engine, reference: Reference | RegionReference) -> bool:
+def _leads_somewhere(targets: ReferenceTargets, reference: AnyReference) -> bool:
     try:
-        reference_target(engine.root, reference)
+        targets.find(reference)
     except PathError:
         return False
     return True

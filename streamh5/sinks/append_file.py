@@ -60,6 +60,8 @@ class AppendFileSink(GatedSink):
         The folder of the leases, while other processes write, too.
     leased_end
         End of the leases of a writer that died: a process that was suspended may still write below it.
+    base_address
+        Position of address 0, set by the caller: the size of the user block.
     end_of_file
         Where the addition begins, set by the caller: the end of file of the superblock, or `leased_end` if that
         is further. Below it only the superblock is written.
@@ -78,6 +80,7 @@ class AppendFileSink(GatedSink):
         self.path = real_path(path)
         super().__init__(str(self.path))
         self.end_of_file: int | None = None
+        self.base_address = 0
         self._is_synced = sync != "none"
         self._system = system
         self._lock_path = journal_path(partial_path(self.path))
@@ -120,16 +123,16 @@ class AppendFileSink(GatedSink):
         elif self.end_of_file is None or address < self.end_of_file:
             raise StateError(f"{self.path}: byte {address:,} is in the existing part of the file")
         else:
-            files.write(self._fd, address, buffers, self._system)
+            files.write(self._fd, self.base_address + address, buffers, self._system)
 
     def _commit(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
         self.leases.fence()
-        self._system.ftruncate(self._fd, nbytes)
+        self._system.ftruncate(self._fd, self.base_address + nbytes)
         self._fsync()
         self.check_name()
         self._is_switched = True  # before the write: one that fails may still have reached the disk
-        files.write(self._fd, 0, [self._superblock], self._system)
+        files.write(self._fd, self.base_address, [self._superblock], self._system)
         self._fsync()
         self.check_name()
         with suppress(OSError):  # all leases lie before the end of the file now; they do no harm
@@ -140,10 +143,9 @@ class AppendFileSink(GatedSink):
         self._unname()
         if self.end_of_file is not None and not self._is_switched:
             with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
-                if (
-                    self.end_of_file < os.fstat(self._fd).st_size
-                ):  # it may be the end of leases, beyond the file
-                    self._system.ftruncate(self._fd, self.end_of_file)
+                end = self.base_address + self.end_of_file
+                if end < os.fstat(self._fd).st_size:  # it may be the end of leases, beyond the file
+                    self._system.ftruncate(self._fd, end)
 
     def _unname(self) -> None:
         with suppress(OSError):

@@ -13,7 +13,7 @@ from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
 from streamh5.format.datatype import decode_datatype, encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype, datatype_name
-from streamh5.model.tree import DatasetNode, GroupNode, StoredObject, walk
+from streamh5.model.tree import DatasetNode, GroupNode, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -268,18 +268,14 @@ def summarize(
 ) -> WriteSummary:
     """Summarize a written file from its tree."""
     nodes = list(walk(root))
-    datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode))
-    tree = None if _has_stored_objects(nodes) else root
+    datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode) and node.is_written)
+    tree = None if any(_was_read(node) for node in nodes) else root
     return WriteSummary(path, datasets, file_nbytes, seconds, tree, shared)
 
 
-def _has_stored_objects(nodes: list[Node]) -> bool:
-    """Return whether objects were added to an existing file, so that the tree does not describe all of it."""
-    return any(
-        node.stored_address is not None or any(isinstance(one, StoredObject) for one in node.links.values())
-        for node in nodes
-        if isinstance(node, GroupNode)
-    )
+def _was_read(node: Node) -> bool:
+    """Return whether an object was read from an existing file, so that the tree does not describe all of it."""
+    return isinstance(node, DatasetNode) and node.stored is not None
 
 
 def _summarize(node: DatasetNode) -> DatasetSummary:

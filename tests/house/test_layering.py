@@ -91,6 +91,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "format",
             "filters",
             "model",
+            "reader",
             "sinks",
             "write",
             "handles",

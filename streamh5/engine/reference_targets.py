@@ -1,0 +1,172 @@
+"""Which objects a generation of a file writes, and where references lead.
+
+A header that changes is written at a new address, so everything that refers to it is written, too: the groups with
+links to it, attributes and elements with references to it, and users of a named datatype; and what refers to these, up
+to the root group. All other headers, and all chunks and indexes that did not change, stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from streamh5.errors import LimitError, PathError
+from streamh5.model.reference import (
+    Reference,
+    RegionReference,
+    StoredReference,
+    StoredRegionReference,
+    references_in,
+)
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, check_region, find, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from streamh5.model.reference import AnyReference, Parts
+
+_NULL = 0
+
+
+class ReferenceTargets:
+    """The objects of a file to which references lead.
+
+    Parameters
+    ----------
+    root
+        The tree.
+    stored
+        Objects of the existing file, by the addresses of their headers when it was opened.
+    former
+        Objects that were moved or deleted (None), by their former paths.
+    """
+
+    def __init__(self, root: GroupNode, stored: Mapping[int, Node], former: Mapping[str, Node]) -> None:
+        self._root = root
+        self._stored = stored
+        self._former = former
+        self.nodes = list(walk(root))
+        self._alive = set(self.nodes)
+
+    def find(self, reference: AnyReference) -> Node | int:
+        """Return the object to which a reference leads, or the address of one without a name; 0 if it was deleted.
+
+        Raises
+        ------
+        PathError
+            The object was not created, or the region is not inside it.
+        """
+        if isinstance(reference, (StoredReference, StoredRegionReference)):
+            stored = self._stored.get(reference.address)
+            if stored is None or stored in self._alive:
+                return reference.address if stored is None else stored
+            # a datatype without a name stays in use; its header does not refer to anything that moves
+            return reference.address if isinstance(stored, DatatypeNode) else _NULL
+        node = find(self._root, reference.path)
+        if node is None and reference.path in self._former:
+            node = self._former[reference.path]
+            if node is None or node not in self._alive:
+                return _NULL
+        if node is None:
+            raise PathError(
+                f"a reference points to {reference.path}, which was not created; create it before the file is closed",
+                path=reference.path,
+            )
+        if isinstance(reference, RegionReference) and node.stored_address is None:
+            check_region(reference, node)
+        return node
+
+    def count_users(self) -> None:
+        """Count the users of each named datatype, which are datasets and attributes: its header has their number."""
+        n_users: Counter[Node | int] = Counter()
+        for node in self.nodes:
+            if isinstance(node, DatasetNode) and node.spec.type_path is not None:
+                n_users[self.find(Reference(node.spec.type_path))] += 1
+            for attribute in node.attributes.values():
+                if isinstance(attribute.committed, Reference):
+                    n_users[self.find(attribute.committed)] += 1
+        for node in self.nodes:
+            if isinstance(node, DatatypeNode) and node.n_users != n_users[node]:
+                node.n_users = n_users[node]
+                node.is_changed = True
+
+    def to_write(self) -> list[Node]:
+        """Return the objects that the next generation writes, children before their group."""
+        holders: defaultdict[Node, list[Node]] = defaultdict(list)
+        data: defaultdict[Node, list[tuple[DatasetNode, Parts]]] = defaultdict(list)
+        waiting: list[Node] = []
+        for node in self.nodes:
+            if node.stored_address is None or node.is_changed or _has_new_data(node):
+                waiting.append(node)
+            for target in self._targets(node):
+                if isinstance(target, int):
+                    waiting += [node] if target == _NULL else []
+                else:
+                    holders[target].append(node)
+            if isinstance(node, DatasetNode) and not node.is_data_changed:
+                elements = _elements(node)
+                for found in {self.find(one) for one in references_in(elements)}:
+                    if isinstance(found, int):
+                        if found == _NULL:
+                            _rewrite(node, elements)
+                            waiting.append(node)
+                    else:
+                        data[found].append((node, elements))
+        moved: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node not in moved:
+                moved.add(node)
+                waiting += holders.get(node, ())
+                for holder, elements in data.get(node, ()):
+                    _rewrite(holder, elements)
+                    waiting.append(holder)
+        return [node for node in self.nodes if node in moved]
+
+    def _targets(self, node: Node) -> Iterator[Node | int]:
+        """Yield everything to which the header of an object refers."""
+        if isinstance(node, GroupNode):
+            yield from (target for target in node.links.values() if isinstance(target, Node))
+        for attribute in node.attributes.values():
+            yield from map(self.find, references_in(attribute.data))
+            if attribute.committed is not None:
+                yield self.find(attribute.committed)
+        for message in node.messages:
+            yield from map(self.find, references_in(message.body))
+        if isinstance(node, DatasetNode) and node.spec.type_path is not None:
+            yield self.find(Reference(node.spec.type_path))
+
+
+def _has_new_data(node: Node) -> bool:
+    return isinstance(node, DatasetNode) and node.is_data_changed
+
+
+def _elements(node: DatasetNode) -> Parts:
+    """Return the elements of a dataset whose data did not change, if they have references."""
+    if node.parts is not None:
+        return node.parts
+    if node.stored is None or node.stored.read_references is None or node.is_written:
+        return ()
+    return node.stored.read_references()
+
+
+def _rewrite(node: DatasetNode, elements: Parts) -> None:
+    """Make the references of a dataset part of the next generation."""
+    if node.spec.chunks is not None:
+        raise LimitError(
+            f"{node.path}: its chunks hold references to objects that move; delete it and create it without chunks, "
+            "or write a new file with `streamh5 convert` first",
+            path=node.path,
+        )
+    node.parts, node.is_data_changed, node.is_written = elements, True, True
+
+
+def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
+    """Yield all parts that may have objects in the global heap: attributes, fill values, values with references."""
+    for node in nodes:
+        if isinstance(node, DatasetNode) and node.spec.fill_parts is not None and node.stored is None:
+            yield node.spec.fill_parts
+        if isinstance(node, DatasetNode) and node.parts is not None and node.is_data_changed:
+            yield node.parts
+        for attribute in node.attributes.values():
+            yield attribute.data

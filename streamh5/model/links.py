@@ -1,0 +1,136 @@
+"""Links of the tree of a file: made and removed, with the counts and the paths of the objects to which they lead."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from streamh5.errors import PathError
+from streamh5.model.object_path import join_path, split_path
+from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.model.tree import LinkedTarget
+
+
+def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
+    """Return the group for the last name of `path`, and that name; create missing groups.
+
+    Nothing is created if an error is raised.
+
+    Raises
+    ------
+    PathError
+        The path is the root group, exists already, or leads through an object that is not a group.
+    """
+    names = split_path(path)
+    if not names:
+        raise PathError(f"{path!r} is the root group; name an object in it, for example '/x'", path=path)
+    group, n_found = root, 0
+    while n_found < len(names) - 1 and names[n_found] in group.links:
+        child = group.links[names[n_found]]
+        if not isinstance(child, GroupNode):
+            raise PathError(
+                f"{join_path(names)}: {join_path(names[: n_found + 1])} is not a group, so it cannot contain objects; "
+                "choose another name",
+                path=path,
+            )
+        group, n_found = child, n_found + 1
+    if n_found == len(names) - 1 and names[-1] in group.links:
+        taken = group.links[names[-1]]
+        kinds: dict[type, str] = {
+            GroupNode: "group",
+            DatasetNode: "dataset",
+            DatatypeNode: "named datatype",
+        }
+        kind = kinds.get(type(taken), "link")
+        raise PathError(f"a {kind} {join_path(names)} exists already; choose another name", path=path)
+    group.is_changed = True
+    for i in range(n_found, len(names) - 1):
+        made = GroupNode(join_path(names[: i + 1]), track_order)
+        group.links[names[i]] = made
+        group = made
+    return group, names[-1]
+
+
+def check_link(root: GroupNode, path: str) -> tuple[GroupNode, str]:
+    """Return the group of the link `path`, and its name there.
+
+    Raises
+    ------
+    PathError
+        There is no such link.
+    """
+    names = split_path(path)
+    group = find(root, join_path(names[:-1])) if names else None
+    if not isinstance(group, GroupNode) or names[-1] not in group.links:
+        raise PathError(f"there is no object or link {join_path(names)}", path=path)
+    return group, names[-1]
+
+
+def take_link(root: GroupNode, path: str) -> LinkedTarget:
+    """Remove the link `path`, and return what it led to.
+
+    Raises
+    ------
+    PathError
+        There is no such link.
+    """
+    group, name = check_link(root, path)
+    target = group.links.pop(name)
+    group.is_changed = True
+    if isinstance(target, Node):
+        target.n_links, target.is_changed = target.n_links - 1, True
+    return target
+
+
+def release(root: GroupNode, node: Node) -> None:
+    """Let go of an object that a link no longer leads to.
+
+    If another link leads to it, the object gets the path of that link. Otherwise, what it contains has fewer links.
+    """
+    alive = set(walk(root))
+    if node in alive:
+        if find(root, node.path) is not node:
+            rename(node, next(path for path, one in paths(root) if one is node))
+        return
+    for gone in walk(node):
+        if isinstance(gone, GroupNode) and gone not in alive:
+            for child in gone.links.values():
+                if isinstance(child, Node) and child in alive:
+                    child.n_links, child.is_changed = child.n_links - 1, True
+                    if find(root, child.path) is not child:
+                        rename(child, next(path for path, one in paths(root) if one is child))
+
+
+def paths(root: GroupNode) -> Iterator[tuple[str, Node]]:
+    """Yield the hard links of the tree, those in the root group first: their path, and the object they lead to."""
+    seen = {root}
+    waiting = deque([("", root)])
+    while waiting:
+        above, group = waiting.popleft()
+        for name, target in group.links.items():
+            if isinstance(target, Node):
+                yield f"{above}/{name}", target
+                if isinstance(target, GroupNode) and target not in seen:
+                    seen.add(target)
+                    waiting.append((f"{above}/{name}", target))
+
+
+def rename(node: Node, path: str) -> None:
+    """Give an object another path; what is below it, and was named after it, follows."""
+    old = node.path
+    for inner in walk(node):
+        if inner is node or inner.path.startswith(f"{old}/"):
+            set_path(inner, path + inner.path[len(old) :])
+
+
+def set_path(node: Node, path: str) -> None:
+    """Give a single object another path."""
+    if isinstance(node, DatasetNode):
+        node.spec = replace(node.spec, path=path)
+    else:
+        node.path = path
