@@ -10,9 +10,9 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_region, check_known_sizes
 from streamh5.dask.graph import Target
 from streamh5.errors import DestinationMissingError, PathError, SpecError, listed
-from streamh5.handles.existing_file import read_existing
 from streamh5.handles.region_plan import find_stored, plan_append, plan_region
 from streamh5.handles.stored_settings import check_stored_settings
+from streamh5.reader.existing_file import read_existing
 from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
 
 if TYPE_CHECKING:
@@ -114,8 +114,9 @@ def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dic
                 path=destination_name(path),
             )
         return {}
-    root = read_existing(real_path(path)).root
-    found = {name: find_stored(root, name) for name, one in placements.items() if not one.is_new}
+    with read_existing(real_path(path)) as existing:
+        root = existing.root
+        found = {name: find_stored(root, name) for name, one in placements.items() if not one.is_new}
     for name in regions:
         if found[name] is None:
             raise PathError(

@@ -142,6 +142,8 @@ class File(Group):
         try:
             self.session = Session(sink, options, recovery=recovery, existing=existing)
         except BaseException:
+            if existing is not None:
+                existing.close()
             journal = as_journaled(sink)
             journal.suspend() if recovery and journal else sink.abort()  # keep the interrupted write
             raise
@@ -203,6 +205,7 @@ class File(Group):
 
     def dataset(self, node: DatasetNode) -> Dataset:
         """Return the handle of a dataset; that of an existing file is made when it is first needed."""
+        self.session.file = self
         with self._references_lock:
             found = self.datasets.get(node.path)
             if found is None or found.node is not node:
@@ -212,8 +215,12 @@ class File(Group):
     def forget_handles(self) -> None:
         """Enter the datasets under their present paths, without those that were deleted."""
         with self._references_lock:
-            alive = [one for one in self.datasets.values() if find(self.session.root, one.name) is one.node]
+            handles = list(self.datasets.values())
+            alive = [one for one in handles if find(self.session.root, one.name) is one.node]
             self.datasets = {one.name: one for one in alive}
+            for one in handles:
+                if one not in alive:
+                    self.session.forget(one.node)
 
     def discard_dataset(self, dataset: Dataset) -> None:
         """Remove a dataset whose data could not be written: the file is written without it."""

@@ -124,6 +124,7 @@ class Session:
         self._flushes: dict[DatasetNode, Flush] = {}
         # the `File`, once datasets refer to it, until the write ends: later only the garbage collector would free it
         self.file: File | None = None
+        self._existing = existing
         self._is_whole = True
         with _OPEN_LOCK:
             _OPEN.add(self)
@@ -200,6 +201,10 @@ class Session:
             Stores what is pending; ``is_interrupted`` says that only the rows of the caller are to be written.
         """
         self._flushes[node] = flush
+
+    def forget(self, node: DatasetNode) -> None:
+        """Do not flush a dataset that was deleted."""
+        self._flushes.pop(node, None)
 
     def submit(self, job: Job) -> None:
         """Run a job in the pool, within the memory budget."""
@@ -342,6 +347,8 @@ class Session:
             pool = self._pool
         if pool is not None:
             pool.close(is_patient=not self._life.is_inside)
+        if self._existing is not None:
+            self._existing.close()
         # Datasets refer to the session. Breaking this cycle frees the session with its last handle; otherwise the
         # garbage collector would run `__del__` at some later time, where Python drops a KeyboardInterrupt.
         self._flushes.clear()

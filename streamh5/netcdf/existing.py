@@ -118,7 +118,8 @@ def read_existing_netcdf(path: Path) -> ExistingNetcdf:
     import h5py
 
     status = os.stat(path)
-    existing = read_existing(path)
+    with read_existing(path) as existing:
+        root, libver = existing.root, existing.libver
     numbers = [-1]
     n_scales = 0  # netCDF-C numbers those without a `_Netcdf4Dimid` by their count
 
@@ -142,4 +143,4 @@ def read_existing_netcdf(path: Path) -> ExistingNetcdf:
                 path=str(path),
             )
         file.visititems(visit)
-    return ExistingNetcdf(str(path), status, existing.root, max(*numbers, n_scales - 1) + 1, existing.libver)
+    return ExistingNetcdf(str(path), status, root, max(*numbers, n_scales - 1) + 1, libver)

@@ -26,6 +26,7 @@ from streamh5.reader.superblock import read_superblock, read_superblock_extensio
 
 if TYPE_CHECKING:
     import os
+    from typing import Self
 
     from streamh5.format.link import Link
     from streamh5.format.superblock import Superblock
@@ -69,8 +70,14 @@ class ExistingFile:
     end_of_file: int
     libver: str
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file: chunk indexes and elements that were not read yet cannot be read any more."""
         self.file.close()
 
 
@@ -90,8 +97,7 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
     except FormatError as error:
         file.close()
         raise SpecError(
-            f"{path}: it cannot be changed without risk, because it is damaged or has something that streamh5 does not "
-            f"know: {error}; make a copy that can be changed (streamh5 convert), or use h5py",
+            f"{path}: streamh5 cannot change it safely: {error}; change a copy (streamh5 convert), or use h5py",
             path=str(path),
         ) from error
     except BaseException:

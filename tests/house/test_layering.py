@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "processes",
             "filters",
             "model",
+            "reader",
             "sinks",
             "write",
             "handles",

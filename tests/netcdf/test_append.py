@@ -150,7 +150,6 @@ def test_addition_that_would_change_what_is_there_is_refused(
 def test_file_that_is_no_netcdf4_is_refused(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "plain.h5", "w") as file:
         file.create_dataset("x", data=np.arange(3))
-    root().to_netcdf(tmp_path / "old.nc", engine="h5netcdf")  # a superblock of version 0
     (tmp_path / "text.nc").write_text("no HDF5")
     for name, match in (
         ("plain.h5", "has no _NCProperties"),
