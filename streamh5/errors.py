@@ -21,7 +21,7 @@
     ├── StateError           RuntimeError      a call at the wrong time: after close, after a failure
     ├── SinkError            OSError           the destination
     │   ├── DestinationExistsError  FileExistsError
-    │   ├── DestinationMissingError FileNotFoundError   its directory does not exist
+    │   ├── DestinationMissingError FileNotFoundError   its directory, or the file to change, does not exist
     │   ├── DestinationBusyError    BlockingIOError     another writer uses it
     │   └── InterruptedWriteError FileExistsError   an interrupted write exists, which could be resumed
     ├── ResumeError          ValueError        an interrupted write that differs from the one to be resumed
@@ -230,7 +230,7 @@ class DestinationExistsError(SinkError, FileExistsError):
 
 
 class DestinationMissingError(SinkError, FileNotFoundError):
-    """The directory of the destination does not exist."""
+    """The directory of the destination does not exist, or a file that is to be changed."""
 
 
 class DestinationBusyError(SinkError, BlockingIOError):

@@ -24,7 +24,43 @@ R = TypeVar("R")
 Sync = Literal["close", "batch", "none"]
 Keep = Literal["always", "costly", "never"]
 
-_CHOICES = {"sync": get_args(Sync), "keep": get_args(Keep), "libver": ("v108", "v110", "v200")}
+_CHOICES = {"sync": get_args(Sync), "keep": get_args(Keep)}
+_LIBVERS = {
+    "earliest": "v108",
+    "v108": "v108",
+    "v110": "v110",
+    "v112": "v110",
+    "v114": "v110",
+    "v200": "v200",
+    "latest": "v200",
+}
+"""Bounds of h5py, oldest first, and what streamh5 writes for them: HDF5 1.12 and 1.14 added nothing that it writes."""
+
+_INSTEAD = {
+    "alignment_interval": "streamh5 writes chunks one after the other, without gaps",
+    "alignment_threshold": "streamh5 writes chunks one after the other, without gaps",
+    "dapl": "pass what you would set in it as keywords",
+    "dcpl": "pass what you would set in it as keywords",
+    "driver": "streamh5 writes to a path, a file object or a Sink: pass io.BytesIO() instead of the core driver",
+    "efile_prefix": "streamh5 writes all data to the file itself",
+    "external": "streamh5 writes all data to the file itself; use h5py for data in files of their own",
+    "fs_page_size": "streamh5 never reuses space, so it has no strategy for it",
+    "fs_persist": "streamh5 never reuses space, so it has no strategy for it",
+    "fs_strategy": "streamh5 never reuses space, so it has no strategy for it",
+    "fs_threshold": "streamh5 never reuses space, so it has no strategy for it",
+    "locking": "streamh5 always locks the file that it writes",
+    "meta_block_size": "streamh5 writes all metadata of a file together",
+    "min_meta_keep": "streamh5 has no page buffer",
+    "min_raw_keep": "streamh5 has no page buffer",
+    "page_buf_size": "streamh5 has no page buffer",
+    "rdcc_nbytes": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
+    "rdcc_nslots": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
+    "rdcc_w0": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
+    "swmr": "readers open the file while it is written: see File.checkpoint",
+    "userblock_size": "write the file, then put a user block before it with h5jam",
+    "virtual_prefix": "readers set it when they open the dataset",
+}
+"""Keywords of h5py that streamh5 does not have, and the reason."""
 _LEAST = {"header_slack": 0, "inline": 0, "n_processes": 1, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
 
@@ -40,6 +76,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]) -> KeywordError:
     """Return the error for unknown keywords of a function."""
     names, choices = sorted(unknown), sorted(known)
+    if names[0] in _INSTEAD and function in ("File", "create_dataset"):
+        return KeywordError(
+            f"{function} has no keyword {names[0]}: {_INSTEAD[names[0]]}", unknown=names, known=choices
+        )
     return KeywordError(
         f"{function} has no keyword {listed(names)}{did_you_mean(names[0], choices) or f'; it has {listed(choices)}'}",
         unknown=names,
@@ -48,7 +88,7 @@ def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]
 
 
 def check_choice(name: str, value: Any) -> str:
-    """Return the value of `sync`, `keep` or `libver`.
+    """Return the value of `sync` or `keep`.
 
     Raises
     ------
@@ -61,6 +101,42 @@ def check_choice(name: str, value: Any) -> str:
             f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}", **{name: value}
         )
     return value
+
+
+def read_libver(name: str, value: Any) -> str:
+    """Return the oldest library for which a file is written, from a `libver` as h5py takes it.
+
+    Parameters
+    ----------
+    name
+        Name of the keyword.
+    value
+        A version such as ``"v110"``, ``"earliest"``, ``"latest"``, or a tuple of the oldest and the newest of them, of
+        which the oldest counts: what it allows, the newest allows, too.
+
+    Returns
+    -------
+    str
+        ``"v108"``, ``"v110"`` or ``"v200"``.
+
+    Raises
+    ------
+    SpecError
+        It is anything else, or the newest is older than the oldest.
+    """
+    bounds = value if isinstance(value, tuple) and len(value) == 2 else (value, value)
+    words = list(_LIBVERS)
+    if not all(isinstance(bound, str) and bound in _LIBVERS for bound in bounds):
+        raise SpecError(
+            f"{name} must be one of {', '.join(map(repr, words))}, or a tuple of the oldest and the newest, not "
+            f"{shown(value)}",
+            **{name: value},
+        )
+    if words.index(bounds[0]) > words.index(bounds[1]):
+        raise SpecError(
+            f"{name} {shown(value)} names the newest first; give (oldest, newest)", **{name: value}
+        )
+    return _LIBVERS[bounds[0]]
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -119,6 +195,8 @@ def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
     """Return the check of a parameter, which returns its value in the right type; None if there is none."""
     if name in _CHOICES:
         return check_choice
+    if name == "libver":
+        return read_libver
     if name in _TEXTS:
         return _text
     is_optional = annotation.endswith(" | None")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from streamh5.arguments.keywords import Keep, Sync
     from streamh5.arguments.paths import LocalPath
 
-_INSTEAD = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
-"""Advice for modes of h5py that do not exist here."""
+_ADVICE = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
+"""Advice for modes of h5py that do not exist here; `File` has the last two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class WriteOptions:
     ----------
     mode
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to one.
+    must_exist
+        Refuse to create a file.
     libver
         Oldest HDF5 library that must be able to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
     track_order
@@ -53,6 +55,7 @@ class WriteOptions:
     """
 
     mode: str = "x"
+    must_exist: bool = False
     libver: str = "v110"
     track_order: bool = False
     resume: bool = False
@@ -66,7 +69,7 @@ class WriteOptions:
 
     def __post_init__(self) -> None:
         if not isinstance(self.mode, str) or self.mode not in ("w", "x", "a"):
-            instead = _INSTEAD.get(str(self.mode), "")
+            instead = _ADVICE.get(str(self.mode), "")
             raise SpecError(f"mode must be 'w', 'x' or 'a', not {shown(self.mode)}{instead}", mode=self.mode)
         if self.threads is not None and self.threads < 1:
             raise SpecError(f"threads must be at least 1, not {self.threads}", n_threads=self.threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from streamh5.errors import InterruptedWriteError, SpecError
+from streamh5.errors import DestinationMissingError, InterruptedWriteError, SpecError
 from streamh5.reader.existing_file import ExistingFile, read_existing
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
@@ -32,13 +32,17 @@ def open_destination(
     Raises
     ------
     SinkError
-        The destination cannot be written.
+        The destination cannot be written, or is missing and must exist.
     SpecError
         It is not a destination, or an addition (mode ``"a"``) is to be resumed; see also `open_existing`.
     """
     check_path(path)
     if not is_path(path):
         return open_object(path, options), None, None
+    if options.must_exist and not destination_exists(path):
+        raise DestinationMissingError(
+            f"there is no file {destination_name(path)}; mode 'a' creates it", path=destination_name(path)
+        )
     if options.mode != "a" or not destination_exists(path):
         return *open_local(path, options), None
     if options.resume:
@@ -66,7 +70,7 @@ def open_object(destination: Destination, options: WriteOptions) -> Sink:
         raise SpecError(
             f"{destination_name(file)} is a file object, whose write cannot be resumed; write to a path for that"
         )
-    if options.mode == "a" and check_file_object(file, overwrite=True):
+    if options.mode == "a" and (check_file_object(file, overwrite=True) or options.must_exist):
         raise SpecError(
             f"{destination_name(file)} is a file object, and mode 'a' adds to files that have a path; write it "
             "to a path first"

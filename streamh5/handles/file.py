@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from streamh5.arguments.keywords import Keep, Sync, check_keywords
+from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
+_MODES = {"r+": "a", "w-": "x"}
+"""Modes of h5py that have another name here."""
+
 HEADER_SLACK = 512
 """Bytes reserved after each header in the front region for later attributes: about ten short ones."""
 
@@ -54,10 +57,10 @@ class File(Group):
         The destination: a path, a writable and seekable binary file object (such as `io.BytesIO`; it is
         emptied on opening, so it is empty after a failure), or a `Sink`.
     mode
-        ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` appends objects to a
-        file written by streamh5. That file stays readable at all times; readers see the new objects
-        when it is closed. A group that gets a new object or attribute moves: object references to the
-        group (not links, and not references to datasets) still refer to its old state.
+        ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` appends objects to a
+        file written by streamh5, or creates it, ``"r+"`` does the first only. That file stays readable at all times;
+        readers see the new objects when it is closed. A group that gets a new object or attribute moves: object
+        references to the group (not links, and not references to datasets) still refer to its old state.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     threads
@@ -78,7 +81,8 @@ class File(Group):
         minute or is 1 GiB or larger. With `resume` it is always kept.
     libver
         Oldest HDF5 library that must be able to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
-        MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed).
+        MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed). As in h5py also
+        ``"earliest"`` (v108), ``"latest"`` (v200) and tuples, of which the first counts.
     references
         Where to write kerchunk references when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
         file or a ``.parquet`` directory. Objects that they cannot express are refused on creation.
@@ -108,11 +112,12 @@ class File(Group):
         resume_key: str | None = None,
         sync: Sync = "close",
         keep: Keep = "always",
-        libver: str = "v110",
+        libver: str | tuple[str, str] = "v110",
         references: LocalPath | None = None,
     ) -> None:
         options = WriteOptions(
-            mode=mode,
+            mode=_MODES.get(mode, mode) if isinstance(mode, str) else mode,
+            must_exist=mode == "r+",
             track_order=bool(track_order),
             threads=threads,
             max_memory=read_memory_size(max_memory, "max_memory"),
@@ -121,7 +126,7 @@ class File(Group):
             resume_key=resume_key,
             sync=sync,
             keep=keep,
-            libver=libver,
+            libver=read_libver("libver", libver),
             references=references,
         )
         self._open(path, options)
@@ -168,6 +173,11 @@ class File(Group):
     def filename(self) -> str:
         """The destination."""
         return self.session.sink.name
+
+    @property
+    def mode(self) -> str:
+        """``"r+"``, as h5py says of every file that can be written."""
+        return "r+"
 
     @property
     def summary(self) -> WriteSummary | None:

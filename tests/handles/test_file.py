@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DestinationExistsError
+from streamh5.errors import DestinationExistsError, DestinationMissingError, KeywordError, SpecError
 from tests.written import GZIP, assert_every_reader, traces, values
 
 
@@ -140,3 +141,70 @@ def test_threads_and_memory_change_nothing_in_what_is_read(
             dataset.append(row)
     with h5py.File(tmp_path / "a.h5") as found:
         assert found["x"][()].tobytes() == data.tobytes()
+
+
+def test_modes_of_h5py_are_those_of_the_same_meaning(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with pytest.raises(DestinationMissingError, match="mode 'a' creates it"):
+        streamh5.File(path, "r+")
+    with pytest.raises(SpecError, match="mode 'a' adds to files that have a path"):
+        streamh5.File(io.BytesIO(), "r+")
+    assert traces(tmp_path) == []
+    with streamh5.File(path, "w-") as file:
+        file["x"] = 1
+        assert file.mode == "r+"
+    with pytest.raises(DestinationExistsError):
+        streamh5.File(path, "w-")
+    with streamh5.File(path, "r+") as file:
+        file["y"] = 2
+    with h5py.File(path) as found:
+        assert [found[name][()] for name in found] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("libver", "expected"),
+    [
+        ("earliest", "v108"),
+        ("latest", "v200"),
+        ("v112", "v110"),
+        ("v114", "v110"),
+        (("v108", "latest"), "v108"),
+        (("v110", "v114"), "v110"),
+        (("earliest", "v110"), "v108"),
+    ],
+)
+def test_libver_of_h5py_is_the_oldest_library_that_reads_the_file(
+    libver: Any, expected: str, tmp_path: Path
+) -> None:
+    with streamh5.File(tmp_path / "a.h5", libver=libver) as file:
+        assert file.libver == expected
+        file.create_dataset("x", data=values("i4", (40, 30)), chunks=(7, 8), compression="gzip")
+    assert_every_reader(tmp_path / "a.h5", "/x", values("i4", (40, 30)))
+
+
+@pytest.mark.parametrize(
+    "libver", ["v106", None, 110, ("v110",), ("v200", "v110"), ("v110", 3), ["v110", "v110"]]
+)
+def test_libver_that_is_none_of_h5py_is_refused(libver: Any, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="libver"):
+        streamh5.File(tmp_path / "a.h5", libver=libver)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "advice"),
+    [
+        ({"driver": "core"}, "BytesIO"),
+        ({"swmr": True}, "checkpoint"),
+        ({"rdcc_nbytes": 1 << 20}, "max_memory"),
+        ({"userblock_size": 512}, "h5jam"),
+        ({"fs_strategy": "page", "fs_persist": True}, "never reuses space"),
+    ],
+)
+def test_keyword_of_h5py_that_is_not_here_is_refused_with_the_reason(
+    keywords: Any, advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(KeywordError, match=advice):
+        streamh5.File(tmp_path / "a.h5", **keywords)
+    file: Any = streamh5.File(tmp_path / "a.h5")
+    with file, pytest.raises(KeywordError, match="h5py for data in files"):
+        file.create_dataset("x", (3,), external="other.bin")
