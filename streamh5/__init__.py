@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.handles.group import Datatype, Group
     from streamh5.handles.part_writer import PartWriter
     from streamh5.model.reference import Reference, RegionReference
-    from streamh5.netcdf.xarray_dataset import to_netcdf
+    from streamh5.netcdf.xarray_dataset import create_space, to_netcdf
     from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
     from streamh5.references.file_references import FileReferences, read_references
     from streamh5.references.zarr_array import ChunkManifest
@@ -74,7 +74,7 @@ _NAMES = {
     "handles.group": "Datatype Group",
     "handles.part_writer": "PartWriter",
     "model.reference": "Reference RegionReference",
-    "netcdf.xarray_dataset": "to_netcdf",
+    "netcdf.xarray_dataset": "create_space to_netcdf",
     "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
     "references.zarr_array": "ChunkManifest",
     "references.file_references": "FileReferences read_references",
@@ -113,6 +113,7 @@ __all__ = [
     "WriteSummary",
     "__version__",
     "convert",
+    "create_space",
     "errors",
     "from_zarr",
     "inspect",

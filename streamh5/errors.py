@@ -10,7 +10,8 @@
     │   ├── ChunkShapeError                    chunks
     │   ├── FilterError                        compression, its options, filter order
     │   ├── FillValueError                     a fill value that the dtype cannot hold
-    │   └── AttributeValueError                an attribute's name or value
+    │   ├── AttributeValueError                an attribute's name or value
+    │   └── CoordinateError  KeyError          a coordinate whose values are not those of the file
     ├── DatatypeError        TypeError         a dtype that cannot be written
     ├── LimitError           OverflowError     a limit of the file format
     ├── BlockError           ValueError        a block that does not fit its place
@@ -50,6 +51,7 @@ __all__ = [
     "AttributeValueError",
     "BlockError",
     "ChunkShapeError",
+    "CoordinateError",
     "DatatypeError",
     "DestinationBusyError",
     "DestinationExistsError",
@@ -182,6 +184,12 @@ class FillValueError(SpecError):
 
 class AttributeValueError(SpecError):
     """An attribute name or value that cannot be written."""
+
+
+class CoordinateError(SpecError, KeyError):
+    """A coordinate whose values are not those of the file that the data is written to; a `KeyError` as in xarray."""
+
+    __str__ = Exception.__str__  # KeyError shows its message in quotes
 
 
 class DatatypeError(StreamH5Error, TypeError):

@@ -35,7 +35,7 @@ from streamh5.netcdf.attributes import netcdf_name
 from streamh5.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from streamh5.dask.graph import Target
     from streamh5.model.attribute_spec import AttributeSpec
@@ -121,10 +121,11 @@ class NetcdfVariable:
 
 @dataclass(slots=True)
 class NetcdfGroup:
-    """A group: dimensions and variables by name, and attributes."""
+    """A group: dimensions and variables by name, and attributes; `is_stored` if it is in the file already."""
 
     path: str
     parent: NetcdfGroup | None = None
+    is_stored: bool = False
     dimensions: dict[str, Dimension] = field(default_factory=dict)
     variables: dict[str, NetcdfVariable] = field(default_factory=dict)
     attributes: list[AttributeSpec] = field(default_factory=list)
@@ -145,8 +146,13 @@ class NetcdfGroup:
         unlimited: Iterable[str],
         declared: Mapping[str, int],
         first: int,
-    ) -> None:
-        """Define the variables and their dimensions; a dimension of the same name and length in a parent is shared."""
+        stored: Container[str],
+    ) -> int:
+        """Define the variables and their dimensions; return the number of new dimensions.
+
+        A dimension of the same name and length in a parent is shared. `stored` has the paths of the dimensions that are
+        in the file already.
+        """
         lengths = dict(declared)
         for name, (dims, shape) in variables.items():
             for dim, length in zip(dims, shape, strict=True):
@@ -157,20 +163,31 @@ class NetcdfGroup:
                         dimension=dim,
                     )
         first_ones = [name for name in unlimited if name in lengths]
+        n_before = len(self.dimensions)
         for name in dict.fromkeys([*(declared or first_ones), *lengths]):
             length, is_unlimited = lengths[name], name in first_ones
-            inherited = self.find(name)
-            if inherited is None or inherited.length != length or is_unlimited:
+            found = self.find(name)
+            if name in self.dimensions and found is not None and found.length != length:
+                raise ShapeError(
+                    f"unable to update size for existing dimension {name!r} of group {self.path}: its length is "
+                    f"{found.length:,}, that of the data {length:,}; append with append_dim=, write a part with "
+                    "region=, or rename the dimension",
+                    dimension=name,
+                )
+            is_stored = found is not None and found.path in stored
+            is_apart = is_stored and not self.is_stored  # a new group has dimensions of its own, as if it came first
+            if found is None or found.length != length or is_apart or (is_unlimited and not is_stored):
                 has_variable = name in variables and variables[name][0][:1] == (name,)
-                number = first + len(self.dimensions)
+                number = first + len(self.dimensions) - n_before
                 self.dimensions[name] = Dimension(
                     name, length, is_unlimited, number, self.member(name), has_variable
                 )
         for name, (dims, _) in variables.items():
             is_hidden = name in self.dimensions and dims[:1] != (name,)
             path = self.member(NOT_A_COORDINATE + name if is_hidden else name)
-            found = [self.find(dim) for dim in dims]
-            self.variables[name] = NetcdfVariable(path, tuple(one for one in found if one is not None))
+            along = [self.find(dim) for dim in dims]
+            self.variables[name] = NetcdfVariable(path, tuple(one for one in along if one is not None))
+        return len(self.dimensions) - n_before
 
 
 @dataclass(slots=True)
@@ -181,10 +198,20 @@ class NetcdfFile:
     ----------
     n_dimensions
         Number of dimensions in the file; the ids of new dimensions start there.
+    groups
+        The groups by path.
+    stored_scales
+        Paths of the scales that are in the file already.
     """
 
     n_dimensions: int = 0
     groups: dict[str, NetcdfGroup] = field(default_factory=lambda: {"/": NetcdfGroup("/")})
+    stored_scales: frozenset[str] = frozenset()
+
+    def add_stored_dimensions(self, path: str, dimensions: Mapping[str, Dimension]) -> None:
+        """Add a group that is in the file already, with its dimensions; its parents are there."""
+        parent = self.groups[path.rpartition("/")[0] or "/"] if path != "/" else None
+        self.groups[path] = NetcdfGroup(path, parent, True, dict(dimensions))
 
     def add_group(
         self,
@@ -236,13 +263,13 @@ class NetcdfFile:
                 )
             what = f"dimension of variable {given!r}"
             named[name] = tuple(netcdf_name(dim, what, path) for dim in dims), shape
-        group.define(
+        self.n_dimensions += group.define(
             named,
             [netcdf_name(name, "dimension", path) for name in unlimited],
             {netcdf_name(name, "dimension", path): length for name, length in (declared or {}).items()},
             self.n_dimensions,
+            self.stored_scales,
         )
-        self.n_dimensions += len(group.dimensions)
         return group
 
     def plan(self, *, libver: str, write_empty_chunks: bool, is_new: bool = True) -> FilePlan:
@@ -266,25 +293,36 @@ class NetcdfFile:
         plan = FilePlan(write_empty_chunks=write_empty_chunks)
         if is_new:
             plan.attributes["/"] = [text_attribute("_NCProperties", PROPERTIES.encode())]
-        uses: dict[str, list[tuple[Reference, int]]] = {}
+        uses = self._uses()
         scales: list[Dimension] = []
         for group in self.groups.values():
             plan.objects[group.path] = GroupNode(group.path, track_order=True)
             plan.attributes.setdefault(group.path, []).extend(group.attributes)
             scales += group.dimensions.values()
             for dimension in group.dimensions.values():
-                if not dimension.has_variable:
+                if not dimension.has_variable and dimension.path not in self.stored_scales:
                     plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
             for variable in group.variables.values():
                 plan.objects[variable.path] = variable.dataset
-                if not variable.is_scale:
-                    for axis, dimension in enumerate(variable.dimensions):
-                        uses.setdefault(dimension.path, []).append((Reference(variable.path), axis))
         for dimension in scales:
-            plan.attributes[dimension.path] = _scale_attributes(dimension, uses.get(dimension.path, []))
+            if dimension.path not in self.stored_scales:
+                plan.attributes[dimension.path] = _scale_attributes(dimension, uses.get(dimension.path, []))
         for variable in self.variables():
             plan.attributes.setdefault(variable.path, []).extend(variable.all_attributes())
         return plan
+
+    def uses_of_stored(self) -> dict[str, list[tuple[Reference, int]]]:
+        """Return the new uses of each dimension that is in the file already, by the path of its scale."""
+        return {path: uses for path, uses in self._uses().items() if path in self.stored_scales}
+
+    def _uses(self) -> dict[str, list[tuple[Reference, int]]]:
+        """Return which variables use each dimension, and for which axis, by the path of its scale."""
+        uses: dict[str, list[tuple[Reference, int]]] = {}
+        for variable in self.variables():
+            if not variable.is_scale:
+                for axis, dimension in enumerate(variable.dimensions):
+                    uses.setdefault(dimension.path, []).append((Reference(variable.path), axis))
+        return uses
 
     def variables(self) -> list[NetcdfVariable]:
         """Return the variables of all groups."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 
 from streamh5.arguments.keywords import check_flag, did_you_mean
-from streamh5.dask.blocks import aligned_array
+from streamh5.dask.blocks import aligned_array, aligned_region
 from streamh5.dask.graph import Target
 from streamh5.errors import FilterError, SpecError, listed
 from streamh5.filters import FilterOptions, wants_shuffle
@@ -271,6 +271,8 @@ def plan_variable(
     maxshape: tuple[int | None, ...],
     fillvalue: Any,
     options: WriteOptions,
+    origin: tuple[int, ...] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[PlannedDataset, Target | None]:
     """Plan the dataset of a variable and the blocks that tasks write; None for data in memory, which the plan writes.
 
@@ -290,6 +292,8 @@ def plan_variable(
         Value of elements that were never written.
     options
         How the file is written.
+    origin, shape
+        Where the array begins in the variable, and the shape of the variable; None if the array is all of it.
 
     Raises
     ------
@@ -306,11 +310,13 @@ def plan_variable(
     chunks: Any = storage.chunks if array.ndim else None
     if is_streamed:
         array, chunks = aligned_array(path, array, "auto" if chunks is None else chunks, maxshape)
+        if origin is not None and any(origin):
+            array = aligned_region(path, array, chunks, origin)
     elif array.ndim and chunks is None and (storage.filters.need_chunks or None in maxshape):
-        chunks = _record_chunks(array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
+        chunks = _record_chunks(shape or array.shape, maxshape, 16 if dtype.kind == "U" else dtype.itemsize)
     spec, chain = plan_dataset(
         path,
-        shape=array.shape,
+        shape=array.shape if shape is None else shape,
         dtype=dtype,
         chunks=chunks,
         maxshape=maxshape if None in maxshape else None,
@@ -323,18 +329,23 @@ def plan_variable(
         spec = replace(spec, chunks=None)
     key = options.resume_key
     if not is_streamed:
-        return PlannedDataset(spec, chain, key, partial(_write, value=array)), None
-    return PlannedDataset(spec, chain, array.name if key is None else key), Target(spec, array)
+        return PlannedDataset(spec, chain, key, partial(write_values, value=array, origin=origin)), None
+    return PlannedDataset(spec, chain, array.name if key is None else key), Target(spec, array, origin=origin)
 
 
-def _write(dataset: Dataset, value: np.ndarray[Any, Any]) -> None:
-    """Write the data of a variable that is in memory."""
+def write_values(
+    dataset: Dataset, value: np.ndarray[Any, Any], origin: tuple[int, ...] | None = None
+) -> None:
+    """Write the data of a variable that is in memory; `origin` is the index of its first element, or None."""
+    start = origin or (0,) * value.ndim
     if not value.size:
         return
-    if dataset.chunks is None:
+    if dataset.chunks is None and value.shape == dataset.shape:
         dataset[()] = value
-    elif not dataset.is_stored((0,) * value.ndim, value.shape):  # after a resume it may be stored
-        dataset[...] = value
+    elif dataset.chunks is None or not dataset.is_stored(
+        start, value.shape
+    ):  # after a resume it may be stored
+        dataset[tuple(slice(i, i + n) for i, n in zip(start, value.shape, strict=True))] = value
 
 
 def _record_chunks(

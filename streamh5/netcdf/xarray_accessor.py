@@ -25,7 +25,7 @@ class StreamH5Accessor:
     def to_netcdf(
         self,
         path: Destination | None = None,
-        mode: str = "w",
+        mode: str | None = None,
         format: str | None = None,
         group: str | None = None,
         engine: str | None = None,
@@ -55,6 +55,21 @@ class StreamH5Accessor:
         return to_netcdf(
             self._data, path, mode, format, group, engine, encoding, unlimited_dims, compute, **kwargs
         )
+
+    def create_space(self, path: Destination, mode: str = "w", **kwargs: Any) -> WriteSummary:
+        """Write a file with everything except the data: `streamh5.create_space` with this object.
+
+        Parameters
+        ----------
+        path, mode
+            See `streamh5.create_space`.
+        **kwargs
+            Further keywords of `streamh5.create_space`.
+        """
+        with IMPORT_LOCK:
+            from streamh5.netcdf.xarray_dataset import create_space
+
+        return create_space(self._data, path, mode, **kwargs)
 
 
 def register_accessors(xarray: ModuleType) -> None:

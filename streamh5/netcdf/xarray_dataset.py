@@ -9,35 +9,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
-import numpy as np
-
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.dask.blocks import check_known_sizes, limit_workers
+from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
-from streamh5.errors import DatatypeError, SourceError, SpecError, StreamH5Error
-from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
-from streamh5.model.attribute_spec import AttributeSpec
+from streamh5.errors import DestinationMissingError, SpecError
 from streamh5.model.object_path import join_path, split_path
-from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, netcdf_name, string_attribute
+from streamh5.netcdf.attributes import netcdf_name
 from streamh5.netcdf.existing import ExistingNetcdf, read_existing_netcdf
-from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfVariable
-from streamh5.netcdf.storage import (
-    COMPRESSION_FLAGS,
-    Storage,
-    default_fill,
-    plan_variable,
-    read_encoding,
-    read_filters,
-)
-from streamh5.netcdf.xarray_encoding import PlannedGroup, dataset_nodes, encode_node, streamed_nbytes
-from streamh5.sinks.destination_path import destination_exists, is_path, real_path
+from streamh5.netcdf.placement import WriteRequest, read_request
+from streamh5.netcdf.storage import read_filters
+from streamh5.netcdf.xarray_encoding import dataset_nodes
+from streamh5.netcdf.xarray_plan import XarrayPlan
+from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     import xarray as xr
     from dask.delayed import Delayed
@@ -46,8 +35,6 @@ if TYPE_CHECKING:
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import LocalPath, WorkerPath
     from streamh5.filters import FilterOptions
-    from streamh5.handles.file import File
-    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -62,7 +49,7 @@ NOT_NETCDF = {
 def to_netcdf(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: Destination | None = None,
-    mode: str = "w",
+    mode: str | None = None,
     format: str | None = None,
     group: str | None = None,
     engine: str | None = None,
@@ -70,6 +57,8 @@ def to_netcdf(
     unlimited_dims: Any = None,
     compute: bool = True,
     *,
+    append_dim: Hashable | None = None,
+    region: Mapping[Any, slice | str] | str | None = None,
     compression: Any = None,
     compression_opts: Any = None,
     shuffle: bool | None = None,
@@ -99,9 +88,10 @@ def to_netcdf(
         The file to write; None returns its bytes.
     mode
         ``"w"`` replaces an existing file, once the new one is complete; ``"x"`` fails if there is one.
-        ``"a"`` adds groups, and variables whose dimensions are new in their group, to a netCDF-4 file of
-        streamh5 or netCDF-C. Existing variables keep their values, and attributes of groups are replaced.
-        Readers see the old content until the write is complete.
+        ``"a"`` adds to the netCDF-4 file: new groups and variables, also along its dimensions, and values of
+        variables that are there. ``"a-"`` is ``"a"``, but with `append_dim` leaves variables without that dimension as
+        they are. ``"r+"`` only writes values of variables that are there. Readers see the old content until the
+        write is complete. By default ``"a"`` with `append_dim`, ``"r+"`` with `region`, otherwise ``"w"``.
     format
         None or ``"NETCDF4"``.
     group
@@ -116,6 +106,14 @@ def to_netcdf(
         of the group.
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
+    append_dim
+        Append along this dimension, as ``Dataset.to_zarr`` does: every variable along it grows, and those that `data`
+        does not have get their fill value. It becomes unlimited if it was not. Times, scales, types, chunks and
+        filters are the file's, and values that it cannot hold are refused. Coordinates along other dimensions must be
+        those of the file. If there is no file, it is made with this dimension unlimited.
+    region
+        Write into this part of the variables that are there: a dictionary of slices by dimension; ``"auto"``, for a
+        dimension or for all, finds the coordinates of `data` in the file.
     compression, compression_opts, shuffle
         Compression of every variable of more than 64 KiB whose `encoding` does not name one; see
         `to_fixed_h5`. None, the default, does not compress.
@@ -137,13 +135,18 @@ def to_netcdf(
     ------
     SpecError, DatatypeError, LimitError
         A variable or an option that cannot be written; the message names it, and nothing has been computed.
+    CoordinateError
+        A coordinate differs from that of the file.
+    BlockError
+        A value would read back as another one in the file's encoding.
     SourceError
         `data` is not an xarray object, or the scheduler uses other processes.
     SinkError
         The destination cannot be written.
     """
+    request = read_request(mode, append_dim, region)
     options = WriteOptions(
-        mode=mode,
+        mode="a" if request.is_addition else request.mode,
         libver=libver,
         track_order=True,
         resume=resume,
@@ -152,41 +155,145 @@ def to_netcdf(
         references=references,
     )
     _check_request(format, engine, compute_kwargs)
-    if not compute and (resume or path is None or mode == "a"):
-        what = "resume=True" if resume else "mode='a'" if mode == "a" else "a file in memory (path=None)"
+    if not compute and (resume or path is None):
+        what = "resume=True" if resume else "a file in memory (path=None)"
         raise SpecError(f"{what} needs compute=True")
-    if path is None and mode == "a":
-        raise SpecError("mode='a' needs a path")
-    existing = ExistingNetcdf()
-    if mode == "a" and path is not None and is_path(path) and destination_exists(path):
-        existing = read_existing_netcdf(real_path(path))
-    nodes = dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords)
-    default = read_filters(
-        {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle},
-        path="of to_netcdf",
+    existing = _existing(path, request, data)
+    planned = XarrayPlan(
+        request,
+        existing,
+        _default_filters(to_netcdf, compression, compression_opts, shuffle),
+        replace(options, libver=existing.libver or libver),
     )
-    default.check_compression()
-    options = replace(options, libver=existing.libver or libver)
-    planned = _plan_groups(nodes, default, existing, options)
-    targets = [one.target for one in planned.variables() if one.target is not None]
-    plan = planned.plan(
-        libver=options.libver, write_empty_chunks=write_empty_chunks, is_new=existing.status is None
-    )
+    planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
+    targets = planned.targets
     if compute:
         check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets], path)
     compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
-
-    def prepare(file: File) -> None:
-        existing.check_unchanged()
-        plan.create(file)
-
     memory = MemorySink()
-    destination = memory if path is None else path
-    write = Write(destination, targets, prepare, options, progress=progress, worker_path=worker_path)
+    write = Write(
+        memory if path is None else path,
+        targets,
+        planned.preparation(write_empty_chunks=write_empty_chunks),
+        planned.options,
+        progress=progress,
+        worker_path=worker_path,
+    )
     if not compute:
         return write.delayed(**compute_kwargs)
     summary = write.compute(**compute_kwargs)
     return memoryview(memory.image) if path is None else summary
+
+
+@check_keywords
+def create_space(
+    data: xr.Dataset | xr.DataArray | xr.DataTree,
+    path: Destination,
+    mode: str = "w",
+    group: str | None = None,
+    encoding: Mapping[Any, Any] | None = None,
+    unlimited_dims: Any = None,
+    *,
+    compression: Any = None,
+    compression_opts: Any = None,
+    shuffle: bool | None = None,
+    write_inherited_coords: bool = False,
+    libver: str = "v110",
+    sync: Sync = "close",
+) -> WriteSummary:
+    """Write a netCDF-4 file with everything except the data, which calls with `region` fill later.
+
+    Dimensions, coordinates, attributes and encodings are those of `data`. Its data variables get their shape, type,
+    chunks and filters, but no chunk is stored: elements that are not filled read as the fill value. Their values are
+    not computed, so a lazy array of the right shape and dtype will do.
+
+    Parameters
+    ----------
+    data
+        What the file will hold; data variables without dimensions are written.
+    path
+        The file to write.
+    mode
+        ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to it.
+    group, encoding, unlimited_dims, compression, compression_opts, shuffle, write_inherited_coords
+        See `to_netcdf`.
+    libver, sync
+        See `to_fixed_h5`.
+
+    Returns
+    -------
+    WriteSummary
+
+    Raises
+    ------
+    SpecError, DatatypeError, LimitError
+        A variable or an option that cannot be written; the message names it.
+    SinkError
+        The destination cannot be written.
+
+    Examples
+    --------
+    >>> import dask.array as da, xarray as xr, streamh5
+    >>> t = xr.Dataset({"t": (("time", "x"), da.zeros((365, 1000)))}, {"time": range(365)})
+    >>> streamh5.create_space(t, "year.nc", compression="gzip")  # doctest: +SKIP
+    >>> day.streamh5.to_netcdf("year.nc", region="auto")  # doctest: +SKIP
+    """
+    request = read_request(mode, None, None)
+    options = WriteOptions(
+        mode="a" if request.is_addition else request.mode, libver=libver, track_order=True, sync=sync
+    )
+    existing = _existing(path, request, data)
+    planned = XarrayPlan(
+        request,
+        existing,
+        _default_filters(create_space, compression, compression_opts, shuffle),
+        replace(options, libver=existing.libver or libver),
+        is_space=True,
+    )
+    planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
+    prepare = planned.preparation(write_empty_chunks=True)
+    return Write(path, planned.targets, prepare, planned.options, progress=False).compute()
+
+
+def _default_filters(
+    function: Callable[..., Any], compression: Any, compression_opts: Any, shuffle: bool | None
+) -> FilterOptions:
+    """Return the filters of variables whose encoding names none."""
+    given = {"compression": compression, "compression_opts": compression_opts, "shuffle": shuffle}
+    default = read_filters(given, path=f"of {function.__name__}")
+    default.check_compression()
+    return default
+
+
+def _existing(path: Destination | None, request: WriteRequest, data: Any) -> ExistingNetcdf:
+    """Return the file that is added to; one without a status if there is none.
+
+    Raises
+    ------
+    SpecError
+        The request needs a path, or a Dataset.
+    DestinationMissingError
+        The request needs a file, and there is none.
+    """
+    is_part = request.append_dim is not None or request.region is not None
+    if is_part and type(data).__name__ == "DataTree":
+        raise SpecError(
+            "append_dim and region are for a Dataset or a DataArray; write the nodes of a DataTree one by one, with "
+            "group="
+        )
+    if not request.is_addition:
+        return ExistingNetcdf()
+    if path is None:
+        raise SpecError(f"mode={request.mode!r} needs a path")
+    if is_path(path) and destination_exists(path):
+        return read_existing_netcdf(real_path(path))
+    if request.mode == "r+" or request.region is not None:
+        raise DestinationMissingError(
+            f"{destination_name(path)} does not exist, so it has no variables to write values of; make it with "
+            "mode='w', or with streamh5.create_space",
+            path=path,
+        )
+    return ExistingNetcdf()
 
 
 def _check_request(format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
@@ -207,118 +314,3 @@ def _check_request(format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> 
 def _group_path(group: Any) -> str:
     names = split_path("/" if group is None or group == "" else group)
     return join_path(tuple(netcdf_name(name, "group", "/") for name in names))
-
-
-def _plan_groups(
-    nodes: list[PlannedGroup], default: FilterOptions, existing: ExistingNetcdf, options: WriteOptions
-) -> NetcdfFile:
-    """Plan the groups of all nodes, with empty groups between them where needed."""
-    file = NetcdfFile(existing.n_dimensions)
-    max_nbytes = streamed_nbytes(nodes)
-    for node in nodes:
-        variables, attributes, explicit, in_memory = encode_node(node, max_nbytes)
-        for name, one in variables.items():
-            check_known_sizes(f"variable {node.path.rstrip('/')}/{name}", one)
-        group = file.add_group(
-            node.path,
-            [netcdf_attribute(name, value, where=node.path) for name, value in attributes.items()],
-            {name: (one.dims, one.shape) for name, one in variables.items()},
-            unlimited=node.unlimited,
-        )
-        for planned, (name, variable) in zip(group.variables.values(), variables.items(), strict=True):
-            try:
-                _plan_variable(planned, variable, default, options, is_explicit=name in explicit)
-            except StreamH5Error as error:
-                if planned.path in str(error):
-                    raise
-                raise type(error)(f"variable {planned.path}: {error}", **error.facts) from error
-            if planned.target is not None and name in in_memory:
-                planned.target = replace(planned.target, is_local=True)
-    existing.check(file.groups.values())
-    return file
-
-
-def _plan_variable(
-    planned: NetcdfVariable,
-    variable: xr.Variable,
-    default: FilterOptions,
-    options: WriteOptions,
-    *,
-    is_explicit: bool,
-) -> None:
-    """Plan the dataset and the attributes of a variable."""
-    path = planned.path
-    is_unlimited = tuple(dimension.is_unlimited for dimension in planned.dimensions)
-    storage = read_encoding(
-        variable.encoding,
-        path=path,
-        is_explicit=is_explicit,
-        shape=variable.shape,
-        is_unlimited=is_unlimited,
-    )
-    storage = _with_default(storage, variable, default, is_explicit=is_explicit)
-    attributes = dict(variable.attrs)
-    fill = attributes.pop("_FillValue", None)
-    array, dtype = _typed(variable, path, storage)
-    if fill is None:
-        fill = default_fill(dtype)
-    elif dtype.kind == "U":
-        fill = str(fill)
-    maxshape = tuple(None if free else n for n, free in zip(variable.shape, is_unlimited, strict=True))
-    planned.dataset, planned.target = plan_variable(path, array, dtype, storage, maxshape, fill, options)
-    if "_FillValue" in variable.attrs:
-        planned.attributes.append(_fill_attribute(variable.attrs["_FillValue"], planned.dataset.spec, path))
-    planned.attributes += [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
-
-
-def _with_default(
-    storage: Storage, variable: xr.Variable, default: FilterOptions, *, is_explicit: bool
-) -> Storage:
-    """Apply the compression of the call, unless the encoding given for the variable names one."""
-    asked = {"compression", *COMPRESSION_FLAGS} & variable.encoding.keys()
-    is_small = variable.nbytes <= MAX_WHOLE_NBYTES and not isinstance(variable.data, da.Array)
-    if default.compression is None or is_small or storage.contiguous or (is_explicit and asked):
-        return storage
-    return replace(storage, filters=replace(default, fletcher32=storage.filters.fletcher32))
-
-
-def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.dtype[Any]]:
-    """Return the data as a dask or numpy array, and its dtype in netCDF-4; ``U`` stands for strings."""
-    data = variable.data
-    if not isinstance(data, da.Array):
-        data = variable.to_numpy()
-    element: np.dtype[Any] = data.dtype
-    metadata: Mapping[str, Any] = element.metadata or {}
-    if (
-        element.kind in "UT"
-        or str in (metadata.get("element_type"), metadata.get("vlen"))
-        or (variable.encoding.get("dtype") is str and element.kind in "SO")
-    ):
-        return data if element.kind == "U" else data.astype(object), np.dtype("U")
-    if "enum" in metadata:
-        raise DatatypeError(
-            f"variable {path}: netCDF enumerations cannot be written; remove dtype from the variable's encoding to "
-            "store the integers",
-            dtype=element,
-        )
-    if element != np.dtype("S1") and f"{element.kind}{element.itemsize}" not in NUMBERS:
-        real = "float32" if element.itemsize < 4 else "float64"
-        hint = {"c": "split it into .real and .imag", "f": f"encode it with dtype={real!r}"}.get(element.kind)
-        raise DatatypeError(
-            f"variable {path}: netCDF-4 has no type for dtype {element}; {hint or 'convert it to numbers or text'}",
-            dtype=element,
-        )
-    # numpy's types list the byte orders; the encoding gives a str, which was checked when it was read
-    wanted = element.newbyteorder(storage.byteorder)  # type: ignore[arg-type]
-    return data if element == wanted else data.astype(wanted), wanted
-
-
-def _fill_attribute(fill: Any, spec: DatasetSpec, path: str) -> AttributeSpec:
-    """Return ``_FillValue`` in the type of the variable; ``nc_put_att`` refuses any other type."""
-    if spec.is_encoded:
-        return string_attribute("_FillValue", [fill if isinstance(fill, str) else str(fill)], where=path)
-    value = spec.fillvalue
-    if value is None:
-        raise SourceError(f"variable {path}: _FillValue {fill!r} cannot be stored", fillvalue=fill)
-    stored = value[()]
-    return netcdf_attribute("_FillValue", bytes(stored) if value.dtype.kind == "S" else stored, where=path)

@@ -7,14 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import dask.array as da
+
 from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
 from streamh5.errors import SourceError, SpecError, listed
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.object_path import join_path, split_path
+from streamh5.netcdf.placement import DimensionRanges, fitted
+from streamh5.netcdf.stored_encoding import encoded_as_stored
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from streamh5.netcdf.existing import StoredVariable
 
 STREAMED_NBYTES = BLOCK_NBYTES
 """Numeric variables larger than this that are not dask arrays are divided into blocks of about this size: so they need
@@ -108,7 +113,9 @@ def streamed_nbytes(nodes: list[PlannedGroup]) -> int:
     return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
 
 
-def encode_node(node: PlannedGroup, max_nbytes: int) -> EncodedGroup:
+def encode_node(
+    node: PlannedGroup, max_nbytes: int, stored: Mapping[str, StoredVariable], placement: DimensionRanges
+) -> EncodedGroup:
     """Encode a dataset as xarray does for its own engines.
 
     Parameters
@@ -117,29 +124,59 @@ def encode_node(node: PlannedGroup, max_nbytes: int) -> EncodedGroup:
         Dataset and group.
     max_nbytes
         Larger numeric variables are divided into blocks; see `streamed_nbytes`.
+    stored
+        The variables that are in the file already, by name: their encoding is the file's.
+    placement
+        Where the data goes.
 
     Raises
     ------
     SpecError
         xarray cannot encode a variable; the message names it.
+    ShapeError, BlockError, DatatypeError
+        A variable, or a value of it, does not fit the one that is in the file.
     """
     from xarray import conventions
 
     variables: dict[Any, xr.Variable]
     variables, attributes = conventions.encode_dataset_coordinates(node.dataset)
     for name, given in node.encoding.items():
+        if str(name) in stored:
+            raise SpecError(
+                f"variable {name!r} already exists, but encoding was provided: its encoding is the file's; leave it "
+                "out",
+                name=name,
+            )
         variables[name].encoding = dict(given)
     explicit = frozenset(_variable_name(name) for name in node.encoding)
     in_memory = frozenset(_variable_name(name) for name, one in variables.items() if one._in_memory)
+    there = {name: stored[str(name)] for name in variables if str(name) in stored}
+    for name, one in there.items():
+        variables[name] = fitted(name, variables[name], one, placement)
+        variables[name].encoding = {"chunksizes": one.chunks}
     for name, variable in variables.items():
         variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
-    try:
-        encoded, attributes = _encoder().encode(variables, attributes)
-    except (TypeError, ValueError, OverflowError) as error:
-        what = _culprit(node.path, variables)
-        raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
-    by_name = {_variable_name(name): variable for name, variable in encoded.items()}
+    new = {name: variable for name, variable in variables.items() if name not in there}
+    encoded = encode_variables(node.path, new)
+    for name, one in there.items():
+        encoded[name] = encoded_as_stored(variables[name], one)
+    by_name = {_variable_name(name): encoded[name] for name in variables}
     return EncodedGroup(by_name, attributes, explicit, in_memory)
+
+
+def encode_variables(path: str, variables: Mapping[Any, xr.Variable]) -> dict[Any, xr.Variable]:
+    """Encode variables of the group at `path` with the encoding that each has.
+
+    Raises
+    ------
+    SpecError
+        xarray cannot encode a variable; the message names it.
+    """
+    try:
+        return dict(_encoder().encode(variables, {})[0])
+    except (TypeError, ValueError, OverflowError) as error:
+        what = _culprit(path, variables)
+        raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
 
 
 def _encoder() -> Any:
@@ -170,6 +207,19 @@ def _culprit(path: str, variables: Mapping[Any, xr.Variable]) -> str:
 
 def _variable_name(name: Any) -> Any:
     return UNNAMED_VARIABLE if name is None else name
+
+
+def without_values(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose data variables are lazy zeros in chunks.
+
+    Times and text keep their values, which tell xarray how to encode them.
+    """
+    empty = {
+        name: one.copy(data=da.zeros(one.shape, one.dtype, chunks=one.chunks or "auto"))
+        for name, one in dataset.data_vars.items()
+        if one.ndim and one.dtype.kind in NUMBER_KINDS
+    }
+    return dataset.assign(empty)
 
 
 def _streamed(variable: xr.Variable, max_nbytes: int, *, is_explicit: bool) -> xr.Variable:

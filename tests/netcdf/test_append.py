@@ -125,11 +125,11 @@ def test_tree_is_added_beside_a_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "options", "error", "match"),
     [
-        (xr.Dataset({"c": ("t", [1, 2, 3])}), {}, SpecError, "/c.*dimension 't' exists in"),
-        (xr.Dataset({"a": ("q", [1])}), {}, SpecError, "variable /a.*exists in.*group="),
-        (xr.Dataset({"m": ("q", [1])}), {}, SpecError, "variable /m: it exists in"),
-        (xr.Dataset({"c": ("q", [1])}), {"group": "t/u"}, SpecError, "group /t: a dataset.*exists in"),
-        (xr.Dataset({"c": ("q", [1])}), {"compute": False}, SpecError, "mode='a' needs compute=True"),
+        (xr.Dataset({"c": ("t", [1, 2])}), {}, SpecError, "existing dimension 't'.*is 3.*data 2"),
+        (xr.Dataset({"a": ("q", [1])}), {}, SpecError, "different dimension names.*'q'.*/a"),
+        (xr.Dataset({"m": ("q", [1])}), {}, SpecError, "variable /m: an object of that name exists in"),
+        (xr.Dataset({"y": ("y", [1, 2, 3, 4])}), {}, SpecError, "/y: a dimension of that name"),
+        (xr.Dataset({"c": ("q", [1])}), {"group": "t/u"}, SpecError, "group /t: an object.*exists in"),
         (xr.Dataset({"c": ("q", [1])}), {"resume": True}, SpecError, "not resumed"),
         (xr.Dataset({"c": ("q", [1])}), {"path": None}, SpecError, "mode='a' needs a path"),
         (xr.Dataset({"c": ("q", [1])}), {"path": io.BytesIO(b"old")}, SpecError, "files that have a path"),

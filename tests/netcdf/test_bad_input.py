@@ -218,7 +218,6 @@ def test_chunks_of_unknown_size_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"mode": "r+"}, "mode.*'a'"),
         ({"mode": "r"}, "mode"),
         ({"format": "NETCDF3_64BIT"}, "format"),
         ({"format": "NETCDF4_CLASSIC"}, "format"),

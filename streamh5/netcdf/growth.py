@@ -1,0 +1,143 @@
+"""What a call changes of variables and dimensions that are in the file: they grow, and get values in a region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+
+from streamh5.dask.blocks import aligned_region, check_known_sizes
+from streamh5.dask.graph import Target
+from streamh5.errors import ShapeError
+from streamh5.handles.region_plan import PlannedRegion, find_stored
+from streamh5.model.dimension_scale import reference_list, uses_of_scale
+from streamh5.model.tree import DatasetNode, find
+from streamh5.netcdf.storage import write_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import xarray as xr
+
+    from streamh5.handles.file import File
+    from streamh5.handles.file_plan import FilePlan
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.reference import Reference
+    from streamh5.netcdf.existing import ExistingNetcdf, StoredVariable
+    from streamh5.netcdf.netcdf4 import Dimension
+    from streamh5.netcdf.placement import DimensionRanges
+
+
+@dataclass(slots=True)
+class Growth:
+    """Changes of datasets that are in the file.
+
+    Parameters
+    ----------
+    existing
+        The file.
+    specs
+        The spec that each changed dataset will have, by path.
+    origins
+        Where the data of each dataset begins that gets data, by path.
+    values
+        Data in memory, by path.
+    targets
+        Data that tasks write.
+    """
+
+    existing: ExistingNetcdf
+    specs: dict[str, DatasetSpec] = field(default_factory=dict)
+    origins: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    values: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+
+    def lengthen(self, dimension: Dimension, length: int) -> None:
+        """Give a dimension a new length, and with it every variable along it: the new part has the fill value.
+
+        netCDF lets variables along an unlimited dimension be shorter than it, but HDF5's readers see their shapes.
+
+        Raises
+        ------
+        ShapeError
+            A variable cannot grow, because it is stored without chunks.
+        """
+        axes: dict[str, list[int]] = {dimension.path: [0]}
+        for variable, axis in self.existing.users(dimension):
+            if (variable.path, axis) != (dimension.path, 0):
+                axes.setdefault(variable.path, []).append(axis)
+        for path, grown in axes.items():
+            spec = self._spec(path)
+            extents = enumerate(spec.shape or ())
+            shape = tuple(length if axis in grown else n or 0 for axis, n in extents)
+            self._set(path, shape, tuple(None if i in grown else n for i, n in enumerate(spec.bounds)))
+
+    def add(
+        self, stored: StoredVariable, variable: xr.Variable, placement: DimensionRanges, *, is_local: bool
+    ) -> None:
+        """Give a variable values, in memory or of a dask array, in the encoding of the file.
+
+        With `is_local`, the values of a dask array are in the memory of this process.
+
+        Raises
+        ------
+        ShapeError
+            It is shorter than its dimensions, and cannot grow.
+        """
+        spec = self._spec(stored.path)
+        total = placement.total(stored.dims, tuple(stored.sizes.values()))
+        shape = tuple(max(n or 0, m) for n, m in zip(spec.shape or (), total, strict=True))
+        if shape != spec.shape:
+            self._set(stored.path, shape, spec.bounds)
+        origin = placement.origin(stored.dims)
+        self.origins[stored.path] = origin
+        spec, data = self._spec(stored.path), variable.data
+        if isinstance(data, da.Array) and spec.chunks is None:
+            data = data.compute()  # data without chunks is written in one piece
+        if isinstance(data, da.Array) and spec.chunks is not None:
+            check_known_sizes(f"variable {stored.path}", data)
+            data = data.astype(spec.dtype) if data.dtype != spec.dtype else data
+            aligned = aligned_region(stored.path, data, spec.chunks, origin)
+            self.targets.append(Target(spec, aligned, is_local=is_local, origin=origin))
+        else:
+            self.values[stored.path] = data
+
+    def plan(self, plan: FilePlan) -> None:
+        """Enter the changed datasets in the plan of the file."""
+        for path in {**self.specs, **self.origins}:
+            stored = find_stored(self.existing.root, path)
+            if stored is not None:
+                origin = self.origins.get(path, (0,) * len(stored.shape or ()))
+                plan.objects[path] = PlannedRegion(stored, self.specs.get(path, stored), origin)
+
+    def write(self, file: File) -> None:
+        """Write the data that is in memory."""
+        for path, value in self.values.items():
+            write_values(file.datasets[path], value, self.origins[path])
+
+    def add_uses(self, file: File, uses: Mapping[str, list[tuple[Reference, int]]]) -> None:
+        """Enter new variables in the REFERENCE_LIST of the scales of their dimensions, by the path of the scale."""
+        for path, added in uses.items():
+            scale = find(file.session.root, path)
+            if isinstance(scale, DatasetNode):
+                there = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
+                file.session.set_attribute(scale, reference_list([*there, *added]))
+
+    def _spec(self, path: str) -> DatasetSpec:
+        found = self.specs.get(path) or find_stored(self.existing.root, path)
+        if found is None:
+            raise ShapeError(f"{path} is not in {self.existing.name}; call again", path=path)
+        return found
+
+    def _set(self, path: str, shape: tuple[int, ...], bounds: tuple[int | None, ...]) -> None:
+        spec = self._spec(path)
+        if spec.chunks is None:
+            raise ShapeError(
+                f"variable {path}: its data of shape {spec.shape} is stored in one piece, which cannot grow; give it "
+                "chunks first (streamh5 convert), or write the file with unlimited_dims=",
+                path=path,
+                shape=spec.shape,
+            )
+        self.specs[path] = replace(spec, shape=shape, maxshape=None if bounds == shape else bounds)
