@@ -185,7 +185,8 @@ class ExistingNetcdf:
                         path=group.path,
                     )
                 continue
-            self._check_members(group, node)
+            if isinstance(node, GroupNode):
+                self._check_members(group, node)
             self._check_shadows(group)
 
     def _check_members(self, group: NetcdfGroup, node: GroupNode) -> None:
@@ -215,7 +216,9 @@ class ExistingNetcdf:
             above = self.find_dimension(group.path.rpartition("/")[0] or "/", name)
             if above is not None:
                 owner = above.path.rpartition("/")[0] or "/"
-                what = f"group {group.path}: a dimension {name!r} of group {owner}, of length {above.length:,},"
+                what = (
+                    f"group {group.path}: a dimension {name!r} of group {owner}, of length {above.length:,},"
+                )
                 self._refuse(what, group.path)
 
     def _refuse(self, what: str, path: str) -> None:

@@ -14,6 +14,7 @@ from streamh5.handles.region_plan import PlannedRegion, find_stored
 from streamh5.model.dimension_scale import reference_list, uses_of_scale
 from streamh5.model.tree import DatasetNode, find
 from streamh5.netcdf.storage import write_values
+from streamh5.netcdf.xarray_encoding import HELD_NBYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,11 +59,6 @@ class Growth:
         """Give a dimension a new length, and with it every variable along it: the new part has the fill value.
 
         netCDF lets variables along an unlimited dimension be shorter than it, but HDF5's readers see their shapes.
-
-        Raises
-        ------
-        ShapeError
-            A variable cannot grow, because it is stored without chunks.
         """
         axes: dict[str, list[int]] = {dimension.path: [0]}
         for variable, axis in self.existing.users(dimension):
@@ -84,7 +80,7 @@ class Growth:
         Raises
         ------
         ShapeError
-            It is shorter than its dimensions, and cannot grow.
+            The array is too large for a variable without chunks, which is written in one piece.
         """
         spec = self._spec(stored.path)
         total = placement.total(stored.dims, tuple(stored.sizes.values()))
@@ -95,7 +91,14 @@ class Growth:
         self.origins[stored.path] = origin
         spec, data = self._spec(stored.path), variable.data
         if isinstance(data, da.Array) and spec.chunks is None:
-            data = data.compute()  # data without chunks is written in one piece
+            if data.nbytes > HELD_NBYTES:
+                raise ShapeError(
+                    f"variable {stored.path} is stored in one piece, without chunks, so the {data.nbytes:,} bytes for "
+                    "it would be in memory at once; give it chunks (streamh5 convert), or write smaller parts "
+                    "(region=)",
+                    path=stored.path,
+                )
+            data = data.compute()
         if isinstance(data, da.Array) and spec.chunks is not None:
             check_known_sizes(f"variable {stored.path}", data)
             data = data.astype(spec.dtype) if data.dtype != spec.dtype else data
@@ -132,12 +135,6 @@ class Growth:
         return found
 
     def _set(self, path: str, shape: tuple[int, ...], bounds: tuple[int | None, ...]) -> None:
-        spec = self._spec(path)
-        if spec.chunks is None:
-            raise ShapeError(
-                f"variable {path}: its data of shape {spec.shape} is stored in one piece, which cannot grow; give it "
-                "chunks first (streamh5 convert), or write the file with unlimited_dims=",
-                path=path,
-                shape=spec.shape,
-            )
-        self.specs[path] = replace(spec, shape=shape, maxshape=None if bounds == shape else bounds)
+        self.specs[path] = replace(
+            self._spec(path), shape=shape, maxshape=None if bounds == shape else bounds
+        )
