@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
 
 
+GATHERED_INDEX_NBYTES = 1 << 20
+"""Blocks of an index are joined up to this size. The index of 1,000,000 chunks has 500 data blocks, and a call of the
+sink for each takes as long as encoding them (tests/benchmarks, growth)."""
+
 MAX_RESERVED_NUMBERS = 1 << 24
 """Chunks that a dataset may have for its whole index to be reserved in front, about 200 MB."""
 
@@ -105,10 +109,17 @@ class _Index:
 
 
 def _follow(address: int, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Place pieces one after the other."""
+    """Place pieces one after the other, small ones together: each block is one call of the sink."""
+    gathered: list[bytes] = []
+    nbytes = 0
     for piece in pieces:
-        yield address, piece
-        address += len(piece)
+        gathered.append(piece)
+        nbytes += len(piece)
+        if nbytes >= GATHERED_INDEX_NBYTES:
+            yield address, b"".join(gathered)
+            address, gathered, nbytes = address + nbytes, [], 0
+    if gathered:
+        yield address, b"".join(gathered)
 
 
 class _SingleChunk(_Index):
