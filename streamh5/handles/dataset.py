@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from dask.system import CPU_COUNT
@@ -12,22 +10,21 @@ from dask.system import CPU_COUNT
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
 from streamh5.errors import BlockError, SpecError, StateError, shown
-from streamh5.handles.dataset_facts import DatasetFacts
-from streamh5.handles.dataset_writer import DatasetWriter
+from streamh5.filters import FilterChain
 from streamh5.handles.given_data import direct_chunk, parse_region
+from streamh5.handles.resizable_dataset import ResizableDataset, writing
 from streamh5.model.chunk_records import RECORD
-from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.part_records import PartRecords
 from streamh5.write.pool import Job
 from streamh5.write.rows import RowBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from streamh5.arguments.paths import LocalPath
-    from streamh5.filters import Buffer, FilterChain
+    from streamh5.filters import Buffer
     from streamh5.handles.part_writer import PartWriter
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
@@ -35,22 +32,8 @@ if TYPE_CHECKING:
     from streamh5.write.chunk_writer import EncodedChunks
     from streamh5.write.place import Place
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def _writing(method: Callable[Concatenate[Dataset, P], T]) -> Callable[Concatenate[Dataset, P], T]:
-    """Make a method one call of the session, for which `close` waits: see `Session.call`."""
-
-    @wraps(method)
-    def call(self: Dataset, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.session.call():
-            return method(self, *args, **kwargs)
-
-    return call
-
-
-class Dataset(DatasetFacts):
+class Dataset(ResizableDataset):
     """A dataset that is being written; made by `create_dataset`.
 
     Thread-safe. The threads of the file split, filter and write blocks. A call copies its block, so
@@ -67,16 +50,9 @@ class Dataset(DatasetFacts):
         n_rows: int = 0,
         write_empty_chunks: bool = True,
     ) -> None:
-        super().__init__(session, node)
-        # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
-        # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
-        self._lock = threading.Lock()
+        super().__init__(session, node, chain, write_empty_chunks=write_empty_chunks)
         self._is_appended = False
-        region = node.chunk_region
-        self._writer = ChunkWriter(node.spec, chain, None if region is None else region.address)
-        self.out = DatasetWriter(session, node, self._writer, writes_empty=write_empty_chunks)
-        grid = self._writer.grid
-        self._rows = RowBuffer(n_rows, (grid.chunks or (1,))[0])
+        self._rows = RowBuffer(n_rows, (self._writer.grid.chunks or (1,))[0])
         session.before_close(node, self._flush)
 
     @property
@@ -89,7 +65,7 @@ class Dataset(DatasetFacts):
         """Number of rows appended; after a resume, the rows that are stored: continue with the next."""
         return self._rows.n_rows
 
-    @_writing
+    @writing
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
 
@@ -124,9 +100,13 @@ class Dataset(DatasetFacts):
             start, stop = self.n_appended, self.n_appended + len(block)
             self.out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
+                if self._node.spec.maxshape is not None and self.chunks is not None:
+                    self._resize_to((stop, *(self.shape or ())[1:]), self._node.spec.maxshape)
+                    self._append(self._writer.elements(block, self.session.place))
+                    return
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
-                    "create it with shape=(None, ...) when the length is not known",
+                    "create it with shape=(None, ...), or let it grow: resize(..., maxshape=(None, ...))",
                     start=start,
                     n_rows=len(block),
                     shape=shape,
@@ -137,7 +117,7 @@ class Dataset(DatasetFacts):
                 return
             self._append(self._writer.elements(block, self.session.place))
 
-    @_writing
+    @writing
     def __setitem__(self, region: Any, value: Any) -> None:
         """Write a chunk-aligned region: ``d[20:40, 0:10] = block``.
 
@@ -180,7 +160,7 @@ class Dataset(DatasetFacts):
             )
         self.out.hand_over(self._writer.elements(whole, self.session.place), origin)
 
-    @_writing
+    @writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
         """Write one chunk that is already filtered, as h5py's method of the same name does.
 
@@ -218,7 +198,7 @@ class Dataset(DatasetFacts):
             bound = (self._node.spec.maxshape or (None,))[0]
             self.session.extend(self._node, min(stop, bound or 2**64))
 
-    @_writing
+    @writing
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         """Encode and write a block in the calling thread; return its records, to be passed to `record`.
 
@@ -231,19 +211,20 @@ class Dataset(DatasetFacts):
         origin
             Index of its first element in the dataset.
         """
+        self._check_changeable()
         values = self._writer.as_block(block)
         self._writer.check(values, origin)
         elements = self._writer.elements(values, self.session.place)
         parts = [self.out.write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
-    @_writing
+    @writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
         return self.out.write_encoded(encoded)
 
     @check_keywords
-    @_writing
+    @writing
     def part_writer(self, *, n_processes: int | None = None, path: LocalPath | None = None) -> PartWriter:
         """Return a handle that can be pickled, with which other processes write blocks of this dataset.
 
@@ -280,7 +261,7 @@ class Dataset(DatasetFacts):
             shared = shared.seen_as(local_path(path))
         return self.out.part_writer(shared, is_flushing=True)
 
-    @_writing
+    @writing
     def record_part(self, part: PartRecords) -> None:
         """Enter the chunks that another process has written with a `part_writer` of this dataset.
 
@@ -333,6 +314,7 @@ class Dataset(DatasetFacts):
         self.out.record(records)
 
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
+        self._check_changeable()
         shape = self._node.spec.shape
         if not shape:
             raise BlockError(
@@ -369,11 +351,19 @@ class Dataset(DatasetFacts):
         if not is_interrupted:
             self.out.finish()
 
+    def _store_waiting_rows(self) -> None:
+        if self._rows.rest is not None:
+            self._hand_over_rows(*self._rows.rest)
+
+    def _append_after(self, n_rows: int) -> None:
+        self._rows = RowBuffer(n_rows, (self._writer.grid.chunks or (1,))[0])
+
     def _hand_over_rows(self, rows: np.ndarray[Any, Any], start: int) -> None:
         self.out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a region of it; it stays in memory until the file is closed."""
+        self._check_changeable()
         if self._node.shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
         block = self._writer.as_block(value)

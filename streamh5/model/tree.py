@@ -196,7 +196,7 @@ class DatasetNode(ObjectNode):
             The block does not fit the region, or the region does not fit the dataset.
         """
         try:
-            whole = self._whole()
+            whole = self.whole()
         except MemoryError as error:
             raise LimitError(
                 f"{self.path}: its {self.spec.value_nbytes:,} bytes are kept in memory until the file is closed, but "
@@ -215,7 +215,7 @@ class DatasetNode(ObjectNode):
             ) from error
         return whole
 
-    def _whole(self) -> np.ndarray[Any, Any]:
+    def whole(self) -> np.ndarray[Any, Any]:
         """Return a copy of the data without chunks; the fill value if nothing was written."""
         if self.value is None and self.stored is not None and not self.is_written:
             return self.stored.read_value()

@@ -124,6 +124,11 @@ class ChunkWriter:
     def __reduce__(self) -> tuple[Any, ...]:
         return ChunkWriter, (self.spec, self.chain, self.region_address)
 
+    @property
+    def fill(self) -> np.ndarray[Any, Any]:
+        """``()`` array of the stored dtype: the fill value, or 0 if that is in the global heap."""
+        return self._fill
+
     def as_block(self, value: Any) -> np.ndarray[Any, Any]:
         """Return an array-like as an array of the dtype: see `streamh5.model.block_value`.
 

@@ -243,3 +243,72 @@ def test_file_of_netcdf_c_stays_one(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["data"][:3], np.arange(15).reshape(3, 5))
     with netCDF4.Dataset(path) as file:
         assert file["data"].shape == (4, 5)
+
+
+@pytest.mark.parametrize("libver", LIBVERS)
+@pytest.mark.parametrize("name", [*CHUNKED, "both"])
+def test_rows_appended_to_a_stored_dataset_follow_the_others(name: str, libver: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    h5py_file(path, libver)
+    with streamh5.File(path, "a") as file:
+        found = dataset(file, name)
+        found.resize(63, axis=0)  # the rows of a chunk that is not complete
+        found.append(ROWS[:21] - 1)
+        assert found.shape == (84, 10)
+    expected = np.concatenate([ROWS, np.zeros((3, 10), "<i4"), ROWS[:21] - 1])
+    but = (name, "hard") if name == "plain" else (name,)
+    assert_changed_and_whole(path, but=but, **{name: expected})
+
+
+@pytest.mark.parametrize("libver", LIBVERS)
+@pytest.mark.parametrize("maxshape", [(None, 10), (None, None), (200, 10)])
+def test_fixed_dataset_grows_past_its_maximum(
+    maxshape: tuple[int | None, ...], libver: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    h5py_file(path, libver)
+    with streamh5.File(path, "a") as file:
+        with pytest.raises(streamh5.errors.ShapeError, match="maxshape"):
+            dataset(file, "fixed").resize((70, 10))
+        with pytest.raises(streamh5.errors.BlockError, match="maxshape"):
+            dataset(file, "fixed").append(ROWS)
+        dataset(file, "fixed").resize((70, 10), maxshape=maxshape)
+        dataset(file, "whole").resize(70, 0, maxshape=maxshape)
+    expected = np.concatenate([ROWS, np.zeros((10, 10), "<i4")])
+    with h5py.File(path) as found:
+        assert found["fixed"].maxshape == found["whole"].maxshape == maxshape
+    assert_changed_and_whole(path, but=("fixed", "whole"), fixed=expected, whole=expected)
+
+
+@pytest.mark.parametrize("libver", LIBVERS)
+def test_dataset_grows_along_its_second_axis(libver: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    h5py_file(path, libver)
+    with streamh5.File(path, "a") as file:
+        dataset(file, "both").resize(17, axis=1)
+        dataset(file, "both")[:, 12:17] = 5
+    expected = np.zeros((60, 17), "<i4")
+    expected[:, :10], expected[:, 12:] = ROWS, 5
+    assert_changed_and_whole(path, but=("both",), both=expected)
+
+
+def test_new_dataset_is_resized_as_in_h5py(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", "w") as file:
+        x = file.create_dataset("x", (0, 10), "i4", maxshape=(None, 10), chunks=(7, 4))
+        for i in range(0, 56, 7):
+            x.resize(i + 7, axis=0)
+            x[i : i + 7] = ROWS[i : i + 7]
+        y = file.create_dataset("y", (7, 10), "i4", maxshape=(None, None), chunks=(7, 4), compression="gzip")
+        y[...] = ROWS[:7]
+        y.resize((14, 20))
+        y[7:14, 8:20] = 3
+        with pytest.raises(streamh5.errors.ShapeError, match="dimensions"):
+            y.resize((14,))
+        with pytest.raises(streamh5.errors.ShapeError, match="axis"):
+            y.resize(3, axis=2)
+    with h5py.File(tmp_path / "a.h5") as found:
+        np.testing.assert_array_equal(found["x"][()], ROWS[:56])
+        expected = np.zeros((14, 20), "i4")
+        expected[:7, :10], expected[7:, 8:] = ROWS[:7], 3
+        np.testing.assert_array_equal(found["y"][()], expected)
+        assert found["y"].maxshape == (None, None)
