@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from streamh5.engine.reference_targets import ReferenceTargets
+    from streamh5.model.reference import Reference, StoredReference
+    from streamh5.model.tree import Node
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -244,6 +246,11 @@ class Engine:
         """Return where references of the present tree lead."""
         with self._lock:
             return self._tree.targets()
+
+    def object_of(self, reference: Reference | StoredReference) -> Node | None:
+        """Return the object to which a reference leads; None if it is not in the file."""
+        with self._lock:
+            return self._tree.object_of(reference)
 
     def _plan(self, place: Callable[[ReservedRange | None, int], int]) -> MetadataPlan:
         return MetadataPlan(self.targets(), self._tree.front.heap, place)

@@ -13,6 +13,7 @@ from streamh5.model.chunk_table import ChunkTable
 from streamh5.model.links import check_link, make_parents, release, rename, take_link
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.parts import encode_parts
+from streamh5.model.reference import Reference
 from streamh5.model.resized import resize_dataset
 from streamh5.model.tree import (
     DatasetNode,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts
+    from streamh5.model.reference import Parts, StoredReference
     from streamh5.model.tree import LinkedTarget
 
 
@@ -65,6 +66,14 @@ class FileTree:
     def targets(self) -> ReferenceTargets:
         """Return where references of the present tree lead."""
         return ReferenceTargets(self.root, self._stored, self._former)
+
+    def object_of(self, reference: Reference | StoredReference) -> Node | None:
+        """Return the object to which a reference leads; None if it is not in the file."""
+        if isinstance(reference, Reference):
+            node = find(self.root, reference.path) or self._former.get(reference.path)
+        else:
+            node = self._stored.get(reference.address)
+        return node if node is not None and find(self.root, node.path) is node else None
 
     def adopt(self, node: Node) -> None:
         """Give an object its places in the front region, if it has some there."""

@@ -19,11 +19,11 @@ from streamh5.model.dimension_scale import (
     scales_of_dimensions,
     uses_of_scale,
 )
-from streamh5.model.reference import Reference
-from streamh5.model.tree import DatasetNode, find
+from streamh5.model.reference import Reference, StoredReference
+from streamh5.model.tree import DatasetNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.dataset_facts import DatasetFacts
@@ -118,10 +118,10 @@ class DimensionProxy:
         _check_pair(node, scale)
         with session.call(), _LOCK:
             scales = self._scales()
-            if any(_target(session, part) is scale for part in scales[self._axis]):
+            if scale in scales[self._axis]:
                 return
-            scales[self._axis].append(Reference(scale.path))
-            session.set_attribute(node, dimension_list(scales))
+            scales[self._axis].append(scale)
+            session.set_attribute(node, dimension_list(_references(scales)))
             add_use(session, scale, node.path, self._axis)
             if not is_scale(scale):
                 session.set_attribute(scale, scale_class())
@@ -141,18 +141,16 @@ class DimensionProxy:
         node, session = self._dataset.node, self._dataset.session
         scale = _scale_of(dset, session)
         with session.call(), _LOCK:
-            scales = self._scales()
-            uses = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
-            is_found = _take(scales[self._axis], lambda part: _target(session, part) is scale)
-            if not is_found:
+            scales, uses = self._scales(), _uses(session, scale)
+            if not _take(scales[self._axis], scale):
                 raise SpecError(f"{scale.path} is not a scale of dimension {self._axis} of {node.path}")
-            _take(uses, lambda use: use[1] == self._axis and _target(session, use[0]) is node)
+            _take(uses, (node, self._axis))
             if any(scales):
-                session.set_attribute(node, dimension_list(scales))
+                session.set_attribute(node, dimension_list(_references(scales)))
             else:
                 session.remove_attribute(node, "DIMENSION_LIST")
             if uses:
-                session.set_attribute(scale, reference_list(uses))
+                session.set_attribute(scale, reference_list([(Reference(one.path), n) for one, n in uses]))
             elif "REFERENCE_LIST" in scale.attributes:
                 session.remove_attribute(scale, "REFERENCE_LIST")
 
@@ -166,7 +164,7 @@ class DimensionProxy:
 
     def items(self) -> list[tuple[str, Dataset]]:
         """Return the names and the scales."""
-        nodes = self._nodes()
+        nodes = self._scales()[self._axis]
         return [(name_of_scale(node.attributes.get("NAME")), self._handle(node)) for node in nodes]
 
     def __getitem__(self, key: int | str | bytes) -> Dataset:
@@ -178,7 +176,7 @@ class DimensionProxy:
             There is none of that number, or of that name.
         """
         if isinstance(key, int):
-            return self._handle(self._nodes()[key])
+            return self._handle(self._scales()[self._axis][key])
         name = decode_text(key)
         found = next((scale for one, scale in self.items() if one == name), None)
         if found is None:
@@ -204,26 +202,22 @@ class DimensionProxy:
         attribute = self._dataset.node.attributes.get("DIMENSION_LABELS")
         return labels_of_dimensions(attribute, self._dataset.ndim)
 
-    def _scales(self) -> list[list[Part]]:
+    def _scales(self) -> list[list[DatasetNode]]:
+        """Return the scales of each dimension, without those that are not in the file any more."""
         attribute = self._dataset.node.attributes.get("DIMENSION_LIST")
-        return scales_of_dimensions(attribute, self._dataset.ndim)
-
-    def _nodes(self) -> list[DatasetNode]:
-        """Return the scales that are still in the file."""
+        parts = scales_of_dimensions(attribute, self._dataset.ndim)
         session = self._dataset.session
-        found = [_target(session, part) for part in self._scales()[self._axis]]
-        return [node for node in found if node is not None]
+        return [[node for part in each if (node := _target(session, part)) is not None] for each in parts]
 
     def _handle(self, node: DatasetNode) -> Dataset:
         return cast("Dataset", self._dataset.file[node.path])
 
 
-def _take(items: list[T], is_it: Callable[[T], bool]) -> bool:
-    """Remove one item, in whose place the last one moves, as ``H5DSdetach_scale`` does; return whether it is there."""
-    index = next((i for i, item in enumerate(items) if is_it(item)), None)
-    if index is None:
+def _take(items: list[T], item: T) -> bool:
+    """Remove an item, in whose place the last one moves, as ``H5DSdetach_scale`` does; return whether it is there."""
+    if item not in items:
         return False
-    last = items.pop()
+    index, last = items.index(item), items.pop()
     if index < len(items):
         items[index] = last
     return True
@@ -248,8 +242,18 @@ def make_scale(node: DatasetNode, session: Session, name: str | bytes) -> None:
 def add_use(session: Session, scale: DatasetNode, path: str, axis: int) -> None:
     """Enter in the REFERENCE_LIST of a scale that dimension `axis` of the dataset at `path` uses it."""
     with _LOCK:
-        uses = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
+        uses = [(Reference(node.path), n) for node, n in _uses(session, scale)]
         session.set_attribute(scale, reference_list([*uses, (Reference(path), axis)]))
+
+
+def _uses(session: Session, scale: DatasetNode) -> list[tuple[DatasetNode, int]]:
+    """Return the datasets that use a scale, with the numbers of dimensions, without those that were deleted."""
+    uses = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
+    return [(node, axis) for part, axis in uses if (node := _target(session, part)) is not None]
+
+
+def _references(scales: list[list[DatasetNode]]) -> list[list[Reference]]:
+    return [[Reference(node.path) for node in each] for each in scales]
 
 
 def _check_pair(node: DatasetNode, scale: DatasetNode) -> None:
@@ -286,7 +290,7 @@ def _scale_of(dset: Dataset, session: Session) -> DatasetNode:
 
 def _target(session: Session, part: Part) -> DatasetNode | None:
     """Return the dataset that a part of an attribute refers to; None if it is not in the file any more."""
-    node = find(session.root, part.path) if isinstance(part, Reference) else None
+    node = session.object_of(part) if isinstance(part, (Reference, StoredReference)) else None
     return node if isinstance(node, DatasetNode) else None
 
 

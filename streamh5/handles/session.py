@@ -113,7 +113,7 @@ class Session:
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.log_rows = engine.claim, engine.log_rows
-        self.claim_part = engine.claim_part
+        self.claim_part, self.object_of = engine.claim_part, engine.object_of
         self.sharing = Sharing(sink, engine, options.sync)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES

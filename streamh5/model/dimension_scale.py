@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from streamh5.errors import AttributeValueError
 from streamh5.format.character_set import CharacterSet, decode_text, encode_text
 from streamh5.format.datatype import datatype_class, decode_datatype
@@ -31,14 +33,15 @@ from streamh5.format.datatype_class import (
     VariableLengthSequence,
     VariableLengthString,
 )
+from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT
 from streamh5.model.attribute_spec import AttributeSpec, text_attribute
-from streamh5.model.reference import SIZEOF_REFERENCE, HeapObject, Reference
+from streamh5.model.reference import SIZEOF_REFERENCE, HeapObject, sizeof_part, sizeof_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamh5.format.datatype_class import DatatypeClass
-    from streamh5.model.reference import Part, Parts
+    from streamh5.model.reference import Part, Parts, Reference
 
 SCALE_CLASS = "DIMENSION_SCALE"
 """Attribute CLASS of a scale (H5DS)."""
@@ -69,7 +72,7 @@ def scale_name(name: str) -> AttributeSpec:
     return text_attribute("NAME", encode_text(name) + b"\0")
 
 
-def reference_list(uses: Sequence[tuple[Part, int]]) -> AttributeSpec:
+def reference_list(uses: Sequence[tuple[Reference, int]]) -> AttributeSpec:
     """Plan the REFERENCE_LIST of a scale: a reference to each dataset that uses it, and the number of the dimension."""
     parts: list[Part] = []
     for dataset, axis in uses:
@@ -77,11 +80,11 @@ def reference_list(uses: Sequence[tuple[Part, int]]) -> AttributeSpec:
     return AttributeSpec("REFERENCE_LIST", _USE, (len(uses),), tuple(parts))
 
 
-def dimension_list(scales: Sequence[Sequence[Part]]) -> AttributeSpec:
+def dimension_list(scales: Sequence[Sequence[Reference]]) -> AttributeSpec:
     """Plan the DIMENSION_LIST of a dataset: references to the scales of each dimension."""
     elements = [HeapObject(len(each), tuple(each)) for each in scales]
     datatype = VariableLengthSequence(ObjectReferenceClass())
-    value = [[part for part in each if isinstance(part, Reference)] for each in scales]
+    value = [list(each) for each in scales]
     return AttributeSpec("DIMENSION_LIST", datatype, (len(scales),), elements, value=value)
 
 
@@ -144,10 +147,16 @@ def scales_of_dimensions(attribute: AttributeSpec | None, rank: int) -> list[lis
     """
     if attribute is None:
         return [[] for _ in range(rank)]
-    elements = [part for part in attribute.data if isinstance(part, HeapObject)]
-    if len(elements) != rank or len(attribute.data) != rank:
+    elements: list[list[Part]] = []
+    for part in attribute.data:
+        if isinstance(part, HeapObject):
+            elements.append(_cut(part.parts, (SIZEOF_REFERENCE,)))
+        else:  # elements without an object in the heap are null
+            n_null = sizeof_part(part) // SIZEOF_VARIABLE_LENGTH_ELEMENT
+            elements += [[] for _ in range(n_null)]
+    if len(elements) != rank or sizeof_parts(attribute.data) != rank * SIZEOF_VARIABLE_LENGTH_ELEMENT:
         raise _unknown(attribute)
-    return [_cut(element.parts, (SIZEOF_REFERENCE,)) for element in elements]
+    return elements
 
 
 def labels_of_dimensions(attribute: AttributeSpec | None, rank: int) -> list[str]:
@@ -160,10 +169,11 @@ def labels_of_dimensions(attribute: AttributeSpec | None, rank: int) -> list[str
     """
     if attribute is None:
         return [""] * rank
-    elements = [part for part in attribute.data if isinstance(part, HeapObject)]
-    if len(elements) != rank or len(attribute.data) != rank:
+    value = attribute.value if attribute.read_value is None else attribute.read_value()
+    labels = [decode_text(one) for one in np.ravel(value).tolist() if isinstance(one, (str, bytes))]
+    if len(labels) != rank:
         raise _unknown(attribute)
-    return [_text(element.parts) for element in elements]
+    return labels
 
 
 def _datatype(attribute: AttributeSpec) -> DatatypeClass:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts
-    from streamh5.model.tree import DatasetNode, GroupNode
+    from streamh5.model.reference import Parts, Reference, StoredReference
+    from streamh5.model.tree import DatasetNode, GroupNode, Node
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
@@ -115,6 +115,10 @@ class JournaledEngine:
     def root(self) -> GroupNode:
         """The root group."""
         return self._engine.root
+
+    def object_of(self, reference: Reference | StoredReference) -> Node | None:
+        """Return the object to which a reference leads; None if it is not in the file."""
+        return self._engine.object_of(reference)
 
     @property
     def end_of_file(self) -> int:

@@ -110,6 +110,64 @@ def test_dims_of_the_same_calls_are_those_of_h5py(write: Write, tmp_path: Path) 
     assert differs(ours, theirs) is None
 
 
+def change(file: Any) -> None:
+    """Change the dimensions of a file that `attach` has made."""
+    data, t = file["g/data"], file["t"]
+    data.dims[1].detach_scale(file["g/x"])
+    data.dims[0].label = "t"
+    file.move("g/y", "moved/y")
+    other = file.create_dataset("other", data=np.zeros((3, 4)))
+    other.dims[0].attach_scale(t)
+    other.dims[1].attach_scale(file["moved/y"])
+    file["g/x"].make_scale("again")
+
+
+@pytest.mark.parametrize("maker", ["streamh5", "h5py", "h5py v110"])
+def test_dims_of_an_existing_file_change_as_those_of_h5py(maker: str, tmp_path: Path) -> None:
+    paths = tmp_path / "ours.h5", tmp_path / "theirs.h5"
+    for path in paths:
+        options = {"libver": ("v110", "v110")} if maker == "h5py v110" else {}
+        file: Any = streamh5.File(path, "w") if maker == "streamh5" else h5py.File(path, "w", **options)
+        with file:
+            attach(file)
+    for again in (False, True):
+        with streamh5.File(paths[0], "r+") as ours, h5py.File(paths[1], "r+") as theirs:
+            files: tuple[Any, Any] = ours, theirs
+            for one in files:
+                if not again:
+                    change(one)
+                data = one["other" if again else "g/data"]
+                data.dims[1].label = "changed again" if again else "größer"
+                scale = one["moved/y"]
+                assert [one.label for one in data.dims][1] == ("changed again" if again else "größer")
+                assert data.dims[1][0] == scale
+                assert scale.is_scale
+        with h5py.File(paths[0]) as a, h5py.File(paths[1]) as b:
+            assert facts(a) == facts(b)
+        assert differs(*paths) is None
+
+
+def test_scale_that_was_deleted_is_in_no_list_that_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as theirs:
+        attach(theirs)
+        share(theirs["/"].create_group("second"))
+    with streamh5.File(path, "a") as file:
+        objects: Any = file
+        del objects["g/x"], objects["second/a"]
+        assert objects["g/data"].dims[1].values() == [objects["g/y"]]
+        objects["g/data"].dims[1].attach_scale(objects["second/t"])
+    with h5py.File(path) as found:
+        assert [one.name for one in found["g/data"].dims[1].values()] == ["/g/y", "/second/t"]
+        uses = found["second/t"].attrs["REFERENCE_LIST"]
+        assert sorted((found[reference].name, axis) for reference, axis in uses) == [
+            ("/g/data", 1),
+            ("/second/b", 0),
+            ("/second/b", 1),
+            ("/second/g/data", 0),
+        ]
+
+
 def test_handles_of_dims_say_what_those_of_h5py_say(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5", "w") as theirs:
         files: tuple[Any, Any] = ours, theirs
