@@ -72,7 +72,7 @@ def scale_name(name: str) -> AttributeSpec:
     return text_attribute("NAME", encode_text(name) + b"\0")
 
 
-def reference_list(uses: Sequence[tuple[Reference, int]]) -> AttributeSpec:
+def reference_list(uses: Sequence[tuple[Part, int]]) -> AttributeSpec:
     """Plan the REFERENCE_LIST of a scale: a reference to each dataset that uses it, and the number of the dimension."""
     parts: list[Part] = []
     for dataset, axis in uses:
