@@ -69,6 +69,15 @@ class StoredVariable:
         return tuple(one.name for one in self.dimensions or ())
 
     @property
+    def text_dims(self) -> tuple[str, ...]:
+        """Names of the dimensions that xarray shows: characters are the last one of text."""
+        return (
+            self.dims[:-1]
+            if self.dtype == np.dtype("S1") and len(self.dims) == len(self.shape)
+            else self.dims
+        )
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Lengths of its dimensions, by name."""
         return {one.name: one.length for one in self.dimensions or ()}

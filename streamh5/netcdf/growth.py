@@ -118,7 +118,9 @@ class Growth:
     def write(self, file: File) -> None:
         """Write the data that is in memory."""
         for path, value in self.values.items():
-            write_values(file.datasets[path], value, self.origins[path])
+            dataset, origin = file.datasets[path], self.origins[path]
+            if not (file.session.options.resume and dataset.is_stored(origin, value.shape)):
+                write_values(dataset, value, origin)
 
     def add_uses(self, file: File, uses: Mapping[str, list[tuple[Reference, int]]]) -> None:
         """Enter new variables in the REFERENCE_LIST of the scales of their dimensions, by the path of the scale."""

@@ -118,17 +118,22 @@ def place(
     SpecError
         A dimension, a coordinate or a region does not fit the file.
     """
+    region = _region(dataset, path, request, existing)
     if request.mode == "r+":
         _check_names(dataset, path, existing)
-    region = _region(dataset, path, request, existing)
     ranges: dict[Hashable, tuple[int, int, int]] = {}
     if request.append_dim is not None:
         ranges[request.append_dim] = _end(dataset, path, request.append_dim, existing)
     for name, bounds in region.items():
         dimension = existing.find_dimension(path, str(name))
-        if dimension is not None:
-            start, stop, _ = bounds.indices(dimension.length)
-            ranges[name] = start, max(start, stop), dimension.length
+        if dimension is None or path not in existing.groups:
+            raise SpecError(
+                f"region: group {path} of {existing.name} has no dimension {name!r}; make the file or the group first, "
+                "for example with streamh5.create_space",
+                region=request.region,
+            )
+        start, stop, _ = bounds.indices(dimension.length)
+        ranges[name] = start, max(start, stop), dimension.length
     placement = DimensionRanges(request.append_dim, ranges)
     if ranges:
         _check_coordinates(dataset, path, request, placement, existing)
@@ -151,19 +156,20 @@ def fitted(
             "streamh5.File(path, 'a')",
             path=stored.path,
         )
-    if variable.dims != stored.dims:
-        if set(variable.dims) != set(stored.dims):
+    dims = stored.text_dims
+    if variable.dims != dims:
+        if set(variable.dims) != set(dims):
             raise SpecError(
-                f"variable {name!r} already exists with different dimension names {stored.dims} != {variable.dims} "
+                f"variable {name!r} already exists with different dimension names {dims} != {variable.dims} "
                 f"({stored.path}); write it under another name",
                 path=stored.path,
             )
-        variable = variable.transpose(*stored.dims)
+        variable = variable.transpose(*dims)
     grown, ranges = placement.append_dim, placement.ranges
     sizes = {
         dim: ranges[dim][1] - ranges[dim][0] if dim in ranges else n
         for dim, n in stored.sizes.items()
-        if dim != grown
+        if dim != grown and dim in dims
     }
     given = {dim: size for dim, size in variable.sizes.items() if dim != grown}
     if sizes != given:

@@ -329,8 +329,15 @@ def plan_variable(
         spec = replace(spec, chunks=None)
     key = options.resume_key
     if not is_streamed:
-        return PlannedDataset(spec, chain, key, partial(write_values, value=array, origin=origin)), None
+        return PlannedDataset(spec, chain, key, partial(_write, value=array, origin=origin)), None
     return PlannedDataset(spec, chain, array.name if key is None else key), Target(spec, array, origin=origin)
+
+
+def _write(dataset: Dataset, value: np.ndarray[Any, Any], origin: tuple[int, ...] | None) -> None:
+    """Write the data of a new variable that is in memory, unless it is stored already, after a resume."""
+    is_stored = dataset.chunks is not None and dataset.is_stored(origin or (0,) * value.ndim, value.shape)
+    if not is_stored:
+        write_values(dataset, value, origin)
 
 
 def write_values(
@@ -342,9 +349,7 @@ def write_values(
         return
     if dataset.chunks is None and value.shape == dataset.shape:
         dataset[()] = value
-    elif dataset.chunks is None or not dataset.is_stored(
-        start, value.shape
-    ):  # after a resume it may be stored
+    else:
         dataset[tuple(slice(i, i + n) for i, n in zip(start, value.shape, strict=True))] = value
 
 

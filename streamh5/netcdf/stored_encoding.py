@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TIME_TOLERANCE = np.timedelta64(1, "ms")
 """Times that float64 stores are not exact: "days since" year 1 has steps of 10 microseconds today."""
 
+DATETIME64_CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian"})
+
 SHOWN_ATTRIBUTES = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
@@ -146,6 +148,13 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
             "(xarray.decode_cf), so that they are written in the file's units",
             path=stored.path,
         )
+    calendar = str(stored.attributes.get("calendar", "standard")).lower()
+    if variable.dtype.kind == "M" and calendar not in DATETIME64_CALENDARS:
+        raise DatatypeError(
+            f"variable {stored.path} has calendar {calendar!r} in the file, and the data are datetime64; convert them "
+            f"with .convert_calendar({calendar!r})",
+            dtype=variable.dtype,
+        )
     if _has_times(variable) and (not isinstance(there, str) or " since " not in there):
         raise DatatypeError(
             f"variable {stored.path} has no units of time in the file ({there!r}), and the data are times; convert "
@@ -192,6 +201,7 @@ def _checked(
         at = np.unravel_index(int(np.argmax(is_lost)), is_lost.shape)
         reads = _decoded(values[at].reshape((1,) * values.ndim), stored, xr.Variable(stored.dims, original))
         how = {key: stored.attributes[key] for key in SHOWN_ATTRIBUTES if key in stored.attributes}
+        how = {key: one.item() if isinstance(one, np.generic) else one for key, one in how.items()}
         raise BlockError(
             f"variable {stored.path}: {int(is_lost.sum()):,} of {values.size:,} values cannot be stored in the file's "
             f"encoding (dtype {stored.dtype}{''.join(f', {key} {shown(one)}' for key, one in how.items())}): the first "

@@ -115,7 +115,8 @@ class XarrayPlan:
     def _add_node(self, node: PlannedGroup, max_nbytes: int) -> None:
         stored = self.existing.group(node.path).variables
         placement = DimensionRanges()
-        if node.path in self.existing.groups:
+        is_stored = self.existing.status is not None
+        if node.path in self.existing.groups or (is_stored and self.request.append_dim is None):
             dataset, placement = place(node.dataset, node.path, self.request, self.existing)
             node = replace(node, dataset=dataset)
             self._lengthen(node.path, placement)
