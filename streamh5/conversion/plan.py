@@ -160,6 +160,10 @@ class UserBlockSink:
             buffers = [encode_superblock(moved)]
         self._sink.write(base + address, buffers)
 
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Read what was written after the user block."""
+        return self._sink.read(len(self._user_block) + address, nbytes)
+
     def commit(self, nbytes: int) -> None:
         """Write the user block and publish the file."""
         self._sink.write(0, [self._user_block])

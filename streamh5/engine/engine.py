@@ -125,6 +125,7 @@ class Engine:
     set_attribute = _locked(FileTree.set_attribute)
     remove_attribute = _locked(FileTree.remove_attribute)
     record = _locked(FileTree.record)
+    find_chunks = _locked(FileTree.find_chunks)
     extend = _locked(FileTree.extend)
     set_value = _locked(FileTree.set_value)
     set_parts = _locked(FileTree.set_parts)

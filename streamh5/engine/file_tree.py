@@ -28,6 +28,7 @@ from streamh5.model.tree import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
@@ -199,6 +200,10 @@ class FileTree:
         """Enter written chunks, ``(n,)`` of `RECORD`, in the chunk table."""
         dataset.table.record(records)
         _mark_written(dataset)
+
+    def find_chunks(self, dataset: DatasetNode, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        """Return the records of those of ``(n,)`` chunk numbers that are stored, in their order."""
+        return dataset.table.find(numbers)
 
     def extend(self, dataset: DatasetNode, n_rows: int) -> None:
         """Extend a dataset of unknown length to at least `n_rows`."""

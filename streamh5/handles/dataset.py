@@ -13,10 +13,7 @@ from streamh5.errors import BlockError, SpecError, StateError, shown
 from streamh5.filters import FilterChain
 from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.handles.resizable_dataset import ResizableDataset, writing
-from streamh5.model.chunk_records import RECORD
 from streamh5.write.part_records import PartRecords
-from streamh5.write.pool import Job
-from streamh5.write.rows import RowBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +49,7 @@ class Dataset(ResizableDataset):
     ) -> None:
         super().__init__(session, node, chain, write_empty_chunks=write_empty_chunks)
         self._is_appended = False
-        self._rows = RowBuffer(n_rows, (self._writer.grid.chunks or (1,))[0])
+        self._n_appended = n_rows
         session.before_close(node, self._flush)
 
     @property
@@ -63,14 +60,14 @@ class Dataset(ResizableDataset):
     @property
     def n_appended(self) -> int:
         """Number of rows appended; after a resume, the rows that are stored: continue with the next."""
-        return self._rows.n_rows
+        return self._n_appended
 
     @writing
     def append(self, rows: Any) -> None:
         """Append along the leading dimension.
 
-        Rows that do not fill a whole chunk, at most ``chunks[0]``, are kept in memory and written when the
-        chunk is full or the file is closed.
+        Rows that do not fill their chunks, fewer than ``chunks[0]``, are kept in memory and written when the chunks
+        are full or the file is closed.
 
         Parameters
         ----------
@@ -102,7 +99,7 @@ class Dataset(ResizableDataset):
             if shape[0] is not None and stop > shape[0]:
                 if self._node.spec.maxshape is not None and self.chunks is not None:
                     self._resize_to((stop, *(self.shape or ())[1:]), self._node.spec.maxshape)
-                    self._append(self._writer.elements(block, self.session.place))
+                    self._append(self._writer.elements(block, self.session.place), start, stop)
                     return
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
@@ -113,26 +110,29 @@ class Dataset(ResizableDataset):
                 )
             if self.chunks is None:  # contiguous data
                 self.session.set_value(self._node, slice(start, stop), block)
-                self._rows.n_rows = stop
+                self._n_appended = stop
                 return
-            self._append(self._writer.elements(block, self.session.place))
+            self._append(self._writer.elements(block, self.session.place), start, stop)
 
     @writing
     def __setitem__(self, region: Any, value: Any) -> None:
-        """Write a chunk-aligned region: ``d[20:40, 0:10] = block``.
+        """Write a region: ``d[3:17, 5] = block``, ``d[i] = row``.
+
+        Chunks that the region does not fill wait in memory until they are complete, so that a loop over rows writes
+        each chunk once. If `max_memory` forces one to be written earlier, or the file is closed, its other elements
+        are those stored before, or the fill value.
 
         Parameters
         ----------
         region
-            Slices, ints and ``...`` as for numpy, without steps. Each range begins on a chunk
-            boundary and ends on one or at the end of the dataset.
+            Ints, slices and ``...`` as for h5py, without steps.
         value
             Array-like that broadcasts to the region.
 
         Raises
         ------
         BlockError
-            The region is not aligned or exceeds the dataset, or the value does not fit it.
+            The region is not inside the dataset, or the value does not fit it.
         StateError
             The file is closed.
         """
@@ -143,6 +143,8 @@ class Dataset(ResizableDataset):
         origin, shape, kept = parse_region(region, extents, path=self.name)
         self.out.check_length(origin[0] + shape[0])
         block = self._writer.as_block(value)
+        while block.ndim > len(kept) and len(block) == 1:  # as in numpy and h5py
+            block = block[0]
         try:
             whole = np.broadcast_to(block, kept).reshape(shape)
         except ValueError:
@@ -151,14 +153,13 @@ class Dataset(ResizableDataset):
                 block_shape=block.shape,
                 region_shape=kept,
             ) from None
-        self._writer.check(whole, origin)
         if self._is_appended and extents[0] is None and origin[0] + shape[0] > self.n_appended:
             raise BlockError(
                 f"{self.name}: it is appended to and has {self.n_appended} rows; a region up to row "
                 f"{origin[0] + shape[0]} lies after them: use either append or regions for new rows",
                 n_rows=self.n_appended,
             )
-        self.out.hand_over(self._writer.elements(whole, self.session.place), origin)
+        self.out.write_region(self._writer.elements(whole, self.session.place), origin)
 
     @writing
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> None:
@@ -189,11 +190,7 @@ class Dataset(ResizableDataset):
         box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
         start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
         self.out.check_length(start + 1)
-
-        def run() -> None:
-            self.out.record(self.out.write_encoded(encoded))
-
-        self.session.run(Job(run, len(encoded.buffers[0]), self._node, box))
+        self.out.replace_chunk(encoded, box)
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
             self.session.extend(self._node, min(stop, bound or 2**64))
@@ -207,16 +204,20 @@ class Dataset(ResizableDataset):
         Parameters
         ----------
         block
-            Array-like of whole chunks.
+            Array-like. Chunks that it does not fill are read, if they are stored, and get its elements; the caller
+            sees to it that nobody writes them meanwhile, and that the records of earlier blocks are entered.
         origin
             Index of its first element in the dataset.
+
+        Raises
+        ------
+        BlockError
+            The block exceeds the dataset, or has values that the dtype cannot hold.
         """
         self._check_changeable()
         values = self._writer.as_block(block)
-        self._writer.check(values, origin)
-        elements = self._writer.elements(values, self.session.place)
-        parts = [self.out.write(raw) for raw in self._writer.split(elements, origin, self.session.place)]
-        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+        self._writer.check_inside(values, origin)
+        return self.out.write_block(self._writer.elements(values, self.session.place), origin)
 
     @writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
@@ -293,6 +294,9 @@ class Dataset(ResizableDataset):
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Return whether every chunk of a block is stored: after a resume, such a block need not be written again.
 
+        A chunk that was interrupted before all of its elements were written does not count, nor does one of the file
+        to which this write adds.
+
         Parameters
         ----------
         origin, shape
@@ -307,7 +311,7 @@ class Dataset(ResizableDataset):
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of the chunks with these numbers are stored."""
-        return self._node.table.are_written(numbers)
+        return self.out.are_stored(numbers)
 
     def record(self, records: ChunkRecords) -> None:
         """Enter the records that `write_block` returned in the chunk table."""
@@ -331,35 +335,32 @@ class Dataset(ResizableDataset):
                 n_rows=self._node.n_rows,
             )
 
-    def _append(self, block: np.ndarray[Any, Any]) -> None:
-        """Store the chunks that the pending rows and `block` fill; keep the rest."""
+    def _append(self, elements: np.ndarray[Any, Any], start: int, stop: int) -> None:
+        """Store rows; they count once they are stored, or wait for the rest of their chunks."""
         if not self._is_appended:
             self._check_only_appended()
             self.session.log_rows(self._node, 0)
             self._is_appended = True
-        for rows, start in self._rows.take(block):
-            self._hand_over_rows(rows, start)
+        self.out.write_region(elements, (start,) + (0,) * (self.ndim - 1), is_appended=True)
+        n_chunk_rows = self._writer.grid.chunks[0]
+        if start // n_chunk_rows < stop // n_chunk_rows:
+            self.out.write_rows_below(stop // n_chunk_rows)
+        self._n_appended = stop
 
     def _flush(self, *, is_interrupted: bool) -> None:
-        """Write the pending rows; the fill value pads their chunk."""
+        """Write the chunks that wait for elements; the fill value stands for those that did not come."""
         if self.chunks is None:
             return
-        self.session.extend(self._node, self.n_appended)
-        if self._rows.rest is not None:
-            self.session.log_rows(self._node, self.n_appended)
-            self._hand_over_rows(*self._rows.rest)
+        n_rows = None
+        if self._is_appended and self.n_appended % self._writer.grid.chunks[0]:
+            n_rows = self.n_appended
+            self.session.log_rows(self._node, n_rows)
+        self.out.write_pending(n_rows)
         if not is_interrupted:
             self.out.finish()
 
-    def _store_waiting_rows(self) -> None:
-        if self._rows.rest is not None:
-            self._hand_over_rows(*self._rows.rest)
-
     def _append_after(self, n_rows: int) -> None:
-        self._rows = RowBuffer(n_rows, (self._writer.grid.chunks or (1,))[0])
-
-    def _hand_over_rows(self, rows: np.ndarray[Any, Any], start: int) -> None:
-        self.out.hand_over(rows, (start,) + (0,) * (self.ndim - 1))
+        self._n_appended = n_rows
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a region of it; it stays in memory until the file is closed."""

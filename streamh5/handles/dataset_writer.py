@@ -2,6 +2,9 @@
 
 ::
 
+    write_region ── chunks that it fills in part ─▶ ChunkCache ─▶ write_partial ─▶ Job     merged with what is stored
+        │ whole chunks                               (session)
+        ▼
     hand_over ─ split ─▶ Job ─▶ Pool ─▶ write ─ encode ─▶ write_encoded ─▶ place     bytes at addresses
     (File)                    (threads)   ▲                     └────────▶ claim     in the journal
                                           │                                record    in the table
@@ -10,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +23,26 @@ from streamh5.errors import BlockError, LimitError
 from streamh5.handles.part_writer import PartWriter
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
+from streamh5.write.chunk_cache import covers, union
 from streamh5.write.chunk_writer import RawChunks
 from streamh5.write.pool import Job
+from streamh5.write.read_back import (
+    StoredChunkSource,
+    fill_up,
+    inside,
+    new_partial_chunk,
+    overlaps,
+    whole_pieces,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.handles.session import Session
+    from streamh5.model.chunk_grid import Box
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.tree import DatasetNode
+    from streamh5.write.chunk_cache import PartialChunk
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
     from streamh5.write.part_file import SharedFile
     from streamh5.write.part_records import PartRecords
@@ -42,24 +57,30 @@ class DatasetWriter:
         The write.
     node
         The dataset.
-    chunks
-        Turns its blocks into stored chunks.
     writes_empty
         Whether chunks that hold nothing but the fill value are written.
     """
 
-    def __init__(
-        self, session: Session, node: DatasetNode, chunks: ChunkWriter, *, writes_empty: bool
-    ) -> None:
+    def __init__(self, session: Session, node: DatasetNode, *, writes_empty: bool) -> None:
         self._session = session
         self._node = node
-        self._chunks = chunks
         self._writes_empty = writes_empty
-        grid = chunks.grid
-        self._max_rows = (
-            MAX_CHUNKS // max(1, grid.n_numbers_per_row) * grid.chunks[0] if grid.chunks else 2**64
-        )
         self._skipped: list[NDArray[np.uint64]] = []
+        self._partial_chunks = session.partial_chunks
+        self._source = StoredChunkSource(partial(session.find_chunks, node), session.read)
+        self._n_rows_at_end: int | None = None
+
+    def use(self, chunks: ChunkWriter) -> None:
+        """Write for the present shape, with a chunk writer for it; no job with other chunk numbers may be in flight."""
+        self._chunks = chunks
+        grid = chunks.grid
+        n_numbers = max(1, grid.n_numbers_per_row)
+        self._max_rows = MAX_CHUNKS // n_numbers * grid.chunks[0] if grid.chunks else 2**64
+        if self._node.incomplete:
+            counts = (2**64, *grid.counts[1:]) if grid.shape[0] is None else grid.counts
+            for coords in list(self._node.incomplete):
+                if any(k >= n for k, n in zip(coords, counts, strict=True)):
+                    del self._node.incomplete[coords]
 
     def check_length(self, stop: int) -> None:
         """Refuse rows beyond the maximum length of the dataset, or more chunks than HDF5 allows."""
@@ -89,12 +110,102 @@ class DatasetWriter:
                 block_shape=shape,
                 origin=origin,
             )
-        return bool(self._node.table.are_written(grid.numbers(grid.covering(origin, shape))).all())
+        return bool(self.are_stored(grid.numbers(grid.covering(origin, shape))).all())
+
+    def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which of ``(n,)`` chunk numbers this write has stored, with each of their elements."""
+        begin, incomplete = self._session.begins_at, self._node.incomplete
+        if not begin and not incomplete:
+            return self._node.table.are_written(numbers)
+        records = self._session.find_chunks(self._node, numbers)
+        stored = records["number"][records["address"] >= begin]
+        partial_ones = [self._chunks.grid.number(coords) for coords in list(incomplete)]
+        return np.isin(numbers, stored) & ~np.isin(numbers, np.array(partial_ones, np.uint64))
+
+    def write_region(
+        self, elements: NDArray[Any], origin: tuple[int, ...], *, is_appended: bool = False
+    ) -> None:
+        """Write a block of stored elements anywhere in the dataset; the caller may reuse its memory afterwards.
+
+        Chunks that it does not fill wait for their other elements in the cache of the session.
+        """
+        grid = self._chunks.grid
+        whole, edges = grid.unbounded.parts(origin, elements.shape)
+        if whole is not None:
+            self._partial_chunks.discard(self, whole)
+            self.hand_over(*inside(elements, origin, whole, grid.chunks))
+        if edges:
+            self._gather(elements, origin, edges, is_appended=is_appended)
+
+    def write_block(self, elements: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
+        """Write a block of stored elements in the calling thread; return its records: see `Dataset.write_block`."""
+        place, box = self._session.place, self._chunks.grid.covering(origin, elements.shape)
+        if self._partial_chunks.knows(self):  # earlier regions come first
+            self._partial_chunks.write_out(self, box)
+            self._session.wait_for_chunks(self._node, box)
+        parts = [np.zeros(0, RECORD)]
+        for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
+            is_partial = chunk is not None and self._is_incomplete(chunk)
+            for raw in self._chunks.split(piece, first, place):
+                parts.append(self.write(raw, is_partial=is_partial))
+        return np.concatenate(parts)
+
+    def _gather(
+        self, elements: NDArray[Any], origin: tuple[int, ...], edges: list[Box], *, is_appended: bool
+    ) -> None:
+        """Put the elements of chunks that are not filled in the cache."""
+        grid, cache = self._chunks.grid, self._partial_chunks
+        row_nbytes = math.prod(grid.present.counts[1:]) * self._chunks.chain.chunk_nbytes
+        cache.make_room(self, row_nbytes, is_appended=is_appended)
+        with cache.lock:
+            for box in edges:
+                for coords, in_chunk, in_region in overlaps(grid.chunks, box, origin, elements.shape):
+                    cache.put(
+                        self, coords, partial(new_partial_chunk, self._chunks), in_chunk, elements[in_region]
+                    )
+        self._extend(origin[0] + len(elements))
+
+    def write_partial(self, chunk: PartialChunk) -> None:
+        """Write a chunk of the cache, in a thread if it is filtered."""
+        run = self._session.submit if self._chunks.chain.filters else self._session.run
+        box = tuple((k, k + 1) for k in chunk.coords)
+        run(Job(partial(self._fill_up_and_record, chunk), chunk.nbytes, self._node, box))
+
+    def _fill_up_and_record(self, chunk: PartialChunk) -> None:
+        is_partial, place = self._is_incomplete(chunk), self._session.place
+        fill_up(self._chunks, chunk, self._source, place)
+        for raw in self._chunks.split(chunk.elements, chunk.origin, place):
+            self.record(self.write(raw, is_partial=is_partial))
+
+    def _is_incomplete(self, chunk: PartialChunk) -> bool:
+        """Return whether elements of a chunk that is about to be written are still missing, and enter which.
+
+        Together with the elements that were stored before, it may be complete. Those of the file to which this write
+        adds do not count: what a resumed write need not do again is what this one has done.
+        """
+        if chunk.is_complete:
+            return False
+        coords, incomplete, box = chunk.coords, self._node.incomplete, chunk.box
+        if coords in incomplete:
+            before = incomplete[coords]
+            box = None if before is None or box is None else union(before, box)
+        elif self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all():
+            return False
+        ends = list(self._chunks.grid.shape)  # of a dataset that may grow, what is there now is all that is missing
+        if self._n_rows_at_end is not None:
+            ends[0] = self._n_rows_at_end
+        extents = [
+            c if end is None else min(c, end - o)
+            for c, o, end in zip(self._chunks.grid.chunks, chunk.origin, ends, strict=True)
+        ]
+        if box is not None and covers(box, extents):
+            return False
+        incomplete[coords] = box
+        return True
 
     def hand_over(self, elements: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Pass a block of stored elements to the threads, batch by batch; each job owns its memory."""
-        if self._node.spec.shape and self._node.spec.shape[0] is None:
-            self._session.extend(self._node, origin[0] + len(elements))
+        self._extend(origin[0] + len(elements))
         # without filters there is nothing to compute, and a thread would only cost a copy of the block
         is_filtered = bool(self._chunks.chain.filters)
         run = self._session.submit if is_filtered else self._session.run
@@ -108,10 +219,18 @@ class DatasetWriter:
     def _write_and_record(self, raw: RawChunks) -> None:
         self.record(self.write(raw))
 
-    def write(self, raw: RawChunks) -> ChunkRecords:
-        """Encode and write a batch, except for empty chunks that are to be left out."""
+    def write(self, raw: RawChunks, *, is_partial: bool = False) -> ChunkRecords:
+        """Encode and write a batch, except for empty chunks that are to be left out.
+
+        Parameters
+        ----------
+        raw
+            The chunks.
+        is_partial
+            Whether elements of them are still to be written.
+        """
         if self._writes_empty:
-            return self.write_encoded(self._chunks.encode(raw))
+            return self.write_encoded(self._chunks.encode(raw), is_partial=is_partial)
         numbers = self._chunks.grid.numbers(raw.box)
         # an empty chunk that was written before must be written again, or readers would see the earlier data
         skipped = self._chunks.are_empty(raw.rows) & ~self._node.table.are_written(numbers)
@@ -119,12 +238,15 @@ class DatasetWriter:
             self._skipped.append(numbers[skipped])  # without a lock: `append` of a list is atomic
         if skipped.all():
             return np.zeros(0, RECORD)
-        return self.write_encoded(self._chunks.encode(raw, ~skipped))
+        return self.write_encoded(self._chunks.encode(raw, ~skipped), is_partial=is_partial)
 
-    def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
+    def write_encoded(self, encoded: EncodedChunks, *, is_partial: bool = False) -> ChunkRecords:
         """Write encoded chunks, then enter them in the journal, which must never claim unwritten chunks."""
         records = self._chunks.write(encoded, self._session.place)
-        self._session.claim(self._node, records, encoded.buffers)
+        self._session.claim(self._node, records, encoded.buffers, is_partial=is_partial)
+        if not is_partial and self._node.incomplete:
+            for number in encoded.numbers.tolist():
+                self._node.incomplete.pop(self._chunks.grid.coords(number), None)
         return records
 
     def record(self, records: ChunkRecords) -> None:
@@ -150,6 +272,33 @@ class DatasetWriter:
     def part_writer(self, shared: SharedFile, *, is_flushing: bool) -> PartWriter:
         """Return what writes blocks of the dataset in another process."""
         return PartWriter(shared, self._chunks, writes_empty=self._writes_empty, is_flushing=is_flushing)
+
+    def write_pending(self, n_rows: int | None) -> None:
+        """Write the chunks that wait in the cache.
+
+        Parameters
+        ----------
+        n_rows
+            Rows of a dataset that was appended to, at the end of its stream: no more elements come.
+        """
+        self._n_rows_at_end = n_rows
+        self._partial_chunks.write_out(self)
+
+    def replace_chunk(self, encoded: EncodedChunks, box: Box) -> None:
+        """Write one encoded chunk instead of everything that was written to it before."""
+        self._partial_chunks.discard(self, box)
+        self._session.run(
+            Job(lambda: self.record(self.write_encoded(encoded)), len(encoded.buffers[0]), self._node, box)
+        )
+
+    def write_rows_below(self, coord: int) -> None:
+        """Write the chunks that wait in the cache and lie before a row of chunks: `append` has passed them."""
+        counts = self._chunks.grid.present.counts[1:]
+        self._partial_chunks.write_out(self, ((0, coord), *((0, n) for n in counts)))
+
+    def _extend(self, n_rows: int) -> None:
+        if self._node.spec.shape and self._node.spec.shape[0] is None:
+            self._session.extend(self._node, n_rows)
 
     def finish(self) -> None:
         """Before the file is closed: count the empty chunks, and fill the missing chunks of an Implicit index."""

@@ -190,22 +190,23 @@ def _range(index: Any, extent: int | None, path: str, axis: int) -> tuple[int, i
         try:
             key = operator.index(key)
         except TypeError:
-            raise error("is neither a slice nor an int; write ranges of whole chunks") from None
+            raise error("is neither a slice nor an int") from None
+        if extent is not None and not -extent <= key < extent:
+            raise error(f"exceeds the dimension of {extent} elements")
         key = slice(key, key + 1 if key != -1 else None)
     if key.step not in (None, 1):
-        raise error("has a step; write ranges of whole chunks")
+        raise error("has a step; write ranges without one")
     try:
-        start: int = 0 if key.start is None else operator.index(key.start)
-        stop: int = (-1 if extent is None else extent) if key.stop is None else operator.index(key.stop)
+        if extent is not None:  # beyond the end, numpy and h5py stop at the end
+            start, stop, _ = key.indices(extent)
+            return start, max(start, stop)
+        start = 0 if key.start is None else operator.index(key.start)
+        stop = -1 if key.stop is None else operator.index(key.stop)
     except TypeError:
         raise error("has a bound that is not an int") from None
-    if extent is None and (start < 0 or stop < 0):
+    if start < 0 or stop < 0:
         raise error("is relative to the end, which is not known yet; give a start and a stop of at least 0")
-    if extent is not None:
-        start, stop = (i + extent if i < 0 else i for i in (start, stop))
-    if not 0 <= start <= stop or (extent is not None and stop > extent):
-        raise error(f"exceeds the dimension of {extent} elements")
-    return start, stop
+    return start, max(start, stop)
 
 
 def direct_chunk(

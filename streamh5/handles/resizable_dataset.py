@@ -52,16 +52,12 @@ class ResizableDataset(DatasetFacts):
         # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
         # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
         self._lock = threading.Lock()
-        self._writes_empty = write_empty_chunks
+        self.out = DatasetWriter(session, node, writes_empty=write_empty_chunks)
         self._write_for_present_shape(chain)
 
     @abstractmethod
     def __setitem__(self, region: Any, value: Any) -> None:
         """Write a region."""
-
-    @abstractmethod
-    def _store_waiting_rows(self) -> None:
-        """Store appended rows that wait for the rest of their chunks."""
 
     @abstractmethod
     def _append_after(self, n_rows: int) -> None:
@@ -104,7 +100,6 @@ class ResizableDataset(DatasetFacts):
                     )
                 self._make_chunked(shape)
             is_full = self.n_appended == (self._node.shape or (0,))[0]
-            self._store_waiting_rows()
             n_rows = shape[0] if is_full else min(self.n_appended, shape[0])
             self._resize_to(shape, bounds)
             self._append_after(n_rows)
@@ -112,9 +107,12 @@ class ResizableDataset(DatasetFacts):
     def _resize_to(self, shape: tuple[int, ...], bounds: tuple[int | None, ...] | None) -> None:
         """Change the shape: jobs in flight must not have numbers of the old grid if the new one has others."""
         old, node, chunks = self._node.shape or (), self._node, self._node.spec.chunks or ()
-        if any(n < m for n, m in zip(shape, old, strict=True)):
+        # chunks that grow within the maximum shape may wait for elements meanwhile
+        if bounds != node.spec.maxshape or any(n < m for n, m in zip(shape, old, strict=True)):
+            self._write_pending()
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
+            self._write_pending()
         if shape[0] < old[0] or node.grid.counts[1:] != ChunkGrid(shape, chunks, bounds).counts[1:]:
             self.session.wait()
         self.session.resize(node, shape, bounds)
@@ -158,4 +156,9 @@ class ResizableDataset(DatasetFacts):
     def _write_for_present_shape(self, chain: FilterChain) -> None:
         region = self._node.chunk_region
         self._writer = ChunkWriter(self._node.spec, chain, None if region is None else region.address)
-        self.out = DatasetWriter(self.session, self._node, self._writer, writes_empty=self._writes_empty)
+        self.out.use(self._writer)
+
+    def _write_pending(self) -> None:
+        """Write the chunks that wait for elements, and wait until each chunk is entered in the chunk table."""
+        self.out.write_pending(None)
+        self.session.wait()

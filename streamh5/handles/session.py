@@ -8,7 +8,7 @@ import threading
 import weakref
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from dask.system import CPU_COUNT
@@ -16,11 +16,12 @@ from dask.system import CPU_COUNT
 from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.handles.sharing import Sharing
 from streamh5.recovery.journaled_engine import JournaledEngine
-from streamh5.sinks.base import Snapshots, as_journaled
+from streamh5.sinks.base import Snapshots, as_journaled, read_stored
+from streamh5.write.chunk_cache import DEFAULT_PARTIAL_NBYTES, ChunkCache
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle, Standing
 from streamh5.write.place import Place
-from streamh5.write.pool import Pool
+from streamh5.write.pool import Job, Pool
 from streamh5.write.summary import summarize
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.file import File
+    from streamh5.model.chunk_grid import Box
     from streamh5.model.tree import DatasetNode, GroupNode
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
-    from streamh5.write.pool import Job
     from streamh5.write.summary import WriteSummary
 
 DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
@@ -114,9 +115,13 @@ class Session:
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.log_rows = engine.claim, engine.log_rows
         self.claim_part, self.object_of = engine.claim_part, engine.object_of
+        self.find_chunks, self.read = engine.find_chunks, partial(read_stored, sink)
+        self.begins_at = 0 if existing is None else existing.end_of_file
         self.sharing = Sharing(sink, engine, options.sync)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
+        limit = DEFAULT_PARTIAL_NBYTES if options.max_memory is None else options.max_memory // 2
+        self.partial_chunks = ChunkCache(limit, is_fixed=options.max_memory is not None)
         self._pool: Pool | None = None
         # So that two first jobs do not start two pools, and the end of the write misses none. Reentrant: a signal
         # handler may end the write in `submit`.
@@ -185,6 +190,7 @@ class Session:
                     f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
                     "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
                 )
+            self.partial_chunks.keep_written()
             self.wait()
             with self._engine.lock:
                 self._engine.snapshot()
@@ -216,7 +222,8 @@ class Session:
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
-                self._pool = Pool(self._n_threads, self._max_memory, self._life.over)
+                taken = self.partial_chunks.taken_nbytes
+                self._pool = Pool(self._n_threads, self._max_memory, self._life.over, taken)
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
@@ -224,6 +231,11 @@ class Session:
         if self._life.admit() is Standing.OPEN and self._pool is not None:
             self._pool.wait_for_chunks(job)
         job.run()
+
+    def wait_for_chunks(self, node: DatasetNode, box: Box) -> None:
+        """Wait until no job in flight writes one of the chunks of a box."""
+        if self._pool is not None:
+            self._pool.wait_for_chunks(Job(lambda: None, 0, node, box))
 
     def wait(self) -> None:
         """Wait until every submitted job is done; raise the error of one that failed."""
@@ -353,6 +365,7 @@ class Session:
         # garbage collector would run `__del__` at some later time, where Python drops a KeyboardInterrupt.
         self._flushes.clear()
         self.file = None
+        self.partial_chunks.clear()
 
     def __del__(self) -> None:
         # The session was dropped without a close. A Ctrl-C during this call is printed and dropped by Python, as in

@@ -90,6 +90,18 @@ class ChunkGrid:
             coords.append(coord)
         return (number, *reversed(coords))
 
+    @property
+    def unbounded(self) -> ChunkGrid:
+        """The grid over the maximum shape: a chunk at the end of the present shape may receive more elements."""
+        return self if self.maxshape is None else ChunkGrid(self.maxshape, self.chunks)
+
+    def number(self, coords: Sequence[int]) -> int:
+        """Return the number of the chunk at some coords."""
+        number = 0
+        for n, coord in zip(self.counts, coords, strict=True):
+            number = number * n + coord
+        return number
+
     def origin(self, number: int) -> tuple[int, ...]:
         """Return the first element of chunk `number`."""
         return tuple(i * c for i, c in zip(self.coords(number), self.chunks, strict=True))
@@ -129,6 +141,40 @@ class ChunkGrid:
     def covering(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> Box:
         """Return the coords of the chunks that overlap a region, given its first element and its shape."""
         return tuple((o // c, -(-(o + n) // c)) for o, n, c in zip(origin, shape, self.chunks, strict=True))
+
+    def parts(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Box | None, list[Box]]:
+        """Divide the chunks that overlap a region into those that it fills and those that it fills in part.
+
+        A chunk that reaches beyond the end of the dataset is filled by what lies inside. The extent of a leading
+        dimension that is not known yet has no end.
+
+        Parameters
+        ----------
+        origin, shape
+            First element and shape of the region, inside the dataset.
+
+        Returns
+        -------
+        tuple
+            The box of the chunks that are filled, None if there are none; and disjoint boxes of the others.
+        """
+        covering = self.covering(origin, shape)
+        if 0 in shape:
+            return None, []
+        whole = tuple(
+            (-(-o // c), -(-(o + n) // c) if o + n == extent else (o + n) // c)
+            for o, n, c, extent in zip(origin, shape, self.chunks, self.shape, strict=True)
+        )
+        if whole == covering:
+            return whole, []
+        if any(stop <= start for start, stop in whole):
+            return None, [covering]
+        edges: list[Box] = []
+        for axis, ((a, b), (start, stop)) in enumerate(zip(covering, whole, strict=True)):
+            # filled along the axes before this one, any chunk along those after it: no chunk is in two boxes
+            head, tail = whole[:axis], covering[axis + 1 :]
+            edges += [(*head, one, *tail) for one in ((a, start), (stop, b)) if one[0] < one[1]]
+        return whole, edges
 
     def region(self, coords: Sequence[int] | NDArray[np.intp]) -> tuple[slice, ...]:
         """Return the region of a chunk, clipped to the shape."""

@@ -63,6 +63,15 @@ def chunk_records(
     return records
 
 
+def _records(numbers: NDArray[Any], columns: ChunkColumns, chunk_nbytes: int) -> ChunkRecords:
+    records = np.zeros(len(numbers), RECORD)
+    records["number"], records["address"] = numbers, columns.addresses
+    records["stored_nbytes"] = chunk_nbytes if columns.stored_nbytes is None else columns.stored_nbytes
+    if columns.filter_masks is not None:
+        records["filter_mask"] = columns.filter_masks
+    return records
+
+
 class DenseRows:
     """Dense columns: one row for each chunk number.
 
@@ -125,6 +134,12 @@ class DenseRows:
         written[known] = self._addresses[numbers[known].astype(np.intp)] != 0
         return written
 
+    def find(self, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        """Return the records of those of some chunks that are stored."""
+        found = numbers[self.are_written(numbers)]
+        at = found.astype(np.intp)
+        return _records(found, self._columns.take(at), self._chunk_nbytes)
+
     def forget(self, n_chunks: int) -> tuple[NDArray[np.uint64], int]:
         """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""
         tail = np.flatnonzero(self._addresses[n_chunks:]) + n_chunks
@@ -134,15 +149,7 @@ class DenseRows:
 
     def records(self) -> ChunkRecords:
         """Return the records of the stored chunks, sorted by number."""
-        numbers, columns = self.written(None)
-        records = np.zeros(len(numbers), RECORD)
-        records["number"], records["address"] = numbers, columns.addresses
-        records["stored_nbytes"] = (
-            self._chunk_nbytes if columns.stored_nbytes is None else columns.stored_nbytes
-        )
-        if columns.filter_masks is not None:
-            records["filter_mask"] = columns.filter_masks
-        return records
+        return _records(*self.written(None), self._chunk_nbytes)
 
     @property
     def _columns(self) -> ChunkColumns:
@@ -212,6 +219,12 @@ class SparseRows:
         at = np.searchsorted(self.settled["number"], numbers)
         found = self.settled["number"][np.minimum(at, len(self.settled) - 1)]
         return np.asarray(found == numbers, bool)
+
+    def find(self, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        """Return the records of those of some chunks that are stored."""
+        found = numbers[self.are_written(numbers)]
+        records: ChunkRecords = self.settled[np.searchsorted(self.settled["number"], found)]
+        return records
 
     def forget(self, n_chunks: int) -> tuple[NDArray[np.uint64], int]:
         """Delete the rows from `n_chunks` on; return the addresses of their chunks, and the bytes of those."""

@@ -123,6 +123,11 @@ class ChunkTable:
         self._settle()
         return self._rows.are_written(numbers)
 
+    def find(self, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        """Return the records of those of ``(n,)`` chunk numbers that are stored, in their order."""
+        self._settle()
+        return self._rows.find(numbers)
+
     def forget(self, n_chunks: int) -> NDArray[np.uint64]:
         """Mark every chunk from number `n_chunks` on as not written; return the addresses of those that were."""
         counts = self.counts

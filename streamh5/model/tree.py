@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.model.attribute_spec import AttributeSpec
-    from streamh5.model.chunk_grid import ChunkGrid
+    from streamh5.model.chunk_grid import Box, ChunkGrid
     from streamh5.model.chunk_table import ChunkTable
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
@@ -90,7 +90,9 @@ class DatasetNode(ObjectNode):
     of the chunks of an Implicit index. ``data_address`` is the address of data without chunks, or of the chunk index,
     in the last generation of the file, inside the object header if the data is compact. ``number`` names the dataset
     in the journal. ``stored`` is what the existing file has of it. ``is_data_changed`` says that the last generation
-    does not have its present index or data, ``is_written`` that this write has changed them.
+    does not have its present index or data, ``is_written`` that this write has changed them. ``incomplete`` has the
+    coords of the stored chunks of which this write has not set every element, and the box that it has set; None if
+    the elements are not a box, or not known.
     """
 
     spec: DatasetSpec
@@ -106,6 +108,7 @@ class DatasetNode(ObjectNode):
     stored: StoredData | None = None
     is_data_changed: bool = False
     is_written: bool = False
+    incomplete: dict[tuple[int, ...], Box | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         spec = self.spec

@@ -4,7 +4,7 @@ An entry is::
 
     "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
 
-The payload is JSON, except for C and V, which are binary. Entries are appended, never changed. An entry that is cut
+The payload is JSON, except for C, I and V, which are binary. Entries are appended, never changed. An entry that is cut
 short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a journal is executed
 or unpickled.
 
@@ -20,6 +20,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 import numpy as np
@@ -252,7 +253,8 @@ def _enter_used(journal: Journal, facts: dict[str, Any]) -> None:
         journal.regions[facts["path"]] = (address_of(facts["address"]), end)
 
 
-# C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. V: void: the chunks claimed so
+# C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. I: the same for incomplete
+# chunks, with elements that were still to be written. V: void: the chunks claimed so
 # far at these n addresses (8 bytes each) must not be used.
 
 
@@ -260,7 +262,7 @@ def _claims_payload(number: int, records: ChunkRecords, checksums: NDArray[np.ui
     return _CLAIM.pack(number) + records.tobytes() + checksums.astype("<u4").tobytes()
 
 
-def _enter_claims(journal: Journal, payload: bytes) -> None:
+def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False) -> None:
     (dataset,) = _CLAIM.unpack_from(payload)
     n, rest = divmod(len(payload) - _CLAIM.size, RECORD.itemsize + 4)
     if rest or n < 1 or dataset >= len(journal.datasets):
@@ -270,6 +272,7 @@ def _enter_claims(journal: Journal, payload: bytes) -> None:
         raise ValueError(f"a chunk of dataset {dataset} at address {int(records['address'].max())}")
     claims = journal.claims.setdefault(dataset, Claims())
     claims.records.append(records)
+    claims.are_partial.append(is_partial)
     claims.positions.append(journal.nbytes)
     claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
     journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))
@@ -307,12 +310,13 @@ ROWS = EntryKind("N", _rows_facts, _enter_rows)
 FRONT = EntryKind("F", front_facts, _enter_front)
 USED = EntryKind("R", _used_facts, _enter_used)
 CLAIMS = EntryKind("C", _claims_payload, _enter_claims, is_json=False)
+PARTIAL_CLAIMS = EntryKind("I", _claims_payload, partial(_enter_claims, is_partial=True), is_json=False)
 VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
 PUBLISHED = EntryKind("P", _path_facts, _enter_published)
 
 _ALL: tuple[EntryKind[Any], ...] = (
     *(HEADER, SESSION, GROUP, DATATYPE, LINK, DATASET, TAKEN_BACK, ATTRIBUTE),
-    *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, VOIDS, PUBLISHED),
+    *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, PARTIAL_CLAIMS, VOIDS, PUBLISHED),
 )
 KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
 """Every kind by its letter."""

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Claims:
-    """Chunks of a dataset that the journal claims to be stored: records, checksums, and positions of the entries."""
+    """Chunks of a dataset that the journal claims to be stored: records, checksums, and positions of the entries.
+
+    ``are_partial`` says of each entry whether elements of its chunks were still to be written.
+    """
 
     records: list[ChunkRecords] = field(default_factory=list)
     checksums: list[NDArray[np.uint32]] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    are_partial: list[bool] = field(default_factory=list)
     n_rows: int | None = None
 
 

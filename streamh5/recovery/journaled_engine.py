@@ -233,6 +233,10 @@ class JournaledEngine:
         """Enter written chunks in the chunk table of their dataset."""
         self._engine.record(dataset, records)
 
+    def find_chunks(self, dataset: DatasetNode, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        """Return the records of those of ``(n,)`` chunk numbers that are stored, in their order."""
+        return self._engine.find_chunks(dataset, numbers)
+
     def extend(self, dataset: DatasetNode, n_rows: int) -> None:
         """Extend a dataset of unknown length to at least `n_rows`."""
         self._engine.extend(dataset, n_rows)
@@ -255,7 +259,9 @@ class JournaledEngine:
         region = self._engine.allocate(dataset)
         self._log(entry_kinds.USED, region.address + region.nbytes, dataset.path, region.address)
 
-    def claim(self, node: DatasetNode, records: ChunkRecords, buffers: Sequence[Buffer]) -> None:
+    def claim(
+        self, node: DatasetNode, records: ChunkRecords, buffers: Sequence[Buffer], *, is_partial: bool = False
+    ) -> None:
         """Enter written chunks in the journal.
 
         Parameters
@@ -266,15 +272,25 @@ class JournaledEngine:
             ``(n,)`` of `RECORD`.
         buffers
             Their stored bytes, one buffer each.
+        is_partial
+            Whether elements of them are still to be written.
         """
         if self._journal is not None:
-            self.claim_part(node, records, checksums_of(buffers))
+            self.claim_part(node, records, checksums_of(buffers), is_partial=is_partial)
 
-    def claim_part(self, node: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]) -> None:
+    def claim_part(
+        self,
+        node: DatasetNode,
+        records: ChunkRecords,
+        checksums: NDArray[np.uint32],
+        *,
+        is_partial: bool = False,
+    ) -> None:
         """Enter chunks in the journal that another process has written, with the CRC-32 of each."""
         if self._journal is not None and len(records):
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
-            self._journal.append_log(entry_kinds.CLAIMS.encode(node.number, records, checksums), nbytes)
+            kind = entry_kinds.PARTIAL_CLAIMS if is_partial else entry_kinds.CLAIMS
+            self._journal.append_log(kind.encode(node.number, records, checksums), nbytes)
             self._leftover.count(len(records), nbytes)
 
     def void(self, addresses: NDArray[np.uint64]) -> None:

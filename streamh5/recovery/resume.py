@@ -200,9 +200,8 @@ class Recovery:
         shape, grid = dataset.spec.shape, dataset.spec.grid
         if claims is None or not shape or not grid.n_numbers_per_row:
             return None
-        stored = stored_rows(dataset)
-        if shape[0] is None and stored.end:
-            n_rows = stored.end * grid.chunks[0]
+        stored, n_rows = stored_rows(dataset), stored_rows(dataset, is_complete=False).end * grid.chunks[0]
+        if shape[0] is None and n_rows:
             dataset.n_rows = min(n_rows, claims.n_rows or n_rows)
         return (
             None if claims.n_rows is None else min(stored.n_safe * grid.chunks[0], (dataset.shape or (0,))[0])
@@ -217,11 +216,18 @@ class Recovery:
             if claims.records:
                 raise self._nonsense(dataset, "chunks")
             return lost
-        for claimed, checksums in zip(claims.records, claims.checksums, strict=True):
+        partial: dict[int, bool] = {}
+        for claimed, checksums, is_partial in zip(
+            claims.records, claims.checksums, claims.are_partial, strict=True
+        ):
             self._check(dataset, claimed)
             is_kept = self._are_kept(dataset, claimed, checksums)
             lost.append(claimed["address"][~is_kept])
             dataset.table.record(claimed[is_kept])
+            if is_partial or partial:  # the last claim of a chunk counts
+                partial |= dict.fromkeys(claimed["number"][is_kept].tolist(), is_partial)
+        grid = dataset.spec.grid
+        dataset.incomplete = {grid.coords(number): None for number, is_so in partial.items() if is_so}
         return lost
 
     def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:

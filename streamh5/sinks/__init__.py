@@ -1,7 +1,7 @@
 """Where the bytes of a file go: a sink is written at any position, then committed or aborted.
 
 ===================== ====================================================================================
-`base`                the protocols `Sink`, `Journaled` and `Snapshots`, and a table of the sinks
+`base`                the protocols `Sink`, `Journaled`, `Readable`, ..., and a table of the sinks
 `gated_sink`          states of a sink and errors of its calls, shared by the sinks of this package
 `local_file`          a new file next to the destination, renamed when it is complete
 `append_file`         new bytes after the end of an existing file

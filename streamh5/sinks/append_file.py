@@ -116,6 +116,11 @@ class AppendFileSink(GatedSink):
                 path=str(self.path),
             )
 
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Read bytes of the existing file, or of the addition; fewer than `nbytes` at the end of the file."""
+        with self._writing(), self._failing("it cannot be read"):
+            return files.read(self._fd, address, nbytes, self._system)
+
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Write after the old end; keep the superblock for `_commit`."""
         if address == 0:

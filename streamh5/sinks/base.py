@@ -1,7 +1,7 @@
 """The protocols between a writer and the destination of its bytes.
 
 Any object with the four members of `Sink` can be passed to `streamh5.File` instead of a path. A sink that can do
-more has the methods of `Journaled` or `Snapshots`.
+more has the methods of `Journaled`, `Snapshots` or `Readable`.
 
 =========== ========= =================================================================
 call        protocol  promise
@@ -17,26 +17,29 @@ abort       Sink      removes what was written and leaves the destination unchan
 append_log  Journaled keeps journal entries in order, never before the data they claim
 suspend     Journaled keeps what was written, so that it can be resumed
 has_name    Journaled tells whether a path leads to the file being written
+read        Readable  returns what was written, also before `commit`
 snapshot    Snapshots shows readers, under another name, what the superblock refers to
 =========== ========= =================================================================
 
 After `commit`, `suspend` or `abort`, `write` raises `StateError`, so that a worker that finishes late cannot change
 the published file. `streamh5.sinks.gated_sink.GatedSink` guarantees this for the sinks of this package.
 
-==================================== ======== ============ =============
-sink                                 Journal  Snapshots    destination until `commit`
-==================================== ======== ============ =============
-`local_file.LocalFileSink`           yes      yes          the old file
-`append_file.AppendFileSink`         no       no           the old content
-`file_object.FileObjectSink`         no       no           emptied
-`memory.MemorySink`                  no       yes          (its `image`)
-`UserBlockSink` of conversion/hdf5   no       no           the old file
-==================================== ======== ============ =============
+==================================== ======== ============ ======== =============
+sink                                 Journal  Snapshots    Readable destination until `commit`
+==================================== ======== ============ ======== =============
+`local_file.LocalFileSink`           yes      yes          yes      the old file
+`append_file.AppendFileSink`         no       no           yes      the old content
+`file_object.FileObjectSink`         no       no           yes      emptied
+`memory.MemorySink`                  no       yes          yes      (its `image`)
+`UserBlockSink` of conversion/hdf5   no       no           yes      the old file
+==================================== ======== ============ ======== =============
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from streamh5.errors import SinkError
 
 if TYPE_CHECKING:
     import os
@@ -92,6 +95,20 @@ class Snapshots(Sink, Protocol):
 
 
 @runtime_checkable
+class Readable(Sink, Protocol):
+    """A sink from which the file can be read while it is written: for chunks that receive more elements later."""
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Return `nbytes` at `address`; fewer at the end of the file. Thread-safe.
+
+        Raises
+        ------
+        SinkError, OSError
+            The bytes could not be read.
+        """
+
+
+@runtime_checkable
 class Journaled(Sink, Protocol):
     """A sink that keeps a journal of the write, so that an interrupted write can be resumed."""
 
@@ -142,3 +159,19 @@ def as_journaled(sink: Sink) -> Journaled | None:
     every sink had to have them.
     """
     return sink if isinstance(sink, Journaled) and getattr(sink, "keeps_journal", True) else None
+
+
+def read_stored(sink: Sink, address: int, nbytes: int) -> bytes:
+    """Read what was written, for a chunk that receives more elements.
+
+    Raises
+    ------
+    SinkError
+        The sink is not a `Readable` one, or the bytes could not be read.
+    """
+    if not isinstance(sink, Readable):
+        raise SinkError(
+            f"{sink.name} cannot be read while it is written, which a chunk needs that receives more elements after it "
+            "was written: give the sink a method read(address, nbytes), write whole chunks, or raise max_memory"
+        )
+    return sink.read(address, nbytes)

@@ -56,6 +56,27 @@ class FileObjectSink(GatedSink):
         with self._failing("it cannot be emptied"):
             self._truncate(0)
 
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Read what was written; fewer than `nbytes` at the end of the file.
+
+        Raises
+        ------
+        SinkError
+            The object is open for writing only.
+        """
+        with self._writing(), self._failing(f"reading at byte {address:,} failed"), self._lock:
+            if not getattr(self._file, "readable", lambda: hasattr(self._file, "read"))():
+                raise OSError(
+                    errno.EBADF,
+                    "chunks that receive more elements must be read back, and it is open for writing only; open it "
+                    "with mode 'w+b', or write whole chunks",
+                )
+            self._file.seek(address)
+            parts = [self._file.read(nbytes)]
+            while parts[-1] and (n_done := sum(map(len, parts))) < nbytes:
+                parts.append(self._file.read(nbytes - n_done))
+            return b"".join(parts)
+
     def _commit(self, nbytes: int) -> None:
         """Extend or cut the file to its size, flush the object, and leave it open, positioned at its end."""
         with self._lock:

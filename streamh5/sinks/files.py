@@ -254,6 +254,23 @@ def write(fd: int, address: int, buffers: Sequence[Buffer], system: Any) -> None
         address += nbytes
 
 
+def read(fd: int, address: int, nbytes: int, system: Any) -> bytes:
+    """Return `nbytes` at `address`; fewer at the end of the file.
+
+    Raises
+    ------
+    OSError
+        A call failed.
+    """
+    first = cast("bytes", system.pread(fd, nbytes, address))
+    if len(first) == nbytes:
+        return first
+    parts = [first]
+    while parts[-1] and (n_done := sum(map(len, parts))) < nbytes:  # more than 2 GiB in one call, or a signal
+        parts.append(cast("bytes", system.pread(fd, nbytes - n_done, address + n_done)))
+    return b"".join(parts)
+
+
 def _write_rest(fd: int, address: int, buffers: Sequence[Buffer], n_done: int, system: Any) -> None:
     """Continue after a short write (more than 2 GiB in one call, a signal, a disk that fills up)."""
     position = 0

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SinkError, SpecError
 from streamh5.sinks import files
@@ -243,9 +243,9 @@ class LocalFileSink(GatedSink):
             self._journal.flush()
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """Read bytes of an interrupted write; fewer than `nbytes` at the end of the file."""
-        with self._failing(f"{self.partial} cannot be read"):
-            return cast("bytes", self._system.pread(self._fd, nbytes, address))
+        """Read bytes of this write, or of the interrupted one; fewer than `nbytes` at the end of the file."""
+        with self._writing(), self._failing(f"{self.partial} cannot be read"):
+            return files.read(self._fd, address, nbytes, self._system)
 
     def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
         """Append entries to the journal; the `nbytes` of data that they claim have already been written."""

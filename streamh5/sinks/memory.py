@@ -27,6 +27,11 @@ class MemorySink(GatedSink):
         with self._lock:
             path.write_bytes(self.image)
 
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Return bytes of the image; fewer than `nbytes` at its end."""
+        with self._writing(), self._lock:
+            return bytes(self.image[address : address + nbytes])
+
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
         with self._lock:
             for buffer in buffers:

@@ -184,7 +184,7 @@ class ChunkWriter:
         if 0 in counts:
             return
         first = tuple(o // c for o, c in zip(origin, chunks, strict=True))
-        filled = partial(self._filled, place=place)
+        filled = partial(self.filled, place=place)
         for box in self.grid.batches(counts, max(1, BATCH_NBYTES // self.chain.chunk_nbytes)):
             absolute = tuple((f + a, f + b) for f, (a, b) in zip(first, box, strict=True))
             yield RawChunks(absolute, chunk_rows(elements, chunks, box, filled))
@@ -229,17 +229,17 @@ class ChunkWriter:
         """Write the fill value to the addresses of missing chunks, which an Implicit index cannot mark as missing."""
         shape = (self.chain.chunk_nbytes // self._fill.itemsize,)
         is_in_heap = self.spec.fill_parts is not None
-        row = np.ascontiguousarray(self._filled(shape, place))
+        row = np.ascontiguousarray(self.filled(shape, place))
         for box in self.grid.batches(dataset.grid.present.counts, N_FILLED_AT_ONCE):
             numbers = self.grid.numbers(box)
             for number in numbers[~dataset.table.are_written(numbers)].tolist():
                 if is_in_heap:  # each element needs an object of its own
-                    row = self._filled(shape, place)
+                    row = self.filled(shape, place)
                 place.write((self.region_address or 0) + number * row.nbytes, [row.view(np.uint8)])
 
     def empty(self, number: np.uint64, place: Place) -> EncodedChunks:
         """Return one chunk that holds only the fill value."""
-        row = np.ascontiguousarray(self._filled((self.chain.chunk_nbytes // self._fill.itemsize,), place))
+        row = np.ascontiguousarray(self.filled((self.chain.chunk_nbytes // self._fill.itemsize,), place))
         encoded = self.chain.encode_rows(row.view(np.uint8)[np.newaxis])
         return EncodedChunks(np.array([number], np.uint64), encoded.buffers, encoded.filter_masks)
 
@@ -251,7 +251,7 @@ class ChunkWriter:
             elements = np.where(heap_pointers_of(self.spec.dtype), np.uint8(0), elements)
         return np.asarray((elements == fill).all(axis=(1, 2)))
 
-    def _filled(self, shape: tuple[int, ...], place: Place | None) -> NDArray[Any]:
+    def filled(self, shape: tuple[int, ...], place: Place | None) -> NDArray[Any]:
         """Return stored elements of the fill value.
 
         Each has an object of its own in the global heap, because a program that overwrites an element frees its object.
@@ -264,31 +264,46 @@ class ChunkWriter:
         data = stored_elements(list(parts) * math.prod(shape), partial(place_objects, place))
         return np.frombuffer(data, self._fill.dtype).reshape(shape)
 
+    def check_inside(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
+        """Refuse a block that does not lie inside the dataset.
+
+        Raises
+        ------
+        BlockError
+            It has another rank, or exceeds the dataset.
+        """
+        shape = self.grid.shape
+        where, facts = self._described(block, origin)
+        if block.ndim != len(shape) or len(origin) != len(shape):
+            raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
+        for axis, (o, n, extent) in enumerate(zip(origin, block.shape, shape, strict=True)):
+            if o < 0 or (extent is not None and o + n > extent):
+                raise BlockError(f"{where} exceeds the dataset {shape} in dimension {axis}", **facts)
+
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Refuse a block that does not consist of whole chunks.
 
         Raises
         ------
         BlockError
-            It has another rank, is not aligned, or exceeds the dataset.
+            It has another rank, begins or ends inside a chunk, or exceeds the dataset.
         """
-        shape = self.grid.shape
-        where = f"{self.spec.path}: a block of shape {block.shape} at {origin}"
-        facts: dict[str, Any] = {"block_shape": block.shape, "origin": origin, "chunks": self.grid.chunks}
-        if block.ndim != len(shape) or len(origin) != len(shape):
-            raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
+        self.check_inside(block, origin)
+        where, facts = self._described(block, origin)
         for axis, (o, n, c, extent) in enumerate(
-            zip(origin, block.shape, self.grid.chunks, shape, strict=True)
+            zip(origin, block.shape, self.grid.chunks, self.grid.shape, strict=True)
         ):
             stop = o + n
-            if o < 0 or (extent is not None and stop > extent):
-                raise BlockError(f"{where} exceeds the dataset {shape} in dimension {axis}", **facts)
             if o % c or (stop % c and stop != extent):
                 raise BlockError(
                     f"{where} does not fill whole chunks {self.grid.chunks} in dimension {axis}: "
                     f"it must begin on a multiple of {c} and end on one or at the end of the dataset",
                     **facts,
                 )
+
+    def _described(self, block: NDArray[Any], origin: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
+        where = f"{self.spec.path}: a block of shape {block.shape} at {origin}"
+        return where, {"block_shape": block.shape, "origin": origin, "chunks": self.grid.chunks}
 
 
 def chunk_rows(

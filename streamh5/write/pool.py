@@ -50,12 +50,21 @@ class Pool:
         Most raw bytes in flight; a single larger job is allowed.
     closed
         Returns the error for calls after `close`, and for calls that wait at that time.
+    taken
+        Returns how many bytes of the budget are in use elsewhere.
     """
 
-    def __init__(self, n_threads: int, budget_nbytes: int, closed: Callable[[], StateError]) -> None:
+    def __init__(
+        self,
+        n_threads: int,
+        budget_nbytes: int,
+        closed: Callable[[], StateError],
+        taken: Callable[[], int] = int,
+    ) -> None:
         self._n_threads = n_threads
         self._budget_nbytes = budget_nbytes
         self._closed = closed
+        self._taken = taken
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._has_work = threading.Condition(self._lock)
@@ -135,8 +144,8 @@ class Pool:
         self._changed.notify_all()
 
     def _may_start(self, job: Job) -> bool:
-        fits = not self._in_flight or self._in_flight_nbytes + job.nbytes <= self._budget_nbytes
-        return fits and self._has_its_chunks(job)
+        nbytes = self._in_flight_nbytes + job.nbytes + self._taken()
+        return (not self._in_flight or nbytes <= self._budget_nbytes) and self._has_its_chunks(job)
 
     def _has_its_chunks(self, job: Job) -> bool:
         """Return whether no job in flight writes one of the chunks of `job`."""

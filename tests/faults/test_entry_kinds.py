@@ -29,6 +29,7 @@ def write_all(file: streamh5.File) -> streamh5.Dataset:
     file.create_dataset("value", (3,), "i8")[1:] = [5, 6]
     early = file.create_dataset("early", (4,), "i2", chunks=(2,), alloc_time="early")
     early[:2] = [7, 8]
+    file.create_dataset("regions", (6, 2), "i4", chunks=(4, 2))[1:3] = ROWS[1:3]
     rows = file.create_dataset("rows", (None, 2), "i4", chunks=(2, 2))
     rows.append(ROWS[rows.n_appended : 5])
     with pytest.raises(streamh5.errors.BlockError):  # the value cannot be cast, so the dataset is taken back
@@ -102,6 +103,10 @@ def check_early(file: h5py.File) -> None:
     np.testing.assert_array_equal(file["early"][:2], [7, 8])
 
 
+def check_regions(file: h5py.File) -> None:
+    np.testing.assert_array_equal(file["regions"][:4], [[0, 0], *ROWS[1:3], [0, 0]])
+
+
 def check_rows(file: h5py.File) -> None:
     assert len(file["rows"]) >= 4
     np.testing.assert_array_equal(file["rows"][...], ROWS[: len(file["rows"])])
@@ -129,6 +134,7 @@ CASES = {
     "F": Case(check_header),
     "R": Case(check_early),
     "C": Case(check_rows),
+    "I": Case(check_regions),
     "V": Case(check_rows, cut),
     "P": Case(check_rows, half_salvaged),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def test_region_behind_appended_rows_is_refused_and_one_in_them_counts(tmp_path:
     with streamh5.File(tmp_path / "x.h5", "w") as file:
         dataset = file.create_dataset("x", shape=(None, 3), chunks=(4, 3), dtype="i4")
         dataset.append(np.zeros((6, 3), "i4"))
-        with pytest.raises(BlockError, match="either append or regions"):
-            dataset[4:8] = np.ones((4, 3), "i4")
+        for region in (np.s_[4:8], 6):
+            with pytest.raises(BlockError, match="either append or regions"):
+                dataset[region] = 1
         dataset[0:4] = np.full((4, 3), 7, "i4")
     with h5py.File(tmp_path / "x.h5") as found:
         np.testing.assert_array_equal(found["x"][...], [[7] * 3] * 4 + [[0] * 3] * 2)
@@ -59,3 +61,75 @@ def test_field_of_records_that_are_stored_whole_is_no_region(tmp_path: Path) -> 
         x = file.create_dataset("x", (4,), [("a", "i4"), ("b", "i4")])
         with pytest.raises(errors.BlockError, match="region 'a'"):
             x["a"] = 9
+
+
+def test_chunk_that_is_interrupted_half_written_is_kept_and_does_not_count_as_stored(tmp_path: Path) -> None:
+    path, data = tmp_path / "x.h5", np.arange(40, dtype="i4").reshape(10, 4)
+    with streamh5.File(path, "w", resume=True) as file:
+        x = file.create_dataset("x", (10, 4), "i4", chunks=(4, 4), compression="gzip")
+        for i in range(6):
+            x[i] = data[i]
+        file.suspend()
+    (tmp_path / "copy").mkdir()
+    for one in tmp_path.glob("x.h5.partial*"):
+        shutil.copy(one, tmp_path / "copy")
+    salvaged = streamh5.salvage(tmp_path / "copy" / "x.h5.partial").path
+    with h5py.File(salvaged) as found:
+        np.testing.assert_array_equal(found["x"][:6], data[:6])
+    with streamh5.File(path, "w", resume=True) as file:
+        x = file.create_dataset("x", (10, 4), "i4", chunks=(4, 4), compression="gzip")
+        assert [x.is_stored((i, 0), (1, 4)) for i in range(10)] == [True] * 4 + [False] * 6
+        for i in range(6, 10):  # a program that knows better: the elements are there
+            x[i] = data[i]
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], data)
+
+
+def test_chunk_that_was_completed_in_two_parts_counts_as_stored(tmp_path: Path) -> None:
+    path, data = tmp_path / "x.h5", np.arange(3200, dtype="i4").reshape(4, 800)
+    with streamh5.File(path, "w", resume=True, max_memory=4000) as file:
+        x = file.create_dataset("x", (4, 800), "i4", chunks=(4, 100))
+        for i in range(4):
+            x[i] = data[i]
+        file.suspend()
+    with streamh5.File(path, "w", resume=True) as file:
+        x = file.create_dataset("x", (4, 800), "i4", chunks=(4, 100))
+        assert x.is_stored((0, 0), (4, 800))
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], data)
+
+
+def test_append_and_regions_of_a_known_shape_mix_in_the_order_of_the_calls(tmp_path: Path) -> None:
+    path, expected = tmp_path / "x.h5", np.zeros((20, 3), "i4")
+    with streamh5.File(path, "w") as file:
+        x = file.create_dataset("x", (20, 3), "i4", chunks=(8, 2), compression="gzip")
+        x[4:12] = 9
+        x.append(np.full((6, 3), 1))
+        x[2:7, 1] = 2
+        x.append(np.full((5, 3), 3))
+        x[15] = 4
+    expected[4:12] = 9
+    expected[:6] = 1
+    expected[2:7, 1] = 2
+    expected[6:11] = 3
+    expected[15] = 4
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], expected)
+
+
+def test_checkpoint_shows_the_rows_so_far_and_writing_goes_on(tmp_path: Path) -> None:
+    path, data = tmp_path / "x.h5", np.arange(60, dtype="i4").reshape(20, 3)
+    with streamh5.File(path, "w") as file:
+        x = file.create_dataset("x", (None, 3), "i4", chunks=(8, 2), compression="gzip")
+        y = file.create_dataset("y", (20, 3), "i4", chunks=(8, 2), compression="gzip")
+        for i, row in enumerate(data):
+            x.append(row)
+            y[i] = row
+            if i % 5 == 4:
+                snapshot = file.checkpoint()
+                with h5py.File(snapshot) as found:
+                    np.testing.assert_array_equal(found["x"][...], data[: i + 1])
+                    np.testing.assert_array_equal(found["y"][: i + 1], data[: i + 1])
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], data)
+        np.testing.assert_array_equal(found["y"][...], data)

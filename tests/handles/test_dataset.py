@@ -168,30 +168,23 @@ def test_region_takes_values_that_broadcast(value: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "region",
     [
-        np.s_[1:4],
-        np.s_[0:3],
-        np.s_[0:5],
-        np.s_[0:11],
-        np.s_[12:16],
-        np.s_[-11:4],
         np.s_[::2],
         np.s_[::-1],
-        np.s_[0],
         np.s_[0:4, 0:3, 0],
         np.s_[..., ...],
         np.s_[[0, 1]],
         np.s_["a"],
         np.s_[None],
         np.s_[0.5:4],
-        np.s_[8:4],
         np.s_[np.array([True] * 10)],
         np.s_[10],
         np.s_[-11],
         np.s_[:, -8],
+        np.s_[:, 7],
     ],
     ids=str,
 )
-def test_region_that_is_not_of_whole_chunks_is_refused(region: Any, tmp_path: Path) -> None:
+def test_region_that_is_no_range_of_elements_is_refused(region: Any, tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         dataset = file.create_dataset("x", (10, 7), "<i4", chunks=(4, 3))
         with pytest.raises(BlockError, match="/x"):
@@ -218,8 +211,8 @@ def test_region_of_an_open_length_sets_the_length(tmp_path: Path) -> None:
     assert_chunk_map(path, "/x", columns(file, "/x"))
 
 
-@pytest.mark.parametrize("region", [np.s_[:], np.s_[4:], np.s_[-2:], np.s_[-1], np.s_[1:3], np.s_[0:3]])
-def test_region_of_an_open_length_without_whole_chunks_is_refused(region: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("region", [np.s_[:], np.s_[4:], np.s_[-2:], np.s_[-1]])
+def test_region_of_an_open_length_that_is_relative_to_its_end_is_refused(region: Any, tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         dataset = file.create_dataset("x", (None, 3), "i4", chunks=(2, 3))
         with pytest.raises(BlockError, match="/x"):

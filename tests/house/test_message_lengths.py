@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "a list as index": (in_file(lambda f, x: x.__setitem__(list(LONG), 1)), "/x: index"),
     "too many indices": (in_file(lambda f, x: x.__setitem__(LONG, 1)), "too many indices"),
     "a block that does not fit": (
-        in_file(lambda f, x: x.__setitem__(slice(0, 10), np.ones((1,) * 30))),
+        in_file(lambda f, x: x.__setitem__(slice(0, 10), np.ones((2,) + (1,) * 29))),
         "/x",
     ),
     "chunks of a dataset": (
