@@ -142,7 +142,7 @@ class DatasetWriter:
         place, box = self._session.place, self._chunks.grid.covering(origin, elements.shape)
         if self._partial_chunks.knows(self):  # earlier regions come first
             self._partial_chunks.write_out(self, box)
-            self._session.wait_for_chunks(self._node, box)
+            self._session.run(Job(lambda: None, 0, self._node, box))  # waits for those in flight
         parts = [np.zeros(0, RECORD)]
         for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
             is_partial = chunk is not None and self._is_incomplete(chunk)

@@ -17,11 +17,11 @@ from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.handles.sharing import Sharing
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Snapshots, as_journaled, read_stored
-from streamh5.write.chunk_cache import DEFAULT_PARTIAL_NBYTES, ChunkCache
+from streamh5.write.chunk_cache import ChunkCache
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle, Standing
 from streamh5.write.place import Place
-from streamh5.write.pool import Job, Pool
+from streamh5.write.pool import Pool
 from streamh5.write.summary import summarize
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.file import File
-    from streamh5.model.chunk_grid import Box
     from streamh5.model.tree import DatasetNode, GroupNode
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
+    from streamh5.write.pool import Job
     from streamh5.write.summary import WriteSummary
 
 DEFAULT_IN_FLIGHT_NBYTES = 64 << 20
@@ -120,8 +120,7 @@ class Session:
         self.sharing = Sharing(sink, engine, options.sync)
         self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
-        limit = DEFAULT_PARTIAL_NBYTES if options.max_memory is None else options.max_memory // 2
-        self.partial_chunks = ChunkCache(limit, is_fixed=options.max_memory is not None)
+        self.partial_chunks = ChunkCache(options.max_memory)
         self._pool: Pool | None = None
         # So that two first jobs do not start two pools, and the end of the write misses none. Reentrant: a signal
         # handler may end the write in `submit`.
@@ -231,11 +230,6 @@ class Session:
         if self._life.admit() is Standing.OPEN and self._pool is not None:
             self._pool.wait_for_chunks(job)
         job.run()
-
-    def wait_for_chunks(self, node: DatasetNode, box: Box) -> None:
-        """Wait until no job in flight writes one of the chunks of a box."""
-        if self._pool is not None:
-            self._pool.wait_for_chunks(Job(lambda: None, 0, node, box))
 
     def wait(self) -> None:
         """Wait until every submitted job is done; raise the error of one that failed."""

@@ -166,10 +166,9 @@ class ChunkCache:
 
     Parameters
     ----------
-    limit_nbytes
-        Most bytes of partial chunks; one chunk is always allowed.
-    is_fixed
-        Whether the limit is the user's, so that a dataset that is written by regions gets no room of its own.
+    max_memory
+        Most bytes of blocks in memory, of which partial chunks may take half, but always one chunk; None for
+        `DEFAULT_PARTIAL_NBYTES`, and room of its own for a dataset that is written by regions.
 
     Attributes
     ----------
@@ -177,10 +176,10 @@ class ChunkCache:
         Held from the look at a chunk until its job is in the pool.
     """
 
-    def __init__(self, limit_nbytes: int, *, is_fixed: bool) -> None:
+    def __init__(self, max_memory: int | None) -> None:
         self.lock = threading.RLock()
-        self._limit_nbytes = limit_nbytes
-        self._is_fixed = is_fixed
+        self._is_fixed = max_memory is not None
+        self._limit_nbytes = DEFAULT_PARTIAL_NBYTES if max_memory is None else max_memory // 2
         self._rooms: dict[Owner, int] = {}
         self._nbytes = 0
         self._chunks: dict[Owner, OrderedDict[tuple[int, ...], PartialChunk]] = {}
