@@ -191,7 +191,9 @@ class DatasetWriter:
             box = None if before is None or box is None else union(before, box)
         elif self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all():
             return False
-        ends = list(self._chunks.grid.shape)  # of a dataset that may grow, what is there now is all that is missing
+        ends = list(
+            self._chunks.grid.shape
+        )  # of a dataset that may grow, what is there now is all that is missing
         if self._n_rows_at_end is not None:
             ends[0] = self._n_rows_at_end
         extents = [

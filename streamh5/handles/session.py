@@ -113,9 +113,9 @@ class Session:
         self.place = Place(engine.reserve, sink.write)
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
-        self.claim, self.log_rows = engine.claim, engine.log_rows
-        self.claim_part, self.object_of = engine.claim_part, engine.object_of
-        self.find_chunks, self.read = engine.find_chunks, partial(read_stored, sink)
+        self.claim, self.claim_part, self.log_rows = engine.claim, engine.claim_part, engine.log_rows
+        self.object_of, self.find_chunks = engine.object_of, engine.find_chunks
+        self.read = partial(read_stored, sink)
         self.begins_at = 0 if existing is None else existing.end_of_file
         self.sharing = Sharing(sink, engine, options.sync)
         self._n_threads = options.threads or CPU_COUNT
@@ -221,8 +221,8 @@ class Session:
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
-                taken = self.partial_chunks.taken_nbytes
-                self._pool = Pool(self._n_threads, self._max_memory, self._life.over, taken)
+                cache = self.partial_chunks
+                self._pool = Pool(self._n_threads, self._max_memory, self._life.over, cache.taken_nbytes)
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
