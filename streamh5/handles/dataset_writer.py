@@ -74,8 +74,9 @@ class DatasetWriter:
         """Write for the present shape, with a chunk writer for it; no job with other chunk numbers may be in flight."""
         self._chunks = chunks
         grid = chunks.grid
-        n_numbers = max(1, grid.n_numbers_per_row)
-        self._max_rows = MAX_CHUNKS // n_numbers * grid.chunks[0] if grid.chunks else 2**64
+        self._max_rows = (
+            MAX_CHUNKS // max(1, grid.n_numbers_per_row) * grid.chunks[0] if grid.chunks else 2**64
+        )
         if self._node.incomplete:
             counts = (2**64, *grid.counts[1:]) if grid.shape[0] is None else grid.counts
             for coords in list(self._node.incomplete):

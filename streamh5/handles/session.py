@@ -118,7 +118,6 @@ class Session:
         self.read = partial(read_stored, sink)
         self.begins_at = 0 if existing is None else existing.end_of_file
         self.sharing = Sharing(sink, engine, options.sync)
-        self._n_threads = options.threads or CPU_COUNT
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self.partial_chunks = ChunkCache(options.max_memory)
         self._pool: Pool | None = None
@@ -221,8 +220,8 @@ class Session:
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
-                cache = self.partial_chunks
-                self._pool = Pool(self._n_threads, self._max_memory, self._life.over, cache.taken_nbytes)
+                n_threads, cache = self.options.threads or CPU_COUNT, self.partial_chunks
+                self._pool = Pool(n_threads, self._max_memory, self._life.over, cache.taken_nbytes)
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:
