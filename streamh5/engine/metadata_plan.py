@@ -17,11 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from streamh5.engine.attribute_heap import AttributeHeap
 from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.engine.header_plan import HeaderPlan, Places
 from streamh5.engine.reference_targets import ReferenceTargets, referring
 from streamh5.model.attribute_spec import blank
+from streamh5.model.chunk_records import RECORD
 from streamh5.model.reference import join_parts
 from streamh5.model.tree import DatasetNode, GroupNode, Node, ReservedRange
 
@@ -124,13 +127,15 @@ class MetadataPlan:
         for node in self._nodes:
             node.stored_address, node.is_changed, node.header = self._places.headers[node], False, None
             if isinstance(node, DatasetNode):
-                node.is_data_changed, node.index = False, None
+                node.is_data_changed, node.moves_chunks, node.index = False, False, None
 
     def _place_node(self, node: Node) -> None:
         """Assign addresses to an object's index or contiguous data, dense storage and header."""
         places = self._places
         if isinstance(node, DatasetNode):
             if node.is_data_changed:
+                if node.moves_chunks:
+                    self._place_chunks(node)
                 nbytes = sizeof_data(node)
                 places.data[node] = self._place(node.index, nbytes)
                 node.data_address = places.data[node] if nbytes else None
@@ -149,11 +154,27 @@ class MetadataPlan:
             nbytes = node.header.nbytes  # padded to the whole region, so that programs can edit it in place
         self._header_nbytes[node] = nbytes
 
+    def _place_chunks(self, dataset: DatasetNode) -> None:
+        """Assign addresses to chunks of references: unfiltered, as their sizes must be known before their bytes."""
+        old, spec = dataset.chunk_map, dataset.spec
+        start = self._place(None, len(old) * spec.chunk_nbytes)
+        records = np.zeros(len(old), RECORD)
+        records["number"] = old.numbers
+        records["address"] = start + np.arange(len(old)) * spec.chunk_nbytes
+        records["stored_nbytes"] = spec.chunk_nbytes
+        records["filter_mask"] = (1 << len(spec.filters)) - 1
+        chunks = [dataset.reference_chunks[address] for address in old.addresses.tolist()]
+        dataset.reference_chunks = dict(zip(records["address"].tolist(), chunks, strict=True))
+        dataset.table.record(records)
+
     def _encode_node(self, node: Node, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
         places = self._places
         header = HeaderPlan(node, places, resolve)
         nbytes = self._header_nbytes[node]
         if isinstance(node, DatasetNode):
+            if node.moves_chunks:
+                for address, chunk in node.reference_chunks.items():
+                    yield address, join_parts(chunk, resolve)
             if node.parts is not None and node.is_data_changed and not node.spec.is_compact:
                 yield places.data[node], join_parts(node.parts, resolve)
             elif node.parts is None and node.spec.is_compact and (node.stored is None or node.is_written):

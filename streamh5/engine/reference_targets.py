@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from streamh5.errors import LimitError, PathError
+from streamh5.errors import PathError
 from streamh5.model.reference import (
     Reference,
     RegionReference,
@@ -93,7 +93,7 @@ class ReferenceTargets:
     def to_write(self) -> list[Node]:
         """Return the objects that the next generation writes, children before their group."""
         holders: defaultdict[Node, list[Node]] = defaultdict(list)
-        data: defaultdict[Node, list[tuple[DatasetNode, Parts]]] = defaultdict(list)
+        data: defaultdict[Node, list[DatasetNode]] = defaultdict(list)
         waiting: list[Node] = []
         for node in self.nodes:
             if node.stored_address is None or node.is_changed or _has_new_data(node):
@@ -103,23 +103,22 @@ class ReferenceTargets:
                     waiting += [node] if target == _NULL else []
                 else:
                     holders[target].append(node)
-            if isinstance(node, DatasetNode) and not node.is_data_changed:
-                elements = _elements(node)
-                for found in {self.find(one) for one in references_in(elements)}:
+            if isinstance(node, DatasetNode):
+                for found in {self.find(one) for parts in _elements(node) for one in references_in(parts)}:
                     if isinstance(found, int):
                         if found == _NULL:
-                            _rewrite(node, elements)
+                            _rewrite(node)
                             waiting.append(node)
                     else:
-                        data[found].append((node, elements))
+                        data[found].append(node)
         moved: set[Node] = set()
         while waiting:
             node = waiting.pop()
             if node not in moved:
                 moved.add(node)
                 waiting += holders.get(node, ())
-                for holder, elements in data.get(node, ()):
-                    _rewrite(holder, elements)
+                for holder in data.get(node, ()):
+                    _rewrite(holder)
                     waiting.append(holder)
         return [node for node in self.nodes if node in moved]
 
@@ -141,24 +140,30 @@ def _has_new_data(node: Node) -> bool:
     return isinstance(node, DatasetNode) and node.is_data_changed
 
 
-def _elements(node: DatasetNode) -> Parts:
-    """Return the elements of a dataset whose data did not change, if they have references."""
-    if node.parts is not None:
-        return node.parts
-    if node.stored is None or node.stored.read_references is None or node.is_written:
+def _elements(node: DatasetNode) -> Iterable[Parts]:
+    """Return those elements of a dataset that the next generation does not write yet, if they have references."""
+    stored = node.stored
+    if stored is not None and stored.read_chunk_references is not None and not node.moves_chunks:
+        chunks = node.chunk_map
+        if not node.reference_chunks:
+            node.reference_chunks = stored.read_chunk_references(chunks)
+        return [node.reference_chunks[address] for address in chunks.addresses.tolist()]
+    if node.is_data_changed:
         return ()
-    return node.stored.read_references()
+    if (
+        node.parts is None
+        and stored is not None
+        and stored.read_references is not None
+        and not node.is_written
+    ):
+        node.parts = stored.read_references()
+    return () if node.parts is None else (node.parts,)
 
 
-def _rewrite(node: DatasetNode, elements: Parts) -> None:
+def _rewrite(node: DatasetNode) -> None:
     """Make the references of a dataset part of the next generation."""
-    if node.spec.chunks is not None:
-        raise LimitError(
-            f"{node.path}: its chunks hold references to objects that move; delete it and create it without chunks, "
-            "or write a new file with `streamh5 convert` first",
-            path=node.path,
-        )
-    node.parts, node.is_data_changed, node.is_written = elements, True, True
+    node.moves_chunks = node.spec.chunks is not None
+    node.is_data_changed = node.is_written = True
 
 
 def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
@@ -168,5 +173,7 @@ def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
             yield node.spec.fill_parts
         if isinstance(node, DatasetNode) and node.parts is not None and node.is_data_changed:
             yield node.parts
+        if isinstance(node, DatasetNode) and node.moves_chunks:
+            yield from node.reference_chunks.values()
         for attribute in node.attributes.values():
             yield attribute.data

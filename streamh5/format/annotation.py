@@ -44,4 +44,5 @@ def decode_old_modification_time(body: bytes, encoding: Encoding = ENCODING) -> 
     text = fields.text(14, "time")
     if not (text.isascii() and text.isdigit()):
         raise fields.error(f"the time is {text!r}")
+    fields.take(2, "reserved")  # without them, HDF5 2 does not read the message
     return text

@@ -94,7 +94,7 @@ class DatasetSpec:
     @property
     def element_nbytes(self) -> int:
         """Size of an element in the file in bytes."""
-        return sizeof_element(self.dtype)
+        return sizeof_element(self.file_datatype)
 
     @property
     def is_kept(self) -> bool:

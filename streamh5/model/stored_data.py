@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.model.chunk_table import ChunkTable
     from streamh5.model.reference import Parts
 
@@ -36,7 +37,9 @@ class StoredData:
     read_value
         Reads its data without chunks, as `DatasetNode.value` has it.
     read_references
-        Reads all its elements as parts; None if they have no references to objects.
+        Reads all its elements as parts; None if they have no references to objects, or are in chunks.
+    read_chunk_references
+        Reads the elements of its chunks as parts, by the addresses of the chunks; None if they have no references.
     problem
         Why blocks cannot be written to it; None if they can.
     """
@@ -45,4 +48,5 @@ class StoredData:
     read_table: Callable[[], ChunkTable]
     read_value: Callable[[], np.ndarray[Any, Any]]
     read_references: Callable[[], Parts] | None = None
+    read_chunk_references: Callable[[ChunkMap], dict[int, Parts]] | None = None
     problem: str | None = None

@@ -92,7 +92,9 @@ class DatasetNode(ObjectNode):
     in the journal. ``stored`` is what the existing file has of it. ``is_data_changed`` says that the last generation
     does not have its present index or data, ``is_written`` that this write has changed them. ``incomplete`` has the
     coords of the stored chunks of which this write has not set every element, and the box that it has set; None if
-    the elements are not a box, or not known.
+    the elements are not a box, or not known. ``reference_chunks`` are its chunks that hold references, by address,
+    once they were read; ``moves_chunks`` says that the next generation writes them, because they refer to objects
+    that move.
     """
 
     spec: DatasetSpec
@@ -109,6 +111,8 @@ class DatasetNode(ObjectNode):
     is_data_changed: bool = False
     is_written: bool = False
     incomplete: dict[tuple[int, ...], Box | None] = field(default_factory=dict)
+    reference_chunks: dict[int, Parts] = field(default_factory=dict)
+    moves_chunks: bool = False
 
     def __post_init__(self) -> None:
         spec = self.spec

@@ -126,7 +126,7 @@ def _check_superblock(superblock: Superblock) -> None:
     encoding = superblock.encoding
     if (encoding.sizeof_address, encoding.sizeof_length) != (ENCODING.sizeof_address, ENCODING.sizeof_length):
         raise FormatError("superblock: addresses or lengths of other than 8 bytes")
-    if superblock.consistency_flags:
+    if superblock.is_open_for_writing:
         raise FormatError(
             "superblock: the file is marked as open for writing; close it there, or run h5clear -s if the program that "
             "wrote it has died"

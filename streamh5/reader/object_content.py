@@ -96,10 +96,11 @@ class ObjectMessages:
 
 @dataclass(frozen=True, slots=True)
 class GroupMessages:
-    """A group with its links of all kinds."""
+    """A group with its links of all kinds, and whether the creation order of its links is tracked."""
 
     common: ObjectMessages
     links: tuple[Link, ...]
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +219,13 @@ def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage
 def without_padding(message: Message) -> bytes:
     """Return the body of a message of a version 1 header without the padding that ends it.
 
-    The body that remains is the shortest one that decodes: headers of version 2 have no padding.
+    The body that remains is the shortest one that decodes: headers of version 2 have no padding. Old libraries left
+    more than `_MAX_PADDING_NBYTES` after datatypes with arrays.
     """
     decode, body = _DECODERS.get(message.type_id), message.body
     if decode is not None:
-        for nbytes in range(max(0, len(body) - _MAX_PADDING_NBYTES), len(body)):
+        near = max(0, len(body) - _MAX_PADDING_NBYTES)
+        for nbytes in (*range(near, len(body) + 1), *range(near)):
             with suppress(FormatError, ForeignStructureError):
                 decode(body[:nbytes], ENCODING)
                 return body[:nbytes]
@@ -260,7 +263,7 @@ def _group(
             raise FormatError("object header: only some links of a group have a creation order")
     if len({link.name for link in links}) < len(links):
         raise FormatError("object header: two links have the same name")
-    return GroupMessages(common, tuple(links))
+    return GroupMessages(common, tuple(links), info is not None and info.max_creation_index is not None)
 
 
 def _dataset(found: dict[int, Any], common: ObjectMessages, dense: ObjectStorage) -> DatasetMessages:

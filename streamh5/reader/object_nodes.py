@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, StreamH5Error
+from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.format.data_layout import ChunkedLayout, CompactLayout, ContiguousLayout
 from streamh5.format.datatype import datatype_class, encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype, VariableLengthString
@@ -38,12 +39,14 @@ from streamh5.reader.object_content import (
     GroupMessages,
     without_padding,
 )
+from streamh5.reader.stored_chunks import StoredChunks
 from streamh5.reader.stored_parts import stored_parts, stored_value
 
 if TYPE_CHECKING:
     from streamh5.format.attribute import Attribute
     from streamh5.format.datatype_class import DatatypeClass
     from streamh5.format.link import Link
+    from streamh5.model.chunk_map import ChunkMap
     from streamh5.model.reference import Parts
     from streamh5.model.tree import Node
     from streamh5.reader.file_bytes import FileBytes
@@ -63,6 +66,10 @@ _OURS = frozenset(
     }
 )
 """Messages that are encoded again from the model when a header moves."""
+
+
+MAX_REFERENCE_NBYTES = 64 << 20
+"""Most bytes of chunks with references of one dataset: a reference takes 100 to 200 bytes of memory."""
 
 
 class NodeReader:
@@ -103,9 +110,7 @@ class NodeReader:
             case GroupMessages():
                 node = GroupNode(place.path, header.attribute_order)
                 links = sorted(content.links, key=lambda link: link.creation_order or 0)
-                node.track_order = header.attribute_order or any(
-                    link.creation_order is not None for link in links
-                )
+                node.track_order = header.attribute_order or content.is_ordered
             case DatatypeMessages(datatype=datatype, datatype_body=body):
                 node = DatatypeNode(
                     place.path, _dtype(datatype), EncodedDatatype(body), track_order=header.attribute_order
@@ -180,9 +185,15 @@ class NodeReader:
             self._kept(layout, header),
             partial(self._table, place.path, content, spec),
             partial(self._elements, place.path, content, spec),
-            partial(self._references, place.path, content) if has_references(content.datatype) else None,
-            problem,
+            problem=problem,
         )
+        if has_references(content.datatype):
+            if chunked is None:
+                stored = replace(stored, read_references=partial(self._references, place.path, content))
+            else:
+                _check_chunk_references(place.path, content)
+                read = partial(self._chunk_references, place.path, content)
+                stored = replace(stored, read_chunk_references=read)
         return DatasetNode(self._with_fill(spec, content), n_rows=(shape or (0,))[0], stored=stored)
 
     def _with_fill(self, spec: DatasetSpec, content: DatasetMessages) -> DatasetSpec:
@@ -232,11 +243,41 @@ class NodeReader:
     def _references(self, path: str, content: DatasetMessages) -> Parts:
         """Read all elements of a dataset as parts."""
         match content.layout:
-            case CompactLayout() | ContiguousLayout() | ChunkedLayout():
+            case CompactLayout() | ContiguousLayout():
                 elements = read_elements(self._file, FileMap(self._file.nbytes), path, content)
                 return stored_parts(elements.tobytes(), content.datatype, self._heap, path)
             case _:
                 return ()
+
+    def _chunk_references(self, path: str, content: DatasetMessages, chunks: ChunkMap) -> dict[int, Parts]:
+        """Read the elements of chunks as parts, by the addresses of the chunks."""
+        frame = content.frame(path)
+        if frame is None:
+            return {}
+        addresses = dict(zip(map(tuple, chunks.coords().tolist()), chunks.addresses.tolist(), strict=True))
+        return {
+            addresses[coords]: stored_parts(bytes(decoder.decode(data)), content.datatype, self._heap, path)
+            for coords, decoder, data in StoredChunks(frame, chunks).read_each(self._file)
+        }
+
+
+def _check_chunk_references(path: str, content: DatasetMessages) -> None:
+    """Refuse chunks with references that could not be written again if these refer to something that moves."""
+    frame = content.frame(path)
+    if frame is None:
+        return
+    nbytes = frame.grid.present.n_chunks or 0
+    nbytes *= frame.chunk_nbytes
+    if nbytes > MAX_REFERENCE_NBYTES:
+        raise ForeignStructureError(
+            f"its chunks have {nbytes:,} bytes with references, which would be read and written again; the maximum "
+            f"is {MAX_REFERENCE_NBYTES:,}"
+        )
+    unknown = chunk_decoder(frame.filters, 0, frame.chunk_nbytes).unknown_filters
+    if unknown:
+        raise ForeignStructureError(
+            f"its chunks have references, encoded by filters {unknown}, which streamh5 does not have"
+        )
 
 
 def _dtype(datatype: DatatypeClass) -> np.dtype[Any]:

@@ -11,7 +11,15 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from streamh5.errors import AttributeValueError, ChunkShapeError, LimitError, PathError, ShapeError
+from streamh5.errors import (
+    AttributeValueError,
+    ChunkShapeError,
+    FormatError,
+    LimitError,
+    PathError,
+    ShapeError,
+)
+from streamh5.format.annotation import decode_old_modification_time
 from streamh5.format.attribute import Attribute, encode_attribute
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.data_layout import (
@@ -387,3 +395,10 @@ def test_root_group_of_handmade_sample_known_checksum() -> None:
 
 def test_variable_length_string_marked_in_body() -> None:
     assert encode_datatype(VariableLengthString()).hex() == "1901010010000000100000000100000000000800"
+
+
+def test_old_modification_time_keeps_the_bytes_that_libhdf5_reads() -> None:
+    body = b"19990101123456\0\0"
+    assert decode_old_modification_time(body) == "19990101123456"
+    with pytest.raises(FormatError, match="reserved"):
+        decode_old_modification_time(body[:14])

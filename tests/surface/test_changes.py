@@ -312,3 +312,17 @@ def test_new_dataset_is_resized_as_in_h5py(tmp_path: Path) -> None:
         expected[:7, :10], expected[7:, 8:] = ROWS[:7], 3
         np.testing.assert_array_equal(found["y"][()], expected)
         assert found["y"].maxshape == (None, None)
+
+
+def test_order_of_links_of_an_empty_group_stays_tracked(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        plist = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        plist.set_link_creation_order(h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED)
+        h5py.h5g.create(file.id, b"g", gcpl=plist)
+    with streamh5.File(path, "a") as changed:
+        changed["g"].attrs["new"] = 1
+    with h5py.File(path, "r+") as file:
+        for name in ["b", "c", "a"]:
+            file["g"].create_group(name)
+        assert list(file["g"]) == ["b", "c", "a"]
