@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
+import numpy as np
 
 from streamh5.dask.blocks import aligned_region, check_known_sizes
 from streamh5.dask.graph import Target
 from streamh5.errors import ShapeError
+from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.handles.region_plan import PlannedRegion, find_stored
 from streamh5.model.dimension_scale import reference_list, uses_of_scale
 from streamh5.model.tree import DatasetNode, find
@@ -19,7 +21,6 @@ from streamh5.netcdf.xarray_encoding import HELD_NBYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import xarray as xr
 
     from streamh5.handles.file import File
@@ -59,7 +60,19 @@ class Growth:
         """Give a dimension a new length, and with it every variable along it: the new part has the fill value.
 
         netCDF lets variables along an unlimited dimension be shorter than it, but HDF5's readers see their shapes.
+
+        Raises
+        ------
+        ShapeError
+            It is fixed in a file of the classic model.
         """
+        if self.existing.is_classic and not dimension.is_unlimited:
+            raise ShapeError(
+                f"dimension {dimension.path} of {self.existing.name} is fixed, and the classic model (NETCDF4_CLASSIC) "
+                "allows one unlimited dimension, the first; copy the file to NETCDF4, or append to a file whose "
+                "dimension is unlimited",
+                path=dimension.path,
+            )
         axes: dict[str, list[int]] = {dimension.path: [0]}
         for variable, axis in self.existing.users(dimension):
             if (variable.path, axis) != (dimension.path, 0):
@@ -82,6 +95,8 @@ class Growth:
         ShapeError
             The array is too large for a variable without chunks, which is written in one piece.
         """
+        if self._is_there(stored, variable, placement):
+            return
         spec = self._spec(stored.path)
         total = placement.total(stored.dims, tuple(stored.sizes.values()))
         shape = tuple(max(n or 0, m) for n, m in zip(spec.shape or (), total, strict=True))
@@ -106,6 +121,16 @@ class Growth:
             self.targets.append(Target(spec, aligned, is_local=is_local, origin=origin))
         else:
             self.values[stored.path] = data
+
+    def _is_there(self, stored: StoredVariable, variable: xr.Variable, placement: DimensionRanges) -> bool:
+        """Return whether small values in memory are those of the file, such as coordinates that come with each call."""
+        if isinstance(variable.data, da.Array) or variable.nbytes > MAX_WHOLE_NBYTES:
+            return False
+        if placement.append_dim in stored.dims or stored.shape != tuple(stored.sizes.values()):
+            return False
+        values, there = variable.to_numpy(), self.existing.read(stored, placement.region(stored.dims))
+        is_float = values.dtype.kind == there.dtype.kind == "f"
+        return values.dtype.kind == there.dtype.kind and np.array_equal(values, there, equal_nan=is_float)
 
     def plan(self, plan: FilePlan) -> None:
         """Enter the changed datasets in the plan of the file."""

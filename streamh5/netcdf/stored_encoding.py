@@ -133,7 +133,13 @@ def _has_times(variable: xr.Variable) -> str:
 
 
 def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
-    """Refuse text for numbers, numbers for text, and numbers in other units."""
+    """Refuse types that xarray does not write, text for numbers, numbers for text, and numbers in other units."""
+    if not _is_netcdf_type(stored.dtype):
+        raise DatatypeError(
+            f"variable {stored.path} has dtype {stored.dtype} in the file, a type of its own or one that is not of "
+            "netCDF; write it with streamh5.File(path, 'a')",
+            dtype=stored.dtype,
+        )
     is_text = variable.dtype.kind in "USTO" and not _has_times(variable)
     if is_text != (stored.dtype.kind in "OS"):
         raise DatatypeError(
@@ -161,6 +167,14 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
             "them to numbers",
             dtype=variable.dtype,
         )
+
+
+def _is_netcdf_type(dtype: np.dtype[Any]) -> bool:
+    """Return whether a variable has an atomic type of netCDF-4: numbers, characters and strings."""
+    metadata: Mapping[str, Any] = dtype.metadata or {}
+    if dtype.kind == "O":
+        return metadata.get("vlen") in (str, bytes)
+    return dtype == np.dtype("S1") or (dtype.kind in "iuf" and dtype.itemsize > 0 and "enum" not in metadata)
 
 
 def _padded(encoded: xr.Variable, stored: StoredVariable) -> xr.Variable:
