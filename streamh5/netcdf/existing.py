@@ -16,7 +16,7 @@ from streamh5.netcdf.netcdf4 import Dimension
 from streamh5.reader.existing_file import read_existing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
     import h5py
@@ -174,8 +174,15 @@ class ExistingNetcdf:
                 path=self.name,
             )
 
-    def check(self, groups: Iterable[NetcdfGroup]) -> None:
+    def check(self, groups: Iterable[NetcdfGroup], replaced: Container[str]) -> None:
         """Refuse new groups, variables and dimensions whose names are taken.
+
+        Parameters
+        ----------
+        groups
+            The groups.
+        replaced
+            Paths of scales without a variable that get one.
 
         Raises
         ------
@@ -195,11 +202,10 @@ class ExistingNetcdf:
                     )
                 continue
             if isinstance(node, GroupNode):
-                self._check_members(group, node)
+                self._check_members(group, node, replaced)
             self._check_shadows(group)
 
-    def _check_members(self, group: NetcdfGroup, node: GroupNode) -> None:
-        stored = self.group(group.path)
+    def _check_members(self, group: NetcdfGroup, node: GroupNode, replaced: Container[str]) -> None:
         added = [one for one in group.dimensions.values() if one.path not in self.scales]
         if self.is_classic and (group.variables or added):
             raise SpecError(
@@ -208,10 +214,7 @@ class ExistingNetcdf:
                 path=group.path,
             )
         for path in [*(one.path for one in group.variables.values()), *(one.path for one in added)]:
-            name = path.rpartition("/")[2]
-            if name in stored.dimensions:
-                self._refuse(f"variable {path}: a dimension of that name that has no variable", path)
-            if name in node.links:
+            if path.rpartition("/")[2] in node.links and path not in replaced:
                 self._refuse(f"variable {path}: an object of that name", path)
 
     def _check_shadows(self, group: NetcdfGroup) -> None:

@@ -13,7 +13,8 @@ from streamh5.dask.graph import Target
 from streamh5.errors import ShapeError
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.handles.region_plan import PlannedRegion, find_stored
-from streamh5.model.dimension_scale import reference_list, uses_of_scale
+from streamh5.model.dimension_scale import dimension_list, reference_list, uses_of_scale
+from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, find
 from streamh5.netcdf.storage import write_values
 from streamh5.netcdf.xarray_encoding import HELD_NBYTES
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from streamh5.handles.file import File
     from streamh5.handles.file_plan import FilePlan
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Reference
     from streamh5.netcdf.existing import ExistingNetcdf, StoredVariable
     from streamh5.netcdf.netcdf4 import Dimension
     from streamh5.netcdf.placement import DimensionRanges
@@ -48,6 +48,8 @@ class Growth:
         Data in memory, by path.
     targets
         Data that tasks write.
+    users
+        Variables along the dimensions whose scale a coordinate variable replaces, by the path of the scale.
     """
 
     existing: ExistingNetcdf
@@ -55,6 +57,7 @@ class Growth:
     origins: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
+    users: dict[str, list[StoredVariable]] = field(default_factory=dict)
 
     def lengthen(self, dimension: Dimension, length: int) -> None:
         """Give a dimension a new length, and with it every variable along it: the new part has the fill value.
@@ -147,13 +150,31 @@ class Growth:
             if not (file.session.options.resume and dataset.is_stored(origin, value.shape)):
                 write_values(dataset, value, origin)
 
+    def replace_scale(self, dimension: Dimension) -> list[tuple[Reference, int]]:
+        """Plan that a coordinate variable takes the place of a scale without one; return the uses of the dimension."""
+        users = self.existing.users(dimension)
+        self.users[dimension.path] = [user for user, _ in users]
+        self.specs.pop(dimension.path, None)
+        return [(Reference(user.path), axis) for user, axis in users]
+
+    def remove_scales(self, file: File) -> None:
+        """Remove the scales whose place a coordinate variable takes."""
+        for path in self.users:
+            file.session.remove(path)
+
     def add_uses(self, file: File, uses: Mapping[str, list[tuple[Reference, int]]]) -> None:
-        """Enter new variables in the REFERENCE_LIST of the scales of their dimensions, by the path of the scale."""
+        """Enter new variables in the REFERENCE_LIST of the scales of their dimensions, by the path of the scale.
+
+        Variables along a dimension whose scale was replaced refer to the new one.
+        """
         for path, added in uses.items():
             scale = find(file.session.root, path)
             if isinstance(scale, DatasetNode):
                 there = uses_of_scale(scale.attributes.get("REFERENCE_LIST"))
                 file.session.set_attribute(scale, reference_list([*there, *added]))
+        for user in {user.path: user for users in self.users.values() for user in users}.values():
+            scales = [[Reference(one.path)] for one in user.dimensions or ()]
+            file.session.set_attribute(file[user.path].node, dimension_list(scales))
 
     def _spec(self, path: str) -> DatasetSpec:
         found = self.specs.get(path) or find_stored(self.existing.root, path)

@@ -10,7 +10,7 @@ User's Guide, ``libhdf5/nc4hdf.c`` and ``libhdf5/hdf5open.c`` of netCDF-C 4.10.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,11 +204,14 @@ class NetcdfFile:
         The groups by path.
     stored_scales
         Paths of the scales that are in the file already.
+    former_uses
+        Uses of the dimensions that were in the file without a variable and get one, by the path of the scale.
     """
 
     n_dimensions: int = 0
     groups: dict[str, NetcdfGroup] = field(default_factory=lambda: {"/": NetcdfGroup("/")})
     stored_scales: frozenset[str] = frozenset()
+    former_uses: dict[str, list[tuple[Reference, int]]] = field(default_factory=dict)
 
     def add_stored_dimensions(self, path: str, dimensions: Mapping[str, Dimension]) -> None:
         """Add a group that is in the file already, with its dimensions; its parents are there."""
@@ -313,13 +316,23 @@ class NetcdfFile:
             plan.attributes.setdefault(variable.path, []).extend(variable.all_attributes())
         return plan
 
+    def give_variable(self, dimension: Dimension, uses: list[tuple[Reference, int]]) -> None:
+        """Let a dimension that is in the file get its coordinate variable, which becomes its scale.
+
+        `uses` are the stored variables that use it.
+        """
+        owner = self.groups[dimension.path.rpartition("/")[0] or "/"]
+        owner.dimensions[dimension.name] = replace(owner.dimensions[dimension.name], has_variable=True)
+        self.stored_scales -= {dimension.path}
+        self.former_uses[dimension.path] = uses
+
     def uses_of_stored(self) -> dict[str, list[tuple[Reference, int]]]:
         """Return the new uses of each dimension that is in the file already, by the path of its scale."""
         return {path: uses for path, uses in self._uses().items() if path in self.stored_scales}
 
     def _uses(self) -> dict[str, list[tuple[Reference, int]]]:
         """Return which variables use each dimension, and for which axis, by the path of its scale."""
-        uses: dict[str, list[tuple[Reference, int]]] = {}
+        uses = {path: list(former) for path, former in self.former_uses.items()}
         for variable in self.variables():
             if not variable.is_scale:
                 for axis, dimension in enumerate(variable.dimensions):

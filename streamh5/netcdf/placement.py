@@ -137,6 +137,14 @@ def place(
     placement = DimensionRanges(request.append_dim, ranges)
     if ranges:
         _check_coordinates(dataset, path, request, placement, existing)
+    if request.mode == "a-" and request.append_dim is not None:
+        there = existing.group(path).variables
+        names = [
+            name
+            for name, one in dataset.variables.items()
+            if str(name) in there and request.append_dim not in one.dims
+        ]
+        dataset = dataset.drop_vars(names)
     return dataset.drop_vars(dataset.indexes) if region else dataset, placement
 
 

@@ -93,6 +93,7 @@ class XarrayPlan:
 
         def prepare(file: File) -> None:
             self.existing.check_unchanged()
+            self._growth.remove_scales(file)
             plan.create(file)
             self._growth.write(file)
             self._growth.add_uses(file, self._file.uses_of_stored())
@@ -110,7 +111,7 @@ class XarrayPlan:
         max_nbytes = streamed_nbytes(nodes)
         for node in nodes:
             self._add_node(node, max_nbytes)
-        self.existing.check(self._file.groups.values())
+        self.existing.check(self._file.groups.values(), self._file.former_uses)
 
     def _add_node(self, node: PlannedGroup, max_nbytes: int) -> None:
         stored = self.existing.group(node.path).variables
@@ -143,6 +144,10 @@ class XarrayPlan:
             unlimited=node.unlimited,
         )
         self._plan_new(group, new, encoded, placement)
+        for planned in group.variables.values():
+            if planned.is_scale and planned.path in self._file.stored_scales:
+                dimension = planned.dimensions[0]
+                self._file.give_variable(dimension, self._growth.replace_scale(dimension))
         for variable in empty & new.keys():
             _leave_empty(group.variables[str(variable)])
 

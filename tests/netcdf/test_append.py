@@ -128,7 +128,6 @@ def test_tree_is_added_beside_a_group(tmp_path: Path) -> None:
         (xr.Dataset({"c": ("t", [1, 2])}), {}, SpecError, "existing dimension 't'.*is 3.*data 2"),
         (xr.Dataset({"a": ("q", [1])}), {}, SpecError, "different dimension names.*'q'.*/a"),
         (xr.Dataset({"m": ("q", [1])}), {}, SpecError, "variable /m: an object of that name exists in"),
-        (xr.Dataset({"y": ("y", [1, 2, 3, 4])}), {}, SpecError, "/y: a dimension of that name"),
         (xr.Dataset({"c": ("q", [1])}), {"group": "t/u"}, SpecError, "group /t: an object.*exists in"),
         (xr.Dataset({"c": ("q", [1])}), {"resume": True}, SpecError, "not resumed"),
         (xr.Dataset({"c": ("q", [1])}), {"path": None}, SpecError, "mode='a' needs a path"),

@@ -214,6 +214,25 @@ def test_new_variable_uses_the_dimensions_of_the_file(write: Any, chunked: bool,
 
 
 @pytest.mark.parametrize("write", WRITERS)
+def test_dimension_without_a_coordinate_gets_one(write: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write(day(0), path, unlimited_dims=["time"])
+    x = xr.Dataset({"b": (("y", "x"), np.zeros((3, 5)))}, {"x": ("x", [5, 4, 3, 2, 1], {"units": "m"})})
+    x.streamh5.to_netcdf(path, mode="a")
+    check(path, day(0).merge(x))
+    with h5py.File(path) as file:
+        assert file["a"].dims[2][0] == file["x"]
+        uses = {(file[ref].name, int(axis)) for ref, axis in file["x"].attrs["REFERENCE_LIST"]}
+        assert uses == {("/a", 2), ("/mask", 1), ("/b", 1)}
+        numbers = [int(file[name].attrs["_Netcdf4Dimid"]) for name in ("time", "x", "y")]
+        assert sorted(numbers) == [0, 1, 2]
+    with netcdf4.Dataset(path, "r+") as file:
+        file["x"][0] = 50
+        file.renameDimension("y", "z")
+    assert reread(path, "netcdf4").a.x.values[0] == 50
+
+
+@pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(
     "region", [{"time": slice(1, 3), "x": slice(2, 4)}, "auto", {"time": "auto", "x": slice(2, 4)}]
