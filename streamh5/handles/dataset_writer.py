@@ -23,7 +23,7 @@ from streamh5.errors import BlockError, LimitError
 from streamh5.handles.part_writer import PartWriter
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
-from streamh5.write.chunk_cache import covers, union
+from streamh5.write.chunk_cache import reaches, union
 from streamh5.write.chunk_writer import RawChunks
 from streamh5.write.pool import Job
 from streamh5.write.read_back import (
@@ -68,7 +68,7 @@ class DatasetWriter:
         self._skipped: list[NDArray[np.uint64]] = []
         self._partial_chunks = session.partial_chunks
         self._source = StoredChunkSource(partial(session.find_chunks, node), session.read)
-        self._n_rows_at_end: int | None = None
+        self._end: int | None = None
 
     def use(self, chunks: ChunkWriter) -> None:
         """Write for the present shape, with a chunk writer for it; no job with other chunk numbers may be in flight."""
@@ -192,16 +192,9 @@ class DatasetWriter:
             box = None if before is None or box is None else union(before, box)
         elif self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all():
             return False
-        ends = list(
-            self._chunks.grid.shape
-        )  # of a dataset that may grow, what is there now is all that is missing
-        if self._n_rows_at_end is not None:
-            ends[0] = self._n_rows_at_end
-        extents = [
-            c if end is None else min(c, end - o)
-            for c, o, end in zip(self._chunks.grid.chunks, chunk.origin, ends, strict=True)
-        ]
-        if box is not None and covers(box, extents):
+        # of a dataset that may grow, what is there now is all that is missing
+        ends = self._chunks.grid.shape if self._end is None else (self._end, *self._chunks.grid.shape[1:])
+        if box is not None and reaches(box, coords, self._chunks.grid.chunks, ends):
             return False
         incomplete[coords] = box
         return True
@@ -284,7 +277,7 @@ class DatasetWriter:
         n_rows
             Rows of a dataset that was appended to, at the end of its stream: no more elements come.
         """
-        self._n_rows_at_end = n_rows
+        self._end = n_rows
         self._partial_chunks.write_out(self)
 
     def replace_chunk(self, encoded: EncodedChunks, box: Box) -> None:

@@ -119,7 +119,7 @@ class AppendFileSink(GatedSink):
     def read(self, address: int, nbytes: int) -> bytes:
         """Read bytes of the existing file, or of the addition; fewer than `nbytes` at the end of the file."""
         with self._writing(), self._failing("it cannot be read"):
-            return files.read(self._fd, address, nbytes, self._system)
+            return files.read(self._fd, self.base_address + address, nbytes, self._system)
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
         """Write after the old end; keep the superblock for `_commit`."""

@@ -97,8 +97,14 @@ class PartialChunk:
     def is_complete(self) -> bool:
         """Whether each element inside the dataset is set."""
         if self._mask is None:
-            return self._box is not None and covers(self._box, self.extents)
+            return self._box is not None and all(
+                start == 0 and stop >= n for (start, stop), n in zip(self._box, self.extents, strict=True)
+            )
         return self._n_set == math.prod(self.extents)
+
+    def covers(self, ends: Sequence[int | None]) -> bool:
+        """Return whether the elements that are set are a box that reaches everything before some extents."""
+        return self.box is not None and reaches(self.box, self.coords, self.elements.shape, ends)
 
     def put(self, region: tuple[slice, ...], values: NDArray[Any]) -> None:
         """Set the elements of a region of the chunk."""
@@ -307,9 +313,12 @@ class ChunkCache:
         return [one for one in chunks if all(a <= k < b for k, (a, b) in zip(one, box, strict=True))]
 
 
-def covers(box: Box, extents: Sequence[int]) -> bool:
-    """Return whether a box covers everything from 0 to some extents."""
-    return all(start == 0 and stop >= n for (start, stop), n in zip(box, extents, strict=True))
+def reaches(box: Box, coords: tuple[int, ...], chunks: tuple[int, ...], ends: Sequence[int | None]) -> bool:
+    """Return whether a box of a chunk is all of the chunk that lies before the end of the dataset."""
+    return all(
+        start == 0 and stop >= (c if end is None else min(c, end - k * c))
+        for (start, stop), k, c, end in zip(box, coords, chunks, ends, strict=True)
+    )
 
 
 def union(one: Box, other: Box) -> Box | None:

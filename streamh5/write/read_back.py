@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from streamh5.errors import FormatError
+from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.write.chunk_cache import PartialChunk
+from streamh5.write.library_decoder import decode_by_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from streamh5.filters.base import Bytes
     from streamh5.model.chunk_grid import Box
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.chunk_writer import ChunkWriter
@@ -84,7 +87,7 @@ def read_chunk(chunks: ChunkWriter, number: int, source: StoredChunkSource) -> N
     Raises
     ------
     FilterError
-        streamh5 cannot decode one of the filters.
+        Neither streamh5 nor the HDF5 library can decode one of the filters.
     FormatError
         The stored bytes are damaged.
     """
@@ -96,13 +99,21 @@ def read_chunk(chunks: ChunkWriter, number: int, source: StoredChunkSource) -> N
         stored = source.read(address, nbytes)
         if len(stored) != nbytes:
             raise FormatError(f"the file ends before byte {address + nbytes:,}")
-        raw = chunks.chain.decode(stored, int(records["filter_mask"][0]))
+        raw = _decode(chunks, stored, int(records["filter_mask"][0]))
     except Exception as error:
         error.add_note(
             f"while reading {chunks.spec.path} chunk {chunks.grid.coords(number)} to add elements to it"
         )
         raise
     return np.frombuffer(raw, chunks.spec.stored_dtype).reshape(chunks.grid.chunks)
+
+
+def _decode(chunks: ChunkWriter, stored: bytes, filter_mask: int) -> Bytes:
+    filters, nbytes = chunks.spec.filters, chunks.chain.chunk_nbytes
+    decoder = chunk_decoder(filters, filter_mask, nbytes)
+    if decoder.unknown_filters:
+        return decode_by_library(filters, filter_mask, nbytes, stored)
+    return decoder.decode(stored)
 
 
 def new_partial_chunk(chunks: ChunkWriter, coords: tuple[int, ...]) -> PartialChunk:
@@ -123,7 +134,8 @@ def fill_up(chunks: ChunkWriter, chunk: PartialChunk, source: StoredChunkSource,
     FilterError, FormatError
         See `read_chunk`.
     """
-    is_complete = chunk.is_complete
+    # what lies outside the present shape is the fill value in each chunk
+    is_complete = chunk.is_complete or chunk.covers(chunks.grid.shape)
     base = None if is_complete else read_chunk(chunks, chunks.grid.number(chunk.coords), source)
     if base is None:
         chunk.fill(partial(chunks.filled, place=place))

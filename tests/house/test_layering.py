@@ -134,7 +134,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "isal": frozenset({"filters", "write"}),  # write: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     # reads what was written, never writes
-    "h5py": frozenset({"references", "check", "dask", "netcdf", "conversion", "cli"}),
+    "h5py": frozenset({"write", "references", "check", "dask", "netcdf", "conversion", "cli"}),
     "tqdm": frozenset({"write", "cli"}),
     # optional packages: imported in a function, or under TYPE_CHECKING
     "imagecodecs": frozenset({"filters"}),
