@@ -115,8 +115,8 @@ def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dic
             )
         return {}
     with read_existing(real_path(path)) as existing:
-        root = existing.root
-        found = {name: find_stored(root, name) for name, one in placements.items() if not one.is_new}
+        names = [name for name, one in placements.items() if not one.is_new]
+        found = {name: find_stored(existing.root, name, is_changed=True) for name in names}
     for name in regions:
         if found[name] is None:
             raise PathError(

@@ -18,13 +18,14 @@ from streamh5.errors import (
     SpecError,
     shown,
 )
+from streamh5.handles.dataset import Dataset
 from streamh5.handles.given_data import parse_region
+from streamh5.handles.stored_settings import check_changeable
 from streamh5.model.block_value import as_block
 from streamh5.model.dataset_spec import check_grid
 from streamh5.model.tree import DatasetNode, find
 
 if TYPE_CHECKING:
-    from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import GroupNode
@@ -59,7 +60,9 @@ class PlannedRegion:
         SpecError
             It is not the dataset that was planned for.
         """
-        dataset: Any = file[self.spec.path]
+        dataset = file[self.spec.path]
+        if not isinstance(dataset, Dataset):
+            raise PathError(f"{self.spec.path} is not a dataset any more; call again", path=self.spec.path)
         found = dataset.node.spec
         facts = ("shape", "maxshape", "dtype", "chunks", "filters")
         if any(getattr(found, fact) != getattr(self.stored, fact) for fact in facts):
@@ -69,10 +72,9 @@ class PlannedRegion:
                 path=self.spec.path,
             )
         if self.spec.shape != self.stored.shape:
-            is_within = self.spec.maxshape == self.stored.maxshape
-            dataset.resize(self.spec.shape, maxshape=None if is_within else self.spec.bounds)
-        file.datasets[self.spec.path] = dataset
-        return dataset  # type: ignore[no-any-return]
+            is_raised = self.spec.bounds != self.stored.bounds
+            dataset.resize(self.spec.shape, maxshape=self.spec.bounds if is_raised else None)
+        return dataset
 
 
 def plan_append(
@@ -104,8 +106,8 @@ def plan_append(
     number = append_axis(axis, len(old), path=path)
     if stored.chunks is None:
         raise ShapeError(
-            f"{path}: its data of shape {old} is stored in one piece, which cannot grow; give it chunks first: "
-            f"streamh5.convert(file, new, chunks={{{path!r}: (...)}})",
+            f"{path}: its data of shape {old} is stored in one piece, which cannot grow; give it chunks first, with "
+            "File(path, 'a')[name].resize(shape, maxshape=...), or with streamh5.convert(..., chunks=...)",
             path=path,
             shape=old,
         )
@@ -208,13 +210,24 @@ def _check_writable(stored: DatasetSpec, dtype: np.dtype[Any]) -> None:
     as_block(np.zeros(0 if dtype.hasobject else 1, dtype), stored.dtype, path=stored.path)
 
 
-def find_stored(root: GroupNode, path: str) -> DatasetSpec | None:
+def find_stored(root: GroupNode, path: str, *, is_changed: bool = False) -> DatasetSpec | None:
     """Return the dataset at a path of an existing file; None if there is no object.
+
+    Parameters
+    ----------
+    root
+        The tree of the file.
+    path
+        The path.
+    is_changed
+        Whether its elements are to be changed.
 
     Raises
     ------
     PathError
         The object is not a dataset.
+    SpecError
+        Its elements cannot be changed.
     """
     node = find(root, path)
     if node is None:
@@ -223,6 +236,8 @@ def find_stored(root: GroupNode, path: str) -> DatasetSpec | None:
         raise PathError(
             f"{path} is not a dataset, so no array can be written to it; choose another name", path=path
         )
+    if is_changed:
+        check_changeable(node)
     return node.spec
 
 

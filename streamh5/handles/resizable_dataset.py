@@ -16,6 +16,7 @@ from streamh5.filters import FilterChain
 from streamh5.handles.dataset_facts import DatasetFacts
 from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.handles.new_shape import cut_regions, new_shapes
+from streamh5.handles.stored_settings import check_changeable
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_shape import auto_chunks
 from streamh5.write.chunk_writer import ChunkWriter
@@ -146,12 +147,7 @@ class ResizableDataset(DatasetFacts):
 
     def _check_changeable(self) -> None:
         """Refuse to write elements of a stored dataset that streamh5 cannot encode as they are."""
-        stored = self._node.stored
-        if stored is not None and stored.problem is not None:
-            raise SpecError(
-                f"{self.name}: its elements cannot be changed, because {stored.problem}; change it with h5py",
-                path=self.name,
-            )
+        check_changeable(self._node)
 
     def _write_for_present_shape(self, chain: FilterChain) -> None:
         region = self._node.chunk_region

@@ -1,11 +1,11 @@
-"""Compare the keywords of a call with the settings of the dataset that is there, which cannot be changed."""
+"""What a call wants of a dataset that is there: elements that can be changed, and the settings that it has."""
 
 from __future__ import annotations
 
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import ChunkShapeError, FillValueError, FilterError, ShapeError, shown
+from streamh5.errors import ChunkShapeError, FillValueError, FilterError, ShapeError, SpecError, shown
 from streamh5.filters import FilterOptions
 from streamh5.filters.fletcher32 import ROW as FLETCHER32_ROW
 from streamh5.filters.nbit import ROW as NBIT_ROW
@@ -19,10 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
 
 SHUFFLE, FLETCHER32, SCALEOFFSET = SHUFFLE_ROW.filter_id, FLETCHER32_ROW.filter_id, SCALEOFFSET_ROW.filter_id
 _OTHER_FILTERS = frozenset((SHUFFLE, FLETCHER32, SCALEOFFSET, NBIT_ROW.filter_id))
 """Filters that ``compression=`` does not name."""
+
+
+def check_changeable(dataset: DatasetNode) -> None:
+    """Refuse to write elements of a stored dataset that streamh5 cannot encode as they are.
+
+    Raises
+    ------
+    SpecError
+        The message tells why.
+    """
+    stored = dataset.stored
+    if stored is not None and stored.problem is not None:
+        raise SpecError(
+            f"{dataset.path}: its elements cannot be changed, because {stored.problem}; change it with h5py",
+            path=dataset.path,
+        )
 
 
 def check_stored_settings(stored: DatasetSpec, given: Mapping[str, Any]) -> None:
