@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DestinationMissingError, SpecError
+from streamh5.errors import DestinationMissingError, FilterError, SpecError
 
 DAY = np.arange(60, dtype="f4").reshape(5, 12)
 
@@ -77,3 +77,119 @@ def test_unknown_name_in_a_dictionary_is_refused(name: str, tmp_path: Path) -> N
 def test_file_object_cannot_grow() -> None:
     with pytest.raises(SpecError, match=r"append_dim and region change files that have a path"):
         blocks(DAY).to_fixed_h5(io.BytesIO(), "/x", append_dim=0)
+
+
+# -- with a dataset that is there
+
+
+def test_arrays_are_appended_along_an_axis_again_and_again(tmp_path: Path) -> None:
+    for axis in (0, 1, -1):
+        path = tmp_path / f"{axis}.h5"
+        for _ in range(4):
+            append(path, DAY, append_dim=axis, mode="a")
+        assert np.array_equal(read(path), np.concatenate([DAY] * 4, axis=axis))
+        assert streamh5.verify(path).ok
+
+
+def test_fixed_dataset_grows_past_its_maxshape(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    blocks(DAY).to_fixed_h5(path, "/x")
+    append(path, DAY)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["x"][()], np.concatenate([DAY, DAY]))
+        assert file["x"].maxshape == file["x"].shape == (10, 12)
+
+
+def test_each_new_chunk_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    blocks(np.zeros((10, 12)), (4, 12)).to_fixed_h5(path, "/x")
+    summary = append(path, np.ones((20, 12)))
+    assert summary.datasets[0].n_rewritten == 1  # the chunk that begins with stored rows
+    assert np.array_equal(read(path), np.concatenate([np.zeros((10, 12)), np.ones((20, 12))]))
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        (slice(3, 17), ...),
+        (slice(0, 20), slice(5, 9)),
+        (..., 7),
+        (slice(6, 7), slice(1, 2)),
+        (19, slice(0, 12)),
+    ],
+)
+def test_region_is_replaced_and_the_rest_stays(region: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    values = np.arange(240, dtype="i4").reshape(20, 12)
+    blocks(values, (4, 5)).to_fixed_h5(path, "/x")
+    new = -1 - values[region]
+    blocks(new, 3).to_fixed_h5(path, "/x", region=region)
+    values[region] = new
+    assert np.array_equal(read(path), values)
+    assert streamh5.verify(path).ok
+
+
+def test_region_of_a_file_without_the_dataset_is_refused(tmp_path: Path) -> None:
+    append(tmp_path / "a.h5", DAY)
+    with pytest.raises(SpecError, match=r"a\.h5 has no dataset /y"):
+        streamh5.to_fixed_h5(tmp_path / "a.h5", "/y", DAY, region=...)
+
+
+def test_several_arrays_are_appended_in_one_pass(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    x = blocks(DAY)
+    for i in range(3):
+        arrays = {"/x": x + i, "/g/sum": (x + i).sum(axis=1), f"/new{i}": x}
+        streamh5.to_fixed_h5(path, arrays, append_dim={"/x": -1, "g/sum": 0})
+    assert np.array_equal(read(path), np.concatenate([DAY + i for i in range(3)], axis=1))
+    assert np.array_equal(read(path, "g/sum"), np.concatenate([(DAY + i).sum(axis=1) for i in range(3)]))
+    assert all(np.array_equal(read(path, f"new{i}"), DAY) for i in range(3))
+
+
+def test_attributes_of_the_call_are_set_on_the_stored_dataset(tmp_path: Path) -> None:
+    append(tmp_path / "a.h5", DAY, attrs={"units": "K", "day": 1})
+    append(tmp_path / "a.h5", DAY, attrs={"day": 2})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert dict(file["x"].attrs) == {"units": "K", "day": 2}
+
+
+def test_same_call_again_with_its_settings_appends(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"chunks": (4, 12), "compression": "zstd", "shuffle": False, "fillvalue": -1}
+    for _ in range(2):
+        append(tmp_path / "a.h5", DAY, **settings)
+    assert np.array_equal(read(tmp_path / "a.h5"), np.concatenate([DAY, DAY]))
+
+
+def test_compression_that_contradicts_the_dataset_is_refused_and_the_default_is_not(tmp_path: Path) -> None:
+    append(tmp_path / "a.h5", DAY, compression="zstd")
+    before = (tmp_path / "a.h5").read_bytes()
+    with pytest.raises(FilterError, match=r"/x: compression='gzip' contradicts.*zstd"):
+        append(tmp_path / "a.h5", DAY, compression="gzip")
+    assert (tmp_path / "a.h5").read_bytes() == before
+    append(tmp_path / "a.h5", DAY)
+    assert read(tmp_path / "a.h5").shape == (10, 12)
+
+
+def test_delayed_write_appends_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    append(path, DAY)
+    delayed: Any = append(path, DAY, compute=False)
+    delayed.compute()
+    assert np.array_equal(read(path), np.concatenate([DAY, DAY]))
+    with pytest.raises(SpecError, match=r"/x: it was of shape \(5, 12\).*is of shape \(10, 12\).*call again"):
+        delayed.compute()
+    assert read(path).shape == (10, 12)
+
+
+def test_failure_in_a_block_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    append(path, DAY)
+
+    def fail(block: Any) -> Any:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        blocks(DAY).map_blocks(fail, dtype="f4").to_fixed_h5(path, "/x", append_dim=0)
+    assert np.array_equal(read(path), DAY)
+    append(path, DAY)
+    assert np.array_equal(read(path), np.concatenate([DAY, DAY]))
