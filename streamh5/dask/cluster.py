@@ -31,11 +31,12 @@ from distributed import as_completed
 from distributed.client import futures_of
 
 from streamh5.dask.cluster_client import ask, check_versions, list_workers
-from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, sync
+from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, region_of, sync
 from streamh5.dask.stored_collection import StoredCollection
 from streamh5.errors import SchedulerError, SinkError, SpecError
 from streamh5.sinks.base import Shareable
 from streamh5.write.chunk_checksums import are_intact
+from streamh5.write.part_records import NO_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from streamh5.dask.graph import Write
     from streamh5.dask.store_task import BlockId
     from streamh5.handles.file import File
+    from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.part_file import PartReport, SharedFile
     from streamh5.write.part_records import PartRecords
 
@@ -127,6 +129,7 @@ class ClusterWrite:
                 shared.token,  # of this round: the same keys would name what an earlier one has stored
                 self._store_tasks(file, shared, blocks),
                 self._write.targets,
+                self._edges(file),
                 n_threads=sum(n_threads.values()),
             )
             # only `results` refers to the futures: the scheduler forgets those that are done
@@ -181,6 +184,18 @@ class ClusterWrite:
             tasks[path] = task, blocks[path]
         return tasks
 
+    def _edges(self, file: File) -> dict[str, ChunkRecords]:
+        """Return the records of the stored chunks that arrays fill only in part."""
+        edges = {}
+        for target in self._write.targets:
+            if target.origin is None or target.spec.chunks is None:
+                continue
+            node, grid = file.datasets[target.spec.path].node, target.spec.grid
+            numbers = [grid.numbers(box) for box in grid.parts(target.origin, target.array.shape)[1]]
+            found = file.session.find_chunks(node, np.concatenate([NO_NUMBERS, *numbers]))
+            edges[target.spec.path] = np.sort(found, order="number")
+        return edges
+
     def _receive(self, file: File, shared: SharedFile, results: as_completed) -> None:
         """Enter what the workers have stored in the journal, as it arrives."""
         for _, result in results:
@@ -200,7 +215,8 @@ class ClusterWrite:
         self._write.add_progress(self._nbytes(stored))
         part = stored.part
         if part is None:
-            dataset[()] = stored.value
+            origin, shape = self._write.block(stored.path, stored.blocks[0])
+            dataset[region_of(origin, shape)] = stored.value
             return
         dataset.out.claim_part(part)
         if part.is_safe:
@@ -256,7 +272,7 @@ class ClusterWrite:
         try:
             for stored in held:
                 part = stored.part
-                if part is not None and is_intact(fd, part):
+                if part is not None and is_intact(fd, part, base_address=sink.base_address):
                     self._enter(file, [stored])
                 elif part is not None:
                     file.session.void(part.records["address"])
@@ -273,12 +289,12 @@ def _held_nbytes(part: PartRecords) -> int:
     return RECORDS_OVERHEAD_NBYTES + part.records.nbytes + part.checksums.nbytes
 
 
-def is_intact(fd: int, part: PartRecords) -> bool:
+def is_intact(fd: int, part: PartRecords, *, base_address: int = 0) -> bool:
     """Return whether everything that was written is chunks, and each has the CRC-32 that its writer has computed."""
     if part.nbytes != int(part.records["stored_nbytes"].sum(dtype=np.uint64)):
         return False  # objects in the global heap have no checksum
 
     def read(address: int, nbytes: int) -> bytes:
-        return os.pread(fd, nbytes, address)
+        return os.pread(fd, nbytes, base_address + address)
 
     return bool(are_intact(read, part.records, part.checksums).all())

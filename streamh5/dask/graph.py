@@ -40,7 +40,7 @@ from streamh5.dask.scheduler import (
     local_keywords,
     store_name,
 )
-from streamh5.dask.store_task import BlockGrid
+from streamh5.dask.store_task import BlockGrid, region_of
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.errors import SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
@@ -290,7 +290,7 @@ class Write:
         copy = self._copies.get(path)
         try:
             if dataset.chunks is None:
-                dataset[()] = block
+                dataset[region_of(origin, expected)] = block
                 records = np.zeros(0, RECORD)
             elif copy is None:
                 records = dataset.write_block(block, origin)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.handles.part_writer import PartWriter
+    from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.part_file import PartReport, SharedFile
     from streamh5.write.part_records import PartRecords
 
@@ -74,6 +75,11 @@ class BlockGrid:
         return origin, expected
 
 
+def region_of(origin: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the region of a block as an index."""
+    return tuple(slice(o, o + n) for o, n in zip(origin, shape, strict=True))
+
+
 def _block_grid(runs: list[list[tuple[int, int]]], origin: list[int]) -> BlockGrid:
     return BlockGrid(([n for extent, count in one for n in repeat(extent, count)] for one in runs), origin)
 
@@ -110,14 +116,18 @@ class StoreTask:
     blocks: BlockGrid
 
     def __call__(
-        self, block: Any, copy: CopyBlock | None = None, block_id: BlockId | None = None
+        self,
+        block: Any,
+        copy: CopyBlock | None = None,
+        stored: ChunkRecords | None = None,
+        block_id: BlockId | None = None,
     ) -> list[Stored]:
-        """Store one block; see `Target.copy`."""
+        """Store one block; see `Target.copy` and `PartWriter.begin`."""
         where = block_id or ()
         origin, shape = self.blocks.checked(block, self.path, where)
         if self.part is None:
             return [Stored(self.path, [where], None, CopyCounts(), np.asanyarray(block))]
-        one, counts = self.part.begin(), CopyCounts()
+        one, counts = self.part.begin(stored), CopyCounts()
         if copy is None:
             one.write_block(block, origin)
         else:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from streamh5.dask.graph import Target
     from streamh5.dask.store_task import BlockId, StoreTask
+    from streamh5.model.chunk_records import ChunkRecords
 
 N_COLLECTS = 1000
 MAX_COLLECTED = 128
@@ -59,6 +60,8 @@ class StoredCollection(DaskMethodsMixin):
         The task of each array by its path, and the blocks to store, in order.
     targets
         The arrays.
+    edges
+        Records of the stored chunks that an array fills only in part, by its path.
     n_threads
         Threads of all workers.
     """
@@ -70,12 +73,15 @@ class StoredCollection(DaskMethodsMixin):
         token: str,
         stores: Mapping[str, tuple[StoreTask, list[BlockId]]],
         targets: list[Target],
+        edges: Mapping[str, ChunkRecords],
         *,
         n_threads: int,
     ) -> None:
         targets = [one for one in targets if one.spec.path in stores]
         # dask's types do not know its own arrays
-        arrays: Any = [_stored(one, stores[one.spec.path][0], token) for one in targets]
+        arrays: Any = [
+            _stored(one, stores[one.spec.path][0], edges.get(one.spec.path), token) for one in targets
+        ]
         own = {
             path: [(store_name(path, token), *one) for one in blocks] for path, (_, blocks) in stores.items()
         }
@@ -143,16 +149,19 @@ def _fuse(graph: dict[Any, Any], key: Any) -> None:
         graph[key] = Task(key, collect, List(*map(graph.pop, stores)))
 
 
-def _stored(target: Target, task: StoreTask, token: str) -> da.Array:
+def _stored(target: Target, task: StoreTask, edges: ChunkRecords | None, token: str) -> da.Array:
     """Return one task for each block of an array, which stores it."""
-    path, copy = target.spec.path, None
+    path, copy, stored = target.spec.path, None, None
+    # keys of their own, so that they go once to each worker and not with every block: they may list a million chunks
     if target.copy is not None:
-        # a key of its own, so that it goes once to each worker and not with every block: it may list a million chunks
         copy = delayed(target.copy, name=f"source-{path}-{token}", traverse=False)
+    if edges is not None:
+        stored = delayed(edges, name=f"edges-{path}-{token}", traverse=False)
     return da.map_blocks(
         task,
         target.array,
         copy=copy,
+        stored=stored,
         dtype=np.dtype(object),
         chunks=tuple((1,) * n for n in target.array.numblocks),
         meta=np.empty((0,) * target.array.ndim, object),

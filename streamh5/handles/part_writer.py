@@ -21,9 +21,10 @@ from streamh5.write.chunk_writer import joined
 from streamh5.write.part_file import open_part
 from streamh5.write.part_records import NO_CHECKSUMS, NO_NUMBERS, NO_RECORDS, PartRecords
 from streamh5.write.place import Place
+from streamh5.write.read_back import StoredChunkSource, whole_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -111,11 +112,19 @@ class PartWriter:
         one.stop = max(start + 1, min(stop, bound or 2**64))
         return one.result()
 
-    def begin(self) -> PartBlock:
-        """Return what writes one block, in one thread."""
+    def begin(self, stored: ChunkRecords | None = None) -> PartBlock:
+        """Return what writes one block, in one thread.
+
+        Parameters
+        ----------
+        stored
+            Records of stored chunks, ``(n,)`` with ascending numbers, of which the block may fill only a part: their
+            other elements are kept. None for blocks of whole chunks.
+        """
         return PartBlock(
             self._chunks,
             open_part(self._shared),
+            stored,
             writes_empty=self._writes_empty,
             is_flushing=self._is_flushing,
         )
@@ -138,9 +147,18 @@ class PartBlock:
     It has the methods of `Dataset` with which a block is written.
     """
 
-    def __init__(self, chunks: ChunkWriter, file: PartFile, *, writes_empty: bool, is_flushing: bool) -> None:
+    def __init__(
+        self,
+        chunks: ChunkWriter,
+        file: PartFile,
+        stored: ChunkRecords | None,
+        *,
+        writes_empty: bool,
+        is_flushing: bool,
+    ) -> None:
         self._chunks = chunks
         self._file = file
+        self._stored = stored
         self.place = Place(file.place.reserve, self._write_bytes)
         self._writes_empty = writes_empty
         self._is_flushing = is_flushing
@@ -155,13 +173,16 @@ class PartBlock:
         return np.zeros(len(numbers), bool)
 
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
-        """Encode and write a block of whole chunks; return its records."""
+        """Encode and write a block; return its records."""
         values = self._chunks.as_block(block)
-        self._chunks.check(values, origin)
+        if self._stored is None:
+            self._chunks.check(values, origin)
+        else:
+            self._chunks.check_inside(values, origin)
         elements = self._chunks.elements(values, self.place)
         self.stop = max(self.stop, origin[0] + len(values))
         records, gathered, nbytes = [NO_RECORDS], [], 0
-        for raw in self._chunks.split(elements, origin, self.place):
+        for raw in self._split(elements, origin):
             encoded = self._encode(raw)
             gathered.append(encoded)
             nbytes += sum(map(len, encoded.buffers))
@@ -171,6 +192,15 @@ class PartBlock:
         if gathered:
             records.append(self.write_encoded(joined(gathered)))
         return np.concatenate(records)
+
+    def _split(self, elements: NDArray[Any], origin: tuple[int, ...]) -> Iterator[RawChunks]:
+        """Cut a block into chunks; those that it fills in part get their other elements from the file."""
+        source = StoredChunkSource(self._find, self._file.read)
+        for piece, first, _ in whole_pieces(self._chunks, elements, origin, source, self.place):
+            yield from self._chunks.split(piece, first, self.place)
+
+    def _find(self, numbers: NDArray[np.uint64]) -> ChunkRecords:
+        return NO_RECORDS if self._stored is None else self._stored[np.isin(self._stored["number"], numbers)]
 
     def _write_bytes(self, address: int, buffers: Sequence[Buffer]) -> None:
         self._file.write(address, buffers)

@@ -86,6 +86,7 @@ class Sharing:
                 n_writers=n_writers,
                 sync=self._sync,
                 boot=boot_id(),
+                base_address=sink.base_address,
             )
             self._engine.share(lambda base: self._open(sink, shared, base))
             self._shared = shared

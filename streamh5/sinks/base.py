@@ -151,6 +151,10 @@ class Shareable(Sink, Protocol):
     def leases(self) -> LeaseFolder:
         """The folder of its leases."""
 
+    @property
+    def base_address(self) -> int:
+        """Position of address 0 in the file: the size of a user block."""
+
 
 def as_journaled(sink: Sink) -> Journaled | None:
     """Return `sink` as a `Journaled` one, or None if it does not keep a journal.

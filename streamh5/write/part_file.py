@@ -55,6 +55,8 @@ class SharedFile:
         As for `File`.
     boot
         Boot of the machine of the owner.
+    base_address
+        Position of address 0 in the file.
     """
 
     path: str
@@ -64,6 +66,7 @@ class SharedFile:
     n_writers: int
     sync: Sync
     boot: str | None
+    base_address: int = 0
 
     def taker(self, writer: str, name: str) -> LeaseTaker:
         """Return what takes leases for this process, which `writer` names; `name` is the destination in messages."""
@@ -200,9 +203,14 @@ class PartFile(GatedSink):
         # A process that was suspended, and taken for dead, must not write to a file that was published meanwhile. The
         # look is as close to the system call as it can be.
         self._leases.check_open()
-        files.write(self._fd, address, buffers, self._system)
+        files.write(self._fd, self.shared.base_address + address, buffers, self._system)
         with self._count_lock:
             self.nbytes += sum(map(len, buffers))
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """Return `nbytes` at `address`; fewer at the end of the file."""
+        with self._writing(), self._failing("it cannot be read"):
+            return files.read(self._fd, self.shared.base_address + address, nbytes, self._system)
 
     def report(self) -> PartReport:
         """Return what has been written; its `rest` is final after `commit` and `abort`."""

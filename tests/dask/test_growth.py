@@ -193,3 +193,33 @@ def test_failure_in_a_block_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert np.array_equal(read(path), DAY)
     append(path, DAY)
     assert np.array_equal(read(path), np.concatenate([DAY, DAY]))
+
+
+def test_virtual_dataset_is_refused_before_any_work(tmp_path: Path) -> None:
+    append(tmp_path / "source.h5", DAY)
+    layout = h5py.VirtualLayout((5, 12), "f4", maxshape=(None, 12))
+    layout[...] = h5py.VirtualSource(tmp_path / "source.h5", "x", shape=(5, 12))
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("x", layout)
+    with pytest.raises(
+        SpecError, match=r"/x: its elements cannot be changed, because it is a virtual dataset"
+    ):
+        append(path, DAY, compute=False)
+
+
+def test_array_is_appended_to_a_file_of_the_hdf5_library(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:  # superblock 0, version 1 B-tree
+        file.create_dataset(
+            "x", data=DAY, chunks=(3, 7), maxshape=(None, None), compression="gzip", shuffle=True
+        )
+    append(path, DAY)
+    append(path, np.concatenate([DAY, DAY]), append_dim=1)
+    expected = np.concatenate([DAY, DAY])
+    assert np.array_equal(read(path), np.concatenate([expected, expected], axis=1))
+    with h5py.File(path, "r+") as file:
+        file["x"].resize((11, 24))
+        file["x"][10] = 1
+    append(path, np.zeros((1, 24), "f4"))
+    assert read(path)[10:].tolist() == [[1] * 24, [0] * 24]

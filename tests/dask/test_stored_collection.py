@@ -44,7 +44,9 @@ class FakeStore(StoreTask):
 
     __slots__ = ()
 
-    def __call__(self, block: Any, copy: Any = None, block_id: Any = None) -> list[Stored]:
+    def __call__(
+        self, block: Any, copy: Any = None, stored: Any = None, block_id: Any = None
+    ) -> list[Stored]:
         if block_id == (13, 0, 0):
             raise RuntimeError("mine")
         assert (block == block_id[0]).all()
@@ -60,7 +62,7 @@ def graph_of(x: Any, *, n_threads: int, first: int = 0) -> tuple[dict[Any, Any],
     spec = DatasetSpec("/x", x.shape, x.dtype, chunks=x.chunksize)
     blocks = list(np.ndindex(*x.numblocks))[first:]
     stores = {"/x": (FakeStore("/x", None, BlockGrid(x.chunks)), blocks)}
-    one = StoredCollection("t", stores, [Target(spec, x)], n_threads=n_threads)
+    one = StoredCollection("t", stores, [Target(spec, x)], {}, n_threads=n_threads)
     keys = one.__dask_keys__()
     return dict(one.__dask_optimize__(one.__dask_graph__(), keys)), keys
 
