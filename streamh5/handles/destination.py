@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from streamh5.errors import DestinationMissingError, InterruptedWriteError, SpecError
-from streamh5.reader.existing_file import ExistingFile, read_existing
+from streamh5.reader.existing_file import ExistingFile, present_superblock, read_existing
+from streamh5.recovery.journal import generation_of
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.append_file import AppendFileSink
@@ -34,7 +36,7 @@ def open_destination(
     SinkError
         The destination cannot be written, or is missing and must exist.
     SpecError
-        It is not a destination, or an addition (mode ``"a"``) is to be resumed; see also `open_existing`.
+        It is not a destination; see also `open_existing`.
     """
     check_path(path)
     if not is_path(path):
@@ -45,12 +47,7 @@ def open_destination(
         )
     if options.mode != "a" or not destination_exists(path):
         return *open_local(path, options), None
-    if options.resume:
-        raise SpecError(
-            "an addition (mode 'a') is not resumed: it is made completely or not at all; leave resume out"
-        )
-    sink, existing = open_existing(path, options)
-    return sink, None, existing
+    return open_existing(path, options)
 
 
 def open_object(destination: Destination, options: WriteOptions) -> Sink:
@@ -78,8 +75,10 @@ def open_object(destination: Destination, options: WriteOptions) -> Sink:
     return FileObjectSink(file, overwrite=options.mode == "w")
 
 
-def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSink, ExistingFile]:
-    """Open an existing file to add objects to, and read its groups.
+def open_existing(
+    path: LocalPath, options: WriteOptions
+) -> tuple[AppendFileSink, Recovery | None, ExistingFile]:
+    """Open an existing file to add to, read its groups, and find the interrupted addition if it is to be resumed.
 
     It keeps its `libver` unless a newer one is requested. ``"v110"`` is the default value, so it does not
     contradict a file for older readers.
@@ -90,6 +89,10 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
         See `AppendFileSink`.
     SpecError
         streamh5 cannot add to the file safely, or its `libver` contradicts `options.libver`.
+    InterruptedWriteError
+        There is an interrupted write, which is neither to be resumed nor to be dropped.
+    JournalError
+        Its journal cannot be trusted.
     """
     libver = options.libver
     sink = AppendFileSink(path, sync=options.sync)
@@ -97,7 +100,6 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
         existing = read_existing(sink.path)
         sink.base_address = existing.base_address
         sink.check_name()  # the file that was read must be the one that is open and locked
-        existing = replace(existing, end_of_file=max(existing.end_of_file, sink.leased_end))
         if existing.libver == "v110" and libver == "v200":
             existing = replace(existing, libver=libver)
         if libver not in ("v110", existing.libver):
@@ -106,11 +108,65 @@ def open_existing(path: LocalPath, options: WriteOptions) -> tuple[AppendFileSin
                 "it; leave libver out, or write a new file",
                 libver=libver,
             )
+        journal = _interrupted_addition(sink, existing, is_resumed=options.resume)
+        public_nbytes, end = existing.end_of_file, max(existing.end_of_file, sink.leased_end)
+        recovery = None
+        if journal is None:
+            sink.restart()
+        else:
+            inode = os.stat(sink.path).st_ino
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes, inode=inode)
+            end = max(end, recovery.end)
+            entries = recovery.entries(sink.journal_facts)
+            sink.resume_at(journal.nbytes, end, entries, is_synced=recovery.is_synced)
+        sink.begin_at(end, public_nbytes)
     except BaseException:
-        sink.abort()
+        sink.suspend()
         raise
-    sink.end_of_file = existing.end_of_file
-    return sink, existing
+    return sink, recovery, replace(existing, end_of_file=end)
+
+
+def _interrupted_addition(
+    sink: AppendFileSink, existing: ExistingFile, *, is_resumed: bool
+) -> Journal | None:
+    """Return the journal of an interrupted addition to the present state of a file; None if there is none.
+
+    Raises
+    ------
+    InterruptedWriteError
+        There is one, which is not to be resumed or cannot be; or there is an interrupted write of a new file.
+    """
+    generation = generation_of(existing.superblock)
+    journal = decode_journal(sink.read_log(), generation)
+    if journal is None or journal.is_over:
+        return None
+    if journal.base is None:
+        if sink.has_name(sink.partial):  # that write was complete: only its working name remains
+            sink.partial.unlink()
+        if not sink.partial.exists():
+            return None
+        raise InterruptedWriteError(
+            f"{sink.partial} is what an interrupted write of a new file has left; resume it in its mode ('w' or 'x', "
+            f"resume=True), drop it (mode 'w'), or turn it into a file: streamh5 salvage {sink.partial}",
+            path=str(sink.partial),
+        )
+    if not journal.has_content(sink.nbytes):
+        return None
+    if journal.base != generation:
+        raise InterruptedWriteError(
+            f"{sink.path}: another program has changed it since an interrupted addition, of which {_content(journal)} "
+            f"cannot be used any more; remove {sink.journal.name} beside it to continue without them",
+            path=str(sink.path),
+            n_chunks=journal.n_claimed,
+        )
+    if not is_resumed:
+        raise InterruptedWriteError(
+            f"{sink.path} is as it was, and an interrupted addition has left {_content(journal)} after its end: resume "
+            "it (resume=True), drop it (resume=True, then abort()), or make it part of the file (streamh5 salvage)",
+            path=str(sink.path),
+            n_chunks=journal.n_claimed,
+        )
+    return journal
 
 
 def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, Recovery | None]:
@@ -121,18 +177,15 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
     SinkError
         See `LocalFileSink`.
     InterruptedWriteError
-        There is an interrupted write, which is neither to be resumed nor to be dropped.
+        There is an interrupted write, which is neither to be resumed nor to be dropped; or one to be resumed that is
+        an addition to the present file.
     JournalError
         Its journal cannot be trusted.
     """
     overwrite, resume = options.mode == "w", options.resume
     sink = LocalFileSink(path, overwrite=overwrite, sync=options.sync)
     try:
-        journal = None if overwrite and not resume else decode_journal(sink.read_log())
-        if journal is not None and any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
-            journal = None  # that write was complete: only its working name remains
-        if journal is not None and not journal.has_content(sink.nbytes):
-            journal = None
+        journal = _interrupted_write(sink, overwrite=overwrite, is_resumed=resume)
         if journal is not None and not resume:
             raise InterruptedWriteError(
                 f"an interrupted write has left {_content(journal)}; resume it (resume=True), drop it "
@@ -151,6 +204,33 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
         sink.suspend()
         raise
     return sink, None
+
+
+def _interrupted_write(sink: LocalFileSink, *, overwrite: bool, is_resumed: bool) -> Journal | None:
+    """Return the journal of an interrupted write of a new file; None if there is none, or it is to be dropped.
+
+    Raises
+    ------
+    InterruptedWriteError
+        It is to be resumed, and is an addition to the present file.
+    """
+    if overwrite and not is_resumed:
+        return None
+    superblock = present_superblock(sink.path)
+    journal = decode_journal(sink.read_log(), None if superblock is None else generation_of(superblock))
+    if journal is None or journal.is_over:
+        return None
+    if any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
+        return None  # that write was complete: only its working name remains
+    if journal.base is not None:
+        if is_resumed and sink.path.exists():
+            raise InterruptedWriteError(
+                f"{sink.path} has its name already, with the state of its last flush, and what follows is an addition "
+                "to it: resume it with mode 'a', or replace the file (mode 'w' without resume)",
+                path=str(sink.path),
+            )
+        return None
+    return journal if journal.has_content(sink.nbytes) else None
 
 
 def _content(journal: Journal) -> str:

@@ -15,7 +15,8 @@ from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
-from streamh5.handles.session import Session, open_here
+from streamh5.handles.open_sessions import open_here
+from streamh5.handles.session import Session
 from streamh5.handles.stored_dataset import stored_dataset
 from streamh5.model.tree import find
 from streamh5.references.file_references import ReferencesOutput
@@ -266,6 +267,27 @@ class File(Group):
     def suspend(self) -> None:
         """End the write and keep the stored data next to the destination, for a `File` with ``resume=True``."""
         self.session.suspend()
+
+    def flush(self) -> None:
+        """Publish everything written so far under the file's name, durably, while writing continues.
+
+        Readers that open the file now see it; readers that have it open keep their state. A new file gets its name
+        (in mode ``"w"`` it replaces the old file), and what is written later is an addition to it. From then on
+        `abort`, an exception or a crash leaves the state of the last `flush`.
+
+        Index and headers of what has changed are written each time, and those that they replace stay in the file
+        unused, as does the chunk at the end of appended rows until it is full: call it every few seconds, not after
+        each row.
+
+        Raises
+        ------
+        SinkError
+            It cannot be published: the disk is full, or another program has taken the name. Writing may continue,
+            unless the disk reported that data is lost.
+        StateError
+            The file is closed, other processes write to it, or it has a dataset with ``alloc_time="early"``.
+        """
+        self.session.flush()
 
     def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing continues.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import threading
-import weakref
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial, wraps
@@ -14,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from dask.system import CPU_COUNT
 
 from streamh5.errors import DestinationExistsError, SinkError, StateError
+from streamh5.handles import open_sessions
 from streamh5.handles.sharing import Sharing
+from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery.journaled_engine import JournaledEngine
-from streamh5.sinks.base import Snapshots, as_journaled, read_stored
+from streamh5.sinks.base import Flushable, Snapshots, as_journaled, read_stored
 from streamh5.write.chunk_cache import ChunkCache
 from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle, Standing
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.file import File
-    from streamh5.model.tree import DatasetNode, GroupNode
+    from streamh5.model.tree import GroupNode
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Sink
@@ -129,8 +128,7 @@ class Session:
         self.file: File | None = None
         self._existing = existing
         self._is_whole = True
-        with _OPEN_LOCK:
-            _OPEN.add(self)
+        open_sessions.enter(self)
 
     create_group = _verb(JournaledEngine.create_group)
     create_datatype = _verb(JournaledEngine.create_datatype)
@@ -161,6 +159,11 @@ class Session:
     def state(self) -> str:
         """``open``, ``being published``, ``closed`` or ``given up``."""
         return self._life.state
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this is the process that writes, not a fork of it."""
+        return self._life.is_mine
 
     def check_open(self) -> None:
         """Refuse a call after the end of the write: see `Lifecycle.admit`."""
@@ -193,6 +196,32 @@ class Session:
             with self._engine.lock:
                 self._engine.snapshot()
                 sink.snapshot(path)
+
+    def flush(self) -> None:
+        """Publish the data stored so far; writing continues."""
+        if self._life.is_inside:
+            raise StateError(
+                f"{self.sink.name} cannot be flushed in the middle of another call of this thread, as in a signal "
+                "handler: flush it after that call"
+            )
+        with self.call():
+            sink = self.sink
+            if self.sharing.token is not None:
+                raise StateError(
+                    f"{sink.name} cannot be flushed while other processes write to it (part_writer)"
+                )
+            if not isinstance(sink, Flushable):
+                raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
+            for node in walk(self.root):
+                if isinstance(node, DatasetNode) and node.chunk_region is not None:
+                    raise StateError(
+                        f"{sink.name} cannot be flushed: the chunks of {node.path} are overwritten in place "
+                        "(alloc_time='early'), and readers of a flushed state would see that; create it without"
+                    )
+            for flush in list(self._flushes.values()):
+                flush(is_interrupted=False)
+            self.wait()
+            self._engine.flush(sink)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
         """Call `flush` when the file is closed, before its chunks are counted, or when the write is interrupted.
@@ -346,8 +375,7 @@ class Session:
         self.interrupt(None)
 
     def _end(self) -> None:
-        with _OPEN_LOCK:
-            _OPEN.discard(self)
+        open_sessions.leave(self)
         with self._pool_lock:
             pool = self._pool
         if pool is not None:
@@ -371,30 +399,3 @@ class Session:
         raise StateError(
             f"the write to {self.sink.name} cannot leave this process; use the threaded or the synchronous scheduler"
         )
-
-
-_OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
-# Reentrant: the garbage collector may run `__del__` of a session while the lock is held.
-_OPEN_LOCK = threading.RLock()
-
-
-def open_here(name: str) -> Session | None:
-    """Return the write to `name` that is open in this process; None if there is none.
-
-    A write that nothing refers to any more is interrupted first.
-    """
-    gc.collect()  # runs `__del__` of a dropped session that only a reference cycle keeps alive, such as a traceback's
-    with _OPEN_LOCK:
-        sessions = list(_OPEN)
-    return next(
-        (one for one in sessions if one.sink.name == name and one.is_open and one._life.is_mine), None
-    )
-
-
-@atexit.register
-def _interrupt_all() -> None:
-    """Interrupt the writes that are still open when the process ends."""
-    with _OPEN_LOCK:
-        sessions = list(_OPEN)
-    for session in sessions:
-        session.interrupt(None)

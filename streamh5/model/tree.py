@@ -89,12 +89,12 @@ class DatasetNode(ObjectNode):
     ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
     of the chunks of an Implicit index. ``data_address`` is the address of data without chunks, or of the chunk index,
     in the last generation of the file, inside the object header if the data is compact. ``number`` names the dataset
-    in the journal. ``stored`` is what the existing file has of it. ``is_data_changed`` says that the last generation
-    does not have its present index or data, ``is_written`` that this write has changed them. ``incomplete`` has the
-    coords of the stored chunks of which this write has not set every element, and the box that it has set; None if
-    the elements are not a box, or not known. ``reference_chunks`` are its chunks that hold references, by address,
-    once they were read; ``moves_chunks`` says that the next generation writes them, because they refer to objects
-    that move.
+    in the journal, if something of it is there. ``stored`` is what the existing file has of it. ``is_data_changed``
+    says that the last generation does not have its present index or data, ``is_written`` that this write has changed
+    them. ``incomplete`` has the coords of the stored chunks of which this write has not set every element, and the box
+    that it has set; None if the elements are not a box, or not known. ``reference_chunks`` are its chunks that hold
+    references, by address, once they were read; ``moves_chunks`` says that the next generation writes them, because
+    they refer to objects that move.
     """
 
     spec: DatasetSpec
@@ -106,7 +106,7 @@ class DatasetNode(ObjectNode):
     chunk_region: ReservedRange | None = None
     data_address: int | None = None
     n_empty: int = 0
-    number: int = 0
+    number: int | None = None
     stored: StoredData | None = None
     is_data_changed: bool = False
     is_written: bool = False

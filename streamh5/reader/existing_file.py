@@ -105,6 +105,15 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
         raise
 
 
+def present_superblock(path: str | os.PathLike[str]) -> bytes | None:
+    """Return the superblock of a file as stored; None if it is not there or not an HDF5 file."""
+    try:
+        with FileBytes(path) as file:
+            return _superblock_bytes(file) if read_superblock(file) else None
+    except FormatError:
+        return None
+
+
 def _read(file: FileBytes) -> ExistingFile:
     superblock = read_superblock(file)
     _check_superblock(superblock)
@@ -116,9 +125,13 @@ def _read(file: FileBytes) -> ExistingFile:
     read_superblock_extension(file, file_map, superblock, shared)
     _check_extension(shared, superblock)
     root = _read_tree(file, ObjectWalk(file, file_map, shared), superblock.root_address)
-    block = file.read(0, min(SIZEOF_LONGEST_SUPERBLOCK, file.nbytes), "superblock")
+    block = _superblock_bytes(file)
     libver = "v108" if superblock.version < 3 else "v110"
     return ExistingFile(file, root, block, superblock.base_address, superblock.span, libver)
+
+
+def _superblock_bytes(file: FileBytes) -> bytes:
+    return file.read(0, min(SIZEOF_LONGEST_SUPERBLOCK, file.nbytes), "superblock")
 
 
 def _check_superblock(superblock: Superblock) -> None:

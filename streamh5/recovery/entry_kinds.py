@@ -27,12 +27,14 @@ import numpy as np
 
 from streamh5.errors import JournalError
 from streamh5.model.chunk_records import RECORD
-from streamh5.model.tree import find
-from streamh5.recovery.journal import Claims, Journal
+from streamh5.model.object_path import join_path, split_path
+from streamh5.model.tree import GroupNode, Node, find
+from streamh5.recovery.journal import Claims, Generation, Journal
 from streamh5.recovery.journal_facts import (
     MAX_ADDRESS,
     address_of,
     attribute_facts,
+    attribute_from_facts,
     datatype_facts,
     datatype_from_facts,
     elements_facts,
@@ -53,8 +55,7 @@ if TYPE_CHECKING:
     from streamh5.engine.engine import Engine
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.tree import Node
-    from streamh5.recovery.journal import Make
+    from streamh5.recovery.journal import Apply
 
 JOURNAL_VERSION = 2
 
@@ -106,12 +107,16 @@ class EntryKind(Generic[P]):
 
 
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
-# options of the file. S: the write was resumed, or other machines write as well from here on: durability, boot (null
+# options of the file, and the state of the file that is added to. B: the file is about to become public in this state,
+# for the last time or not. The entry counts if the file is found in that state: it then has everything before it.
+# S: the write was resumed, or other machines write as well from here on: durability, boot (null
 # for other machines, whose claims no boot vouches for) and inode from here on.
 
 
-def _header_facts(sink_facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    return {"journal": JOURNAL_VERSION, "boot": boot_id(), **sink_facts, **options}
+def _header_facts(
+    sink_facts: dict[str, Any], options: dict[str, Any], base: Generation | None = None
+) -> dict[str, Any]:
+    return {"journal": JOURNAL_VERSION, "boot": boot_id(), "base": base, **sink_facts, **options}
 
 
 def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
@@ -124,7 +129,26 @@ def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
             version=facts["journal"],
         )
     journal.header = facts
+    if facts.get("base") is not None:
+        journal.base = _generation(facts["base"])
+        journal.end = journal.base.end_of_file
     _enter_session(journal, facts)
+
+
+def _public_facts(generation: Generation, *, is_last: bool) -> dict[str, Any]:
+    return {"base": generation, "last": is_last}
+
+
+def _enter_public(journal: Journal, facts: dict[str, Any]) -> None:
+    generation = _generation(facts["base"])
+    journal.end = max(journal.end, generation.end_of_file)
+    if generation == journal.present:
+        journal.begin_generation(generation, is_over=bool(facts["last"]))
+
+
+def _generation(facts: Any) -> Generation:
+    end_of_file, root_address = facts
+    return Generation(address_of(end_of_file), address_of(root_address))
 
 
 def _session_facts(sink_facts: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +162,8 @@ def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 # G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
-# (hard to another path, soft or external) was created. U: a dataset was removed, because its data could not be
-# written.
+# (hard to another path, soft or external) was created. O: something is about to be written to a dataset of the public
+# file, which gets the next number. U: a dataset was removed, because its data could not be written.
 
 
 def _group_facts(path: str, *, track_order: bool = False) -> dict[str, Any]:
@@ -150,18 +174,25 @@ def _dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[s
     return {"number": number, **spec_facts(spec), "source": source}
 
 
+def _opened_facts(number: int, path: str) -> dict[str, Any]:
+    return {"number": number, "path": path, "opened": True}
+
+
 def _path_facts(path: str) -> dict[str, Any]:
     return {"path": path}
 
 
-def _enter_made(make: Make) -> Callable[[Journal, dict[str, Any]], None]:
+def _enter_made(make: Apply) -> Callable[[Journal, dict[str, Any]], None]:
     def make_once(engine: Engine, facts: dict[str, Any]) -> None:
         # a resumed write may have created the objects in another order: one inside this group first, with its parents
-        if find(engine.root, facts["path"]) is None:
+        *parents, name = split_path(facts["path"])
+        parent = find(engine.root, join_path(tuple(parents)))
+        if not isinstance(parent, GroupNode) or name not in parent.links:
             make(engine, facts)
 
     def enter(journal: Journal, facts: dict[str, Any]) -> None:
-        journal.made.setdefault(_path(facts), (make_once, facts))
+        _path(facts)
+        journal.changes.append((make_once, facts))
 
     return enter
 
@@ -186,21 +217,32 @@ def _make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
 
 
 def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
-    if journal.made.setdefault(_path(facts), (_make_dataset, facts))[1] is not facts:
-        raise ValueError(f"a second object {facts['path']}")
+    path = _path(facts)
     # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
     if facts["number"] != len(journal.datasets):
         raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
+    if "opened" not in facts:
+        if path in journal.paths:
+            raise ValueError(f"a second object {path}")
+        journal.paths.add(path)
+        journal.changes.append((_make_dataset, facts))
     journal.datasets.append(facts)
 
 
 def _enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
     path = _path(facts)
-    make, made = journal.made.pop(path)
-    if make is not _make_dataset:
+    made = next(
+        (one for apply, one in journal.changes if apply is _make_dataset and one["path"] == path), None
+    )
+    if made is None:
         raise ValueError(f"{path} is not a dataset")
+    journal.paths.discard(path)
     journal.taken_back.add(made["number"])
-    journal.attributes = {key: one for key, one in journal.attributes.items() if key[0] != path}
+    journal.changes = [
+        (apply, one)
+        for apply, one in journal.changes
+        if one is not made and not (apply is _set_attribute and one["path"] == path)
+    ]
 
 
 # A: an attribute was set (its datatype message, shape and parts), or removed.
@@ -210,11 +252,22 @@ def _no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
     return {"path": node.path, "name": name, "datatype": None}
 
 
+def _set_attribute(engine: Engine, facts: dict[str, Any]) -> None:
+    path, name = facts["path"], facts["name"]
+    node = find(engine.root, path)
+    if not isinstance(node, Node):
+        raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
+    if facts["datatype"] is not None:
+        engine.set_attribute(node, attribute_from_facts(facts))
+    elif name in node.attributes:
+        engine.remove_attribute(node, name)
+
+
 def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
-    if facts["datatype"] is None:
-        journal.attributes.pop((_path(facts), facts["name"]), None)
-    else:
-        journal.attributes[_path(facts), facts["name"]] = facts
+    _path(facts)
+    if not isinstance(facts["name"], str):
+        raise TypeError(f"name {facts['name']!r}")
+    journal.changes.append((_set_attribute, facts))
 
 
 # E: elements of a dataset without chunks were set: number of the first, and their parts; the parts are null if they
@@ -222,7 +275,9 @@ def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 def _enter_elements(journal: Journal, facts: dict[str, Any]) -> None:
-    journal.values.setdefault(_number(facts, journal), []).append(facts)
+    number = _number(facts, journal)
+    if number >= journal.first_number:
+        journal.values.setdefault(number, []).append(facts)
 
 
 def _rows_facts(number: int, n_rows: int) -> dict[str, Any]:
@@ -230,7 +285,9 @@ def _rows_facts(number: int, n_rows: int) -> dict[str, Any]:
 
 
 def _enter_rows(journal: Journal, facts: dict[str, Any]) -> None:
-    journal.claims.setdefault(_number(facts, journal), Claims()).n_rows = address_of(facts["n_rows"])
+    number = _number(facts, journal)
+    if number >= journal.first_number:
+        journal.claims.setdefault(number, Claims()).n_rows = address_of(facts["n_rows"])
 
 
 # F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are used by
@@ -270,11 +327,12 @@ def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False)
     records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
     if int(records["address"].max()) >= MAX_ADDRESS:
         raise ValueError(f"a chunk of dataset {dataset} at address {int(records['address'].max())}")
-    claims = journal.claims.setdefault(dataset, Claims())
-    claims.records.append(records)
-    claims.are_partial.append(is_partial)
-    claims.positions.append(journal.nbytes)
-    claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
+    if dataset >= journal.first_number:
+        claims = journal.claims.setdefault(dataset, Claims())
+        claims.records.append(records)
+        claims.are_partial.append(is_partial)
+        claims.positions.append(journal.nbytes)
+        claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
     journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))
 
 
@@ -297,11 +355,13 @@ def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 HEADER = EntryKind("H", _header_facts, _enter_header)
+PUBLIC = EntryKind("B", _public_facts, _enter_public)
 SESSION = EntryKind("S", _session_facts, _enter_session)
 GROUP = EntryKind("G", _group_facts, _enter_made(_make_group))
 DATATYPE = EntryKind("T", datatype_facts, _enter_made(_make_datatype))
 LINK = EntryKind("L", link_facts, _enter_made(_make_link))
 DATASET = EntryKind("D", _dataset_facts, _enter_dataset)
+OPENED = EntryKind("O", _opened_facts, _enter_dataset)
 TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
 ATTRIBUTE = EntryKind("A", attribute_facts, _enter_attribute)
 NO_ATTRIBUTE = EntryKind("A", _no_attribute_facts, _enter_attribute)
@@ -315,7 +375,7 @@ VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
 PUBLISHED = EntryKind("P", _path_facts, _enter_published)
 
 _ALL: tuple[EntryKind[Any], ...] = (
-    *(HEADER, SESSION, GROUP, DATATYPE, LINK, DATASET, TAKEN_BACK, ATTRIBUTE),
+    *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, TAKEN_BACK, ATTRIBUTE),
     *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, PARTIAL_CLAIMS, VOIDS, PUBLISHED),
 )
 KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from streamh5.format.superblock import decode_superblock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,20 @@ if TYPE_CHECKING:
     from streamh5.engine.metadata_plan import Front
     from streamh5.model.chunk_records import ChunkRecords
 
-    Make = Callable[[Engine, dict[str, Any]], None]
+    Apply = Callable[[Engine, dict[str, Any]], None]
+
+
+class Generation(NamedTuple):
+    """What tells one state of a public file from the next: end of file and root address of its superblock."""
+
+    end_of_file: int
+    root_address: int
+
+
+def generation_of(superblock: bytes) -> Generation:
+    """Return the state of a file from its superblock."""
+    decoded = decode_superblock(superblock)
+    return Generation(decoded.end_of_file, decoded.root_address)
 
 
 @dataclass(slots=True)
@@ -41,13 +56,21 @@ class Journal:
     ----------
     header
         Payload of its H entry.
+    base
+        The state of the public file that is added to; None if the file is new and has no name yet.
+    present
+        The state in which the public file was found; None if there is none.
+    is_over
+        The public file has everything: only the journal remains of the write.
     datasets
-        Payloads of the D entries in their order.
-    made
-        Payload of the first G, T, D or L entry of each path, with the function that makes the object from it, in
-        their order: a path may lead through a link that was created before.
-    attributes
-        Payloads of the last A entry of each path and name that was not removed, in the order of creation.
+        Payloads of the D and O entries in their order.
+    first_number
+        Number of the first dataset of the present generation: what is claimed for earlier ones is public.
+    paths
+        Paths of the datasets that were made.
+    changes
+        Payloads of the G, T, D, L and A entries, with the function that repeats the change, in their order: a path may
+        lead through a link that was created before.
     front
         The front region; None if no data was written.
     regions
@@ -72,18 +95,37 @@ class Journal:
 
     header: dict[str, Any]
     nbytes: int = 0
+    present: Generation | None = None
+    base: Generation | None = None
+    is_over: bool = False
     datasets: list[dict[str, Any]] = field(default_factory=list)
-    attributes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    first_number: int = 0
+    paths: set[str] = field(default_factory=set)
+    changes: list[tuple[Apply, dict[str, Any]]] = field(default_factory=list)
     front: Front | None = None
     regions: dict[str, tuple[int, int]] = field(default_factory=dict)
     claims: dict[int, Claims] = field(default_factory=dict)
     voids: list[tuple[int, NDArray[np.uint64]]] = field(default_factory=list)
     values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    made: dict[str, tuple[Make, dict[str, Any]]] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     taken_back: set[int] = field(default_factory=set)
     published: list[str] = field(default_factory=list)
     end: int = 0
+
+    def begin_generation(self, base: Generation, *, is_over: bool) -> None:
+        """Forget everything that `base`, which is public, contains."""
+        self.base, self.is_over = base, is_over
+        self.first_number = len(self.datasets)
+        for one in (
+            self.paths,
+            self.changes,
+            self.regions,
+            self.claims,
+            self.voids,
+            self.values,
+            self.published,
+        ):
+            one.clear()
 
     def has_content(self, nbytes: int) -> bool:
         """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""

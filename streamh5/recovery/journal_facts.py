@@ -294,7 +294,7 @@ MAX_VALUE_NBYTES = 64 << 20
 """Largest value that is assembled from the elements of several calls."""
 
 
-def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
+def elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any]:
     """Describe a region of data without chunks, which was just set, as JSON: a range of whole elements.
 
     Elements of more than `MAX_ELEMENTS_NBYTES` are left out: their parts are null.
@@ -309,7 +309,7 @@ def elements_facts(node: DatasetNode, region: Any) -> dict[str, Any]:
     else:
         parts = encode_parts(node.value.reshape(-1)[first:stop], node.spec.dtype)
     is_small = _deep_nbytes(parts) <= MAX_ELEMENTS_NBYTES
-    return {"dataset": node.number, "first": first, "parts": parts_facts(parts) if is_small else None}
+    return {"dataset": number, "first": first, "parts": parts_facts(parts) if is_small else None}
 
 
 def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:

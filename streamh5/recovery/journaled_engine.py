@@ -16,7 +16,9 @@ import numpy as np
 
 from streamh5.engine.engine import Engine
 from streamh5.errors import SinkError, StateError
+from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
+from streamh5.recovery.journal import generation_of
 from streamh5.sinks.base import as_journaled
 from streamh5.write.chunk_checksums import checksums_of
 
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts, Reference, StoredReference
-    from streamh5.model.tree import DatasetNode, GroupNode, Node
+    from streamh5.model.tree import GroupNode, Node
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.resume import Recovery
-    from streamh5.sinks.base import Sink
+    from streamh5.sinks.base import Flushable, Sink
     from streamh5.write.interruption import Leftover
 
 P = ParamSpec("P")
@@ -88,6 +90,7 @@ class JournaledEngine:
         # reentrant: a signal handler may end the write in the middle of any call
         self.lock = threading.RLock()
         self._begin_lock = threading.RLock()
+        self._number_lock = threading.RLock()  # jobs, which must not wait for `lock`, number datasets, too
         self._sink = sink
         self._journal = as_journaled(sink)  # None: nothing is claimed, and nothing can be resumed
         self._leftover = leftover
@@ -104,12 +107,14 @@ class JournaledEngine:
             self._engine.extend_file(*existing)
         self._is_begun = existing is not None or recovery is not None
         if recovery is not None:
-            recovery.check_options(layout)
             self._n_datasets = recovery.n_datasets
-            self._engine.resume(recovery.front, recovery.end)
             leftover.has_values = True
+            if existing is None:
+                recovery.check_options(layout)
+                self._engine.resume(recovery.front, recovery.end)
         elif self._journal is not None:
-            self._log(entry_kinds.HEADER, self._journal.journal_facts, layout)
+            base = None if existing is None else generation_of(existing[2])
+            self._log(entry_kinds.HEADER, self._journal.journal_facts, layout, base)
 
     @property
     def root(self) -> GroupNode:
@@ -164,9 +169,10 @@ class JournaledEngine:
                 if len(lost):
                     self._log(entry_kinds.VOIDS, lost)
             else:
-                node.number = self._n_datasets
-                self._log(entry_kinds.DATASET, node.number, spec, source)
-                self._n_datasets += 1
+                with self._number_lock:
+                    self._log(entry_kinds.DATASET, self._n_datasets, spec, source)
+                    node.number = self._n_datasets
+                    self._n_datasets += 1
             if spec.is_early:
                 self._allocate(node)
             return node, n_rows
@@ -220,14 +226,14 @@ class JournaledEngine:
         with self.lock:
             self._engine.set_value(node, node.with_part(region, block))
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, node, region)
+            self._log(entry_kinds.ELEMENTS, self._number(node), node, region)
 
     def set_parts(self, node: DatasetNode, parts: Parts) -> None:
         """Set data without chunks, given as encoded elements with objects and references in between."""
         with self.lock:
             self._engine.set_parts(node, parts)
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, node, ...)
+            self._log(entry_kinds.ELEMENTS, self._number(node), node, ...)
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table of their dataset."""
@@ -290,7 +296,7 @@ class JournaledEngine:
         if self._journal is not None and len(records):
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
             kind = entry_kinds.PARTIAL_CLAIMS if is_partial else entry_kinds.CLAIMS
-            self._journal.append_log(kind.encode(node.number, records, checksums), nbytes)
+            self._journal.append_log(kind.encode(self._number(node), records, checksums), nbytes)
             self._leftover.count(len(records), nbytes)
 
     def void(self, addresses: NDArray[np.uint64]) -> None:
@@ -327,7 +333,7 @@ class JournaledEngine:
 
     def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
-        self._log(entry_kinds.ROWS, node.number, n_rows)
+        self._log(entry_kinds.ROWS, self._number(node), n_rows)
 
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.
@@ -342,22 +348,55 @@ class JournaledEngine:
 
     def finish(self) -> None:
         """Write index and headers of the finished file, and the superblock last."""
-        self._write_metadata(self._engine.finish())
+        self._write_metadata(self._engine.finish(), self._public_entry(is_last=True))
 
     def snapshot(self) -> None:
         """Write index and headers for the data stored so far, after its end."""
-        self._write_metadata(self._engine.snapshot())
+        self._write_metadata(self._engine.snapshot(), self._used_entry)
 
-    def _write_metadata(self, pieces: Generator[tuple[int, bytes], None, None]) -> None:
+    def flush(self, sink: Flushable) -> None:
+        """Publish the data stored so far; what follows is an addition to it."""
+        with self.lock:
+            self.reserve(0)
+            self._write_metadata(self._engine.flush(), self._public_entry(is_last=False))
+            sink.flush(self._engine.end_of_file)
+            with self._number_lock:
+                for node in walk(self.root):
+                    if isinstance(node, DatasetNode):
+                        node.number = None
+
+    def _write_metadata(
+        self, pieces: Generator[tuple[int, bytes], None, None], entry: Callable[[bytes], bytes]
+    ) -> None:
+        """Write index and headers, and before the superblock its journal entry."""
         with closing(pieces):  # release the lock of the engine even if a write fails
             for address, piece in pieces:
                 if address == 0 and self._journal is not None:
-                    # Readers may have the file open under the name of a snapshot: from here on, a resume must keep
-                    # everything that this superblock refers to.
-                    self._journal.append_log(
-                        entry_kinds.USED.encode(self._engine.end_of_file), is_urgent=True
-                    )
+                    self._journal.append_log(entry(piece), is_urgent=True)
                 self._sink.write(address, [piece])
+
+    def _used_entry(self, superblock: bytes) -> bytes:
+        """Return the entry of a superblock that readers see under the name of a snapshot.
+
+        From here on, a resume must keep everything that it refers to.
+        """
+        return entry_kinds.USED.encode(self._engine.end_of_file)
+
+    def _public_entry(self, *, is_last: bool) -> Callable[[bytes], bytes]:
+        return lambda superblock: entry_kinds.PUBLIC.encode(generation_of(superblock), is_last=is_last)
+
+    def _number(self, node: DatasetNode) -> int:
+        """Return the number of a dataset in the journal; one of the public file gets its number now."""
+        number = node.number
+        if number is None:
+            with self._number_lock:
+                number = node.number
+                if number is None:
+                    number = self._n_datasets
+                    self._log(entry_kinds.OPENED, number, node.path)
+                    self._n_datasets += 1
+                    node.number = number
+        return number
 
     def _log(self, kind: EntryKind[P], *args: P.args, **kwargs: P.kwargs) -> None:
         if self._journal is not None:

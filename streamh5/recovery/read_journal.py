@@ -13,6 +13,8 @@ from streamh5.recovery.journal import Journal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamh5.recovery.journal import Generation
+
 NONSENSE = (
     *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
     *(StreamH5Error, struct.error, zlib.error),
@@ -36,13 +38,16 @@ def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
         position = end
 
 
-def decode_journal(log: bytes) -> Journal | None:
+def decode_journal(log: bytes, present: Generation | None = None) -> Journal | None:
     """Decode a journal up to its first incomplete or damaged entry.
 
     Parameters
     ----------
     log
         Contents of the journal file.
+    present
+        State in which the public file was found, if there is one: what it contains is not in the journal that is
+        returned.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def decode_journal(log: bytes) -> Journal | None:
     JournalError
         It is not a journal, has another version, or its header is damaged although claims follow.
     """
-    journal = Journal({})
+    journal = Journal({}, present=present)
     for letter, payload, end in split_entries(log):
         if not journal.header and letter != HEADER.letter:
             raise JournalError(f"the journal begins with an entry {letter!r} instead of its header")

@@ -49,12 +49,15 @@ class Recovery:
     name
         The destination, for messages.
     nbytes
-        Size of the partial file.
+        Size of the partial file, or of the public file that is added to.
+    inode
+        Inode of the public file.
 
     Notes
     -----
     A claim of bytes beyond the end of the partial file is dropped. If claimed data may have been lost
-    (the machine restarted since, and part of the write was not under ``sync="batch"``), every claimed
+    (the machine restarted since, and part of the write was not under ``sync="batch"``; or a public file is
+    a copy of the one that was added to), every claimed
     chunk is read and compared with its checksum; a chunk that differs is not restored.
 
     Raises
@@ -64,9 +67,15 @@ class Recovery:
     """
 
     def __init__(
-        self, journal: Journal, read: Callable[[int, int], bytes], name: str, *, nbytes: int
+        self,
+        journal: Journal,
+        read: Callable[[int, int], bytes],
+        name: str,
+        *,
+        nbytes: int,
+        inode: int | None = None,
     ) -> None:
-        if journal.front is None and journal.n_claimed:
+        if journal.front is None and journal.base is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
         self._journal = journal
         # other processes may still write to their leases, to the end of which the sink has extended the file
@@ -77,10 +86,11 @@ class Recovery:
         self.numbers = {
             facts["path"]: number
             for number, facts in enumerate(journal.datasets)
-            if number not in journal.taken_back
+            if number >= journal.first_number and number not in journal.taken_back
         }
         boot = boot_id()
-        self._is_trusted = all(
+        is_copied = journal.base is not None and inode != journal.inode
+        self._is_trusted = not is_copied and all(
             session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
             for session in journal.sessions
         )

@@ -40,10 +40,7 @@ from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, Node, find, walk
 from streamh5.recovery.entry_kinds import PUBLISHED, USED
-from streamh5.recovery.journal_facts import (
-    assemble_value,
-    attribute_from_facts,
-)
+from streamh5.recovery.journal_facts import assemble_value
 from streamh5.recovery.read_journal import NONSENSE, decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.destination_path import real_path
@@ -220,20 +217,21 @@ def _rebuild(journal: Journal, recovery: Recovery) -> Engine:
     options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
     engine = Engine(**options)
     engine.resume(recovery.front, recovery.end)
-    for make, facts in journal.made.values():
-        make(engine, facts)
+    for apply, facts in journal.changes:
+        apply(engine, facts)
     return engine
 
 
 def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
-    """Set attributes and data without chunks; return the paths of datasets whose value is not in the journal."""
+    """Set data without chunks, and let references to what was not written be null.
+
+    Returns the paths of datasets whose value is not in the journal.
+    """
     targets = engine.targets()
-    for (path, name), facts in journal.attributes.items():
-        node = find(engine.root, path)
-        if not isinstance(node, Node):
-            raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
-        attribute = attribute_from_facts(facts)
-        engine.set_attribute(node, replace(attribute, data=_known(targets, attribute.data)))
+    for each in walk(engine.root):
+        for attribute in list(each.attributes.values()):
+            if any(not isinstance(part, bytes) for part in attribute.data):
+                engine.set_attribute(each, replace(attribute, data=_known(targets, attribute.data)))
     without_value: set[str] = set()
     for path, number in numbers.items():
         pieces, node = journal.values.get(number), find(engine.root, path)

@@ -1,7 +1,7 @@
 """The protocols between a writer and the destination of its bytes.
 
 Any object with the four members of `Sink` can be passed to `streamh5.File` instead of a path. A sink that can do
-more has the methods of `Journaled`, `Snapshots` or `Readable`.
+more has the methods of `Journaled`, `Snapshots`, `Flushable` or `Readable`.
 
 =========== ========= =================================================================
 call        protocol  promise
@@ -9,7 +9,7 @@ call        protocol  promise
 name        Sink      the destination's name in messages
 write       Sink      positional, in any order, thread-safe; the ranges written do not
                       overlap, except at byte 0: the superblock is written last, and
-                      again after each `snapshot`; and chunks of ``alloc_time="early"``
+                      again for each `snapshot` and `flush`; and chunks of ``alloc_time="early"``
                       that are written again
 commit      Sink      everything written is durable, then the file has its name
 abort       Sink      removes what was written and leaves the destination unchanged;
@@ -19,20 +19,22 @@ suspend     Journaled keeps what was written, so that it can be resumed
 has_name    Journaled tells whether a path leads to the file being written
 read        Readable  returns what was written, also before `commit`
 snapshot    Snapshots shows readers, under another name, what the superblock refers to
+flush       Flushable durable, then readers see what the superblock refers to under the
+                      file's name; from then on `abort` leaves that state
 =========== ========= =================================================================
 
 After `commit`, `suspend` or `abort`, `write` raises `StateError`, so that a worker that finishes late cannot change
 the published file. `streamh5.sinks.gated_sink.GatedSink` guarantees this for the sinks of this package.
 
-==================================== ======== ============ ======== =============
-sink                                 Journal  Snapshots    Readable destination until `commit`
-==================================== ======== ============ ======== =============
-`local_file.LocalFileSink`           yes      yes          yes      the old file
-`append_file.AppendFileSink`         no       no           yes      the old content
-`file_object.FileObjectSink`         no       no           yes      emptied
-`memory.MemorySink`                  no       yes          yes      (its `image`)
-`UserBlockSink` of conversion/hdf5   no       no           yes      the old file
-==================================== ======== ============ ======== =============
+==================================== ======== ========= ========= ======== =============
+sink                                 Journal  Snapshots Flushable Readable destination until `commit` or `flush`
+==================================== ======== ========= ========= ======== =============
+`local_file.LocalFileSink`           yes      yes       yes       yes      the old file
+`append_file.AppendFileSink`         yes      no        yes       yes      the old content
+`file_object.FileObjectSink`         no       no        yes       yes      emptied
+`memory.MemorySink`                  no       yes       yes       yes      (its `image`)
+`UserBlockSink` of conversion/hdf5   no       no        no        yes      the old file
+==================================== ======== ========= ========= ======== =============
 """
 
 from __future__ import annotations
@@ -105,6 +107,22 @@ class Readable(Sink, Protocol):
         ------
         SinkError, OSError
             The bytes could not be read.
+        """
+
+
+@runtime_checkable
+class Flushable(Sink, Protocol):
+    """A sink that can publish an unfinished file under its name and be written to afterwards."""
+
+    def flush(self, nbytes: int) -> None:
+        """Make the `nbytes` that the superblock refers to durable, and let readers see them.
+
+        Other threads may write meanwhile, beyond `nbytes`, too.
+
+        Raises
+        ------
+        SinkError
+            It cannot be published; readers see the state before.
         """
 
 

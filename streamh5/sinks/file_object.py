@@ -1,7 +1,8 @@
 """A binary file object as destination: `io.BytesIO`, an open file, a temporary file.
 
 The file begins at position 0 of the object, whatever its current position. There is no second name under which the new
-file could be written, so the old content is removed at the beginning: after a failure the object is empty.
+file could be written, so the old content is removed at the beginning: after a failure the object is empty, or holds the
+state of the last `flush`. The superblock is held back until everything that it refers to has been written.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class FileObjectSink(GatedSink):
         self._end_of_file = check_file_object(file, overwrite=overwrite)
         super().__init__(destination_name(file))
         self._file = file
+        self._superblock = b""
+        self._flushed_nbytes = 0
+        self._is_switching = False
         # the object has one position for all threads; reentrant: a signal handler may abort during `commit`
         self._lock = threading.RLock()
         with self._failing("it cannot be emptied"):
@@ -77,22 +81,41 @@ class FileObjectSink(GatedSink):
                 parts.append(self._file.read(nbytes - n_done))
             return b"".join(parts)
 
+    def flush(self, nbytes: int) -> None:
+        """Write the superblock, and flush the object."""
+        with self._writing(), self._failing("its present state could not be written"), self._lock:
+            self._show(nbytes)
+
     def _commit(self, nbytes: int) -> None:
-        """Extend or cut the file to its size, flush the object, and leave it open, positioned at its end."""
+        """Complete the file, cut it to its size, flush the object, and leave it open, positioned at its end."""
         with self._lock:
-            while self._end_of_file < nbytes:
-                self._put(self._end_of_file, [bytes(min(nbytes - self._end_of_file, ZEROS_NBYTES))])
+            self._show(nbytes)
             self._truncate(nbytes)
             self._file.seek(nbytes)
-            if hasattr(self._file, "flush"):
-                self._file.flush()
+            self._flush_object()
+
+    def _show(self, nbytes: int) -> None:
+        while self._end_of_file < nbytes:
+            self._put(self._end_of_file, [bytes(min(nbytes - self._end_of_file, ZEROS_NBYTES))])
+        self._is_switching = True  # if it fails, nobody knows which superblock is there
+        self._put(0, [self._superblock])
+        self._flush_object()
+        self._flushed_nbytes, self._is_switching = nbytes, False
+
+    def _flush_object(self) -> None:
+        if hasattr(self._file, "flush"):
+            self._file.flush()
 
     def _drop(self) -> None:
         with self._lock, suppress(OSError, ValueError):  # it may have been closed
-            self._truncate(0)
-            self._file.seek(0)
+            if not (self._is_switching and self._flushed_nbytes):
+                self._truncate(self._flushed_nbytes)
+            self._file.seek(self._flushed_nbytes)
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        if address == 0:
+            self._superblock = b"".join(bytes(buffer) for buffer in buffers)
+            return
         with self._lock:
             self._put(address, buffers)
 

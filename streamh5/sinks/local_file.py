@@ -16,18 +16,8 @@ Locks, in the order in which they are taken, each held until the sink is closed:
 2. ``flock`` on the journal, exclusive, released when its process ends: one writer for each name;
 3. the inode of the partial file, shared: no writer adds to it under another name (`locks`).
 
-Within the process: the gate of `GatedSink`, then the journal's lock of its file, then its lock of the waiting
-entries; data are never synced under the last, so that other threads can add entries meanwhile.
-
-``sync`` says when entries are appended to the journal:
-
-======== ==================================================================================
-"close"  immediately: after a crash of the process everything is there; after a power cut the
-         claims are checked against the data by their checksums
-"batch"  every `BATCH_SECONDS` or `BATCH_NBYTES`: fsync the data, append the entries, fsync
-         the journal: a power cut loses at most the last batch
-"none"   immediately, and there is no fsync at commit either
-======== ==================================================================================
+`flush` publishes the present state in the same way. From then on the file is public and is added to; it also has the
+locks of an addition (`append_file`).
 """
 
 from __future__ import annotations
@@ -39,29 +29,21 @@ from typing import TYPE_CHECKING, Any
 from streamh5.errors import SinkError, SpecError
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
-from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.journal_file import JournalFile
-from streamh5.sinks.leases import LeaseFolder
+from streamh5.sinks.journaled_sink import JournaledSink
 from streamh5.sinks.locks import lock_inode, open_journal
 from streamh5.sinks.replaced_file import ReplacedFile
-from streamh5.sinks.working_names import (
-    journal_path,
-    leases_path,
-    partial_path,
-    snapshot_path,
-    temporary_path,
-)
+from streamh5.sinks.working_names import partial_path, snapshot_path, temporary_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from streamh5.arguments.keywords import Sync
     from streamh5.arguments.paths import LocalPath
-    from streamh5.sinks.base import Buffer
 
 
-class LocalFileSink(GatedSink):
+class LocalFileSink(JournaledSink):
     """Write a partial file in the directory of `path` and publish it on commit.
 
     Parameters
@@ -71,7 +53,7 @@ class LocalFileSink(GatedSink):
     overwrite
         Replace an existing file; otherwise one is an error, even if it appears during the write.
     sync
-        ``"close"``, ``"batch"`` or ``"none"``, see the module.
+        ``"close"``, ``"batch"`` or ``"none"``, see `journaled_sink`.
     publish_as
         Another name, in the same file system, under which `commit` publishes; `overwrite` then concerns this name.
     system
@@ -79,10 +61,8 @@ class LocalFileSink(GatedSink):
 
     Attributes
     ----------
-    partial, journal
-        The working names.
-    leases
-        The folder of the leases, while other processes write, too.
+    path, partial, journal, leases
+        See `JournaledSink`.
 
     Raises
     ------
@@ -107,17 +87,10 @@ class LocalFileSink(GatedSink):
         system: Any = os,
     ) -> None:
         check_destination(path if publish_as is None else publish_as, overwrite=overwrite)
-        self.path = real_path(path)
-        super().__init__(str(self.path))
+        super().__init__(path, sync=sync, system=system, is_public=False)
         self._target = self.path if publish_as is None else real_path(publish_as)
-        self.partial = partial_path(self.path)
-        self.journal = journal_path(self.partial)
-        self.leases = LeaseFolder(leases_path(self.partial))
-        self.sync = sync
         self._overwrite = overwrite
-        self._system = system
         self._snapshots = {snapshot_path(self.path)}
-        self._has_synced_names = False
         with self._failing("the existing file cannot be opened"):
             self._replaced = ReplacedFile(self._target, system)
         try:
@@ -155,33 +128,6 @@ class LocalFileSink(GatedSink):
                 self._remove((self.journal, journal_fd))
             files.close(journal_fd, self._system)
             raise
-
-    @property
-    def journal_facts(self) -> dict[str, Any]:
-        """`sync`, name of the destination, inode of the partial file."""
-        return {"sync": self.sync, "name": self.path.name, "inode": os.fstat(self._fd).st_ino}
-
-    @property
-    def data_path(self) -> Path:
-        """The file that receives the bytes."""
-        return self.partial
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the partial file in bytes."""
-        return os.fstat(self._fd).st_size
-
-    def read_log(self) -> bytes:
-        """Read the journal of an interrupted write; empty if there is none.
-
-        Before anything is written, call `restart` to discard that write or `resume_at` to resume it.
-        """
-        with self._failing(f"{self.journal} cannot be read"):
-            return self._journal.read()
-
-    def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Tell whether the partial file has the name `path`; after a crash between link and unlink it has two names."""
-        return files.leads_to(path, self._fd)
 
     def destination(self, name: str | None) -> Path:
         """Return the destination that a journal names, if its working names are those of this sink."""
@@ -226,40 +172,11 @@ class LocalFileSink(GatedSink):
                 path=str(self.partial),
             )
 
-    def resume_at(self, log_nbytes: int, nbytes: int, entries: bytes, *, is_synced: bool = False) -> None:
-        """Cut the journal to its complete entries and the data to what they claim; append `entries`.
-
-        `is_synced`: all parts of the write had ``sync="batch"``, so everything claimed is on the disk.
-        """
-        with self._failing("it cannot be resumed"):
-            self._check_name(self.partial, self._fd)
-            self._cut_journal(log_nbytes)
-            if nbytes < self.nbytes:
-                self._system.ftruncate(self._fd, nbytes)
-            self._hand_on()
-            if self.sync == "batch" and is_synced:
-                self._journal.keep()
-            self._journal.add(entries, 0)
-            self._journal.flush()
-
-    def read(self, address: int, nbytes: int) -> bytes:
-        """Read bytes of this write, or of the interrupted one; fewer than `nbytes` at the end of the file."""
-        with self._writing(), self._failing(f"{self.partial} cannot be read"):
-            return files.read(self._fd, address, nbytes, self._system)
-
-    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
-        """Append entries to the journal; the `nbytes` of data that they claim have already been written."""
-        with self._writing():
-            is_due = self._journal.add(entries, nbytes)
-            if self.sync != "batch" or is_due or is_urgent:
-                self._flush_log(is_patient=self.sync != "batch" or is_urgent)
-
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock refers to."""
         with self._writing():
-            snapshot = (
-                real_path(path.parent) / path.name
-            )  # a symbolic link of that name is replaced, not followed
+            # a symbolic link of that name is replaced, not followed
+            snapshot = real_path(path.parent) / path.name
             if snapshot in (self.path, self.partial, self.journal, self._target):
                 raise SpecError(f"a snapshot cannot have the name {path}, because the write itself uses it")
             self._flush_log()
@@ -270,55 +187,53 @@ class LocalFileSink(GatedSink):
                 files.link_over(self.partial, self._fd, temporary_path(snapshot), snapshot, self._system)
             self._snapshots.add(snapshot)
 
-    def suspend(self) -> None:
-        """Stop writing, and keep what was written so that it can be resumed."""
-        self._end("suspended", self._keep)
-
     def _keep(self) -> None:
         with suppress(OSError):
             self._close_leases()
-        with suppress(OSError):  # what could not be entered in the journal is computed again by a resume
-            self._flush_log()
-
-    def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        files.write(self._fd, address, buffers, self._system)
+        super()._keep()
 
     def _commit(self, nbytes: int) -> None:
-        """Fsync the `nbytes` of the file, rename it to the destination, fsync the directory."""
-        self.leases.close()
-        self._system.ftruncate(self._fd, nbytes)
-        self._replaced.finish(self._fd)
-        if self.sync != "none":
-            self._sync_data()
-        self._publish()
-        if self.sync != "none":
-            files.sync_names(self._target.parent, self._system)
+        """Make the `nbytes` of the file durable and public, and remove the working names."""
+        self.leases.fence() if self._is_public else self.leases.close()
+        self._truncate(nbytes)
+        if not self._is_public:
+            self._replaced.finish(self._fd)
+        self._show(nbytes)
+        with suppress(OSError):
+            self.leases.close()
         # after the sync of the names: a power cut before it must leave the journal, from which to resume
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._tidy()
 
+    def _lock_as_public(self) -> None:
+        lock_inode(self._fd, self.partial, is_exclusive=True)
+        super()._lock_as_public()
+
+    def _become_public(self) -> None:
+        """Rename the file to the destination, and fsync the directory."""
+        self._publish()
+        if self.sync != "none":
+            files.sync_names(self._target.parent, self._system)
+
     def _drop(self) -> None:
         self._unname()
+        self._cut_back()
 
     def _unname(self) -> None:
         with suppress(OSError):
             self.leases.close()
         # removed before they are closed: the lock is held until no other writer can open the files
         self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
+        if self._is_public:
+            self._remove(*((one, self._fd) for one in self._snapshots))
         self._tidy()
 
     def _tidy(self) -> None:
         """Remove what a crash during `snapshot` may have left."""
         self._remove(*((temporary_path(one), self._fd) for one in self._snapshots))
 
-    def _remove(self, *named: tuple[Path, int]) -> None:
-        for path, fd in named:
-            with suppress(OSError):  # a failed clean-up must not hide how the write ended
-                files.remove(path, fd, self._system)
-
     def _close(self) -> None:
-        files.close(self._fd, self._system)
-        files.close(self._journal.fd, self._system)
+        super()._close()
         self._replaced.close()
 
     def _close_leases(self) -> None:
@@ -332,40 +247,8 @@ class LocalFileSink(GatedSink):
         for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
             self._replaced.hand_on(fd)
 
-    def _cut_journal(self, nbytes: int) -> None:
-        """Cut the journal, or replace it by a copy if it has other names, whose content must not change."""
-        old = self._journal
-        if not files.has_other_names(old.fd):
-            old.cut(nbytes)
-            return
-        self._check_name(self.journal, old.fd)
-        self._journal = old.copy(self.journal, self.path, nbytes, self._replaced.creation_mode)
-        self._system.close(old.fd)
-
-    def _flush_log(self, *, is_patient: bool = True) -> None:
-        """Write the waiting entries; with ``sync="batch"`` sync first the data, then the journal."""
-        is_batch = self.sync == "batch"
-        try:
-            with self._failing("the journal could not be written"):
-                self._journal.flush(self._sync_data if is_batch else None, is_patient=is_patient)
-                if (
-                    is_batch and not self._has_synced_names
-                ):  # the files are new: their names must be durable, too
-                    files.sync_names(self._target.parent, self._system)
-                    self._has_synced_names = True
-        finally:
-            if self._journal.is_taken_back:
-                self._fail()
-
-    def _sync_data(self) -> None:
-        try:
-            with self._failing("fsync of the data failed"):
-                self._system.fsync(self._fd)
-        except SinkError:
-            # a second fsync would succeed although the pages are lost: nothing more may be claimed
-            self._journal.take_back()
-            self._fail()
-            raise
+    def _copy_journal(self, nbytes: int) -> JournalFile:
+        return self._journal.copy(self.journal, self.path, nbytes, self._replaced.creation_mode)
 
     def _publish(self) -> None:
         self._check_name(self.partial, self._fd)
@@ -393,6 +276,3 @@ class LocalFileSink(GatedSink):
             if linked is not None and partial is not None and os.path.samestat(linked, partial):
                 self._system.unlink(self._target)
         return True
-
-    def _check_name(self, path: Path, fd: int) -> None:
-        files.check_name(path, fd, self.path)

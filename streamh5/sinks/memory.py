@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 class MemorySink(GatedSink):
-    """Write to the bytearray `image`, which is empty after `abort`."""
+    """Write to the bytearray `image`; after `abort` it is empty, or the state of the last `flush`."""
 
     def __init__(self) -> None:
         super().__init__("memory")
         self.image = bytearray()
+        self._superblock = b""
+        self._flushed = (b"", 0)
         self._lock = threading.Lock()  # a bytearray may move when it grows
 
     def snapshot(self, path: Path) -> None:
@@ -32,7 +34,15 @@ class MemorySink(GatedSink):
         with self._writing(), self._lock:
             return bytes(self.image[address : address + nbytes])
 
+    def flush(self, nbytes: int) -> None:
+        """Keep what the superblock refers to; `abort` leaves it."""
+        with self._writing(), self._lock:
+            self._extend(nbytes)
+            self._flushed = self._superblock, nbytes
+
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
+        if address == 0:
+            self._superblock = b"".join(bytes(buffer) for buffer in buffers)
         with self._lock:
             for buffer in buffers:
                 piece = memoryview(cast("bytes", buffer))
@@ -43,7 +53,12 @@ class MemorySink(GatedSink):
                 address = end
 
     def _commit(self, nbytes: int) -> None:
-        self.image.extend(bytes(nbytes - len(self.image)))
+        self._extend(nbytes)
 
     def _drop(self) -> None:
-        self.image.clear()
+        superblock, nbytes = self._flushed
+        del self.image[nbytes:]
+        self.image[: len(superblock)] = superblock
+
+    def _extend(self, nbytes: int) -> None:
+        self.image.extend(bytes(max(0, nbytes - len(self.image))))

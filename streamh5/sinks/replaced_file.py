@@ -57,6 +57,13 @@ class ReplacedFile:
             self._status = os.fstat(self._fd)
             lock_inode(self._fd, path, is_exclusive=False)
 
+    @classmethod
+    def opened(cls, fd: int, system: Any) -> ReplacedFile:
+        """Return one for a file that its caller has opened and locked, and closes."""
+        self = cls.__new__(cls)
+        self._system, self._fd, self._status = system, fd, os.fstat(fd)
+        return self
+
     @property
     def creation_mode(self) -> int:
         """Permissions with which working files are created: only for their owner until `hand_on`."""

@@ -3,7 +3,8 @@
 The data of a *stream* (`File`) is kept: partial file and journal stay next to the destination, whether its block
 raised, its process ended, or the file was never closed. A *computed* write (`to_fixed_h5`, `to_netcdf`, `convert`,
 ...) can be repeated, so its data is kept only if it was costly: `COSTLY_SECONDS` of work or `COSTLY_NBYTES` stored.
-With ``resume=True`` it is always kept. If nothing was stored, nothing is kept; `abort` drops everything.
+With ``resume=True`` it is always kept. What was added to an existing file is kept in the same way, after its end. If
+nothing was stored, nothing is kept; `abort` drops everything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.processes.signals import first_frame_outside
-from streamh5.sinks.base import as_journaled
+from streamh5.sinks.base import Shareable, as_journaled
 from streamh5.sinks.working_names import journal_path, partial_path
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ class Leftover:
         return time.perf_counter() - self._began
 
     @property
-    def _partial(self) -> Path:
-        return partial_path(Path(self._sink.name))
+    def _data_path(self) -> Path:
+        """The file that has the stored data: the partial file, or the public one that is added to."""
+        return (
+            self._sink.data_path if isinstance(self._sink, Shareable) else partial_path(Path(self._sink.name))
+        )
 
     def count(self, n_chunks: int, nbytes: int) -> None:
         """Count stored chunks. There is no lock: concurrent additions may get lost, but never all of them."""
@@ -95,16 +99,24 @@ class Leftover:
         """Sentence that says what is kept; empty if nothing is."""
         if self._journal is None or not self.is_worth_it or not (self.n_chunks or self.has_values):
             return ""
-        if not self._partial.exists():  # the file was published before the error
+        path, partial = self._data_path, partial_path(Path(self._sink.name))
+        if not path.exists():  # the file was published before the error
             return ""
-        if not self._journal.has_name(self._partial):
+        if not self._journal.has_name(path):
+            if path != partial:  # what was added is of no use to the file that replaced the public one
+                return ""
             return (
-                f"{self._partial} is now a file of another program, which renamed or removed the one with the stored "
-                f"data; its journal is kept in {journal_path(self._partial)}"
+                f"{path} is now a file of another program, which renamed or removed the one with the stored "
+                f"data; its journal is kept in {journal_path(partial)}"
+            )
+        if path != partial:
+            return (
+                f"{path} is as it was, and what was added is kept after its end; continue with mode 'a' and "
+                f"resume=True, or make it part of the file: streamh5 salvage {path}"
             )
         return (
-            f"what was written is kept in {self._partial}; continue with resume=True, or turn it into a file: "
-            f"streamh5 salvage {self._partial}"
+            f"what was written is kept in {path}; continue with resume=True, or turn it into a file: "
+            f"streamh5 salvage {path}"
         )
 
     def tell(self, error: BaseException | None, kept: str) -> None:

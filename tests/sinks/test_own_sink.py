@@ -17,7 +17,7 @@ from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.plan import UserBlockSink
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.sinks.append_file import AppendFileSink
-from streamh5.sinks.base import Snapshots, as_journaled
+from streamh5.sinks.base import Flushable, Snapshots, as_journaled
 from streamh5.sinks.file_object import FileObjectSink
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.memory import MemorySink
@@ -151,8 +151,9 @@ def test_sinks_of_the_package_are_what_their_table_says(tmp_path: Path) -> None:
         UserBlockSink(tmp_path / "b.h5", bytes(512), WriteOptions()),
     )
     try:
-        assert [as_journaled(sink) is sink for sink in sinks] == [True, False, False, False, False]
+        assert [as_journaled(sink) is sink for sink in sinks] == [True, True, False, False, False]
         assert [isinstance(sink, Snapshots) for sink in sinks] == [True, False, False, True, False]
+        assert [isinstance(sink, Flushable) for sink in sinks] == [True, True, True, True, False]
     finally:
         for sink in sinks:
             sink.abort()

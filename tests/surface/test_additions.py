@@ -183,9 +183,9 @@ class Stages(AppendFileSink):
         super().write(address, buffers)
         self.keep()
 
-    def _fsync(self) -> None:
+    def _sync_data(self) -> None:
         self.keep()
-        super()._fsync()
+        super()._sync_data()
 
 
 def test_file_is_the_old_one_in_every_stage_until_the_superblock(
