@@ -243,7 +243,7 @@ def test_addition_that_fails_leaves_the_bytes_as_they_were(
 ) -> None:
     path = first_file(tmp_path / "a.h5")
     before = path.read_bytes()
-    file = streamh5.File(path, "a")
+    file = streamh5.File(path, "a", keep="never")
     file.create_dataset("new", data=OLD, chunks=(7, 8))
     if end == "abort":
         file.abort()
