@@ -225,7 +225,8 @@ class Engine:
     def flush(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode a generation of the file, after which writing continues: see `finish`.
 
-        `record` waits while it is encoded. A failure changes nothing, so that it can be repeated. Once everything was yielded, the next generation has other addresses.
+        `record` waits while it is encoded. A failure changes nothing, so that it can be repeated.
+        Once everything was yielded, the next generation has other addresses.
         """
         self.begin()
         with self._lock, self._in(State.STREAMING):

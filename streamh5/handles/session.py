@@ -207,9 +207,7 @@ class Session:
         with self.call():
             sink = self.sink
             if self.sharing.token is not None:
-                raise StateError(
-                    f"{sink.name} cannot be flushed while other processes write to it (part_writer)"
-                )
+                raise StateError(f"{sink.name} cannot be flushed while other processes write (part_writer)")
             if not isinstance(sink, Flushable):
                 raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
             for node in walk(self.root):

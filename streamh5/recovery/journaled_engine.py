@@ -352,7 +352,10 @@ class JournaledEngine:
 
     def snapshot(self) -> None:
         """Write index and headers for the data stored so far, after its end."""
-        self._write_metadata(self._engine.snapshot(), self._used_entry)
+        # from here on, a resume must keep everything that readers see under the name of the snapshot
+        self._write_metadata(
+            self._engine.snapshot(), lambda _: entry_kinds.USED.encode(self._engine.end_of_file)
+        )
 
     def flush(self, sink: Flushable) -> None:
         """Publish the data stored so far; what follows is an addition to it."""
@@ -375,15 +378,8 @@ class JournaledEngine:
                     self._journal.append_log(entry(piece), is_urgent=True)
                 self._sink.write(address, [piece])
 
-    def _used_entry(self, superblock: bytes) -> bytes:
-        """Return the entry of a superblock that readers see under the name of a snapshot.
-
-        From here on, a resume must keep everything that it refers to.
-        """
-        return entry_kinds.USED.encode(self._engine.end_of_file)
-
     def _public_entry(self, *, is_last: bool) -> Callable[[bytes], bytes]:
-        return lambda superblock: entry_kinds.PUBLIC.encode(generation_of(superblock), is_last=is_last)
+        return lambda block: entry_kinds.PUBLIC.encode(generation_of(block), is_last=is_last)
 
     def _number(self, node: DatasetNode) -> int:
         """Return the number of a dataset in the journal; one of the public file gets its number now."""

@@ -99,11 +99,6 @@ class AppendFileSink(JournaledSink):
             self._cut_journal(0)
             self._hand_on()
 
-    def read(self, address: int, nbytes: int) -> bytes:
-        """Read bytes of the existing file, or of the addition; fewer than `nbytes` at the end of the file."""
-        with self._writing(), self._failing("it cannot be read"):
-            return files.read(self._fd, self.base_address + address, nbytes, self._system)
-
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
         if address and (self.end_of_file is None or address < self.end_of_file):
             raise StateError(f"{self.path}: byte {address:,} is in the existing part of the file")
