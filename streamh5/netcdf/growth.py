@@ -40,6 +40,8 @@ class Growth:
     ----------
     existing
         The file.
+    resume_key
+        Identity of the source; None if dask's names tell it.
     specs
         The spec that each changed dataset will have, by path.
     origins
@@ -53,6 +55,7 @@ class Growth:
     """
 
     existing: ExistingNetcdf
+    resume_key: str | None = None
     specs: dict[str, DatasetSpec] = field(default_factory=dict)
     origins: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
@@ -141,7 +144,9 @@ class Growth:
             stored = find_stored(self.existing.root, path)
             if stored is not None:
                 origin = self.origins.get(path, (0,) * len(stored.shape or ()))
-                plan.objects[path] = PlannedRegion(stored, self.specs.get(path, stored), origin)
+                plan.objects[path] = PlannedRegion(
+                    stored, self.specs.get(path, stored), origin, self._source(path)
+                )
 
     def write(self, file: File) -> None:
         """Write the data that is in memory."""
@@ -175,6 +180,11 @@ class Growth:
         for user in {user.path: user for users in self.users.values() for user in users}.values():
             scales = [[Reference(one.path)] for one in user.dimensions or ()]
             file.session.set_attribute(file[user.path].node, dimension_list(scales))
+
+    def _source(self, path: str) -> str | None:
+        """Return the identity of the data of a variable; None for data in memory."""
+        names = (one.array.name for one in self.targets if one.spec.path == path)
+        return self.resume_key or next(names, None)
 
     def _spec(self, path: str) -> DatasetSpec:
         found = self.specs.get(path) or find_stored(self.existing.root, path)

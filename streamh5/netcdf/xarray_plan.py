@@ -72,7 +72,7 @@ class XarrayPlan:
 
     def __post_init__(self) -> None:
         existing = self.existing
-        self._growth = Growth(existing)
+        self._growth = Growth(existing, self.options.resume_key)
         self._file = NetcdfFile(existing.n_dimensions, stored_scales=existing.scales)
         for group in existing.groups.values():
             self._file.add_stored_dimensions(group.path, group.dimensions)

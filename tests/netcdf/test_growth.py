@@ -22,6 +22,7 @@ from streamh5.errors import (
     SpecError,
     StreamH5Error,
 )
+from tests.netcdf.test_netcdf_tools import run
 from tests.netcdf.test_to_netcdf import reread
 
 xr = pytest.importorskip("xarray")
@@ -498,3 +499,83 @@ def test_delayed_append_happens_when_it_is_computed(tmp_path: Path) -> None:
     check(path, day(0))
     delayed.compute()
     check(path, days(0, 1))
+
+
+def test_variable_that_is_shorter_than_its_dimension_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with netcdf4.Dataset(path, "w") as file:
+        file.createDimension("t", None)
+        file.createVariable("long", "i4", ("t",))[:] = [1, 2, 3, 4]
+        file.createVariable("short", "i4", ("t",), fill_value=-1)[:] = [7]
+    with h5py.File(path) as file:
+        assert file["short"].shape == (1,)
+    xr.Dataset({"short": ("t", [9])}).streamh5.to_netcdf(path, region={"t": slice(2, 3)})
+    with h5py.File(path) as file:
+        assert file["short"][:].tolist() == [7, -1, 9, -1]
+    xr.Dataset({"long": ("t", [5])}).streamh5.to_netcdf(path, append_dim="t")
+    with netcdf4.Dataset(path, "r+") as file:
+        assert file["short"][:].tolist() == [7, None, 9, None, None]
+        file["short"][5] = 6
+        assert len(file.dimensions["t"]) == 6
+
+
+def test_bounds_of_times_are_appended_in_the_units_of_the_times(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+
+    def of(i: int) -> Any:
+        dataset = day(i)[["count"]]
+        ends = np.stack([dataset.time.values, dataset.time.values + np.timedelta64(6, "h")], 1)
+        dataset["time_bnds"] = (("time", "two"), ends)
+        dataset.time.attrs["bounds"] = "time_bnds"
+        return dataset
+
+    write_netcdf4(of(0), path, unlimited_dims=["time"])
+    of(1).streamh5.to_netcdf(path, append_dim="time")
+    with h5py.File(path) as file:
+        assert "units" not in file["time_bnds"].attrs
+    check(path, xr.concat([of(0), of(1)], "time"))
+
+
+def test_dimension_that_a_variable_has_twice_grows_on_both_axes(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with netcdf4.Dataset(path, "w") as file:
+        file.createDimension("t", None)
+        file.createVariable("v", "i4", ("t",))[:] = [1, 2]
+        file.createVariable("cov", "i4", ("t", "t"), fill_value=-1)[:] = [[1, 2], [3, 4]]
+    xr.Dataset({"v": ("t", [3])}).streamh5.to_netcdf(path, append_dim="t")
+    with h5py.File(path) as file:
+        assert file["cov"][:].tolist() == [[1, 2, -1], [3, 4, -1], [-1, -1, -1]]
+
+
+def test_tree_replaces_and_adds_variables_of_its_groups(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    xr.DataTree.from_dict({"/one": day(0), "/two": day(1)}).streamh5.to_netcdf(path)
+    changed = day(0)[["a"]] * 2
+    tree = xr.DataTree.from_dict({"/one": changed, "/two": day(1)[["time"]].assign(new=("time", [1.0] * 4))})
+    tree.streamh5.to_netcdf(path, mode="a")
+    check(path, day(0).assign(a=changed.a.assign_attrs(units="K")), group="one")
+    check(path, day(1).assign(new=("time", [1.0] * 4)), group="two")
+
+
+def test_variable_of_a_type_of_its_own_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    with netcdf4.Dataset(path, "w") as file:
+        file.createDimension("t", None)
+        kind = file.createEnumType("u1", "kind", {"no": 0, "yes": 1})
+        file.createVariable("e", kind, ("t",))[:] = np.array([0, 1], "u1")
+        file.createVariable("v", "i4", ("t",))[:] = [1, 2]
+    refused(xr.Dataset({"e": ("t", [1])}), path, DatatypeError, "/e has dtype", append_dim="t")
+    xr.Dataset({"v": ("t", [3])}).streamh5.to_netcdf(path, append_dim="t")
+    with netcdf4.Dataset(path) as file:
+        assert file["v"][:].tolist() == [1, 2, 3]
+        assert len(file["e"]) == 3
+
+
+def test_netcdf_tools_read_an_appended_file(tmp_path: Path) -> None:
+    path, copy = tmp_path / "a.nc", tmp_path / "b.nc"
+    write_netcdf4(day(0), path, unlimited_dims=["time"])
+    for i in (1, 2):
+        day(i, chunked=True).assign(new=("time", [1.0 * i] * 4)).streamh5.to_netcdf(path, append_dim="time")
+    run("nccopy", path, copy)
+    assert run("ncdump", path).splitlines()[1:] == run("ncdump", copy).splitlines()[1:]
+    assert "time = UNLIMITED ; // (12 currently)" in run("ncdump", "-h", path)
