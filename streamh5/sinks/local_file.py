@@ -77,6 +77,8 @@ class LocalFileSink(JournaledSink):
         another program.
     """
 
+    base_address = 0  # a new file has no user block
+
     def __init__(
         self,
         path: LocalPath,
