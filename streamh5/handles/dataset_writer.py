@@ -132,11 +132,11 @@ class DatasetWriter:
         """
         grid = self._chunks.grid
         whole, edges = grid.unbounded.parts(origin, elements.shape)
+        if edges:  # first: appended rows complete the chunks before them, which then also come first in the file
+            self._gather(elements, origin, edges, is_appended=is_appended)
         if whole is not None:
             self._partial_chunks.discard(self, whole)
             self.hand_over(*inside(elements, origin, whole, grid.chunks))
-        if edges:
-            self._gather(elements, origin, edges, is_appended=is_appended)
 
     def write_block(self, elements: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
         """Write a block of stored elements in the calling thread; return its records: see `Dataset.write_block`."""
