@@ -132,7 +132,9 @@ class DatasetWriter:
         """
         grid = self._chunks.grid
         whole, edges = grid.unbounded.parts(origin, elements.shape)
-        if edges:  # first: appended rows complete the chunks before them, which then also come first in the file
+        if (
+            edges
+        ):  # first: appended rows complete the chunks before them, which then come first in the file, too
             self._gather(elements, origin, edges, is_appended=is_appended)
         if whole is not None:
             self._partial_chunks.discard(self, whole)

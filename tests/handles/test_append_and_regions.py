@@ -85,6 +85,23 @@ def test_chunk_that_is_interrupted_half_written_is_kept_and_does_not_count_as_st
         np.testing.assert_array_equal(found["x"][...], data)
 
 
+@pytest.mark.parametrize("n_before", [5, 8])
+def test_rows_of_an_open_length_that_are_written_again_after_a_resume_set_the_length(
+    n_before: int, tmp_path: Path
+) -> None:
+    path, data = tmp_path / "x.h5", np.arange(40, dtype="i4").reshape(10, 4)
+    for is_last in (False, True):
+        with streamh5.File(path, "w", resume=True) as file:
+            x = file.create_dataset("x", (None, 4), "i4", chunks=(4, 3), compression="gzip")
+            for i in range(n_before if not is_last else 9):
+                if not x.is_stored((i, 0), (1, 4)):
+                    x[i] = data[i]
+            if not is_last:
+                file.suspend()
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], data[:9])
+
+
 def test_chunk_that_was_completed_in_two_parts_counts_as_stored(tmp_path: Path) -> None:
     path, data = tmp_path / "x.h5", np.arange(3200, dtype="i4").reshape(4, 800)
     with streamh5.File(path, "w", resume=True, max_memory=4000) as file:
