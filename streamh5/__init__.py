@@ -28,11 +28,12 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.dask.blocks import RealignWarning
     from streamh5.dask.to_fixed_h5 import to_fixed_h5
     from streamh5.format.dtype import native_complex_dtype
-    from streamh5.format.link import ExternalLink, SoftLink
+    from streamh5.format.link import ExternalLink, HardLink, SoftLink
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
     from streamh5.handles.group import Datatype, Group
     from streamh5.handles.part_writer import PartWriter
+    from streamh5.handles.virtual import VirtualLayout, VirtualSource
     from streamh5.model.reference import Reference, RegionReference
     from streamh5.netcdf.xarray_dataset import create_space, to_netcdf
     from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
@@ -68,11 +69,12 @@ _NAMES = {
     "dask.blocks": "RealignWarning",
     "dask.to_fixed_h5": "to_fixed_h5",
     "format.dtype": "native_complex_dtype",
-    "format.link": "ExternalLink SoftLink",
+    "format.link": "ExternalLink HardLink SoftLink",
     "handles.dataset": "Dataset",
     "handles.file": "File",
     "handles.group": "Datatype Group",
     "handles.part_writer": "PartWriter",
+    "handles.virtual": "VirtualLayout VirtualSource",
     "model.reference": "Reference RegionReference",
     "netcdf.xarray_dataset": "create_space to_netcdf",
     "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
@@ -98,6 +100,7 @@ __all__ = [
     "FileInspection",
     "FileReferences",
     "Group",
+    "HardLink",
     "InterruptedWriteWarning",
     "PartRecords",
     "PartWriter",
@@ -110,6 +113,8 @@ __all__ = [
     "SoftLink",
     "StreamH5Error",
     "VerifyReport",
+    "VirtualLayout",
+    "VirtualSource",
     "WriteSummary",
     "__version__",
     "convert",

@@ -13,7 +13,12 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
 from streamh5.format.character_set import encode_text
-from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, ExtensibleArrayIndex, VirtualLayout
+from streamh5.format.data_layout import (
+    ChunkedLayout,
+    ContiguousLayout,
+    ExtensibleArrayIndex,
+    VirtualDatasetLayout,
+)
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 
@@ -150,7 +155,7 @@ class H5pyView:
         seen = self._open(dataset.path)
         shape = dataset.messages.dataspace.shape
         layout = dataset.messages.layout
-        if isinstance(layout, VirtualLayout):  # its shape may depend on the shapes of its sources
+        if isinstance(layout, VirtualDatasetLayout):  # its shape may depend on the shapes of its sources
             return
         if seen.shape != shape:
             raise FormatError(

@@ -20,7 +20,7 @@ from streamh5.format.data_layout import (
     ContiguousLayout,
     ImplicitIndex,
     SingleChunkIndex,
-    VirtualLayout,
+    VirtualDatasetLayout,
 )
 from streamh5.format.datatype_class import datatype_name
 from streamh5.format.primitives import UNDEFINED_ADDRESS
@@ -257,7 +257,7 @@ def _inspect_dataset(dataset: ObjectContent[DatasetMessages], base_address: int)
             stored_nbytes, data = nbytes, (address, address + nbytes)
         case ContiguousLayout() if messages.external_files:
             storage = "external files"
-        case VirtualLayout():
+        case VirtualDatasetLayout():
             storage = "virtual"
         case ChunkedLayout() as layout:
             chunks, storage = layout.chunks, layout.index_kind.value

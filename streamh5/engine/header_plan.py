@@ -11,6 +11,7 @@ from streamh5.format.data_layout import (
     CompactLayout,
     ContiguousLayout,
     DataLayout,
+    VirtualDatasetLayout,
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, encode_dataspace
@@ -169,7 +170,7 @@ class HeaderPlan:
         time = AllocationTime.INCREMENTAL
         if spec.is_early:
             time = AllocationTime.EARLY
-        elif spec.chunks is None:
+        elif spec.chunks is None and spec.virtual is None:
             time = AllocationTime.EARLY if spec.is_compact else AllocationTime.LATE
         data = spec.fill_data
         fill = None if data is None else join_parts(data, self.resolve)
@@ -196,6 +197,15 @@ class HeaderPlan:
         address = self.places.data.get(dataset, 0)
         if spec.chunks is not None:
             return index_layout(dataset, address)
+        if spec.virtual == b"":
+            return VirtualDatasetLayout(UNDEFINED_ADDRESS, 0)
+        if dataset.mappings is not None:
+            element = self.resolve(
+                dataset.mappings
+            )  # its length, then the address and the index of its object
+            return VirtualDatasetLayout(
+                int.from_bytes(element[4:12], "little"), int.from_bytes(element[12:], "little")
+            )
         if spec.shape is None:
             return ContiguousLayout(UNDEFINED_ADDRESS, 0)
         if spec.is_compact:

@@ -167,10 +167,12 @@ def _rewrite(node: DatasetNode) -> None:
 
 
 def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
-    """Yield all parts that may have objects in the global heap: attributes, fill values, values with references."""
+    """Yield all parts that may have objects in the global heap: attributes, fill values, mappings, references."""
     for node in nodes:
         if isinstance(node, DatasetNode) and node.spec.fill_parts is not None and node.stored is None:
             yield node.spec.fill_parts
+        if isinstance(node, DatasetNode) and node.mappings is not None:
+            yield (node.mappings,)
         if isinstance(node, DatasetNode) and node.parts is not None and node.is_data_changed:
             yield node.parts
         if isinstance(node, DatasetNode) and node.moves_chunks:

@@ -163,18 +163,14 @@ class ChunkedLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class VirtualLayout:
+class VirtualDatasetLayout:
     """Raw data in other datasets; the list of mappings, if any, is object `index` of a global heap collection."""
 
     collection_address: int
     index: int
 
 
-DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout
-"""The layouts that are written."""
-
-StoredLayout: TypeAlias = DataLayout | VirtualLayout
-"""The layouts that are read."""
+DataLayout: TypeAlias = CompactLayout | ContiguousLayout | ChunkedLayout | VirtualDatasetLayout
 
 _NUMBERS = {kind: number for number, kind in enumerate(ChunkIndexKind)}
 # In version 4 and 5, where an index has a number; that of the version 1 B-tree is 0, and is refused.
@@ -205,6 +201,13 @@ def encode_data_layout(layout: DataLayout) -> Message:
             )
         case ChunkedLayout():
             body = _encode_chunked(layout)
+        case VirtualDatasetLayout():
+            body = concat(
+                uint(4, 1, "layout version"),
+                uint(_Class.VIRTUAL, 1, "layout class"),
+                address(layout.collection_address, "global heap address"),
+                uint(layout.index, 4, "global heap index"),
+            )
     return Message(MessageType.DATA_LAYOUT, body)
 
 
@@ -272,7 +275,7 @@ def _check_chunk(layout: ChunkedLayout, *, max_nbytes: int | None) -> None:
         )
 
 
-def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> StoredLayout:
+def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> DataLayout:
     """Decode a data layout message of version 1 to 5.
 
     Raises
@@ -287,7 +290,7 @@ def decode_data_layout(body: bytes, encoding: Encoding = ENCODING) -> StoredLayo
     return layout
 
 
-def _decode(fields: Fields, version: int) -> StoredLayout:
+def _decode(fields: Fields, version: int) -> DataLayout:
     """Decode the fields after the version in versions 3 to 5."""
     layout_class = fields.uint(1, "layout class")
     if layout_class == _Class.COMPACT:
@@ -300,11 +303,13 @@ def _decode(fields: Fields, version: int) -> StoredLayout:
         n_dims, btree_address = _decode_dimensionality(fields), fields.address("B-tree address")
         return ChunkedLayout(*_decode_dims(fields, n_dims, 4), V1BTreeIndex(btree_address), 3)
     if layout_class == _Class.VIRTUAL and version > 3:
-        return VirtualLayout(fields.address("global heap address"), fields.uint(4, "global heap index"))
+        return VirtualDatasetLayout(
+            fields.address("global heap address"), fields.uint(4, "global heap index")
+        )
     raise fields.error(f"version {version} and class {layout_class} are not known")
 
 
-def _decode_old(fields: Fields) -> StoredLayout:
+def _decode_old(fields: Fields) -> DataLayout:
     """Decode the fields after the version in versions 1 and 2."""
     n_dims = fields.uint(1, "dimensionality")
     layout_class = fields.uint(1, "layout class")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import StateError
+from streamh5.errors import SpecError, StateError
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
 from streamh5.filters.scaleoffset import ROW as SCALEOFFSET
 from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.filters.szip import ENTROPY_CODING
+from streamh5.format.virtual_mapping import decode_virtual_mappings
 from streamh5.handles.attributes import Handle
 from streamh5.handles.dimensions import DimensionManager, is_scale, make_scale
 from streamh5.handles.regions import RegionReferences, iter_chunks
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamh5.format.filter_pipeline import FilterRecord
+    from streamh5.format.virtual_mapping import VirtualMapping
     from streamh5.handles.file import File
 
 
@@ -141,6 +143,28 @@ class DatasetFacts(Handle[DatasetNode]):
     def external(self) -> None:
         """None: data in files of their own are not written."""
         return
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its elements are in other datasets."""
+        return self._node.is_virtual
+
+    def virtual_sources(self) -> list[VirtualMapping]:
+        """Return where the elements of a virtual dataset are.
+
+        Raises
+        ------
+        SpecError
+            It is not virtual.
+        StateError
+            It was in the file before: h5py reads its sources.
+        """
+        block = self._node.spec.virtual
+        if block is None and self.is_virtual:
+            raise StateError(f"{self.name} was in the file before; read its sources with h5py")
+        if block is None:
+            raise SpecError(f"{self.name} is not a virtual dataset")
+        return decode_virtual_mappings(block) if block else []
 
     @property
     def regionref(self) -> RegionReferences:

@@ -78,7 +78,7 @@ def plan_dataset(
             raise ShapeError(f"{path}: give a shape and a dtype, or data")
         return spec, NO_CHAIN
     extents = check_shape(shape, path=path, unknown_length=True)
-    spec = replace(spec, shape=extents, maxshape=_check_maxshape(maxshape, extents, path))
+    spec = replace(spec, shape=extents, maxshape=check_maxshape(maxshape, extents, path))
     _check_alloc_time(alloc_time, path)
     spec = _with_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
     _check_messages(spec)
@@ -226,7 +226,7 @@ def _check_messages(spec: DatasetSpec) -> None:
             )
 
 
-def _check_maxshape(
+def check_maxshape(
     maxshape: Any, extents: tuple[int | None, ...], path: str
 ) -> tuple[int | None, ...] | None:
     """Return `maxshape` as a tuple; None if it only repeats the shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +13,18 @@ from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
 from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
-from streamh5.handles.dataset_plan import plan_dataset
+from streamh5.handles.dataset_plan import NO_CHAIN, plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
 from streamh5.handles.group_contents import GroupContents
 from streamh5.handles.like_dataset import check_same, keywords_of
+from streamh5.handles.virtual import VirtualLayout, plan_virtual
 from streamh5.model.object_path import check_new_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streamh5.handles.file import File
 
 
@@ -227,6 +231,45 @@ class Group(GroupContents):
             Keywords of `create_dataset` that replace those of `other`.
         """
         return self.create_dataset(name, **{**keywords_of(other), **kwupdate})
+
+    def create_virtual_dataset(self, name: str | bytes, layout: Any, fillvalue: Any = None) -> Dataset:
+        """Create a dataset whose elements are in other datasets, of this file or of others.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+        layout
+            A `VirtualLayout` of streamh5 or h5py.
+        fillvalue
+            Value of elements that no source has.
+
+        Raises
+        ------
+        SpecError
+            The file is written for HDF5 1.8, or `layout` is not a layout; see also `create_dataset`.
+        """
+        self.session.check_open()
+        path, order = check_new_path(self.absolute_path(name)), self.file.track_order
+        spec = plan_virtual(path, layout, fillvalue, session=self.session, track_order=order)
+        return self.file.add_dataset(spec, NO_CHAIN)
+
+    @contextmanager
+    def build_virtual_dataset(
+        self, name: str | bytes, shape: Any, dtype: Any, maxshape: Any = None, fillvalue: Any = None
+    ) -> Iterator[VirtualLayout]:
+        """Create a virtual dataset at the end of a ``with`` block, from the `VirtualLayout` that the block gets.
+
+        Parameters
+        ----------
+        name, fillvalue
+            See `create_virtual_dataset`.
+        shape, dtype, maxshape
+            See `VirtualLayout`.
+        """
+        layout = VirtualLayout(shape, dtype, maxshape)
+        yield layout
+        self.create_virtual_dataset(name, layout, fillvalue)
 
     def require_group(self, name: str | bytes) -> Group:
         """Return the group `name`; create it if it is missing.

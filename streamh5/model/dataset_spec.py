@@ -63,6 +63,8 @@ class DatasetSpec:
         Path of the named datatype that the header points to; None if the dataset has its own datatype.
     allocation_time, write_time
         When programs that use the library allocate storage and fill it; None for the library's defaults.
+    virtual
+        The mappings of a virtual dataset, encoded; None for a dataset with data of its own.
     """
 
     path: str
@@ -80,6 +82,7 @@ class DatasetSpec:
     type_path: str | None = None
     allocation_time: AllocationTime | None = None
     write_time: WriteTime | None = None
+    virtual: bytes | None = None
 
     @property
     def bounds(self) -> tuple[int | None, ...]:
@@ -151,7 +154,8 @@ class DatasetSpec:
     @property
     def is_compact(self) -> bool:
         """Whether the data is stored in the object header."""
-        return self.chunks is None and self.shape is not None and self.value_nbytes <= SMALL_DATA_NBYTES
+        has_value = self.chunks is None and self.shape is not None and self.virtual is None
+        return has_value and self.value_nbytes <= SMALL_DATA_NBYTES
 
     @property
     def layout_version(self) -> int:

@@ -1,86 +1,13 @@
-"""Regular hyperslabs: for each dimension a start, a stride, a number of blocks and their size, as HDF5 selects."""
+"""What an index in the sense of numpy selects in a dataset, as a regular hyperslab."""
 
 from __future__ import annotations
 
-import math
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 from streamh5.errors import SpecError, shown
+from streamh5.format.hyperslab import AxisBlocks, Hyperslab
 from streamh5.format.primitives import UNLIMITED
-
-
-@dataclass(frozen=True, slots=True)
-class AxisBlocks:
-    """The blocks of one dimension: `count` blocks of `block` elements, `stride` apart, from `start` on."""
-
-    start: int
-    stride: int
-    count: int
-    block: int
-
-    @property
-    def is_unlimited(self) -> bool:
-        """Whether the blocks have no end."""
-        return self.count == UNLIMITED
-
-    @property
-    def n_elements(self) -> int:
-        """Number of elements; of one block if there is no end."""
-        return self.block if self.is_unlimited else self.count * self.block
-
-    @property
-    def stop(self) -> int:
-        """One past the last element; of the first block if there is no end."""
-        n_before = 0 if self.is_unlimited else self.count - 1
-        return self.start + n_before * self.stride + self.block
-
-
-@dataclass(frozen=True, slots=True)
-class Hyperslab:
-    """A selection: the product of the blocks of all dimensions.
-
-    Parameters
-    ----------
-    blocks
-        One for each dimension.
-    kept
-        Dimensions that are not selected by an int, as numpy keeps them.
-    """
-
-    blocks: tuple[AxisBlocks, ...]
-    kept: tuple[int, ...] = ()
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of blocks; of the dimensions that have an end."""
-        return math.prod(one.count for one in self.blocks if not one.is_unlimited)
-
-    @property
-    def n_elements(self) -> int:
-        """Number of elements, as `AxisBlocks.n_elements` counts them."""
-        return math.prod(one.n_elements for one in self.blocks)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the selected elements, as numpy gives it."""
-        return tuple(self.blocks[axis].n_elements for axis in self.kept)
-
-    @property
-    def unlimited_axis(self) -> int | None:
-        """The dimension without end, if there is one."""
-        return next((axis for axis, one in enumerate(self.blocks) if one.is_unlimited), None)
-
-    def slices(self) -> list[list[slice]]:
-        """Return the blocks of each dimension as slices."""
-        return [
-            [
-                slice(start, start + one.block)
-                for start in (one.start + i * one.stride for i in range(one.count))
-            ]
-            for one in self.blocks
-        ]
 
 
 def select(shape: tuple[int, ...], key: Any, what: str) -> Hyperslab:
@@ -111,11 +38,6 @@ def select(shape: tuple[int, ...], key: Any, what: str) -> Hyperslab:
     if sum(one.is_unlimited for one in blocks) > 1:
         raise SpecError(f"{what}: the index {shown(key)} is unlimited in several dimensions; HDF5 allows one")
     return Hyperslab(blocks, tuple(axis for axis, one in enumerate(keys) if not _is_int(one)))
-
-
-def whole(shape: tuple[int, ...]) -> Hyperslab:
-    """Return the selection of everything."""
-    return Hyperslab(tuple(AxisBlocks(0, 1, 1, n) for n in shape), tuple(range(len(shape))))
 
 
 def _is_int(key: Any) -> bool:

@@ -42,6 +42,8 @@ class StoredData:
         Reads the elements of its chunks as parts, by the addresses of the chunks; None if they have no references.
     problem
         Why blocks cannot be written to it; None if they can.
+    is_virtual
+        Whether its data is in other datasets.
     """
 
     layout: StoredMessage
@@ -50,3 +52,4 @@ class StoredData:
     read_references: Callable[[], Parts] | None = None
     read_chunk_references: Callable[[ChunkMap], dict[int, Parts]] | None = None
     problem: str | None = None
+    is_virtual: bool = False

@@ -14,7 +14,7 @@ from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.object_path import split_path
-from streamh5.model.reference import RegionReference
+from streamh5.model.reference import HeapObject, RegionReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,12 +89,12 @@ class DatasetNode(ObjectNode):
     ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
     of the chunks of an Implicit index. ``data_address`` is the address of data without chunks, or of the chunk index,
     in the last generation of the file, inside the object header if the data is compact. ``number`` names the dataset
-    in the journal, if something of it is there. ``stored`` is what the existing file has of it. ``is_data_changed``
-    says that the last generation does not have its present index or data, ``is_written`` that this write has changed
-    them. ``incomplete`` has the coords of the stored chunks of which this write has not set every element, and the box
-    that it has set; None if the elements are not a box, or not known. ``reference_chunks`` are its chunks that hold
-    references, by address, once they were read; ``moves_chunks`` says that the next generation writes them, because
-    they refer to objects that move.
+    in the journal, if something of it is there. ``mappings`` are those of a virtual dataset. ``stored`` is what the
+    existing file has of it. ``is_data_changed`` says that the last generation does not have its present index or data,
+    ``is_written`` that this write has changed them. ``incomplete`` has the coords of the stored chunks of which this
+    write has not set every element, and the box that it has set; None if the elements are not a box, or not known.
+    ``reference_chunks`` are its chunks that hold references, by address, once they were read; ``moves_chunks`` says
+    that the next generation writes them, because they refer to objects that move.
     """
 
     spec: DatasetSpec
@@ -107,6 +107,7 @@ class DatasetNode(ObjectNode):
     data_address: int | None = None
     n_empty: int = 0
     number: int | None = None
+    mappings: HeapObject | None = None
     stored: StoredData | None = None
     is_data_changed: bool = False
     is_written: bool = False
@@ -119,6 +120,8 @@ class DatasetNode(ObjectNode):
         if spec.fill_parts is not None and spec.is_compact and self.stored is None:
             n = spec.value_nbytes // spec.element_nbytes
             self.parts = [part for _ in range(n) for part in spec.fill_element()]
+        if spec.virtual:
+            self.mappings = HeapObject(len(spec.virtual), (spec.virtual,))
 
     @property
     def table(self) -> ChunkTable:
@@ -163,6 +166,11 @@ class DatasetNode(ObjectNode):
         return 0 if self.spec.chunks is None else self.grid.n_numbers or math.prod(self.grid.counts)
 
     @property
+    def is_virtual(self) -> bool:
+        """Whether its elements are in other datasets."""
+        return self.spec.virtual is not None or (self.stored is not None and self.stored.is_virtual)
+
+    @property
     def chunk_map(self) -> ChunkMap:
         """The chunk map of the written chunks; an Implicit index has all chunks, written or not."""
         n_numbers, nbytes = self.n_numbers, self.spec.chunk_nbytes
@@ -202,6 +210,8 @@ class DatasetNode(ObjectNode):
         BlockError
             The block does not fit the region, or the region does not fit the dataset.
         """
+        if self.is_virtual:
+            raise BlockError(f"{self.path} is a virtual dataset; write to its sources")
         try:
             whole = self.whole()
         except MemoryError as error:

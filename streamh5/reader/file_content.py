@@ -13,7 +13,7 @@ from streamh5.format.data_layout import (
     ChunkedLayout,
     CompactLayout,
     ContiguousLayout,
-    VirtualLayout,
+    VirtualDatasetLayout,
 )
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import Superblock
@@ -217,7 +217,7 @@ class _Visitor:
                     self._file.check_range(address, nbytes, "contiguous data")
                     self._map.claim(Kind.DATA, path, address, nbytes)
                     self._check_contiguous(place, datatype, address, nbytes)
-                case VirtualLayout(address, index) if address != UNDEFINED_ADDRESS:
+                case VirtualDatasetLayout(address, index) if address != UNDEFINED_ADDRESS:
                     check_virtual_mappings(self._heap.content(address, index, path))
                 case CompactLayout(data):
                     self._check_elements(place, "", datatype, data)

@@ -23,8 +23,8 @@ from streamh5.format.data_layout import (
     ChunkedLayout,
     CompactLayout,
     ContiguousLayout,
-    StoredLayout,
-    VirtualLayout,
+    DataLayout,
+    VirtualDatasetLayout,
     decode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, decode_dataspace
@@ -136,7 +136,7 @@ class DatasetMessages:
     common: ObjectMessages
     dataspace: Dataspace
     datatype: DatatypeClass
-    layout: StoredLayout
+    layout: DataLayout
     fill_value: FillValue | None
     filters: tuple[FilterRecord, ...]
     datatype_body: bytes = b""
@@ -312,7 +312,7 @@ def _check_dataset(dataset: DatasetMessages) -> None:
                 raise FormatError(
                     f"data layout message: {layout.nbytes:,} contiguous bytes, but the elements have {dataset.nbytes:,}"
                 )
-        case VirtualLayout():
+        case VirtualDatasetLayout():
             pass
         case _:
             if len(layout.chunks) != len(shape or ()) or layout.element_nbytes != element_nbytes:

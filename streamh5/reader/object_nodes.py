@@ -14,7 +14,7 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, StreamH5Error
 from streamh5.filters.chunk_decoder import chunk_decoder
-from streamh5.format.data_layout import ChunkedLayout, CompactLayout, ContiguousLayout
+from streamh5.format.data_layout import ChunkedLayout, CompactLayout, ContiguousLayout, VirtualDatasetLayout
 from streamh5.format.datatype import datatype_class, encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype, VariableLengthString
 from streamh5.format.dtype import numpy_dtype
@@ -186,6 +186,7 @@ class NodeReader:
             partial(self._table, place.path, content, spec),
             partial(self._elements, place.path, content, spec),
             problem=problem,
+            is_virtual=isinstance(content.layout, VirtualDatasetLayout),
         )
         if has_references(content.datatype):
             if chunked is None:

@@ -61,6 +61,7 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
         "datatype": _hex(spec.datatype),
         "type": spec.type_path,
         "times": [spec.allocation_time, spec.write_time],
+        "virtual": None if spec.virtual is None else spec.virtual.hex(),
     }
 
 
@@ -91,6 +92,7 @@ def spec_from_facts(facts: dict[str, Any]) -> DatasetSpec:
         type_path=facts.get("type"),
         allocation_time=None if allocation_time is None else AllocationTime(allocation_time),
         write_time=None if write_time is None else WriteTime(write_time),
+        virtual=bytes.fromhex(virtual) if (virtual := facts.get("virtual")) is not None else None,
     )
     if spec.shape is not None:
         check_shape(spec.shape, path=spec.path, unknown_length=True)

@@ -278,6 +278,11 @@ class ReferencesOutput:
         ReferencesError
             See `check_elements`.
         """
+        if self._path is not None and spec.virtual is not None:
+            raise ReferencesError(
+                f"{spec.path} is a virtual dataset, which has no chunks to refer to; leave references out",
+                path=spec.path,
+            )
         if self._path is not None:
             check_expressible(spec.dtype, spec.filters, path=spec.path)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError
 from streamh5.format.character_set import printable_text
-from streamh5.format.data_layout import VirtualLayout
+from streamh5.format.data_layout import VirtualDatasetLayout
 from streamh5.format.datatype_class import ObjectReferenceClass, VariableLengthSequence
 from streamh5.format.element_values import decode_values, heap_contents
 from streamh5.format.elements import has_references
@@ -182,7 +182,7 @@ class _Visitor:
         self, place: ObjectPlace, messages: DatasetMessages, attributes: Iterable[Attribute]
     ) -> StoredArray:
         frame = messages.frame(place.shown)
-        is_virtual = isinstance(messages.layout, VirtualLayout)
+        is_virtual = isinstance(messages.layout, VirtualDatasetLayout)
         dtype, problem = stored_dtype(messages.datatype)
         array = StoredArray(
             place.shown,

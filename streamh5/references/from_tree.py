@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.errors import ReferencesError
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, GroupNode, walk
-from streamh5.references.stored_data import with_data
+from streamh5.references.stored_data import VIRTUAL, with_data
 from streamh5.references.stored_file import StoredArray, StoredFile, single_chunk
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def _array(node: DatasetNode, attributes: dict[str, Any], path: str) -> StoredAr
         fill=None if spec.fillvalue is None else spec.fillvalue.tobytes(),
         attributes=attributes,
         scales=_scales(attributes.get("DIMENSION_LIST")),
+        problem=None if node.mappings is None else VIRTUAL,
     )
     return with_data(array, lambda: _texts(path, spec.path), lambda: _data(node))
 
