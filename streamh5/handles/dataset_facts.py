@@ -144,6 +144,29 @@ class DatasetFacts(Handle[DatasetNode]):
         """None: data in files of their own are not written."""
         return
 
+    @abstractmethod
+    def __setitem__(self, region: Any, value: Any) -> None:
+        """Write a region."""
+
+    def write_direct(self, source: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
+        """Write a part of an array to a region, as h5py's method of the same name does.
+
+        Parameters
+        ----------
+        source
+            An array.
+        source_sel
+            Index of the part of it, in the sense of numpy; None for all of it.
+        dest_sel
+            Region of the dataset; None for all of it.
+
+        Raises
+        ------
+        BlockError
+            The part does not fit the region.
+        """
+        self[... if dest_sel is None else dest_sel] = source[... if source_sel is None else source_sel]
+
     @property
     def is_virtual(self) -> bool:
         """Whether its elements are in other datasets."""

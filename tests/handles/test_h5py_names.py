@@ -217,3 +217,17 @@ def test_pop_and_other_methods_of_mappings_are_there(files: Any) -> None:
         file.update({"u": 1, "v": np.arange(3)})
         assert file["v"].shape == (3,)
         assert list(reversed(file["a/b"])) == list(file["a/b"])[::-1]
+
+
+def test_write_direct_writes_a_part_of_an_array(tmp_path: Path) -> None:
+    source = np.arange(40).reshape(5, 8)
+    paths = tmp_path / "a.h5", tmp_path / "b.h5"
+    with streamh5.File(paths[0]) as ours, h5py.File(paths[1], "w") as theirs:
+        files: tuple[Any, Any] = ours, theirs
+        for file in files:
+            file.create_dataset("x", (5, 8), "i8", chunks=(2, 8)).write_direct(source)
+            file.create_dataset("y", (4, 3), "i8").write_direct(source, np.s_[1:3, 0:3], np.s_[0:2, 0:3])
+    for path in paths:
+        with h5py.File(path) as found:
+            np.testing.assert_array_equal(found["x"], source)
+            assert found["y"][()].tolist() == [[8, 9, 10], [16, 17, 18], [0, 0, 0], [0, 0, 0]]

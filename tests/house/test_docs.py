@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXECUTED = {
     "quickstart.md": "",
+    "h5py-names.md": "import h5py; assert h5py.File('names.h5')['column'][()].tolist() == [1, 1, 1]",
     "file-layout.md": "",
     "convert.md": "",
     "references.md": "assert ds['x'].load().shape == (1000, 1000)",
