@@ -56,7 +56,7 @@ _INSTEAD = {
     "rdcc_nbytes": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
     "rdcc_nslots": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
     "rdcc_w0": "streamh5 writes a chunk once it is complete; File(max_memory=...) limits what it keeps",
-    "swmr": "readers open the file while it is written: see File.checkpoint",
+    "swmr": "readers need no mode of their own: they see the file as the last File.flush has left it",
     "userblock_size": "write the file, then put a user block before it with h5jam",
     "virtual_prefix": "readers set it when they open the dataset",
 }

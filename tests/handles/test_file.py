@@ -194,7 +194,7 @@ def test_libver_that_is_none_of_h5py_is_refused(libver: Any, tmp_path: Path) -> 
     ("keywords", "advice"),
     [
         ({"driver": "core"}, "BytesIO"),
-        ({"swmr": True}, "checkpoint"),
+        ({"swmr": True}, "flush"),
         ({"rdcc_nbytes": 1 << 20}, "max_memory"),
         ({"userblock_size": 512}, "h5jam"),
         ({"fs_strategy": "page", "fs_persist": True}, "never reuses space"),
