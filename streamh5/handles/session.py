@@ -296,6 +296,7 @@ class Session:
                     file_nbytes=self._engine.end_of_file,
                     seconds=self.leftover.seconds,
                     shared=self.sharing.figures(),
+                    unused_nbytes=self._engine.unused_nbytes,
                 )
                 if not self._life.leave("being published"):
                     raise self._life.over()

@@ -326,3 +326,23 @@ def test_order_of_links_of_an_empty_group_stays_tracked(tmp_path: Path) -> None:
         for name in ["b", "c", "a"]:
             file["g"].create_group(name)
         assert list(file["g"]) == ["b", "c", "a"]
+
+
+def test_summary_counts_what_nothing_refers_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 1000), "u1")
+    with streamh5.File(path, "w") as file:
+        file.create_dataset("x", data=noise, chunks=(10, 1000))
+        file.create_dataset("y", data=noise, chunks=(10, 1000))
+    assert file.summary is not None
+    assert file.summary.unused_nbytes == 0
+    before = path.stat().st_size
+    with streamh5.File(path, "a") as file:
+        dataset(file, "x")[10:20] = 0
+        del file["y"]
+    assert file.summary is not None
+    unused = file.summary.unused_nbytes
+    assert 50_000 < unused < 52_000
+    streamh5.convert(path, tmp_path / "b.h5")
+    kept = (tmp_path / "b.h5").stat().st_size
+    assert path.stat().st_size - unused - 2_000 < kept < before - 40_000
