@@ -50,6 +50,11 @@ def encoded_as_stored(variable: xr.Variable, stored: StoredVariable) -> xr.Varia
     _check_kind(variable, stored)
     variable.encoding = encoding_of(variable, stored)
     original = variable.data
+    if stored.dtype.kind == "O" and isinstance(
+        original, da.Array
+    ):  # xarray would load it to look for its type
+        texts = da.map_blocks(_texts, original, dtype=object, meta=np.empty((0,) * original.ndim, object))
+        return variable.copy(data=texts)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about values that do not fit: they are refused below
         encoded = encode_variables("/", {stored.name: variable})[stored.name]
@@ -140,7 +145,8 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
             "netCDF; write it with streamh5.File(path, 'a')",
             dtype=stored.dtype,
         )
-    is_text = variable.dtype.kind in "USTO" and not _has_times(variable)
+    has_times = "" if stored.dtype.kind == "O" else _has_times(variable)  # which loads a block of objects
+    is_text = variable.dtype.kind in "USTO" and not has_times
     if is_text != (stored.dtype.kind in "OS"):
         raise DatatypeError(
             f"Mismatched dtypes for variable {stored.path}: the file has dtype {stored.dtype}, the data to write "
@@ -161,7 +167,7 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
             f"with .convert_calendar({calendar!r})",
             dtype=variable.dtype,
         )
-    if _has_times(variable) and (not isinstance(there, str) or " since " not in there):
+    if has_times and (not isinstance(there, str) or " since " not in there):
         raise DatatypeError(
             f"variable {stored.path} has no units of time in the file ({there!r}), and the data are times; convert "
             "them to numbers",
@@ -175,6 +181,18 @@ def _is_netcdf_type(dtype: np.dtype[Any]) -> bool:
     if dtype.kind == "O":
         return metadata.get("vlen") in (str, bytes)
     return dtype == np.dtype("S1") or (dtype.kind in "iuf" and dtype.itemsize > 0 and "enum" not in metadata)
+
+
+def _texts(block: NDArray[Any]) -> NDArray[Any]:
+    """Return a block of text as str objects; missing elements, None or NaN, are empty, as in xarray."""
+
+    def text(one: Any) -> str:
+        if isinstance(one, bytes):
+            return one.decode()
+        return one if isinstance(one, str) else "" if one is None or one != one else str(one)
+
+    found: NDArray[Any] = np.array([text(one) for one in block.ravel()], object).reshape(block.shape)
+    return found
 
 
 def _padded(encoded: xr.Variable, stored: StoredVariable) -> xr.Variable:

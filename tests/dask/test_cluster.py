@@ -106,6 +106,24 @@ def test_addition_to_a_file_is_written_by_workers(client: Client, tmp_path: Path
     assert streamh5.verify(tmp_path / "a.h5").ok
 
 
+def test_xarray_dataset_is_appended_and_written_to_a_region_by_workers(
+    active: Client, tmp_path: Path
+) -> None:
+    xr = pytest.importorskip("xarray")
+    path = tmp_path / "a.nc"
+
+    def rows(start: int, stop: int) -> Any:
+        return xr.Dataset({"v": (("t", "x"), blocks()[start:stop])}, {"t": np.arange(start, stop)})
+
+    for start, stop in ((0, 30), (30, 50), (50, 90)):  # the blocks share chunks with what is there
+        summary = rows(start, stop).streamh5.to_netcdf(path, append_dim="t")
+        assert summary.shared is not None
+    assert np.array_equal(values(path, "v"), VALUES[:90])
+    (rows(35, 55) + 1).streamh5.to_netcdf(path, region="auto")
+    assert np.array_equal(values(path, "v")[35:55], VALUES[35:55] + 1)
+    assert np.array_equal(values(path, "v")[55:], VALUES[55:90])
+
+
 def test_delayed_write_is_one_task_among_others(active: Client, tmp_path: Path) -> None:
     x = blocks()
     write = x.to_fixed_h5(tmp_path / "a.h5", "/x", compute=False)

@@ -10,6 +10,8 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import streamh5
 from streamh5.errors import (
@@ -519,6 +521,23 @@ def test_variable_that_is_shorter_than_its_dimension_is_filled(tmp_path: Path) -
         assert len(file.dimensions["t"]) == 6
 
 
+def test_text_of_a_dask_array_is_appended_block_by_block(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write_new(day(0), path, unlimited_dims=["time"])
+    loaded = []
+
+    def load(block: Any) -> Any:
+        loaded.append(block.shape)
+        return block
+
+    text = da.from_array(np.array(["a", None, "bc", "é"], object), chunks=2)
+    lazy = text.map_blocks(load, dtype=object, meta=np.empty(0, object))
+    new = day(1).assign(name=("time", lazy))
+    new.streamh5.to_netcdf(path, append_dim="time")
+    assert loaded == [(2,), (2,)]
+    assert reread(path, "netcdf4").name.values[4:].tolist() == ["a", "", "bc", "é"]
+
+
 def test_bounds_of_times_are_appended_in_the_units_of_the_times(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
 
@@ -579,3 +598,47 @@ def test_netcdf_tools_read_an_appended_file(tmp_path: Path) -> None:
     run("nccopy", path, copy)
     assert run("ncdump", path).splitlines()[1:] == run("ncdump", copy).splitlines()[1:]
     assert "time = UNLIMITED ; // (12 currently)" in run("ncdump", "-h", path)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(data=st.data())
+def test_sequence_of_appends_and_regions_equals_the_same_in_memory(
+    data: st.DataObject, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.nc"
+    path.unlink(missing_ok=True)
+    shapes = st.tuples(st.integers(1, 5), st.integers(1, 4))
+    n_rows, n_columns = data.draw(shapes)
+    values = np.arange(n_rows * n_columns, dtype="i4").reshape(n_rows, n_columns)
+    expected = xr.Dataset({"v": (("t", "x"), values)}, {"t": np.arange(n_rows)})
+    chunks = data.draw(st.tuples(st.integers(1, 4), st.integers(1, n_columns)))
+    encoding = data.draw(st.sampled_from([{}, {"zlib": True}]))
+    write = data.draw(st.sampled_from([write_new, write_v108, write_netcdf4]))
+    write(expected, path, unlimited_dims=["t"], encoding={"v": {"chunksizes": chunks, **encoding}})
+    for step in range(data.draw(st.integers(1, 5))):
+        n, is_dask = data.draw(st.integers(1, 5)), data.draw(st.booleans())
+        length = expected.sizes["t"]
+        if data.draw(st.booleans()):
+            new = np.arange(n * n_columns, dtype="i4").reshape(n, n_columns) + 1000 * step
+            part = xr.Dataset({"v": (("t", "x"), new)}, {"t": length + np.arange(n)})
+            expected = xr.concat([expected, part], "t")
+            options: dict[str, Any] = {"append_dim": "t"}
+        else:
+            first = data.draw(st.integers(0, length - 1))
+            last = data.draw(st.integers(first + 1, length))
+            left = data.draw(st.integers(0, n_columns - 1))
+            right = data.draw(st.integers(left + 1, n_columns))
+            region = {"t": slice(first, last), "x": slice(left, right)}
+            part = expected.isel(region) * 0 - step - 1
+            values = expected.v.values.copy()
+            values[first:last, left:right] = -step - 1
+            expected = expected.assign(v=(("t", "x"), values))
+            options = {"region": region}
+        block = data.draw(st.integers(1, 3))
+        (part.chunk(t=block, x=block) if is_dask else part).streamh5.to_netcdf(path, **options)
+    check(path, expected)
