@@ -44,6 +44,7 @@ _INSTEAD = {
     "driver": "streamh5 writes to a path, a file object or a Sink: pass io.BytesIO() instead of the core driver",
     "efile_prefix": "streamh5 writes all data to the file itself",
     "external": "streamh5 writes all data to the file itself; use h5py for data in files of their own",
+    "fill_time": "readers get the fill value wherever nothing was written",
     "fs_page_size": "streamh5 never reuses space, so it has no strategy for it",
     "fs_persist": "streamh5 never reuses space, so it has no strategy for it",
     "fs_strategy": "streamh5 never reuses space, so it has no strategy for it",
@@ -137,6 +138,22 @@ def read_libver(name: str, value: Any) -> str:
             f"{name} {shown(value)} names the newest first; give (oldest, newest)", **{name: value}
         )
     return _LIBVERS[bounds[0]]
+
+
+def refuse_times(track_times: bool | None) -> None:
+    """Refuse `track_times`, which h5py has for the times of an object in its header.
+
+    Raises
+    ------
+    SpecError
+        It is True.
+    """
+    if track_times:
+        raise SpecError(
+            "track_times=True would store the present time, and files with the same content have the same bytes; leave "
+            "it out, and store the time in an attribute",
+            track_times=track_times,
+        )
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
+from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver, refuse_times
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
@@ -64,6 +64,8 @@ class File(Group):
         references to the group (not links, and not references to datasets) still refer to its old state.
     track_order
         Track the creation order of links and attributes everywhere in the file.
+    track_times
+        Must not be True: a file has no times, so that the same content has the same bytes.
     threads
         Number of threads that run the filters; None for one per core.
     max_memory
@@ -107,6 +109,7 @@ class File(Group):
         mode: str = "x",
         *,
         track_order: bool | None = False,
+        track_times: bool | None = False,
         threads: int | None = None,
         max_memory: MemorySize | None = None,
         header_slack: int = HEADER_SLACK,
@@ -117,6 +120,7 @@ class File(Group):
         libver: str | tuple[str, str] = "v110",
         references: LocalPath | None = None,
     ) -> None:
+        refuse_times(track_times)
         options = WriteOptions(
             mode=_MODES.get(mode, mode) if isinstance(mode, str) else mode,
             must_exist=mode == "r+",

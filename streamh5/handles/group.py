@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.keywords import check_keywords, refuse_times
 from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
@@ -15,7 +15,7 @@ from streamh5.handles.attributes import Handle, named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import NO_CHAIN, plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
-from streamh5.handles.group_contents import GroupContents
+from streamh5.handles.group_contents import GroupContents, object_at
 from streamh5.handles.like_dataset import check_same, keywords_of
 from streamh5.handles.virtual import VirtualLayout, plan_virtual
 from streamh5.model.object_path import check_new_path
@@ -44,7 +44,9 @@ class Group(GroupContents):
         return self._file
 
     @check_keywords
-    def create_group(self, name: str | bytes, track_order: bool | None = None) -> Group:
+    def create_group(
+        self, name: str | bytes, track_order: bool | None = None, *, track_times: bool | None = False
+    ) -> Group:
         """Create a group, and missing parents.
 
         Parameters
@@ -53,6 +55,8 @@ class Group(GroupContents):
             Path, from this group or, with a leading ``/``, from the root.
         track_order
             Track the creation order of its links and attributes; None for the setting of the file.
+        track_times
+            Must not be True: a file has no times, so that the same content has the same bytes.
 
         Raises
         ------
@@ -62,6 +66,7 @@ class Group(GroupContents):
             The file is closed.
         """
         self.session.check_open()
+        refuse_times(track_times)
         order = self.file.track_order if track_order is None else track_order
         return Group(self.file, self.session.create_group(self.absolute_path(name), track_order=order))
 
@@ -82,6 +87,7 @@ class Group(GroupContents):
         scaleoffset: int | bool | None = None,
         fillvalue: Any = None,
         track_order: bool | None = None,
+        track_times: bool | None = False,
         write_empty_chunks: bool = True,
         alloc_time: str | None = None,
         allow_unknown_filter: bool | None = None,
@@ -113,6 +119,8 @@ class Group(GroupContents):
             Value of chunks that are never written, and of the padding of edge chunks; zero by default.
         track_order
             Track the creation order of attributes; None for the setting of the file.
+        track_times
+            Must not be True: see `create_group`.
         write_empty_chunks
             False leaves out chunks that contain only the fill value.
         alloc_time
@@ -138,6 +146,7 @@ class Group(GroupContents):
             The file is closed.
         """
         self.session.check_open()
+        refuse_times(track_times)
         path = self.absolute_path(name)
         named = named_type(dtype, self.session, path=path)
         dtype = dtype if named is None else named.dtype
@@ -285,9 +294,9 @@ class Group(GroupContents):
     def __getitem__(self, name: str | bytes | Reference) -> Group | Dataset | Datatype:
         """Return the handle of an object, by its path or a reference to it."""
         path = name.path if isinstance(name, Reference) else self.absolute_path(name)
-        node = find(self.session.root, path)
+        node = object_at(self.session.root, path)
         if node is None:
-            raise KeyError(f"there is no object {path} in the file being written, or it is a link")
+            raise KeyError(f"there is no object {path} in the file, or it is in another file")
         return self.handle_of(node)
 
     def handle_of(self, node: Node) -> Group | Dataset | Datatype:

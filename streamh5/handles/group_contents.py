@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.format.character_set import decode_text
-from streamh5.format.link import HardLink
+from streamh5.format.link import HardLink, SoftLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.handles.attributes import Handle
 from streamh5.model.object_path import join_path, split_path
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from streamh5.handles.group import Datatype, Group
     from streamh5.model.reference import Reference
     from streamh5.model.tree import LinkedTarget
+
+
+MAX_SOFT_LINKS = 16
+"""Most soft links that a path leads through (``H5L_NUM_LINKS``)."""
 
 
 def links_below(group: GroupNode) -> Iterator[tuple[str, LinkedTarget]]:
@@ -51,6 +55,28 @@ def objects_below(group: GroupNode) -> Iterator[tuple[str, Node]]:
         if not isinstance(target, LinkValue) and id(target) not in seen:
             seen.add(id(target))
             yield path, target
+
+
+def object_at(root: GroupNode, path: str) -> Node | None:
+    """Return the object at a path, along hard and soft links; None if there is none, or it is in another file."""
+    found: Node = root
+    names = list(split_path(path)[::-1])
+    entered: list[str] = []  # the path of `found`, from which a relative link begins
+    n_followed = 0
+    while names:
+        name = names.pop()
+        target = found.links.get(name) if isinstance(found, GroupNode) else None
+        if isinstance(target, SoftLink) and n_followed < MAX_SOFT_LINKS:
+            n_followed += 1
+            begin = () if target.path.startswith("/") else entered
+            names += [*begin, *split_path(target.path)][::-1]
+            found, entered = root, []
+        elif target is None or isinstance(target, LinkValue):
+            return None
+        else:
+            found = target
+            entered.append(name)
+    return found
 
 
 def link_at(root: GroupNode, path: str) -> LinkedTarget | None:

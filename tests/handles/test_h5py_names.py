@@ -231,3 +231,38 @@ def test_write_direct_writes_a_part_of_an_array(tmp_path: Path) -> None:
         with h5py.File(path) as found:
             np.testing.assert_array_equal(found["x"], source)
             assert found["y"][()].tolist() == [[8, 9, 10], [16, 17, 18], [0, 0, 0], [0, 0, 0]]
+
+
+def test_soft_links_lead_to_the_objects_of_h5py(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as ours, h5py.File(tmp_path / "b.h5", "w") as theirs:
+        files: tuple[Any, Any] = ours, theirs
+        for file in files:
+            fill(file)
+            file["a/b/up"] = h5py.SoftLink("/a")
+            file["a/b/here"] = h5py.SoftLink("plain")
+            file["twice"] = h5py.SoftLink("/a/b/up/b/here")
+            file["a/loop"] = h5py.SoftLink("loop/x")
+            assert file["soft"] == file["a/gzip"]
+            assert file["a/b/up/gzip"] == file["a/b/up"]["lzf"].parent["gzip"] == file["a/gzip"]
+            assert file["twice"] == file["again/here"] == file["a/b/plain"]
+            assert file.get("soft", getclass=True).__name__ == "Dataset"
+            assert file.get("broken", 3) == 3
+            for name in ("broken", "soft/x", "out"):
+                with pytest.raises(KeyError):
+                    _ = file[name]
+        with pytest.raises(KeyError):
+            _ = ours["a/loop"]
+
+
+def test_track_times_is_false_or_refused(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", track_times=False) as file:
+        file.create_group("g", track_times=False)
+        file.create_dataset("x", data=1, track_times=None)
+        for call in (
+            lambda: file.create_group("h", track_times=True),
+            lambda: file.create_dataset("y", data=1, track_times=True),
+            lambda: streamh5.File(tmp_path / "b.h5", track_times=True),
+        ):
+            with pytest.raises(SpecError, match="same bytes"):
+                call()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]

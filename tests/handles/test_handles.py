@@ -86,8 +86,8 @@ def test_reading_says_what_to_do(tmp_path: Path) -> None:
                 read()
         with pytest.raises(KeyError, match="/a/none"):
             del file["a"]["none"]
-        file["link"] = streamh5.SoftLink("/a")
-        with pytest.raises(KeyError, match="/link"):
+        file["link"] = streamh5.ExternalLink("other.h5", "/a")
+        with pytest.raises(KeyError, match="/link in the file, or it is in another file"):
             file["link"]
 
 

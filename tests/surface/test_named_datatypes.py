@@ -245,3 +245,46 @@ def test_attribute_made_with_a_marked_dtype_has_it(tmp_path: Path) -> None:
             kinds = [h5py.h5a.open(one.id, name.encode()).get_type() for one in (found, other)]
             assert kinds[0] == kinds[1]
             assert np.array_equal(found.attrs[name], other.attrs[name])
+
+
+def make_types(file: Any) -> None:
+    """Create named datatypes, and a dataset that has one."""
+    file["t"] = np.dtype([("a", "i4"), ("b", "f8")])
+    file["e"] = h5py.enum_dtype({"x": 1, "y": 2})
+    file["s"] = h5py.string_dtype()
+    file.create_dataset("old", (3,), file["t"])
+
+
+def use_types(file: Any) -> None:
+    """Use the datatypes that `make_types` has created, and change them."""
+    x = file.create_dataset("x", (4,), file["t"])
+    file.create_dataset("text", data=["a", "b"], dtype=file["s"])
+    x.attrs.create("pair", np.zeros((), file["t"].dtype), dtype=file["t"])
+    x.attrs.create("word", 1, dtype=file["e"])
+    file["t"].attrs["note"] = "changed"
+    file.move("e", "moved/e")
+
+
+@pytest.mark.parametrize("maker", ["streamh5", "h5py"])
+def test_named_datatypes_of_an_existing_file_are_shared_by_new_objects(maker: str, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.h5", tmp_path / "theirs.h5"
+    with streamh5.File(ours) if maker == "streamh5" else h5py.File(ours, "w") as made:
+        make_types(made)
+    with h5py.File(theirs, "w") as other:
+        make_types(other)
+        use_types(other)
+    with streamh5.File(ours, "r+") as file:
+        assert file["t"].dtype == np.dtype([("a", "i4"), ("b", "f8")])  # type: ignore[union-attr]
+        use_types(file)
+    facts = []
+    for path in (ours, theirs):
+        with h5py.File(path) as found:
+            x = found["x"]
+            named = {name: h5py.h5o.get_info(found[name].id).rc for name in ("t", "s", "moved/e")}
+            types = [x.id.get_type(), x.attrs.get_id("pair").get_type(), found["text"].id.get_type()]
+            assert types[0] == types[1] == found["t"].id
+            facts.append(
+                (named, [one.committed() for one in types], found["t"].attrs["note"], x.attrs["word"])
+            )
+    assert facts[0] == facts[1]
+    assert differs(ours, theirs) is None

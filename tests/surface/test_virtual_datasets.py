@@ -168,6 +168,19 @@ def test_virtual_dataset_of_an_existing_file_is_kept(sources: Path) -> None:
         assert reread["w"].attrs["note"] == "changed"
 
 
+def test_virtual_dataset_that_changes_after_a_flush_keeps_its_sources(sources: Path) -> None:
+    path = sources / "a.h5"
+    with streamh5.File(path) as file:
+        made = file.create_virtual_dataset("v", parts(streamh5))
+        for i in range(3):
+            made.attrs["count"] = i
+            file.move("v", "w") if i == 1 else None
+            file.flush()
+            with h5py.File(path) as found:
+                x = found["v" if i == 0 else "w"]
+                assert (x.attrs["count"], x[::5, 0].tolist()) == (i, [0, 100, 200])
+
+
 def test_virtual_dataset_is_written_through_an_interruption(sources: Path) -> None:
     path = sources / "a.h5"
     for is_resumed in (False, True):
