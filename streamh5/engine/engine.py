@@ -104,11 +104,6 @@ class Engine:
         return self._tree.root
 
     @property
-    def unused_nbytes(self) -> int:
-        """Bytes of earlier generations, and of this write, to which nothing refers any more."""
-        return self._tree.unused_nbytes
-
-    @property
     def front(self) -> Front:
         """The front region; empty before `begin`."""
         return self._tree.front
@@ -225,9 +220,7 @@ class Engine:
         self.begin()
         with self._lock, self._in(State.STREAMING), self._latching():
             self.state = State.FINISHED
-            plan = self._plan(self._place)
-            yield from self._encode(plan)
-            self._tree.unused_nbytes += plan.settle()
+            yield from self._encode(self._plan(self._place))
 
     def flush(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode a generation of the file, after which writing continues: see `finish`.
@@ -239,7 +232,7 @@ class Engine:
         with self._lock, self._in(State.STREAMING):
             plan = self._plan(self._place)
             yield from self._encode(plan)
-            self._tree.unused_nbytes += plan.settle()
+            plan.settle()
             self._tree.front = Front({}, {}, None, self._tree.front.end)
 
     def snapshot(self) -> Generator[tuple[int, bytes], None, None]:

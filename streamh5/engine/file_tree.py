@@ -51,14 +51,11 @@ class FileTree:
         The root group.
     front
         The front region; empty before it is laid out, and once it is in use.
-    unused_nbytes
-        Bytes of objects that were deleted, and of headers and indexes that were replaced.
     """
 
     def __init__(self, *, track_order: bool = False) -> None:
         self.root = GroupNode("/", track_order)
         self.front = Front({}, {}, None, 0)
-        self.unused_nbytes = 0
         self._stored: dict[int, Node] = {}
         self._former: dict[str, Node] = {}
 
@@ -143,10 +140,7 @@ class FileTree:
         target = take_link(self.root, path)
         if isinstance(target, Node):
             self._former[join_path(split_path(path))] = target
-            for node in release(self.root, target):
-                self.unused_nbytes += node.header_nbytes
-                if isinstance(node, DatasetNode):
-                    self.unused_nbytes += node.table.counts.stored_nbytes + node.data_nbytes
+            release(self.root, target)
 
     def move(self, source: str, destination: str) -> None:
         """Give a link another name, or another group, which is created with its parents where missing.

@@ -70,8 +70,7 @@ class File(Group):
         Number of threads that run the filters; None for one per core.
     max_memory
         Largest total size of the raw blocks in flight, in bytes or as text such as ``"1 GB"``; `append`
-        and item assignment wait while it is used up. Chunks that were filled in part may take half of it; by default,
-        they have room of their own, at least one row of chunks of each dataset: see docs/performance.md.
+        and item assignment wait while it is used up.
     resume
         Resume an interrupted write of the same name, or start a new one if there is none. Create the
         same objects again; `Dataset.n_appended` and `Dataset.is_stored` tell which data is stored.
@@ -149,7 +148,9 @@ class File(Group):
         self._has_references = False
         sink, recovery, existing = _open_destination(path, options)
         if existing is not None:
-            options = replace(options, libver=existing.libver)
+            # netCDF-C changes no file with groups that do not track it
+            track_order = options.track_order or existing.root.track_order
+            options = replace(options, libver=existing.libver, track_order=track_order)
         try:
             self.session = Session(sink, options, recovery=recovery, existing=existing)
         except BaseException:
@@ -167,7 +168,7 @@ class File(Group):
 
     @property
     def track_order(self) -> bool:
-        """Whether the creation order of links and attributes is tracked."""
+        """Whether the creation order of links and attributes is tracked by default, as the root group does."""
         return self.session.options.track_order
 
     @property

@@ -115,7 +115,7 @@ class Session:
         self.claim, self.claim_part, self.log_rows = engine.claim, engine.claim_part, engine.log_rows
         self.object_of, self.find_chunks = engine.object_of, engine.find_chunks
         self.read = partial(read_stored, sink)
-        self.begins_at = 0 if existing is None else existing.public_end
+        self.begins_at = 0 if existing is None else existing.end_of_file
         self.sharing = Sharing(sink, engine, options.sync)
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self.partial_chunks = ChunkCache(options.max_memory)
@@ -216,7 +216,8 @@ class Session:
                         f"{sink.name} cannot be flushed: the chunks of {node.path} are overwritten in place "
                         "(alloc_time='early'), and readers of a flushed state would see that; create it without"
                     )
-            self.partial_chunks.keep_written()
+            for flush in list(self._flushes.values()):
+                flush(is_interrupted=False)
             self.wait()
             self._engine.flush(sink)
 
@@ -295,7 +296,6 @@ class Session:
                     file_nbytes=self._engine.end_of_file,
                     seconds=self.leftover.seconds,
                     shared=self.sharing.figures(),
-                    unused_nbytes=self._engine.unused_nbytes,
                 )
                 if not self._life.leave("being published"):
                     raise self._life.over()

@@ -50,7 +50,8 @@ def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[Grou
         raise PathError(f"a {kind} {join_path(names)} exists already; choose another name", path=path)
     group.is_changed = True
     for i in range(n_found, len(names) - 1):
-        made = GroupNode(join_path(names[: i + 1]), track_order)
+        # H5G__traverse_real: missing groups track the creation order of links if the group does in which they are
+        made = GroupNode(join_path(names[: i + 1]), track_order or group.track_order)
         group.links[names[i]] = made
         group = made
     return group, names[-1]
@@ -87,8 +88,8 @@ def take_link(root: GroupNode, path: str) -> LinkedTarget:
     return target
 
 
-def release(root: GroupNode, node: Node) -> list[Node]:
-    """Let go of an object that a link no longer leads to; return the objects that are deleted with it.
+def release(root: GroupNode, node: Node) -> None:
+    """Let go of an object that a link no longer leads to.
 
     If another link leads to it, the object gets the path of that link. Otherwise, what it contains has fewer links.
     """
@@ -96,16 +97,14 @@ def release(root: GroupNode, node: Node) -> list[Node]:
     if node in alive:
         if find(root, node.path) is not node:
             rename(node, next(path for path, one in paths(root) if one is node))
-        return []
-    deleted = [one for one in walk(node) if one not in alive]
-    for gone in deleted:
-        if isinstance(gone, GroupNode):
+        return
+    for gone in walk(node):
+        if isinstance(gone, GroupNode) and gone not in alive:
             for child in gone.links.values():
                 if isinstance(child, Node) and child in alive:
                     child.n_links, child.is_changed = child.n_links - 1, True
                     if find(root, child.path) is not child:
                         rename(child, next(path for path, one in paths(root) if one is child))
-    return deleted
 
 
 def paths(root: GroupNode) -> Iterator[tuple[str, Node]]:

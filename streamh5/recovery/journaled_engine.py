@@ -57,19 +57,6 @@ def _journaled(
     return call
 
 
-def _under_lock(
-    change: Callable[Concatenate[Engine, P], T],
-) -> Callable[Concatenate[JournaledEngine, P], T]:
-    """Make a change of the tree one call, in the order of the entries."""
-
-    @wraps(change)
-    def call(self: JournaledEngine, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.lock:
-            return change(self._engine, *args, **kwargs)
-
-    return call
-
-
 class JournaledEngine:
     """The engine of one write and its journal, which gets an entry for each call, in the same order.
 
@@ -143,20 +130,11 @@ class JournaledEngine:
         """First address after everything reserved so far."""
         return self._engine.end_of_file
 
-    @property
-    def unused_nbytes(self) -> int:
-        """Bytes of headers, indexes and deleted objects to which nothing refers any more."""
-        return self._engine.unused_nbytes
-
     create_group = _journaled(Engine.create_group, entry_kinds.GROUP)
     create_datatype = _journaled(Engine.create_datatype, entry_kinds.DATATYPE)
     set_attribute = _journaled(Engine.set_attribute, entry_kinds.ATTRIBUTE)
     remove_attribute = _journaled(Engine.remove_attribute, entry_kinds.NO_ATTRIBUTE)
     link = _journaled(Engine.link, entry_kinds.LINK)
-    remove = _under_lock(Engine.remove)
-    move = _under_lock(Engine.move)
-    resize = _under_lock(Engine.resize)
-    make_chunked = _under_lock(Engine.make_chunked)
 
     def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int]:
         """Add a dataset; one of an interrupted write gets its stored chunks.
@@ -205,6 +183,28 @@ class JournaledEngine:
             self._engine.remove_dataset(node)
             with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
                 self._log(entry_kinds.TAKEN_BACK, node.path)
+
+    def remove(self, path: str) -> None:
+        """Remove a link: see `Engine.remove`."""
+        with self.lock:
+            self._engine.remove(path)
+
+    def move(self, source: str, destination: str) -> None:
+        """Give a link another path: see `Engine.move`."""
+        with self.lock:
+            self._engine.move(source, destination)
+
+    def resize(
+        self, node: DatasetNode, shape: tuple[int, ...], maxshape: tuple[int | None, ...] | None
+    ) -> None:
+        """Change the shape of a dataset that has chunks: see `Engine.resize`."""
+        with self.lock:
+            self._engine.resize(node, shape, maxshape)
+
+    def make_chunked(self, node: DatasetNode, chunks: tuple[int, ...]) -> None:
+        """Give a dataset without chunks an empty chunk table: see `Engine.make_chunked`."""
+        with self.lock:
+            self._engine.make_chunked(node, chunks)
 
     def set_value(self, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
         """Set data without chunks, or a region of it; the caller allows one thread at a time.

@@ -90,7 +90,7 @@ class _Content:
             "shape": one.shape,
             "maxshape": space.get_simple_extent_dims(maxdims=True),
             "chunks": plist.get_chunk() if layout == h5py.h5d.CHUNKED else None,
-            "filters": [plist.get_filter(i) for i in range(plist.get_nfilters())],
+            "filters": [plist.get_filter(i)[0] for i in range(plist.get_nfilters())],
             "fill": plist.fill_value_defined(),
             "external": [plist.get_external(i) for i in range(plist.get_external_count())],
         }
@@ -102,8 +102,8 @@ class _Content:
             facts["data"] = self._elements(one, one.get_type(), one.shape)
         except (*_UNREADABLE, MemoryError) as error:
             facts["data"] = type(error).__name__
-        if layout == h5py.h5d.CHUNKED and isinstance(facts["data"], str):
-            facts["stored chunks"] = _stored_chunks(one)
+            if layout == h5py.h5d.CHUNKED:
+                facts["stored chunks"] = _stored_chunks(one)
         return facts
 
     def _attribute(self, owner: Any, attribute: Any) -> Any:
@@ -154,8 +154,8 @@ class _Content:
         try:
             one = h5py.h5r.dereference(reference, self._file.id)
         except _UNREADABLE:
-            return "nowhere"
-        return self._labels.get(h5py.h5o.get_info(one).addr, "an object without a name") if one else "nowhere"
+            return None
+        return self._labels.get(h5py.h5o.get_info(one).addr, "an object without a name") if one else None
 
 
 def _ordered_links(group: Any) -> list[bytes]:
