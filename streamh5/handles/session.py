@@ -247,8 +247,9 @@ class Session:
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
-                n_threads, cache = self.options.threads or CPU_COUNT, self.partial_chunks
-                self._pool = Pool(n_threads, self._max_memory, self._life.over, cache.taken_nbytes)
+                n_threads = self.options.threads or CPU_COUNT
+                taken = int if self.options.max_memory is None else self.partial_chunks.held.within_limit
+                self._pool = Pool(n_threads, self._max_memory, self._life.over, taken)
         self._pool.submit(job)
 
     def run(self, job: Job) -> None:

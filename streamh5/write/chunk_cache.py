@@ -167,6 +167,24 @@ class PartialChunk:
         return mask
 
 
+class Held:
+    """Bytes that partial chunks hold, and their limit without the room that datasets ask for.
+
+    An object of its own, because the threads of the pool refer to it: what refers to datasets would keep a file alive
+    that was dropped without a close.
+    """
+
+    __slots__ = ("limit_nbytes", "nbytes")
+
+    def __init__(self, limit_nbytes: int) -> None:
+        self.limit_nbytes = limit_nbytes
+        self.nbytes = 0
+
+    def within_limit(self) -> int:
+        """Return how many bytes of the limit are held."""
+        return min(self.nbytes, self.limit_nbytes)
+
+
 class ChunkCache:
     """The partial chunks of all datasets of one write; the least recently used goes first. Thread-safe.
 
@@ -178,6 +196,8 @@ class ChunkCache:
 
     Attributes
     ----------
+    held
+        Bytes in use.
     lock
         Held from the look at a chunk until its job is in the pool.
     """
@@ -185,15 +205,10 @@ class ChunkCache:
     def __init__(self, max_memory: int | None) -> None:
         self.lock = threading.RLock()
         self._is_fixed = max_memory is not None
-        self._limit_nbytes = DEFAULT_PARTIAL_NBYTES if max_memory is None else max_memory // 2
+        self.held = Held(DEFAULT_PARTIAL_NBYTES if max_memory is None else max_memory // 2)
         self._rooms: dict[Owner, int] = {}
-        self._nbytes = 0
         self._chunks: dict[Owner, OrderedDict[tuple[int, ...], PartialChunk]] = {}
         self._clock = count(1)
-
-    def taken_nbytes(self) -> int:
-        """Return how many bytes are in use of the user's limit."""
-        return min(self._nbytes, self._limit_nbytes) if self._is_fixed else 0
 
     def knows(self, owner: Owner) -> bool:
         """Return whether a dataset has had partial chunks."""
@@ -234,13 +249,13 @@ class ChunkCache:
             chunk = make(coords)
             self._free(chunk.nbytes)
             chunks[coords] = chunk
-            self._nbytes += chunk.nbytes
+            self.held.nbytes += chunk.nbytes
         else:
             chunks.move_to_end(coords)
         chunk.used_at = next(self._clock)
         nbytes = chunk.nbytes
         chunk.put(region, values)
-        self._nbytes += chunk.nbytes - nbytes
+        self.held.nbytes += chunk.nbytes - nbytes
         if chunk.is_complete:
             self._let_go(owner, chunk)
 
@@ -251,7 +266,7 @@ class ChunkCache:
             return  # the usual case, without the lock
         with self.lock:
             for coords in self._in_box(chunks, box):
-                self._nbytes -= chunks.pop(coords).nbytes
+                self.held.nbytes -= chunks.pop(coords).nbytes
 
     def write_out(self, owner: Owner, box: Box | None = None, *, is_kept: bool = False) -> None:
         """Hand over the chunks of a dataset, in the order of the grid.
@@ -290,8 +305,8 @@ class ChunkCache:
 
     def _free(self, nbytes: int) -> None:
         """Let the least recently used chunks go until `nbytes` more fit."""
-        limit = self._limit_nbytes + sum(self._rooms.values())
-        while self._nbytes + nbytes > limit:
+        limit = self.held.limit_nbytes + sum(self._rooms.values())
+        while self.held.nbytes + nbytes > limit:
             oldest = [(next(iter(one.values())), owner) for owner, one in self._chunks.items() if one]
             if not oldest:
                 return
@@ -304,7 +319,7 @@ class ChunkCache:
             owner.write_partial(chunk)
         chunks = self._chunks.get(owner)
         if chunks and chunks.pop(chunk.coords, None) is not None:  # unless `clear` came first
-            self._nbytes -= chunk.nbytes
+            self.held.nbytes -= chunk.nbytes
 
     @staticmethod
     def _in_box(chunks: OrderedDict[tuple[int, ...], PartialChunk], box: Box) -> list[tuple[int, ...]]:
