@@ -237,6 +237,8 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
         pieces, node = journal.values.get(number), find(engine.root, path)
         if not isinstance(node, DatasetNode) or node.spec.chunks is not None or node.shape is None:
             continue
+        if node.is_virtual:
+            continue
         value = None if pieces is None else assemble_value(node, pieces)
         if value is None:
             without_value.add(path)

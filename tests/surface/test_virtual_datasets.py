@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamh5
-from streamh5.errors import BlockError, DatatypeError, SpecError, StateError
+from streamh5.errors import BlockError, DatatypeError, ReferencesError, SpecError, StateError
 from streamh5.format.fields import Fields
 from streamh5.format.hyperslab import AxisBlocks, Hyperslab, decode_selection, encode_selection
 from streamh5.format.virtual_mapping import (
@@ -194,6 +194,33 @@ def test_virtual_dataset_is_written_through_an_interruption(sources: Path) -> No
             file.suspend()
     with h5py.File(path) as found:
         assert found["v"][::5, 0].tolist() == [0, 100, 200]
+
+
+def test_virtual_dataset_of_an_interrupted_write_is_salvaged(sources: Path) -> None:
+    file = streamh5.File(sources / "a.h5")
+    file.create_virtual_dataset("v", parts(streamh5))
+    file.create_dataset("x", (4,), "i4", chunks=(2,))[:2] = 1
+    file.suspend()
+    salvaged = streamh5.salvage(sources / "a.h5.partial")
+    assert [one.has_value for one in salvaged.datasets] == [True, True]
+    with h5py.File(salvaged.path) as found:
+        assert found["v"][::5, 0].tolist() == [0, 100, 200]
+
+
+def test_virtual_dataset_has_no_references_to_chunks_and_is_converted(sources: Path) -> None:
+    with streamh5.File(sources / "a.h5") as file:
+        file.create_virtual_dataset("v", parts(streamh5))
+    assert file.summary is not None
+    with pytest.raises(ReferencesError, match="a virtual dataset"):
+        file.summary.to_kerchunk()
+    with (
+        streamh5.File(sources / "b.h5", references=sources / "b.json") as file,
+        pytest.raises(ReferencesError, match="no chunks to refer to"),
+    ):
+        file.create_virtual_dataset("v", parts(streamh5))
+    streamh5.convert(sources / "a.h5", sources / "c.h5")
+    with h5py.File(sources / "c.h5") as found:
+        assert (found["v"].is_virtual, found["v"][::5, 0].tolist()) == (False, [0, 100, 200])
 
 
 def _layout() -> streamh5.VirtualLayout:
