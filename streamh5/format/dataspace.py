@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from streamh5.errors import FormatError, ShapeError, over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_RANK, UNLIMITED, concat, length, uint
+from streamh5.format.primitives import MAX_RANK, N_CACHED, UNLIMITED, concat, length, uint
 
 
 class _Type(IntEnum):
@@ -85,6 +86,7 @@ def encode_dataspace(dataspace: Dataspace) -> Message:
     return Message(MessageType.DATASPACE, body)
 
 
+@lru_cache(N_CACHED)
 def decode_dataspace(body: bytes, encoding: Encoding = ENCODING) -> Dataspace:
     """Decode a dataspace message.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ from streamh5.format.datatype_class import (
 from streamh5.format.dtype import datatype_from_dtype
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import MAX_RANK, concat, encoded_length, uint
+from streamh5.format.primitives import MAX_RANK, N_CACHED, concat, encoded_length, uint
 
 AnyDatatype: TypeAlias = np.dtype[Any] | DatatypeClass
 
@@ -119,6 +120,7 @@ def encode_datatype(datatype: AnyDatatype) -> bytes:
     )
 
 
+@lru_cache(N_CACHED)
 def decode_datatype(body: bytes, encoding: Encoding = ENCODING) -> DatatypeClass:
     """Decode the body of a datatype message.
 
@@ -132,6 +134,7 @@ def decode_datatype(body: bytes, encoding: Encoding = ENCODING) -> DatatypeClass
     return decode_datatype_message(body, encoding)[0]
 
 
+@lru_cache(N_CACHED)
 def decode_datatype_message(body: bytes, encoding: Encoding = ENCODING) -> tuple[DatatypeClass, bytes]:
     """Decode the body of a datatype message; return the record and the encoded datatype without padding after it.
 

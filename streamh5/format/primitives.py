@@ -19,6 +19,9 @@ UNLIMITED = 0xFFFF_FFFF_FFFF_FFFF
 MAX_RANK = 32
 """H5S_MAX_RANK."""
 
+N_CACHED = 256
+"""Distinct datatypes and dataspaces whose records are kept: most objects of a file have one of a few."""
+
 MAX_MESSAGE_NBYTES = 65_535
 """Largest body of an object header message: its size field has 2 bytes."""
 

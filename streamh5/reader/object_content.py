@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import ForeignStructureError, FormatError
@@ -202,12 +203,17 @@ def decode_object(
     )
 
 
+@lru_cache
+def _with_padding(encoding: Encoding, padded: bool) -> Encoding:
+    return replace(encoding, padded=padded)
+
+
 def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage) -> Any:
     body, type_id = message.body, message.type_id
     is_shared = bool(message.flags & MessageFlag.SHARED)
     if is_shared:
         body = dense.resolve(type_id, body)
-    encoding = replace(dense.encoding, padded=header.version == 1 or is_shared)
+    encoding = _with_padding(dense.encoding, header.version == 1 or is_shared)
     if type_id == MessageType.ATTRIBUTE:
         return decode_attribute(body, encoding, dense.resolve)
     decode = _DECODERS.get(type_id)
