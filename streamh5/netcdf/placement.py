@@ -203,7 +203,13 @@ def _check_names(dataset: xr.Dataset, path: str, existing: ExistingNetcdf) -> No
 def _end(
     dataset: xr.Dataset, path: str, append_dim: Hashable, existing: ExistingNetcdf
 ) -> tuple[int, int, int]:
-    """Return the range that is appended along a dimension."""
+    """Return the range that is appended along a dimension.
+
+    Raises
+    ------
+    SpecError
+        The file or the data does not have the dimension, or only the file has its coordinate.
+    """
     dimension = existing.find_dimension(path, str(append_dim))
     if dimension is None or append_dim not in dataset.dims:
         names = list(existing.group(path).dimensions) if dimension is None else list(dataset.dims)
@@ -211,6 +217,12 @@ def _end(
         raise SpecError(
             f"append_dim={append_dim!r} does not match any existing dataset dimensions {where}: "
             f"{listed(map(repr, names)) or 'there are none'}",
+            append_dim=append_dim,
+        )
+    if str(append_dim) in existing.group(path).variables and append_dim not in dataset.variables:
+        raise CoordinateError(
+            f"append_dim={append_dim!r}: {existing.name} has this coordinate and the data has not, so the new records "
+            f"would have none; set it with .assign_coords({append_dim}=...)",
             append_dim=append_dim,
         )
     total = dimension.length + dataset.sizes[append_dim]

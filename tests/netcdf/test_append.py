@@ -129,7 +129,6 @@ def test_tree_is_added_beside_a_group(tmp_path: Path) -> None:
         (xr.Dataset({"a": ("q", [1])}), {}, SpecError, "different dimension names.*'q'.*/a"),
         (xr.Dataset({"m": ("q", [1])}), {}, SpecError, "variable /m: an object of that name exists in"),
         (xr.Dataset({"c": ("q", [1])}), {"group": "t/u"}, SpecError, "group /t: an object.*exists in"),
-        (xr.Dataset({"c": ("q", [1])}), {"resume": True}, SpecError, "not resumed"),
         (xr.Dataset({"c": ("q", [1])}), {"path": None}, SpecError, "mode='a' needs a path"),
         (xr.Dataset({"c": ("q", [1])}), {"path": io.BytesIO(b"old")}, SpecError, "files that have a path"),
     ],

@@ -341,7 +341,8 @@ def test_value_that_would_read_back_as_another_is_refused(
 ) -> None:
     path = tmp_path / "a.nc"
     write_new(packed(), path, unlimited_dims=["t"])
-    new = xr.Dataset({name: ("t", one) for name, one in values.items()})
+    times = np.array(["2020-01-04"], "M8[ns]")
+    new = xr.Dataset({name: ("t", one) for name, one in values.items()}, {"t": times})
     refused(new.chunk() if chunked else new, path, BlockError, match, append_dim="t")
 
 
@@ -354,7 +355,8 @@ def test_time_between_the_steps_of_the_file_is_refused(tmp_path: Path) -> None:
     )
     other = xr.Dataset({"whole": ("t", [4])}, {"t": ("t", [5], {"units": "hours since 2020-01-01"})})
     refused(other, path, SpecError, "hours since.*days since", append_dim="t")
-    numbers = xr.Dataset({"single": ("t", np.array(["2020-01-04"], "M8[ns]"))})
+    times = np.array(["2020-01-04"], "M8[ns]")
+    numbers = xr.Dataset({"single": ("t", times)}, {"t": times})
     refused(numbers, path, DatatypeError, "/single has no units of time", append_dim="t")
 
 
@@ -642,3 +644,33 @@ def test_sequence_of_appends_and_regions_equals_the_same_in_memory(
         block = data.draw(st.integers(1, 3))
         (part.chunk(t=block, x=block) if is_dask else part).streamh5.to_netcdf(path, **options)
     check(path, expected)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_new_variable_of_a_region_is_made_whole(chunked: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write_new(day(0), path, unlimited_dims=["time"])
+    part = xr.Dataset({"new": (("time", "x"), np.ones((2, 5)))})
+    (part.chunk(time=1) if chunked else part).streamh5.to_netcdf(path, mode="a", region={"time": slice(1, 3)})
+    for engine in ENGINES:
+        found = reread(path, engine).new.values
+        assert found.shape == (4, 5)
+        assert (found[1:3] == 1).all()
+        assert np.isnan(found[[0, 3]]).all()
+
+
+def test_space_is_added_to_a_file_and_grows(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    write_new(day(0), path, unlimited_dims=["time"])
+    empty = xr.Dataset({"b": (("time", "x"), da.zeros((4, 5), dtype="f4"))})
+    empty.streamh5.create_space(path, mode="a")
+    array = xr.DataArray(np.ones((4, 5), "f4"), dims=("time", "x"), name="b")
+    refused(array, path, CoordinateError, "append_dim='time'.*assign_coords", append_dim="time")
+    array = array.assign_coords(time=day(1).time)
+    array.streamh5.to_netcdf(path, append_dim="time")
+    for engine in ENGINES:
+        found = reread(path, engine).b.values
+        assert np.isnan(found[:4]).all()
+        assert (found[4:] == 1).all()
+    with h5py.File(path) as file:
+        assert file["time"].shape == file["a"].shape[:1] == (8,)
