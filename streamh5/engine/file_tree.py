@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.engine.metadata_plan import Front
 from streamh5.engine.reference_targets import ReferenceTargets
+from streamh5.engine.type_users import follow_types, type_users
 from streamh5.errors import DatatypeError, PathError
 from streamh5.format.link import Link, encode_link
 from streamh5.model.chunk_table import ChunkTable
@@ -58,6 +59,7 @@ class FileTree:
         self.front = Front({}, {}, None, 0)
         self._stored: dict[int, Node] = {}
         self._former: dict[str, Node] = {}
+        self._placed: set[str] = set()
 
     def continue_from(self, root: GroupNode) -> None:
         """Take the tree of an existing file."""
@@ -77,8 +79,14 @@ class FileTree:
         return node if node is not None and find(self.root, node.path) is node else None
 
     def adopt(self, node: Node) -> None:
-        """Give an object its places in the front region, if it has some there."""
-        node.header = self.front.headers.get(node.path)
+        """Give an object its places in the front region, if it has some there.
+
+        Those of an earlier object of the same path stay with that object, which may have another name now.
+        """
+        if node.path in self._placed or node.path not in self.front.headers:
+            return
+        self._placed.add(node.path)
+        node.header = self.front.headers[node.path]
         if isinstance(node, DatasetNode):
             node.index = self.front.indexes.get(node.path)
 
@@ -137,10 +145,15 @@ class FileTree:
         PathError
             There is no such link, or it is the root group.
         """
+        path = join_path(split_path(path))
+        check_link(self.root, path)
+        users = type_users(self.root, path)
         target = take_link(self.root, path)
         if isinstance(target, Node):
-            self._former[join_path(split_path(path))] = target
-            release(self.root, target)
+            self._former[path] = target
+            for node in release(self.root, target):
+                self._former[node.path] = node
+            follow_types(self.root, users)
 
     def move(self, source: str, destination: str) -> None:
         """Give a link another name, or another group, which is created with its parents where missing.
@@ -155,6 +168,7 @@ class FileTree:
             raise PathError(f"{old} cannot be moved to {new}, which is the same or inside it", path=new)
         check_link(self.root, old)
         parent, name = make_parents(self.root, new, track_order=self.root.track_order)
+        users = type_users(self.root, old)
         target = take_link(self.root, old)
         parent.links[name] = target
         if isinstance(target, Node):
@@ -162,6 +176,7 @@ class FileTree:
             self._former |= {inner.path: inner for inner in walk(target)}
             if target.path == old:
                 rename(target, new)
+            follow_types(self.root, users)
 
     def resize(
         self, dataset: DatasetNode, shape: tuple[int, ...], maxshape: tuple[int | None, ...] | None

@@ -166,6 +166,11 @@ def _rewrite(node: DatasetNode) -> None:
     node.is_data_changed = node.is_written = True
 
 
+def _writes_parts(node: DatasetNode) -> bool:
+    """Return whether a generation that has the header of a dataset has its elements, too."""
+    return node.is_data_changed or (node.spec.is_compact and (node.stored is None or node.is_written))
+
+
 def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
     """Yield all parts that may have objects in the global heap: attributes, fill values, mappings, references."""
     for node in nodes:
@@ -173,7 +178,7 @@ def referring(nodes: Iterable[Node]) -> Iterator[Parts]:
             yield node.spec.fill_parts
         if isinstance(node, DatasetNode) and node.mappings is not None:
             yield (node.mappings,)
-        if isinstance(node, DatasetNode) and node.parts is not None and node.is_data_changed:
+        if isinstance(node, DatasetNode) and node.parts is not None and _writes_parts(node):
             yield node.parts
         if isinstance(node, DatasetNode) and node.moves_chunks:
             yield from node.reference_chunks.values()

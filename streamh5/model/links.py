@@ -88,8 +88,8 @@ def take_link(root: GroupNode, path: str) -> LinkedTarget:
     return target
 
 
-def release(root: GroupNode, node: Node) -> None:
-    """Let go of an object that a link no longer leads to.
+def release(root: GroupNode, node: Node) -> list[Node]:
+    """Let go of an object that a link no longer leads to; return the objects that are deleted with it.
 
     If another link leads to it, the object gets the path of that link. Otherwise, what it contains has fewer links.
     """
@@ -97,14 +97,16 @@ def release(root: GroupNode, node: Node) -> None:
     if node in alive:
         if find(root, node.path) is not node:
             rename(node, next(path for path, one in paths(root) if one is node))
-        return
-    for gone in walk(node):
-        if isinstance(gone, GroupNode) and gone not in alive:
+        return []
+    deleted = [one for one in walk(node) if one not in alive]
+    for gone in deleted:
+        if isinstance(gone, GroupNode):
             for child in gone.links.values():
                 if isinstance(child, Node) and child in alive:
                     child.n_links, child.is_changed = child.n_links - 1, True
                     if find(root, child.path) is not child:
                         rename(child, next(path for path, one in paths(root) if one is child))
+    return deleted
 
 
 def paths(root: GroupNode) -> Iterator[tuple[str, Node]]:

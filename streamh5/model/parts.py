@@ -37,6 +37,8 @@ from streamh5.model.reference import (
     Parts,
     Reference,
     RegionReference,
+    StoredReference,
+    StoredRegionReference,
     sizeof_part,
     sizeof_parts,
 )
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from streamh5.format.elements import ObjectPlacer
+    from streamh5.model.reference import AnyReference
+
+    Kinds = tuple[type[Reference | RegionReference], type[StoredReference | StoredRegionReference]]
 
 
 def encode_parts(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Parts:
@@ -118,24 +123,23 @@ def _elements(values: np.ndarray[Any, Any], dtype: np.dtype[Any], path: str) -> 
             inner: np.dtype[Any] = np.dtype(metadata["vlen"])
             return [(_sequence(value, inner, path),) for value in flat]
         case ObjectReferenceClass():
-            return [(_reference(value, Reference, record.nbytes, path),) for value in flat.tolist()]
+            kinds: Kinds = (Reference, StoredReference)
+            return [(_reference(value, kinds, record.nbytes, path),) for value in flat.tolist()]
         case RegionReferenceClass():
-            return [(_reference(value, RegionReference, record.nbytes, path),) for value in flat.tolist()]
+            kinds = (RegionReference, StoredRegionReference)
+            return [(_reference(value, kinds, record.nbytes, path),) for value in flat.tolist()]
         case Compound():
             return _compounds(flat, base, record, path)
         case _:
             raise DatatypeError(f"dtype {dtype} cannot be stored as parts")
 
 
-def _reference(
-    value: Any, kind: type[Reference | RegionReference], nbytes: int, path: str
-) -> bytes | Reference | RegionReference:
-    if isinstance(value, RegionReference) and kind is RegionReference:
-        return replace(value)  # each region has its own object in the heap
-    if isinstance(value, kind):
-        return value
+def _reference(value: Any, kinds: Kinds, nbytes: int, path: str) -> bytes | AnyReference:
+    if isinstance(value, kinds):
+        # each region has its own object in the heap
+        return replace(value) if isinstance(value, (RegionReference, StoredRegionReference)) else value
     if isinstance(value, (Reference, RegionReference)) or value:
-        raise refusal(f"{value!r:.80} instead of a streamh5.{kind.__name__}", path)
+        raise refusal(f"{value!r:.80} instead of a streamh5.{kinds[0].__name__}", path)
     return bytes(nbytes)
 
 

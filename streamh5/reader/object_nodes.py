@@ -26,7 +26,13 @@ from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.chunk_records import RECORD
 from streamh5.model.chunk_table import ChunkTable
 from streamh5.model.dataset_spec import DatasetSpec
-from streamh5.model.reference import HeapObject, Reference, RegionReference, StoredReference
+from streamh5.model.reference import (
+    HeapObject,
+    Reference,
+    RegionReference,
+    StoredReference,
+    StoredRegionReference,
+)
 from streamh5.model.stored_data import StoredData, StoredMessage
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode
 from streamh5.reader.chunk_index.read_index import read_chunk_map
@@ -154,10 +160,8 @@ class NodeReader:
     def _attribute_value(self, attribute: Attribute) -> Any:
         if attribute.dataspace.shape is None:
             return None
-        return self._value(attribute.datatype, attribute.dataspace.shape, attribute.data)
-
-    def _value(self, datatype: DatatypeClass, shape: tuple[int, ...], data: bytes) -> Any:
-        return stored_value(datatype, shape, data, partial(self._heap.content, owner=""), self._refer)
+        heap = partial(self._heap.content, owner="")
+        return stored_value(attribute.datatype, attribute.dataspace.shape, attribute.data, heap, self._refer)
 
     def _refer(self, address: int, selection: bytes) -> Any:
         node = self.nodes.get(address)
@@ -236,7 +240,9 @@ class NodeReader:
         elements = read_elements(self._file, FileMap(self._file.nbytes), path, content)
         if not spec.has_parts:
             return elements.copy().reshape(-1).view(spec.stored_dtype).reshape(shape)
-        found = self._value(content.datatype, shape, elements.tobytes())
+        heap = partial(self._heap.content, owner=path)
+        # references by address: another object may have the path of a deleted one when the elements are written again
+        found = stored_value(content.datatype, shape, elements.tobytes(), heap, _by_address)
         value = np.empty(shape, spec.dtype)
         value[...] = found
         return value
@@ -279,6 +285,10 @@ def _check_chunk_references(path: str, content: DatasetMessages) -> None:
         raise ForeignStructureError(
             f"its chunks have references, encoded by filters {unknown}, which streamh5 does not have"
         )
+
+
+def _by_address(address: int, selection: bytes) -> StoredReference | StoredRegionReference:
+    return StoredRegionReference(address, selection) if selection else StoredReference(address)
 
 
 def _dtype(datatype: DatatypeClass) -> np.dtype[Any]:
