@@ -36,6 +36,7 @@ CHANGED = "changed, everything else is the same"
 REFUSED = "refused, and unchanged"
 UNREADABLE = "changed; h5py cannot read it before either"
 WRONG = "wrong"
+DIES = "the process dies"
 
 
 @dataclass(frozen=True)
@@ -72,32 +73,45 @@ def change(path: Path, folder: Path) -> Change:
     """Change a copy of a file in a process of its own, which may crash or hang."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["streamh5", "h5py", "hdf5plugin", "tests.readers.whole_content"])
+    said = _apart(context, _change, path, folder)
+    if said[0] == WRONG and said[1] == DIES and _apart(context, _read, path, folder)[1] == DIES:
+        said = UNREADABLE, DIES
+    return Change(path, *said)
+
+
+def _apart(context: Any, target: Any, path: Path, folder: Path) -> tuple[str, str]:
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_change, args=(path, folder, send))
+    process = context.Process(target=target, args=(path, folder, send))
     process.start()
     send.close()
     try:
         said: tuple[str, str] = receive.recv() if receive.poll(TIMEOUT) else (WRONG, "it hangs")
     except EOFError:
-        said = (WRONG, "the process dies")
+        said = (WRONG, DIES)
     process.kill()
     process.join()
-    return Change(path, *said)
+    return said
+
+
+def _read(path: Path, _: Path, send: Connection) -> None:
+    whole_content(path)
+    send.send((CHANGED, ""))
 
 
 def _change(path: Path, folder: Path, send: Connection) -> None:
     warnings.simplefilter("ignore")
     os.chdir(path.parent)  # where external files are
-    copy = folder / f"copy{path.suffix}"
-    shutil.copyfile(path, copy)
-    copy.chmod(0o600)
     try:
-        send.send(_verdict(path, copy))
+        send.send(verdict(path, folder))
     except BaseException as error:  # noqa: BLE001 - each is a fault that the campaign names
         send.send((WRONG, repr(error)[:400]))
 
 
-def _verdict(path: Path, copy: Path) -> tuple[str, str]:
+def verdict(path: Path, folder: Path) -> tuple[str, str]:
+    """Change a copy of a file in this process; return what became of it, and why."""
+    copy = folder / f"copy{path.suffix}"
+    shutil.copyfile(path, copy)
+    copy.chmod(0o600)
     try:
         set_attributes(copy)
     except StreamH5Error as error:
