@@ -172,26 +172,6 @@ def test_chunk_behind_a_user_block_is_read_back(userblock: int, tmp_path: Path) 
         assert file["x"][...].tolist() == [0, 1, 2, -1, -1, *range(5, 20)]
 
 
-def test_edge_chunks_that_are_stored_unfiltered_are_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "x.h5"
-    with h5py.File(path, "w", libver="latest") as file:
-        create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        create.set_chunk((8,))
-        create.set_deflate(4)
-        if not hasattr(create, "set_chunk_opts"):
-            pytest.skip("h5py cannot make one")
-        create.set_chunk_opts(2)
-        space = h5py.h5s.create_simple((20,))
-        h5py.Dataset(h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_INT64, space, create))[...] = np.arange(
-            20
-        )
-    with streamh5.File(path, "a") as changed:
-        x: Any = changed["x"]
-        x[17] = -1
-    with h5py.File(path) as file:
-        assert file["x"][...].tolist() == [*range(17), -1, 18, 19]
-
-
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_loop_of_resize_and_assignment_writes_each_chunk_once(compression: Any, tmp_path: Path) -> None:
     path, data = tmp_path / "x.h5", np.arange(300).reshape(50, 6)
