@@ -341,6 +341,7 @@ class Dataset(ResizableDataset):
             self._check_only_appended()
             self.session.log_rows(self._node, 0)
             self._is_appended = True
+            self.out.appended_from = start
         self.out.write_region(elements, (start,) + (0,) * (self.ndim - 1), is_appended=True)
         n_chunk_rows = self._writer.grid.chunks[0]
         if start // n_chunk_rows < stop // n_chunk_rows:

@@ -65,6 +65,7 @@ class DatasetWriter:
         self._session = session
         self._node = node
         self._writes_empty = writes_empty
+        self.appended_from: int | None = None
         self._skipped: list[NDArray[np.uint64]] = []
         self._partial_chunks = session.partial_chunks
         self._source = StoredChunkSource(partial(session.find_chunks, node), session.read)
@@ -194,6 +195,8 @@ class DatasetWriter:
             box = None if before is None or box is None else union(before, box)
         elif self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all():
             return False
+        if box is not None and box[0][0] and chunk.origin[0] + box[0][0] == self.appended_from:
+            box = ((0, box[0][1]), *box[1:])  # rows before the first appended one are not to be done again
         # of a dataset that may grow, what is there now is all that is missing
         ends = self._chunks.grid.shape if self._end is None else (self._end, *self._chunks.grid.shape[1:])
         if box is not None and reaches(box, coords, self._chunks.grid.chunks, ends):

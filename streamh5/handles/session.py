@@ -133,6 +133,7 @@ class Session:
     create_group = _verb(JournaledEngine.create_group)
     create_datatype = _verb(JournaledEngine.create_datatype)
     create_dataset = _verb(JournaledEngine.create_dataset)
+    open_dataset = _verb(JournaledEngine.open_dataset)
     set_attribute = _verb(JournaledEngine.set_attribute)
     remove_attribute = _verb(JournaledEngine.remove_attribute)
     set_value = _verb(JournaledEngine.set_value)
@@ -216,8 +217,8 @@ class Session:
                         f"{sink.name} cannot be flushed: the chunks of {node.path} are overwritten in place "
                         "(alloc_time='early'), and readers of a flushed state would see that; create it without"
                     )
-            for flush in list(self._flushes.values()):
-                flush(is_interrupted=False)
+            self._engine.log_all_rows()
+            self.partial_chunks.keep_written()
             self.wait()
             self._engine.flush(sink)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def stored_dataset(session: Session, node: DatasetNode) -> Dataset:
     """Return the handle of a dataset of the existing file."""
+    session.open_dataset(node)
     spec = node.spec
     raw = RawChunk(
         spec.stored_dtype,

@@ -27,23 +27,35 @@ import numpy as np
 
 from streamh5.errors import JournalError
 from streamh5.model.chunk_records import RECORD
-from streamh5.model.object_path import join_path, split_path
-from streamh5.model.tree import GroupNode, Node, find
 from streamh5.recovery.journal import Claims, Generation, Journal
 from streamh5.recovery.journal_facts import (
     MAX_ADDRESS,
     address_of,
     attribute_facts,
-    attribute_from_facts,
     datatype_facts,
-    datatype_from_facts,
     elements_facts,
     front_facts,
     front_from_facts,
     link_facts,
-    link_from_facts,
-    spec_facts,
-    spec_from_facts,
+)
+from streamh5.recovery.tree_changes import (
+    dataset_facts,
+    enter_attribute,
+    enter_dataset,
+    enter_freed,
+    enter_made,
+    enter_taken_back,
+    group_facts,
+    make_datatype,
+    make_group,
+    make_link,
+    move,
+    moved_facts,
+    no_attribute_facts,
+    opened_facts,
+    path_facts,
+    path_of,
+    remove,
 )
 from streamh5.sinks.machine import boot_id
 
@@ -52,10 +64,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamh5.engine.engine import Engine
     from streamh5.model.chunk_records import ChunkRecords
-    from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.recovery.journal import Apply
 
 JOURNAL_VERSION = 2
 
@@ -157,117 +166,9 @@ def _session_facts(sink_facts: dict[str, Any]) -> dict[str, Any]:
 
 def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
     inode = facts.get("inode")
+    journal.n_resumed += bool(facts.get("resumed"))
     session = {"sync": facts["sync"], "boot": facts["boot"]}
     journal.sessions.append({**session, "inode": None if inode is None else address_of(inode)})
-
-
-# G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
-# (hard to another path, soft or external) was created. O: something is about to be written to a dataset of the public
-# file, which gets the next number. U: a dataset was removed, because its data could not be written.
-
-
-def _group_facts(path: str, *, track_order: bool = False) -> dict[str, Any]:
-    return {"path": path, "track_order": track_order}
-
-
-def _dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
-    return {"number": number, **spec_facts(spec), "source": source}
-
-
-def _opened_facts(number: int, path: str) -> dict[str, Any]:
-    return {"number": number, "path": path, "opened": True}
-
-
-def _path_facts(path: str) -> dict[str, Any]:
-    return {"path": path}
-
-
-def _enter_made(make: Apply) -> Callable[[Journal, dict[str, Any]], None]:
-    def make_once(engine: Engine, facts: dict[str, Any]) -> None:
-        # a resumed write may have created the objects in another order: one inside this group first, with its parents
-        *parents, name = split_path(facts["path"])
-        parent = find(engine.root, join_path(tuple(parents)))
-        if not isinstance(parent, GroupNode) or name not in parent.links:
-            make(engine, facts)
-
-    def enter(journal: Journal, facts: dict[str, Any]) -> None:
-        _path(facts)
-        journal.changes.append((make_once, facts))
-
-    return enter
-
-
-def _make_group(engine: Engine, facts: dict[str, Any]) -> None:
-    engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
-
-
-def _make_datatype(engine: Engine, facts: dict[str, Any]) -> None:
-    engine.create_datatype(datatype_from_facts(facts))
-
-
-def _make_link(engine: Engine, facts: dict[str, Any]) -> None:
-    target = link_from_facts(facts) or find(engine.root, facts["hard"])
-    if target is None:
-        raise JournalError(f"the journal links {facts['path']} to {facts['hard']}, which was not created")
-    engine.link(facts["path"], target)
-
-
-def _make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
-    engine.create_dataset(spec_from_facts(facts))
-
-
-def _enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
-    path = _path(facts)
-    # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
-    if facts["number"] != len(journal.datasets):
-        raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
-    if "opened" not in facts:
-        if path in journal.paths:
-            raise ValueError(f"a second object {path}")
-        journal.paths.add(path)
-        journal.changes.append((_make_dataset, facts))
-    journal.datasets.append(facts)
-
-
-def _enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
-    path = _path(facts)
-    made = next(
-        (one for apply, one in journal.changes if apply is _make_dataset and one["path"] == path), None
-    )
-    if made is None:
-        raise ValueError(f"{path} is not a dataset")
-    journal.paths.discard(path)
-    journal.taken_back.add(made["number"])
-    journal.changes = [
-        (apply, one)
-        for apply, one in journal.changes
-        if one is not made and not (apply is _set_attribute and one["path"] == path)
-    ]
-
-
-# A: an attribute was set (its datatype message, shape and parts), or removed.
-
-
-def _no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
-    return {"path": node.path, "name": name, "datatype": None}
-
-
-def _set_attribute(engine: Engine, facts: dict[str, Any]) -> None:
-    path, name = facts["path"], facts["name"]
-    node = find(engine.root, path)
-    if not isinstance(node, Node):
-        raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
-    if facts["datatype"] is not None:
-        engine.set_attribute(node, attribute_from_facts(facts))
-    elif name in node.attributes:
-        engine.remove_attribute(node, name)
-
-
-def _enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
-    _path(facts)
-    if not isinstance(facts["name"], str):
-        raise TypeError(f"name {facts['name']!r}")
-    journal.changes.append((_set_attribute, facts))
 
 
 # E: elements of a dataset without chunks were set: number of the first, and their parts; the parts are null if they
@@ -351,20 +252,22 @@ def _enter_voids(journal: Journal, payload: bytes) -> None:
 
 
 def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
-    journal.published.append(_path(facts))
+    journal.published.append(path_of(facts))
 
 
 HEADER = EntryKind("H", _header_facts, _enter_header)
 PUBLIC = EntryKind("B", _public_facts, _enter_public)
 SESSION = EntryKind("S", _session_facts, _enter_session)
-GROUP = EntryKind("G", _group_facts, _enter_made(_make_group))
-DATATYPE = EntryKind("T", datatype_facts, _enter_made(_make_datatype))
-LINK = EntryKind("L", link_facts, _enter_made(_make_link))
-DATASET = EntryKind("D", _dataset_facts, _enter_dataset)
-OPENED = EntryKind("O", _opened_facts, _enter_dataset)
-TAKEN_BACK = EntryKind("U", _path_facts, _enter_taken_back)
-ATTRIBUTE = EntryKind("A", attribute_facts, _enter_attribute)
-NO_ATTRIBUTE = EntryKind("A", _no_attribute_facts, _enter_attribute)
+GROUP = EntryKind("G", group_facts, enter_made(make_group))
+DATATYPE = EntryKind("T", datatype_facts, enter_made(make_datatype))
+LINK = EntryKind("L", link_facts, enter_made(make_link))
+DATASET = EntryKind("D", dataset_facts, enter_dataset)
+OPENED = EntryKind("O", opened_facts, enter_dataset)
+TAKEN_BACK = EntryKind("U", path_facts, enter_taken_back)
+REMOVED = EntryKind("X", path_facts, enter_freed(remove))
+MOVED = EntryKind("M", moved_facts, enter_freed(move))
+ATTRIBUTE = EntryKind("A", attribute_facts, enter_attribute)
+NO_ATTRIBUTE = EntryKind("A", no_attribute_facts, enter_attribute)
 ELEMENTS = EntryKind("E", elements_facts, _enter_elements)
 ROWS = EntryKind("N", _rows_facts, _enter_rows)
 FRONT = EntryKind("F", front_facts, _enter_front)
@@ -372,20 +275,15 @@ USED = EntryKind("R", _used_facts, _enter_used)
 CLAIMS = EntryKind("C", _claims_payload, _enter_claims, is_json=False)
 PARTIAL_CLAIMS = EntryKind("I", _claims_payload, partial(_enter_claims, is_partial=True), is_json=False)
 VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
-PUBLISHED = EntryKind("P", _path_facts, _enter_published)
+PUBLISHED = EntryKind("P", path_facts, _enter_published)
 
 _ALL: tuple[EntryKind[Any], ...] = (
-    *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, TAKEN_BACK, ATTRIBUTE),
+    *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, TAKEN_BACK, REMOVED, MOVED),
+    ATTRIBUTE,
     *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, PARTIAL_CLAIMS, VOIDS, PUBLISHED),
 )
 KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
 """Every kind by its letter."""
-
-
-def _path(facts: dict[str, Any]) -> str:
-    if not isinstance(facts["path"], str):
-        raise TypeError(f"path {facts['path']!r}")
-    return facts["path"]
 
 
 def _number(facts: dict[str, Any], journal: Journal) -> int:

@@ -68,9 +68,11 @@ class Journal:
         Number of the first dataset of the present generation: what is claimed for earlier ones is public.
     paths
         Paths of the datasets that were made.
+    n_resumed
+        How often the write was resumed.
     changes
-        Payloads of the G, T, D, L and A entries, with the function that repeats the change, in their order: a path may
-        lead through a link that was created before.
+        Payloads of the G, T, D, L, A, X and M entries, with the function that repeats the change, in their order: a
+        path may lead through a link that was created before.
     front
         The front region; None if no data was written.
     regions
@@ -100,6 +102,7 @@ class Journal:
     is_over: bool = False
     datasets: list[dict[str, Any]] = field(default_factory=list)
     first_number: int = 0
+    n_resumed: int = 0
     paths: set[str] = field(default_factory=set)
     changes: list[tuple[Apply, dict[str, Any]]] = field(default_factory=list)
     front: Front | None = None

@@ -18,6 +18,7 @@ from streamh5.engine.engine import Engine
 from streamh5.errors import SinkError, StateError
 from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
+from streamh5.recovery.claimed_chunks import open_edges
 from streamh5.recovery.journal import generation_of
 from streamh5.sinks.base import as_journaled
 from streamh5.write.chunk_checksums import checksums_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts, Reference, StoredReference
     from streamh5.model.tree import GroupNode, Node
+    from streamh5.recovery.claimed_chunks import ClaimedChunks
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.base import Flushable, Sink
@@ -61,8 +63,7 @@ class JournaledEngine:
     """The engine of one write and its journal, which gets an entry for each call, in the same order.
 
     Thread-safe. `lock` is acquired before the lock of the engine, and held until the entry is in the journal, so
-    entries have the order of the calls. The methods that jobs call (`reserve`, `record`, `claim`, `extend`) do not
-    need it: entries of chunks may come in any order.
+    entries have the order of the calls. Jobs (`reserve`, `record`, `claim`, `extend`) do not need it.
 
     Parameters
     ----------
@@ -96,6 +97,8 @@ class JournaledEngine:
         self._leftover = leftover
         self._recovery = recovery
         self._n_datasets = 0
+        self._claimed: dict[DatasetNode, ClaimedChunks] = {}
+        self._appended: set[DatasetNode] = set()
         # these options determine the layout of the front region: a resumed write must have the same
         layout: dict[str, Any] = {
             "track_order": options.track_order,
@@ -135,25 +138,14 @@ class JournaledEngine:
     set_attribute = _journaled(Engine.set_attribute, entry_kinds.ATTRIBUTE)
     remove_attribute = _journaled(Engine.remove_attribute, entry_kinds.NO_ATTRIBUTE)
     link = _journaled(Engine.link, entry_kinds.LINK)
+    remove = _journaled(Engine.remove, entry_kinds.REMOVED)
+    move = _journaled(Engine.move, entry_kinds.MOVED)
 
     def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int]:
-        """Add a dataset; one of an interrupted write gets its stored chunks.
+        """Add a dataset; one of an interrupted write gets its stored chunks. Also return the rows appended before.
 
-        With an Implicit index, all its chunks get their addresses.
-
-        Parameters
-        ----------
-        spec
-            Its plan.
-        source
-            Identity of the source that it is written from, if any.
-
-        Returns
-        -------
-        DatasetNode
-            The dataset.
-        int
-            Rows that were appended before.
+        With an Implicit index, all its chunks get their addresses. `source` is the identity of the source that it is
+        written from, if any.
 
         Raises
         ------
@@ -168,6 +160,7 @@ class JournaledEngine:
                 n_rows, lost = self._recovery.restore(node)
                 if len(lost):
                     self._log(entry_kinds.VOIDS, lost)
+                self._reopen(node, number)
             else:
                 with self._number_lock:
                     self._log(entry_kinds.DATASET, self._n_datasets, spec, source)
@@ -177,6 +170,21 @@ class JournaledEngine:
                 self._allocate(node)
             return node, n_rows
 
+    def open_dataset(self, node: DatasetNode) -> None:
+        """Give a dataset of the public file the chunks that the interrupted addition has stored of it."""
+        with self.lock:
+            self._reopen(node, None)
+
+    def _reopen(self, node: DatasetNode, number: int | None) -> None:
+        claimed = None if self._recovery is None else self._recovery.reopen(node, number)
+        if claimed is None:
+            return
+        if claimed.n_rows is not None and claimed.n_rows > (node.shape or (0,))[0]:
+            self._engine.resize(node, (claimed.n_rows, *(node.shape or ())[1:]), node.spec.maxshape)
+            claimed.drop_outside(node)
+        self._engine.record(node, claimed.take(node))
+        self._claimed[node] = claimed
+
     def remove_dataset(self, node: DatasetNode) -> None:
         """Remove a dataset whose data could not be written."""
         with self.lock:
@@ -184,39 +192,32 @@ class JournaledEngine:
             with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
                 self._log(entry_kinds.TAKEN_BACK, node.path)
 
-    def remove(self, path: str) -> None:
-        """Remove a link: see `Engine.remove`."""
-        with self.lock:
-            self._engine.remove(path)
-
-    def move(self, source: str, destination: str) -> None:
-        """Give a link another path: see `Engine.move`."""
-        with self.lock:
-            self._engine.move(source, destination)
-
     def resize(
         self, node: DatasetNode, shape: tuple[int, ...], maxshape: tuple[int | None, ...] | None
     ) -> None:
         """Change the shape of a dataset that has chunks: see `Engine.resize`."""
         with self.lock:
+            old_shape, old = node.shape or (), node.grid.counts[1:]
+            if self._recovery is not None:
+                open_edges(node, shape)
             self._engine.resize(node, shape, maxshape)
+            is_cut = any(n < m for n, m in zip(shape, old_shape, strict=True))
+            claimed = self._claimed.get(node)
+            if is_cut or node.grid.counts[1:] != old:
+                node.number = None  # its chunks have other numbers now
+            if is_cut:
+                self._number(node)  # now, because the entry says what was cut off
+            if claimed is not None:
+                claimed.drop_outside(node) if is_cut else self._engine.record(node, claimed.take(node))
 
     def make_chunked(self, node: DatasetNode, chunks: tuple[int, ...]) -> None:
         """Give a dataset without chunks an empty chunk table: see `Engine.make_chunked`."""
         with self.lock:
             self._engine.make_chunked(node, chunks)
+            node.number = None
 
     def set_value(self, node: DatasetNode, region: Any, block: NDArray[Any]) -> None:
         """Set data without chunks, or a region of it; the caller allows one thread at a time.
-
-        Parameters
-        ----------
-        node
-            The dataset.
-        region
-            Index in the sense of numpy.
-        block
-            Array of the stored dtype, or of objects if the value has parts.
 
         Raises
         ------
@@ -268,19 +269,7 @@ class JournaledEngine:
     def claim(
         self, node: DatasetNode, records: ChunkRecords, buffers: Sequence[Buffer], *, is_partial: bool = False
     ) -> None:
-        """Enter written chunks in the journal.
-
-        Parameters
-        ----------
-        node
-            Their dataset.
-        records
-            ``(n,)`` of `RECORD`.
-        buffers
-            Their stored bytes, one buffer each.
-        is_partial
-            Whether elements of them are still to be written.
-        """
+        """Enter written chunks, ``(n,)`` of `RECORD`, in the journal; `buffers` are their stored bytes."""
         if self._journal is not None:
             self.claim_part(node, records, checksums_of(buffers), is_partial=is_partial)
 
@@ -333,7 +322,14 @@ class JournaledEngine:
 
     def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
-        self._log(entry_kinds.ROWS, self._number(node), n_rows)
+        number = self._number(node)
+        self._appended.add(node)
+        self._log(entry_kinds.ROWS, number, n_rows)
+
+    def log_all_rows(self) -> None:
+        """Enter the number of rows of each dataset that is appended to: its last chunk may contain padding now."""
+        for node in list(self._appended):
+            self._log(entry_kinds.ROWS, self._number(node), node.n_rows)
 
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.
@@ -389,8 +385,10 @@ class JournaledEngine:
                 number = node.number
                 if number is None:
                     number = self._n_datasets
-                    self._log(entry_kinds.OPENED, number, node.path)
+                    self._log(entry_kinds.OPENED, number, node.spec)
                     self._n_datasets += 1
+                    if node in self._appended:
+                        self._log(entry_kinds.ROWS, number, 0)
                     node.number = number
         return number
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import ReservedRange
+from streamh5.recovery.claimed_chunks import claimed_chunks
 from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import spec_facts
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
+    from streamh5.recovery.claimed_chunks import ClaimedChunks
     from streamh5.recovery.journal import Journal
 
 
@@ -83,18 +86,20 @@ class Recovery:
         self.front = journal.front or Front({}, {}, None, SIZEOF_SUPERBLOCK)
         self._read = read
         self._name = name
-        self.numbers = {
-            facts["path"]: number
-            for number, facts in enumerate(journal.datasets)
-            if number >= journal.first_number and number not in journal.taken_back
-        }
+        self._made: dict[str, list[int]] = {}
+        self._opened: dict[str, list[int]] = {}
+        for number, facts in enumerate(journal.datasets):
+            if number >= journal.first_number and number not in journal.taken_back:
+                of_kind = self._opened if "opened" in facts else self._made
+                of_kind.setdefault(facts["path"], []).append(number)
+        self.numbers = {path: numbers[0] for path, numbers in self._made.items()}
         boot = boot_id()
         is_copied = journal.base is not None and inode != journal.inode
         self._is_trusted = not is_copied and all(
             session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
             for session in journal.sessions
         )
-        self._restored: set[str] = set()
+        self._restored: set[int] = set()
         self._lost = self._drop_cut(nbytes)
 
     @property
@@ -120,7 +125,7 @@ class Recovery:
 
     def entries(self, facts: dict[str, Any]) -> bytes:
         """Return the first entries of the resumed write: its session, the used addresses, the claims that are void."""
-        entries = SESSION.encode(facts)
+        entries = SESSION.encode({**facts, "resumed": True})
         if self._used:
             entries += USED.encode(self.end)
         return entries + VOIDS.encode(self._lost) if len(self._lost) else entries
@@ -149,7 +154,10 @@ class Recovery:
         ResumeError
             The journal has it with another plan or from another source.
         """
-        number = self.numbers.get(spec.path)
+        left = [number for number in self._made.get(spec.path, []) if number not in self._restored]
+        if not left:
+            return None
+        number = self.numbers[spec.path] = left[0]
         if number is not None:
             then = dict(self._journal.datasets[number])
             self._compare(spec.path, then, {**_plain(spec_facts(spec)), "source": source})
@@ -163,11 +171,11 @@ class Recovery:
         ResumeError
             Such a dataset was not created again.
         """
-        claimed = {
-            self._journal.datasets[number]["path"]: sum(map(len, claims.records))
+        missing = {
+            str(self._journal.datasets[number]["path"]): n
             for number, claims in self._journal.claims.items()
+            if (n := sum(map(len, claims.records))) and number not in self._restored
         }
-        missing = {path: n for path, n in claimed.items() if n and path not in self._restored}
         if missing:
             raise ResumeError(
                 f"the interrupted write of {self._name} is a different one: it has {', '.join(missing)} with "
@@ -184,13 +192,43 @@ class Recovery:
         JournalError
             A claim lies outside the dataset or the file.
         """
-        self._restored.add(dataset.path)
+        self._restored.add(self.numbers[dataset.path])
         lost = self._restore_chunks(dataset)
         n_rows, forgotten = self._restore_rows(dataset)
         gone = np.concatenate([*lost, forgotten])
         # with an Implicit index all versions of a chunk have one address, and the last may be intact
         _, columns = dataset.table.written()
         return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
+
+    def reopen(self, dataset: DatasetNode, number: int | None) -> ClaimedChunks | None:
+        """Return the chunks that were stored of a dataset of the public file, or of one that was resized.
+
+        Parameters
+        ----------
+        dataset
+            The dataset, with the shape that it has in the public file, or was created with.
+        number
+            Number under which it was created; None if it is one of the public file.
+
+        Returns
+        -------
+        ClaimedChunks or None
+            None if there are none.
+
+        Raises
+        ------
+        JournalError
+            A claim lies outside the dataset or the file.
+        """
+        made = self._made.get(dataset.path, [])
+        first = -1 if number is None else number
+        stop = min((one for one in made if one > first), default=self.n_datasets)
+        numbers = [one for one in self._opened.get(dataset.path, []) if first < one < stop]
+        self._restored.update(numbers)
+        if dataset.spec.chunks is None or not numbers:
+            return None
+        parts = [(self._journal.datasets[one], self._journal.claims.get(one, Claims())) for one in numbers]
+        return claimed_chunks(dataset, parts, partial(self._check, is_growing=True), self._are_kept)
 
     def salvage(self, dataset: DatasetNode) -> int | None:
         """Enter every claimed chunk of a dataset, even after a gap, and set its length.
@@ -226,7 +264,7 @@ class Recovery:
             if claims.records:
                 raise self._nonsense(dataset, "chunks")
             return lost
-        partial: dict[int, bool] = {}
+        are_partial: dict[int, bool] = {}
         for claimed, checksums, is_partial in zip(
             claims.records, claims.checksums, claims.are_partial, strict=True
         ):
@@ -234,10 +272,10 @@ class Recovery:
             is_kept = self._are_kept(dataset, claimed, checksums)
             lost.append(claimed["address"][~is_kept])
             dataset.table.record(claimed[is_kept])
-            if is_partial or partial:  # the last claim of a chunk counts
-                partial |= dict.fromkeys(claimed["number"][is_kept].tolist(), is_partial)
+            if is_partial or are_partial:  # the last claim of a chunk counts
+                are_partial |= dict.fromkeys(claimed["number"][is_kept].tolist(), is_partial)
         grid = dataset.spec.grid
-        dataset.incomplete = {grid.coords(number): None for number, is_so in partial.items() if is_so}
+        dataset.incomplete = {grid.coords(number): None for number, is_so in are_partial.items() if is_so}
         return lost
 
     def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:
@@ -312,11 +350,12 @@ class Recovery:
             differing=differing,
         )
 
-    def _check(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Refuse records that no writer can have made."""
+    def _check(self, dataset: DatasetNode, records: ChunkRecords, *, is_growing: bool = False) -> None:
+        """Refuse records that no writer can have made; those of a dataset that grows have any number."""
         spec = dataset.spec
+        grid = spec.grid
         address, stored = records["address"], records["stored_nbytes"]
-        n_numbers = MAX_CHUNKS if spec.grid.n_numbers is None else spec.grid.n_numbers
+        n_numbers = MAX_CHUNKS if is_growing or grid.n_numbers is None else grid.n_numbers
         outside = (address < self.front.end) | (stored == 0) | (records["number"] >= n_numbers)
         outside |= records["filter_mask"] >= 1 << len(spec.filters)
         if not spec.filters:

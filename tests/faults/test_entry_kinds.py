@@ -140,7 +140,7 @@ CASES = {
 }
 
 
-OF_ADDITIONS = {"B", "O"}
+OF_ADDITIONS = {"B", "O", "X", "M"}
 """Kinds that only the journal of an addition, or of a flushed file, has: `test_growing_files`."""
 
 

@@ -1,0 +1,184 @@
+"""Journal entries of changes of the tree: the payload of each, how it is entered in a `Journal`, and repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamh5.errors import JournalError
+from streamh5.model.object_path import join_path, split_path
+from streamh5.model.tree import GroupNode, Node, find
+from streamh5.recovery.journal_facts import (
+    attribute_from_facts,
+    datatype_from_facts,
+    link_from_facts,
+    spec_facts,
+    spec_from_facts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamh5.engine.engine import Engine
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.recovery.journal import Apply, Journal
+
+
+def path_of(facts: dict[str, Any]) -> str:
+    """Return the path of an entry, checked."""
+    if not isinstance(facts["path"], str):
+        raise TypeError(f"path {facts['path']!r}")
+    return facts["path"]
+
+
+# G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
+# (hard to another path, soft or external) was created. O: something is about to be written to a dataset of the public
+# file, or of another shape than before, which gets the next number. U: a dataset was removed, because its data could
+# not be written. X, M: a link was removed, or got another path.
+
+
+def group_facts(path: str, *, track_order: bool = False) -> dict[str, Any]:
+    """Describe a new group."""
+    return {"path": path, "track_order": track_order}
+
+
+def dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
+    """Describe a new dataset."""
+    return {"number": number, **spec_facts(spec), "source": source}
+
+
+def opened_facts(number: int, spec: DatasetSpec) -> dict[str, Any]:
+    """Describe the grid of a dataset that is about to be written to."""
+    grid = {"shape": spec.shape, "chunks": spec.chunks, "maxshape": spec.maxshape}
+    return {"number": number, "path": spec.path, "opened": True, **grid}
+
+
+def path_facts(path: str) -> dict[str, Any]:
+    """Name a path."""
+    return {"path": path}
+
+
+def enter_made(make: Apply) -> Callable[[Journal, dict[str, Any]], None]:
+    """Return what enters a new object, once for each path."""
+
+    def make_once(engine: Engine, facts: dict[str, Any]) -> None:
+        # a resumed write may have created the objects in another order: one inside this group first, with its parents
+        *parents, name = split_path(facts["path"])
+        parent = find(engine.root, join_path(tuple(parents)))
+        if not isinstance(parent, GroupNode) or name not in parent.links:
+            make(engine, facts)
+
+    def enter(journal: Journal, facts: dict[str, Any]) -> None:
+        path_of(facts)
+        journal.changes.append((make_once, facts))
+
+    return enter
+
+
+def make_group(engine: Engine, facts: dict[str, Any]) -> None:
+    """Create a group again."""
+    engine.create_group(facts["path"], track_order=bool(facts["track_order"]))
+
+
+def make_datatype(engine: Engine, facts: dict[str, Any]) -> None:
+    """Create a named datatype again."""
+    engine.create_datatype(datatype_from_facts(facts))
+
+
+def make_link(engine: Engine, facts: dict[str, Any]) -> None:
+    """Create a link again."""
+    target = link_from_facts(facts) or find(engine.root, facts["hard"])
+    if target is None:
+        raise JournalError(f"the journal links {facts['path']} to {facts['hard']}, which was not created")
+    engine.link(facts["path"], target)
+
+
+def make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
+    """Create a dataset again."""
+    engine.create_dataset(spec_from_facts(facts))
+
+
+def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
+    """Enter a dataset under the next number."""
+    path = path_of(facts)
+    # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
+    if facts["number"] != len(journal.datasets):
+        raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
+    if "opened" not in facts:
+        if path in journal.paths:
+            raise ValueError(f"a second object {path}")
+        journal.paths.add(path)
+        journal.changes.append((make_dataset, facts))
+    journal.datasets.append({**facts, "session": journal.n_resumed})
+
+
+def moved_facts(source: str, destination: str) -> dict[str, Any]:
+    """Name the old and the new path of a link."""
+    return {"path": source, "to": destination}
+
+
+def remove(engine: Engine, facts: dict[str, Any]) -> None:
+    """Remove a link again."""
+    engine.remove(facts["path"])
+
+
+def move(engine: Engine, facts: dict[str, Any]) -> None:
+    """Move a link again."""
+    engine.move(facts["path"], facts["to"])
+
+
+def enter_freed(apply: Apply) -> Callable[[Journal, dict[str, Any]], None]:
+    """Return what enters that a path is free again."""
+
+    def enter(journal: Journal, facts: dict[str, Any]) -> None:
+        path = join_path(split_path(path_of(facts)))
+        if not isinstance(facts.get("to", ""), str):
+            raise TypeError(f"path {facts['to']!r}")
+        journal.paths = {one for one in journal.paths if one != path and not one.startswith(f"{path}/")}
+        journal.changes.append((apply, facts))
+
+    return enter
+
+
+def enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
+    """Enter that a dataset was taken back, with its attributes."""
+    path = path_of(facts)
+    made = next(
+        (one for apply, one in journal.changes if apply is make_dataset and one["path"] == path), None
+    )
+    if made is None:
+        raise ValueError(f"{path} is not a dataset")
+    journal.paths.discard(path)
+    journal.taken_back.add(made["number"])
+    journal.changes = [
+        (apply, one)
+        for apply, one in journal.changes
+        if one is not made and not (apply is set_attribute and one["path"] == path)
+    ]
+
+
+# A: an attribute was set (its datatype message, shape and parts), or removed.
+
+
+def no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
+    """Name an attribute that was removed."""
+    return {"path": node.path, "name": name, "datatype": None}
+
+
+def set_attribute(engine: Engine, facts: dict[str, Any]) -> None:
+    """Set or remove an attribute again."""
+    path, name = facts["path"], facts["name"]
+    node = find(engine.root, path)
+    if not isinstance(node, Node):
+        raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
+    if facts["datatype"] is not None:
+        engine.set_attribute(node, attribute_from_facts(facts))
+    elif name in node.attributes:
+        engine.remove_attribute(node, name)
+
+
+def enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
+    """Enter an attribute."""
+    path_of(facts)
+    if not isinstance(facts["name"], str):
+        raise TypeError(f"name {facts['name']!r}")
+    journal.changes.append((set_attribute, facts))
