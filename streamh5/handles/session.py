@@ -202,8 +202,7 @@ class Session:
         """Publish the data stored so far; writing continues."""
         if self._life.is_inside:
             raise StateError(
-                f"{self.sink.name} cannot be flushed in the middle of another call of this thread, as in a signal "
-                "handler: flush it after that call"
+                f"{self.sink.name} cannot be flushed in the middle of another call of this thread (a signal handler)"
             )
         with self.call():
             sink = self.sink

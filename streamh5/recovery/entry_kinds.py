@@ -49,13 +49,13 @@ from streamh5.recovery.tree_changes import (
     make_datatype,
     make_group,
     make_link,
-    move,
+    move_again,
     moved_facts,
     no_attribute_facts,
     opened_facts,
     path_facts,
     path_of,
-    remove,
+    remove_again,
 )
 from streamh5.sinks.machine import boot_id
 
@@ -264,8 +264,8 @@ LINK = EntryKind("L", link_facts, enter_made(make_link))
 DATASET = EntryKind("D", dataset_facts, enter_dataset)
 OPENED = EntryKind("O", opened_facts, enter_dataset)
 TAKEN_BACK = EntryKind("U", path_facts, enter_taken_back)
-REMOVED = EntryKind("X", path_facts, enter_freed(remove))
-MOVED = EntryKind("M", moved_facts, enter_freed(move))
+REMOVED = EntryKind("X", path_facts, enter_freed(remove_again))
+MOVED = EntryKind("M", moved_facts, enter_freed(move_again))
 ATTRIBUTE = EntryKind("A", attribute_facts, enter_attribute)
 NO_ATTRIBUTE = EntryKind("A", no_attribute_facts, enter_attribute)
 ELEMENTS = EntryKind("E", elements_facts, _enter_elements)

@@ -116,12 +116,12 @@ def moved_facts(source: str, destination: str) -> dict[str, Any]:
     return {"path": source, "to": destination}
 
 
-def remove(engine: Engine, facts: dict[str, Any]) -> None:
+def remove_again(engine: Engine, facts: dict[str, Any]) -> None:
     """Remove a link again."""
     engine.remove(facts["path"])
 
 
-def move(engine: Engine, facts: dict[str, Any]) -> None:
+def move_again(engine: Engine, facts: dict[str, Any]) -> None:
     """Move a link again."""
     engine.move(facts["path"], facts["to"])
 
