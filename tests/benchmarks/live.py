@@ -99,7 +99,7 @@ def main() -> None:
         f"{np.mean([one[2] for one in found]) * 1e3:.1f} ms each, "
         f"the longest {max(one[3] for one in found) * 1e3:.0f} ms"
     )
-    print(f"file of {summary.file_nbytes / 2**20:,.0f} MiB, unused {summary.unused_nbytes / 2**20:.2f} MiB")
+    print(f"file of {summary.file_nbytes / 2**20:,.0f} MiB, chunks {summary.stored_nbytes / 2**20:,.0f} MiB")
 
 
 if __name__ == "__main__":
