@@ -147,25 +147,6 @@ def test_data_that_memory_cannot_hold_is_refused_before_any_work(
     file.abort()
 
 
-def test_named_datatype_of_the_file_that_is_added_to_says_to_pass_its_dtype(tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    with streamh5.File(path) as file:
-        file["t"] = np.dtype([("a", "i4"), ("b", "f8")])
-        file.create_dataset("old", (3,), file["t"])
-    with streamh5.File(path, "a") as file:
-        with pytest.raises(KeyError, match=r"/t is a named datatype .* pass its dtype"):
-            file.create_dataset("new", (3,), file["t"])
-        with h5py.File(path) as found:
-            dtype = found["t"].dtype
-        file.create_dataset("new", (3,), dtype)
-        with pytest.raises(KeyError, match="/old is in the file already"):
-            file["old"]
-    with h5py.File(path) as found:
-        assert found["new"].dtype == found["old"].dtype == found["t"].dtype
-        assert found["old"].id.get_type().committed()
-        assert not found["new"].id.get_type().committed()
-
-
 def test_summary_names_text_and_references_as_inspect_does(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "source.h5", "w") as source:
         source["text"] = ["a", "bc"]
