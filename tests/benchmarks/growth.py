@@ -135,10 +135,10 @@ def make_netcdf(path: Path, n_chunks: int, records: NDArray[Any]) -> None:
 
     with netCDF4.Dataset(path, "w") as file:
         file.createDimension("time", None)
-        for name, n in zip("yx", records.shape[1:], strict=True):
+        for name, n in zip(("lat", "lon"), records.shape[1:], strict=True):
             file.createDimension(name, n)
         x = file.createVariable(
-            "x", "f4", ("time", "y", "x"), zlib=True, complevel=4, chunksizes=(1, *records.shape[1:])
+            "x", "f4", ("time", "lat", "lon"), zlib=True, complevel=4, chunksizes=(1, *records.shape[1:])
         )
         for i in range(n_chunks):
             x[i] = records[i % len(records)]
