@@ -131,12 +131,17 @@ def decode_datatype(body: bytes, encoding: Encoding = ENCODING) -> DatatypeClass
     ForeignStructureError
         Datatypes are nested more than 32 deep.
     """
-    return decode_datatype_message(body, encoding)[0]
+    fields = Fields(body, "datatype message", encoding)
+    record = _decode(fields, 0)
+    fields.end()
+    return record
 
 
 @lru_cache(N_CACHED)
 def decode_datatype_message(body: bytes, encoding: Encoding = ENCODING) -> tuple[DatatypeClass, bytes]:
     """Decode the body of a datatype message; return the record and the encoded datatype without padding after it.
+
+    HDF5 1.8 reserved too much for some compounds and arrays, so any message may have padding.
 
     Raises
     ------
@@ -145,9 +150,7 @@ def decode_datatype_message(body: bytes, encoding: Encoding = ENCODING) -> tuple
     """
     fields = Fields(body, "datatype message", encoding)
     record = _decode(fields, 0)
-    stated = fields.since(0)
-    fields.end()
-    return record, stated
+    return record, fields.since(0)
 
 
 def _version(record: DatatypeClass) -> int:

@@ -26,7 +26,7 @@ from streamh5.format.data_layout import (
     encode_data_layout,
 )
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
-from streamh5.format.datatype import datatype_class, decode_datatype, encode_datatype
+from streamh5.format.datatype import datatype_class, decode_datatype, decode_datatype_message, encode_datatype
 from streamh5.format.datatype_class import Complex, FloatingPoint, Opaque
 from streamh5.format.fill_value import (
     AllocationTime,
@@ -251,3 +251,8 @@ def test_decoders_of_any_bytes_end_in_format_errors_only(body: bytes) -> None:
             decode(body)
         except FormatError:
             continue
+
+
+def test_datatype_message_may_have_padding() -> None:
+    body = encode_datatype(datatype_class(np.dtype([("a", "i4"), ("b", "f8")])))
+    assert decode_datatype_message(body + bytes(20)) == (decode_datatype(body), body)
