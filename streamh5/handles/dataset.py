@@ -82,6 +82,10 @@ class Dataset(ResizableDataset):
         StateError
             The file is closed.
         """
+        with self._shape_lock.alone():
+            self._append_block(rows)
+
+    def _append_block(self, rows: Any) -> None:
         shape = self._chunked_shape("append to")
         block = self._writer.as_block(rows)
         if block.ndim == len(shape) - 1:
@@ -98,8 +102,9 @@ class Dataset(ResizableDataset):
             self.out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 if self._node.spec.maxshape is not None and self.chunks is not None:
+                    elements = self._writer.elements(block, self.session.place)  # first, as this may fail
                     self._resize_to((stop, *(self.shape or ())[1:]), self._node.spec.maxshape)
-                    self._append(self._writer.elements(block, self.session.place), start, stop)
+                    self._append(elements, start, stop)
                     return
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
@@ -136,9 +141,13 @@ class Dataset(ResizableDataset):
         StateError
             The file is closed.
         """
-        if self._node.spec.chunks is None:
-            self._set_value(region, value)
-            return
+        with self._shape_lock.shared():
+            if self._node.spec.chunks is None:
+                self._set_value(region, value)
+            else:
+                self._set_region(region, value)
+
+    def _set_region(self, region: Any, value: Any) -> None:
         extents = self._chunked_shape("write a region of")
         origin, shape, kept = parse_region(region, extents, path=self.name)
         self.out.check_length(origin[0] + shape[0])
@@ -187,10 +196,11 @@ class Dataset(ResizableDataset):
             raise BlockError(
                 f"{self.name} is stored without chunks; create it with chunks=True or a chunk shape"
             )
-        box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
-        start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
-        self.out.check_length(start + 1)
-        self.out.replace_chunk(encoded, box)
+        with self._shape_lock.shared():
+            box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
+            start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
+            self.out.check_length(start + 1)
+            self.out.replace_chunk(encoded, box)
         if shape[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
             self.session.extend(self._node, min(stop, bound or 2**64))

@@ -20,6 +20,7 @@ from streamh5.handles.stored_settings import check_changeable
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_shape import auto_chunks
 from streamh5.write.chunk_writer import ChunkWriter
+from streamh5.write.shape_lock import ShapeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class ResizableDataset(DatasetFacts):
         # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
         # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
         self._lock = threading.Lock()
+        self._shape_lock = ShapeLock()  # before `_lock`
         self.out = DatasetWriter(session, node, writes_empty=write_empty_chunks)
         self._write_for_present_shape(chain)
 
@@ -90,8 +92,8 @@ class ResizableDataset(DatasetFacts):
             The file is closed.
         """
         self._check_changeable()
-        shape, bounds = new_shapes(self._node.spec, size, axis, maxshape)
-        with self._lock:
+        with self._shape_lock.alone(), self._lock:
+            shape, bounds = new_shapes(self._node.spec, size, axis, maxshape)
             if self._node.spec.chunks is None:
                 if maxshape is None:
                     raise SpecError(
@@ -114,10 +116,12 @@ class ResizableDataset(DatasetFacts):
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
             self._write_pending()
-        if shape[0] < old[0] or node.grid.counts[1:] != ChunkGrid(shape, chunks, bounds).counts[1:]:
-            self.session.wait()
-        self.session.resize(node, shape, bounds)
-        self._write_for_present_shape(self._writer.chain)
+        # under the lock of the cache, so that no chunk of this dataset has to go for one of another dataset meanwhile
+        with self.session.partial_chunks.lock:
+            if shape[0] < old[0] or node.grid.counts[1:] != ChunkGrid(shape, chunks, bounds).counts[1:]:
+                self.session.wait()
+            self.session.resize(node, shape, bounds)
+            self._write_for_present_shape(self._writer.chain)
 
     def _make_chunked(self, shape: tuple[int, ...]) -> None:
         """Store data without chunks in chunks from now on."""
@@ -132,7 +136,7 @@ class ResizableDataset(DatasetFacts):
 
     def _fill_stored(self, region: tuple[slice, ...]) -> None:
         """Write the fill value to a region, but only to chunks that are stored."""
-        grid, fill = self._node.grid, self._writer.fill
+        grid, place = self._node.grid, self.session.place
         origin = tuple(one.start for one in region)
         extents = tuple(one.stop - one.start for one in region)
         if 0 in extents:
@@ -143,7 +147,8 @@ class ResizableDataset(DatasetFacts):
                     slice(max(one.start, box.start), min(one.stop, box.stop))
                     for one, box in zip(region, grid.region(grid.coords(int(number))), strict=True)
                 ]
-                self[tuple(part)] = fill
+                fill = self._writer.filled(tuple(one.stop - one.start for one in part), place)
+                self.out.write_region(fill, tuple(one.start for one in part))
 
     def _check_changeable(self) -> None:
         """Refuse to write elements of a stored dataset that streamh5 cannot encode as they are."""
