@@ -124,9 +124,9 @@ def _read(file: FileBytes) -> ExistingFile:
     shared = SharedMessages(file, file_map)
     read_superblock_extension(file, file_map, superblock, shared)
     _check_extension(shared, superblock)
-    root = _read_tree(file, ObjectWalk(file, file_map, shared), superblock.root_address)
-    block = _superblock_bytes(file)
     libver = "v108" if superblock.version < 3 else "v110"
+    root = _read_tree(NodeReader(file, ObjectWalk(file, file_map, shared), libver), superblock.root_address)
+    block = _superblock_bytes(file)
     return ExistingFile(file, root, block, superblock.base_address, superblock.span, libver)
 
 
@@ -166,9 +166,9 @@ def _check_extension(shared: SharedMessages, superblock: Superblock) -> None:
             )
 
 
-def _read_tree(file: FileBytes, walk: ObjectWalk, root_address: int) -> GroupNode:
+def _read_tree(reader: NodeReader, root_address: int) -> GroupNode:
     """Read the root object and everything in it; an object with several names is one node."""
-    reader = NodeReader(file, walk)
+    walk = reader.walk
     groups: list[tuple[GroupNode, list[Link]]] = []
     for place in walk.over(root_address):
         try:

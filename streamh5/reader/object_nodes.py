@@ -85,6 +85,8 @@ class NodeReader:
     ----------
     file, walk
         The file, and the walk over its objects.
+    libver
+        Oldest library that can read it, which decides the chunk index of data that gets chunks later.
 
     Attributes
     ----------
@@ -92,9 +94,10 @@ class NodeReader:
         The objects by the addresses of their headers.
     """
 
-    def __init__(self, file: FileBytes, walk: ObjectWalk) -> None:
+    def __init__(self, file: FileBytes, walk: ObjectWalk, libver: str) -> None:
         self._file = file
-        self._walk = walk
+        self._libver = libver
+        self.walk = walk
         self._heap = GlobalHeap(file, FileMap(file.nbytes))
         self.nodes: dict[int, Node] = {}
 
@@ -108,8 +111,8 @@ class NodeReader:
         ForeignStructureError
             It has something that the reader does not know.
         """
-        header = self._walk.header(place)
-        content = self._walk.messages(place, header)
+        header = self.walk.header(place)
+        content = self.walk.messages(place, header)
         links: list[Link] = []
         node: Node
         match content:
@@ -182,7 +185,7 @@ class NodeReader:
             filters=content.filters,
             track_order=header.attribute_order,
             maxshape=None if maxshape == shape and chunked is not None else maxshape,
-            libver="v108" if chunked is not None and chunked.version == 3 else "v110",
+            libver=self._libver if chunked is None else "v108" if chunked.version == 3 else "v110",
             datatype=EncodedDatatype(content.datatype_body),
         )
         stored = StoredData(

@@ -75,6 +75,30 @@ def test_every_object_is_read_by_hdf5_1_8(kind: str, tmp_path: Path) -> None:
                     assert all(old_hdf5.has_link(node, link) for link in file[name])
 
 
+@pytest.mark.usefixtures("hdf5_1_8")
+@pytest.mark.parametrize("libver", ["earliest", "v108"])
+def test_changed_file_of_an_old_library_is_read_by_hdf5_1_8(libver: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=(libver, "v108")) as file:
+        file["whole"] = np.arange(1000)
+        file.create_dataset("chunked", data=np.arange(100), chunks=(7,), maxshape=(None,), compression="gzip")
+        file["g/inner"] = 1.5
+    with streamh5.File(path, "a") as new:
+        found, grown = new["chunked"], new["whole"]
+        assert isinstance(found, streamh5.Dataset)
+        assert isinstance(grown, streamh5.Dataset)
+        grown.resize((2000,), maxshape=(None,))
+        found.append([1, 2])
+        found.attrs["unit"] = 1.5
+        new.move("g", "h")
+    expected = {"/whole": [*range(1000), *[0] * 1000], "/chunked": [*range(100), 1, 2]}
+    for name, elements in expected.items():
+        with old_hdf5.opened(path, name) as node:
+            assert np.frombuffer(old_hdf5.elements(node), "<i8").tolist() == elements
+    with old_hdf5.opened(path, "/h") as node:
+        assert old_hdf5.has_link(node, "inner")
+
+
 def raw_attribute(node: Any, name: str) -> Any:
     """The value of an attribute in its own dtype; empty where it has none."""
     attribute = node.attrs.get_id(name)
