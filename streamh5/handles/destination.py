@@ -162,7 +162,7 @@ def _interrupted_addition(
     if not is_resumed:
         raise InterruptedWriteError(
             f"{sink.path} is as it was, and an interrupted addition has left {_content(journal)} after its end: resume "
-            "it (resume=True), drop it (resume=True, then abort()), or make it part of the file (streamh5 salvage)",
+            "it (resume=True), or drop it (resume=True, then abort())",
             path=str(sink.path),
             n_chunks=journal.n_claimed,
         )

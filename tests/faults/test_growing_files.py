@@ -181,7 +181,7 @@ def test_interrupted_addition_is_refused_resumed_and_complete(tmp_path: Path) ->
     interrupt(path)
     assert_old(path)
     assert path.read_bytes()[: len(before)] == before
-    with pytest.raises(errors.InterruptedWriteError, match=r"resume=True.*abort\(\).*salvage"):
+    with pytest.raises(errors.InterruptedWriteError, match=r"resume=True.*abort\(\)"):
         streamh5.File(path, "a")
     with streamh5.File(path, "a", resume=True) as file:
         rows = file.create_dataset("rows", (None, 5), "f8", chunks=(2, 5), maxshape=(None, 5))
