@@ -144,15 +144,19 @@ class DatasetWriter:
     def write_block(self, elements: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
         """Write a block of stored elements in the calling thread; return its records: see `Dataset.write_block`."""
         place, box = self._session.place, self._chunks.grid.covering(origin, elements.shape)
-        if self._partial_chunks.knows(self):  # earlier regions come first
-            self._partial_chunks.write_out(self, box)
-            self._session.run(Job(lambda: None, 0, self._node, box))  # waits for those in flight
+        self._settle_regions(box)
         parts = [np.zeros(0, RECORD)]
         for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
             is_partial = chunk is not None and self._is_incomplete(chunk)
             for raw in self._chunks.split(piece, first, place):
                 parts.append(self.write(raw, is_partial=is_partial))
         return np.concatenate(parts)
+
+    def _settle_regions(self, box: Box | None = None) -> None:
+        """Write chunks of earlier regions, which the caller is about to write in its own way."""
+        if self._partial_chunks.knows(self):
+            self._partial_chunks.write_out(self, box)
+            self._session.wait()
 
     def _gather(
         self, elements: NDArray[Any], origin: tuple[int, ...], edges: list[Box], *, is_appended: bool
@@ -260,6 +264,7 @@ class DatasetWriter:
 
     def record_part(self, part: PartRecords) -> None:
         """Enter chunks in the chunk table that another process has written."""
+        self._settle_regions()
         if len(part.skipped):
             self._skipped.append(part.skipped)
             # those that were written before must be written again, or readers would see the earlier data

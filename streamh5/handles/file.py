@@ -70,7 +70,8 @@ class File(Group):
         Number of threads that run the filters; None for one per core.
     max_memory
         Largest total size of the raw blocks in flight, in bytes or as text such as ``"1 GB"``; `append`
-        and item assignment wait while it is used up.
+        and item assignment wait while it is used up. Chunks that were filled in part may take half of it; by default,
+        they have room of their own, at least one row of chunks of each dataset: see docs/performance.md.
     resume
         Resume an interrupted write of the same name, or start a new one if there is none. Create the
         same objects again; `Dataset.n_appended` and `Dataset.is_stored` tell which data is stored.

@@ -115,7 +115,7 @@ class Session:
         self.claim, self.claim_part, self.log_rows = engine.claim, engine.claim_part, engine.log_rows
         self.object_of, self.find_chunks = engine.object_of, engine.find_chunks
         self.read = partial(read_stored, sink)
-        self.begins_at = 0 if existing is None else existing.end_of_file
+        self.begins_at = 0 if existing is None else existing.public_end
         self.sharing = Sharing(sink, engine, options.sync)
         self._max_memory = options.max_memory or DEFAULT_IN_FLIGHT_NBYTES
         self.partial_chunks = ChunkCache(options.max_memory)

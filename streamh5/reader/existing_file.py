@@ -59,6 +59,8 @@ class ExistingFile:
         Size of the user block in bytes.
     end_of_file
         First address after everything to keep, relative to the base address.
+    public_end
+        Its end as its superblock gives it: what lies behind is of an interrupted addition.
     libver
         Oldest library that can read it: ``"v108"`` or ``"v110"``.
     """
@@ -68,6 +70,7 @@ class ExistingFile:
     superblock: bytes
     base_address: int
     end_of_file: int
+    public_end: int
     libver: str
 
     def __enter__(self) -> Self:
@@ -127,7 +130,7 @@ def _read(file: FileBytes) -> ExistingFile:
     libver = "v108" if superblock.version < 3 else "v110"
     root = _read_tree(NodeReader(file, ObjectWalk(file, file_map, shared), libver), superblock.root_address)
     block = _superblock_bytes(file)
-    return ExistingFile(file, root, block, superblock.base_address, superblock.span, libver)
+    return ExistingFile(file, root, block, superblock.base_address, superblock.span, superblock.span, libver)
 
 
 def _superblock_bytes(file: FileBytes) -> bytes:

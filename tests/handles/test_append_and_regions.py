@@ -150,3 +150,23 @@ def test_checkpoint_shows_the_rows_so_far_and_writing_goes_on(tmp_path: Path) ->
     with h5py.File(path) as found:
         np.testing.assert_array_equal(found["x"][...], data)
         np.testing.assert_array_equal(found["y"][...], data)
+
+
+def test_flush_publishes_the_rows_so_far_and_writes_each_later_chunk_once(tmp_path: Path) -> None:
+    path, data = tmp_path / "x.h5", np.arange(60, dtype="i4").reshape(20, 3)
+    with streamh5.File(path, "w") as file:
+        x = file.create_dataset("x", (None, 3), "i4", chunks=(8, 2), compression="gzip")
+        y = file.create_dataset("y", (20, 3), "i4", chunks=(8, 2), compression="gzip")
+        for i, row in enumerate(data):
+            x.append(row)
+            y[i] = row
+            if i in (4, 12):
+                file.flush()
+                with h5py.File(path) as found:
+                    np.testing.assert_array_equal(found["x"][...], data[: i + 1])
+                    np.testing.assert_array_equal(found["y"][: i + 1], data[: i + 1])
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["x"][...], data)
+        np.testing.assert_array_equal(found["y"][...], data)
+    assert file.summary is not None
+    assert [one.n_rewritten for one in file.summary.datasets] == [4, 4]
