@@ -170,3 +170,21 @@ def test_flush_publishes_the_rows_so_far_and_writes_each_later_chunk_once(tmp_pa
         np.testing.assert_array_equal(found["y"][...], data)
     assert file.summary is not None
     assert [one.n_rewritten for one in file.summary.datasets] == [4, 4]
+
+
+def test_resumed_addition_knows_which_regions_it_has_stored(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros((12, 3), "i4"), chunks=(4, 3), compression="gzip")
+    with streamh5.File(path, "a", resume=True) as changed:
+        x: Any = changed["x"]
+        for i in range(6):
+            x[i] = i + 1
+        changed.suspend()
+    with streamh5.File(path, "a", resume=True) as changed:
+        x = changed["x"]
+        assert [x.is_stored((i, 0), (1, 3)) for i in range(12)] == [True] * 4 + [False] * 8
+        for i in range(4, 12):
+            x[i] = i + 1
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["x"][:, 0], np.arange(1, 13))
