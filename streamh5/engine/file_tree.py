@@ -150,9 +150,8 @@ class FileTree:
         users = type_users(self.root, path)
         target = take_link(self.root, path)
         if isinstance(target, Node):
-            self._former[path] = target
-            for node in release(self.root, target):
-                self._former[node.path] = node
+            self._former |= {inner.path: inner for inner in walk(target)} | {path: target}
+            release(self.root, target)
             follow_types(self.root, users)
 
     def move(self, source: str, destination: str) -> None:

@@ -52,6 +52,15 @@ class ClaimedChunks:
         self.coords, self.records = self.coords[~is_inside], self.records[~is_inside]
         return taken
 
+    def shape(self, dataset: DatasetNode, n_rows: int | None) -> tuple[int, ...]:
+        """Return the shape of a dataset that was created empty: all chunks, within its maximum shape and its rows."""
+        ends = (self.coords.max(axis=0) + 1) * np.array(dataset.grid.chunks)
+        ends[0] = min(int(ends[0]), n_rows or int(ends[0]))
+        return tuple(
+            max(n, int(end) if bound is None else min(int(end), bound))
+            for n, end, bound in zip(dataset.shape or (), ends, dataset.spec.bounds, strict=True)
+        )
+
     def drop_outside(self, dataset: DatasetNode) -> None:
         """Forget the chunks outside the present shape."""
         is_inside = self._are_inside(dataset)
@@ -107,6 +116,20 @@ def claimed_chunks(
     if n_rows is not None:
         found.n_rows = _rows_without_a_gap(dataset, found.coords, n_rows)
     return found
+
+
+def began_empty(dataset: DatasetNode) -> bool:
+    """Return whether a dataset was created without rows, to be resized or appended to."""
+    spec = dataset.spec
+    return (spec.shape or (None,))[0] == 0 and spec.chunks is not None and spec.maxshape is not None
+
+
+def are_inside(dataset: DatasetNode, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which chunks lie in the rows with which a dataset was created; others are written again after a resume."""
+    spec = dataset.spec
+    if spec.maxshape is None or spec.shape is None or spec.shape[0] is None:
+        return np.ones(len(numbers), np.bool_)
+    return np.asarray(numbers < spec.grid.present.counts[0] * spec.grid.n_numbers_per_row)
 
 
 def _extents(facts: list[int | None] | None) -> tuple[int | None, ...] | None:

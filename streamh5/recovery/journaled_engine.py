@@ -161,6 +161,8 @@ class JournaledEngine:
                 if len(lost):
                     self._log(entry_kinds.VOIDS, lost)
                 self._reopen(node, number)
+                if node in self._claimed:
+                    n_rows = max(n_rows, self._claimed[node].n_rows or 0)
             else:
                 with self._number_lock:
                     self._log(entry_kinds.DATASET, self._n_datasets, spec, source)

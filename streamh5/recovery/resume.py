@@ -12,8 +12,9 @@ from streamh5.engine.metadata_plan import Front
 from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
+from streamh5.model.resized import resize_dataset
 from streamh5.model.tree import ReservedRange
-from streamh5.recovery.claimed_chunks import claimed_chunks
+from streamh5.recovery.claimed_chunks import are_inside, began_empty, claimed_chunks
 from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import spec_facts
@@ -192,7 +193,9 @@ class Recovery:
         JournalError
             A claim lies outside the dataset or the file.
         """
-        self._restored.add(self.numbers[dataset.path])
+        self._restored.add(self._number(dataset))
+        if began_empty(dataset):  # `reopen` has its chunks
+            return Restored(0, np.zeros(0, np.uint64))
         lost = self._restore_chunks(dataset)
         n_rows, forgotten = self._restore_rows(dataset)
         gone = np.concatenate([*lost, forgotten])
@@ -225,6 +228,8 @@ class Recovery:
         stop = min((one for one in made if one > first), default=self.n_datasets)
         numbers = [one for one in self._opened.get(dataset.path, []) if first < one < stop]
         self._restored.update(numbers)
+        if number is not None and began_empty(dataset):
+            numbers = [number, *numbers]
         if dataset.spec.chunks is None or not numbers:
             return None
         parts = [(self._journal.datasets[one], self._journal.claims.get(one, Claims())) for one in numbers]
@@ -243,8 +248,15 @@ class Recovery:
         JournalError
             A claim lies outside the dataset or the file.
         """
+        claims = self._journal.claims.get(self._number(dataset))
+        if began_empty(dataset):
+            claimed = self.reopen(dataset, dataset.number)
+            if claimed is not None and len(claimed.coords):
+                extents = claimed.shape(dataset, None if claims is None else claims.n_rows)
+                resize_dataset(dataset, extents, dataset.spec.maxshape)
+                dataset.table.record(claimed.take(dataset))
+            return None if claimed is None else claimed.n_rows
         self._restore_chunks(dataset)
-        claims = self._journal.claims.get(self.numbers[dataset.path])
         shape, grid = dataset.spec.shape, dataset.spec.grid
         if claims is None or not shape or not grid.n_numbers_per_row:
             return None
@@ -259,7 +271,7 @@ class Recovery:
         """Enter the usable chunks of a dataset; return the addresses of the others."""
         self._restore_region(dataset)
         lost = [np.zeros(0, np.uint64)]
-        claims = self._journal.claims.get(self.numbers[dataset.path], Claims())
+        claims = self._journal.claims.get(self._number(dataset), Claims())
         if dataset.spec.chunks is None:
             if claims.records:
                 raise self._nonsense(dataset, "chunks")
@@ -268,8 +280,9 @@ class Recovery:
         for claimed, checksums, is_partial in zip(
             claims.records, claims.checksums, claims.are_partial, strict=True
         ):
-            self._check(dataset, claimed)
+            self._check(dataset, claimed, is_growing=dataset.spec.maxshape is not None)
             is_kept = self._are_kept(dataset, claimed, checksums)
+            is_kept &= are_inside(dataset, claimed["number"])
             lost.append(claimed["address"][~is_kept])
             dataset.table.record(claimed[is_kept])
             if is_partial or are_partial:  # the last claim of a chunk counts
@@ -277,6 +290,10 @@ class Recovery:
         grid = dataset.spec.grid
         dataset.incomplete = {grid.coords(number): None for number, is_so in are_partial.items() if is_so}
         return lost
+
+    def _number(self, dataset: DatasetNode) -> int:
+        """Return the number of a dataset that was created again; its path may be another one now."""
+        return self.numbers[dataset.path] if dataset.number is None else dataset.number
 
     def _drop_cut(self, nbytes: int) -> NDArray[np.uint64]:
         """Drop claims beyond the end of the partial file; return their addresses."""
@@ -314,7 +331,7 @@ class Recovery:
     def _restore_rows(self, dataset: DatasetNode) -> tuple[int, NDArray[np.uint64]]:
         """Return the number of appended rows that are stored, and the addresses of the chunks after them."""
         shape, grid = dataset.spec.shape, dataset.spec.grid
-        claims = self._journal.claims.get(self.numbers[dataset.path])
+        claims = self._journal.claims.get(self._number(dataset))
         nothing = np.zeros(0, np.uint64)
         if claims is None or not shape or not grid.n_numbers_per_row:
             return 0, nothing

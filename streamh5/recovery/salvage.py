@@ -38,7 +38,7 @@ from streamh5.filters import FilterChain
 from streamh5.model.attribute_spec import attribute_spec, blank
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.reference import HeapObject
-from streamh5.model.tree import DatasetNode, Node, find, walk
+from streamh5.model.tree import DatasetNode, Node, walk
 from streamh5.recovery.entry_kinds import PUBLISHED, USED
 from streamh5.recovery.journal_facts import assemble_value
 from streamh5.recovery.read_journal import NONSENSE, decode_journal
@@ -187,7 +187,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         engine = _rebuild(journal, recovery)
         nodes = [node for node in walk(engine.root) if isinstance(node, DatasetNode)]
         n_rows = {node.path: recovery.salvage(node) for node in nodes if node.spec.chunks is not None}
-        without_value = _describe(engine, journal, recovery.numbers)
+        without_value = _describe(engine, journal)
         datasets = [_mark(engine, node, n_rows.get(node.path), without_value) for node in nodes]
     except JournalError:
         raise
@@ -222,7 +222,7 @@ def _rebuild(journal: Journal, recovery: Recovery) -> Engine:
     return engine
 
 
-def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> set[str]:
+def _describe(engine: Engine, journal: Journal) -> set[str]:
     """Set data without chunks, and let references to what was not written be null.
 
     Returns the paths of datasets whose value is not in the journal.
@@ -233,15 +233,15 @@ def _describe(engine: Engine, journal: Journal, numbers: Mapping[str, int]) -> s
             if any(not isinstance(part, bytes) for part in attribute.data):
                 engine.set_attribute(each, replace(attribute, data=_known(targets, attribute.data)))
     without_value: set[str] = set()
-    for path, number in numbers.items():
-        pieces, node = journal.values.get(number), find(engine.root, path)
+    for node in walk(engine.root):
         if not isinstance(node, DatasetNode) or node.spec.chunks is not None or node.shape is None:
             continue
+        pieces = None if node.number is None else journal.values.get(node.number)
         if node.is_virtual:
             continue
         value = None if pieces is None else assemble_value(node, pieces)
         if value is None:
-            without_value.add(path)
+            without_value.add(node.path)
         elif isinstance(value, np.ndarray):
             engine.set_value(node, value)
         else:

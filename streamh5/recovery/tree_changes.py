@@ -94,7 +94,7 @@ def make_link(engine: Engine, facts: dict[str, Any]) -> None:
 
 def make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
     """Create a dataset again."""
-    engine.create_dataset(spec_from_facts(facts))
+    engine.create_dataset(spec_from_facts(facts)).number = facts["number"]
 
 
 def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
