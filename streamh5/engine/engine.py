@@ -104,6 +104,11 @@ class Engine:
         return self._tree.root
 
     @property
+    def unused_nbytes(self) -> int:
+        """Bytes of earlier generations, and of this write, to which nothing refers any more."""
+        return self._tree.unused_nbytes
+
+    @property
     def front(self) -> Front:
         """The front region; empty before `begin`."""
         return self._tree.front
@@ -220,7 +225,9 @@ class Engine:
         self.begin()
         with self._lock, self._in(State.STREAMING), self._latching():
             self.state = State.FINISHED
-            yield from self._encode(self._plan(self._place))
+            plan = self._plan(self._place)
+            yield from self._encode(plan)
+            self._tree.unused_nbytes += plan.settle()
 
     def flush(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode a generation of the file, after which writing continues: see `finish`.
@@ -232,7 +239,7 @@ class Engine:
         with self._lock, self._in(State.STREAMING):
             plan = self._plan(self._place)
             yield from self._encode(plan)
-            plan.settle()
+            self._tree.unused_nbytes += plan.settle()
             self._tree.front = Front({}, {}, None, self._tree.front.end)
 
     def snapshot(self) -> Generator[tuple[int, bytes], None, None]:

@@ -52,11 +52,14 @@ class FileTree:
         The root group.
     front
         The front region; empty before it is laid out, and once it is in use.
+    unused_nbytes
+        Bytes of objects that were deleted, and of headers and indexes that were replaced.
     """
 
     def __init__(self, *, track_order: bool = False) -> None:
         self.root = GroupNode("/", track_order)
         self.front = Front({}, {}, None, 0)
+        self.unused_nbytes = 0
         self._stored: dict[int, Node] = {}
         self._former: dict[str, Node] = {}
         self._placed: set[str] = set()
@@ -151,7 +154,10 @@ class FileTree:
         target = take_link(self.root, path)
         if isinstance(target, Node):
             self._former |= {inner.path: inner for inner in walk(target)} | {path: target}
-            release(self.root, target)
+            for node in release(self.root, target):
+                self.unused_nbytes += node.header_nbytes
+                if isinstance(node, DatasetNode):
+                    self.unused_nbytes += node.table.counts.stored_nbytes + node.data_nbytes
             follow_types(self.root, users)
 
     def move(self, source: str, destination: str) -> None:

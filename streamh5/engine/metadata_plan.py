@@ -98,6 +98,7 @@ class MetadataPlan:
         self._place = place
         self._places = Places()
         self._header_nbytes: dict[Node, int] = {}
+        self._dense_nbytes: dict[Node, int] = {}
         targets.count_users()
         self._nodes = targets.to_write()
         for node in targets.nodes:
@@ -122,12 +123,25 @@ class MetadataPlan:
         for node in self._nodes:
             yield from self._encode_node(node, resolve)
 
-    def settle(self) -> None:
-        """Enter in the tree that the generation is in the file: later ones are written elsewhere."""
+    def settle(self) -> int:
+        """Enter in the tree that the generation is in the file: later ones are written elsewhere.
+
+        Returns
+        -------
+        int
+            Bytes of the last generation, apart from chunks, to which nothing refers any more.
+        """
+        unused = 0
         for node in self._nodes:
+            unused += node.header_nbytes
+            node.header_nbytes = self._header_nbytes[node] + self._dense_nbytes.get(node, 0)
             node.stored_address, node.is_changed, node.header = self._places.headers[node], False, None
             if isinstance(node, DatasetNode):
+                if node.is_data_changed:
+                    unused += node.data_nbytes
+                    node.data_nbytes = sizeof_data(node)
                 node.is_data_changed, node.moves_chunks, node.index = False, False, None
+        return unused
 
     def _place_node(self, node: Node) -> None:
         """Assign addresses to an object's index or contiguous data, dense storage and header."""
@@ -148,6 +162,7 @@ class MetadataPlan:
         ):
             if dense_nbytes:
                 dense[node] = self._place(None, dense_nbytes)
+                self._dense_nbytes[node] = self._dense_nbytes.get(node, 0) + dense_nbytes
         nbytes = header.nbytes
         places.headers[node] = self._place(node.header, nbytes)
         if node.header is not None and places.headers[node] == node.header.address:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from streamh5.handles.session import Session
     from streamh5.model.tree import DatasetNode
 
+MIN_ROWS = 512
+"""Extent of the chunks that data without chunks gets when it grows, if it has one dimension, such as a time axis."""
+
 D = TypeVar("D", bound=DatasetFacts)
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,7 +131,8 @@ class ResizableDataset(DatasetFacts):
         node = self._node
         check_held(self.name, node.spec.value_nbytes)
         value = node.whole() if node.has_value or node.stored is not None else None
-        chunks = auto_chunks(tuple(max(1, n) for n in shape), node.spec.element_nbytes)
+        least = MIN_ROWS if len(shape) == 1 else 1
+        chunks = auto_chunks(tuple(max(least, n) for n in shape), node.spec.element_nbytes)
         self.session.make_chunked(node, chunks)
         self._write_for_present_shape(FilterChain((), node.spec.chunk_nbytes))
         if value is not None and value.size:

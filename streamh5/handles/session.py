@@ -188,9 +188,11 @@ class Session:
                     f"a checkpoint of {sink.name} is not possible while other processes write to it (part_writer)"
                 )
             if not isinstance(sink, Snapshots):
+                what = (
+                    "only a new file that is written to a path can be shown to readers before it is complete"
+                )
                 raise SinkError(
-                    f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
-                    "shown to readers before it is complete, not a file object and not one that is added to (mode 'a')"
+                    f"a checkpoint of {sink.name} is not possible: {what}; use flush with mode 'a'"
                 )
             self.partial_chunks.keep_written()
             self.wait()
@@ -202,7 +204,7 @@ class Session:
         """Publish the data stored so far; writing continues."""
         if self._life.is_inside:
             raise StateError(
-                f"{self.sink.name} cannot be flushed in the middle of another call of this thread (a signal handler)"
+                f"{self.sink.name} cannot be flushed by a signal handler in the middle of a call"
             )
         with self.call():
             sink = self.sink
@@ -210,12 +212,14 @@ class Session:
                 raise StateError(f"{sink.name} cannot be flushed while other processes write (part_writer)")
             if not isinstance(sink, Flushable):
                 raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
-            for node in walk(self.root):
-                if isinstance(node, DatasetNode) and node.chunk_region is not None:
-                    raise StateError(
-                        f"{sink.name} cannot be flushed: the chunks of {node.path} are overwritten in place "
-                        "(alloc_time='early'), and readers of a flushed state would see that; create it without"
-                    )
+            early = [
+                n.path for n in walk(self.root) if isinstance(n, DatasetNode) and n.chunk_region is not None
+            ]
+            if early:
+                raise StateError(
+                    f"{sink.name} cannot be flushed: the chunks of {early[0]} are overwritten in place "
+                    "(alloc_time='early'), and readers of a flushed state would see that; create it without"
+                )
             self._engine.log_all_rows()
             self.partial_chunks.keep_written()
             self.wait()
@@ -224,12 +228,7 @@ class Session:
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
         """Call `flush` when the file is closed, before its chunks are counted, or when the write is interrupted.
 
-        Parameters
-        ----------
-        node
-            The dataset to flush.
-        flush
-            Stores what is pending; ``is_interrupted`` says that only the rows of the caller are to be written.
+        Its ``is_interrupted`` says that only the rows of the caller are to be written.
         """
         self._flushes[node] = flush
 
@@ -290,13 +289,14 @@ class Session:
                 self.wait()
                 self._engine.check_resumed()
                 self.sharing.end()
-                self._engine.finish()
+                unused_nbytes = self._engine.finish()
                 summary = summarize(
                     self.sink.name,
                     self._engine.root,
                     file_nbytes=self._engine.end_of_file,
                     seconds=self.leftover.seconds,
                     shared=self.sharing.figures(),
+                    unused_nbytes=unused_nbytes,
                 )
                 if not self._life.leave("being published"):
                     raise self._life.over()

@@ -33,7 +33,7 @@ class StoredData:
     layout
         Its data layout message, which is kept while its data does not change.
     read_table
-        Reads its chunk index.
+        Reads its chunk index; returns the chunk table, and the size of the index in bytes.
     read_value
         Reads its data without chunks, as `DatasetNode.value` has it.
     read_references
@@ -47,7 +47,7 @@ class StoredData:
     """
 
     layout: StoredMessage
-    read_table: Callable[[], ChunkTable]
+    read_table: Callable[[], tuple[ChunkTable, int]]
     read_value: Callable[[], np.ndarray[Any, Any]]
     read_references: Callable[[], Parts] | None = None
     read_chunk_references: Callable[[ChunkMap], dict[int, Parts]] | None = None

@@ -45,8 +45,9 @@ class ObjectNode:
     """What every object of the tree has.
 
     ``stored_address`` is the address of its header in the last generation of the file, and ``is_changed`` says that
-    this header is out of date. ``messages`` are those of its messages that the model does not express, as an
-    existing file has them. ``header`` is the range that was reserved for its header.
+    this header is out of date; ``header_nbytes`` is its size, with dense storage. ``messages`` are those of its
+    messages that the model does not express, as an existing file has them. ``header`` is the range that was reserved
+    for its header.
     """
 
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class ObjectNode:
     n_links: int = 1
     stored_address: int | None = None
     is_changed: bool = False
+    header_nbytes: int = 0
     messages: tuple[StoredMessage, ...] = ()
 
 
@@ -88,11 +90,12 @@ class DatasetNode(ObjectNode):
     ``value`` is data without chunks, as stored; data with references or in the global heap is there as given, and
     ``parts`` are its bytes. ``n_rows`` is the leading extent if the spec leaves it open. ``chunk_region`` is the range
     of the chunks of an Implicit index. ``data_address`` is the address of data without chunks, or of the chunk index,
-    in the last generation of the file, inside the object header if the data is compact. ``number`` names the dataset
-    in the journal, if something of it is there. ``mappings`` are those of a virtual dataset. ``stored`` is what the
-    existing file has of it. ``is_data_changed`` says that the last generation does not have its present index or data,
-    ``is_written`` that this write has changed them. ``incomplete`` has the coords of the stored chunks of which this
-    write has not set every element, and the box that it has set; None if the elements are not a box, or not known.
+    in the last generation of the file, inside the object header if the data is compact; ``data_nbytes`` is its size.
+    ``number`` names the dataset in the journal, if something of it is there. ``mappings`` are those of a virtual
+    dataset. ``stored`` is what the existing file has of it. ``is_data_changed`` says that the last generation does
+    not have its present index or data, ``is_written`` that this write has changed them. ``incomplete`` has the coords
+    of the stored chunks of which this write has not set every element, and the box that it has set; None if the
+    elements are not a box, or not known.
     ``reference_chunks`` are its chunks that hold references, by address, once they were read; ``moves_chunks`` says
     that the next generation writes them, because they refer to objects that move.
     """
@@ -105,6 +108,7 @@ class DatasetNode(ObjectNode):
     index: ReservedRange | None = None
     chunk_region: ReservedRange | None = None
     data_address: int | None = None
+    data_nbytes: int = 0
     n_empty: int = 0
     number: int | None = None
     mappings: HeapObject | None = None
@@ -129,7 +133,7 @@ class DatasetNode(ObjectNode):
         if self.chunk_table is None:
             if self.stored is None:
                 raise ValueError(f"{self.path} has no chunk table")
-            self.chunk_table = self.stored.read_table()
+            self.chunk_table, self.data_nbytes = self.stored.read_table()
         return self.chunk_table
 
     @property

@@ -95,6 +95,11 @@ class FileMap:
         self._columns: list[_Column] = []
 
     @property
+    def claimed_nbytes(self) -> int:
+        """Total size in bytes of the structures."""
+        return self._n_claimed
+
+    @property
     def n_structures(self) -> int:
         """Number of extents other than chunks."""
         return len(self._extents)

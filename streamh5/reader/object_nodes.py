@@ -20,7 +20,7 @@ from streamh5.format.datatype_class import EncodedDatatype, VariableLengthString
 from streamh5.format.dtype import numpy_dtype
 from streamh5.format.elements import has_references, needs_global_heap
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import SIZEOF_ADDRESS
+from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.format.shared_message import decode_shared_message, encode_shared_datatype
 from streamh5.model.attribute_spec import AttributeSpec
 from streamh5.model.chunk_records import RECORD
@@ -111,6 +111,7 @@ class NodeReader:
         ForeignStructureError
             It has something that the reader does not know.
         """
+        before = self.walk.file_map.claimed_nbytes
         header = self.walk.header(place)
         content = self.walk.messages(place, header)
         links: list[Link] = []
@@ -127,6 +128,7 @@ class NodeReader:
             case DatasetMessages():
                 node = self._dataset(place, header, content)
         node.stored_address, node.n_links = place.address, content.common.n_links
+        node.header_nbytes = self.walk.file_map.claimed_nbytes - before
         is_type = isinstance(node, DatatypeNode)  # its message is encoded from the node
         node.messages = tuple(
             self._kept(one, header)
@@ -202,7 +204,15 @@ class NodeReader:
                 _check_chunk_references(place.path, content)
                 read = partial(self._chunk_references, place.path, content)
                 stored = replace(stored, read_chunk_references=read)
-        return DatasetNode(self._with_fill(spec, content), n_rows=(shape or (0,))[0], stored=stored)
+        is_stored = (
+            isinstance(content.layout, ContiguousLayout) and content.layout.address != UNDEFINED_ADDRESS
+        )
+        return DatasetNode(
+            self._with_fill(spec, content),
+            n_rows=(shape or (0,))[0],
+            stored=stored,
+            data_nbytes=content.nbytes if is_stored else 0,
+        )
 
     def _with_fill(self, spec: DatasetSpec, content: DatasetMessages) -> DatasetSpec:
         """Return a spec with the fill value of a dataset."""
@@ -220,22 +230,23 @@ class NodeReader:
             return replace(spec, fillvalue=fill, fill_parts=(HeapObject(n, (text,)),))
         return spec
 
-    def _table(self, path: str, content: DatasetMessages, spec: DatasetSpec) -> ChunkTable:
-        """Read the chunk index of a dataset."""
+    def _table(self, path: str, content: DatasetMessages, spec: DatasetSpec) -> tuple[ChunkTable, int]:
+        """Read the chunk index of a dataset; return the table, and the size of the index."""
         frame = content.frame(path)
         table = ChunkTable(
             (spec.grid.n_numbers or 0) if spec.chunks is not None else 0,
             spec.chunk_nbytes,
             filtered=bool(spec.filters),
         )
+        file_map = FileMap(self._file.nbytes)
         if frame is not None:
-            chunks = read_chunk_map(self._file, FileMap(self._file.nbytes), frame)
+            chunks = read_chunk_map(self._file, file_map, frame)
             chunks = chunks.take(chunks.is_present())
             records = np.zeros(len(chunks), RECORD)
             records["number"], records["address"] = chunks.numbers, chunks.addresses
             records["stored_nbytes"], records["filter_mask"] = chunks.stored_nbytes, chunks.filter_masks
             table.record(records)
-        return table
+        return table, file_map.claimed_nbytes
 
     def _elements(self, path: str, content: DatasetMessages, spec: DatasetSpec) -> np.ndarray[Any, Any]:
         """Read all elements of a dataset without chunks, as `DatasetNode.value` has them."""

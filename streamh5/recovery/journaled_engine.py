@@ -344,9 +344,10 @@ class JournaledEngine:
         if self._recovery is not None:
             self._recovery.check_complete()
 
-    def finish(self) -> None:
-        """Write index and headers of the finished file, and the superblock last."""
+    def finish(self) -> int:
+        """Write index and headers of the finished file, the superblock last; return `Engine.unused_nbytes`."""
         self._write_metadata(self._engine.finish(), self._public_entry(is_last=True))
+        return self._engine.unused_nbytes
 
     def snapshot(self) -> None:
         """Write index and headers for the data stored so far, after its end."""

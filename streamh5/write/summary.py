@@ -120,6 +120,9 @@ class WriteSummary:
         The tree of the file, chunk map included; None if it does not describe the whole file.
     shared
         What several processes did; None if only one process wrote.
+    unused_nbytes
+        Bytes to which nothing refers any more since this write: chunks, indexes and headers that were replaced, and
+        deleted objects. `convert` writes a file without them.
     """
 
     path: str
@@ -128,6 +131,7 @@ class WriteSummary:
     seconds: float
     tree: GroupNode | None = field(default=None, repr=False, compare=False)
     shared: SharedFigures | None = None
+    unused_nbytes: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -167,6 +171,7 @@ class WriteSummary:
             "stored_nbytes": self.stored_nbytes,
             "file_nbytes": self.file_nbytes,
             "seconds": self.seconds,
+            "unused_nbytes": self.unused_nbytes,
             "shared": None if self.shared is None else asdict(self.shared),
             "datasets": [dataset.to_dict() for dataset in self.datasets],
         }
@@ -223,9 +228,10 @@ class WriteSummary:
     @property
     def _figures(self) -> str:
         ratio = f" (ratio {self.ratio:.2f})" if self.stored_nbytes else ""
+        unused = f" ({format_nbytes(self.unused_nbytes)} of it unused)" if self.unused_nbytes else ""
         return (
             f"{format_nbytes(self.nbytes)} stored as {format_nbytes(self.stored_nbytes)}{ratio}, "
-            f"a file of {format_nbytes(self.file_nbytes)}, in {self.seconds:.2f} s, "
+            f"a file of {format_nbytes(self.file_nbytes)}{unused}, in {self.seconds:.2f} s, "
             f"{format_nbytes(self.nbytes_per_second)}/s"
         )
 
@@ -264,13 +270,22 @@ MAX_ROWS = 20
 
 
 def summarize(
-    path: str, root: GroupNode, *, file_nbytes: int, seconds: float, shared: SharedFigures | None
+    path: str,
+    root: GroupNode,
+    *,
+    file_nbytes: int,
+    seconds: float,
+    shared: SharedFigures | None,
+    unused_nbytes: int,
 ) -> WriteSummary:
-    """Summarize a written file from its tree."""
+    """Summarize a written file from its tree; `unused_nbytes` are those apart from chunks that were replaced."""
     nodes = list(walk(root))
     datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode) and node.is_written)
     tree = None if any(_was_read(node) for node in nodes) else root
-    return WriteSummary(path, datasets, file_nbytes, seconds, tree, shared)
+    replaced = sum(
+        node.table.counts.dead_nbytes for node in nodes if isinstance(node, DatasetNode) and node.is_written
+    )
+    return WriteSummary(path, datasets, file_nbytes, seconds, tree, shared, unused_nbytes + replaced)
 
 
 def _was_read(node: Node) -> bool:

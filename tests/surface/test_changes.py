@@ -337,3 +337,23 @@ def test_groups_added_to_a_file_of_netcdf_c_track_the_order_of_links(tmp_path: P
     with netCDF4.Dataset(path, "a") as file:  # netCDF-C changes no file with groups that do not
         file["g/new"].createDimension("x", 3)
         assert list(file["g"].groups) == ["new"]
+
+
+def test_summary_counts_what_nothing_refers_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 1000), "u1")
+    with streamh5.File(path, "w") as file:
+        file.create_dataset("x", data=noise, chunks=(10, 1000))
+        file.create_dataset("y", data=noise, chunks=(10, 1000))
+    assert file.summary is not None
+    assert file.summary.unused_nbytes == 0
+    before = path.stat().st_size
+    with streamh5.File(path, "a") as file:
+        dataset(file, "x")[10:20] = 0
+        del file["y"]
+    assert file.summary is not None
+    unused = file.summary.unused_nbytes
+    assert 50_000 < unused < 52_000
+    streamh5.convert(path, tmp_path / "b.h5")
+    kept = (tmp_path / "b.h5").stat().st_size
+    assert path.stat().st_size - unused - 2_000 < kept < before - 40_000
