@@ -128,7 +128,11 @@ def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dic
 
 
 def plan_stored(
-    stored: DatasetSpec, given: Any, placement: Placement, settings: Mapping[str, Any]
+    stored: DatasetSpec,
+    given: Any,
+    placement: Placement,
+    settings: Mapping[str, Any],
+    resume_key: str | None,
 ) -> tuple[PlannedRegion, Target]:
     """Plan an array that goes into a stored dataset: its region, and its blocks, which share no chunk.
 
@@ -142,6 +146,8 @@ def plan_stored(
         Where it goes.
     settings
         Keywords of the call that must not contradict the dataset: see `check_stored_settings`.
+    resume_key
+        Identity of the array; by default, that of dask.
 
     Raises
     ------
@@ -152,7 +158,7 @@ def plan_stored(
     check_stored_settings(stored, settings)
     array, _, is_local = as_dask(path, given, stored.chunks)
     check_known_sizes(path, array)
-    source = array.name
+    source = array.name if resume_key is None else resume_key
     if placement.region is None:
         planned = plan_append(stored, array.shape, array.dtype, placement.append_dim)
     else:
@@ -162,4 +168,4 @@ def plan_stored(
     if stored.chunks is not None:
         array = aligned_region(path, array, stored.chunks, planned.origin)
     target = Target(planned.spec, array, is_local=is_local, origin=planned.origin)
-    return replace(planned, source=source), target
+    return replace(planned, source=f"{source} at {planned.origin}"), target

@@ -207,7 +207,9 @@ def to_fixed_h5(
     targets = []
     for name, given in arrays.items():
         if name in stored:
-            plan.objects[name], target = plan_stored(stored[name], given, placements[name], settings)
+            plan.objects[name], target = plan_stored(
+                stored[name], given, placements[name], settings, resume_key
+            )
         else:
             axis = placements[name].append_dim
             plan.objects[name], target = _plan_array(name, given, options, settings, append_dim=axis)

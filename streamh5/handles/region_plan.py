@@ -59,7 +59,14 @@ class PlannedRegion:
         ------
         SpecError
             It is not the dataset that was planned for.
+        ResumeError
+            The interrupted write had another source.
         """
+        node = find(file.session.root, self.spec.path)
+        if isinstance(node, DatasetNode):
+            node.source = (
+                self.source
+            )  # before the handle gets the chunks of an interrupted write from this source
         dataset = file[self.spec.path]
         if not isinstance(dataset, Dataset):
             raise PathError(f"{self.spec.path} is not a dataset any more; call again", path=self.spec.path)

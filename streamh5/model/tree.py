@@ -97,7 +97,8 @@ class DatasetNode(ObjectNode):
     of the stored chunks of which this write has not set every element, and the box that it has set; None if the
     elements are not a box, or not known.
     ``reference_chunks`` are its chunks that hold references, by address, once they were read; ``moves_chunks`` says
-    that the next generation writes them, because they refer to objects that move.
+    that the next generation writes them, because they refer to objects that move. ``source`` is the
+    identity of what is written to a dataset of the existing file, for a resume.
     """
 
     spec: DatasetSpec
@@ -111,6 +112,7 @@ class DatasetNode(ObjectNode):
     data_nbytes: int = 0
     n_empty: int = 0
     number: int | None = None
+    source: str | None = None
     mappings: HeapObject | None = None
     stored: StoredData | None = None
     is_data_changed: bool = False

@@ -388,7 +388,7 @@ class JournaledEngine:
                 number = node.number
                 if number is None:
                     number = self._n_datasets
-                    self._log(entry_kinds.OPENED, number, node.spec)
+                    self._log(entry_kinds.OPENED, number, node.spec, node.source)
                     self._n_datasets += 1
                     if node in self._appended:
                         self._log(entry_kinds.ROWS, number, 0)

@@ -204,7 +204,7 @@ class Recovery:
         return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
 
     def reopen(self, dataset: DatasetNode, number: int | None) -> ClaimedChunks | None:
-        """Return the chunks that were stored of a dataset of the public file, or of one that was resized.
+        """Return the chunks that were stored of a dataset of the public file, or of one that was resized; None if none.
 
         Parameters
         ----------
@@ -213,21 +213,21 @@ class Recovery:
         number
             Number under which it was created; None if it is one of the public file.
 
-        Returns
-        -------
-        ClaimedChunks or None
-            None if there are none.
-
         Raises
         ------
         JournalError
             A claim lies outside the dataset or the file.
+        ResumeError
+            They were written from another source.
         """
         made = self._made.get(dataset.path, [])
         first = -1 if number is None else number
         stop = min((one for one in made if one > first), default=self.n_datasets)
         numbers = [one for one in self._opened.get(dataset.path, []) if first < one < stop]
         self._restored.update(numbers)
+        for one in numbers:
+            then = {"source": self._journal.datasets[one].get("source")}
+            self._compare(dataset.path, then, {"source": dataset.source})
         if number is not None and began_empty(dataset):
             numbers = [number, *numbers]
         if dataset.spec.chunks is None or not numbers:

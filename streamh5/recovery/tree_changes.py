@@ -46,10 +46,10 @@ def dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[st
     return {"number": number, **spec_facts(spec), "source": source}
 
 
-def opened_facts(number: int, spec: DatasetSpec) -> dict[str, Any]:
-    """Describe the grid of a dataset that is about to be written to."""
+def opened_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
+    """Describe the grid of a dataset that is about to be written to, and what from."""
     grid = {"shape": spec.shape, "chunks": spec.chunks, "maxshape": spec.maxshape}
-    return {"number": number, "path": spec.path, "opened": True, **grid}
+    return {"number": number, "path": spec.path, "opened": True, "source": source, **grid}
 
 
 def path_facts(path: str) -> dict[str, Any]:

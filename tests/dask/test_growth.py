@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DestinationMissingError, FilterError, SpecError
+from streamh5.errors import DestinationMissingError, FilterError, ResumeError, SpecError
 
 DAY = np.arange(60, dtype="f4").reshape(5, 12)
 
@@ -223,3 +223,33 @@ def test_array_is_appended_to_a_file_of_the_hdf5_library(tmp_path: Path) -> None
         file["x"][10] = 1
     append(path, np.zeros((1, 24), "f4"))
     assert read(path)[10:].tolist() == [[1] * 24, [0] * 24]
+
+
+def test_interrupted_append_is_resumed_and_computes_only_what_is_missing(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.h5", np.arange(4000.0).reshape(100, 40)
+    blocks(values[:15], (10, 40)).to_fixed_h5(path, "/x", chunks=(10, 40))
+    computed: list[int] = []
+
+    def compute(block: Any, last: int) -> Any:
+        row = int(block[0, 0]) // 40
+        computed.append(row)
+        if row > last:
+            raise RuntimeError("mine")
+        return block
+
+    def resume(last: int, key: str) -> None:
+        x = blocks(values[15:], (10, 40)).map_blocks(compute, last=last, dtype="f8", meta=np.empty((0, 0)))
+        keywords: dict[str, Any] = {"resume": True, "resume_key": key, "scheduler": "synchronous"}
+        x.to_fixed_h5(path, "/x", append_dim=0, **keywords)
+
+    with pytest.raises(RuntimeError, match="mine"):
+        resume(60, "day 1")
+    assert np.array_equal(read(path), values[:15])
+    first = set(computed)
+    computed.clear()
+    with pytest.raises(ResumeError, match=r"/x, source was 'day 1 at .* is 'day 2 at"):
+        resume(100, "day 2")
+    resume(100, "day 1")
+    assert {35, 45} <= first
+    assert not {35, 45} & set(computed)  # their chunks are stored, and no other chunk needs them
+    assert np.array_equal(read(path), values)
