@@ -165,9 +165,9 @@ class JournaledEngine:
                     n_rows = max(n_rows, self._claimed[node].n_rows or 0)
             else:
                 with self._number_lock:
-                    self._log(entry_kinds.DATASET, self._n_datasets, spec, source)
-                    node.number = self._n_datasets
-                    self._n_datasets += 1
+                    # counted first: an entry that cannot be written now waits to be written
+                    self._n_datasets, node.number = self._n_datasets + 1, self._n_datasets
+                    self._log(entry_kinds.DATASET, node.number, spec, source)
             if spec.is_early:
                 self._allocate(node)
             return node, n_rows
@@ -387,9 +387,8 @@ class JournaledEngine:
             with self._number_lock:
                 number = node.number
                 if number is None:
-                    number = self._n_datasets
+                    self._n_datasets, number = self._n_datasets + 1, self._n_datasets
                     self._log(entry_kinds.OPENED, number, node.spec, node.source)
-                    self._n_datasets += 1
                     if node in self._appended:
                         self._log(entry_kinds.ROWS, number, 0)
                     node.number = number
