@@ -357,3 +357,18 @@ def test_summary_counts_what_nothing_refers_to(tmp_path: Path) -> None:
     streamh5.convert(path, tmp_path / "b.h5")
     kept = (tmp_path / "b.h5").stat().st_size
     assert path.stat().st_size - unused - 2_000 < kept < before - 40_000
+
+
+def test_what_a_smaller_shape_cuts_off_is_filled_in_chunks_that_are_still_in_flight(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 1 << 16), "u1")
+    with streamh5.File(tmp_path / "a.h5", "w", threads=1) as file:
+        x = file.create_dataset(
+            "x", noise.shape, "u1", maxshape=(None, 1 << 16), chunks=(8, 1 << 16), compression="gzip",
+            compression_opts=9,
+        )  # fmt: skip
+        x[...] = noise
+        x.resize(59, axis=0)
+        x.resize(64, axis=0)
+    noise[59:] = 0
+    with h5py.File(tmp_path / "a.h5") as found:
+        np.testing.assert_array_equal(found["x"][()], noise)
