@@ -140,22 +140,6 @@ def read_libver(name: str, value: Any) -> str:
     return _LIBVERS[bounds[0]]
 
 
-def refuse_times(track_times: bool | None) -> None:
-    """Refuse `track_times`, which h5py has for the times of an object in its header.
-
-    Raises
-    ------
-    SpecError
-        It is True.
-    """
-    if track_times:
-        raise SpecError(
-            "track_times=True would store the present time, and files with the same content have the same bytes; leave "
-            "it out, and store the time in an attribute",
-            track_times=track_times,
-        )
-
-
 def check_flag(name: str, value: Any) -> bool:
     """Return a flag as a bool; 0, 1 and numpy's bools are accepted.
 

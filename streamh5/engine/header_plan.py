@@ -82,7 +82,9 @@ class HeaderPlan:
     @property
     def nbytes(self) -> int:
         """Size in bytes of the smallest header."""
-        return sizeof_object_header(self._messages(), attribute_order=self.node.track_order)
+        return sizeof_object_header(
+            self._messages(), attribute_order=self.node.track_order, times=self.node.times
+        )
 
     @property
     def dense_links_nbytes(self) -> int:
@@ -96,7 +98,10 @@ class HeaderPlan:
 
     def encode(self, nbytes: int) -> bytes:
         """Encode the header, padded to `nbytes`."""
-        return encode_object_header(self._messages(), attribute_order=self.node.track_order, size=nbytes)
+        node = self.node
+        return encode_object_header(
+            self._messages(), attribute_order=node.track_order, times=node.times, size=nbytes
+        )
 
     def data_position(self, nbytes: int) -> int:
         """Return the byte position of compact data in the header that `encode` pads to `nbytes`."""
@@ -105,7 +110,7 @@ class HeaderPlan:
             raise TypeError(f"{dataset.path} has no data in its header")
         own = self._dataset_messages(dataset)  # its data layout comes last, and ends with the data
         order = dataset.track_order
-        start = position_of_body(own, len(own) - 1, attribute_order=order, size=nbytes)
+        start = position_of_body(own, len(own) - 1, attribute_order=order, times=dataset.times, size=nbytes)
         return start + len(own[-1].body) - dataset.spec.value_nbytes
 
     def encode_dense_links(self) -> bytes:

@@ -97,6 +97,8 @@ class ObjectHeaderPrefix:
         Reference count of version 1; None for version 2, which stores it in a message.
     attribute_order
         Whether messages store an attribute creation index.
+    times
+        Access, modification, change and birth time of version 2, as stored; empty without.
     position, stop
         Begin and end of the messages of the first block, relative to the address of the header.
     """
@@ -106,6 +108,7 @@ class ObjectHeaderPrefix:
     attribute_order: bool
     position: int
     stop: int
+    times: bytes = b""
 
     @property
     def nbytes(self) -> int:
@@ -113,7 +116,14 @@ class ObjectHeaderPrefix:
         return self.stop if self.version == 1 else self.stop + SIZEOF_CHECKSUM
 
 
-def sizeof_object_header(messages: Sequence[Message], *, attribute_order: bool = False) -> int:
+def encode_times(seconds: int) -> bytes:
+    """Return the four times of a header that was made `seconds` after 1970-01-01 00:00 UTC."""
+    return uint(seconds, _SIZEOF_TIMES // 4, "time") * 4
+
+
+def sizeof_object_header(
+    messages: Sequence[Message], *, attribute_order: bool = False, times: bytes = b""
+) -> int:
     """Return the size in bytes of the smallest object header with `messages`.
 
     `encode_object_header` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for
@@ -121,13 +131,13 @@ def sizeof_object_header(messages: Sequence[Message], *, attribute_order: bool =
     """
     chunk_nbytes = _sizeof_messages(messages, attribute_order=attribute_order)
     width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
-    return _SIZEOF_PREFIX + width + chunk_nbytes + SIZEOF_CHECKSUM
+    return _SIZEOF_PREFIX + len(times) + width + chunk_nbytes + SIZEOF_CHECKSUM
 
 
 def encode_object_header(
-    messages: Sequence[Message], *, attribute_order: bool = False, size: int | None = None
+    messages: Sequence[Message], *, attribute_order: bool = False, times: bytes = b"", size: int | None = None
 ) -> bytes:
-    """Encode an object header of one chunk, without times.
+    """Encode an object header of one chunk.
 
     Parameters
     ----------
@@ -135,6 +145,8 @@ def encode_object_header(
         The messages in their order in the header.
     attribute_order
         Whether to track and index the creation order of attributes, which is their order in `messages`.
+    times
+        Access, modification, change and birth time, 4 bytes each; empty for a header without.
     size
         Size of the result in bytes, at least `sizeof_object_header`; free space becomes one NIL message, or a gap if it
         is smaller than a message. None for the smallest size.
@@ -145,7 +157,7 @@ def encode_object_header(
         A message body has more than 65,535 bytes, or `size` is too small or leaves more free space than one message can
         cover.
     """
-    needed = sizeof_object_header(messages, attribute_order=attribute_order)
+    needed = sizeof_object_header(messages, attribute_order=attribute_order, times=times)
     size = needed if size is None else size
     if size < needed:
         raise LimitError(
@@ -153,14 +165,16 @@ def encode_object_header(
             needed=needed,
             size=size,
         )
-    width = _size_width(size)
-    chunk_nbytes = size - _SIZEOF_PREFIX - width - SIZEOF_CHECKSUM
+    width = _size_width(size - len(times))
+    chunk_nbytes = size - _SIZEOF_PREFIX - len(times) - width - SIZEOF_CHECKSUM
     order_flags = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
+    flags = (order_flags if attribute_order else 0) | (_HeaderFlag.TIMES_STORED if times else 0)
     packed = b"".join(_encode_messages(messages, attribute_order=attribute_order))
     return append_checksum(
         _SIGNATURE,
         uint(2, 1, "object header version"),
-        uint(_SIZE_WIDTHS.index(width) | (order_flags if attribute_order else 0), 1, "flags"),
+        uint(_SIZE_WIDTHS.index(width) | flags, 1, "flags"),
+        times,
         uint(chunk_nbytes, width, "size of chunk 0"),
         packed,
         _encode_free_space(chunk_nbytes - len(packed), attribute_order=attribute_order),
@@ -168,16 +182,15 @@ def encode_object_header(
 
 
 def position_of_body(
-    messages: Sequence[Message], index: int, *, attribute_order: bool = False, size: int
+    messages: Sequence[Message], index: int, *, attribute_order: bool = False, times: bytes = b"", size: int
 ) -> int:
     """Return the byte position of the body of ``messages[index]`` in an object header of `size` bytes.
 
     Messages after it do not matter and may be omitted.
     """
     before = _sizeof_messages(messages[:index], attribute_order=attribute_order)
-    return (
-        _SIZEOF_PREFIX + _size_width(size) + before + _sizeof_message_header(attribute_order=attribute_order)
-    )
+    prefix = _SIZEOF_PREFIX + len(times) + _size_width(size - len(times))
+    return prefix + before + _sizeof_message_header(attribute_order=attribute_order)
 
 
 def _size_width(size: int) -> int:
@@ -246,11 +259,13 @@ def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:
     fields.expect_signature(_SIGNATURE)
     fields.expect(2, 1, "version")
     flags = fields.flags(_HeaderFlag)
-    fields.take(_SIZEOF_TIMES if flags & _HeaderFlag.TIMES_STORED else 0, "times")
+    times = fields.take(_SIZEOF_TIMES if flags & _HeaderFlag.TIMES_STORED else 0, "times")
     fields.take(_SIZEOF_PHASE_CHANGE if flags & _HeaderFlag.PHASE_CHANGE_STORED else 0, "phase change values")
     chunk_nbytes = fields.uint(_SIZE_WIDTHS[flags & _HeaderFlag.SIZE_WIDTH], "size of chunk 0")
     attribute_order = bool(flags & _HeaderFlag.ATTRIBUTE_ORDER_TRACKED)
-    return ObjectHeaderPrefix(2, None, attribute_order, fields.position, fields.position + chunk_nbytes)
+    return ObjectHeaderPrefix(
+        2, None, attribute_order, fields.position, fields.position + chunk_nbytes, times
+    )
 
 
 def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:

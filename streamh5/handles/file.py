@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver, refuse_times
+from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
@@ -15,6 +15,7 @@ from streamh5.errors import DestinationBusyError, SpecError
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
+from streamh5.handles.object_times import times_now
 from streamh5.handles.open_sessions import open_here
 from streamh5.handles.session import Session
 from streamh5.handles.stored_dataset import stored_dataset
@@ -58,14 +59,13 @@ class File(Group):
         The destination: a path, a writable and seekable binary file object (such as `io.BytesIO`; it is
         emptied on opening, so it is empty after a failure), or a `Sink`.
     mode
-        ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` appends objects to a
-        file written by streamh5, or creates it, ``"r+"`` does the first only. That file stays readable at all times;
-        readers see the new objects when it is closed. A group that gets a new object or attribute moves: object
-        references to the group (not links, and not references to datasets) still refer to its old state.
+        ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` changes a file that is
+        there, whoever wrote it, or creates one; ``"r+"`` does the first only (docs/growing.md). That file stays readable
+        at all times; readers see the changes, all together, when it is closed or flushed.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     track_times
-        Must not be True: a file has no times, so that the same content has the same bytes.
+        Store the present time in the header of the root group of a new file.
     threads
         Number of threads that run the filters; None for one per core.
     max_memory
@@ -120,7 +120,6 @@ class File(Group):
         libver: str | tuple[str, str] = "v110",
         references: LocalPath | None = None,
     ) -> None:
-        refuse_times(track_times)
         options = WriteOptions(
             mode=_MODES.get(mode, mode) if isinstance(mode, str) else mode,
             must_exist=mode == "r+",
@@ -136,6 +135,8 @@ class File(Group):
             references=references,
         )
         self._open(path, options)
+        if track_times and self._node.stored_address is None:
+            self._node.times = times_now(track_times)
 
     def _open(self, path: Destination, options: WriteOptions) -> None:
         """Open the destination and begin the write."""
@@ -199,8 +200,11 @@ class File(Group):
         *,
         source: str | None = None,
         write_empty_chunks: bool = True,
+        times: bytes = b"",
     ) -> Dataset:
         """Create a dataset from its plan; `source` is the identity of the source that it is written from.
+
+        `times` are those of its header, if it has some.
 
         Raises
         ------
@@ -216,6 +220,7 @@ class File(Group):
         self._references.check(spec)
         with self.session.call():
             node, n_rows = self.session.create_dataset(spec, source)
+            node.times = times
             dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
             self.datasets[spec.path] = dataset
             self.session.file = self

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.arguments.keywords import check_keywords, refuse_times
+from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
@@ -17,6 +17,7 @@ from streamh5.handles.dataset_plan import NO_CHAIN, plan_dataset
 from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
 from streamh5.handles.group_contents import GroupContents, object_at
 from streamh5.handles.like_dataset import check_same, keywords_of
+from streamh5.handles.object_times import times_now
 from streamh5.handles.virtual import VirtualLayout, plan_virtual
 from streamh5.model.object_path import check_new_path
 from streamh5.model.reference import Reference
@@ -56,7 +57,7 @@ class Group(GroupContents):
         track_order
             Track the creation order of its links and attributes; None for the setting of the file.
         track_times
-            Must not be True: a file has no times, so that the same content has the same bytes.
+            Store the present time in its header.
 
         Raises
         ------
@@ -66,9 +67,10 @@ class Group(GroupContents):
             The file is closed.
         """
         self.session.check_open()
-        refuse_times(track_times)
         order = self.file.track_order if track_order is None else track_order
-        return Group(self.file, self.session.create_group(self.absolute_path(name), track_order=order))
+        node = self.session.create_group(self.absolute_path(name), track_order=order)
+        node.times = times_now(track_times)
+        return Group(self.file, node)
 
     @check_keywords
     def create_dataset(
@@ -117,18 +119,15 @@ class Group(GroupContents):
             Filters, as in h5py; none by default.
         fillvalue
             Value of chunks that are never written, and of the padding of edge chunks; zero by default.
-        track_order
-            Track the creation order of attributes; None for the setting of the file.
-        track_times
-            Must not be True: see `create_group`.
+        track_order, track_times
+            See `create_group`; the order is that of attributes.
         write_empty_chunks
             False leaves out chunks that contain only the fill value.
         alloc_time
-            ``"early"`` reserves all chunks on creation, one after the other, which needs no stored
-            index (Implicit); for unfiltered datasets of fixed shape.
+            ``"early"`` reserves all chunks on creation (Implicit index); for unfiltered datasets of fixed shape.
         allow_unknown_filter
-            Whether `compression` may be the number of a filter that streamh5 does not have; its chunks are then
-            passed to `Dataset.write_direct_chunk`, filtered. None allows this if there is no `data`.
+            Whether `compression` may be a filter that streamh5 does not have, whose chunks are passed to
+            `Dataset.write_direct_chunk`. None allows this if there is no `data`.
 
         Returns
         -------
@@ -146,7 +145,6 @@ class Group(GroupContents):
             The file is closed.
         """
         self.session.check_open()
-        refuse_times(track_times)
         path = self.absolute_path(name)
         named = named_type(dtype, self.session, path=path)
         dtype = dtype if named is None else named.dtype
@@ -183,6 +181,7 @@ class Group(GroupContents):
                 chain,
                 source=self.session.options.resume_key,
                 write_empty_chunks=write_empty_chunks,
+                times=times_now(track_times),
             )
             try:
                 if array is not None:

@@ -47,7 +47,7 @@ class ObjectNode:
     ``stored_address`` is the address of its header in the last generation of the file, and ``is_changed`` says that
     this header is out of date; ``header_nbytes`` is its size, with dense storage. ``messages`` are those of its
     messages that the model does not express, as an existing file has them. ``header`` is the range that was reserved
-    for its header.
+    for its header. ``times`` are those of its header, as stored; empty if it has none.
     """
 
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class ObjectNode:
     stored_address: int | None = None
     is_changed: bool = False
     header_nbytes: int = 0
+    times: bytes = b""
     messages: tuple[StoredMessage, ...] = ()
 
 

@@ -56,6 +56,8 @@ class ObjectHeader:
         1 or 2. In version 1, bodies of messages may end with padding.
     n_links
         Reference count in the prefix of version 1; None for version 2, which stores it as a message.
+    times
+        Times in the prefix of version 2, as stored; empty without.
     """
 
     address: int
@@ -65,6 +67,7 @@ class ObjectHeader:
     nbytes: int
     version: int = 2
     n_links: int | None = None
+    times: bytes = b""
 
     @property
     def message_types(self) -> set[int]:
@@ -108,7 +111,14 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
         found = decode_continuation_block(block, prefix)
         n_blocks, total = n_blocks + 1, total + nbytes
     return ObjectHeader(
-        address, tuple(messages), prefix.attribute_order, n_blocks, total, prefix.version, prefix.n_links
+        address,
+        tuple(messages),
+        prefix.attribute_order,
+        n_blocks,
+        total,
+        prefix.version,
+        prefix.n_links,
+        prefix.times,
     )
 
 

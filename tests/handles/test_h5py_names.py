@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -254,15 +255,22 @@ def test_soft_links_lead_to_the_objects_of_h5py(tmp_path: Path) -> None:
             _ = ours["a/loop"]
 
 
-def test_track_times_is_false_or_refused(tmp_path: Path) -> None:
-    with streamh5.File(tmp_path / "a.h5", track_times=False) as file:
-        file.create_group("g", track_times=False)
-        file.create_dataset("x", data=1, track_times=None)
-        for call in (
-            lambda: file.create_group("h", track_times=True),
-            lambda: file.create_dataset("y", data=1, track_times=True),
-            lambda: streamh5.File(tmp_path / "b.h5", track_times=True),
-        ):
-            with pytest.raises(SpecError, match="same bytes"):
-                call()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+def test_track_times_stores_the_present_time_and_changes_keep_it(tmp_path: Path) -> None:
+    before = int(time.time())
+    with streamh5.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("g", track_times=True)
+        file.create_dataset("x", data=np.arange(3000), chunks=(100,), track_times=True)
+        file.create_dataset("small", data=1, track_times=True)
+        file.create_dataset("without", data=1)
+    after = int(time.time())
+    with streamh5.File(tmp_path / "a.h5", "a") as file:
+        for name in ("g", "x", "small", "without"):
+            file[name].attrs["n"] = 1
+    with h5py.File(tmp_path / "a.h5", "r+") as found:
+        for name in ("g", "x", "small"):
+            assert before <= h5py.h5o.get_info(found[name].id).mtime <= after
+        assert h5py.h5o.get_info(found["without"].id).mtime == 0
+        assert found["x"][-1] == 2999
+        assert found["small"][()] == 1
+        found["x"].attrs["later"] = 1
+    assert streamh5.verify(tmp_path / "a.h5").ok
