@@ -60,8 +60,8 @@ class File(Group):
         emptied on opening, so it is empty after a failure), or a `Sink`.
     mode
         ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` changes a file that is
-        there, whoever wrote it, or creates one; ``"r+"`` does the first only (docs/growing.md). That file stays readable
-        at all times; readers see the changes, all together, when it is closed or flushed.
+        there, whoever wrote it, or creates one; ``"r+"`` does the first only (docs/growing.md). That file stays
+        readable at all times; readers see the changes, all together, when it is closed or flushed.
     track_order
         Track the creation order of links and attributes everywhere in the file.
     track_times
