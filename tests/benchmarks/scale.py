@@ -53,7 +53,7 @@ SHARE_STORED, SPREAD = 0.42, 0.05
 class CountingSink:
     """A file that only counts; its leases are real."""
 
-    name = "scale.h5"
+    name, base_address = "scale.h5", 0
 
     def __init__(self, folder: Path) -> None:
         self.data_path = folder / "scale.h5.partial"
