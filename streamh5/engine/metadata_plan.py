@@ -114,7 +114,7 @@ class MetadataPlan:
         return self._places.headers[node]
 
     def encode(self) -> Iterator[tuple[int, bytes]]:
-        """Yield address and contents of each block, targets before references."""
+        """Yield address and contents of each block, referents before references."""
         for node in self._nodes:
             if isinstance(node, DatasetNode) and node.parts is None and node.is_data_changed:
                 yield from encode_data(node, self._places.data[node])

@@ -116,7 +116,6 @@ class ResizableDataset(DatasetFacts):
         # chunks that grow within the maximum shape may wait for elements meanwhile
         if bounds != node.spec.maxshape or any(n < m for n, m in zip(shape, old, strict=True)):
             self._write_pending()
-            self.session.wait()  # chunks in flight are not in the table yet
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
             self._write_pending()

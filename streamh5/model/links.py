@@ -95,8 +95,7 @@ def release(root: GroupNode, node: Node) -> list[Node]:
     """
     alive = set(walk(root))
     if node in alive:
-        if find(root, node.path) is not node:
-            rename(node, next(path for path, one in paths(root) if one is node))
+        _follow_link(root, node)
         return []
     deleted = [one for one in walk(node) if one not in alive]
     for gone in deleted:
@@ -104,9 +103,14 @@ def release(root: GroupNode, node: Node) -> list[Node]:
             for child in gone.links.values():
                 if isinstance(child, Node) and child in alive:
                     child.n_links, child.is_changed = child.n_links - 1, True
-                    if find(root, child.path) is not child:
-                        rename(child, next(path for path, one in paths(root) if one is child))
+                    _follow_link(root, child)
     return deleted
+
+
+def _follow_link(root: GroupNode, node: Node) -> None:
+    """Give an object the path of a link that leads to it, unless its own path still does."""
+    if find(root, node.path) is not node:
+        rename(node, next(path for path, one in paths(root) if one is node))
 
 
 def paths(root: GroupNode) -> Iterator[tuple[str, Node]]:

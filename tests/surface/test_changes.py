@@ -20,6 +20,7 @@ CHUNKED: dict[str, dict[str, Any]] = {
     "lzf": {"compression": "lzf"},
     "scaleoffset": {"scaleoffset": 0},
 }
+OBJECTS = [*CHUNKED, "both", "fixed", "whole", "text", "typed", "type", "g", "g/inner", "refs", "/"]
 LIBVERS = ["earliest", "v108", "latest"]
 
 
@@ -107,36 +108,12 @@ def test_attributes_of_every_object_change(libver: str, userblock: int, tmp_path
     path = tmp_path / "a.h5"
     h5py_file(path, libver, userblock_size=userblock)
     with streamh5.File(path, "a") as file:
-        for name in [
-            *CHUNKED,
-            "both",
-            "fixed",
-            "whole",
-            "text",
-            "typed",
-            "type",
-            "g",
-            "g/inner",
-            "refs",
-            "/",
-        ]:
+        for name in OBJECTS:
             file[name].attrs["new"] = f"of {name}"
         file["gzip"].attrs["a3"] = np.arange(4)
         assert file["gzip"].attrs["a5"].tolist() == [0, 1, 2, 3, 4, 5]
     with h5py.File(path) as found:
-        for name in [
-            *CHUNKED,
-            "both",
-            "fixed",
-            "whole",
-            "text",
-            "typed",
-            "type",
-            "g",
-            "g/inner",
-            "refs",
-            "/",
-        ]:
+        for name in OBJECTS:
             assert found[name].attrs["new"] == f"of {name}"
     assert_changed_and_whole(path)
 
