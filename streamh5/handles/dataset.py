@@ -82,8 +82,7 @@ class Dataset(ResizableDataset):
         StateError
             The file is closed.
         """
-        with self._shape_lock.alone():
-            self._append_block(rows)
+        self._turns.alone(self._append_block, rows)
 
     def _append_block(self, rows: Any) -> None:
         shape = self._chunked_shape("append to")
@@ -141,11 +140,13 @@ class Dataset(ResizableDataset):
         StateError
             The file is closed.
         """
-        with self._shape_lock.shared():
-            if self._node.spec.chunks is None:
-                self._set_value(region, value)
-            else:
-                self._set_region(region, value)
+        self._turns.shared(self._write_region, region, value)
+
+    def _write_region(self, region: Any, value: Any) -> None:
+        if self._node.spec.chunks is None:
+            self._set_value(region, value)
+        else:
+            self._set_region(region, value)
 
     def _set_region(self, region: Any, value: Any) -> None:
         extents = self._chunked_shape("write a region of")
@@ -191,17 +192,19 @@ class Dataset(ResizableDataset):
         StateError
             The file is closed.
         """
-        shape = self._chunked_shape("write a chunk of")
+        self._chunked_shape("write a chunk of")
         if self.chunks is None:
             raise BlockError(
                 f"{self.name} is stored without chunks; create it with chunks=True or a chunk shape"
             )
-        with self._shape_lock.shared():
-            box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
-            start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
-            self.out.check_length(start + 1)
-            self.out.replace_chunk(encoded, box)
-        if shape[0] is None:
+        self._turns.shared(self._write_direct, offsets, data, filter_mask)
+
+    def _write_direct(self, offsets: Sequence[int], data: Buffer, filter_mask: int) -> None:
+        box, encoded = direct_chunk(self._writer, offsets, data, filter_mask)
+        start, stop = (coord * self._writer.grid.chunks[0] for coord in box[0])
+        self.out.check_length(start + 1)
+        self.out.replace_chunk(encoded, box)
+        if (self._node.spec.shape or ())[0] is None:
             bound = (self._node.spec.maxshape or (None,))[0]
             self.session.extend(self._node, min(stop, bound or 2**64))
 

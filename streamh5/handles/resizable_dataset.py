@@ -19,8 +19,8 @@ from streamh5.handles.new_shape import cut_regions, new_shapes
 from streamh5.handles.stored_settings import check_changeable
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_shape import auto_chunks
+from streamh5.processes.turns import Turns
 from streamh5.write.chunk_writer import ChunkWriter
-from streamh5.write.shape_lock import ShapeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class ResizableDataset(DatasetFacts):
         # Rows and values are stored in the order of the calls. `_flush` does not take this lock: `close` has waited for
         # the calls, and a signal handler that ends the write must not wait for the call that it interrupts.
         self._lock = threading.Lock()
-        self._shape_lock = ShapeLock()  # before `_lock`
+        self._turns = Turns()  # alone: what changes the shape. Before `_lock`
         self.out = DatasetWriter(session, node, writes_empty=write_empty_chunks)
         self._write_for_present_shape(chain)
 
@@ -95,7 +95,10 @@ class ResizableDataset(DatasetFacts):
             The file is closed.
         """
         self._check_changeable()
-        with self._shape_lock.alone(), self._lock:
+        self._turns.alone(self._resize, size, axis, maxshape)
+
+    def _resize(self, size: Any, axis: int | None, maxshape: Any) -> None:
+        with self._lock:
             shape, bounds = new_shapes(self._node.spec, size, axis, maxshape)
             if self._node.spec.chunks is None:
                 if maxshape is None:

@@ -61,7 +61,6 @@ class GatedSink(ABC):
         self.name = name
         self.state = "open"
         self._writers: set[int] = set()
-        self._lone: int | None = None
         self._at_last: Callable[[], None] | None = None
         # reentrant: a signal handler may end the sink while its thread holds the lock
         self._gate = threading.RLock()
@@ -123,37 +122,22 @@ class GatedSink(ABC):
         StateError
             The sink is no longer open.
         """
-        me = threading.get_ident()
         with self._gate:
-            wait_for(
-                self._idle, lambda: self._lone in (None, me) or me in self._writers or self.state != "open"
-            )
             if self.state != "open":
                 raise StateError(f"{self.name} is {self.state}; nothing more can be written to it")
-            self._writers.add(me)
+            self._writers.add(threading.get_ident())
         try:
             yield
         finally:
+            self._writers.discard(
+                threading.get_ident()
+            )  # first, as a Ctrl-C may come while this waits for the gate
             with self._gate:
-                self._writers.discard(threading.get_ident())
                 self._idle.notify_all()
                 at_last = None if self._writers else self._at_last
             if at_last is not None:
                 self._at_last = None
                 at_last()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let other threads wait with their writes, within a write of this one; for one thread at a time."""
-        try:
-            with self._gate:
-                self._lone = threading.get_ident()
-                wait_for(self._idle, self._is_idle)
-            yield
-        finally:
-            with self._gate:
-                self._lone = None
-                self._idle.notify_all()
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:

@@ -36,6 +36,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import DestinationBusyError, SinkError
+from streamh5.processes.turns import Turns
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.gated_sink import GatedSink
@@ -83,6 +84,7 @@ class JournaledSink(GatedSink):
         self._public_nbytes: int | None = None
         self._superblock = b""
         self._is_switching = False
+        self._turns = Turns()
         self._has_synced_names = is_public
 
     @abstractmethod
@@ -160,9 +162,7 @@ class JournaledSink(GatedSink):
         For one thread at a time; others may write meanwhile.
         """
         with self._writing(), self._failing("its present state could not be published"):
-            with self._alone():  # otherwise what another thread writes beyond the end could be cut off
-                if self.nbytes < nbytes:
-                    self._truncate(nbytes)
+            self._turns.alone(self._grow, nbytes)
             if not self._is_public:
                 self._lock_as_public()
             self._show(nbytes)
@@ -175,7 +175,7 @@ class JournaledSink(GatedSink):
         if address == 0 and self._is_public:
             self._superblock = b"".join(bytes(buffer) for buffer in buffers)
         else:
-            files.write(self._fd, self.base_address + address, buffers, self._system)
+            self._turns.shared(files.write, self._fd, self.base_address + address, buffers, self._system)
 
     def _show(self, nbytes: int) -> None:
         """Make the file durable up to `nbytes`, then let readers see it."""
@@ -220,6 +220,11 @@ class JournaledSink(GatedSink):
         with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
             if end < self.nbytes:  # it may be the end of leases, beyond the file
                 self._truncate(end)
+
+    def _grow(self, nbytes: int) -> None:
+        """Extend the file to at least `nbytes`, alone: what another thread writes behind them would be cut off."""
+        if self.nbytes < nbytes:
+            self._truncate(nbytes)
 
     def _truncate(self, nbytes: int) -> None:
         self._system.ftruncate(self._fd, self.base_address + nbytes)

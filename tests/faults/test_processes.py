@@ -20,7 +20,7 @@ import pytest
 
 import streamh5
 from streamh5.errors import DestinationBusyError, SinkError
-from tests.deadlock import DEADLOCK_SECONDS
+from tests.deadlock import DEADLOCK_SECONDS, press_ctrl_c
 from tests.faults import work
 from tests.faults.tally import tried
 
@@ -59,8 +59,9 @@ def start(code: str, path: Path) -> subprocess.Popen[str]:
     program += textwrap.dedent("""
         interrupted = threading.Event()
         def interrupt(*arguments):
-            interrupted.set()
-            raise KeyboardInterrupt
+            if not interrupted.is_set():
+                interrupted.set()
+                raise KeyboardInterrupt
         signal.signal(signal.SIGINT, interrupt)
     """)
     return subprocess.Popen(
@@ -118,8 +119,7 @@ def test_ctrl_c_publishes_nothing_and_keeps_what_is_to_be_resumed(
     assert process.stdout is not None
     for _ in range(1 if where == "close" else 8):
         assert process.stdout.readline() == "block\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=DEADLOCK_SECONDS)
+    _, errors = press_ctrl_c(process)
     assert "KeyboardInterrupt" in errors
     assert not path.exists()
     assert sorted(one.name for one in tmp_path.iterdir()) == (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from streamh5 import errors
 from streamh5.filters import deflate
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.memory import MemorySink
-from tests.deadlock import DEADLOCK_SECONDS
+from tests.deadlock import press_ctrl_c
 from tests.written import GZIP, no_thread_left, traces
 
 OLD = b"the old file, whatever it was"
@@ -453,8 +452,9 @@ import dask.array as da, numpy as np, streamh5
 interrupted = threading.Event()
 
 def interrupt(*arguments):
-    interrupted.set()
-    raise KeyboardInterrupt
+    if not interrupted.is_set():
+        interrupted.set()
+        raise KeyboardInterrupt
 
 signal.signal(signal.SIGINT, interrupt)
 
@@ -491,8 +491,7 @@ def test_ctrl_c_leaves_the_old_file_and_ends_the_process(how: str, old: Path) ->
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
     assert "a.h5.partial" in traces(old.parent)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=DEADLOCK_SECONDS)
+    _, said = press_ctrl_c(process)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in said
     assert_untouched(old, is_stream=how == "stream")
