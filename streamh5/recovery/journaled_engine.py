@@ -361,11 +361,12 @@ class JournaledEngine:
         with self.lock:
             self.reserve(0)
             self._write_metadata(self._engine.flush(), self._public_entry(is_last=False))
-            sink.flush(self._engine.end_of_file)
+            # before the switch, which may fail although it happened: in both cases later claims count
             with self._number_lock:
                 for node in walk(self.root):
                     if isinstance(node, DatasetNode):
                         node.number = None
+            sink.flush(self._engine.end_of_file)
 
     def _write_metadata(
         self, pieces: Generator[tuple[int, bytes], None, None], entry: Callable[[bytes], bytes]

@@ -104,13 +104,13 @@ class AppendFileSink(JournaledSink):
             raise StateError(f"{self.path}: byte {address:,} is in the existing part of the file")
         super()._write(address, buffers)
 
-    def _become_public(self) -> None:
+    def _publish(self) -> None:
         raise AssertionError  # it always is
 
     def _commit(self, nbytes: int) -> None:
         self.leases.fence()
         self._truncate(nbytes)
-        self._show(nbytes)
+        self._switch(nbytes)
         self._remove((self.journal, self._journal.fd))
         with suppress(OSError):  # all leases lie before the end of the file now; they do no harm
             self.leases.close()

@@ -80,6 +80,7 @@ class JournaledSink(GatedSink):
         self.sync = sync
         self._system = system
         self.base_address = 0
+        self._target = self.path
         self._is_public = is_public
         self._public_nbytes: int | None = None
         self._superblock = b""
@@ -88,8 +89,8 @@ class JournaledSink(GatedSink):
         self._has_synced_names = is_public
 
     @abstractmethod
-    def _become_public(self) -> None:
-        """Give a new file its name; its data is durable."""
+    def _publish(self) -> None:
+        """Give a new file its name, `_target`; its data is durable."""
 
     @abstractmethod
     def _hand_on(self) -> None:
@@ -163,9 +164,17 @@ class JournaledSink(GatedSink):
         """
         with self._writing(), self._failing("its present state could not be published"):
             self._turns.alone(self._grow, nbytes)
-            if not self._is_public:
-                self._lock_as_public()
-            self._show(nbytes)
+            if self._is_public:
+                self._switch(nbytes)
+                return
+            self._lock_as_public()
+            try:
+                self._become_public()
+            finally:
+                # A call that fails may have had its effect. Then readers see the file, and its superblock is held back
+                # from now on: a repeated flush would overwrite it before what it refers to is durable.
+                if files.leads_to(self._target, self._fd):
+                    self._is_public, self._public_nbytes = True, nbytes
 
     def suspend(self) -> None:
         """Stop writing, and keep what was written so that it can be resumed."""
@@ -177,17 +186,14 @@ class JournaledSink(GatedSink):
         else:
             self._turns.shared(files.write, self._fd, self.base_address + address, buffers, self._system)
 
-    def _show(self, nbytes: int) -> None:
-        """Make the file durable up to `nbytes`, then let readers see it."""
-        if self._is_public:
-            self._switch()
-        else:
-            self._sync_if_wanted()
-            self._become_public()
-            self._is_public = True
-        self._public_nbytes = nbytes
+    def _become_public(self) -> None:
+        """Give a new file its name, durably."""
+        self._sync_if_wanted()
+        self._has_synced_names = False
+        self._publish()
+        self._sync_names_if_wanted()
 
-    def _switch(self) -> None:
+    def _switch(self, nbytes: int) -> None:
         """Fsync the new bytes, write the superblock, fsync again."""
         self._sync_if_wanted()
         self.check_name()
@@ -196,6 +202,13 @@ class JournaledSink(GatedSink):
         self._sync_if_wanted()
         self.check_name()
         self._is_switching = False
+        self._public_nbytes = nbytes
+        self._sync_names_if_wanted()
+
+    def _sync_names_if_wanted(self) -> None:
+        if self.sync != "none" and not self._has_synced_names:
+            files.sync_names(self._target.parent, self._system)
+            self._has_synced_names = True
 
     def check_name(self) -> None:
         """Refuse to continue if the name of a public file now leads to another file.

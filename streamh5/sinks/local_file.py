@@ -198,24 +198,21 @@ class LocalFileSink(JournaledSink):
         """Make the `nbytes` of the file durable and public, and remove the working names."""
         self.leases.fence() if self._is_public else self.leases.close()
         self._truncate(nbytes)
-        if not self._is_public:
+        if self._is_public:
+            self._switch(nbytes)
+        else:
             self._replaced.finish(self._fd)
-        self._show(nbytes)
+            self._become_public()
         with suppress(OSError):
             self.leases.close()
         # after the sync of the names: a power cut before it must leave the journal, from which to resume
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
+        self._remove((self.partial, self._fd))  # left by a flush that failed between link and unlink
         self._tidy()
 
     def _lock_as_public(self) -> None:
         lock_inode(self._fd, self.partial, is_exclusive=True)
         super()._lock_as_public()
-
-    def _become_public(self) -> None:
-        """Rename the file to the destination, and fsync the directory."""
-        self._publish()
-        if self.sync != "none":
-            files.sync_names(self._target.parent, self._system)
 
     def _drop(self) -> None:
         self._unname()
