@@ -63,11 +63,15 @@ class _HeaderFlag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One header message: its type, its encoded body and its flags."""
+    """One header message: its type, its encoded body and its flags.
+
+    ``creation_index`` is that of an attribute in a header that was read; encoded headers number their attributes.
+    """
 
     type_id: int
     body: bytes
     flags: int = 0
+    creation_index: int = 0
 
 
 _SIGNATURE = b"OHDR"
@@ -324,8 +328,9 @@ def _decode_messages(content: bytes, structure: str, prefix: ObjectHeaderPrefix)
         type_id = fields.uint(2 if is_old else 1, "message type")
         nbytes = fields.uint(2, "message size")
         flags = fields.uint(1, "message flags")
+        creation_index = 0
         if is_old:
             fields.take(3, "reserved bytes")
         elif prefix.attribute_order:
-            fields.uint(2, "attribute creation index")
-        yield Message(type_id, fields.take(nbytes, "message"), flags)
+            creation_index = fields.uint(2, "attribute creation index")
+        yield Message(type_id, fields.take(nbytes, "message"), flags, creation_index)

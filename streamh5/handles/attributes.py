@@ -18,7 +18,7 @@ from streamh5.model.reference import Reference
 from streamh5.model.tree import DatatypeNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from streamh5.handles.file import File
     from streamh5.handles.group import Group
@@ -44,6 +44,11 @@ def named_type(dtype: Any, session: Session, *, path: str) -> DatatypeNode | Non
             dtype=node.dtype,
         )
     return node
+
+
+def names_in_order(node: Node, names: Iterable[str]) -> list[str]:
+    """Return the names of links or attributes of an object in the order of h5py: of creation if that is tracked."""
+    return list(names) if node.track_order else sorted(names)
 
 
 class Attributes(MutableMapping[str, Any]):
@@ -73,7 +78,7 @@ class Attributes(MutableMapping[str, Any]):
         self._session.remove_attribute(self._node, decode_text(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._node.attributes))
+        return iter(names_in_order(self._node, self._node.attributes))
 
     def __len__(self) -> int:
         return len(self._node.attributes)

@@ -170,6 +170,8 @@ def parse_region(
     """
     keys = list(region) if isinstance(region, tuple) else [region]
     n_given = sum(key is not Ellipsis for key in keys)
+    if any(isinstance(key, str) for key in keys):
+        raise BlockError(f"{path}: {region!r} names a field; give whole elements, with all their fields")
     if n_given > len(shape) or len(keys) - n_given > 1:
         raise BlockError(f"{path}: region {shown(region)} has too many indices for {len(shape)} dimensions")
     at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))

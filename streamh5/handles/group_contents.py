@@ -10,7 +10,7 @@ from streamh5.arguments.keywords import check_keywords
 from streamh5.format.character_set import decode_text
 from streamh5.format.link import HardLink, SoftLink
 from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.handles.attributes import Handle
+from streamh5.handles.attributes import Handle, names_in_order
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.tree import GroupNode, LinkValue, Node, find
 
@@ -162,9 +162,8 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
 
     def items(self) -> ItemsView[str, Group | Dataset | Datatype]:
         """Return the names and handles of objects."""
-        return {
-            name: self.handle_of(node) for name, node in self._node.links.items() if isinstance(node, Node)
-        }.items()
+        links = self._node.links
+        return {name: self.handle_of(node) for name in self if isinstance(node := links[name], Node)}.items()
 
     def values(self) -> ValuesView[Group | Dataset | Datatype]:
         """Return the handles of objects."""
@@ -177,10 +176,10 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
         return not split_path(path) or link_at(self.session.root, path) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._node.links))
+        return iter(names_in_order(self._node, self._node.links))
 
     def __reversed__(self) -> Iterator[str]:
-        return iter(list(self._node.links)[::-1])
+        return reversed(names_in_order(self._node, self._node.links))
 
     def __len__(self) -> int:
         return len(self._node.links)

@@ -219,6 +219,10 @@ class DatasetNode(ObjectNode):
         """
         if self.is_virtual:
             raise BlockError(f"{self.path} is a virtual dataset; write to its sources")
+        if any(isinstance(key, str) for key in (region if isinstance(region, tuple) else (region,))):
+            raise BlockError(
+                f"{self.path}: {region!r} names a field; give whole elements, with all their fields"
+            )
         try:
             whole = self.whole()
         except MemoryError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import ForeignStructureError, FormatError
@@ -80,7 +81,7 @@ class ObjectMessages:
     Attributes
     ----------
     attributes
-        Attributes in stored order, or in creation order if dense storage tracks it.
+        Attributes in creation order if it is tracked, or else in stored order.
     n_links
         Stored number of hard links to the object; uses of a named datatype count as links.
     unchecked
@@ -171,7 +172,7 @@ def decode_object(
     """
     found: dict[int, Any] = {}
     links: list[Link] = []
-    attributes: list[Attribute] = []
+    attributes: list[tuple[int, Attribute]] = []
     unchecked: list[str] = []
     for message in header.messages:
         message_type = message.type_id
@@ -185,12 +186,13 @@ def decode_object(
         if message_type == MessageType.LINK:
             links.append(value)
         elif message_type == MessageType.ATTRIBUTE:
-            attributes.append(value)
+            attributes.append((message.creation_index, value))
         elif message_type in found:
             raise FormatError(f"object header: it has two messages of type {message_type:#04x}")
         else:
             found[message_type] = value
-    common = _common(found, attributes, unchecked, header, dense)
+    in_order = [one for _, one in sorted(attributes, key=itemgetter(0))]
+    common = _common(found, in_order, unchecked, header, dense)
     if MessageType.DATA_LAYOUT in found:
         return _dataset(found, common, dense)
     if MessageType.LINK_INFO in found or MessageType.SYMBOL_TABLE in found:

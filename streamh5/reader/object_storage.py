@@ -135,7 +135,7 @@ class ObjectStorage:
         return links
 
     def attributes(self, info: StorageInfo) -> list[Attribute]:
-        """Read the attributes of an object from dense storage, in creation order if it is indexed.
+        """Read the attributes of an object from dense storage, in creation order if it is tracked.
 
         Raises
         ------
@@ -148,10 +148,11 @@ class ObjectStorage:
         records = self._index(heap, info.name_index_address, RecordType.ATTRIBUTE_NAME)
         attributes = [self._attribute(heap, record) for record in records]
         _check_hashes([one.name for one in attributes], records)
-        if info.creation_order_index_address == UNDEFINED_ADDRESS:
-            return attributes
-        ordered = self._index(heap, info.creation_order_index_address, RecordType.ATTRIBUTE_CREATION_ORDER)
-        _check_orders(set(records["order"].tolist()), ordered)
+        if info.creation_order_index_address != UNDEFINED_ADDRESS:
+            ordered = self._index(
+                heap, info.creation_order_index_address, RecordType.ATTRIBUTE_CREATION_ORDER
+            )
+            _check_orders(set(records["order"].tolist()), ordered)
         return [attributes[i] for i in records["order"].argsort(kind="stable").tolist()]
 
     @property

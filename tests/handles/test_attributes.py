@@ -72,7 +72,7 @@ def test_attributes_of_each_object_are_what_h5py_would_have_written(
         }[place]()
         for key, value in VALUES.items():
             target.attrs[key] = value
-        assert list(target.attrs) == list(VALUES)
+        assert list(target.attrs) == (list(VALUES) if track_order else sorted(VALUES))
         assert len(target.attrs) == len(VALUES)
     with h5py.File(theirs, "w") as other:
         group = other.create_group("g")

@@ -274,3 +274,53 @@ def test_track_times_stores_the_present_time_and_changes_keep_it(tmp_path: Path)
         assert found["small"][()] == 1
         found["x"].attrs["later"] = 1
     assert streamh5.verify(tmp_path / "a.h5").ok
+
+
+@pytest.mark.parametrize("writer", ["h5py", "streamh5"])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("track_order", [False, True])
+def test_names_come_in_the_order_of_h5py(track_order: bool, libver: Any, writer: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    names = ["z", "ä", "b10", "b9", "Z", "a", "_"]
+
+    def fill_in(file: Any) -> None:
+        group = file.create_group("g", track_order=track_order)
+        for name in names:
+            group[name] = 1
+            group[name].attrs[name] = 2
+            group.attrs[name] = 3
+
+    def order(file: Any) -> list[list[str]]:
+        group = file["g"]
+        return [
+            list(one)
+            for one in (
+                group,
+                reversed(group),
+                group.keys(),
+                dict(group.items()),
+                group.attrs,
+                group["a"].attrs,
+            )
+        ]
+
+    if writer == "streamh5":
+        with streamh5.File(path, "w", libver=libver) as file:
+            fill_in(file)
+            mine = order(file)
+    else:
+        with h5py.File(path, "w", libver=libver) as file:
+            fill_in(file)
+        with streamh5.File(path, "a") as file:
+            mine = order(file)
+    with h5py.File(path) as file:
+        assert mine == order(file)
+
+
+@pytest.mark.parametrize("chunks", [None, (2,)])
+def test_field_alone_is_refused_by_name(chunks: Any, tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("x", (3,), [("a", "i4"), ("b", "f4")], chunks=chunks)
+        for region in ("a", (slice(2), "a")):
+            with pytest.raises(BlockError, match="names a field; give whole elements"):
+                dataset[region] = 5

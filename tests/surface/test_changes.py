@@ -349,3 +349,21 @@ def test_what_a_smaller_shape_cuts_off_is_filled_in_chunks_that_are_still_in_fli
     noise[59:] = 0
     with h5py.File(tmp_path / "a.h5") as found:
         np.testing.assert_array_equal(found["x"][()], noise)
+
+
+@pytest.mark.parametrize("n_attributes", [7, 40])
+@pytest.mark.parametrize("libver", LIBVERS)
+def test_creation_order_of_attributes_and_links_stays(libver: Any, n_attributes: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    names = [f"{(i * 17) % 41} {'long' * (i % 5)}" for i in range(n_attributes)]
+    with h5py.File(path, "w", libver=libver) as made:
+        group = made.create_group("g", track_order=True)
+        for name in names:  # in header continuations, or in dense storage, where they have another order
+            group.attrs[name] = name
+            group[name] = 1
+    with streamh5.File(path, "a") as file:
+        file["g"].attrs["last"] = 1
+        file["g/last"] = 2
+    with h5py.File(path) as read:
+        assert list(read["g"].attrs) == [*names, "last"]
+        assert list(read["g"]) == [*names, "last"]
