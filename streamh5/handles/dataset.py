@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.system import CPU_COUNT
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
-from streamh5.errors import BlockError, SpecError, StateError, shown
+from streamh5.errors import BlockError, SpecError, shown
 from streamh5.filters import FilterChain
 from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.handles.resizable_dataset import ResizableDataset, writing
@@ -212,7 +212,8 @@ class Dataset(ResizableDataset):
     def write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         """Encode and write a block in the calling thread; return its records, to be passed to `record`.
 
-        For sources that have their own threads. Other calls notice nothing but the growth of the file.
+        For sources that have their own threads. Other calls notice nothing but the growth of the file. The records
+        have to be entered before `resize` cuts chunks off or gives them other numbers.
 
         Parameters
         ----------
@@ -228,6 +229,9 @@ class Dataset(ResizableDataset):
             The block exceeds the dataset, or has values that the dtype cannot hold.
         """
         self._check_changeable()
+        return self._turns.shared(self._write_block, block, origin)
+
+    def _write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
         values = self._writer.as_block(block)
         self._writer.check_inside(values, origin)
         return self.out.write_block(self._writer.elements(values, self.session.place), origin)
@@ -235,7 +239,7 @@ class Dataset(ResizableDataset):
     @writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
-        return self.out.write_encoded(encoded)
+        return self._turns.shared(self.out.write_encoded, encoded)
 
     @check_keywords
     @writing
@@ -244,7 +248,8 @@ class Dataset(ResizableDataset):
 
         For processes of `multiprocessing`, ranks of MPI, or one process for each detector module; dask's workers use
         the same handle when `to_fixed_h5` runs on a cluster. The processes take address ranges for themselves, so
-        that nobody waits for anybody. Until the file is closed, this process may write, too.
+        that nobody waits for anybody. Until the file is closed, this process may write, too, but `resize` only lets
+        the leading dimension grow.
 
         Parameters
         ----------
@@ -327,8 +332,14 @@ class Dataset(ResizableDataset):
         return self.out.are_stored(numbers)
 
     def record(self, records: ChunkRecords) -> None:
-        """Enter the records that `write_block` returned in the chunk table."""
-        self.out.record(records)
+        """Enter the records that `write_block` returned in the chunk table.
+
+        Raises
+        ------
+        StateError
+            The dataset was resized meanwhile, and its chunks have other numbers now: write the block again.
+        """
+        self._turns.shared(self.out.record_block, records)
 
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
         self._check_changeable()
@@ -384,17 +395,6 @@ class Dataset(ResizableDataset):
         block = self._writer.as_block(value)
         with self._lock:
             self.session.set_value(self._node, region, block)
-
-    def __bool__(self) -> bool:
-        return self.session.is_open
-
-    def __getitem__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise StateError(
-            f"{self.name} can only be written; read it with h5py after {self.session.sink.name} is closed, or before "
-            "that from a File.checkpoint()"
-        )
-
-    __iter__ = __array__ = __getitem__
 
     def __repr__(self) -> str:
         return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -250,3 +250,14 @@ class DatasetFacts(Handle[DatasetNode]):
         if not self.shape:
             raise TypeError(f"{self.name} has no dimensions, so no length")
         return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return self.session.is_open
+
+    def __getitem__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise StateError(
+            f"{self.name} can only be written; read it with h5py after {self.session.sink.name} is closed, or before "
+            "that from a File.checkpoint()"
+        )
+
+    __iter__ = __array__ = __getitem__

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError, LimitError
+from streamh5.errors import BlockError, LimitError, StateError
 from streamh5.handles.part_writer import PartWriter
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
@@ -70,6 +70,12 @@ class DatasetWriter:
         self._partial_chunks = session.partial_chunks
         self._source = StoredChunkSource(partial(session.find_chunks, node), session.read)
         self._end: int | None = None
+        self._numbered_from = 0  # chunks at lower addresses were written with other numbers
+        self.has_part_writers = False
+
+    def renumber(self) -> None:
+        """From now on, refuse to record blocks that were written before: their chunks get other numbers."""
+        self._numbered_from = self._session.place.reserve(0)
 
     def use(self, chunks: ChunkWriter) -> None:
         """Write for the present shape, with a chunk writer for it; no job with other chunk numbers may be in flight."""
@@ -258,6 +264,16 @@ class DatasetWriter:
         """Enter written chunks in the chunk table."""
         self._session.record(self._node, records)
 
+    def record_block(self, records: ChunkRecords) -> None:
+        """Enter chunks that `write_block` has written, unless the dataset was resized meanwhile."""
+        if len(records) and records["address"].min() < self._numbered_from:
+            raise StateError(
+                f"{self._node.path}: {len(records):,} chunks were written before the dataset was resized to "
+                f"{self._node.shape}, which cut some off or gave them other numbers; record them before that, or write "
+                "them again"
+            )
+        self.record(records)
+
     def claim_part(self, part: PartRecords) -> None:
         """Enter chunks in the journal that another process has written."""
         self._session.claim_part(self._node, part.records, part.checksums)
@@ -277,6 +293,7 @@ class DatasetWriter:
 
     def part_writer(self, shared: SharedFile, *, is_flushing: bool) -> PartWriter:
         """Return what writes blocks of the dataset in another process."""
+        self.has_part_writers = True
         return PartWriter(shared, self._chunks, writes_empty=self._writes_empty, is_flushing=is_flushing)
 
     def write_pending(self, n_rows: int | None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
-from streamh5.errors import SpecError
+from streamh5.errors import SpecError, StateError
 from streamh5.filters import FilterChain
 from streamh5.handles.dataset_facts import DatasetFacts
 from streamh5.handles.dataset_writer import DatasetWriter
@@ -74,6 +74,8 @@ class ResizableDataset(DatasetFacts):
     def resize(self, size: Any, axis: int | None = None, *, maxshape: Any = None) -> None:
         """Change the shape; chunks outside the new shape are dropped, and new elements have the fill value.
 
+        Blocks that other threads have written with `write_block` must be entered before, with `record`.
+
         Parameters
         ----------
         size
@@ -92,7 +94,8 @@ class ResizableDataset(DatasetFacts):
         SpecError
             The dataset has no chunks and `maxshape` is not given, or its data cannot be changed.
         StateError
-            The file is closed.
+            The file is closed, or other processes write the dataset (`part_writer`) and chunks would be dropped or get
+            other numbers.
         """
         self._check_changeable()
         self._turns.alone(self._resize, size, axis, maxshape)
@@ -116,16 +119,24 @@ class ResizableDataset(DatasetFacts):
     def _resize_to(self, shape: tuple[int, ...], bounds: tuple[int | None, ...] | None) -> None:
         """Change the shape: jobs in flight must not have numbers of the old grid if the new one has others."""
         old, node, chunks = self._node.shape or (), self._node, self._node.spec.chunks or ()
+        is_cut = any(n < m for n, m in zip(shape, old, strict=True))
+        renumbers = is_cut or node.grid.counts[1:] != ChunkGrid(shape, chunks, bounds).counts[1:]
+        if renumbers and self.out.has_part_writers and self.session.sharing.token is not None:
+            raise StateError(
+                f"{self.name}: {old} cannot become {shape} while other processes write it (part_writer): chunks would "
+                "be cut off or get other numbers; only the leading dimension can grow until the file is closed"
+            )
         # chunks that grow within the maximum shape may wait for elements meanwhile
-        if bounds != node.spec.maxshape or any(n < m for n, m in zip(shape, old, strict=True)):
+        if bounds != node.spec.maxshape or is_cut:
             self._write_pending()
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
             self._write_pending()
         # under the lock of the cache, so that no chunk of this dataset has to go for one of another dataset meanwhile
         with self.session.partial_chunks.lock:
-            if shape[0] < old[0] or node.grid.counts[1:] != ChunkGrid(shape, chunks, bounds).counts[1:]:
+            if renumbers:
                 self.session.wait()
+                self.out.renumber()
             self.session.resize(node, shape, bounds)
             self._write_for_present_shape(self._writer.chain)
 
