@@ -119,7 +119,7 @@ def open_existing(
             end = max(end, recovery.end)
             entries = recovery.entries(sink.journal_facts)
             sink.resume_at(journal.nbytes, end, entries, is_synced=recovery.is_synced)
-        sink.begin_at(end, public_nbytes)
+        sink.begin_at(end, public_nbytes, existing.superblock)
     except BaseException:
         sink.suspend()
         raise

@@ -81,8 +81,8 @@ class AppendFileSink(JournaledSink):
                 files.close(journal_fd, system)
                 raise
 
-    def begin_at(self, end_of_file: int, public_nbytes: int) -> None:
-        """Say where the addition begins, and where the file ends for its readers.
+    def begin_at(self, end_of_file: int, public_nbytes: int, superblock: bytes) -> None:
+        """Say where the addition begins, and what its readers see.
 
         Parameters
         ----------
@@ -90,8 +90,10 @@ class AppendFileSink(JournaledSink):
             First address of the addition: after the file, and after leases that others may still write to.
         public_nbytes
             End of file of the superblock.
+        superblock
+            The superblock as stored; bytes that are never changed may follow.
         """
-        self.end_of_file, self._public_nbytes = end_of_file, public_nbytes
+        self.end_of_file, self._public_nbytes, self._shown = end_of_file, public_nbytes, superblock
 
     def restart(self) -> None:
         """Discard an interrupted addition: its bytes are overwritten."""

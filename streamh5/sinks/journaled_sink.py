@@ -84,6 +84,7 @@ class JournaledSink(GatedSink):
         self._is_public = is_public
         self._public_nbytes: int | None = None
         self._superblock = b""
+        self._shown = b""
         self._is_switching = False
         self._turns = Turns()
         self._has_synced_names = is_public
@@ -174,16 +175,16 @@ class JournaledSink(GatedSink):
                 # A call that fails may have had its effect. Then readers see the file, and its superblock is held back
                 # from now on: a repeated flush would overwrite it before what it refers to is durable.
                 if files.leads_to(self._target, self._fd):
-                    self._is_public, self._public_nbytes = True, nbytes
+                    self._is_public, self._public_nbytes, self._shown = True, nbytes, self._superblock
 
     def suspend(self) -> None:
         """Stop writing, and keep what was written so that it can be resumed."""
         self._end("suspended", self._keep)
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        if address == 0 and self._is_public:
+        if address == 0:
             self._superblock = b"".join(bytes(buffer) for buffer in buffers)
-        else:
+        if address or not self._is_public:
             self._turns.shared(files.write, self._fd, self.base_address + address, buffers, self._system)
 
     def _become_public(self) -> None:
@@ -197,12 +198,13 @@ class JournaledSink(GatedSink):
         """Fsync the new bytes, write the superblock, fsync again."""
         self._sync_if_wanted()
         self.check_name()
+        self._check_shown()
         self._is_switching = True  # before the write: one that fails may still have reached the disk
         files.write(self._fd, self.base_address, [self._superblock], self._system)
         self._sync_if_wanted()
         self.check_name()
         self._is_switching = False
-        self._public_nbytes = nbytes
+        self._public_nbytes, self._shown = nbytes, self._superblock
         self._sync_names_if_wanted()
 
     def _sync_names_if_wanted(self) -> None:
@@ -222,6 +224,27 @@ class JournaledSink(GatedSink):
             raise SinkError(
                 f"cannot add to {self.path}: another program has replaced or removed it meanwhile, so the addition "
                 "would be lost; nothing was added, add to the present file again",
+                path=str(self.path),
+            )
+
+    def _check_shown(self) -> None:
+        """Refuse to continue if the superblock is not the one that readers have been shown.
+
+        HDF5 truncates a file that it creates anew before it tries to lock it (H5F_open), and a program may have been
+        told to take no locks.
+
+        Raises
+        ------
+        SinkError
+            Another program has written to the file, or truncated it.
+        """
+        if self._is_switching:  # repeated after a failure: either superblock may be there
+            return
+        if files.read(self._fd, self.base_address, len(self._shown), self._system) != self._shown:
+            self._public_nbytes = None  # not cut back: what lies behind may be of the other program
+            raise SinkError(
+                f"cannot add to {self.path}: another program has written to it or truncated it meanwhile, without "
+                "heeding its lock; nothing was added",
                 path=str(self.path),
             )
 

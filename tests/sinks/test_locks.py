@@ -34,27 +34,32 @@ NEW = np.concatenate([np.full(5, -1.0), OLD[5:], [7.0]])
 
 
 OPENERS = {
-    "h5py": "import h5py\nopen_file = h5py.File\n",
-    "netCDF4": "import netCDF4\nopen_file = netCDF4.Dataset\n",
-    "tables": "import tables\nopen_file = lambda path, mode: tables.open_file(path, mode).root\n",
+    "h5py": ("import h5py", "h5py.File(path, mode)", "file.create_group('added')"),
+    "netCDF4": ("import netCDF4", "netCDF4.Dataset(path, mode)", "file.createGroup('added')"),
+    "tables": ("import tables", "tables.open_file(path, mode)", "file.create_group('/', 'added')"),
 }
-"""`open_file` returns what has the datasets by name."""
+"""How each program is imported, opens a file, and adds to it."""
 
 PROGRAM = """
 import sys
+{importing}
 path, mode = sys.argv[1:]
 try:
-    file = open_file(path, mode)
+    file = {opening}
 except Exception as error:
-    print(f"refused: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"refused: {{type(error).__name__}}: {{error}}", file=sys.stderr)
     print("refused", flush=True)
     sys.exit()
 print("open", flush=True)
 for line in sys.stdin:
-    print(*file["x"][:].tolist(), flush=True)
-(file if hasattr(file, "close") else file._v_file).close()
+    if line == "add\\n":
+        {adding}
+        print("added", flush=True)
+    else:
+        print(*getattr(file, "root", file)["x"][:].tolist(), flush=True)
+file.close()
 """
-"""Answers each line with the values of x; closes the file at the end of its input."""
+"""Answers each line; closes the file at the end of its input."""
 
 
 class Program:
@@ -64,8 +69,10 @@ class Program:
         environment = {key: one for key, one in os.environ.items() if key != "HDF5_USE_FILE_LOCKING"}
         if locking is not None:
             environment["HDF5_USE_FILE_LOCKING"] = locking
+        importing, opening, adding = OPENERS[name]
+        program = PROGRAM.format(importing=importing, opening=opening, adding=adding)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", OPENERS[name] + PROGRAM, path, mode],
+            [sys.executable, "-c", program, path, mode],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,12 +85,15 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
+    def ask(self, what: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        return self._read()
+
     def values(self) -> np.ndarray[Any, Any]:
         """What it reads through the file that it has open."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("read\n")
-        self._process.stdin.flush()
-        return np.array(self._read().split(), float)
+        return np.array(self.ask("read").split(), float)
 
     def close(self) -> str:
         """Let it close the file and end; return why it was refused."""
@@ -296,3 +306,36 @@ def test_swmr_writer_of_h5py_which_holds_no_lock_is_seen_by_its_mark(tmp_path: P
             streamh5.File(path, "a")
         assert path.read_bytes() == before
     assert_values(path, OLD)
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+@pytest.mark.parametrize("made_by", FILES)
+@pytest.mark.parametrize("name", OPENERS)
+def test_change_of_a_file_that_another_program_creates_anew_meanwhile_is_no_success(
+    made_by: str, name: str, is_flushed: bool, tmp_path: Path
+) -> None:
+    FILES[made_by](path := tmp_path / "a.nc")
+    file = streamh5.File(path, "a")
+    change(file)
+    if is_flushed:
+        file.flush()
+        change(file)
+    refused = Program(name, path, "w")
+    # HDF5 truncates before it finds the lock
+    assert (refused.answer, path.stat().st_size) == ("refused", 0), refused.close()
+    refused.close()
+    with pytest.raises(errors.SinkError, match="written to it or truncated it"):
+        file.close()
+
+
+@pytest.mark.parametrize(("made_by", "name", "_locking"), WRITERS)
+def test_change_of_a_file_to_which_a_program_without_locks_writes_is_no_success(
+    made_by: str, name: str, _locking: None, tmp_path: Path
+) -> None:
+    FILES[made_by](path := tmp_path / "a.nc")
+    file = streamh5.File(path, "a")
+    change(file)
+    with opened(name, path, "r+", "FALSE") as other:
+        assert other.ask("add") == "added"
+    with pytest.raises(errors.SinkError, match="written to it or truncated it"):
+        file.close()
