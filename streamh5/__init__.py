@@ -36,7 +36,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.handles.virtual import VirtualLayout, VirtualSource
     from streamh5.model.reference import Reference, RegionReference
     from streamh5.netcdf.xarray_dataset import create_space, to_netcdf
-    from streamh5.recovery.salvage import SalvagedDataset, SalvageSummary, salvage
+    from streamh5.recovery.salvage import salvage
+    from streamh5.recovery.salvage_report import SalvagedDataset, SalvageSummary
     from streamh5.references.file_references import FileReferences, read_references
     from streamh5.references.zarr_array import ChunkManifest
     from streamh5.write.part_records import PartRecords
@@ -77,7 +78,8 @@ _NAMES = {
     "handles.virtual": "VirtualLayout VirtualSource",
     "model.reference": "Reference RegionReference",
     "netcdf.xarray_dataset": "create_space to_netcdf",
-    "recovery.salvage": "SalvageSummary SalvagedDataset salvage",
+    "recovery.salvage": "salvage",
+    "recovery.salvage_report": "SalvageSummary SalvagedDataset",
     "references.zarr_array": "ChunkManifest",
     "references.file_references": "FileReferences read_references",
     "write.part_records": "PartRecords",

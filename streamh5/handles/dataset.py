@@ -102,7 +102,8 @@ class Dataset(ResizableDataset):
             if shape[0] is not None and stop > shape[0]:
                 if self._node.spec.maxshape is not None and self.chunks is not None:
                     elements = self._writer.elements(block, self.session.place)  # first, as this may fail
-                    self._resize_to((stop, *(self.shape or ())[1:]), self._node.spec.maxshape)
+                    longer = (stop, *(self.shape or ())[1:])
+                    self._resize_to(longer, self._node.spec.maxshape, is_appended=True)
                     self._append(elements, start, stop)
                     return
                 raise BlockError(

@@ -116,7 +116,9 @@ class ResizableDataset(DatasetFacts):
             self._resize_to(shape, bounds)
             self._append_after(n_rows)
 
-    def _resize_to(self, shape: tuple[int, ...], bounds: tuple[int | None, ...] | None) -> None:
+    def _resize_to(
+        self, shape: tuple[int, ...], bounds: tuple[int | None, ...] | None, *, is_appended: bool = False
+    ) -> None:
         """Change the shape: jobs in flight must not have numbers of the old grid if the new one has others."""
         old, node, chunks = self._node.shape or (), self._node, self._node.spec.chunks or ()
         is_cut = any(n < m for n, m in zip(shape, old, strict=True))
@@ -137,7 +139,7 @@ class ResizableDataset(DatasetFacts):
             if renumbers:
                 self.session.wait()
                 self.out.renumber()
-            self.session.resize(node, shape, bounds)
+            self.session.resize(node, shape, bounds, is_appended=is_appended)
             self._write_for_present_shape(self._writer.chain)
 
     def _make_chunked(self, shape: tuple[int, ...]) -> None:

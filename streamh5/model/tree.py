@@ -203,11 +203,15 @@ class DatasetNode(ObjectNode):
     def value_bytes(self) -> bytes:
         """Data without chunks; the fill value if nothing was written."""
         if self.value is not None and not self.spec.has_parts:
-            is_plain = padding_of(self.value.dtype) is None and self.value.dtype.names is None
-            return self.value.tobytes() if is_plain else encode_elements(self.value, self.value.dtype)
+            return self.bytes_of(self.value)
         fill = self.spec.fillvalue
         element = bytes(self.spec.element_nbytes) if fill is None or self.spec.has_parts else fill.tobytes()
         return element * (self.spec.value_nbytes // len(element))
+
+    def bytes_of(self, value: np.ndarray[Any, Any]) -> bytes:
+        """Return the bytes of data without chunks that has no parts."""
+        is_plain = padding_of(value.dtype) is None and value.dtype.names is None
+        return value.tobytes() if is_plain else encode_elements(value, value.dtype)
 
     def with_part(self, region: Any, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the data without chunks, with one region replaced.

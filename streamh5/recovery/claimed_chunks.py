@@ -7,13 +7,14 @@ again: a resumed program repeats its calls.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from streamh5.model.chunk_grid import ChunkGrid
+from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_records import RECORD
 
 if TYPE_CHECKING:
@@ -52,15 +53,6 @@ class ClaimedChunks:
         self.coords, self.records = self.coords[~is_inside], self.records[~is_inside]
         return taken
 
-    def shape(self, dataset: DatasetNode, n_rows: int | None) -> tuple[int, ...]:
-        """Return the shape of a dataset that was created empty: all chunks, within its maximum shape and its rows."""
-        ends = (self.coords.max(axis=0) + 1) * np.array(dataset.grid.chunks)
-        ends[0] = min(int(ends[0]), n_rows or int(ends[0]))
-        return tuple(
-            max(n, int(end) if bound is None else min(int(end), bound))
-            for n, end, bound in zip(dataset.shape or (), ends, dataset.spec.bounds, strict=True)
-        )
-
     def drop_outside(self, dataset: DatasetNode) -> None:
         """Forget the chunks outside the present shape."""
         is_inside = self._are_inside(dataset)
@@ -90,32 +82,95 @@ def claimed_chunks(
         Tells which chunks are stored as claimed.
     """
     chunks = dataset.spec.chunks or ()
-    coords, records = np.zeros((0, len(chunks)), np.int64), np.zeros(0, RECORD)
-    is_good = np.zeros(0, np.bool_)
+    found = no_claims(len(chunks))
     session: int | None = None
-    n_rows: int | None = None
+    is_appended = False
     for facts, claims in parts:
-        grid = ChunkGrid(tuple(facts["shape"]), tuple(facts["chunks"] or ()), _extents(facts["maxshape"]))
-        if grid.chunks != chunks:
+        if tuple(facts["chunks"] or ()) != chunks:
             continue
         if session == facts["session"]:  # it was resized: what was cut off does not come back
-            is_kept = (coords < np.array(grid.present.counts)).all(axis=1)
-            coords, records, is_good = coords[is_kept], records[is_kept], is_good[is_kept]
-        session, n_rows = facts["session"], claims.n_rows
-        for claimed, checksums, is_partial in zip(
-            claims.records, claims.checksums, claims.are_partial, strict=True
-        ):
-            check(dataset, claimed)
-            coords = np.concatenate([coords, np.stack(grid.coords_of(claimed["number"]), axis=1)])
-            records = np.concatenate([records, claimed])
-            is_kept = are_kept(dataset, claimed, checksums)
-            is_good = np.concatenate([is_good, is_kept & (not is_partial)])
-    last = _last_of_each(coords)  # the last claim of a chunk counts, even if it cannot be used
-    last = last[is_good[last]]
-    found = ClaimedChunks(coords[last], records[last])
-    if n_rows is not None:
-        found.n_rows = _rows_without_a_gap(dataset, found.coords, n_rows)
-    return found
+            grid = grid_of(facts)
+            found = found.only(np.asarray((found.coords < np.array(grid.present.counts)).all(axis=1)))
+        session, is_appended = facts["session"], is_appended or claims.n_rows is not None
+        found = found.joined(decode_claims(dataset, facts, claims, check, are_kept))
+    found = found.last_of_each()  # the last claim of a chunk counts, even if it cannot be used
+    found = found.only(found.is_kept & ~found.is_partial & (found.end == 0))
+    n_rows = _rows_without_a_gap(dataset, found.coords) if is_appended else None
+    return ClaimedChunks(found.coords, found.records, n_rows)
+
+
+class Claimed(NamedTuple):
+    """Claims of one dataset, in their order.
+
+    ``coords`` ``(n, rank) int64``; ``records`` ``(n,)`` of `RECORD`, whose numbers have no meaning; ``is_kept``
+    ``(n,) bool``: it is stored as claimed; ``is_partial`` ``(n,) bool``: elements were still to be written; ``end``
+    ``(n,) int64``: rows of the stream, if it ended in that chunk, else 0.
+    """
+
+    coords: NDArray[np.int64]
+    records: ChunkRecords
+    is_kept: NDArray[np.bool_]
+    is_partial: NDArray[np.bool_]
+    end: NDArray[np.int64]
+
+    def only(self, which: NDArray[Any]) -> Claimed:
+        """Return some of them: a mask, or indices."""
+        return Claimed(*(one[which] for one in self))
+
+    def joined(self, later: Claimed) -> Claimed:
+        """Return these claims, then `later` ones."""
+        return Claimed(*(np.concatenate(both) for both in zip(self, later, strict=True)))
+
+    def last_of_each(self) -> Claimed:
+        """Return the last claim of each chunk, in their order."""
+        if not len(self.coords):
+            return self
+        keys, extents = self.coords[::-1], self.coords.max(axis=0) + 1
+        if math.prod(extents.tolist()) < MAX_NUMBERS:  # sorted many times as fast
+            last = np.unique(np.ravel_multi_index(tuple(keys.T), tuple(extents)), return_index=True)[1]
+        else:
+            last = np.unique(keys, axis=0, return_index=True)[1]
+        return self.only(np.sort(len(keys) - 1 - last))
+
+
+def no_claims(rank: int) -> Claimed:
+    """Return no claims of a dataset of some rank."""
+    flags = np.zeros(0, np.bool_)
+    return Claimed(np.zeros((0, rank), np.int64), np.zeros(0, RECORD), flags, flags, np.zeros(0, np.int64))
+
+
+def grid_of(facts: dict[str, Any]) -> ChunkGrid:
+    """Return the grid of a D or O entry, which numbers the chunks that are claimed under its number."""
+    maxshape = facts["maxshape"]
+    return ChunkGrid(
+        tuple(facts["shape"]), tuple(facts["chunks"]), None if maxshape is None else tuple(maxshape)
+    )
+
+
+def decode_claims(
+    dataset: DatasetNode,
+    facts: dict[str, Any],
+    claims: Claims,
+    check: Callable[[DatasetNode, ChunkRecords], None],
+    are_kept: Callable[[DatasetNode, ChunkRecords, NDArray[np.uint32]], NDArray[np.bool_]],
+) -> Claimed:
+    """Return the claims under one number; `facts` is its D or O entry, the rest is as for `claimed_chunks`."""
+    grid = grid_of(facts)
+    n_rows = grid.chunks[0]
+    parts = [no_claims(len(grid.chunks))]
+    for claimed, checksums, is_partial, stop in zip(
+        claims.records, claims.checksums, claims.are_partial, claims.ends, strict=True
+    ):
+        check(dataset, claimed)
+        coords = np.stack(grid.coords_of(claimed["number"]), axis=1).astype(np.int64, copy=False)
+        end = np.zeros(len(claimed), np.int64)
+        if (
+            stop and stop % n_rows
+        ):  # the stream may continue in a later write, which then writes this chunk again
+            end[coords[:, 0] == stop // n_rows] = stop
+        is_kept = are_kept(dataset, claimed, checksums)
+        parts.append(Claimed(coords, claimed, is_kept, np.full(len(claimed), is_partial), end))
+    return Claimed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def began_empty(dataset: DatasetNode) -> bool:
@@ -132,17 +187,7 @@ def are_inside(dataset: DatasetNode, numbers: NDArray[Any]) -> NDArray[np.bool_]
     return np.asarray(numbers < spec.grid.present.counts[0] * spec.grid.n_numbers_per_row)
 
 
-def _extents(facts: list[int | None] | None) -> tuple[int | None, ...] | None:
-    return None if facts is None else tuple(facts)
-
-
-def _last_of_each(coords: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the index of the last occurrence of each row of ``(n, rank)`` coords."""
-    last = np.unique(coords[::-1], axis=0, return_index=True)[1]
-    return np.asarray(np.sort(len(coords) - 1 - last))
-
-
-def _rows_without_a_gap(dataset: DatasetNode, coords: NDArray[np.int64], n_rows: int | None) -> int:
+def _rows_without_a_gap(dataset: DatasetNode, coords: NDArray[np.int64]) -> int:
     """Return the length of a dataset with the rows of chunks that follow its present rows without a gap.
 
     Parameters
@@ -151,8 +196,6 @@ def _rows_without_a_gap(dataset: DatasetNode, coords: NDArray[np.int64], n_rows:
         The dataset as the public file has it.
     coords
         ``(n, rank)`` of the chunks that were stored since.
-    n_rows
-        Its length at the end of the stream, of which the last chunk may contain padding; None if it did not end.
     """
     shape, chunks = dataset.shape or (), dataset.spec.chunks or ()
     grid = dataset.grid.present
@@ -163,8 +206,6 @@ def _rows_without_a_gap(dataset: DatasetNode, coords: NDArray[np.int64], n_rows:
     whole = whole[whole >= first]
     is_next = whole == first + np.arange(len(whole))
     end = first + (len(whole) if is_next.all() else int(np.argmin(is_next)))
-    if n_rows:
-        end = min(end, n_rows // chunks[0])
     bound = (dataset.spec.maxshape or shape)[0]
     return max(shape[0], end * chunks[0] if bound is None else min(end * chunks[0], bound))
 

@@ -33,17 +33,18 @@ from streamh5.recovery.journal_facts import (
     address_of,
     attribute_facts,
     datatype_facts,
-    elements_facts,
     front_facts,
     front_from_facts,
     link_facts,
 )
+from streamh5.recovery.journal_values import elements_facts
 from streamh5.recovery.tree_changes import (
     dataset_facts,
     enter_attribute,
     enter_dataset,
     enter_freed,
     enter_made,
+    enter_resized,
     enter_taken_back,
     group_facts,
     make_datatype,
@@ -56,6 +57,7 @@ from streamh5.recovery.tree_changes import (
     path_facts,
     path_of,
     remove_again,
+    resized_facts,
 )
 from streamh5.sinks.machine import boot_id
 
@@ -151,7 +153,8 @@ def _public_facts(generation: Generation, *, is_last: bool) -> dict[str, Any]:
 def _enter_public(journal: Journal, facts: dict[str, Any]) -> None:
     generation = _generation(facts["base"])
     journal.end = max(journal.end, generation.end_of_file)
-    if generation == journal.present:
+    journal.is_unpublished = generation != journal.present
+    if not journal.is_unpublished:
         journal.begin_generation(generation, is_over=bool(facts["last"]))
 
 
@@ -166,7 +169,8 @@ def _session_facts(sink_facts: dict[str, Any]) -> dict[str, Any]:
 
 def _enter_session(journal: Journal, facts: dict[str, Any]) -> None:
     inode = facts.get("inode")
-    journal.n_resumed += bool(facts.get("resumed"))
+    if facts.get("resumed"):
+        journal.begin_session()
     session = {"sync": facts["sync"], "boot": facts["boot"]}
     journal.sessions.append({**session, "inode": None if inode is None else address_of(inode)})
 
@@ -192,7 +196,7 @@ def _enter_rows(journal: Journal, facts: dict[str, Any]) -> None:
 
 
 # F: the front region was laid out: where headers and indexes will be. R: bytes up to an address are used by
-# metadata of a snapshot, or by all chunks of a dataset with an Implicit index.
+# metadata of a snapshot, or by all chunks of a dataset (its number) with an Implicit index.
 
 
 def _enter_front(journal: Journal, facts: dict[str, Any]) -> None:
@@ -200,15 +204,15 @@ def _enter_front(journal: Journal, facts: dict[str, Any]) -> None:
     journal.end = max(journal.end, journal.front.end)
 
 
-def _used_facts(end: int, path: str | None = None, address: int | None = None) -> dict[str, Any]:
-    return {"end": end} if path is None else {"end": end, "path": path, "address": address}
+def _used_facts(end: int, number: int | None = None, address: int | None = None) -> dict[str, Any]:
+    return {"end": end} if number is None else {"end": end, "dataset": number, "address": address}
 
 
 def _enter_used(journal: Journal, facts: dict[str, Any]) -> None:
     end = address_of(facts["end"])
     journal.end = max(journal.end, end)
-    if "path" in facts:
-        journal.regions[facts["path"]] = (address_of(facts["address"]), end)
+    if "dataset" in facts:
+        journal.regions[_number(facts, journal)] = (address_of(facts["address"]), end)
 
 
 # C: chunks were stored: dataset(4), then n records, then n CRC-32 of the stored bytes. I: the same for incomplete
@@ -234,6 +238,7 @@ def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False)
         claims.are_partial.append(is_partial)
         claims.positions.append(journal.nbytes)
         claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
+        claims.ends.append(claims.n_rows or None)
     journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))
 
 
@@ -263,6 +268,7 @@ DATATYPE = EntryKind("T", datatype_facts, enter_made(make_datatype))
 LINK = EntryKind("L", link_facts, enter_made(make_link))
 DATASET = EntryKind("D", dataset_facts, enter_dataset)
 OPENED = EntryKind("O", opened_facts, enter_dataset)
+RESIZED = EntryKind("Z", resized_facts, enter_resized)
 TAKEN_BACK = EntryKind("U", path_facts, enter_taken_back)
 REMOVED = EntryKind("X", path_facts, enter_freed(remove_again))
 MOVED = EntryKind("M", moved_facts, enter_freed(move_again))
@@ -278,7 +284,7 @@ VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
 PUBLISHED = EntryKind("P", path_facts, _enter_published)
 
 _ALL: tuple[EntryKind[Any], ...] = (
-    *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, TAKEN_BACK, REMOVED, MOVED),
+    *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, RESIZED, TAKEN_BACK, REMOVED, MOVED),
     ATTRIBUTE,
     *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, PARTIAL_CLAIMS, VOIDS, PUBLISHED),
 )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from streamh5.format.superblock import decode_superblock
+from streamh5.recovery.change_log import ChangeLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from streamh5.engine.engine import Engine
     from streamh5.engine.metadata_plan import Front
     from streamh5.model.chunk_records import ChunkRecords
 
-    Apply = Callable[[Engine, dict[str, Any]], None]
+
+Identity = tuple[Literal["made", "address"], int]
+"""A dataset, wherever it is moved: the number with which it was made, or the address of its header in the file."""
 
 
 class Generation(NamedTuple):
@@ -38,14 +39,25 @@ def generation_of(superblock: bytes) -> Generation:
 class Claims:
     """Chunks of a dataset that the journal claims to be stored: records, checksums, and positions of the entries.
 
-    ``are_partial`` says of each entry whether elements of its chunks were still to be written.
+    ``are_partial`` says of each entry whether elements of its chunks were still to be written, ``ends`` how many rows
+    the stream had, if it had ended: its last chunk may contain padding.
     """
 
     records: list[ChunkRecords] = field(default_factory=list)
     checksums: list[NDArray[np.uint32]] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     are_partial: list[bool] = field(default_factory=list)
+    ends: list[int | None] = field(default_factory=list)
     n_rows: int | None = None
+
+
+class Resized(NamedTuple):
+    """The shape that a dataset has from here on; ``is_cut`` if it had a larger extent before."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    maxshape: tuple[int | None, ...] | None
+    is_cut: bool
 
 
 @dataclass(slots=True)
@@ -62,6 +74,8 @@ class Journal:
         The state in which the public file was found; None if there is none.
     is_over
         The public file has everything: only the journal remains of the write.
+    is_unpublished
+        The last entry B is of another state than the present one.
     datasets
         Payloads of the D and O entries in their order.
     first_number
@@ -71,12 +85,16 @@ class Journal:
     n_resumed
         How often the write was resumed.
     changes
-        Payloads of the G, T, D, L, A, X and M entries, with the function that repeats the change, in their order: a
-        path may lead through a link that was created before.
+        The G, T, D, L, A, X and M entries.
+    histories
+        Of each dataset, in their order: the numbers that it had, and its shapes (Z); a shape that a resumed program
+        repeats counts once.
+    shapes_before
+        How often earlier writes have entered each shape that the present one has not repeated yet.
     front
         The front region; None if no data was written.
     regions
-        First address and end of the chunks of datasets with an Implicit index, by path.
+        First address and end of the chunks of datasets with an Implicit index, by number.
     claims
         By number of the dataset; without the claims that V entries void.
     voids
@@ -100,13 +118,16 @@ class Journal:
     present: Generation | None = None
     base: Generation | None = None
     is_over: bool = False
+    is_unpublished: bool = False
     datasets: list[dict[str, Any]] = field(default_factory=list)
     first_number: int = 0
     n_resumed: int = 0
     paths: set[str] = field(default_factory=set)
-    changes: list[tuple[Apply, dict[str, Any]]] = field(default_factory=list)
+    changes: ChangeLog = field(default_factory=ChangeLog)
+    histories: dict[Identity, list[int | Resized]] = field(default_factory=dict)
+    shapes_before: Counter[tuple[Identity, Resized]] = field(default_factory=Counter)
     front: Front | None = None
-    regions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    regions: dict[int, tuple[int, int]] = field(default_factory=dict)
     claims: dict[int, Claims] = field(default_factory=dict)
     voids: list[tuple[int, NDArray[np.uint64]]] = field(default_factory=list)
     values: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
@@ -119,9 +140,11 @@ class Journal:
         """Forget everything that `base`, which is public, contains."""
         self.base, self.is_over = base, is_over
         self.first_number = len(self.datasets)
+        self.changes = ChangeLog()
         for one in (
             self.paths,
-            self.changes,
+            self.histories,
+            self.shapes_before,
             self.regions,
             self.claims,
             self.voids,
@@ -129,6 +152,24 @@ class Journal:
             self.published,
         ):
             one.clear()
+
+    def begin_session(self) -> None:
+        """Enter that the write was resumed: the program repeats its calls."""
+        self.n_resumed += 1
+        self.changes.begin_session()
+        self.shapes_before = Counter(
+            (dataset, one)
+            for dataset, history in self.histories.items()
+            for one in history
+            if isinstance(one, Resized)
+        )
+
+    def add_shape(self, dataset: Identity, resized: Resized) -> None:
+        """Enter the shape of a dataset, unless it repeats a change of an earlier write."""
+        if self.shapes_before[dataset, resized] > 0:
+            self.shapes_before[dataset, resized] -= 1
+        else:
+            self.histories.setdefault(dataset, []).append(resized)
 
     def has_content(self, nbytes: int) -> bool:
         """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""

@@ -19,6 +19,7 @@ from streamh5.errors import SinkError, StateError
 from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
 from streamh5.recovery.claimed_chunks import open_edges
+from streamh5.recovery.dataset_numbers import DatasetNumbers
 from streamh5.recovery.journal import generation_of
 from streamh5.sinks.base import as_journaled
 from streamh5.write.chunk_checksums import checksums_of
@@ -91,14 +92,11 @@ class JournaledEngine:
         # reentrant: a signal handler may end the write in the middle of any call
         self.lock = threading.RLock()
         self._begin_lock = threading.RLock()
-        self._number_lock = threading.RLock()  # jobs, which must not wait for `lock`, number datasets, too
         self._sink = sink
         self._journal = as_journaled(sink)  # None: nothing is claimed, and nothing can be resumed
         self._leftover = leftover
         self._recovery = recovery
-        self._n_datasets = 0
         self._claimed: dict[DatasetNode, ClaimedChunks] = {}
-        self._appended: set[DatasetNode] = set()
         # these options determine the layout of the front region: a resumed write must have the same
         layout: dict[str, Any] = {
             "track_order": options.track_order,
@@ -109,8 +107,8 @@ class JournaledEngine:
         if existing is not None:
             self._engine.extend_file(*existing)
         self._is_begun = existing is not None or recovery is not None
+        self._numbers = DatasetNumbers(self._log, 0 if recovery is None else recovery.n_datasets)
         if recovery is not None:
-            self._n_datasets = recovery.n_datasets
             leftover.has_values = True
             if existing is None:
                 recovery.check_options(layout)
@@ -156,7 +154,7 @@ class JournaledEngine:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
             node, n_rows = self._engine.create_dataset(spec), 0
             if self._recovery is not None and number is not None:
-                node.number = number
+                self._numbers.restore(node, number)
                 n_rows, lost = self._recovery.restore(node)
                 if len(lost):
                     self._log(entry_kinds.VOIDS, lost)
@@ -164,10 +162,7 @@ class JournaledEngine:
                 if node in self._claimed:
                     n_rows = max(n_rows, self._claimed[node].n_rows or 0)
             else:
-                with self._number_lock:
-                    # counted first: an entry that cannot be written now waits to be written
-                    self._n_datasets, node.number = self._n_datasets + 1, self._n_datasets
-                    self._log(entry_kinds.DATASET, node.number, spec, source)
+                self._numbers.add(node, spec, source)
             if spec.is_early:
                 self._allocate(node)
             return node, n_rows
@@ -195,9 +190,17 @@ class JournaledEngine:
                 self._log(entry_kinds.TAKEN_BACK, node.path)
 
     def resize(
-        self, node: DatasetNode, shape: tuple[int, ...], maxshape: tuple[int | None, ...] | None
+        self,
+        node: DatasetNode,
+        shape: tuple[int, ...],
+        maxshape: tuple[int | None, ...] | None,
+        *,
+        is_appended: bool = False,
     ) -> None:
-        """Change the shape of a dataset that has chunks: see `Engine.resize`."""
+        """Change the shape of a dataset that has chunks: see `Engine.resize`.
+
+        With `is_appended` it grows by the rows that follow, whose chunks tell the journal how far.
+        """
         with self.lock:
             old_shape, old = node.shape or (), node.grid.counts[1:]
             if self._recovery is not None:
@@ -207,8 +210,10 @@ class JournaledEngine:
             claimed = self._claimed.get(node)
             if is_cut or node.grid.counts[1:] != old:
                 node.number = None  # its chunks have other numbers now
+            if not is_appended:
+                self._numbers.log_shape(node, is_cut=is_cut)
             if is_cut:
-                self._number(node)  # now, because the entry says what was cut off
+                self._numbers.of(node)  # now, because the entry says what was cut off
             if claimed is not None:
                 claimed.drop_outside(node) if is_cut else self._engine.record(node, claimed.take(node))
 
@@ -229,14 +234,14 @@ class JournaledEngine:
         with self.lock:
             self._engine.set_value(node, node.with_part(region, block))
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, self._number(node), node, region)
+            self._log(entry_kinds.ELEMENTS, self._numbers.of(node), node, region)
 
     def set_parts(self, node: DatasetNode, parts: Parts) -> None:
         """Set data without chunks, given as encoded elements with objects and references in between."""
         with self.lock:
             self._engine.set_parts(node, parts)
             self._leftover.has_values = True
-            self._log(entry_kinds.ELEMENTS, self._number(node), node, ...)
+            self._log(entry_kinds.ELEMENTS, self._numbers.of(node), node, ...)
 
     def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table of their dataset."""
@@ -266,7 +271,7 @@ class JournaledEngine:
         """Reserve all chunks of a dataset with an Implicit index, unless the interrupted write has done so."""
         self.reserve(0)
         region = self._engine.allocate(dataset)
-        self._log(entry_kinds.USED, region.address + region.nbytes, dataset.path, region.address)
+        self._log(entry_kinds.USED, region.address + region.nbytes, self._numbers.of(dataset), region.address)
 
     def claim(
         self, node: DatasetNode, records: ChunkRecords, buffers: Sequence[Buffer], *, is_partial: bool = False
@@ -287,7 +292,7 @@ class JournaledEngine:
         if self._journal is not None and len(records):
             nbytes = int(records["stored_nbytes"].sum(dtype=np.uint64))
             kind = entry_kinds.PARTIAL_CLAIMS if is_partial else entry_kinds.CLAIMS
-            self._journal.append_log(kind.encode(self._number(node), records, checksums), nbytes)
+            self._journal.append_log(kind.encode(self._numbers.of(node), records, checksums), nbytes)
             self._leftover.count(len(records), nbytes)
 
     def void(self, addresses: NDArray[np.uint64]) -> None:
@@ -324,14 +329,11 @@ class JournaledEngine:
 
     def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
-        number = self._number(node)
-        self._appended.add(node)
-        self._log(entry_kinds.ROWS, number, n_rows)
+        self._numbers.log_rows(node, n_rows)
 
     def log_all_rows(self) -> None:
         """Enter the number of rows of each dataset that is appended to: its last chunk may contain padding now."""
-        for node in list(self._appended):
-            self._log(entry_kinds.ROWS, self._number(node), node.n_rows)
+        self._numbers.log_all_rows()
 
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.
@@ -360,13 +362,12 @@ class JournaledEngine:
         """Publish the data stored so far; what follows is an addition to it."""
         with self.lock:
             self.reserve(0)
+            former = self._numbers.identities(n for n in walk(self.root) if isinstance(n, DatasetNode))
             self._write_metadata(self._engine.flush(), self._public_entry(is_last=False))
             # before the switch, which may fail although it happened: in both cases later claims count
-            with self._number_lock:
-                for node in walk(self.root):
-                    if isinstance(node, DatasetNode):
-                        node.number = None
+            self._numbers.begin_generation(former)
             sink.flush(self._engine.end_of_file)
+            self._numbers.settle()
 
     def _write_metadata(
         self, pieces: Generator[tuple[int, bytes], None, None], entry: Callable[[bytes], bytes]
@@ -380,20 +381,6 @@ class JournaledEngine:
 
     def _public_entry(self, *, is_last: bool) -> Callable[[bytes], bytes]:
         return lambda block: entry_kinds.PUBLIC.encode(generation_of(block), is_last=is_last)
-
-    def _number(self, node: DatasetNode) -> int:
-        """Return the number of a dataset in the journal; one of the public file gets its number now."""
-        number = node.number
-        if number is None:
-            with self._number_lock:
-                number = node.number
-                if number is None:
-                    self._n_datasets, number = self._n_datasets + 1, self._n_datasets
-                    self._log(entry_kinds.OPENED, number, node.spec, node.source)
-                    if node in self._appended:
-                        self._log(entry_kinds.ROWS, number, 0)
-                    node.number = number
-        return number
 
     def _log(self, kind: EntryKind[P], *args: P.args, **kwargs: P.kwargs) -> None:
         if self._journal is not None:

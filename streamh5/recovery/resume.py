@@ -12,9 +12,8 @@ from streamh5.engine.metadata_plan import Front
 from streamh5.errors import JournalError, ResumeError
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
-from streamh5.model.resized import resize_dataset
 from streamh5.model.tree import ReservedRange
-from streamh5.recovery.claimed_chunks import are_inside, began_empty, claimed_chunks
+from streamh5.recovery.claimed_chunks import are_inside, began_empty, claimed_chunks, decode_claims
 from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
 from streamh5.recovery.journal_facts import spec_facts
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
-    from streamh5.recovery.claimed_chunks import ClaimedChunks
-    from streamh5.recovery.journal import Journal
+    from streamh5.recovery.claimed_chunks import Claimed, ClaimedChunks
+    from streamh5.recovery.journal import Identity, Journal, Resized
 
 
 class Restored(NamedTuple):
@@ -88,11 +87,9 @@ class Recovery:
         self._read = read
         self._name = name
         self._made: dict[str, list[int]] = {}
-        self._opened: dict[str, list[int]] = {}
         for number, facts in enumerate(journal.datasets):
-            if number >= journal.first_number and number not in journal.taken_back:
-                of_kind = self._opened if "opened" in facts else self._made
-                of_kind.setdefault(facts["path"], []).append(number)
+            if number >= journal.first_number and number not in journal.taken_back and "opened" not in facts:
+                self._made.setdefault(facts["path"], []).append(number)
         self.numbers = {path: numbers[0] for path, numbers in self._made.items()}
         boot = boot_id()
         is_copied = journal.base is not None and inode != journal.inode
@@ -220,10 +217,7 @@ class Recovery:
         ResumeError
             They were written from another source.
         """
-        made = self._made.get(dataset.path, [])
-        first = -1 if number is None else number
-        stop = min((one for one in made if one > first), default=self.n_datasets)
-        numbers = [one for one in self._opened.get(dataset.path, []) if first < one < stop]
+        numbers = [one for one in self.history(dataset) if isinstance(one, int) and one != number]
         self._restored.update(numbers)
         for one in numbers:
             then = {"source": self._journal.datasets[one].get("source")}
@@ -233,43 +227,27 @@ class Recovery:
         if dataset.spec.chunks is None or not numbers:
             return None
         parts = [(self._journal.datasets[one], self._journal.claims.get(one, Claims())) for one in numbers]
-        return claimed_chunks(dataset, parts, partial(self._check, is_growing=True), self._are_kept)
+        return claimed_chunks(dataset, parts, partial(self.check_claims, is_growing=True), self.are_kept)
 
-    def salvage(self, dataset: DatasetNode) -> int | None:
-        """Enter every claimed chunk of a dataset, even after a gap, and set its length.
+    def history(self, dataset: DatasetNode) -> list[int | Resized]:
+        """Return the numbers and the shapes that a dataset had, in their order.
 
-        Returns
-        -------
-        int or None
-            Appended rows before the first gap; None for a dataset that was not appended to.
-
-        Raises
-        ------
-        JournalError
-            A claim lies outside the dataset or the file.
+        A new one must have the number with which it was created.
         """
-        claims = self._journal.claims.get(self._number(dataset))
-        if began_empty(dataset):
-            claimed = self.reopen(dataset, dataset.number)
-            if claimed is not None and len(claimed.coords):
-                extents = claimed.shape(dataset, None if claims is None else claims.n_rows)
-                resize_dataset(dataset, extents, dataset.spec.maxshape)
-                dataset.table.record(claimed.take(dataset))
-            return None if claimed is None else claimed.n_rows
-        self._restore_chunks(dataset)
-        shape, grid = dataset.spec.shape, dataset.spec.grid
-        if claims is None or not shape or not grid.n_numbers_per_row:
-            return None
-        stored, n_rows = stored_rows(dataset), stored_rows(dataset, is_complete=False).end * grid.chunks[0]
-        if shape[0] is None and n_rows:
-            dataset.n_rows = min(n_rows, claims.n_rows or n_rows)
-        return (
-            None if claims.n_rows is None else min(stored.n_safe * grid.chunks[0], (dataset.shape or (0,))[0])
+        address, number = dataset.stored_address, dataset.number
+        identity: Identity = ("made", number or 0) if address is None else ("address", address)
+        return self._journal.histories.get(identity, [])
+
+    def claimed(self, dataset: DatasetNode, number: int) -> Claimed:
+        """Return the chunks of a dataset that were claimed under a number."""
+        facts, claims = self._journal.datasets[number], self._journal.claims.get(number, Claims())
+        return decode_claims(
+            dataset, facts, claims, partial(self.check_claims, is_growing=True), self.are_kept
         )
 
     def _restore_chunks(self, dataset: DatasetNode) -> list[NDArray[np.uint64]]:
         """Enter the usable chunks of a dataset; return the addresses of the others."""
-        self._restore_region(dataset)
+        self.restore_region(dataset)
         lost = [np.zeros(0, np.uint64)]
         claims = self._journal.claims.get(self._number(dataset), Claims())
         if dataset.spec.chunks is None:
@@ -280,8 +258,8 @@ class Recovery:
         for claimed, checksums, is_partial in zip(
             claims.records, claims.checksums, claims.are_partial, strict=True
         ):
-            self._check(dataset, claimed, is_growing=dataset.spec.maxshape is not None)
-            is_kept = self._are_kept(dataset, claimed, checksums)
+            self.check_claims(dataset, claimed, is_growing=dataset.spec.maxshape is not None)
+            is_kept = self.are_kept(dataset, claimed, checksums)
             is_kept &= are_inside(dataset, claimed["number"])
             lost.append(claimed["address"][~is_kept])
             dataset.table.record(claimed[is_kept])
@@ -307,9 +285,10 @@ class Recovery:
                     claims.checksums[i] = claims.checksums[i][is_there]
         return np.concatenate(lost)
 
-    def _are_kept(
+    def are_kept(
         self, dataset: DatasetNode, records: ChunkRecords, checksums: NDArray[np.uint32]
     ) -> NDArray[np.bool_]:
+        """Return which chunks are stored as claimed."""
         # chunks of an Implicit index are overwritten in place: a kill may leave one half new
         if self._is_trusted and not dataset.spec.is_early:
             return np.ones(len(records), bool)
@@ -318,10 +297,12 @@ class Recovery:
             return np.zeros(len(records), bool)
         return are_intact(self._read, records, checksums)
 
-    def _restore_region(self, dataset: DatasetNode) -> None:
+    def restore_region(self, dataset: DatasetNode) -> None:
         """Give a dataset with an Implicit index the region of its chunks."""
-        region = self._journal.regions.get(dataset.path)
-        if region is None or not dataset.spec.is_early:
+        if dataset.stored_address is not None or not dataset.spec.is_early:
+            return
+        region = self._journal.regions.get(self._number(dataset))
+        if region is None:
             return
         address, end = region
         if address < self.front.end or end - address != dataset.n_numbers * dataset.spec.chunk_nbytes:
@@ -367,7 +348,7 @@ class Recovery:
             differing=differing,
         )
 
-    def _check(self, dataset: DatasetNode, records: ChunkRecords, *, is_growing: bool = False) -> None:
+    def check_claims(self, dataset: DatasetNode, records: ChunkRecords, *, is_growing: bool = False) -> None:
         """Refuse records that no writer can have made; those of a dataset that grows have any number."""
         spec = dataset.spec
         grid = spec.grid

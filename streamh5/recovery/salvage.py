@@ -1,127 +1,76 @@
 """Salvage: turn the data that an interrupted write has stored into a valid HDF5 file.
 
-Nothing is copied: index and headers are written into the partial file, the superblock last; then the
-file gets its name and the journal is removed. Until then the write can still be resumed.
+Index and headers are written behind the data, the superblock last. Until then the write can still be resumed.
 
-Missing chunks read as the fill value; attributes describe what is missing:
-
-===========================  ======================================================================
-attribute                    value
-===========================  ======================================================================
-of the root group
-``streamh5_salvaged``        a sentence: the name of the write, and how many of its chunks are stored
-of each dataset with chunks
-``streamh5_chunks``          number of chunks of the dataset
-``streamh5_missing_chunks``  number of missing chunks
-``streamh5_missing_rows``    ``(n, 2)`` ranges ``[start, stop)`` of the leading dimension in which a chunk is
-                             missing; the `MAX_RANGES`-th range covers all later ones
-``streamh5_missing_origins``  ``(n, rank)`` first element of each missing chunk, if there are at most
-                             `MAX_ORIGINS`
-``streamh5_appended_rows``   appended rows before the first gap, if it was appended to
-of each dataset without chunks
-``streamh5_missing_value``   True if its value had not been written, or was too large for the journal
-===========================  ======================================================================
+==================== ====================================================== =====================================
+interrupted          where everything goes                                  with ``output=``
+==================== ====================================================== =====================================
+write of a new file  into the partial file, which then gets its name        the name; nothing is copied
+addition to a file   a new generation of the file (`engine`), in its place  a copy of the file gets the
+                                                                            generation; the file stays as it was
+==================== ====================================================== =====================================
 """
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from streamh5.engine.engine import Engine
-from streamh5.errors import FileMissingError, JournalError, PathError, SinkError, UnreadableError
+from streamh5.arguments.keywords import check_keywords
+from streamh5.errors import (
+    FileMissingError,
+    InterruptedWriteError,
+    JournalError,
+    SinkError,
+    UnreadableError,
+)
 from streamh5.filters import FilterChain
-from streamh5.model.attribute_spec import attribute_spec, blank
-from streamh5.model.chunk_map import ChunkMap
-from streamh5.model.reference import HeapObject
-from streamh5.model.tree import DatasetNode, Node, walk
-from streamh5.recovery.entry_kinds import PUBLISHED, USED
-from streamh5.recovery.journal_facts import assemble_value
+from streamh5.model.tree import DatasetNode, walk
+from streamh5.reader.existing_file import read_existing
+from streamh5.recovery.entry_kinds import PUBLIC, PUBLISHED, USED
+from streamh5.recovery.journal import generation_of
 from streamh5.recovery.read_journal import NONSENSE, decode_journal
+from streamh5.recovery.rebuilt_tree import blank_references, keep_value, rebuild
 from streamh5.recovery.resume import Recovery
+from streamh5.recovery.salvage_report import SalvageSummary, describe_kept, mark, mark_file
+from streamh5.recovery.salvaged_chunks import KeptChunks, keep_chunks
+from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
 from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.place import Place
-from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from streamh5.arguments.paths import LocalPath
-    from streamh5.engine.reference_targets import ReferenceTargets
-    from streamh5.model.reference import AnyReference, Part, Parts
+    from streamh5.engine.engine import Engine
+    from streamh5.model.tree import GroupNode
+    from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.journal import Journal
+    from streamh5.recovery.salvage_report import SalvagedDataset
 
-MAX_RANGES = 1000
-MAX_ORIGINS = 1000
-"""Readers fetch attributes with each header, so they must stay small."""
-
-_OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
+COPY_NBYTES = 16 << 20
+"""Bytes of a copy that are in memory at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class SalvagedDataset:
-    """What was salvaged of one dataset; ``n_rows``: appended rows before the first gap, None without `append`."""
+@check_keywords
+def salvage(path: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
+    """Turn what an interrupted write has stored into a valid HDF5 file.
 
-    path: str
-    shape: tuple[int, ...] | None
-    n_chunks: int
-    n_missing: int
-    n_rows: int | None
-    has_value: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class SalvageSummary:
-    """A salvaged file."""
-
-    path: str
-    interrupted: str
-    file_nbytes: int
-    datasets: tuple[SalvagedDataset, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as dicts, lists and numbers, for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: salvaged from the interrupted write of {self.interrupted}"]
-        for one in self.datasets:
-            if not one.has_value:
-                lines.append(
-                    f"  {one.path}: no value: it had not been written, or was too large for the journal"
-                )
-            elif one.n_chunks:
-                rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
-                lines.append(
-                    f"  {one.path} {one.shape}: {one.n_chunks - one.n_missing:,} of {one.n_chunks:,} chunks{rows}"
-                )
-        return "\n".join(lines)
-
-
-def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
-    """Publish the data that an interrupted write has stored as a valid HDF5 file, without copying it.
+    What was stored of a new file becomes a file of its own, without being copied. What was added to a file becomes the
+    next generation of that file: a dataset that was appended to ends before the first gap, chunks that were written
+    replace the old ones, and objects, links, attributes and shapes are as they were when the write was interrupted.
 
     Parameters
     ----------
-    partial
-        The partial file, ``OUT.h5.partial``, next to its journal. It becomes the new file. (For a
-        destination with a very long name, ``OUT.h5`` is abbreviated: see docs/reliability.md.)
+    path
+        The file that was written, ``OUT.h5``, or its partial file, ``OUT.h5.partial``. (For a destination with a very
+        long name, ``OUT.h5`` is abbreviated there: see docs/reliability.md.)
     output
-        Name of the new file, in the same file system; ``OUT.salvaged.h5`` by default.
+        Name of the new file, ``OUT.salvaged.h5`` by default, in the same file system. Of an addition: name of a copy,
+        which is salvaged instead of the file; the addition can then still be resumed.
 
     Returns
     -------
@@ -130,32 +79,31 @@ def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSu
     Raises
     ------
     FileMissingError
-        The partial file does not exist.
+        There is no such file, nor a partial file of it.
     UnreadableError
-        It is not a partial file with its journal.
+        It has no journal of an interrupted write.
     DestinationBusyError
         The write has not ended.
     DestinationExistsError
         The output exists.
+    InterruptedWriteError
+        The file was changed by another program since the addition.
     JournalError
-        The journal cannot be trusted, or none of the chunks that it claims is stored.
-    SinkError
-        The file cannot be written; the write can still be resumed.
+        The journal cannot be trusted, or nothing of what it claims is stored.
+    SinkError, SpecError
+        The file cannot be written, or streamh5 cannot add to it; the write can still be resumed.
+
+    Examples
+    --------
+    >>> print(streamh5.salvage("out.h5"))  # doctest: +SKIP
     """
-    path = real_path(partial)
-    if not os.path.lexists(path):
-        raise FileMissingError(
-            f"{path}: no such file, so it is not the partial file of an interrupted write",
-            path=str(path),
-        )
-    destination = path.with_suffix("")
-    is_partial = path.suffix == PARTIAL_SUFFIX and partial_path(destination) == path
-    if not is_partial or not path.is_file() or not journal_path(path).is_file():
-        raise UnreadableError(
-            f"{path} is not the partial file of an interrupted write: one is named OUT.h5.partial and has its "
-            "journal OUT.h5.partial.journal next to it",
-            path=str(path),
-        )
+    given = real_path(path)
+    destination = _destination(given)
+    partial = partial_path(destination)
+    is_public = destination.exists() and (given == destination or not partial.exists())
+    # a crash in the first flush leaves both names to one file
+    if is_public and (not partial.exists() or destination.samefile(partial)):
+        return _salvage_addition(destination, None if output is None else real_path(output))
     target: LocalPath = (
         destination.with_suffix(f".salvaged{destination.suffix}") if output is None else output
     )
@@ -167,7 +115,32 @@ def salvage(partial: LocalPath, *, output: LocalPath | None = None) -> SalvageSu
         raise
 
 
+def _destination(path: Path) -> Path:
+    """Return the destination of an interrupted write from its name, or that of its partial file.
+
+    Raises
+    ------
+    FileMissingError, UnreadableError
+        It is not one.
+    """
+    destination = path.with_suffix("") if path.suffix == PARTIAL_SUFFIX else path
+    partial = partial_path(destination)
+    if path not in (destination, partial) or not (os.path.lexists(path) or os.path.lexists(partial)):
+        raise FileMissingError(
+            f"{path}: no such file, so it is not the partial file of an interrupted write", path=str(path)
+        )
+    data = [one for one in (destination, partial) if os.path.lexists(one)]
+    if not data[-1].is_file() or not journal_path(partial).is_file():
+        raise UnreadableError(
+            f"{path} is not the partial file of an interrupted write, nor a file with an interrupted addition: both "
+            f"have a journal, which would be {journal_path(partial)}",
+            path=str(path),
+        )
+    return destination
+
+
 def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
+    """Salvage a new file."""
     journal = decode_journal(sink.read_log())
     if journal is None or not journal.has_content(sink.nbytes):
         raise JournalError(f"{sink.partial}: its journal claims no chunk; there is nothing to salvage")
@@ -183,25 +156,13 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         raise JournalError(
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
         )
-    try:
-        engine = _rebuild(journal, recovery)
-        nodes = [node for node in walk(engine.root) if isinstance(node, DatasetNode)]
-        n_rows = {node.path: recovery.salvage(node) for node in nodes if node.spec.chunks is not None}
-        without_value = _describe(engine, journal)
-        datasets = [_mark(engine, node, n_rows.get(node.path), without_value) for node in nodes]
-    except JournalError:
-        raise
-    except (*NONSENSE, MemoryError) as error:
-        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
-    n_chunks = sum(one.n_chunks for one in datasets)
-    n_there = n_chunks - sum(one.n_missing for one in datasets)
-    sentence = f"interrupted write of {destination.name}: {n_there} of {n_chunks} chunks are there"
-    _set(engine, engine.root, {"streamh5_salvaged": sentence})
+    engine, datasets = _keep_everything(journal, recovery, destination)
     entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
     sink.resume_at(journal.nbytes, recovery.end, entries)
-    for node in nodes:
-        _fill_places(engine, sink, node)
+    for node in walk(engine.root):
+        if isinstance(node, DatasetNode):
+            _fill_places(engine, sink, node)
     for address, piece in engine.finish():
         if address == 0:
             # a snapshot shares the superblock: if the write is resumed after all, it must keep what this one refers to
@@ -209,65 +170,131 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
             sink.append_log(PUBLISHED.encode(str(target)))
         sink.write(address, [piece])
     sink.commit(engine.end_of_file)
-    return SalvageSummary(str(target), str(destination), engine.end_of_file, tuple(datasets))
+    return _summary(target, destination, engine, journal, datasets)
 
 
-def _rebuild(journal: Journal, recovery: Recovery) -> Engine:
-    """Create all objects that are in the journal."""
-    options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
-    engine = Engine(**options)
-    engine.resume(recovery.front, recovery.end)
-    for apply, facts in journal.changes:
-        apply(engine, facts)
-    return engine
-
-
-def _describe(engine: Engine, journal: Journal) -> set[str]:
-    """Set data without chunks, and let references to what was not written be null.
-
-    Returns the paths of datasets whose value is not in the journal.
-    """
-    targets = engine.targets()
-    for each in walk(engine.root):
-        for attribute in list(each.attributes.values()):
-            if any(not isinstance(part, bytes) for part in attribute.data):
-                engine.set_attribute(each, replace(attribute, data=_known(targets, attribute.data)))
-    without_value: set[str] = set()
-    for node in walk(engine.root):
-        if not isinstance(node, DatasetNode) or node.spec.chunks is not None or node.shape is None:
-            continue
-        pieces = None if node.number is None else journal.values.get(node.number)
-        if node.is_virtual:
-            continue
-        value = None if pieces is None else assemble_value(node, pieces)
-        if value is None:
-            without_value.add(node.path)
-        elif isinstance(value, np.ndarray):
-            engine.set_value(node, value)
-        else:
-            engine.set_parts(node, _known(targets, value))
-    return without_value
-
-
-def _known(targets: ReferenceTargets, parts: Parts) -> list[Part]:
-    """Return parts in which references to objects, or rows, that were not written are null."""
-    known: list[Part] = []
-    for part in parts:
-        if isinstance(part, HeapObject):
-            known.append(HeapObject(part.n, _known(targets, part.parts)))
-        elif isinstance(part, bytes) or _leads_somewhere(targets, part):
-            known.append(part)
-        else:
-            known.append(blank(part))
-    return known
-
-
-def _leads_somewhere(targets: ReferenceTargets, reference: AnyReference) -> bool:
+def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
+    """Make what was added to a file its next generation, or that of a copy."""
+    sink = AppendFileSink(path)
     try:
-        targets.find(reference)
-    except PathError:
-        return False
-    return True
+        with read_existing(path) as existing:
+            sink.base_address = existing.base_address
+            sink.check_name()  # the file that was read must be the one that is open and locked
+            journal = _addition(sink, existing)
+            recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes, inode=os.stat(path).st_ino)
+            end = max(existing.end_of_file, sink.leased_end, recovery.end)
+            found = existing.root, end, existing.superblock
+            engine, datasets = _keep_everything(journal, recovery, path, found)
+            if output is None:
+                _switch(sink, engine, journal, recovery, begin=end, public_end=existing.public_end)
+            else:
+                _copy(sink, engine, output, end)
+                sink.suspend()
+    except BaseException:
+        sink.suspend()
+        raise
+    return _summary(path if output is None else output, path, engine, journal, datasets, is_addition=True)
+
+
+def _addition(sink: AppendFileSink, existing: ExistingFile) -> Journal:
+    """Return the journal of an interrupted addition to the present state of a file.
+
+    Raises
+    ------
+    InterruptedWriteError
+        Another program has changed the file since.
+    JournalError
+        There is nothing in it.
+    """
+    generation = generation_of(existing.superblock)
+    journal = decode_journal(sink.read_log(), generation)
+    if journal is None or journal.is_over or journal.base is None:
+        raise JournalError(
+            f"{sink.path} has everything that {sink.journal.name} is about; nothing to salvage"
+        )
+    if journal.base != generation:
+        raise InterruptedWriteError(
+            f"{sink.path}: another program has changed it since the interrupted addition, of which "
+            f"{journal.n_claimed:,} chunks cannot be used any more; remove {sink.journal.name} beside it",
+            path=str(sink.path),
+            n_chunks=journal.n_claimed,
+        )
+    if not (journal.n_claimed or journal.values or journal.changes or journal.histories):
+        raise JournalError(
+            f"{sink.path}: {sink.journal.name} has no change of it; there is nothing to salvage"
+        )
+    return journal
+
+
+def _keep_everything(
+    journal: Journal,
+    recovery: Recovery,
+    destination: Path,
+    existing: tuple[GroupNode, int, bytes] | None = None,
+) -> tuple[Engine, list[SalvagedDataset]]:
+    """Build the tree of an interrupted write again, with what is stored; nothing is written."""
+    try:
+        engine = rebuild(journal, recovery, existing)
+        blank_references(engine)
+        datasets = []
+        for node in list(walk(engine.root)):
+            if isinstance(node, DatasetNode) and (existing is None or recovery.history(node)):
+                kept = KeptChunks(0, None)
+                if recovery.history(node):
+                    kept = keep_chunks(engine, node, journal, recovery, until_gap=existing is not None)
+                has_value = _has_value(engine, node, journal, recovery)
+                datasets.append(describe_kept(node, kept, has_value=has_value))
+                if datasets[-1].is_new:
+                    mark(engine, node, datasets[-1])
+        mark_file(engine, destination.name, datasets, is_addition=existing is not None)
+    except JournalError:
+        raise
+    except (*NONSENSE, MemoryError) as error:
+        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
+    return engine, datasets
+
+
+def _has_value(engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery) -> bool:
+    """Set data without chunks, if the journal has it; tell whether it is lost."""
+    if node.spec.chunks is not None or node.shape is None or node.is_virtual:
+        return True
+    return keep_value(engine, node, journal, recovery)
+
+
+def _switch(
+    sink: AppendFileSink,
+    engine: Engine,
+    journal: Journal,
+    recovery: Recovery,
+    *,
+    begin: int,
+    public_end: int,
+) -> None:
+    """Write the generation behind the end of the file, and let readers see it."""
+    entries = recovery.entries(sink.journal_facts)
+    sink.resume_at(journal.nbytes, begin, entries, is_synced=recovery.is_synced)
+    sink.begin_at(begin, public_end)
+    for address, piece in engine.finish():
+        if address == 0:
+            sink.append_log(PUBLIC.encode(generation_of(piece), is_last=True), is_urgent=True)
+        sink.write(address, [piece])
+    sink.commit(engine.end_of_file)
+
+
+def _copy(sink: AppendFileSink, engine: Engine, output: Path, end: int) -> None:
+    """Write a copy of a file, with its user block, and the generation behind it."""
+    copy, base = LocalFileSink(output, overwrite=False), sink.base_address
+    try:
+        copy.restart()
+        for start in range(0, base + min(end, sink.nbytes), COPY_NBYTES):
+            nbytes = min(COPY_NBYTES, base + end - start)
+            copy.write(start, [sink.read(start - base, nbytes)])
+        for address, piece in engine.finish():
+            copy.write(base + address, [piece])
+        copy.commit(base + engine.end_of_file)
+    except BaseException:
+        copy.abort()
+        raise
 
 
 def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None:
@@ -279,48 +306,16 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
     writer.fill_missing(node, Place(engine.reserve, sink.write))
 
 
-def _mark(engine: Engine, node: DatasetNode, n_rows: int | None, without_value: set[str]) -> SalvagedDataset:
-    """Describe in the attributes of a dataset what is missing."""
-    if node.spec.chunks is None:
-        has_value = node.path not in without_value
-        if not has_value:
-            _set(engine, node, {"streamh5_missing_value": True})
-        return SalvagedDataset(node.path, node.shape, 0, 0, None, has_value)
-    counts = node.grid.present.counts
-    stored = ChunkMap.of(node.grid, *node.table.written(), node.spec.chunk_nbytes).present()
-    n_chunks = math.prod(counts)
-    n_missing = n_chunks - len(stored)
-    attributes: dict[str, Any] = {
-        "streamh5_chunks": n_chunks,
-        "streamh5_missing_chunks": n_missing,
-        "streamh5_missing_rows": _missing_rows(node),
-    }
-    if n_missing <= MAX_ORIGINS:
-        is_there = np.zeros(counts, bool)
-        is_there.reshape(-1)[stored.numbers] = True
-        attributes["streamh5_missing_origins"] = np.argwhere(~is_there) * np.array(node.spec.chunks)
-    if n_rows is not None:
-        attributes["streamh5_appended_rows"] = n_rows
-    _set(engine, node, attributes)
-    return SalvagedDataset(node.path, node.shape, n_chunks, n_missing, n_rows, True)
-
-
-def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
-    """Return the ranges of rows in which a chunk is missing."""
-    n_rows, stored = node.grid.present.counts[0], stored_rows(node)
-    if not stored.n_whole:
-        return np.zeros((0, 2), np.int64)
-    whole = stored.whole[stored.whole < n_rows].astype(np.int64)
-    first, last = np.append(0, whole + 1), np.append(whole, n_rows)
-    is_gap = first < last
-    length, extent = (node.shape or (0,))[0], (node.spec.chunks or (1,))[0]
-    ranges = np.stack([first[is_gap] * extent, np.minimum(last[is_gap] * extent, length)], axis=1)
-    if len(ranges) > MAX_RANGES:
-        ranges[MAX_RANGES - 1, 1] = ranges[-1, 1]
-        ranges = ranges[:MAX_RANGES]
-    return ranges
-
-
-def _set(engine: Engine, node: Node, attributes: Mapping[str, Any]) -> None:
-    for name, value in attributes.items():
-        engine.set_attribute(node, attribute_spec(name, value, path=node.path))
+def _summary(
+    path: Path,
+    interrupted: Path,
+    engine: Engine,
+    journal: Journal,
+    datasets: list[SalvagedDataset],
+    *,
+    is_addition: bool = False,
+) -> SalvageSummary:
+    n_changes = len(journal.changes)
+    return SalvageSummary(
+        str(path), str(interrupted), is_addition, engine.end_of_file, n_changes, tuple(datasets)
+    )

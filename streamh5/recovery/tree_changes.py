@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import JournalError
+from streamh5.errors import PathError
 from streamh5.model.object_path import join_path, split_path
-from streamh5.model.tree import GroupNode, Node, find
+from streamh5.model.reference import Reference
+from streamh5.model.tree import GroupNode, find
+from streamh5.recovery.journal import Resized
 from streamh5.recovery.journal_facts import (
+    address_of,
     attribute_from_facts,
     datatype_from_facts,
     link_from_facts,
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
     from streamh5.engine.engine import Engine
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.recovery.journal import Apply, Journal
+    from streamh5.model.tree import Node
+    from streamh5.recovery.change_log import Apply
+    from streamh5.recovery.journal import Identity, Journal
 
 
 def path_of(facts: dict[str, Any]) -> str:
@@ -32,8 +37,8 @@ def path_of(facts: dict[str, Any]) -> str:
 
 # G, T, D, L: a group, a named datatype, a dataset (its number, counted from 0, and what shapes its bytes) or a link
 # (hard to another path, soft or external) was created. O: something is about to be written to a dataset of the public
-# file, or of another shape than before, which gets the next number. U: a dataset was removed, because its data could
-# not be written. X, M: a link was removed, or got another path.
+# file, or of another grid than before, which gets the next number. Z: a dataset has another shape. U: a dataset was
+# removed, because its data could not be written. X, M: a link was removed, or got another path.
 
 
 def group_facts(path: str, *, track_order: bool = False) -> dict[str, Any]:
@@ -46,10 +51,37 @@ def dataset_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[st
     return {"number": number, **spec_facts(spec), "source": source}
 
 
-def opened_facts(number: int, spec: DatasetSpec, source: str | None) -> dict[str, Any]:
+def opened_facts(
+    number: int, identity: dict[str, Any], spec: DatasetSpec, source: str | None
+) -> dict[str, Any]:
     """Describe the grid of a dataset that is about to be written to, and what from."""
-    grid = {"shape": spec.shape, "chunks": spec.chunks, "maxshape": spec.maxshape}
-    return {"number": number, "path": spec.path, "opened": True, "source": source, **grid}
+    return {
+        "number": number,
+        "path": spec.path,
+        "opened": True,
+        "source": source,
+        **_grid_facts(identity, spec),
+    }
+
+
+def resized_facts(identity: dict[str, Any], spec: DatasetSpec, *, is_cut: bool) -> dict[str, Any]:
+    """Describe the new shape of a dataset."""
+    return {**_grid_facts(identity, spec), "cut": is_cut}
+
+
+def _grid_facts(identity: dict[str, Any], spec: DatasetSpec) -> dict[str, Any]:
+    return {**identity, "shape": spec.shape, "chunks": spec.chunks, "maxshape": spec.maxshape}
+
+
+def identity_of(journal: Journal, facts: dict[str, Any]) -> Identity:
+    """Return which dataset an entry is about: ``made`` with a number, or with a header at an ``address``.
+
+    After a generation whose switch failed, it has both names, and ``former`` is that of the generation before.
+    """
+    if journal.is_unpublished and "former" in facts:
+        facts = facts["former"]
+    made = facts["made"]
+    return ("address", address_of(facts["address"])) if made is None else ("made", address_of(made))
 
 
 def path_facts(path: str) -> dict[str, Any]:
@@ -69,7 +101,7 @@ def enter_made(make: Apply) -> Callable[[Journal, dict[str, Any]], None]:
 
     def enter(journal: Journal, facts: dict[str, Any]) -> None:
         path_of(facts)
-        journal.changes.append((make_once, facts))
+        journal.changes.add(make_once, facts)
 
     return enter
 
@@ -86,9 +118,9 @@ def make_datatype(engine: Engine, facts: dict[str, Any]) -> None:
 
 def make_link(engine: Engine, facts: dict[str, Any]) -> None:
     """Create a link again."""
-    target = link_from_facts(facts) or find(engine.root, facts["hard"])
+    target = link_from_facts(facts) or engine.object_of(Reference(facts["hard"]))
     if target is None:
-        raise JournalError(f"the journal links {facts['path']} to {facts['hard']}, which was not created")
+        raise PathError(f"the journal links {facts['path']} to {facts['hard']}, which is not there")
     engine.link(facts["path"], target)
 
 
@@ -107,8 +139,24 @@ def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
         if path in journal.paths:
             raise ValueError(f"a second object {path}")
         journal.paths.add(path)
-        journal.changes.append((make_dataset, facts))
+        journal.changes.add(make_dataset, facts)
+        identity: Identity = ("made", facts["number"])
+    else:
+        identity = identity_of(journal, facts)
+    journal.histories.setdefault(identity, []).append(facts["number"])
     journal.datasets.append({**facts, "session": journal.n_resumed})
+
+
+def enter_resized(journal: Journal, facts: dict[str, Any]) -> None:
+    """Enter the shape that a dataset has from here on."""
+    shape, chunks, maxshape = facts["shape"], facts["chunks"], facts["maxshape"]
+    resized = Resized(
+        tuple(map(address_of, shape)),
+        tuple(map(address_of, chunks)),
+        None if maxshape is None else tuple(None if n is None else address_of(n) for n in maxshape),
+        bool(facts["cut"]),
+    )
+    journal.add_shape(identity_of(journal, facts), resized)
 
 
 def moved_facts(source: str, destination: str) -> dict[str, Any]:
@@ -134,7 +182,7 @@ def enter_freed(apply: Apply) -> Callable[[Journal, dict[str, Any]], None]:
         if not isinstance(facts.get("to", ""), str):
             raise TypeError(f"path {facts['to']!r}")
         journal.paths = {one for one in journal.paths if one != path and not one.startswith(f"{path}/")}
-        journal.changes.append((apply, facts))
+        journal.changes.add_freed(apply, facts)
 
     return enter
 
@@ -143,17 +191,16 @@ def enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
     """Enter that a dataset was taken back, with its attributes."""
     path = path_of(facts)
     made = next(
-        (one for apply, one in journal.changes if apply is make_dataset and one["path"] == path), None
+        (one.facts for one in journal.changes if one.apply is make_dataset and one.facts["path"] == path),
+        None,
     )
     if made is None:
         raise ValueError(f"{path} is not a dataset")
     journal.paths.discard(path)
     journal.taken_back.add(made["number"])
-    journal.changes = [
-        (apply, one)
-        for apply, one in journal.changes
-        if one is not made and not (apply is set_attribute and one["path"] == path)
-    ]
+    journal.changes.take_back(
+        lambda one: one.facts is made or (one.apply is set_attribute and one.facts["path"] == path)
+    )
 
 
 # A: an attribute was set (its datatype message, shape and parts), or removed.
@@ -167,9 +214,9 @@ def no_attribute_facts(node: Node, name: str) -> dict[str, Any]:
 def set_attribute(engine: Engine, facts: dict[str, Any]) -> None:
     """Set or remove an attribute again."""
     path, name = facts["path"], facts["name"]
-    node = find(engine.root, path)
-    if not isinstance(node, Node):
-        raise JournalError(f"the journal has an attribute {name!r} of {path}, which was not created")
+    node = engine.object_of(Reference(path))
+    if node is None:
+        raise PathError(f"the journal has an attribute {name!r} of {path}, which is not there")
     if facts["datatype"] is not None:
         engine.set_attribute(node, attribute_from_facts(facts))
     elif name in node.attributes:
@@ -181,4 +228,4 @@ def enter_attribute(journal: Journal, facts: dict[str, Any]) -> None:
     path_of(facts)
     if not isinstance(facts["name"], str):
         raise TypeError(f"name {facts['name']!r}")
-    journal.changes.append((set_attribute, facts))
+    journal.changes.add(set_attribute, facts)

@@ -151,6 +151,7 @@ def installed(system: Any) -> Iterator[None]:
         patch("streamh5.handles.destination.LocalFileSink", sink),
         patch("streamh5.recovery.salvage.LocalFileSink", sink),
         patch("streamh5.handles.destination.AppendFileSink", addition),
+        patch("streamh5.recovery.salvage.AppendFileSink", addition),
     ):
         yield
 

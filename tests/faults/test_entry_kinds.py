@@ -140,12 +140,12 @@ CASES = {
 }
 
 
-OF_ADDITIONS = {"B", "O", "X", "M"}
-"""Kinds that only the journal of an addition, or of a flushed file, has: `test_growing_files`."""
+OF_CHANGES = {"B", "O", "Z", "X", "M"}
+"""Kinds of files that change: `test_growing_files`, `test_salvage_of_changes`."""
 
 
 def test_every_kind_has_a_case() -> None:
-    assert CASES.keys() | OF_ADDITIONS == KINDS.keys()
+    assert CASES.keys() | OF_CHANGES == KINDS.keys()
 
 
 @pytest.mark.parametrize("letter", CASES)

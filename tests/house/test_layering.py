@@ -52,7 +52,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "references",
         }
     ),
-    "recovery": frozenset({"errors", "arguments", "format", "filters", "model", "sinks", "engine", "write"}),
+    "recovery": frozenset(
+        {"errors", "arguments", "format", "filters", "model", "reader", "sinks", "engine", "write"}
+    ),
     "check": frozenset({"errors", "arguments", "processes", "format", "filters", "model", "reader", "write"}),
     "handles": frozenset(
         {

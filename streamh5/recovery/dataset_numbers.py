@@ -1,0 +1,113 @@
+"""``DatasetNumbers``: the numbers by which the journal names datasets, and the entries that give and follow them.
+
+A claim names its dataset by number. A dataset gets one when it is created (entry D); one of the public file, and one
+whose chunks are numbered anew, gets its next number when something of it is about to be written (entry O). Entries O
+and Z say which dataset they are about in a way that a `move` does not change: by the number with which it was created,
+or by the address of its header in the public file.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from streamh5.recovery import entry_kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import DatasetNode
+
+
+class DatasetNumbers:
+    """Give datasets their numbers. Thread-safe: jobs, which must not wait for the lock of the engine, call it, too.
+
+    Parameters
+    ----------
+    log
+        Enters an entry in the journal, given its kind and the arguments of that.
+    n_datasets
+        Numbers that an interrupted write has given.
+    """
+
+    def __init__(self, log: Callable[..., None], n_datasets: int) -> None:
+        self._log = log
+        self._n_datasets = n_datasets
+        self._lock = (
+            threading.RLock()
+        )  # reentrant: a signal handler may end the write in the middle of a call
+        self._made: dict[DatasetNode, int] = {}
+        self._former: dict[DatasetNode, dict[str, Any]] = {}
+        self._appended: set[DatasetNode] = set()
+
+    def add(self, node: DatasetNode, spec: DatasetSpec, source: str | None) -> None:
+        """Give a new dataset its number."""
+        with self._lock:
+            # counted first: an entry that cannot be written now waits to be written
+            self._n_datasets, number = self._n_datasets + 1, self._n_datasets
+            self._made[node] = node.number = number
+            self._log(entry_kinds.DATASET, number, spec, source)
+
+    def restore(self, node: DatasetNode, number: int) -> None:
+        """Give a dataset of an interrupted write its number again."""
+        with self._lock:
+            self._made[node] = node.number = number
+
+    def of(self, node: DatasetNode) -> int:
+        """Return the number of a dataset; one that has none gets it now."""
+        number = node.number
+        if number is None:
+            with self._lock:
+                number = node.number
+                if number is None:
+                    self._n_datasets, number = self._n_datasets + 1, self._n_datasets
+                    self._log(entry_kinds.OPENED, number, self._identity(node), node.spec, node.source)
+                    if node in self._appended:
+                        self._log(entry_kinds.ROWS, number, 0)
+                    node.number = number
+        return number
+
+    def log_shape(self, node: DatasetNode, *, is_cut: bool) -> None:
+        """Enter the shape that a dataset has now, and whether it had a larger extent before."""
+        self._log(entry_kinds.RESIZED, self._identity(node), node.spec, is_cut=is_cut)
+
+    def log_rows(self, node: DatasetNode, n_rows: int) -> None:
+        """Enter that a dataset is appended to (0), or its number of rows at the end."""
+        number = self.of(node)
+        self._appended.add(node)
+        self._log(entry_kinds.ROWS, number, n_rows)
+
+    def log_all_rows(self) -> None:
+        """Enter the number of rows of each dataset that is appended to: its last chunk may contain padding now."""
+        for node in list(self._appended):
+            self._log(entry_kinds.ROWS, self.of(node), node.n_rows)
+
+    def identities(self, nodes: Iterable[DatasetNode]) -> dict[DatasetNode, dict[str, Any]]:
+        """Return what entries name datasets by."""
+        return {node: self._identity(node) for node in nodes}
+
+    def begin_generation(self, former: dict[DatasetNode, dict[str, Any]]) -> None:
+        """Take all numbers back: everything that was written under them is about to be public.
+
+        Until `settle` is called, entries name datasets in both ways, because nobody knows which generation is public.
+
+        Parameters
+        ----------
+        former
+            The `identities` before the generation was written.
+        """
+        with self._lock:
+            self._former = former | self._former  # the oldest ones: of the generation that is certainly public
+            self._made.clear()
+            for node in former:
+                node.number = None
+
+    def settle(self) -> None:
+        """Know that the last generation is public."""
+        self._former = {}
+
+    def _identity(self, node: DatasetNode) -> dict[str, Any]:
+        identity = {"made": self._made.get(node), "address": node.stored_address}
+        former = self._former.get(node)
+        return identity if former is None else {**identity, "former": former}

@@ -1,0 +1,174 @@
+"""What an interrupted write has stored of one dataset, entered in its node: its shape, then its chunks.
+
+The history of the dataset (`Journal.histories`) is followed in its order: the chunks that were claimed under each of
+its numbers, and its shapes. The last claim of a chunk that is stored counts, also of one of which elements were still
+to be written: these have the values of the generation before, or the fill value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from streamh5.model.tree import DatasetNode
+from streamh5.recovery.claimed_chunks import grid_of, no_claims
+from streamh5.recovery.journal import Resized
+
+if TYPE_CHECKING:
+    from streamh5.engine.engine import Engine
+    from streamh5.recovery.claimed_chunks import Claimed
+    from streamh5.recovery.journal import Journal
+    from streamh5.recovery.resume import Recovery
+
+
+class KeptChunks(NamedTuple):
+    """What was kept of a dataset: number of chunks, and appended rows before the first gap; None without `append`."""
+
+    n_chunks: int
+    n_rows: int | None
+
+
+def keep_chunks(
+    engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery, *, until_gap: bool
+) -> KeptChunks:
+    """Give a dataset the shape that it had, and the chunks that are stored.
+
+    Parameters
+    ----------
+    engine
+        Whose tree has the dataset, as it was created or as the public file has it.
+    node
+        The dataset.
+    journal, recovery
+        The interrupted write.
+    until_gap
+        End a dataset that was appended to before the first gap; otherwise chunks after it are kept, too.
+
+    Raises
+    ------
+    JournalError
+        A claim lies outside the dataset or the file.
+    """
+    is_made = node.stored_address is None
+    history = recovery.history(node)
+    numbers = [one for one in history if not isinstance(one, Resized)]
+    recovery.restore_region(node)
+    claimed = no_claims(len(node.spec.chunks or (node.shape or ())))
+    is_resized = False
+    for event in history:
+        if not isinstance(event, Resized):
+            claimed = claimed.joined(_claimed(node, event, journal, recovery))
+        elif _resize(engine, node, event, claimed):
+            is_resized = True
+            if event.is_cut:
+                claimed = claimed.only(_are_inside(node, claimed))
+        else:
+            break
+    if node.spec.chunks is None:  # data without chunks that was to get chunks, of which some are lost
+        return KeptChunks(0, None)
+    claimed = claimed.only(claimed.is_kept).last_of_each()
+    n_rows = None
+    if any(n in journal.claims and journal.claims[n].n_rows is not None for n in numbers):
+        n_rows = _rows_without_a_gap(
+            node, claimed, 0 if is_made and not is_resized else (node.shape or (0,))[0]
+        )
+    _set_length(engine, node, claimed, n_rows, until_gap=until_gap)
+    claimed = claimed.only(_are_inside(node, claimed))
+    grid = node.spec.grid
+    records = claimed.records.copy()
+    records["number"], _ = grid.locate(claimed.coords.T)
+    if len(records):
+        engine.record(node, records)
+    node.incomplete = {tuple(coords): None for coords in claimed.coords[claimed.is_partial].tolist()}
+    if n_rows is not None:
+        n_rows = min(n_rows, (node.shape or (0,))[0])
+    return KeptChunks(len(records), n_rows)
+
+
+def _claimed(node: DatasetNode, number: int, journal: Journal, recovery: Recovery) -> Claimed:
+    """Return the chunks that were claimed under one number."""
+    facts = journal.datasets[number]
+    if not facts["chunks"]:
+        return no_claims(len(node.spec.chunks or (node.shape or ())))
+    chunks = tuple(facts["chunks"])
+    if node.spec.chunks is None:  # it is getting chunks: its first shape with them follows
+        node = DatasetNode(replace(node.spec, chunks=chunks, maxshape=grid_of(facts).maxshape))
+    return recovery.claimed(node, number)
+
+
+def _resize(engine: Engine, node: DatasetNode, resized: Resized, claimed: Claimed) -> bool:
+    """Give a dataset its next shape, unless data that this must not lose is not there."""
+    if node.spec.chunks is None:
+        old = math.prod(-(-n // c) for n, c in zip(node.shape or (), resized.chunks, strict=True))
+        if len(claimed.only(claimed.is_kept).last_of_each().coords) < old:
+            return False
+        engine.make_chunked(node, resized.chunks)
+    elif resized.is_cut and not claimed.is_kept.all():
+        # the fill value that was written where a chunk was cut may be lost: old values would come back
+        return False
+    shape = resized.shape
+    if not resized.is_cut:
+        shape = tuple(map(max, shape, node.shape or ()))
+    engine.resize(node, shape, resized.maxshape)
+    return True
+
+
+def _are_inside(node: DatasetNode, claimed: Claimed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which chunks are inside the present shape; a length that is not known yet has no end."""
+    counts = np.array(node.grid.present.counts)
+    axes = slice(1, None) if (node.spec.shape or (0,))[0] is None and not node.n_rows else slice(None)
+    return np.asarray((claimed.coords[:, axes] < counts[axes]).all(axis=1))
+
+
+def _rows_without_a_gap(node: DatasetNode, claimed: Claimed, start: int) -> int:
+    """Return the rows of a dataset that was appended to, before the first chunk that is not stored as a whole.
+
+    Parameters
+    ----------
+    node
+        The dataset.
+    claimed
+        Its stored chunks, each once.
+    start
+        Rows that it had before it was appended to.
+    """
+    (n, *_), counts = node.spec.chunks or (1,), node.grid.present.counts[1:]
+    whole = claimed.only((claimed.coords[:, 1:] < np.array(counts)).all(axis=1) & ~claimed.is_partial)
+    rows, first, n_stored = np.unique(whole.coords[:, 0], return_index=True, return_counts=True)
+    is_next = n_stored == math.prod(counts)
+    is_next &= rows >= start // n
+    rows, first = rows[is_next], first[is_next]
+    is_next = rows == start // n + np.arange(len(rows))
+    n_next = len(rows) if is_next.all() else int(np.argmin(is_next))
+    for row, i in zip(rows[:n_next].tolist(), first[:n_next].tolist(), strict=True):
+        if whole.end[i]:  # the stream ended here
+            return max(start, int(whole.end[i]))
+        start = max(start, (row + 1) * n)
+    return start
+
+
+def _set_length(
+    engine: Engine, node: DatasetNode, claimed: Claimed, n_rows: int | None, *, until_gap: bool
+) -> None:
+    """Set the length of a dataset: of all rows before the first gap, or of all stored rows."""
+    spec = node.spec
+    is_open = spec.shape is not None and spec.shape[0] is None
+    if not spec.shape or not (is_open or (n_rows is not None and spec.maxshape is not None)):
+        return
+    length, (n, *_) = (node.shape or (0,))[0], spec.chunks or (1,)
+    if n_rows is not None and until_gap:
+        length = max(length, n_rows)
+    elif len(claimed.coords):
+        last = int(claimed.coords[:, 0].max())
+        ends = claimed.end[claimed.coords[:, 0] == last]
+        length = max(length, int(ends.max()) or (last + 1) * n)
+    if (bound := spec.bounds[0]) is not None:
+        length = min(length, bound)
+    if is_open:
+        engine.extend(node, length)
+        node.n_rows = length
+    elif length != (node.shape or (0,))[0]:
+        engine.resize(node, (length, *(node.shape or ())[1:]), spec.maxshape)
