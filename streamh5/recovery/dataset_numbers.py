@@ -98,7 +98,9 @@ class DatasetNumbers:
             The `identities` before the generation was written.
         """
         with self._lock:
-            self._former = former | self._former  # the oldest ones: of the generation that is certainly public
+            self._former = (
+                former | self._former
+            )  # the oldest ones: of the generation that is certainly public
             self._made.clear()
             for node in former:
                 node.number = None

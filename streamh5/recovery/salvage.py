@@ -33,7 +33,7 @@ from streamh5.recovery.read_journal import NONSENSE, decode_journal
 from streamh5.recovery.rebuilt_tree import blank_references, keep_value, rebuild
 from streamh5.recovery.resume import Recovery
 from streamh5.recovery.salvage_report import SalvageSummary, describe_kept, mark, mark_file
-from streamh5.recovery.salvaged_chunks import KeptChunks, keep_chunks
+from streamh5.recovery.salvaged_chunks import keep_chunks
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
@@ -235,17 +235,15 @@ def _keep_everything(
     """Build the tree of an interrupted write again, with what is stored; nothing is written."""
     try:
         engine = rebuild(journal, recovery, existing)
-        blank_references(engine)
+        nodes = [one for one in walk(engine.root) if isinstance(one, DatasetNode) and recovery.history(one)]
+        kept = [keep_chunks(engine, one, journal, recovery, until_gap=existing is not None) for one in nodes]
+        blank_references(engine)  # now that all lengths are known
         datasets = []
-        for node in list(walk(engine.root)):
-            if isinstance(node, DatasetNode) and (existing is None or recovery.history(node)):
-                kept = KeptChunks(0, None)
-                if recovery.history(node):
-                    kept = keep_chunks(engine, node, journal, recovery, until_gap=existing is not None)
-                has_value = _has_value(engine, node, journal, recovery)
-                datasets.append(describe_kept(node, kept, has_value=has_value))
-                if datasets[-1].is_new:
-                    mark(engine, node, datasets[-1])
+        for node, chunks in zip(nodes, kept, strict=True):
+            has_value = _has_value(engine, node, journal, recovery)
+            datasets.append(describe_kept(node, chunks, has_value=has_value))
+            if datasets[-1].is_new:
+                mark(engine, node, datasets[-1])
         mark_file(engine, destination.name, datasets, is_addition=existing is not None)
     except JournalError:
         raise
