@@ -102,8 +102,7 @@ class Dataset(ResizableDataset):
             if shape[0] is not None and stop > shape[0]:
                 if self._node.spec.maxshape is not None and self.chunks is not None:
                     elements = self._writer.elements(block, self.session.place)  # first, as this may fail
-                    longer = (stop, *(self.shape or ())[1:])
-                    self._resize_to(longer, self._node.spec.maxshape, is_appended=True)
+                    self._resize_to((stop, *block.shape[1:]), self._node.spec.maxshape, is_appended=True)
                     self._append(elements, start, stop)
                     return
                 raise BlockError(

@@ -186,7 +186,7 @@ def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
             found = existing.root, end, existing.superblock
             engine, datasets = _keep_everything(journal, recovery, path, found)
             if output is None:
-                _switch(sink, engine, journal, recovery, begin=end, public_end=existing.public_end)
+                _switch(sink, engine, journal, recovery, existing, begin=end)
             else:
                 _copy(sink, engine, output, end)
                 sink.suspend()
@@ -264,14 +264,14 @@ def _switch(
     engine: Engine,
     journal: Journal,
     recovery: Recovery,
+    existing: ExistingFile,
     *,
     begin: int,
-    public_end: int,
 ) -> None:
     """Write the generation behind the end of the file, and let readers see it."""
     entries = recovery.entries(sink.journal_facts)
     sink.resume_at(journal.nbytes, begin, entries, is_synced=recovery.is_synced)
-    sink.begin_at(begin, public_end)
+    sink.begin_at(begin, existing.public_end, existing.superblock)
     for address, piece in engine.finish():
         if address == 0:
             sink.append_log(PUBLIC.encode(generation_of(piece), is_last=True), is_urgent=True)
