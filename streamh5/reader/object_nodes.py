@@ -222,14 +222,18 @@ class NodeReader:
             return spec
         if not needs_global_heap(content.datatype):
             return replace(spec, fillvalue=np.frombuffer(value, spec.stored_dtype).reshape(()))
+        # each new element gets objects of its own in the global heap
+        parts = stored_parts(value, content.datatype, self._heap, spec.path, has_objects=True)
+        fill = np.empty(1, spec.dtype)
         if isinstance(content.datatype, VariableLengthString):
-            n = int.from_bytes(value[:4], "little")
-            address, index = int.from_bytes(value[4:12], "little"), int.from_bytes(value[12:], "little")
-            text = self._heap.content(address, index, spec.path) if address else b""
-            fill = np.empty((), object)
-            fill[()] = text
-            return replace(spec, fillvalue=fill, fill_parts=(HeapObject(n, (text,)),))
-        return spec
+            objects = [part for part in parts if isinstance(part, HeapObject)]
+            fill[0] = b"".join(text for one in objects for text in one.parts if isinstance(text, bytes))
+        elif spec.is_encoded:
+            heap = partial(self._heap.content, owner=spec.path)
+            fill[0] = stored_value(content.datatype, (), value, heap, _by_address)
+        else:  # numpy has no such type
+            fill = np.frombuffer(value, spec.dtype)
+        return replace(spec, fillvalue=fill.reshape(()), fill_parts=parts)
 
     def _table(self, path: str, content: DatasetMessages, spec: DatasetSpec) -> tuple[ChunkTable, int]:
         """Read the chunk index of a dataset; return the table, and the size of the index."""

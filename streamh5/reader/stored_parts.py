@@ -13,9 +13,10 @@ from streamh5.format.datatype_class import (
     ObjectReferenceClass,
     RegionReferenceClass,
     VariableLengthSequence,
+    VariableLengthString,
 )
 from streamh5.format.element_values import decode_values
-from streamh5.format.elements import has_references
+from streamh5.format.elements import has_references, needs_global_heap
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 from streamh5.model.parts import merged
 from streamh5.model.reference import HeapObject, StoredReference, StoredRegionReference
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _NOWHERE = (0, UNDEFINED_ADDRESS)
 
 
-def stored_parts(data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: str) -> Parts:
+def stored_parts(
+    data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: str, *, has_objects: bool = False
+) -> Parts:
     """Return elements with their references as parts.
 
     Elements without references stay bytes, and their objects in the global heap stay where they are.
@@ -43,22 +46,24 @@ def stored_parts(data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: 
         Their datatype.
     heap, owner
         The global heap of the file, and the path of the object to which the elements belong.
+    has_objects
+        Return objects of the global heap as parts, too, for elements that get objects of their own.
 
     Raises
     ------
     FormatError
         A heap object is missing.
     """
-    if not has_references(datatype):
+    if not (has_references(datatype) or (has_objects and needs_global_heap(datatype))):
         return (data,)
     nbytes = datatype.nbytes
     parts: list[Part] = []
     for start in range(0, len(data), nbytes):
-        parts += _element(data[start : start + nbytes], datatype, heap, owner)
+        parts += _element(data[start : start + nbytes], datatype, heap, owner, has_objects)
     return merged(parts)
 
 
-def _element(data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: str) -> Parts:
+def _element(data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: str, has_objects: bool) -> Parts:
     match datatype:
         case ObjectReferenceClass():
             address = int.from_bytes(data, "little")
@@ -70,22 +75,28 @@ def _element(data: bytes, datatype: DatatypeClass, heap: GlobalHeap, owner: str)
             content = heap.content(collection, index, owner)
             target = int.from_bytes(content[:SIZEOF_ADDRESS], "little")
             return (StoredRegionReference(target, content[SIZEOF_ADDRESS:]),)
-        case VariableLengthSequence(base) if has_references(base):
+        case VariableLengthString() if has_objects:
+            n = int.from_bytes(data[:4], "little")
+            collection, index = _heap_id(data[4:])
+            if collection in _NOWHERE:
+                return (data,)
+            return (HeapObject(n, (heap.content(collection, index, owner),)),)
+        case VariableLengthSequence(base) if has_objects or has_references(base):
             n = int.from_bytes(data[:4], "little")
             collection, index = _heap_id(data[4:])
             if not n or collection in _NOWHERE:
                 return (data,)
             content = heap.content(collection, index, owner)
-            return (HeapObject(n, stored_parts(content, base, heap, owner)),)
-        case Array(base) if has_references(base):
-            return stored_parts(data, base, heap, owner)
+            return (HeapObject(n, stored_parts(content, base, heap, owner, has_objects=has_objects)),)
+        case Array(base):
+            return stored_parts(data, base, heap, owner, has_objects=has_objects)
         case Compound(nbytes, members):
             parts: list[Part] = []
             end = 0
             for member in sorted(members, key=lambda one: one.position):
                 stop = member.position + member.datatype.nbytes
                 parts.append(data[end : member.position])
-                parts += _element(data[member.position : stop], member.datatype, heap, owner)
+                parts += _element(data[member.position : stop], member.datatype, heap, owner, has_objects)
                 end = stop
             return [*parts, data[end:nbytes]]
         case _:
