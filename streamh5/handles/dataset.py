@@ -11,8 +11,9 @@ from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
 from streamh5.errors import BlockError, SpecError, shown
 from streamh5.filters import FilterChain
+from streamh5.handles.appendable_dataset import AppendableDataset
 from streamh5.handles.given_data import direct_chunk, parse_region
-from streamh5.handles.resizable_dataset import ResizableDataset, writing
+from streamh5.handles.resizable_dataset import writing
 from streamh5.write.part_records import PartRecords
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from streamh5.write.place import Place
 
 
-class Dataset(ResizableDataset):
+class Dataset(AppendableDataset):
     """A dataset that is being written; made by `create_dataset`.
 
     Thread-safe. The threads of the file split, filter and write blocks. A call copies its block, so
@@ -47,76 +48,13 @@ class Dataset(ResizableDataset):
         n_rows: int = 0,
         write_empty_chunks: bool = True,
     ) -> None:
-        super().__init__(session, node, chain, write_empty_chunks=write_empty_chunks)
-        self._is_appended = False
-        self._n_appended = n_rows
+        super().__init__(session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
         session.before_close(node, self._flush)
 
     @property
     def place(self) -> Place:
         """Where its chunks and the objects of its elements are stored."""
         return self.session.place
-
-    @property
-    def n_appended(self) -> int:
-        """Number of rows appended; after a resume, the rows that are stored: continue with the next."""
-        return self._n_appended
-
-    @writing
-    def append(self, rows: Any) -> None:
-        """Append along the leading dimension.
-
-        Rows that do not fill their chunks, fewer than ``chunks[0]``, are kept in memory and written when the chunks
-        are full or the file is closed.
-
-        Parameters
-        ----------
-        rows
-            One row, of shape ``shape[1:]``, or several, of shape ``(n, *shape[1:])``.
-
-        Raises
-        ------
-        BlockError
-            Another shape, a dtype that cannot be stored without loss, or rows past the end of a
-            dataset of fixed length. Nothing of the block is written then.
-        StateError
-            The file is closed.
-        """
-        self._turns.alone(self._append_block, rows)
-
-    def _append_block(self, rows: Any) -> None:
-        shape = self._chunked_shape("append to")
-        block = self._writer.as_block(rows)
-        if block.ndim == len(shape) - 1:
-            block = block[np.newaxis]
-        if block.ndim != len(shape) or block.shape[1:] != shape[1:]:
-            raise BlockError(
-                f"{self.name}: cannot append a block of shape {np.shape(rows)}; "
-                f"give one row {shape[1:]} or several (n, {', '.join(map(str, shape[1:]))})",
-                block_shape=np.shape(rows),
-                shape=shape,
-            )
-        with self._lock:
-            start, stop = self.n_appended, self.n_appended + len(block)
-            self.out.check_length(stop)
-            if shape[0] is not None and stop > shape[0]:
-                if self._node.spec.maxshape is not None and self.chunks is not None:
-                    elements = self._writer.elements(block, self.session.place)  # first, as this may fail
-                    self._resize_to((stop, *block.shape[1:]), self._node.spec.maxshape, is_appended=True)
-                    self._append(elements, start, stop)
-                    return
-                raise BlockError(
-                    f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
-                    "create it with shape=(None, ...), or let it grow: resize(..., maxshape=(None, ...))",
-                    start=start,
-                    n_rows=len(block),
-                    shape=shape,
-                )
-            if self.chunks is None:  # contiguous data
-                self.session.set_value(self._node, slice(start, stop), block)
-                self._n_appended = stop
-                return
-            self._append(self._writer.elements(block, self.session.place), start, stop)
 
     @writing
     def __setitem__(self, region: Any, value: Any) -> None:
@@ -147,6 +85,8 @@ class Dataset(ResizableDataset):
             self._set_value(region, value)
         else:
             self._set_region(region, value)
+        if region is Ellipsis or (isinstance(region, tuple | slice) and region in ((), slice(None))):
+            self._append_after_all()
 
     def _set_region(self, region: Any, value: Any) -> None:
         extents = self._chunked_shape("write a region of")
@@ -350,28 +290,6 @@ class Dataset(ResizableDataset):
             )
         return shape
 
-    def _check_only_appended(self) -> None:
-        """Refuse to append where regions were written: append and regions cannot both set the length of the dataset."""
-        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self.n_appended:
-            raise BlockError(
-                f"{self.name}: regions were written up to row {self._node.n_rows}, so nothing can be "
-                "appended; use either append or regions for a dataset of unknown length",
-                n_rows=self._node.n_rows,
-            )
-
-    def _append(self, elements: np.ndarray[Any, Any], start: int, stop: int) -> None:
-        """Store rows; they count once they are stored, or wait for the rest of their chunks."""
-        if not self._is_appended:
-            self._check_only_appended()
-            self.session.log_rows(self._node, 0)
-            self._is_appended = True
-            self.out.appended_from = start
-        self.out.write_region(elements, (start,) + (0,) * (self.ndim - 1), is_appended=True)
-        n_chunk_rows = self._writer.grid.chunks[0]
-        if start // n_chunk_rows < stop // n_chunk_rows:
-            self.out.write_rows_below(stop // n_chunk_rows)
-        self._n_appended = stop
-
     def _flush(self, *, is_interrupted: bool) -> None:
         """Write the chunks that wait for elements; the fill value stands for those that did not come."""
         if self.chunks is None:
@@ -383,9 +301,6 @@ class Dataset(ResizableDataset):
         self.out.write_pending(n_rows)
         if not is_interrupted:
             self.out.finish()
-
-    def _append_after(self, n_rows: int) -> None:
-        self._n_appended = n_rows
 
     def _set_value(self, region: Any, value: Any) -> None:
         """Set data without chunks, or a region of it; it stays in memory until the file is closed."""

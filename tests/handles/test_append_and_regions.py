@@ -59,7 +59,7 @@ def test_small_data_that_is_stored_whole_can_be_appended_to(dtype: Any, tmp_path
 def test_field_of_records_that_are_stored_whole_is_no_region(tmp_path: Path) -> None:
     with streamh5.File(tmp_path / "a.h5") as file:
         x = file.create_dataset("x", (4,), [("a", "i4"), ("b", "i4")])
-        with pytest.raises(errors.BlockError, match="region 'a'"):
+        with pytest.raises(errors.BlockError, match="'a' names a field"):
             x["a"] = 9
 
 
@@ -188,3 +188,40 @@ def test_resumed_addition_knows_which_regions_it_has_stored(tmp_path: Path) -> N
             x[i] = i + 1
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["x"][:, 0], np.arange(1, 13))
+
+
+@pytest.mark.parametrize("first", ["data", "..."])
+@pytest.mark.parametrize("chunks", [None, (4,)])
+def test_append_after_the_whole_was_set_never_overwrites_it(first: str, chunks: Any, tmp_path: Path) -> None:
+    path, rows, added = tmp_path / "a.h5", np.arange(1, 11), list[int]()
+    maxshape = None if chunks is None else (None,)
+    with streamh5.File(path, "w") as file:
+        if first == "data":
+            x = file.create_dataset("x", data=rows, chunks=chunks, maxshape=maxshape)
+        else:
+            x = file.create_dataset("x", (10,), "i8", chunks=chunks, maxshape=maxshape)
+            x[...] = rows
+        if chunks is None:
+            with pytest.raises(BlockError, match="1 rows appended at row 10 pass the end"):
+                x.append([99])
+        else:
+            x.append([99])
+            x[...] = [*rows, 98]  # the later call counts, and the end stays
+            x.append([100, 101])
+            added = [98, 100, 101]
+        assert x.n_appended == 10 + len(added)
+    with h5py.File(path) as read:
+        assert read["x"][...].tolist() == [*rows, *added]
+
+
+def test_rows_after_the_whole_are_found_by_a_resume(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.h5", np.arange(1, 11)
+    for is_last in (False, True):
+        with streamh5.File(path, "w", resume=True) as file:
+            x = file.create_dataset("x", data=rows, chunks=(4,), maxshape=(None,))
+            for i in range(x.n_appended, 30 if is_last else 23):
+                x.append([i + 1])
+            if not is_last:
+                file.suspend()
+    with h5py.File(path) as read:
+        assert read["x"][...].tolist() == [*range(1, 31)]

@@ -274,7 +274,7 @@ def test_name_that_the_file_has_is_refused(name: str, tmp_path: Path) -> None:
 def test_objects_of_the_file_have_handles(tmp_path: Path) -> None:
     path = first_file(tmp_path / "a.h5")
     with streamh5.File(path, "a") as file:
-        assert list(file) == ["g", "x", "many"]
+        assert list(file) == ["g", "many", "x"]
         assert "x" in file
         found = file["x"]
         assert isinstance(found, streamh5.Dataset)
