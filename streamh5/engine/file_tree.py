@@ -68,6 +68,9 @@ class FileTree:
         """Take the tree of an existing file."""
         self.root = root
         self._stored = {node.stored_address: node for node in walk(root) if node.stored_address is not None}
+        for node, n_users in self.targets().users().items():
+            if isinstance(node, DatatypeNode):  # the count in its header is that of names and users
+                node.n_users, node.n_links = n_users, node.n_links - n_users
 
     def targets(self) -> ReferenceTargets:
         """Return where references of the present tree lead."""

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from streamh5.errors import PathError
+from streamh5.format.object_header import MessageType
 from streamh5.model.reference import (
     Reference,
     RegionReference,
@@ -77,18 +78,16 @@ class ReferenceTargets:
         return node
 
     def count_users(self) -> None:
-        """Count the users of each named datatype, which are datasets and attributes: its header has their number."""
-        n_users: Counter[Node | int] = Counter()
-        for node in self.nodes:
-            if isinstance(node, DatasetNode) and node.spec.type_path is not None:
-                n_users[self.find(Reference(node.spec.type_path))] += 1
-            for attribute in node.attributes.values():
-                if isinstance(attribute.committed, Reference):
-                    n_users[self.find(attribute.committed)] += 1
+        """Count the users of each named datatype: its header has their number."""
+        n_users = self.users()
         for node in self.nodes:
             if isinstance(node, DatatypeNode) and node.n_users != n_users[node]:
                 node.n_users = n_users[node]
                 node.is_changed = True
+
+    def users(self) -> Counter[Node | int]:
+        """Return the number of users of each named datatype, which are datasets and attributes."""
+        return Counter(self.find(one) for node in self.nodes for one in _datatypes(node))
 
     def to_write(self) -> list[Node]:
         """Return the objects that the next generation writes, children before their group."""
@@ -134,6 +133,18 @@ class ReferenceTargets:
             yield from map(self.find, references_in(message.body))
         if isinstance(node, DatasetNode) and node.spec.type_path is not None:
             yield self.find(Reference(node.spec.type_path))
+
+
+def _datatypes(node: Node) -> Iterator[AnyReference]:
+    """Yield the named datatype of a dataset, and those of the attributes of an object."""
+    if isinstance(node, DatasetNode) and node.spec.type_path is not None:
+        yield Reference(node.spec.type_path)
+    for message in node.messages:
+        if message.type_id == MessageType.DATATYPE:
+            yield from references_in(message.body)
+    for attribute in node.attributes.values():
+        if attribute.committed is not None:
+            yield attribute.committed
 
 
 def _has_new_data(node: Node) -> bool:

@@ -74,7 +74,7 @@ class DatatypeNode(ObjectNode):
     """A named datatype, with its attributes and the number of its users.
 
     ``datatype`` is its message if that differs from the message of `dtype`. ``n_users`` counts the datasets and
-    attributes of this type that were made in this write.
+    attributes of this type; the reference count of its header is that number and the number of its names.
     """
 
     path: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,59 @@ def test_named_datatypes_of_an_existing_file_are_shared_by_new_objects(maker: st
             )
     assert facts[0] == facts[1]
     assert differs(ours, theirs) is None
+
+
+def _users(path: Path, libver: str) -> None:
+    with h5py.File(path, "w", libver=libver) as file:
+        file["t"], file["u"] = np.dtype([("a", "i4"), ("b", "f8")]), np.dtype("f4")
+        for name in ("x", "y", "z", "h/w"):
+            file.create_dataset(name, (3,), file["t"])
+        file["g/z"], file["t2"] = file["z"], file["t"]
+        for owner, name in (("h", "a"), ("x", "a"), ("x", "b")):
+            file[owner].attrs.create(name, 1.5, dtype=file["u"])
+
+
+def _delete(*paths: str) -> Callable[[Any], None]:
+    def delete(file: Any) -> None:
+        for path in paths:
+            del file[path]
+
+    return delete
+
+
+def _delete_attribute(file: Any) -> None:
+    del file["x"].attrs["a"]
+
+
+def _set_attribute(file: Any) -> None:
+    file["x"].attrs["a"] = 7.0
+
+
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "dataset": _delete("x"),
+    "one of two names": _delete("z"),
+    "both names": _delete("z", "g/z"),
+    "group": _delete("h"),
+    "name of the datatype": _delete("t2"),
+    "attribute": _delete_attribute,
+    "attribute of another type": _set_attribute,
+}
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_count_of_a_named_datatype_follows_its_stored_users_as_in_h5py(
+    change: str, libver: str, tmp_path: Path
+) -> None:
+    paths = (tmp_path / "h5py.h5", tmp_path / "streamh5.h5")
+    for path in paths:
+        _users(path, libver)
+    with h5py.File(paths[0], "r+") as file:
+        CHANGES[change](file)
+    with streamh5.File(paths[1], "a") as changed:
+        CHANGES[change](changed)
+    counts = []
+    for path in paths:
+        with h5py.File(path) as file:
+            counts.append({name: h5py.h5o.get_info(file[name].id).rc for name in ("t", "u")})
+    assert counts[1] == counts[0]
