@@ -215,7 +215,7 @@ def without_values(dataset: xr.Dataset) -> xr.Dataset:
     Times and text keep their values, which tell xarray how to encode them.
     """
     empty = {
-        name: one.copy(data=da.zeros(one.shape, one.dtype, chunks=one.chunks or "auto"))
+        name: one.copy(data=da.zeros(one.shape, dtype=one.dtype, chunks=one.chunks or "auto"))
         for name, one in dataset.data_vars.items()
         if one.ndim and one.dtype.kind in NUMBER_KINDS
     }

@@ -84,6 +84,8 @@ def check(path: Path, expected: Any, **options: Any) -> None:
     for engine in ENGINES:
         found = reread(path, engine, **options)
         xr.testing.assert_identical(found, expected.compute())
+        types = {name: one.dtype for name, one in expected.variables.items() if one.dtype.kind in "iufb"}
+        assert {name: found[name].dtype for name in types} == types  # "identical" compares values only
     assert streamh5.verify(path).n_damaged_structures == 0
 
 
@@ -280,6 +282,32 @@ def test_space_does_not_compute_its_data(tmp_path: Path) -> None:
     found = reread(tmp_path / "a.nc", "netcdf4")
     assert found.v.shape == (10, 4)
     assert found.t.values.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?", ">f4", "S3", "U4"]
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_space_has_the_types_and_attributes_of_the_written_data(
+    chunked: bool, dtype: str, tmp_path: Path
+) -> None:
+    data = xr.Dataset(
+        {"v": (("t", "x"), np.ones((6, 4), dtype)), "scalar": np.array(1, dtype)}, {"t": range(6)}
+    )
+    data.v.attrs["units"] = "K"
+    data = data.chunk(t=2) if chunked else data
+    write_new(data, tmp_path / "written.nc")
+    data.streamh5.create_space(tmp_path / "space.nc")
+    with h5py.File(tmp_path / "written.nc") as written, h5py.File(tmp_path / "space.nc") as space:
+        assert set(written) == set(space)
+        for name in written:
+            assert (space[name].shape, space[name].dtype) == (written[name].shape, written[name].dtype)
+            assert set(space[name].attrs) == set(written[name].attrs)
+    data.streamh5.to_netcdf(tmp_path / "space.nc", mode="r+")
+    for engine in ENGINES:
+        found, expected = (reread(tmp_path / name, engine) for name in ("space.nc", "written.nc"))
+        xr.testing.assert_identical(found, expected)
+        assert found.v.dtype == expected.v.dtype
 
 
 def packed() -> Any:
