@@ -244,11 +244,13 @@ class File(Group):
             for one in handles:
                 if one not in alive:
                     self.session.forget(one.node)
+                    self.session.partial_chunks.drop(one.out)
 
     def discard_dataset(self, dataset: Dataset) -> None:
         """Remove a dataset whose data could not be written: the file is written without it."""
         self.datasets.pop(dataset.name, None)
         self.session.discard_dataset(dataset.node)
+        self.session.partial_chunks.drop(dataset.out)
 
     def close(self) -> WriteSummary:
         """Write index and headers, make everything durable, and publish the file.

@@ -268,6 +268,13 @@ class ChunkCache:
             for coords in self._in_box(chunks, box):
                 self.held.nbytes -= chunks.pop(coords).nbytes
 
+    def drop(self, owner: Owner) -> None:
+        """Forget a dataset that was deleted, and its chunks."""
+        with self.lock:
+            self._rooms.pop(owner, None)
+            for chunk in self._chunks.pop(owner, {}).values():
+                self.held.nbytes -= chunk.nbytes
+
     def write_out(self, owner: Owner, box: Box | None = None, *, is_kept: bool = False) -> None:
         """Hand over the chunks of a dataset, in the order of the grid.
 

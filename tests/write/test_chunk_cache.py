@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,30 @@ def test_union_of_boxes_is_a_box_or_none() -> None:
     assert union(((0, 2), (0, 3)), ((0, 1), (1, 2))) == ((0, 2), (0, 3))
     assert union(((0, 1), (1, 2)), ((0, 2), (0, 3))) == ((0, 2), (0, 3))
     assert union(((0, 2), (0, 3)), ((1, 3), (1, 4))) is None
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_chunks_that_wait_are_dropped_with_their_dataset(mode: str, tmp_path: Path) -> None:
+    path, n = tmp_path / "a.h5", 1 << 20
+    keywords: dict[str, Any] = {"maxshape": (None,), "chunks": (n,)}
+    if mode == "a":
+        with streamh5.File(path, "w") as file:
+            file.create_dataset("old", (n,), "u1", **keywords)
+    with streamh5.File(path, mode, max_memory=3 * n) as file:
+        old = file["old"] if mode == "a" else file.create_dataset("old", (n,), "u1", **keywords)
+        assert isinstance(old, streamh5.Dataset)
+        tracemalloc.start()
+        try:
+            old[: n // 2] = 1
+            held = tracemalloc.get_traced_memory()[0]
+            del file["old"]
+            assert tracemalloc.get_traced_memory()[0] < held - n // 2
+        finally:
+            tracemalloc.stop()
+        new = file.create_dataset("new", (n,), "u1", **keywords)
+        new[: n // 2] = 2  # there is no room for two chunks
+        new[n // 2 :] = 3
+    assert path.stat().st_size < 1.1 * n, "the chunk of the deleted dataset was written"
+    with h5py.File(path) as found:
+        assert list(found) == ["new"]
+        assert np.array_equal(found["new"], np.repeat([2, 3], n // 2))
