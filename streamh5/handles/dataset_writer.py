@@ -25,6 +25,7 @@ from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.chunk_records import RECORD
 from streamh5.write.chunk_cache import reaches, union
 from streamh5.write.chunk_writer import RawChunks
+from streamh5.write.library_decoder import check_decodable
 from streamh5.write.pool import Job
 from streamh5.write.read_back import (
     StoredChunkSource,
@@ -168,6 +169,8 @@ class DatasetWriter:
         self, elements: NDArray[Any], origin: tuple[int, ...], edges: list[Box], *, is_appended: bool
     ) -> None:
         """Put the elements of chunks that are not filled in the cache."""
+        if self._node.stored is not None:
+            check_decodable(self._chunks.spec)  # now, and not when the chunk is written, perhaps at the end
         grid, cache = self._chunks.grid, self._partial_chunks
         row_nbytes = math.prod(grid.present.counts[1:]) * self._chunks.chain.chunk_nbytes
         cache.make_room(self, row_nbytes, is_appended=is_appended)

@@ -24,6 +24,7 @@ from streamh5.handles.stored_settings import check_changeable
 from streamh5.model.block_value import as_block
 from streamh5.model.dataset_spec import check_grid
 from streamh5.model.tree import DatasetNode, find
+from streamh5.write.library_decoder import check_decodable
 
 if TYPE_CHECKING:
     from streamh5.handles.file import File
@@ -108,6 +109,8 @@ def plan_append(
         It cannot hold the dtype of the array.
     LimitError
         There would be too many chunks.
+    FilterError
+        The last chunks are not full, and cannot be decoded.
     """
     path, old = stored.path, _present_shape(stored)
     number = append_axis(axis, len(old), path=path)
@@ -132,7 +135,9 @@ def plan_append(
     bounds = tuple(None if m is None else max(m, n) for n, m in zip(new, stored.bounds, strict=True))
     spec = replace(stored, shape=new, maxshape=None if stored.maxshape is None else bounds)
     check_grid(spec)
-    return PlannedRegion(stored, spec, tuple(n if i == number else 0 for i, n in enumerate(old)))
+    origin = tuple(n if i == number else 0 for i, n in enumerate(old))
+    _check_edges(spec, origin, shape)
+    return PlannedRegion(stored, spec, origin)
 
 
 def append_axis(axis: Any, rank: int, *, path: str) -> int:
@@ -179,6 +184,8 @@ def plan_region(
         The chunks of the dataset have fixed addresses, or the region is text.
     BlockError
         It exceeds the dataset, or the array has another shape, or a dtype that the dataset cannot hold.
+    FilterError
+        It begins or ends inside chunks that cannot be decoded.
     """
     path, old = stored.path, _present_shape(stored)
     if isinstance(region, str):
@@ -197,6 +204,7 @@ def plan_region(
             region_shape=kept,
         )
     _check_writable(stored, dtype)
+    _check_edges(stored, origin, extents)
     return PlannedRegion(stored, stored, origin), extents
 
 
@@ -215,6 +223,12 @@ def _check_writable(stored: DatasetSpec, dtype: np.dtype[Any]) -> None:
         )
     # zero is a value that any range of numbers has, so that only the kinds of the dtypes matter here
     as_block(np.zeros(0 if dtype.hasobject else 1, dtype), stored.dtype, path=stored.path)
+
+
+def _check_edges(spec: DatasetSpec, origin: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Refuse a region that begins or ends inside chunks that cannot be decoded."""
+    if spec.chunks is not None and spec.grid.parts(origin, shape)[1]:
+        check_decodable(spec)
 
 
 def find_stored(root: GroupNode, path: str, *, is_changed: bool = False) -> DatasetSpec | None:

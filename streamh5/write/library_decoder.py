@@ -11,12 +11,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.engine.engine import Engine
-from streamh5.errors import FilterError
+from streamh5.errors import FilterError, listed
+from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.model.chunk_records import chunk_records
 from streamh5.model.dataset_spec import DatasetSpec
 
 if TYPE_CHECKING:
     from streamh5.format.filter_pipeline import FilterRecord
+
+
+def check_decodable(spec: DatasetSpec) -> None:
+    """Refuse to write a part of stored chunks that nobody could read back.
+
+    Raises
+    ------
+    FilterError
+        Neither streamh5 nor the HDF5 library can decode one of the filters.
+    """
+    unknown = chunk_decoder(spec.filters, 0, spec.chunk_nbytes).unknown_filters
+    if not unknown:
+        return
+    import h5py
+
+    missing = [one for one in unknown if not h5py.h5z.filter_avail(one)]
+    if missing:
+        raise FilterError(
+            f"{spec.path}: chunks of which a part is written must be read back, and neither streamh5 nor h5py can "
+            f"decode filter {listed(map(str, missing))}; import hdf5plugin if it has it, or write whole chunks",
+            filters=missing,
+            path=spec.path,
+        )
 
 
 def decode_by_library(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 import streamh5
 from streamh5.errors import FilterError
+from tests.deadlock import DEADLOCK_SECONDS
 
 CHUNK = b"\xff\x01" * 20
 
@@ -76,3 +80,42 @@ def test_data_for_an_unknown_filter_is_refused_and_the_dataset_goes_on(tmp_path:
     with h5py.File(tmp_path / "a.h5") as found:
         assert list(found) == ["x"]
         assert zlib.decompress(found["x"].id.read_direct_chunk((0, 0))[1]) == data.tobytes()
+
+
+PARTS = """
+import sys
+import dask.array as da, h5py, numpy as np, streamh5
+assert not h5py.h5z.filter_avail(32026)
+path = sys.argv[1]
+with streamh5.File(path, "w") as file:
+    file.create_dataset("x", data=np.arange(10), chunks=(4,), maxshape=(None,), compression="blosc2")
+before = open(path, "rb").read()
+with streamh5.File(path, "a") as file:
+    for call in (lambda: file["x"].append([1]), lambda: file["x"].__setitem__(3, 1)):
+        try:
+            call()
+        except streamh5.errors.FilterError as error:
+            print(error)
+    file["x"][4:8] = 7  # a whole chunk
+    file.abort()
+for options in ({"append_dim": 0}, {"region": slice(1, 3)}):
+    try:
+        streamh5.to_fixed_h5(path, "/x", da.zeros(2, dtype="i8"), mode="a", **options)
+    except streamh5.errors.FilterError as error:
+        print(error)
+assert open(path, "rb").read() == before
+"""
+
+
+def test_part_of_a_chunk_that_nobody_can_decode_is_refused_at_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PARTS, str(tmp_path / "a.h5")],
+        env={**os.environ, "HDF5_PLUGIN_PATH": str(tmp_path)},  # hdf5plugin sets it for child processes
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=DEADLOCK_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert all(
+        "must be read back" in one and "can decode filter 32026; import hdf5plugin" in one for one in lines
+    )
