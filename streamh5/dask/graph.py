@@ -104,6 +104,8 @@ class Write:
         How the file is written.
     progress, worker_path
         See `to_fixed_h5`.
+    file
+        The destination, if it is open already, because the write was planned on its objects.
 
     Attributes
     ----------
@@ -128,6 +130,7 @@ class Write:
         *,
         progress: bool | Callable[[int, int], object] | None,
         worker_path: WorkerPath | None = None,
+        file: File | None = None,
     ) -> None:
         check_path(path)
         self._again = partial(
@@ -146,6 +149,7 @@ class Write:
         self.token = uuid.uuid4().hex
         self._lock = threading.Lock()
         self.counts = dict.fromkeys(self.blocks, CopyCounts())
+        self._given = file
         self._file: File | None = None
         self._progress: Progress | None = None
         if is_path(path):
@@ -271,7 +275,8 @@ class Write:
             if self._is_given_up:
                 raise StateError(f"the write to {self.name} was aborted after an error; start a new one")
             if self._file is None:
-                file = open_file(self.path, self._options)
+                file = self._given or open_file(self.path, self._options)
+                self._given = None
                 try:
                     self._prepare(file)
                     file.session.check_resumed()

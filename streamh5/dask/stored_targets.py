@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,20 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_region, check_known_sizes
 from streamh5.dask.graph import Target
 from streamh5.errors import DestinationMissingError, PathError, SpecError, listed
+from streamh5.handles.file import open_file
 from streamh5.handles.region_plan import find_stored, plan_append, plan_region
 from streamh5.handles.stored_settings import check_stored_settings
 from streamh5.reader.existing_file import read_existing
 from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from streamh5.arguments.write_options import WriteOptions
+    from streamh5.handles.file import File
     from streamh5.handles.region_plan import PlannedRegion
     from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.model.tree import GroupNode
     from streamh5.sinks.destination_path import Destination
 
 
@@ -90,13 +98,73 @@ def check_growing_mode(mode: str | None, *, overwrite: bool) -> str:
     return "a" if mode is None else mode
 
 
-def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dict[str, DatasetSpec]:
+@dataclass(frozen=True, slots=True)
+class PresentFile:
+    """A file that is there, as a write into it is planned.
+
+    Parameters
+    ----------
+    root
+        Its objects.
+    libver
+        Oldest version of the HDF5 library that can read it.
+    file
+        The file, open for changes and locked; None if it is opened later.
+    status
+        Its status before it was read, to notice that another program has changed it until then.
+    """
+
+    root: GroupNode
+    libver: str
+    file: File | None = None
+    status: os.stat_result | None = None
+
+
+@contextmanager
+def present_file(
+    path: Destination, options: WriteOptions, *, is_opened: bool = True
+) -> Iterator[PresentFile | None]:
+    """Yield the file at a path, which is given up unchanged if planning fails; None if there is none.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        How it is written.
+    is_opened
+        Whether to open it for changes.
+
+    Raises
+    ------
+    SpecError, SinkError
+        streamh5 cannot change the file, or another program has it open.
+    """
+    if not is_path(path) or not destination_exists(path):
+        yield None
+        return
+    if not is_opened:
+        status = os.stat(path)
+        with read_existing(real_path(path)) as existing:
+            yield PresentFile(existing.root, existing.libver, status=status)
+        return
+    file = open_file(path, options)
+    try:
+        yield PresentFile(file.session.root, file.libver, file)
+    except BaseException as error:
+        file.session.interrupt(error)
+        raise
+
+
+def find_datasets(
+    path: Destination, present: PresentFile | None, placements: Mapping[str, Placement]
+) -> dict[str, DatasetSpec]:
     """Return the stored datasets of the placements by path; an array to append may be without one.
 
     Raises
     ------
     SpecError
-        The destination has no path, or streamh5 cannot change the file.
+        The destination has no path.
     DestinationMissingError, PathError
         There is no file, or no dataset, for a region.
     """
@@ -106,7 +174,7 @@ def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dic
             "to a path"
         )
     regions = [name for name, one in placements.items() if one.region is not None]
-    if not destination_exists(path):
+    if present is None:
         if regions:
             raise DestinationMissingError(
                 f"{destination_name(path)} does not exist, so {listed(regions)} has no region; leave region out to "
@@ -114,9 +182,8 @@ def find_datasets(path: Destination, placements: Mapping[str, Placement]) -> dic
                 path=destination_name(path),
             )
         return {}
-    with read_existing(real_path(path)) as existing:
-        names = [name for name, one in placements.items() if not one.is_new]
-        found = {name: find_stored(existing.root, name, is_changed=True) for name in names}
+    names = [name for name, one in placements.items() if not one.is_new]
+    found = {name: find_stored(present.root, name, is_changed=True) for name in names}
     for name in regions:
         if found[name] is None:
             raise PathError(

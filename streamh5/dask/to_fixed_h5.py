@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,7 +15,13 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_array, limit_workers
 from streamh5.dask.graph import Target, Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
-from streamh5.dask.stored_targets import check_growing_mode, find_datasets, placements_of, plan_stored
+from streamh5.dask.stored_targets import (
+    check_growing_mode,
+    find_datasets,
+    placements_of,
+    plan_stored,
+    present_file,
+)
 from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
 from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.handles.dataset_plan import plan_dataset
@@ -173,7 +180,8 @@ def to_fixed_h5(
     """
     arrays, attributes = _arguments(args, attrs)
     placements = placements_of(list(arrays), append_dim, region)
-    if not all(one.is_new for one in placements.values()):
+    is_growing = not all(one.is_new for one in placements.values())
+    if is_growing:
         mode = check_growing_mode(mode, overwrite=overwrite)
     options = WriteOptions(
         mode=("w" if overwrite else "x") if mode is None else mode,
@@ -203,20 +211,29 @@ def to_fixed_h5(
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own, path)
-    stored = {} if all(one.is_new for one in placements.values()) else find_datasets(path, placements)
-    targets = []
-    for name, given in arrays.items():
-        if name in stored:
-            plan.objects[name], target = plan_stored(
-                stored[name], given, placements[name], settings, resume_key
-            )
-        else:
-            axis = placements[name].append_dim
-            plan.objects[name], target = _plan_array(name, given, options, settings, append_dim=axis)
-        targets.append(target)
-    compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
-    write = Write(path, targets, plan.create, options, progress=progress, worker_path=worker_path)
-    return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
+    with present_file(path, options, is_opened=compute) if is_growing else nullcontext() as present:
+        stored = find_datasets(path, present, placements) if is_growing else {}
+        targets = []
+        for name, given in arrays.items():
+            if name in stored:
+                plan.objects[name], target = plan_stored(
+                    stored[name], given, placements[name], settings, resume_key
+                )
+            else:
+                axis = placements[name].append_dim
+                plan.objects[name], target = _plan_array(name, given, options, settings, append_dim=axis)
+            targets.append(target)
+        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+        write = Write(
+            path,
+            targets,
+            plan.create,
+            options,
+            progress=progress,
+            worker_path=worker_path,
+            file=None if present is None else present.file,
+        )
+        return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
 def _plan_array(

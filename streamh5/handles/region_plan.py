@@ -1,6 +1,6 @@
 """Plan how an array goes into a dataset that is there: appended along an axis, or into a region.
 
-Everything is checked against the stored dataset before the file is opened for writing.
+Everything is checked against the stored dataset before anything is written.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from streamh5.model.dimension_scale import NOT_A_COORDINATE, WITHOUT_VARIABLE
 from streamh5.model.tree import GroupNode, find
 from streamh5.netcdf.attributes import RESERVED
 from streamh5.netcdf.netcdf4 import Dimension
-from streamh5.reader.existing_file import read_existing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from streamh5.dask.stored_targets import PresentFile
     from streamh5.netcdf.netcdf4 import NetcdfGroup
 
 HIDDEN = RESERVED | {"_Netcdf4Dimid"}
@@ -101,7 +101,7 @@ class ExistingNetcdf:
     name
         The file.
     status
-        Its status before it was read; None if there is no file.
+        Its status before it was read; None if there is no file, or it is open for changes.
     root
         Its objects.
     groups
@@ -124,6 +124,11 @@ class ExistingNetcdf:
     n_dimensions: int = 0
     is_classic: bool = False
     libver: str | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file."""
+        return self.libver is not None
 
     def group(self, path: str) -> StoredGroup:
         """Return the group at `path`; one without members if there is none."""
@@ -158,7 +163,7 @@ class ExistingNetcdf:
         return np.asarray(values)
 
     def check_unchanged(self) -> None:
-        """Refuse to add to the file if it is not the one that was read; called when it is open and locked.
+        """Refuse to add to the file if it is not the one that was read before it was opened and locked.
 
         Raises
         ------
@@ -245,19 +250,16 @@ def listed_members(group: NetcdfGroup) -> str:
     return f"{group.path.rstrip('/')}/{names[0]}"
 
 
-def read_existing_netcdf(path: Path) -> ExistingNetcdf:
+def read_existing_netcdf(path: Path, present: PresentFile) -> ExistingNetcdf:
     """Read the groups, dimensions and variables of a netCDF-4 file; no data is read.
 
     Raises
     ------
     SpecError
-        Adding to it is not safe, or it is not a netCDF-4 file.
+        It is not a netCDF-4 file.
     """
     import h5py
 
-    status = os.stat(path)
-    with read_existing(path) as existing:
-        root, libver = existing.root, existing.libver
     with h5py.File(path, "r") as file:
         if "_NCProperties" not in file.attrs:
             raise SpecError(
@@ -268,13 +270,13 @@ def read_existing_netcdf(path: Path) -> ExistingNetcdf:
         contents = _Contents(file)
         return ExistingNetcdf(
             str(path),
-            status,
-            root,
+            present.status,
+            present.root,
             contents.groups,
             frozenset(contents.scales),
             max(contents.numbers, default=-1) + 1,
             "_nc3_strict" in file.attrs,
-            libver,
+            present.libver,
         )
 
 

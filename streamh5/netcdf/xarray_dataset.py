@@ -6,6 +6,7 @@ xarray's own encoders turn times, masks, scales and strings into values that net
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
 from streamh5.dask.scheduler import check_compute_keywords, check_scheduler
+from streamh5.dask.stored_targets import present_file
 from streamh5.errors import DestinationMissingError, SpecError
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.attributes import netcdf_name
@@ -22,11 +24,11 @@ from streamh5.netcdf.placement import WriteRequest, read_request
 from streamh5.netcdf.storage import read_filters
 from streamh5.netcdf.xarray_encoding import dataset_nodes
 from streamh5.netcdf.xarray_plan import XarrayPlan
-from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
+from streamh5.sinks.destination_path import destination_name, is_path, real_path
 from streamh5.sinks.memory import MemorySink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     import xarray as xr
     from dask.delayed import Delayed
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import LocalPath, WorkerPath
     from streamh5.filters import FilterOptions
+    from streamh5.handles.file import File
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -158,30 +161,27 @@ def to_netcdf(
     if not compute and (resume or path is None):
         what = "resume=True" if resume else "a file in memory (path=None)"
         raise SpecError(f"{what} needs compute=True")
-    existing = _existing(path, request, data)
-    planned = XarrayPlan(
-        request,
-        existing,
-        _default_filters(to_netcdf, compression, compression_opts, shuffle),
-        replace(options, libver=existing.libver or libver),
-    )
-    planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
-    targets = planned.targets
-    if compute:
-        check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets], path)
-    compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+    filters = _default_filters(to_netcdf, compression, compression_opts, shuffle)
     memory = MemorySink()
-    write = Write(
-        memory if path is None else path,
-        targets,
-        planned.preparation(write_empty_chunks=write_empty_chunks),
-        planned.options,
-        progress=progress,
-        worker_path=worker_path,
-    )
-    if not compute:
-        return write.delayed(**compute_kwargs)
-    summary = write.compute(**compute_kwargs)
+    with _existing(path, request, data, options, is_opened=compute) as (existing, file):
+        planned = XarrayPlan(request, existing, filters, replace(options, libver=existing.libver or libver))
+        planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
+        targets = planned.targets
+        if compute:
+            check_scheduler(compute_kwargs.get("scheduler"), [target.array for target in targets], path)
+        compute_kwargs = limit_workers(compute_kwargs, targets, max_memory)
+        write = Write(
+            memory if path is None else path,
+            targets,
+            planned.preparation(write_empty_chunks=write_empty_chunks),
+            planned.options,
+            progress=progress,
+            worker_path=worker_path,
+            file=file,
+        )
+        if not compute:
+            return write.delayed(**compute_kwargs)
+        summary = write.compute(**compute_kwargs)
     return memoryview(memory.image) if path is None else summary
 
 
@@ -242,17 +242,14 @@ def create_space(
     options = WriteOptions(
         mode="a" if request.is_addition else request.mode, libver=libver, track_order=True, sync=sync
     )
-    existing = _existing(path, request, data)
-    planned = XarrayPlan(
-        request,
-        existing,
-        _default_filters(create_space, compression, compression_opts, shuffle),
-        replace(options, libver=existing.libver or libver),
-        is_space=True,
-    )
-    planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
-    prepare = planned.preparation(write_empty_chunks=True)
-    return Write(path, planned.targets, prepare, planned.options, progress=False).compute()
+    filters = _default_filters(create_space, compression, compression_opts, shuffle)
+    with _existing(path, request, data, options) as (existing, file):
+        planned = XarrayPlan(
+            request, existing, filters, replace(options, libver=existing.libver or libver), is_space=True
+        )
+        planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
+        prepare = planned.preparation(write_empty_chunks=True)
+        return Write(path, planned.targets, prepare, planned.options, progress=False, file=file).compute()
 
 
 def _default_filters(
@@ -265,8 +262,16 @@ def _default_filters(
     return default
 
 
-def _existing(path: Destination | None, request: WriteRequest, data: Any) -> ExistingNetcdf:
-    """Return the file that is added to; one without a status if there is none.
+@contextmanager
+def _existing(
+    path: Destination | None,
+    request: WriteRequest,
+    data: Any,
+    options: WriteOptions,
+    *,
+    is_opened: bool = True,
+) -> Iterator[tuple[ExistingNetcdf, File | None]]:
+    """Yield the contents of the file that is added to, and the file itself if `is_opened`: see `present_file`.
 
     Raises
     ------
@@ -282,18 +287,21 @@ def _existing(path: Destination | None, request: WriteRequest, data: Any) -> Exi
             "group="
         )
     if not request.is_addition:
-        return ExistingNetcdf()
+        yield ExistingNetcdf(), None
+        return
     if path is None:
         raise SpecError(f"mode={request.mode!r} needs a path")
-    if is_path(path) and destination_exists(path):
-        return read_existing_netcdf(real_path(path))
-    if request.mode == "r+" or request.region is not None:
-        raise DestinationMissingError(
-            f"{destination_name(path)} does not exist, so it has no variables to write values of; make it with "
-            "mode='w', or with streamh5.create_space",
-            path=path,
-        )
-    return ExistingNetcdf()
+    with present_file(path, options, is_opened=is_opened) as present:
+        if present is not None and is_path(path):
+            yield read_existing_netcdf(real_path(path), present), present.file
+            return
+        if request.mode == "r+" or request.region is not None:
+            raise DestinationMissingError(
+                f"{destination_name(path)} does not exist, so it has no variables to write values of; make it with "
+                "mode='w', or with streamh5.create_space",
+                path=path,
+            )
+        yield ExistingNetcdf(), None
 
 
 def _check_request(format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ class XarrayPlan:
     request
         Mode, `append_dim` and `region` of the call.
     existing
-        The file that is added to; without a status if there is none.
+        The file that is added to; an empty one if there is none.
     default
         Compression of the variables whose encoding names none.
     options
@@ -85,7 +85,7 @@ class XarrayPlan:
 
     def preparation(self, *, write_empty_chunks: bool) -> Callable[[File], None]:
         """Return what creates and changes objects, and writes data in memory, before the first block."""
-        is_new = self.existing.status is None
+        is_new = not self.existing.is_there
         plan = self._file.plan(
             libver=self.options.libver, write_empty_chunks=write_empty_chunks, is_new=is_new
         )
@@ -116,7 +116,7 @@ class XarrayPlan:
     def _add_node(self, node: PlannedGroup, max_nbytes: int) -> None:
         stored = self.existing.group(node.path).variables
         placement = DimensionRanges()
-        is_stored = self.existing.status is not None
+        is_stored = self.existing.is_there
         if node.path in self.existing.groups or (is_stored and self.request.append_dim is None):
             dataset, placement = place(node.dataset, node.path, self.request, self.existing)
             node = replace(node, dataset=dataset)

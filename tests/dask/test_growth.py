@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DestinationMissingError, FilterError, ResumeError, SpecError
+from streamh5.errors import DestinationMissingError, FilterError, ResumeError, ShapeError, SpecError
 
 DAY = np.arange(60, dtype="f4").reshape(5, 12)
 
@@ -249,6 +249,8 @@ def test_interrupted_append_is_resumed_and_computes_only_what_is_missing(tmp_pat
     computed.clear()
     with pytest.raises(ResumeError, match=r"/x, source was 'day 1 at .* is 'day 2 at"):
         resume(100, "day 2")
+    with pytest.raises(ShapeError, match=r"shape \(3, 5\) cannot be appended"):
+        append(path, np.ones((3, 5)), resume=True)
     resume(100, "day 1")
     assert {35, 45} <= first
     assert not {35, 45} & set(computed)  # their chunks are stored, and no other chunk needs them

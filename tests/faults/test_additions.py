@@ -102,29 +102,33 @@ def test_file_swapped_at_any_system_call_is_our_error_or_what_is_added_to(tmp_pa
     tried("destination made, replaced or removed meanwhile", undisturbed.n)
 
 
-def add_netcdf(path: Path) -> None:
-    streamh5.to_netcdf(xr.Dataset({"y": ("time", da.arange(4))}), path, "a", group="g")
+def add_netcdf(path: Path, *, is_planned_first: bool = False) -> None:
+    data = xr.Dataset({"y": ("time", da.arange(4))})
+    written: Any = streamh5.to_netcdf(data, path, "a", group="g", compute=not is_planned_first)
+    if is_planned_first:
+        written.compute()
 
 
-def test_netcdf_file_changed_between_its_reading_and_the_addition_is_our_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_planned_first", [False, True])
+def test_netcdf_file_replaced_between_its_reading_and_the_addition_is_our_error(
+    is_planned_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, other = tmp_path / "out.nc", tmp_path / "other.nc"
     for one in (path, other):
         streamh5.to_netcdf(xr.Dataset({"x": ("time", np.arange(5.0))}), one)
 
-    def read(name: Path) -> Any:
-        existing = read_existing_netcdf(name)
+    def read(name: Path, present: Any) -> Any:
+        existing = read_existing_netcdf(name, present)
         other.replace(path)
         return existing
 
     monkeypatch.setattr("streamh5.netcdf.xarray_dataset.read_existing_netcdf", read)
-    with pytest.raises(errors.SinkError, match="another program has changed it"):
-        add_netcdf(path)
+    with pytest.raises(errors.SinkError, match=r"another program has (changed|replaced)"):
+        add_netcdf(path, is_planned_first=is_planned_first)
     with xr.open_dataset(path) as found:
         assert list(found) == ["x"]
     monkeypatch.undo()
-    add_netcdf(path)
+    add_netcdf(path, is_planned_first=is_planned_first)
     with xr.open_dataset(path, group="g", engine="netcdf4") as found:
         np.testing.assert_array_equal(found["y"], np.arange(4))
 

@@ -96,6 +96,7 @@ def refused(dataset: Any, path: Path, error: type[Exception], match: str, **opti
         dataset.streamh5.to_netcdf(path, **options)
     assert path.read_bytes() == before
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+    h5py.File(path, "r+").close()  # no lock is left
 
 
 @pytest.mark.parametrize("chunked", [False, True])
