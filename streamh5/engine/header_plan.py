@@ -83,7 +83,7 @@ class HeaderPlan:
     def nbytes(self) -> int:
         """Size in bytes of the smallest header."""
         return sizeof_object_header(
-            self._messages(), attribute_order=self.node.track_order, times=self.node.times
+            self._messages(), attribute_order=self.node.track_order, optional=self.node.optional
         )
 
     @property
@@ -100,7 +100,7 @@ class HeaderPlan:
         """Encode the header, padded to `nbytes`."""
         node = self.node
         return encode_object_header(
-            self._messages(), attribute_order=node.track_order, times=node.times, size=nbytes
+            self._messages(), attribute_order=node.track_order, optional=node.optional, size=nbytes
         )
 
     def data_position(self, nbytes: int) -> int:
@@ -110,7 +110,9 @@ class HeaderPlan:
             raise TypeError(f"{dataset.path} has no data in its header")
         own = self._dataset_messages(dataset)  # its data layout comes last, and ends with the data
         order = dataset.track_order
-        start = position_of_body(own, len(own) - 1, attribute_order=order, times=dataset.times, size=nbytes)
+        start = position_of_body(
+            own, len(own) - 1, attribute_order=order, optional=dataset.optional, size=nbytes
+        )
         return start + len(own[-1].body) - dataset.spec.value_nbytes
 
     def encode_dense_links(self) -> bytes:

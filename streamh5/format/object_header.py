@@ -90,6 +90,30 @@ SIZEOF_LONGEST_PREFIX = _SIZEOF_PREFIX + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 
 
 
 @dataclass(frozen=True, slots=True)
+class OptionalFields:
+    """The fields of a prefix of version 2 that need not be there, as stored; empty without.
+
+    Attributes
+    ----------
+    times
+        Access, modification, change and birth time, 4 bytes each.
+    phase_change
+        Most attributes of compact storage, and fewest of dense storage, 2 bytes each.
+    """
+
+    times: bytes = b""
+    phase_change: bytes = b""
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return len(self.times) + len(self.phase_change)
+
+
+NO_FIELDS = OptionalFields()
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectHeaderPrefix:
     """The fields before the first message.
 
@@ -101,8 +125,8 @@ class ObjectHeaderPrefix:
         Reference count of version 1; None for version 2, which stores it in a message.
     attribute_order
         Whether messages store an attribute creation index.
-    times
-        Access, modification, change and birth time of version 2, as stored; empty without.
+    optional
+        Optional fields of version 2.
     position, stop
         Begin and end of the messages of the first block, relative to the address of the header.
     """
@@ -112,7 +136,7 @@ class ObjectHeaderPrefix:
     attribute_order: bool
     position: int
     stop: int
-    times: bytes = b""
+    optional: OptionalFields = NO_FIELDS
 
     @property
     def nbytes(self) -> int:
@@ -126,7 +150,7 @@ def encode_times(seconds: int) -> bytes:
 
 
 def sizeof_object_header(
-    messages: Sequence[Message], *, attribute_order: bool = False, times: bytes = b""
+    messages: Sequence[Message], *, attribute_order: bool = False, optional: OptionalFields = NO_FIELDS
 ) -> int:
     """Return the size in bytes of the smallest object header with `messages`.
 
@@ -135,11 +159,15 @@ def sizeof_object_header(
     """
     chunk_nbytes = _sizeof_messages(messages, attribute_order=attribute_order)
     width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
-    return _SIZEOF_PREFIX + len(times) + width + chunk_nbytes + SIZEOF_CHECKSUM
+    return _SIZEOF_PREFIX + optional.nbytes + width + chunk_nbytes + SIZEOF_CHECKSUM
 
 
 def encode_object_header(
-    messages: Sequence[Message], *, attribute_order: bool = False, times: bytes = b"", size: int | None = None
+    messages: Sequence[Message],
+    *,
+    attribute_order: bool = False,
+    optional: OptionalFields = NO_FIELDS,
+    size: int | None = None,
 ) -> bytes:
     """Encode an object header of one chunk.
 
@@ -149,8 +177,8 @@ def encode_object_header(
         The messages in their order in the header.
     attribute_order
         Whether to track and index the creation order of attributes, which is their order in `messages`.
-    times
-        Access, modification, change and birth time, 4 bytes each; empty for a header without.
+    optional
+        Optional fields of the prefix.
     size
         Size of the result in bytes, at least `sizeof_object_header`; free space becomes one NIL message, or a gap if it
         is smaller than a message. None for the smallest size.
@@ -161,7 +189,7 @@ def encode_object_header(
         A message body has more than 65,535 bytes, or `size` is too small or leaves more free space than one message can
         cover.
     """
-    needed = sizeof_object_header(messages, attribute_order=attribute_order, times=times)
+    needed = sizeof_object_header(messages, attribute_order=attribute_order, optional=optional)
     size = needed if size is None else size
     if size < needed:
         raise LimitError(
@@ -169,16 +197,18 @@ def encode_object_header(
             needed=needed,
             size=size,
         )
-    width = _size_width(size - len(times))
-    chunk_nbytes = size - _SIZEOF_PREFIX - len(times) - width - SIZEOF_CHECKSUM
+    width = _size_width(size - optional.nbytes)
+    chunk_nbytes = size - _SIZEOF_PREFIX - optional.nbytes - width - SIZEOF_CHECKSUM
     order_flags = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
-    flags = (order_flags if attribute_order else 0) | (_HeaderFlag.TIMES_STORED if times else 0)
+    flags = (order_flags if attribute_order else 0) | (_HeaderFlag.TIMES_STORED if optional.times else 0)
+    flags |= _HeaderFlag.PHASE_CHANGE_STORED if optional.phase_change else 0
     packed = b"".join(_encode_messages(messages, attribute_order=attribute_order))
     return append_checksum(
         _SIGNATURE,
         uint(2, 1, "object header version"),
         uint(_SIZE_WIDTHS.index(width) | flags, 1, "flags"),
-        times,
+        optional.times,
+        optional.phase_change,
         uint(chunk_nbytes, width, "size of chunk 0"),
         packed,
         _encode_free_space(chunk_nbytes - len(packed), attribute_order=attribute_order),
@@ -186,14 +216,19 @@ def encode_object_header(
 
 
 def position_of_body(
-    messages: Sequence[Message], index: int, *, attribute_order: bool = False, times: bytes = b"", size: int
+    messages: Sequence[Message],
+    index: int,
+    *,
+    attribute_order: bool = False,
+    optional: OptionalFields = NO_FIELDS,
+    size: int,
 ) -> int:
     """Return the byte position of the body of ``messages[index]`` in an object header of `size` bytes.
 
     Messages after it do not matter and may be omitted.
     """
     before = _sizeof_messages(messages[:index], attribute_order=attribute_order)
-    prefix = _SIZEOF_PREFIX + len(times) + _size_width(size - len(times))
+    prefix = _SIZEOF_PREFIX + optional.nbytes + _size_width(size - optional.nbytes)
     return prefix + before + _sizeof_message_header(attribute_order=attribute_order)
 
 
@@ -264,12 +299,13 @@ def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:
     fields.expect(2, 1, "version")
     flags = fields.flags(_HeaderFlag)
     times = fields.take(_SIZEOF_TIMES if flags & _HeaderFlag.TIMES_STORED else 0, "times")
-    fields.take(_SIZEOF_PHASE_CHANGE if flags & _HeaderFlag.PHASE_CHANGE_STORED else 0, "phase change values")
+    has_phase_change = flags & _HeaderFlag.PHASE_CHANGE_STORED
+    phase_change = fields.take(_SIZEOF_PHASE_CHANGE if has_phase_change else 0, "phase change values")
     chunk_nbytes = fields.uint(_SIZE_WIDTHS[flags & _HeaderFlag.SIZE_WIDTH], "size of chunk 0")
     attribute_order = bool(flags & _HeaderFlag.ATTRIBUTE_ORDER_TRACKED)
-    return ObjectHeaderPrefix(
-        2, None, attribute_order, fields.position, fields.position + chunk_nbytes, times
-    )
+    stop = fields.position + chunk_nbytes
+    optional = OptionalFields(times, phase_change)
+    return ObjectHeaderPrefix(2, None, attribute_order, fields.position, stop, optional)
 
 
 def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Message]:

@@ -12,6 +12,7 @@ from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.errors import DestinationBusyError, SpecError
+from streamh5.format.object_header import NO_FIELDS
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_destination
 from streamh5.handles.group import Group
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from streamh5.filters import FilterChain
+    from streamh5.format.object_header import OptionalFields
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
     from streamh5.reader.existing_file import ExistingFile
@@ -136,7 +138,7 @@ class File(Group):
         )
         self._open(path, options)
         if track_times and self._node.stored_address is None:
-            self._node.times = times_now(track_times)
+            self._node.optional = times_now(track_times)
 
     def _open(self, path: Destination, options: WriteOptions) -> None:
         """Open the destination and begin the write."""
@@ -200,11 +202,11 @@ class File(Group):
         *,
         source: str | None = None,
         write_empty_chunks: bool = True,
-        times: bytes = b"",
+        optional: OptionalFields = NO_FIELDS,
     ) -> Dataset:
         """Create a dataset from its plan; `source` is the identity of the source that it is written from.
 
-        `times` are those of its header, if it has some.
+        `optional` are the optional fields of its header.
 
         Raises
         ------
@@ -220,7 +222,7 @@ class File(Group):
         self._references.check(spec)
         with self.session.call():
             node, n_rows = self.session.create_dataset(spec, source)
-            node.times = times
+            node.optional = optional
             dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
             self.datasets[spec.path] = dataset
             self.session.file = self

@@ -69,7 +69,7 @@ class Group(GroupContents):
         self.session.check_open()
         order = self.file.track_order if track_order is None else track_order
         node = self.session.create_group(self.absolute_path(name), track_order=order)
-        node.times = times_now(track_times)
+        node.optional = times_now(track_times)
         return Group(self.file, node)
 
     @check_keywords
@@ -181,7 +181,7 @@ class Group(GroupContents):
                 chain,
                 source=self.session.options.resume_key,
                 write_empty_chunks=write_empty_chunks,
-                times=times_now(track_times),
+                optional=times_now(track_times),
             )
             try:
                 if array is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from streamh5.format.object_header import encode_times
+from streamh5.format.object_header import NO_FIELDS, OptionalFields, encode_times
 
 
-def times_now(track_times: bool | None) -> bytes:
-    """Return the times of a new object, as its header stores them; empty unless they are tracked."""
-    return encode_times(int(time.time())) if track_times else b""
+def times_now(track_times: bool | None) -> OptionalFields:
+    """Return the optional fields of the header of a new object: the time, if times are tracked."""
+    return OptionalFields(encode_times(int(time.time()))) if track_times else NO_FIELDS

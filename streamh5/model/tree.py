@@ -12,6 +12,7 @@ from streamh5.errors import BlockError, LimitError, PathError
 from streamh5.format.chunk_index.element import ChunkColumns
 from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.format.object_header import NO_FIELDS, OptionalFields
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.model.object_path import split_path
 from streamh5.model.reference import HeapObject, RegionReference
@@ -47,7 +48,7 @@ class ObjectNode:
     ``stored_address`` is the address of its header in the last generation of the file, and ``is_changed`` says that
     this header is out of date; ``header_nbytes`` is its size, with dense storage. ``messages`` are those of its
     messages that the model does not express, as an existing file has them. ``header`` is the range that was reserved
-    for its header. ``times`` are those of its header, as stored; empty if it has none.
+    for its header. ``optional`` are the optional fields of its header.
     """
 
     attributes: dict[str, AttributeSpec] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class ObjectNode:
     stored_address: int | None = None
     is_changed: bool = False
     header_nbytes: int = 0
-    times: bytes = b""
+    optional: OptionalFields = NO_FIELDS
     messages: tuple[StoredMessage, ...] = ()
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from streamh5.errors import FormatError
 from streamh5.format.object_header import (
+    NO_FIELDS,
     SIZEOF_LONGEST_PREFIX,
     SIZEOF_SMALLEST_OBJECT_HEADER,
     Message,
     MessageFlag,
     MessageType,
+    OptionalFields,
     decode_continuation,
     decode_continuation_block,
     decode_first_block,
@@ -56,8 +58,8 @@ class ObjectHeader:
         1 or 2. In version 1, bodies of messages may end with padding.
     n_links
         Reference count in the prefix of version 1; None for version 2, which stores it as a message.
-    times
-        Times in the prefix of version 2, as stored; empty without.
+    optional
+        Optional fields in the prefix of version 2.
     """
 
     address: int
@@ -67,7 +69,7 @@ class ObjectHeader:
     nbytes: int
     version: int = 2
     n_links: int | None = None
-    times: bytes = b""
+    optional: OptionalFields = NO_FIELDS
 
     @property
     def message_types(self) -> set[int]:
@@ -118,7 +120,7 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
         total,
         prefix.version,
         prefix.n_links,
-        prefix.times,
+        prefix.optional,
     )
 
 

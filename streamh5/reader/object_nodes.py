@@ -128,7 +128,7 @@ class NodeReader:
             case DatasetMessages():
                 node = self._dataset(place, header, content)
         node.stored_address, node.n_links = place.address, content.common.n_links
-        node.times = header.times
+        node.optional = header.optional
         node.header_nbytes = self.walk.file_map.claimed_nbytes - before
         is_type = isinstance(node, DatatypeNode)  # its message is encoded from the node
         node.messages = tuple(
