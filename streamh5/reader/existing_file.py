@@ -19,7 +19,7 @@ from streamh5.model.links import paths, set_path
 from streamh5.model.tree import GroupNode
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_map import FileMap
-from streamh5.reader.object_header import SharedMessages
+from streamh5.reader.object_header import SharedMessages, read_object_header
 from streamh5.reader.object_nodes import NodeReader
 from streamh5.reader.object_walk import MAX_PATH_LENGTH, ObjectWalk
 from streamh5.reader.superblock import read_superblock, read_superblock_extension
@@ -126,7 +126,7 @@ def _read(file: FileBytes) -> ExistingFile:
     file_map = FileMap(file.nbytes)
     shared = SharedMessages(file, file_map)
     read_superblock_extension(file, file_map, superblock, shared)
-    _check_extension(shared, superblock)
+    _check_extension(file, superblock)
     libver = "v108" if superblock.version < 3 else "v110"
     root = _read_tree(NodeReader(file, ObjectWalk(file, file_map, shared), libver), superblock.root_address)
     block = _superblock_bytes(file)
@@ -151,11 +151,13 @@ def _check_superblock(superblock: Superblock) -> None:
         raise FormatError("superblock: a driver information block")
 
 
-def _check_extension(shared: SharedMessages, superblock: Superblock) -> None:
+def _check_extension(file: FileBytes, superblock: Superblock) -> None:
     """Refuse an extension that describes free space or cached metadata: it would become wrong."""
     if superblock.extension_address == UNDEFINED_ADDRESS:
         return
-    for message in shared.header("/", superblock.extension_address).messages:
+    # with a map of its own: `read_superblock_extension` has entered the header already
+    header = read_object_header(file, FileMap(file.nbytes), "/", superblock.extension_address)
+    for message in header.messages:
         if message.type_id not in _KNOWN_EXTENSION:
             raise FormatError(f"superblock extension: a message of type {message.type_id:#04x}")
         # version 1 of the message: strategy, whether free space persists (H5O__fsinfo_decode)

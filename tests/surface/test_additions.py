@@ -563,3 +563,24 @@ def test_addition_to_groups_with_two_names_each_takes_no_time_for_each_way(tmp_p
         file["/".join("g" + "a" * 50) + "/z"] = OLD
     with h5py.File(path) as found:
         np.testing.assert_array_equal(found["/".join("g" + "b" * 50) + "/z"][...], OLD)
+
+
+@pytest.mark.parametrize("strategy", ["none", "aggregate"])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_small_file_with_a_superblock_extension_is_added_to(
+    strategy: str, libver: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", fs_strategy=strategy, libver=libver):
+        pass
+    with streamh5.File(path, "a") as file:
+        file["new"] = OLD
+    with h5py.File(path, "r+") as file:
+        np.testing.assert_array_equal(file["new"], OLD)
+        assert file.id.get_create_plist().get_file_space_strategy()[:2] == (
+            {"none": h5py.h5f.FSPACE_STRATEGY_NONE, "aggregate": h5py.h5f.FSPACE_STRATEGY_AGGR}[strategy],
+            False,
+        )
+        file["again"] = file["new"][...]
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["again"], OLD)
