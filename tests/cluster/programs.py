@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -101,6 +102,7 @@ def run_write(
 ) -> None:
     """Write the array from a client, and put into the file `outcome` how that ended."""
     _settle(network, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
     with distributed.Client(address, set_as_default=False) as client:
         if n_workers:
             client.wait_for_workers(n_workers, timeout=DEADLOCK_SECONDS)
