@@ -255,20 +255,24 @@ def _inspect(file: str, *, as_json: bool) -> int:
 
 @_command(
     "make a valid file of an interrupted write",
-    "Publish what an interrupted write has stored as a valid HDF5 file, without copying data. Missing chunks read as "
-    "the fill value; attributes named streamh5_... say what is missing.",
+    "Turn what an interrupted write has stored into a valid HDF5 file. A new file is published under a name of its "
+    "own, without copying data; what was added to a file becomes part of it. Missing chunks read as the fill value; "
+    "attributes named streamh5_... say what is missing.",
     _option(
-        "partial", metavar="OUT.h5.partial", help="the partial file, with its journal in the same directory"
+        "path",
+        metavar="OUT.h5",
+        help="the file, or its partial file (OUT.h5.partial), with the journal in the same directory",
     ),
     _option(
         "--output",
         metavar="F",
-        help="name of the new file, on the same file system (default: OUT.salvaged.h5)",
+        help="name of the new file, on the same file system (default: OUT.salvaged.h5); of an addition: a copy, "
+        "which is salvaged instead of OUT.h5",
     ),
     JSON,
 )
-def _salvage(partial: str, *, output: str | None, as_json: bool) -> int:
-    summary = streamh5.salvage(partial, output=output)
+def _salvage(path: str, *, output: str | None, as_json: bool) -> int:
+    summary = streamh5.salvage(path, output=output)
     _show(json.dumps(summary.to_dict()) if as_json else str(summary))
     return 0
 

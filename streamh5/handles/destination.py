@@ -162,7 +162,8 @@ def _interrupted_addition(
     if not is_resumed:
         raise InterruptedWriteError(
             f"{sink.path} is as it was, and an interrupted addition has left {_content(journal)} after its end: resume "
-            "it (resume=True), or drop it (resume=True, then abort())",
+            f"it (resume=True), make them part of the file (streamh5 salvage {sink.path}), or drop it (resume=True, "
+            "then abort())",
             path=str(sink.path),
             n_chunks=journal.n_claimed,
         )

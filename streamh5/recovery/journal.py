@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from streamh5.format.superblock import decode_superblock
 from streamh5.recovery.change_log import ChangeLog
+from streamh5.recovery.dataset_history import DatasetHistory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,15 +51,6 @@ class Claims:
     n_rows: int | None = None
 
 
-class Resized(NamedTuple):
-    """The shape that a dataset has from here on; ``is_cut`` if it had a larger extent before."""
-
-    shape: tuple[int, ...]
-    chunks: tuple[int, ...]
-    maxshape: tuple[int | None, ...] | None
-    is_cut: bool
-
-
 @dataclass(slots=True)
 class Journal:
     """A decoded journal.
@@ -87,10 +78,7 @@ class Journal:
     changes
         The G, T, D, L, A, X and M entries.
     histories
-        Of each dataset, in their order: the numbers that it had, and its shapes (Z); a shape that a resumed program
-        repeats counts once.
-    shapes_before
-        How often earlier writes have entered each shape that the present one has not repeated yet.
+        What each dataset was: its D, O and Z entries.
     front
         The front region; None if no data was written.
     regions
@@ -124,8 +112,7 @@ class Journal:
     n_resumed: int = 0
     paths: set[str] = field(default_factory=set)
     changes: ChangeLog = field(default_factory=ChangeLog)
-    histories: dict[Identity, list[int | Resized]] = field(default_factory=dict)
-    shapes_before: Counter[tuple[Identity, Resized]] = field(default_factory=Counter)
+    histories: dict[Identity, DatasetHistory] = field(default_factory=dict)
     front: Front | None = None
     regions: dict[int, tuple[int, int]] = field(default_factory=dict)
     claims: dict[int, Claims] = field(default_factory=dict)
@@ -144,7 +131,6 @@ class Journal:
         for one in (
             self.paths,
             self.histories,
-            self.shapes_before,
             self.regions,
             self.claims,
             self.voids,
@@ -157,19 +143,12 @@ class Journal:
         """Enter that the write was resumed: the program repeats its calls."""
         self.n_resumed += 1
         self.changes.begin_session()
-        self.shapes_before = Counter(
-            (dataset, one)
-            for dataset, history in self.histories.items()
-            for one in history
-            if isinstance(one, Resized)
-        )
+        for history in self.histories.values():
+            history.begin_session()
 
-    def add_shape(self, dataset: Identity, resized: Resized) -> None:
-        """Enter the shape of a dataset, unless it repeats a change of an earlier write."""
-        if self.shapes_before[dataset, resized] > 0:
-            self.shapes_before[dataset, resized] -= 1
-        else:
-            self.histories.setdefault(dataset, []).append(resized)
+    def history(self, dataset: Identity) -> DatasetHistory:
+        """Return the history of a dataset, to be added to."""
+        return self.histories.setdefault(dataset, DatasetHistory())
 
     def has_content(self, nbytes: int) -> bool:
         """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""

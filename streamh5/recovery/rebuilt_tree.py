@@ -76,7 +76,8 @@ def keep_value(engine: Engine, node: DatasetNode, journal: Journal, recovery: Re
         The interrupted write.
     """
     history = recovery.history(node)
-    pieces = [one for number in history if isinstance(number, int) for one in journal.values.get(number, ())]
+    numbers = [] if history is None else history.numbers
+    pieces = [one for number in numbers for one in journal.values.get(number, ())]
     value = assemble_value(node, pieces) if pieces else None
     if value is None:
         return False

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
     from streamh5.recovery.claimed_chunks import Claimed, ClaimedChunks
-    from streamh5.recovery.journal import Identity, Journal, Resized
+    from streamh5.recovery.dataset_history import DatasetHistory
+    from streamh5.recovery.journal import Identity, Journal
 
 
 class Restored(NamedTuple):
@@ -217,7 +218,8 @@ class Recovery:
         ResumeError
             They were written from another source.
         """
-        numbers = [one for one in self.history(dataset) if isinstance(one, int) and one != number]
+        history = self.history(dataset)
+        numbers = [] if history is None else [one for one in history.numbers if one != number]
         self._restored.update(numbers)
         for one in numbers:
             then = {"source": self._journal.datasets[one].get("source")}
@@ -229,14 +231,14 @@ class Recovery:
         parts = [(self._journal.datasets[one], self._journal.claims.get(one, Claims())) for one in numbers]
         return claimed_chunks(dataset, parts, partial(self.check_claims, is_growing=True), self.are_kept)
 
-    def history(self, dataset: DatasetNode) -> list[int | Resized]:
-        """Return the numbers and the shapes that a dataset had, in their order.
+    def history(self, dataset: DatasetNode) -> DatasetHistory | None:
+        """Return the numbers and the shapes that a dataset had; None if the journal has nothing of it.
 
         A new one must have the number with which it was created.
         """
         address, number = dataset.stored_address, dataset.number
         identity: Identity = ("made", number or 0) if address is None else ("address", address)
-        return self._journal.histories.get(identity, [])
+        return self._journal.histories.get(identity)
 
     def claimed(self, dataset: DatasetNode, number: int) -> Claimed:
         """Return the chunks of a dataset that were claimed under a number."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.journal import Journal
     from streamh5.recovery.salvage_report import SalvagedDataset
+    from streamh5.recovery.salvaged_chunks import KeptChunks
 
 COPY_NBYTES = 16 << 20
 """Bytes of a copy that are in memory at a time."""
@@ -235,16 +236,19 @@ def _keep_everything(
     """Build the tree of an interrupted write again, with what is stored; nothing is written."""
     try:
         engine = rebuild(journal, recovery, existing)
-        nodes = [one for one in walk(engine.root) if isinstance(one, DatasetNode) and recovery.history(one)]
-        kept = [keep_chunks(engine, one, journal, recovery, until_gap=existing is not None) for one in nodes]
+        is_addition = existing is not None
+        nodes: dict[DatasetNode, KeptChunks] = {}
+        for one in walk(engine.root):
+            if isinstance(one, DatasetNode) and (history := recovery.history(one)) is not None:
+                nodes[one] = keep_chunks(engine, one, history, journal, recovery, until_gap=is_addition)
         blank_references(engine)  # now that all lengths are known
         datasets = []
-        for node, chunks in zip(nodes, kept, strict=True):
+        for node, chunks in nodes.items():
             has_value = _has_value(engine, node, journal, recovery)
             datasets.append(describe_kept(node, chunks, has_value=has_value))
             if datasets[-1].is_new:
                 mark(engine, node, datasets[-1])
-        mark_file(engine, destination.name, datasets, is_addition=existing is not None)
+        mark_file(engine, destination.name, datasets, is_addition=is_addition)
     except JournalError:
         raise
     except (*NONSENSE, MemoryError) as error:

@@ -15,11 +15,12 @@ import numpy as np
 
 from streamh5.model.tree import DatasetNode
 from streamh5.recovery.claimed_chunks import grid_of, no_claims
-from streamh5.recovery.journal import Resized
+from streamh5.recovery.dataset_history import Resized
 
 if TYPE_CHECKING:
     from streamh5.engine.engine import Engine
     from streamh5.recovery.claimed_chunks import Claimed
+    from streamh5.recovery.dataset_history import DatasetHistory
     from streamh5.recovery.journal import Journal
     from streamh5.recovery.resume import Recovery
 
@@ -32,7 +33,13 @@ class KeptChunks(NamedTuple):
 
 
 def keep_chunks(
-    engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery, *, until_gap: bool
+    engine: Engine,
+    node: DatasetNode,
+    history: DatasetHistory,
+    journal: Journal,
+    recovery: Recovery,
+    *,
+    until_gap: bool,
 ) -> KeptChunks:
     """Give a dataset the shape that it had, and the chunks that are stored.
 
@@ -42,6 +49,8 @@ def keep_chunks(
         Whose tree has the dataset, as it was created or as the public file has it.
     node
         The dataset.
+    history
+        What the journal has of it.
     journal, recovery
         The interrupted write.
     until_gap
@@ -53,12 +62,10 @@ def keep_chunks(
         A claim lies outside the dataset or the file.
     """
     is_made = node.stored_address is None
-    history = recovery.history(node)
-    numbers = [one for one in history if not isinstance(one, Resized)]
     recovery.restore_region(node)
     claimed = no_claims(len(node.spec.chunks or (node.shape or ())))
     is_resized = False
-    for event in history:
+    for event in history.events:
         if not isinstance(event, Resized):
             claimed = claimed.joined(_claimed(node, event, journal, recovery))
         elif _resize(engine, node, event, claimed):
@@ -71,7 +78,7 @@ def keep_chunks(
         return KeptChunks(0, None)
     claimed = claimed.only(claimed.is_kept).last_of_each()
     n_rows = None
-    if any(n in journal.claims and journal.claims[n].n_rows is not None for n in numbers):
+    if any(n in journal.claims and journal.claims[n].n_rows is not None for n in history.numbers):
         n_rows = _rows_without_a_gap(
             node, claimed, 0 if is_made and not is_resized else (node.shape or (0,))[0]
         )

@@ -8,7 +8,7 @@ from streamh5.errors import PathError
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import GroupNode, find
-from streamh5.recovery.journal import Resized
+from streamh5.recovery.dataset_history import Resized
 from streamh5.recovery.journal_facts import (
     address_of,
     attribute_from_facts,
@@ -143,7 +143,7 @@ def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
         identity: Identity = ("made", facts["number"])
     else:
         identity = identity_of(journal, facts)
-    journal.histories.setdefault(identity, []).append(facts["number"])
+    journal.history(identity).add_number(facts["number"])
     journal.datasets.append({**facts, "session": journal.n_resumed})
 
 
@@ -156,7 +156,7 @@ def enter_resized(journal: Journal, facts: dict[str, Any]) -> None:
         None if maxshape is None else tuple(None if n is None else address_of(n) for n in maxshape),
         bool(facts["cut"]),
     )
-    journal.add_shape(identity_of(journal, facts), resized)
+    journal.history(identity_of(journal, facts)).add_shape(resized)
 
 
 def moved_facts(source: str, destination: str) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Leftover:
         if path != partial:
             return (
                 f"{path} is as it was, and what was added is kept after its end; continue with mode 'a' and "
-                "resume=True, or drop it (abort() after that)"
+                f"resume=True, make it part of the file (streamh5 salvage {path}), or drop it (resume=True, abort())"
             )
         return (
             f"what was written is kept in {path}; continue with resume=True, or turn it into a file: "
