@@ -63,8 +63,7 @@ class Attributes(MutableMapping[str, Any]):
         self._node = node
 
     def __getitem__(self, name: str | bytes) -> Any:
-        attribute = self._node.attributes[decode_text(name)]
-        return attribute.value if attribute.read_value is None else attribute.read_value()
+        return self._node.attributes[decode_text(name)].content
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, (str, bytes)) and decode_text(name) in self._node.attributes

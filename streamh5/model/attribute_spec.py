@@ -84,6 +84,11 @@ class AttributeSpec:
         return Attribute(self.name, datatype_class(self.datatype), Dataspace(self.shape), data, address)
 
     @property
+    def content(self) -> Any:
+        """The value as given, or as the existing file has it."""
+        return self.value if self.read_value is None else self.read_value()
+
+    @property
     def body_nbytes(self) -> int:
         """Size of its message body in bytes."""
         return len(encode_attribute_body(self.attribute(blank)))

@@ -169,8 +169,9 @@ def labels_of_dimensions(attribute: AttributeSpec | None, rank: int) -> list[str
     """
     if attribute is None:
         return [""] * rank
-    value = attribute.value if attribute.read_value is None else attribute.read_value()
-    labels = [decode_text(one) for one in np.ravel(value).tolist() if isinstance(one, (str, bytes))]
+    labels = [
+        decode_text(one) for one in np.ravel(attribute.content).tolist() if isinstance(one, (str, bytes))
+    ]
     if len(labels) != rank:
         raise _unknown(attribute)
     return labels

@@ -161,3 +161,17 @@ def _as_array(name: str, value: Any, where: str) -> np.ndarray[Any, Any]:
             name=name,
         )
     return array.reshape(-1)
+
+
+def shown_value(value: Any) -> Any:
+    """Return the value of a stored attribute as xarray's engines do: text as str, one number as a scalar."""
+    if value is None:  # a null dataspace
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind in "OS":
+        texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value.ravel()]
+        return texts[0] if len(texts) == 1 else texts
+    return value.ravel()[0] if value.size == 1 else value

@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import SinkError, SpecError
-from streamh5.model.dimension_scale import NOT_A_COORDINATE, WITHOUT_VARIABLE
-from streamh5.model.tree import GroupNode, find
-from streamh5.netcdf.attributes import RESERVED
+from streamh5.format.datatype import datatype_class, decode_datatype
+from streamh5.format.datatype_class import EncodedDatatype, Enumeration
+from streamh5.model.dimension_scale import (
+    NOT_A_COORDINATE,
+    WITHOUT_VARIABLE,
+    is_scale_class,
+    name_of_scale,
+)
+from streamh5.model.object_path import split_path
+from streamh5.model.reference import Reference
+from streamh5.model.tree import DatasetNode, GroupNode, find, walk
+from streamh5.netcdf.attributes import RESERVED, shown_value
 from streamh5.netcdf.netcdf4 import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
-    import h5py
-
     from streamh5.dask.stored_targets import PresentFile
+    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.netcdf.netcdf4 import NetcdfGroup
 
 HIDDEN = RESERVED | {"_Netcdf4Dimid"}
@@ -251,112 +259,104 @@ def listed_members(group: NetcdfGroup) -> str:
 
 
 def read_existing_netcdf(path: Path, present: PresentFile) -> ExistingNetcdf:
-    """Read the groups, dimensions and variables of a netCDF-4 file; no data is read.
+    """Return the groups, dimensions and variables of a netCDF-4 file.
 
     Raises
     ------
     SpecError
         It is not a netCDF-4 file.
     """
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if "_NCProperties" not in file.attrs:
-            raise SpecError(
-                f"{path} has no _NCProperties, so it is plain HDF5 or was written by netCDF-C before 4.4.1; add to "
-                "it with streamh5.File(path, 'a'), or with xarray's own to_netcdf",
-                path=str(path),
-            )
-        contents = _Contents(file)
-        return ExistingNetcdf(
-            str(path),
-            present.status,
-            present.root,
-            contents.groups,
-            frozenset(contents.scales),
-            max(contents.numbers, default=-1) + 1,
-            "_nc3_strict" in file.attrs,
-            present.libver,
+    root = present.root
+    if "_NCProperties" not in root.attributes:
+        raise SpecError(
+            f"{path} has no _NCProperties, so it is plain HDF5 or was written by netCDF-C before 4.4.1; add to "
+            "it with streamh5.File(path, 'a'), or with xarray's own to_netcdf",
+            path=str(path),
         )
+    contents = _Contents(root)
+    return ExistingNetcdf(
+        str(path),
+        present.status,
+        root,
+        contents.groups,
+        frozenset(contents.scales),
+        max(contents.numbers, default=-1) + 1,
+        "_nc3_strict" in root.attributes,
+        present.libver,
+    )
 
 
 class _Contents:
-    """Groups, dimensions and variables of an open file."""
+    """Groups, dimensions and variables of a file."""
 
-    def __init__(self, file: h5py.File) -> None:
-        import h5py
-
-        self._file = file
-        self.groups: dict[str, StoredGroup] = {"/": StoredGroup("/")}
+    def __init__(self, root: GroupNode) -> None:
+        self.groups: dict[str, StoredGroup] = {}
         self.scales: dict[str, Dimension] = {}
-        datasets: list[h5py.Dataset] = []
-
-        def visit(_name: str, item: h5py.HLObject) -> None:
-            if isinstance(item, h5py.Group):
-                self.groups[item.name] = StoredGroup(item.name)
-            elif isinstance(item, h5py.Dataset):
-                datasets.append(item)
-
-        file.visititems(visit)
-        scales = [one for one in datasets if one.is_scale and one.ndim]
-        for scale in scales:
-            self._add_scale(scale)
+        datasets: list[DatasetNode] = []
+        for node in sorted(walk(root), key=lambda one: split_path(one.path)):
+            if isinstance(node, GroupNode):
+                self.groups[node.path] = StoredGroup(node.path)
+            elif isinstance(node, DatasetNode):
+                datasets.append(node)
+        for scale in datasets:
+            if scale.shape and "CLASS" in scale.attributes and is_scale_class(scale.attributes["CLASS"]):
+                self._add_scale(scale, scale.shape)
         self.numbers = [one.number for one in self.scales.values()]
         by_number = {one.number: one for one in self.scales.values()}
         for dataset in datasets:
-            self._add_variable(dataset, by_number)
+            if dataset.shape is not None:
+                self._add_variable(dataset, dataset.shape, by_number)
         self._lengthen()
         self._give_bounds_units()
 
-    def _add_scale(self, scale: h5py.Dataset) -> None:
-        path = str(scale.name)
-        group, _, name = path.rpartition("/")
-        title = scale.attrs.get("NAME", b"")
-        text = title.decode("utf-8", "replace") if isinstance(title, bytes) else str(title)
+    def _add_scale(self, scale: DatasetNode, shape: tuple[int, ...]) -> None:
+        group, _, name = scale.path.rpartition("/")
         # netCDF-C numbers scales without a `_Netcdf4Dimid` by their count
-        number = int(scale.attrs.get("_Netcdf4Dimid", len(self.scales)))
+        number = int(_numbers(scale, "_Netcdf4Dimid", len(self.scales))[0])
         dimension = Dimension(
             name,
-            scale.shape[0],
-            scale.maxshape[0] is None,
+            shape[0],
+            scale.spec.bounds[0] is None,
             number,
-            path,
-            not text.startswith(WITHOUT_VARIABLE),
+            scale.path,
+            not name_of_scale(scale.attributes.get("NAME")).startswith(WITHOUT_VARIABLE),
         )
-        self.scales[path] = dimension
+        self.scales[scale.path] = dimension
         self.groups[group or "/"].dimensions[name] = dimension
 
-    def _add_variable(self, dataset: h5py.Dataset, by_number: dict[int, Dimension]) -> None:
-        path = str(dataset.name)
-        scale = self.scales.get(path)
-        if dataset.shape is None or (scale is not None and not scale.has_variable):
+    def _add_variable(
+        self, dataset: DatasetNode, shape: tuple[int, ...], by_number: dict[int, Dimension]
+    ) -> None:
+        scale = self.scales.get(dataset.path)
+        if scale is not None and not scale.has_variable:
             return
-        group, _, link = path.rpartition("/")
+        group, _, link = dataset.path.rpartition("/")
         name = link.removeprefix(NOT_A_COORDINATE)
-        dimensions = self._dimensions(dataset, by_number)
-        attributes = {key: _value(value) for key, value in dataset.attrs.items() if key not in HIDDEN}
         self.groups[group or "/"].variables[name] = StoredVariable(
-            name, path, dimensions, dataset.shape, dataset.dtype, dataset.chunks, attributes
+            name,
+            dataset.path,
+            self._dimensions(dataset, shape, by_number),
+            shape,
+            _dtype(dataset.spec),
+            dataset.spec.chunks,
+            {key: shown_value(one.content) for key, one in dataset.attributes.items() if key not in HIDDEN},
         )
 
     def _dimensions(
-        self, dataset: h5py.Dataset, by_number: dict[int, Dimension]
+        self, dataset: DatasetNode, shape: tuple[int, ...], by_number: dict[int, Dimension]
     ) -> tuple[Dimension, ...] | None:
         """Return the dimensions of a variable; None if they are not told."""
-        if not dataset.ndim:
+        if not shape:
             return ()
-        if "DIMENSION_LIST" in dataset.attrs:
-            found = [
-                self.scales.get(str(self._file[one[0]].name)) if len(one) and one[0] else None
-                for one in dataset.attrs["DIMENSION_LIST"]
-            ]
-        elif dataset.ndim == 1:
-            found = [self.scales.get(str(dataset.name))]
+        if "DIMENSION_LIST" in dataset.attributes:
+            scales = [one[0] if one else None for one in dataset.attributes["DIMENSION_LIST"].content]
+            found = [self.scales.get(one.path) if isinstance(one, Reference) else None for one in scales]
+        elif len(shape) == 1:
+            found = [self.scales.get(dataset.path)]
         else:
-            numbers = np.atleast_1d(dataset.attrs.get("_Netcdf4Coordinates", ()))
-            found = [by_number.get(int(number)) for number in numbers]
+            found = [by_number.get(int(number)) for number in _numbers(dataset, "_Netcdf4Coordinates", ())]
         known = tuple(one for one in found if one is not None)
-        return known if len(known) == dataset.ndim else None
+        return known if len(known) == len(shape) else None
 
     def _lengthen(self) -> None:
         """Give each unlimited dimension the length of its longest variable, as netCDF-C does."""
@@ -383,13 +383,17 @@ class _Contents:
                         bounds.attributes.setdefault(key, one)
 
 
-def _value(value: Any) -> Any:
-    """Return an attribute as xarray's engines do: text as str, one number as a scalar."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if not isinstance(value, np.ndarray):
-        return "" if type(value).__name__ == "Empty" else value
-    if value.dtype.kind in "OS":
-        texts = [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value.ravel()]
-        return texts[0] if len(texts) == 1 else texts
-    return value.ravel()[0] if value.size == 1 else value
+def _dtype(spec: DatasetSpec) -> np.dtype[Any]:
+    """Return the element type as h5py has it: that of an enumeration has its names."""
+    found = datatype_class(spec.file_datatype)
+    if isinstance(found, EncodedDatatype):
+        found = decode_datatype(found.message)
+    if isinstance(found, Enumeration) and spec.dtype.kind in "iu":
+        return np.dtype(spec.dtype, metadata={"enum": dict(found.members)})
+    return spec.dtype
+
+
+def _numbers(dataset: DatasetNode, name: str, default: Any) -> np.ndarray[Any, Any]:
+    """Return the numbers in an attribute."""
+    attribute = dataset.attributes.get(name)
+    return np.ravel(default if attribute is None else attribute.content)

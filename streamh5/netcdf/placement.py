@@ -135,8 +135,7 @@ def place(
         start, stop, _ = bounds.indices(dimension.length)
         ranges[name] = start, max(start, stop), dimension.length
     placement = DimensionRanges(request.append_dim, ranges)
-    if ranges:
-        _check_coordinates(dataset, path, request, placement, existing)
+    same = _checked_coordinates(dataset, path, request, placement, existing) if ranges else []
     if request.mode == "a-" and request.append_dim is not None:
         there = existing.group(path).variables
         names = [
@@ -145,7 +144,7 @@ def place(
             if str(name) in there and request.append_dim not in one.dims
         ]
         dataset = dataset.drop_vars(names)
-    return dataset.drop_vars(dataset.indexes) if region else dataset, placement
+    return dataset.drop_vars(dataset.indexes if region else same), placement
 
 
 def fitted(
@@ -296,16 +295,17 @@ def _detected(dataset: xr.Dataset, path: str, name: Hashable, existing: Existing
     return slice(int(positions[0]), int(positions[-1]) + 1) if len(positions) else slice(0, 0)
 
 
-def _check_coordinates(
+def _checked_coordinates(
     dataset: xr.Dataset,
     path: str,
     request: WriteRequest,
     placement: DimensionRanges,
     existing: ExistingNetcdf,
-) -> None:
-    """Refuse data whose coordinates differ from those that the file has at its place."""
+) -> list[Hashable]:
+    """Return the coordinates that the file has at the place of the data; refuse data with others."""
+    same: list[Hashable] = []
     if request.mode == "a-":
-        return
+        return same
     for name in dataset.indexes:
         stored = existing.group(path).variables.get(str(name))
         variable = dataset.variables.get(name)
@@ -322,3 +322,5 @@ def _check_coordinates(
                 f"out with .drop_vars({name!r}), or keep the file's with mode='a-'",
                 name=name,
             )
+        same.append(name)
+    return same
