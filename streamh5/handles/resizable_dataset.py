@@ -131,9 +131,14 @@ class ResizableDataset(DatasetFacts):
         # chunks that grow within the maximum shape may wait for elements meanwhile
         if bounds != node.spec.maxshape or is_cut:
             self._write_pending()
+            before = set(node.incomplete)
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
             self._write_pending()
+            for coords in (
+                node.incomplete.keys() - before
+            ):  # what was cut off is not what is still to be written
+                node.incomplete[coords] = ((0, 0),) * len(shape)
         # under the lock of the cache, so that no chunk of this dataset has to go for one of another dataset meanwhile
         with self.session.partial_chunks.lock:
             if renumbers:

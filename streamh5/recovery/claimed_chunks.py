@@ -94,7 +94,7 @@ def claimed_chunks(
         session, is_appended = facts["session"], is_appended or claims.n_rows is not None
         found = found.joined(decode_claims(dataset, facts, claims, check, are_kept))
     found = found.last_of_each()  # the last claim of a chunk counts, even if it cannot be used
-    found = found.only(found.is_kept & ~found.is_partial & (found.end == 0))
+    found = found.only(found.is_kept & ~found.is_partial & ~found.is_last)
     n_rows = _rows_without_a_gap(dataset, found.coords) if is_appended else None
     return ClaimedChunks(found.coords, found.records, n_rows)
 
@@ -104,7 +104,8 @@ class Claimed(NamedTuple):
 
     ``coords`` ``(n, rank) int64``; ``records`` ``(n,)`` of `RECORD`, whose numbers have no meaning; ``is_kept``
     ``(n,) bool``: it is stored as claimed; ``is_partial`` ``(n,) bool``: elements were still to be written; ``end``
-    ``(n,) int64``: rows of the stream, if it ended in that chunk, else 0.
+    ``(n,) int64``: rows of the stream, if it had ended, so that every row was in the chunks that were claimed, else 0;
+    ``is_last`` ``(n,) bool``: it ended in the middle of that chunk.
     """
 
     coords: NDArray[np.int64]
@@ -112,6 +113,7 @@ class Claimed(NamedTuple):
     is_kept: NDArray[np.bool_]
     is_partial: NDArray[np.bool_]
     end: NDArray[np.int64]
+    is_last: NDArray[np.bool_]
 
     def only(self, which: NDArray[Any]) -> Claimed:
         """Return some of them: a mask, or indices."""
@@ -136,7 +138,8 @@ class Claimed(NamedTuple):
 def no_claims(rank: int) -> Claimed:
     """Return no claims of a dataset of some rank."""
     flags = np.zeros(0, np.bool_)
-    return Claimed(np.zeros((0, rank), np.int64), np.zeros(0, RECORD), flags, flags, np.zeros(0, np.int64))
+    coords = np.zeros((0, rank), np.int64)
+    return Claimed(coords, np.zeros(0, RECORD), flags, flags, np.zeros(0, np.int64), flags)
 
 
 def grid_of(facts: dict[str, Any]) -> ChunkGrid:
@@ -163,13 +166,11 @@ def decode_claims(
     ):
         check(dataset, claimed)
         coords = np.stack(grid.coords_of(claimed["number"]), axis=1).astype(np.int64, copy=False)
-        end = np.zeros(len(claimed), np.int64)
-        if (
-            stop and stop % n_rows
-        ):  # the stream may continue in a later write, which then writes this chunk again
-            end[coords[:, 0] == stop // n_rows] = stop
+        end = np.full(len(claimed), stop or 0)
+        # the stream may continue in a later write, which then writes this chunk again
+        is_last = (coords[:, 0] == end // n_rows) & (end % n_rows > 0)
         is_kept = are_kept(dataset, claimed, checksums)
-        parts.append(Claimed(coords, claimed, is_kept, np.full(len(claimed), is_partial), end))
+        parts.append(Claimed(coords, claimed, is_kept, np.full(len(claimed), is_partial), end, is_last))
     return Claimed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -210,7 +210,7 @@ class JournaledEngine:
             claimed = self._claimed.get(node)
             if is_cut or node.grid.counts[1:] != old:
                 node.number = None  # its chunks have other numbers now
-            if not is_appended:
+            if not is_appended or 0 in shape[1:]:  # rows without elements have no chunks
                 self._numbers.log_shape(node, is_cut=is_cut)
             if is_cut:
                 self._numbers.of(node)  # now, because the entry says what was cut off

@@ -143,7 +143,8 @@ def _rows_without_a_gap(node: DatasetNode, claimed: Claimed, start: int) -> int:
         Rows that it had before it was appended to.
     """
     (n, *_), counts = node.spec.chunks or (1,), node.grid.present.counts[1:]
-    whole = claimed.only((claimed.coords[:, 1:] < np.array(counts)).all(axis=1) & ~claimed.is_partial)
+    is_whole = ~claimed.is_partial | (claimed.end > 0)
+    whole = claimed.only((claimed.coords[:, 1:] < np.array(counts)).all(axis=1) & is_whole)
     rows, first, n_stored = np.unique(whole.coords[:, 0], return_index=True, return_counts=True)
     is_next = n_stored == math.prod(counts)
     is_next &= rows >= start // n
@@ -151,7 +152,7 @@ def _rows_without_a_gap(node: DatasetNode, claimed: Claimed, start: int) -> int:
     is_next = rows == start // n + np.arange(len(rows))
     n_next = len(rows) if is_next.all() else int(np.argmin(is_next))
     for row, i in zip(rows[:n_next].tolist(), first[:n_next].tolist(), strict=True):
-        if whole.end[i]:  # the stream ended here
+        if whole.is_last[i]:  # the stream ended here
             return max(start, int(whole.end[i]))
         start = max(start, (row + 1) * n)
     return start
@@ -170,8 +171,8 @@ def _set_length(
         length = max(length, n_rows)
     elif len(claimed.coords):
         last = int(claimed.coords[:, 0].max())
-        ends = claimed.end[claimed.coords[:, 0] == last]
-        length = max(length, int(ends.max()) or (last + 1) * n)
+        ends = claimed.end[(claimed.coords[:, 0] == last) & claimed.is_last]
+        length = max(length, int(ends.max()) if len(ends) else (last + 1) * n)
     if (bound := spec.bounds[0]) is not None:
         length = min(length, bound)
     if is_open:

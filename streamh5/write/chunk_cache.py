@@ -345,6 +345,8 @@ def reaches(box: Box, coords: tuple[int, ...], chunks: tuple[int, ...], ends: Se
 
 def union(one: Box, other: Box) -> Box | None:
     """Return the union of two boxes if it is a box, else None."""
+    if any(start == stop for start, stop in one):
+        return other
     differing = [axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
     if not differing:
         return one

@@ -437,9 +437,15 @@ def change_by_h5py(path: Path, what: str) -> None:
 
 
 def play(
-    draw: Draw, folder: Path, *, n_sessions: int, n_steps: int, judge: Callable[[Path, Path], None]
+    draw: Draw,
+    folder: Path,
+    *,
+    n_sessions: int,
+    n_steps: int,
+    judge: Callable[[Path, Path], None],
+    end: Callable[[Pair], None] = Pair.close,
 ) -> None:
-    """Play sessions of a sequence on two files, and compare them after each."""
+    """Play sessions of a sequence on two files, and compare them after the end of each."""
     path, twin = folder / "ours.h5", folder / "theirs.h5"
     seed = draw(st.sampled_from(sorted(SEEDS)))
     SEEDS[seed](path)
@@ -452,8 +458,8 @@ def play(
             try:
                 for step in draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=n_steps)):
                     step(pair)
-                said.append("close")
-                pair.close()
+                said.append("end")
+                end(pair)
             except BaseException:
                 pair.ours.abort()
                 pair.theirs.close()
