@@ -151,9 +151,9 @@ def decode_attribute(
     if not name or not terminator or rest:
         raise fields.error(f"the name {name[:40]!r} does not fill the {len(raw_name)} bytes of its field")
     committed_address = None
-    # A shared message is in an object header or a heap, where padding may follow it.
-    shared_encoding = replace(encoding, padded=True)
     datatype_encoding = dataspace_encoding = encoding
+    if flags:  # a shared message is in an object header or a heap, where padding may follow it
+        shared_encoding = replace(encoding, padded=True)
     if flags & _Flag.DATATYPE_SHARED:
         target = decode_shared_message(datatype_part, encoding)
         committed_address = target if isinstance(target, int) else None
@@ -172,5 +172,6 @@ def decode_attribute(
 
 def _take_part(fields: Fields, part: str, nbytes: int, alignment: int) -> bytes:
     content = fields.take(nbytes, part)
-    fields.take(-nbytes % alignment, f"padding of {part}")
+    if n_padding := -nbytes % alignment:
+        fields.take(n_padding, f"padding of {part}")
     return content

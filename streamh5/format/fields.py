@@ -100,11 +100,12 @@ class Fields:
         FormatError
             The structure has fewer bytes left.
         """
-        if nbytes > self.n_left:
+        start, stop = self.position, self.position + nbytes
+        if stop > len(self._data):
             problem = f"{field} needs {nbytes:,} bytes, but only {self.n_left:,} are left"
             raise self.error(problem, field=field, nbytes=nbytes)
-        self.position += nbytes
-        return self._data[self.position - nbytes : self.position]
+        self.position = stop
+        return self._data[start:stop]
 
     def skip_to(self, position: int, field: str) -> None:
         """Move to another position in the structure.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import concat, uint
+from streamh5.format.primitives import N_CACHED, concat, uint
 
 
 class AllocationTime(IntEnum):
@@ -72,6 +73,7 @@ def encode_fill_value(fill_value: FillValue) -> Message:
     return Message(MessageType.FILL_VALUE, body, MessageFlag.CONSTANT)
 
 
+@lru_cache(N_CACHED)
 def decode_fill_value(body: bytes, encoding: Encoding = ENCODING) -> FillValue:
     """Decode a fill value message of version 1, 2 or 3.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from streamh5.errors import over_limit
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import MAX_FILTERS, concat, uint
+from streamh5.format.primitives import MAX_FILTERS, N_CACHED, concat, uint
 
 _N_RESERVED_IDS = 256  # version 2 does not store names of the library's own filters
 
@@ -71,6 +72,7 @@ def _encode_filter(record: FilterRecord) -> bytes:
     )
 
 
+@lru_cache(N_CACHED)
 def decode_filter_pipeline(body: bytes, encoding: Encoding = ENCODING) -> tuple[FilterRecord, ...]:
     """Decode a filter pipeline message.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct
 
 from streamh5.errors import LimitError, over_limit
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
@@ -83,7 +84,11 @@ _CONTINUATION_SIGNATURE = b"OCHK"
 _SIZEOF_TIMES = 16
 _SIZEOF_PHASE_CHANGE = 4
 _SIZEOF_PREFIX_V1 = 16
-_SIZEOF_MESSAGE_HEADER_V1 = 8
+
+_MESSAGE_HEADER_V1 = Struct("<HHB3x")
+_MESSAGE_HEADER = Struct("<BHB")
+_ORDERED_MESSAGE_HEADER = Struct("<BHBH")
+"""Type, size and flags of a message, and its creation index."""
 
 SIZEOF_SMALLEST_OBJECT_HEADER = _SIZEOF_PREFIX + 1 + SIZEOF_CHECKSUM
 SIZEOF_LONGEST_PREFIX = _SIZEOF_PREFIX + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 8
@@ -354,19 +359,10 @@ def decode_continuation_block(block: bytes, prefix: ObjectHeaderPrefix) -> Itera
 def _decode_messages(content: bytes, structure: str, prefix: ObjectHeaderPrefix) -> Iterator[Message]:
     """Split messages; a gap that is too small for a message may follow the last one."""
     fields = Fields(content, structure)
-    is_old = prefix.version == 1
-    sizeof_header = (
-        _SIZEOF_MESSAGE_HEADER_V1
-        if is_old
-        else _sizeof_message_header(attribute_order=prefix.attribute_order)
-    )
-    while fields.n_left >= sizeof_header:
-        type_id = fields.uint(2 if is_old else 1, "message type")
-        nbytes = fields.uint(2, "message size")
-        flags = fields.uint(1, "message flags")
-        creation_index = 0
-        if is_old:
-            fields.take(3, "reserved bytes")
-        elif prefix.attribute_order:
-            creation_index = fields.uint(2, "attribute creation index")
-        yield Message(type_id, fields.take(nbytes, "message"), flags, creation_index)
+    if prefix.version == 1:
+        layout = _MESSAGE_HEADER_V1
+    else:
+        layout = _ORDERED_MESSAGE_HEADER if prefix.attribute_order else _MESSAGE_HEADER
+    while fields.n_left >= layout.size:
+        type_id, nbytes, flags, *order = layout.unpack(fields.take(layout.size, "message header"))
+        yield Message(type_id, fields.take(nbytes, "message"), flags, *order)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageFlag, MessageType
-from streamh5.format.primitives import UNDEFINED_ADDRESS, address, concat, uint
+from streamh5.format.primitives import N_CACHED, UNDEFINED_ADDRESS, address, concat, uint
 
 _LINK_INDEX_NBYTES = 8
 _ATTRIBUTE_INDEX_NBYTES = 2
@@ -67,6 +68,7 @@ def decode_link_info(body: bytes, encoding: Encoding = ENCODING) -> StorageInfo:
     return _decode(Fields(body, "link info message", encoding), _LINK_INDEX_NBYTES)
 
 
+@lru_cache(N_CACHED)
 def decode_attribute_info(body: bytes, encoding: Encoding = ENCODING) -> StorageInfo:
     """Decode an attribute info message.
 

@@ -39,7 +39,7 @@ from streamh5.format.filter_pipeline import FilterRecord, decode_filter_pipeline
 from streamh5.format.group_info import decode_group_info
 from streamh5.format.link import Link, decode_link
 from streamh5.format.object_header import MessageFlag, MessageType
-from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.format.primitives import N_CACHED, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import decode_reference_count
 from streamh5.format.storage_info import StorageInfo, decode_attribute_info, decode_link_info
 from streamh5.format.symbol_table import decode_symbol_table
@@ -174,10 +174,13 @@ def decode_object(
     links: list[Link] = []
     attributes: list[tuple[int, Attribute]] = []
     unchecked: list[str] = []
+    encoding = dense.encoding
+    padded = _padded(encoding)
     for message in header.messages:
         message_type = message.type_id
+        has_padding = header.version == 1 or message.flags & MessageFlag.SHARED
         try:
-            value = _decode_message(message, header, dense)
+            value = _decode_message(message, padded if has_padding else encoding, dense)
         except ForeignStructureError as error:
             if message_type in _DECODERS:
                 raise  # without this message, the object cannot be understood
@@ -206,16 +209,14 @@ def decode_object(
 
 
 @lru_cache
-def _with_padding(encoding: Encoding, padded: bool) -> Encoding:
-    return replace(encoding, padded=padded)
+def _padded(encoding: Encoding) -> Encoding:
+    return replace(encoding, padded=True)
 
 
-def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage) -> Any:
+def _decode_message(message: Message, encoding: Encoding, dense: ObjectStorage) -> Any:
     body, type_id = message.body, message.type_id
-    is_shared = bool(message.flags & MessageFlag.SHARED)
-    if is_shared:
+    if message.flags & MessageFlag.SHARED:
         body = dense.resolve(type_id, body)
-    encoding = _with_padding(dense.encoding, header.version == 1 or is_shared)
     if type_id == MessageType.ATTRIBUTE:
         return decode_attribute(body, encoding, dense.resolve)
     decode = _DECODERS.get(type_id)
@@ -224,6 +225,7 @@ def _decode_message(message: Message, header: ObjectHeader, dense: ObjectStorage
     return decode(body, encoding)
 
 
+@lru_cache(N_CACHED)
 def without_padding(message: Message) -> bytes:
     """Return the body of a message of a version 1 header without the padding that ends it.
 
