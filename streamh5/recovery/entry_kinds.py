@@ -118,16 +118,18 @@ class EntryKind(Generic[P]):
 
 
 # H: the header: journal version, durability, boot of the machine, name of the destination, inode of the partial file,
-# options of the file, and the state of the file that is added to. B: the file is about to become public in this state,
-# for the last time or not. The entry counts if the file is found in that state: it then has everything before it.
+# options of the file, the state of the file that is added to, and how many datasets were numbered before. B: the file
+# is about to become public in this state, for the last time or not. The entry counts if the file is found in that
+# state: it then has everything before it, which `flush` therefore takes out of a long journal.
 # S: the write was resumed, or other machines write as well from here on: durability, boot (null
 # for other machines, whose claims no boot vouches for) and inode from here on.
 
 
 def _header_facts(
-    sink_facts: dict[str, Any], options: dict[str, Any], base: Generation | None = None
+    sink_facts: dict[str, Any], options: dict[str, Any], base: Generation | None = None, n_datasets: int = 0
 ) -> dict[str, Any]:
-    return {"journal": JOURNAL_VERSION, "boot": boot_id(), "base": base, **sink_facts, **options}
+    facts = {"journal": JOURNAL_VERSION, "boot": boot_id(), "base": base, "numbers": n_datasets}
+    return {**facts, **sink_facts, **options}
 
 
 def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
@@ -143,6 +145,7 @@ def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
     if facts.get("base") is not None:
         journal.base = _generation(facts["base"])
         journal.end = journal.base.end_of_file
+    journal.n_datasets = journal.first_number = address_of(facts.get("numbers", 0))
     _enter_session(journal, facts)
 
 
@@ -227,7 +230,7 @@ def _claims_payload(number: int, records: ChunkRecords, checksums: NDArray[np.ui
 def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False) -> None:
     (dataset,) = _CLAIM.unpack_from(payload)
     n, rest = divmod(len(payload) - _CLAIM.size, RECORD.itemsize + 4)
-    if rest or n < 1 or dataset >= len(journal.datasets):
+    if rest or n < 1 or dataset >= journal.n_datasets:
         raise ValueError(f"claims of {len(payload)} bytes for dataset {dataset}")
     records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
     if int(records["address"].max()) >= MAX_ADDRESS:
@@ -294,6 +297,6 @@ KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
 
 def _number(facts: dict[str, Any], journal: Journal) -> int:
     number = facts["dataset"]
-    if type(number) is not int or not 0 <= number < len(journal.datasets):
-        raise ValueError(f"dataset {number!r} of {len(journal.datasets)}")
+    if type(number) is not int or not 0 <= number < journal.n_datasets:
+        raise ValueError(f"dataset {number!r} of {journal.n_datasets}")
     return number

@@ -68,7 +68,9 @@ class Journal:
     is_unpublished
         The last entry B is of another state than the present one.
     datasets
-        Payloads of the D and O entries in their order.
+        Payloads of the D and O entries of the present generation, by number.
+    n_datasets
+        Numbers that were given, those of earlier generations included.
     first_number
         Number of the first dataset of the present generation: what is claimed for earlier ones is public.
     paths
@@ -107,7 +109,8 @@ class Journal:
     base: Generation | None = None
     is_over: bool = False
     is_unpublished: bool = False
-    datasets: list[dict[str, Any]] = field(default_factory=list)
+    datasets: dict[int, dict[str, Any]] = field(default_factory=dict)
+    n_datasets: int = 0
     first_number: int = 0
     n_resumed: int = 0
     paths: set[str] = field(default_factory=set)
@@ -126,9 +129,10 @@ class Journal:
     def begin_generation(self, base: Generation, *, is_over: bool) -> None:
         """Forget everything that `base`, which is public, contains."""
         self.base, self.is_over = base, is_over
-        self.first_number = len(self.datasets)
+        self.first_number = self.n_datasets
         self.changes = ChangeLog()
         for one in (
+            self.datasets,
             self.paths,
             self.histories,
             self.regions,

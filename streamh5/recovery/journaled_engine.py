@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing, suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -21,7 +21,8 @@ from streamh5.recovery import entry_kinds
 from streamh5.recovery.claimed_chunks import open_edges
 from streamh5.recovery.dataset_numbers import DatasetNumbers
 from streamh5.recovery.journal import generation_of
-from streamh5.sinks.base import as_journaled
+from streamh5.recovery.read_journal import after_generation
+from streamh5.sinks.base import Shortenable, as_journaled
 from streamh5.write.chunk_checksums import checksums_of
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from streamh5.model.tree import GroupNode, Node
     from streamh5.recovery.claimed_chunks import ClaimedChunks
     from streamh5.recovery.entry_kinds import EntryKind
+    from streamh5.recovery.journal import Generation
     from streamh5.recovery.resume import Recovery
-    from streamh5.sinks.base import Flushable, Sink
+    from streamh5.sinks.base import Flushable, Journaled, Sink
     from streamh5.write.interruption import Leftover
 
 P = ParamSpec("P")
@@ -98,12 +100,12 @@ class JournaledEngine:
         self._recovery = recovery
         self._claimed: dict[DatasetNode, ClaimedChunks] = {}
         # these options determine the layout of the front region: a resumed write must have the same
-        layout: dict[str, Any] = {
+        self._layout: dict[str, Any] = {
             "track_order": options.track_order,
             "header_slack": options.header_slack,
             "libver": options.libver,
         }
-        self._engine = Engine(**layout)
+        self._engine = Engine(**self._layout)
         if existing is not None:
             self._engine.extend_file(*existing)
         self._is_begun = existing is not None or recovery is not None
@@ -111,11 +113,11 @@ class JournaledEngine:
         if recovery is not None:
             leftover.has_values = True
             if existing is None:
-                recovery.check_options(layout)
+                recovery.check_options(self._layout)
                 self._engine.resume(recovery.front, recovery.end)
         elif self._journal is not None:
             base = None if existing is None else generation_of(existing[2])
-            self._log(entry_kinds.HEADER, self._journal.journal_facts, layout, base)
+            self._log(entry_kinds.HEADER, self._journal.journal_facts, self._layout, base)
 
     @property
     def root(self) -> GroupNode:
@@ -368,6 +370,11 @@ class JournaledEngine:
             self._numbers.begin_generation(former)
             sink.flush(self._engine.end_of_file)
             self._numbers.settle()
+            if isinstance(sink, Shortenable):
+                sink.shorten_log(lambda log: after_generation(log, partial(self._header, sink)))
+
+    def _header(self, sink: Journaled, base: Generation | None, n_datasets: int) -> bytes:
+        return entry_kinds.HEADER.encode(sink.journal_facts, self._layout, base, n_datasets)
 
     def _write_metadata(
         self, pieces: Generator[tuple[int, bytes], None, None], entry: Callable[[bytes], bytes]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from typing import TYPE_CHECKING
 
 from streamh5.errors import JournalError, StreamH5Error
-from streamh5.recovery.entry_kinds import CLAIMS, HEADER, KINDS, MAGIC
-from streamh5.recovery.journal import Journal
+from streamh5.recovery.entry_kinds import CLAIMS, DATASET, HEADER, KINDS, MAGIC, OPENED, PUBLIC
+from streamh5.recovery.journal import Generation, Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from streamh5.recovery.journal import Generation
+    from collections.abc import Callable, Iterator
 
 NONSENSE = (
     *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError),
@@ -36,6 +35,37 @@ def split_entries(log: bytes) -> Iterator[tuple[str, bytes, int]]:
             return
         yield chr(head[3]), payload, end
         position = end
+
+
+def after_generation(log: bytes, header: Callable[[Generation, int], bytes]) -> bytes | None:
+    """Return a journal that begins with the last generation of a journal, if that is public.
+
+    Parameters
+    ----------
+    log
+        Contents of the journal file.
+    header
+        Returns the header of a journal for a state of the file, and a number of datasets that were numbered before.
+
+    Returns
+    -------
+    bytes or None
+        The header, and the entries that follow that generation. None if the log has no generation.
+    """
+    found: tuple[Generation, int, int] | None = None
+    n_datasets = n_valid = 0
+    for letter, payload, end in split_entries(log):
+        n_valid = end
+        if letter == HEADER.letter:
+            n_datasets = json.loads(payload).get("numbers", 0)
+        elif letter in (DATASET.letter, OPENED.letter):
+            n_datasets += 1
+        elif letter == PUBLIC.letter:
+            found = Generation(*json.loads(payload)["base"]), n_datasets, end
+    if found is None:
+        return None
+    base, n_before, start = found
+    return header(base, n_before) + log[start:n_valid]
 
 
 def decode_journal(log: bytes, present: Generation | None = None) -> Journal | None:

@@ -88,7 +88,7 @@ class Recovery:
         self._read = read
         self._name = name
         self._made: dict[str, list[int]] = {}
-        for number, facts in enumerate(journal.datasets):
+        for number, facts in journal.datasets.items():
             if number >= journal.first_number and number not in journal.taken_back and "opened" not in facts:
                 self._made.setdefault(facts["path"], []).append(number)
         self.numbers = {path: numbers[0] for path, numbers in self._made.items()}
@@ -132,7 +132,7 @@ class Recovery:
     @property
     def n_datasets(self) -> int:
         """Number of datasets in the journal, removed ones included."""
-        return len(self._journal.datasets)
+        return self._journal.n_datasets
 
     def check_options(self, options: dict[str, Any]) -> None:
         """Refuse options of the file that differ from those of the interrupted write.

@@ -133,8 +133,8 @@ def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
     """Enter a dataset under the next number."""
     path = path_of(facts)
     # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
-    if facts["number"] != len(journal.datasets):
-        raise ValueError(f"dataset {facts['number']} follows on {len(journal.datasets)} datasets")
+    if facts["number"] != journal.n_datasets:
+        raise ValueError(f"dataset {facts['number']} follows on {journal.n_datasets} datasets")
     if "opened" not in facts:
         if path in journal.paths:
             raise ValueError(f"a second object {path}")
@@ -144,7 +144,8 @@ def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
     else:
         identity = identity_of(journal, facts)
     journal.history(identity).add_number(facts["number"])
-    journal.datasets.append({**facts, "session": journal.n_resumed})
+    journal.datasets[journal.n_datasets] = {**facts, "session": journal.n_resumed}
+    journal.n_datasets += 1
 
 
 def enter_resized(journal: Journal, facts: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ from streamh5.errors import SinkError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -152,6 +152,20 @@ class Journaled(Sink, Protocol):
 
     def suspend(self) -> None:
         """Stop writing, and keep what was written so that it can be resumed."""
+
+
+@runtime_checkable
+class Shortenable(Journaled, Protocol):
+    """A sink whose journal can be made shorter while the write goes on."""
+
+    def shorten_log(self, shorten: Callable[[bytes], bytes | None]) -> None:
+        """Replace the journal if it is long; a failure leaves it as it is.
+
+        Parameters
+        ----------
+        shorten
+            Returns the new contents for the present ones; None to keep them.
+        """
 
 
 @runtime_checkable

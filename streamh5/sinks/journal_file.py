@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.sinks import files
 from streamh5.sinks.locks import lock_journal
+from streamh5.sinks.working_names import temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,27 @@ SYNCED_NBYTES = 512 << 20
 """Limits of a batch of ``sync="batch"``: short enough to lose little, long enough not to wait for the disk all the
 time (measured: tests/benchmarks, row "sync")."""
 
+MIN_SHORTENED_NBYTES = 1 << 20
+"""Size from which a journal is replaced by a shorter one at `flush`: the claims of 37,000 chunks. That takes an fsync
+and a rename, so it is not done at every flush."""
+
 READ_NBYTES = 16 << 20
 """Bytes read in one call; one ``pread`` returns at most 2 GiB, and a journal may be larger."""
+
+
+def remove_temporary(path: Path, system: Any) -> None:
+    """Remove what a crash in `JournalFile.replace` has left of a journal; the caller has locked the journal.
+
+    Raises
+    ------
+    SinkError
+        That name is a directory or a device.
+    OSError
+        It cannot be removed.
+    """
+    temporary = temporary_path(path)
+    if files.check_regular(temporary) is not None:
+        system.unlink(temporary)
 
 
 class JournalFile:
@@ -74,30 +93,70 @@ class JournalFile:
             self._system.fsync(self.fd)
         self.nbytes = nbytes
 
-    def copy(self, path: Path, destination: Path, nbytes: int, mode: int) -> JournalFile:
-        """Replace this file by a copy of its first `nbytes`, and return the copy, open and locked.
+    def replace(
+        self, path: Path, destination: Path, content: bytes, mode: int, hand_on: Callable[[int], None]
+    ) -> JournalFile:
+        """Replace this file by another one with `content`, and return that, open and locked.
+
+        Parameters
+        ----------
+        path, destination
+            Its name, and that of the file of the write.
+        content
+            Complete entries.
+        mode, hand_on
+            Permissions of the new file, and what gives it those of the destination before it has its name.
 
         Raises
         ------
         OSError
-            The copy cannot be written; this file is unchanged.
+            It cannot be written; this file is unchanged.
         """
-        content = self.read()[:nbytes] if nbytes else b""
-        temporary = path.with_name(f".{secrets.token_hex(8)}.streamh5")
+        temporary = temporary_path(path)
+        remove_temporary(path, self._system)
         fd = files.create(temporary, mode, self._system)
         with files.closed_on_error(fd, self._system):
             try:
                 lock_journal(fd, path, destination)  # before it has a name that another writer looks for
+                hand_on(fd)
                 files.write(fd, 0, [content], self._system)
                 self._system.fsync(fd)
                 self._system.replace(temporary, path)
-            except BaseException:
-                with suppress(OSError):  # the first error is the one to report
-                    files.remove(temporary, fd, self._system)
-                raise
-        copy = JournalFile(fd, self._system)
-        copy.nbytes = nbytes
-        return copy
+            except BaseException as error:
+                if not (
+                    isinstance(error, OSError) and files.leads_to(path, fd)
+                ):  # it may have had its effect
+                    with suppress(OSError):  # the first error is the one to report
+                        files.remove(temporary, fd, self._system)
+                    raise
+        new = JournalFile(fd, self._system)
+        new.nbytes = len(content)
+        return new
+
+    def shorten(
+        self, shorten: Callable[[bytes], bytes | None], replace: Callable[[bytes], JournalFile]
+    ) -> bool:
+        """Continue in a shorter file, while other threads add entries; tell whether that was done.
+
+        Parameters
+        ----------
+        shorten
+            Returns the new contents for the present ones; None to keep them.
+        replace
+            Calls `replace` with the new contents.
+        """
+        with self._flushing:
+            nbytes = self.nbytes
+            if self.is_taken_back or nbytes < MIN_SHORTENED_NBYTES:
+                return False
+            content = shorten(files.read(self.fd, 0, nbytes, self._system))
+            if content is None or len(content) > nbytes // 2:
+                return False
+            new = replace(content)
+            old, self.fd, self.nbytes = self.fd, new.fd, new.nbytes
+            self._safe_nbytes = self.nbytes if self._safe_nbytes == nbytes else 0
+            files.close(old, self._system)
+            return True
 
     def keep(self) -> None:
         """Mark the present content as synced, so that a failed fsync does not cut it off."""
@@ -131,6 +190,22 @@ class JournalFile:
                     self._flush(sync_data)
             finally:
                 self._is_flushing = False
+
+    def sync(self) -> None:
+        """Make the entries durable that have been written.
+
+        Raises
+        ------
+        OSError
+            They may be lost; the file has been cut.
+        """
+        with self._flushing:
+            if self._safe_nbytes < self.nbytes:
+                try:
+                    self._system.fsync(self.fd)
+                except OSError:
+                    self.take_back()
+                    raise
 
     def take_back(self) -> None:
         """Cut off all entries that were not synced, and write no more.

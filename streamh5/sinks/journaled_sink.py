@@ -5,8 +5,8 @@ first `flush` on (`local_file`). A public file is only added to. Its superblock 
 is held back, and written in one call after everything else is on the disk. At every moment readers see the state
 before or the one after::
 
-    chunks, indexes, headers ──▶ fsync ──▶ superblock ──▶ fsync
-    after the old end                      (the switch)
+    chunks, indexes, headers ──▶ fsync, also of the journal ──▶ superblock ──▶ fsync
+    after the old end                                           (the switch)
 
 Bytes that a crash leaves after the end are ignored by readers. The journal says what they are; its entry B, which is
 written before the switch, names the state that is about to be public, so that whoever finds the journal knows which
@@ -40,11 +40,12 @@ from streamh5.processes.turns import Turns
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.gated_sink import GatedSink
+from streamh5.sinks.journal_file import remove_temporary
 from streamh5.sinks.leases import LeaseFolder
 from streamh5.sinks.working_names import journal_path, leases_path, partial_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamh5.arguments.keywords import Sync
@@ -98,8 +99,8 @@ class JournaledSink(GatedSink):
         """Give the working files the permissions of the destination."""
 
     @abstractmethod
-    def _copy_journal(self, nbytes: int) -> JournalFile:
-        """Replace a journal that has other names, whose content must not change, by a copy."""
+    def _replace_journal(self, content: bytes) -> JournalFile:
+        """Replace the journal by another file with this content."""
 
     @property
     def is_public(self) -> bool:
@@ -158,6 +159,13 @@ class JournaledSink(GatedSink):
             if self.sync != "batch" or is_due or is_urgent:
                 self._flush_log(is_patient=self.sync != "batch" or is_urgent)
 
+    def shorten_log(self, shorten: Callable[[bytes], bytes | None]) -> None:
+        """Replace the journal if it is long: see `Shortenable`."""
+        # a power cut may leave either file; the old one says which of its entries are in the public file
+        with self._writing(), suppress(OSError, DestinationBusyError):
+            if self._journal.shorten(shorten, self._replace_journal):
+                self._has_synced_names = False
+
     def flush(self, nbytes: int) -> None:
         """Make the `nbytes` that the superblock refers to durable, and show them to readers; writing continues.
 
@@ -195,8 +203,16 @@ class JournaledSink(GatedSink):
         self._sync_names_if_wanted()
 
     def _switch(self, nbytes: int) -> None:
-        """Fsync the new bytes, write the superblock, fsync again."""
+        """Fsync the new bytes and the journal, write the superblock, fsync again."""
         self._sync_if_wanted()
+        self._sync_names_if_wanted()
+        # without the entry that names the new state, everything in the journal would be of an unknown state
+        if self.sync != "none":
+            try:
+                self._journal.sync()
+            finally:
+                if self._journal.is_taken_back:
+                    self._fail()
         self.check_name()
         self._check_shown()
         self._is_switching = True  # before the write: one that fails may still have reached the disk
@@ -205,7 +221,6 @@ class JournaledSink(GatedSink):
         self.check_name()
         self._is_switching = False
         self._public_nbytes, self._shown = nbytes, self._superblock
-        self._sync_names_if_wanted()
 
     def _sync_names_if_wanted(self) -> None:
         if self.sync != "none" and not self._has_synced_names:
@@ -293,11 +308,12 @@ class JournaledSink(GatedSink):
     def _cut_journal(self, nbytes: int) -> None:
         """Cut the journal, or replace it by a copy if it has other names, whose content must not change."""
         old = self._journal
+        remove_temporary(self.journal, self._system)
         if not files.has_other_names(old.fd):
             old.cut(nbytes)
             return
         self._check_name(self.journal, old.fd)
-        self._journal = self._copy_journal(nbytes)
+        self._journal = self._replace_journal(old.read()[:nbytes] if nbytes else b"")
         self._system.close(old.fd)
 
     def _flush_log(self, *, is_patient: bool = True) -> None:

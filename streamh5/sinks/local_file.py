@@ -246,8 +246,9 @@ class LocalFileSink(JournaledSink):
         for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
             self._replaced.hand_on(fd)
 
-    def _copy_journal(self, nbytes: int) -> JournalFile:
-        return self._journal.copy(self.journal, self.path, nbytes, self._replaced.creation_mode)
+    def _replace_journal(self, content: bytes) -> JournalFile:
+        mode, hand_on = self._replaced.creation_mode, self._replaced.hand_on
+        return self._journal.replace(self.journal, self.path, content, mode, hand_on)
 
     def _publish(self) -> None:
         self._check_name(self.partial, self._fd)

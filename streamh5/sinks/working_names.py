@@ -7,7 +7,7 @@
 ``OUT.partial.leases.old``   that folder while it is removed; after an aborted addition
                              until the next one
 ``OUT.snapshot``             the default name of a snapshot
-``.NAME.streamh5``           a snapshot ``NAME`` while it is made
+``.NAME.streamh5``           a snapshot or a journal ``NAME`` while it is made
 ============================ =======================================================
 
 If the destination's name is too long to be extended, ``OUT`` consists of its beginning, 16 hexadecimal digits of the
@@ -60,9 +60,9 @@ def snapshot_path(destination: Path) -> Path:
     return destination.with_name(_stem(destination) + SNAPSHOT_SUFFIX)
 
 
-def temporary_path(snapshot: Path) -> Path:
-    """Return the name of a snapshot before it replaces the previous one."""
-    return snapshot.with_name(f".{_stem(snapshot)}.streamh5")
+def temporary_path(path: Path) -> Path:
+    """Return the name of a snapshot, or of a journal, before it replaces the previous one."""
+    return path.with_name(f".{_stem(path)}.streamh5")
 
 
 def _stem(path: Path) -> str:

@@ -31,6 +31,7 @@ STARTS: tuple[Start, ...] = ("addition", "new")
 @pytest.fixture(autouse=True)
 def _every_entry_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(journal_file, "MIN_SHORTENED_NBYTES", 1)  # every flush makes the journal shorter
 
 
 def prepared(folder: Path, start: Start) -> Path:

@@ -29,6 +29,7 @@ EFFECTS: tuple[Effect, ...] = ("without effect", "with its effect")
 @pytest.fixture(autouse=True)
 def _every_entry_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(journal_file, "MIN_SHORTENED_NBYTES", 1)  # every flush makes the journal shorter
 
 
 class Machine:
