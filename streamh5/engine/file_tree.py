@@ -182,7 +182,8 @@ class FileTree:
         if isinstance(target, Node):
             target.n_links += 1
             self._former |= {inner.path: inner for inner in walk(target)}
-            if target.path == old:
+            # its path may be another one of the same link, through another name of the group
+            if target.path == old or find(self.root, target.path) is not target:
                 rename(target, new)
             follow_types(self.root, users)
 

@@ -203,19 +203,28 @@ class DatasetWriter:
         if chunk.is_complete:
             return False
         coords, incomplete, box = chunk.coords, self._node.incomplete, chunk.box
+        # in the middle of a stream, more rows of its last chunk may come: nobody could tell afterwards how many it has
+        is_growing = self._end is None and self.appended_from is not None and self._is_last(coords)
         if coords in incomplete:
             before = incomplete[coords]
             box = None if before is None or box is None else union(before, box)
-        elif self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all():
+        elif (
+            not is_growing and self.are_stored(np.array([self._chunks.grid.number(coords)], np.uint64)).all()
+        ):
             return False
         if box is not None and box[0][0] and chunk.origin[0] + box[0][0] == self.appended_from:
             box = ((0, box[0][1]), *box[1:])  # rows before the first appended one are not to be done again
         # of a dataset that may grow, what is there now is all that is missing
-        ends = self._chunks.grid.shape if self._end is None else (self._end, *self._chunks.grid.shape[1:])
+        end = self._chunks.grid.shape[0] if self._end is None else self._end
+        ends = (None if is_growing else end, *self._chunks.grid.shape[1:])
         if box is not None and reaches(box, coords, self._chunks.grid.chunks, ends):
             return False
         incomplete[coords] = box
         return True
+
+    def _is_last(self, coords: tuple[int, ...]) -> bool:
+        """Return whether a chunk reaches beyond the present length."""
+        return (self._node.shape or (0,))[0] < (coords[0] + 1) * self._chunks.grid.chunks[0]
 
     def hand_over(self, elements: NDArray[Any], origin: tuple[int, ...]) -> None:
         """Pass a block of stored elements to the threads, batch by batch; each job owns its memory."""

@@ -95,7 +95,7 @@ def claimed_chunks(
         found = found.joined(decode_claims(dataset, facts, claims, check, are_kept))
     found = found.last_of_each()  # the last claim of a chunk counts, even if it cannot be used
     found = found.only(found.is_kept & ~found.is_partial & ~found.is_last)
-    n_rows = _rows_without_a_gap(dataset, found.coords) if is_appended else None
+    n_rows = _rows_without_a_gap(dataset, found.coords[found.end >= 0]) if is_appended else None
     return ClaimedChunks(found.coords, found.records, n_rows)
 
 
@@ -104,8 +104,9 @@ class Claimed(NamedTuple):
 
     ``coords`` ``(n, rank) int64``; ``records`` ``(n,)`` of `RECORD`, whose numbers have no meaning; ``is_kept``
     ``(n,) bool``: it is stored as claimed; ``is_partial`` ``(n,) bool``: elements were still to be written; ``end``
-    ``(n,) int64``: rows of the stream, if it had ended, so that every row was in the chunks that were claimed, else 0;
-    ``is_last`` ``(n,) bool``: it ended in the middle of that chunk.
+    ``(n,) int64``: rows of the stream, if it had ended, so that every row was in the chunks that were claimed, 0 if it
+    had begun, -1 before: such a chunk has no appended row; ``is_last`` ``(n,) bool``: it ended in the middle of that
+    chunk.
     """
 
     coords: NDArray[np.int64]
@@ -166,9 +167,9 @@ def decode_claims(
     ):
         check(dataset, claimed)
         coords = np.stack(grid.coords_of(claimed["number"]), axis=1).astype(np.int64, copy=False)
-        end = np.full(len(claimed), stop or 0)
+        end = np.full(len(claimed), -1 if stop is None else stop)
         # the stream may continue in a later write, which then writes this chunk again
-        is_last = (coords[:, 0] == end // n_rows) & (end % n_rows > 0)
+        is_last = (end > 0) & (coords[:, 0] == end // n_rows) & (end % n_rows > 0)
         is_kept = are_kept(dataset, claimed, checksums)
         parts.append(Claimed(coords, claimed, is_kept, np.full(len(claimed), is_partial), end, is_last))
     return Claimed(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -241,7 +241,7 @@ def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False)
         claims.are_partial.append(is_partial)
         claims.positions.append(journal.nbytes)
         claims.checksums.append(np.frombuffer(payload, "<u4", n, _CLAIM.size + n * RECORD.itemsize))
-        claims.ends.append(claims.n_rows or None)
+        claims.ends.append(claims.n_rows)
     journal.end = max(journal.end, int((records["address"] + records["stored_nbytes"]).max()))
 
 

@@ -39,8 +39,8 @@ def generation_of(superblock: bytes) -> Generation:
 class Claims:
     """Chunks of a dataset that the journal claims to be stored: records, checksums, and positions of the entries.
 
-    ``are_partial`` says of each entry whether elements of its chunks were still to be written, ``ends`` how many rows
-    the stream had, if it had ended: its last chunk may contain padding.
+    ``are_partial`` says of each entry whether elements of its chunks were still to be written; ``ends`` what ``n_rows``
+    was: the rows of the stream if it had ended, whose last chunk may contain padding, 0 if it had begun, else None.
     """
 
     records: list[ChunkRecords] = field(default_factory=list)

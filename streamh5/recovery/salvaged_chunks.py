@@ -79,9 +79,10 @@ def keep_chunks(
     claimed = claimed.only(claimed.is_kept).last_of_each()
     n_rows = None
     if any(n in journal.claims and journal.claims[n].n_rows is not None for n in history.numbers):
-        n_rows = _rows_without_a_gap(
-            node, claimed, 0 if is_made and not is_resized else (node.shape or (0,))[0]
-        )
+        length = (node.shape or (0,))[0]
+        n_rows = _rows_without_a_gap(node, claimed, length)
+        if is_made and not is_resized and n_rows == length:  # the stream began at row 0, or has no row
+            n_rows = _rows_without_a_gap(node, claimed, 0)
     _set_length(engine, node, claimed, n_rows, until_gap=until_gap)
     claimed = claimed.only(_are_inside(node, claimed))
     grid = node.spec.grid
@@ -143,7 +144,7 @@ def _rows_without_a_gap(node: DatasetNode, claimed: Claimed, start: int) -> int:
         Rows that it had before it was appended to.
     """
     (n, *_), counts = node.spec.chunks or (1,), node.grid.present.counts[1:]
-    is_whole = ~claimed.is_partial | (claimed.end > 0)
+    is_whole = (~claimed.is_partial & (claimed.end == 0)) | (claimed.end > 0)
     whole = claimed.only((claimed.coords[:, 1:] < np.array(counts)).all(axis=1) & is_whole)
     rows, first, n_stored = np.unique(whole.coords[:, 0], return_index=True, return_counts=True)
     is_next = n_stored == math.prod(counts)
@@ -169,9 +170,9 @@ def _set_length(
     length, (n, *_) = (node.shape or (0,))[0], spec.chunks or (1,)
     if n_rows is not None and until_gap:
         length = max(length, n_rows)
-    elif len(claimed.coords):
-        last = int(claimed.coords[:, 0].max())
-        ends = claimed.end[(claimed.coords[:, 0] == last) & claimed.is_last]
+    elif len((rows := claimed.only(claimed.end >= 0) if n_rows is not None else claimed).coords):
+        last = int(rows.coords[:, 0].max())
+        ends = rows.end[(rows.coords[:, 0] == last) & rows.is_last]
         length = max(length, int(ends.max()) if len(ends) else (last + 1) * n)
     if (bound := spec.bounds[0]) is not None:
         length = min(length, bound)

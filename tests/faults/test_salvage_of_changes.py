@@ -229,3 +229,68 @@ def test_moves_and_deletions_that_a_resumed_program_repeats_are_salvaged_once(
         assert found["link"] == found["y"]
         assert found["y"].attrs["session"] == n_sessions - 1
         assert ("last" in found["y"].attrs) == (n_sessions == 3)
+
+
+@pytest.mark.parametrize("between", ["nothing", "resize", "flush"])
+def test_rows_appended_after_data_that_was_given_are_salvaged(between: str, tmp_path: Path) -> None:
+    values = numbered(23, 4)
+    with suppress(Stop), streamh5.File(tmp_path / "a.h5", "w") as file:
+        d = file.create_dataset("d", data=values[:5], maxshape=(None, 4), chunks=(4, 4))
+        if between == "resize":
+            d.resize(6, 0)
+            d[5] = values[5]
+        elif between == "flush":
+            file.flush()
+        d.append(values[6 if between == "resize" else 5 :])
+        raise Stop
+    output = streamh5.salvage(tmp_path / "a.h5").path
+    with h5py.File(output) as found:
+        np.testing.assert_array_equal(found["d"][...], values)
+
+
+@pytest.mark.parametrize("is_salvaged", [False, True], ids=["resumed", "salvaged"])
+def test_rows_of_a_region_at_the_end_are_not_taken_for_appended_ones(
+    is_salvaged: bool, tmp_path: Path
+) -> None:
+    values = numbered(60, 4)
+    (tmp_path / "first").mkdir()
+    path = tmp_path / "first" / "a.h5"
+    with streamh5.File(path, "w") as file:
+        file.create_dataset("d", data=values[:9], maxshape=(None, 4), chunks=(50, 4))
+    with suppress(Stop), streamh5.File(path, "a", threads=1) as file:
+        d = file["d"]
+        assert isinstance(d, streamh5.Dataset)
+        d[...] = values[:9]
+        file.session.partial_chunks.keep_written()  # as if memory had run short
+        d.append(values[9:20])
+        file.session.partial_chunks.keep_written()
+        file.session.wait()
+        shutil.copytree(path.parent, tmp_path / "killed")
+        raise Stop
+    path = tmp_path / "killed" / "a.h5"
+    if is_salvaged:
+        streamh5.salvage(path)
+    else:
+        with streamh5.File(path, "a", resume=True) as file:
+            d = file["d"]
+            assert isinstance(d, streamh5.Dataset)
+            assert d.n_appended == 9
+            d.append(values[9:20])
+    with h5py.File(path) as found:
+        np.testing.assert_array_equal(found["d"][...], values[: 9 if is_salvaged else 20])
+
+
+def test_object_that_was_moved_through_another_name_of_its_group_keeps_its_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["g/h/c"] = np.arange(4)
+        file["b"] = file["g/h"]
+    with suppress(Stop), streamh5.File(path, "a") as file:
+        file.move("g/h/c", "g/a")
+        file["g/a"].attrs["x"] = 1
+        file["value"] = 1.5
+        raise Stop
+    streamh5.salvage(path)
+    with h5py.File(path) as found:
+        assert list(found["b"]) == []
+        assert found["g/a"].attrs["x"] == 1

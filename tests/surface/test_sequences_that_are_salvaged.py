@@ -23,17 +23,23 @@ class Stop(Exception):
 
 def end_and_salvage(pair: Pair) -> None:
     """End a write with an exception, then salvage it; remove the attributes that say so."""
-    path = Path(pair.ours.filename)
+    path, twin = Path(pair.ours.filename), Path(pair.theirs.filename)
     pair.ours.session.leftover.has_values = True  # so that changes without data are kept as well
     with suppress(Stop), pair.ours:
         raise Stop
     pair.theirs.close()
     try:
-        streamh5.salvage(path)
+        datasets = streamh5.salvage(path).datasets
     except streamh5.errors.JournalError as error:
         if "nothing to salvage" not in str(error):
             raise
         journal_path(partial_path(path)).unlink()  # no change since the last flush
+        datasets = ()
+    with h5py.File(twin, "r+") as file:
+        for one in datasets:
+            # it ends before a chunk of which a region was written in part: the rows before that must be right
+            if one.n_rows is not None and one.n_rows < len(file[one.path]):
+                file[one.path].resize(one.n_rows, axis=0)
     with h5py.File(path, "r+") as file:
         names: list[str] = ["/"]
         file.visit(names.append)
