@@ -38,8 +38,8 @@ def end_and_salvage(pair: Pair) -> None:
     with h5py.File(twin, "r+") as file:
         for one in datasets:
             # it ends before a chunk of which a region was written in part: the rows before that must be right
-            if one.n_rows is not None and one.n_rows < len(file[one.path]):
-                file[one.path].resize(one.n_rows, axis=0)
+            if one.n_rows is not None and one.shape and one.shape[0] < len(file[one.path]):
+                file[one.path].resize(one.shape[0], axis=0)
     with h5py.File(path, "r+") as file:
         names: list[str] = ["/"]
         file.visit(names.append)
