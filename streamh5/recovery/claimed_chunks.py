@@ -124,6 +124,10 @@ class Claimed(NamedTuple):
         """Return these claims, then `later` ones."""
         return Claimed(*(np.concatenate(both) for both in zip(self, later, strict=True)))
 
+    def before_append(self) -> Claimed:
+        """Return them as claims that were made before rows were appended."""
+        return self._replace(end=np.full(len(self.end), -1), is_last=np.zeros(len(self.end), np.bool_))
+
     def last_of_each(self) -> Claimed:
         """Return the last claim of each chunk, in their order."""
         if not len(self.coords):

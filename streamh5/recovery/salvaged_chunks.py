@@ -70,13 +70,14 @@ def keep_chunks(
             claimed = claimed.joined(_claimed(node, event, journal, recovery))
         elif _resize(engine, node, event, claimed):
             is_resized = True
-            if event.is_cut:
-                claimed = claimed.only(_are_inside(node, claimed))
+            if event.is_cut:  # from here on, none of them has a row that is not in the dataset
+                claimed = claimed.only(_are_inside(node, claimed)).before_append()
         else:
             break
     if node.spec.chunks is None:  # data without chunks that was to get chunks, of which some are lost
         return KeptChunks(0, None)
-    claimed = claimed.only(claimed.is_kept).last_of_each()
+    stored = claimed.only(claimed.is_kept)
+    claimed = stored.last_of_each()
     n_rows = None
     if any(n in journal.claims and journal.claims[n].n_rows is not None for n in history.numbers):
         length = (node.shape or (0,))[0]
@@ -84,6 +85,8 @@ def keep_chunks(
         if is_made and not is_resized and n_rows == length:  # the stream began at row 0, or has no row
             n_rows = _rows_without_a_gap(node, claimed, 0)
     _set_length(engine, node, claimed, n_rows, until_gap=until_gap)
+    if until_gap and n_rows is not None:
+        claimed = stored.only(~_has_later_rows(node, stored)).last_of_each()
     claimed = claimed.only(_are_inside(node, claimed))
     grid = node.spec.grid
     records = claimed.records.copy()
@@ -94,6 +97,14 @@ def keep_chunks(
     if n_rows is not None:
         n_rows = min(n_rows, (node.shape or (0,))[0])
     return KeptChunks(len(records), n_rows)
+
+
+def _has_later_rows(node: DatasetNode, claimed: Claimed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which chunks may have appended rows after the end of the dataset, which would show when it grows."""
+    length, n = (node.shape or (0,))[0], (node.spec.chunks or (1,))[0]
+    is_at_end = (claimed.coords[:, 0] == length // n) & (length % n > 0)
+    is_padded = claimed.is_last & (claimed.end == length)
+    return np.asarray(is_at_end & (claimed.end >= 0) & ~is_padded)
 
 
 def _claimed(node: DatasetNode, number: int, journal: Journal, recovery: Recovery) -> Claimed:
