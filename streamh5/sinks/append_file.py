@@ -147,6 +147,6 @@ class AppendFileSink(JournaledSink):
     def _hand_on(self) -> None:
         ReplacedFile.opened(self._fd, self._system).hand_on(self._journal.fd)
 
-    def _replace_journal(self, content: bytes) -> JournalFile:
+    def _replace_journal(self, content: bytes) -> None:
         hand_on = ReplacedFile.opened(self._fd, self._system).hand_on
-        return self._journal.replace(self.journal, self.path, content, _JOURNAL_MODE, hand_on)
+        self._journal.replace(self.journal, self.path, content, _JOURNAL_MODE, hand_on)

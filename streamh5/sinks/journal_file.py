@@ -95,8 +95,8 @@ class JournalFile:
 
     def replace(
         self, path: Path, destination: Path, content: bytes, mode: int, hand_on: Callable[[int], None]
-    ) -> JournalFile:
-        """Replace this file by another one with `content`, and return that, open and locked.
+    ) -> None:
+        """Continue in another file with `content`, which replaces this one and is locked.
 
         Parameters
         ----------
@@ -115,27 +115,32 @@ class JournalFile:
         temporary = temporary_path(path)
         remove_temporary(path, self._system)
         fd = files.create(temporary, mode, self._system)
-        with files.closed_on_error(fd, self._system):
-            try:
-                lock_journal(fd, path, destination)  # before it has a name that another writer looks for
-                hand_on(fd)
-                files.write(fd, 0, [content], self._system)
-                self._system.fsync(fd)
-                self._system.replace(temporary, path)
-            except BaseException as error:
-                if not (
-                    isinstance(error, OSError) and files.leads_to(path, fd)
-                ):  # it may have had its effect
-                    with suppress(OSError):  # the first error is the one to report
-                        files.remove(temporary, fd, self._system)
-                    raise
-        new = JournalFile(fd, self._system)
-        new.nbytes = len(content)
-        return new
+        try:
+            lock_journal(fd, path, destination)  # before it has a name that another writer looks for
+            hand_on(fd)
+            files.write(fd, 0, [content], self._system)
+            self._system.fsync(fd)
+            self._system.replace(temporary, path)
+            self._continue_in(fd, len(content))
+        except BaseException as error:
+            # It may have had its effect, also if this is a Ctrl-C. Entries must then go to the file that has the name.
+            if files.leads_to(path, fd):
+                self._continue_in(fd, len(content))
+                if isinstance(error, OSError):
+                    return
+            else:
+                with suppress(OSError):  # the first error is the one to report
+                    files.remove(temporary, fd, self._system)
+                files.close(fd, self._system)
+            raise
 
-    def shorten(
-        self, shorten: Callable[[bytes], bytes | None], replace: Callable[[bytes], JournalFile]
-    ) -> bool:
+    def _continue_in(self, fd: int, nbytes: int) -> None:
+        if self.fd != fd:
+            self._safe_nbytes = 0
+            old, self.fd, self.nbytes = self.fd, fd, nbytes  # without a call in between, so in one step
+            files.close(old, self._system)
+
+    def shorten(self, shorten: Callable[[bytes], bytes | None], replace: Callable[[bytes], None]) -> bool:
         """Continue in a shorter file, while other threads add entries; tell whether that was done.
 
         Parameters
@@ -152,10 +157,10 @@ class JournalFile:
             content = shorten(files.read(self.fd, 0, nbytes, self._system))
             if content is None or len(content) > nbytes // 2:
                 return False
-            new = replace(content)
-            old, self.fd, self.nbytes = self.fd, new.fd, new.nbytes
-            self._safe_nbytes = self.nbytes if self._safe_nbytes == nbytes else 0
-            files.close(old, self._system)
+            is_safe = self._safe_nbytes == nbytes
+            replace(content)
+            if is_safe:
+                self.keep()
             return True
 
     def keep(self) -> None:
@@ -218,23 +223,26 @@ class JournalFile:
             self._system.ftruncate(self.fd, self._safe_nbytes)
 
     def _flush(self, sync_data: Callable[[], None] | None) -> None:
-        with self._lock:
-            waiting, nbytes = self._waiting, self._waiting_nbytes
-            self._waiting, self._waiting_nbytes = [], 0
-            self._last_flush = time.monotonic()
-        entries = b"".join(waiting)
+        waiting: list[bytes] = []
+        nbytes = 0
         try:
+            with self._lock:
+                self._last_flush = time.monotonic()
+                waiting, self._waiting = self._waiting, []
+                nbytes, self._waiting_nbytes = self._waiting_nbytes, 0
+            entries = b"".join(waiting)
+            end = self.nbytes + len(entries)
             if sync_data is not None:
                 sync_data()
             if entries:
                 files.write(self.fd, self.nbytes, [entries], self._system)
+            self.nbytes = end  # last: a Ctrl-C comes before it, or after the entries are in the file
         except BaseException:
             # later entries depend on these, so they go back to the front of the queue
             with self._lock:
                 self._waiting[:0] = waiting
                 self._waiting_nbytes += nbytes
             raise
-        self.nbytes += len(entries)
         if sync_data is not None:
             try:
                 self._system.fsync(self.fd)

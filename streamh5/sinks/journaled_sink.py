@@ -99,7 +99,7 @@ class JournaledSink(GatedSink):
         """Give the working files the permissions of the destination."""
 
     @abstractmethod
-    def _replace_journal(self, content: bytes) -> JournalFile:
+    def _replace_journal(self, content: bytes) -> None:
         """Replace the journal by another file with this content."""
 
     @property
@@ -307,14 +307,12 @@ class JournaledSink(GatedSink):
 
     def _cut_journal(self, nbytes: int) -> None:
         """Cut the journal, or replace it by a copy if it has other names, whose content must not change."""
-        old = self._journal
         remove_temporary(self.journal, self._system)
-        if not files.has_other_names(old.fd):
-            old.cut(nbytes)
+        if not files.has_other_names(self._journal.fd):
+            self._journal.cut(nbytes)
             return
-        self._check_name(self.journal, old.fd)
-        self._journal = self._replace_journal(old.read()[:nbytes] if nbytes else b"")
-        self._system.close(old.fd)
+        self._check_name(self.journal, self._journal.fd)
+        self._replace_journal(self._journal.read()[:nbytes] if nbytes else b"")
 
     def _flush_log(self, *, is_patient: bool = True) -> None:
         """Write the waiting entries; with ``sync="batch"`` sync first the data, then the journal."""

@@ -246,9 +246,9 @@ class LocalFileSink(JournaledSink):
         for fd in (self._fd, self._journal.fd):  # the journal shows content, too: attributes, names
             self._replaced.hand_on(fd)
 
-    def _replace_journal(self, content: bytes) -> JournalFile:
+    def _replace_journal(self, content: bytes) -> None:
         mode, hand_on = self._replaced.creation_mode, self._replaced.hand_on
-        return self._journal.replace(self.journal, self.path, content, mode, hand_on)
+        self._journal.replace(self.journal, self.path, content, mode, hand_on)
 
     def _publish(self) -> None:
         self._check_name(self.partial, self._fd)
