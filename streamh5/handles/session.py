@@ -220,10 +220,10 @@ class Session:
                     f"{sink.name} cannot be flushed: the chunks of {early[0]} are overwritten in place "
                     "(alloc_time='early'), and readers of a flushed state would see that; create it without"
                 )
-            self._engine.log_all_rows()
-            self.partial_chunks.keep_written()
-            self.wait()
-            self._engine.flush(sink)
+            with self._engine.all_rows_logged():
+                self.partial_chunks.keep_written()
+                self.wait()
+                self._engine.flush(sink)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
         """Call `flush` when the file is closed, before its chunks are counted, or when the write is interrupted.

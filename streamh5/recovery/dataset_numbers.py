@@ -9,12 +9,14 @@ or by the address of its header in the public file.
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from streamh5.errors import SinkError, StateError
 from streamh5.recovery import entry_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
@@ -78,10 +80,19 @@ class DatasetNumbers:
         self._appended.add(node)
         self._log(entry_kinds.ROWS, number, n_rows)
 
-    def log_all_rows(self) -> None:
-        """Enter the number of rows of each dataset that is appended to: its last chunk may contain padding now."""
-        for node in list(self._appended):
-            self._log(entry_kinds.ROWS, self.of(node), node.n_rows)
+    @contextmanager
+    def all_rows_logged(self) -> Iterator[None]:
+        """Enter the number of rows of each dataset that is appended to; if the block fails, that more may follow."""
+        try:
+            for node in list(self._appended):
+                self._log(entry_kinds.ROWS, self.of(node), node.n_rows)
+            yield
+        except BaseException:
+            with suppress(StateError, SinkError):  # the failure may have ended the write
+                for node in list(self._appended):
+                    if node.number is not None:  # one without gets this entry with its number
+                        self._log(entry_kinds.ROWS, node.number, 0)
+            raise
 
     def identities(self, nodes: Iterable[DatasetNode]) -> dict[DatasetNode, dict[str, Any]]:
         """Return what entries name datasets by."""

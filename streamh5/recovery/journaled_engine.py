@@ -27,6 +27,7 @@ from streamh5.write.chunk_checksums import checksums_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -333,9 +334,12 @@ class JournaledEngine:
         """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
         self._numbers.log_rows(node, n_rows)
 
-    def log_all_rows(self) -> None:
-        """Enter the number of rows of each dataset that is appended to: its last chunk may contain padding now."""
-        self._numbers.log_all_rows()
+    def all_rows_logged(self) -> AbstractContextManager[None]:
+        """Enter the number of rows of each dataset that is appended to, whose last chunk may contain padding now.
+
+        If the block fails, more rows may follow.
+        """
+        return self._numbers.all_rows_logged()
 
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.

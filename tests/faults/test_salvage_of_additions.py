@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,12 @@ import streamh5
 from streamh5.cli.main import main
 from streamh5.errors import InterruptedWriteError, JournalError, UnreadableError
 from streamh5.format.superblock import decode_superblock
+from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.recovery.read_journal import split_entries
 from streamh5.sinks import journal_file
 from tests.faults import growth
 from tests.faults.growth import EXTENTS, N_ROWS, PLANE, ROWS, Start
+from tests.faults.nursery import forked
 from tests.faults.systems import Calls, Crash, copy_folder, crashing, installed
 from tests.faults.tally import tried
 from tests.faults.test_growth import HOW, STARTS, SYNC, n_calls, prepared
@@ -462,6 +467,43 @@ def test_dataset_without_chunks_that_was_to_get_chunks_keeps_its_data(
     with h5py.File(lost) as file:
         assert file["z"].chunks is None
         np.testing.assert_array_equal(file["z"][...], old)
+
+
+@pytest.mark.parametrize(("n_rows", "n_whole"), [(36, 30), (200, 200)])
+@pytest.mark.parametrize("is_new", [False, True], ids=["addition", "new"])
+def test_rows_appended_after_a_flush_that_failed_are_resumed_and_salvaged(
+    is_new: bool, n_rows: int, n_whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.h5"
+
+    def created(file: streamh5.File) -> streamh5.Dataset:
+        return file.create_dataset("x", (0,), "i8", maxshape=(None,), chunks=(10,))
+
+    def full_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write() -> None:
+        file = streamh5.File(path, "w" if is_new else "a", threads=1)
+        x = created(file) if is_new else dataset(file, "x")
+        x.append(np.arange(x.n_appended, 33))
+        with monkeypatch.context() as patch, suppress(OSError):
+            patch.setattr(JournaledEngine, "_write_metadata", full_disk)  # not the chunks
+            file.flush()
+        x.append(np.arange(33, n_rows))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not is_new:
+        with streamh5.File(path, "w") as file:
+            created(file).append(np.arange(7))
+    _, status = os.waitpid(forked(write), 0)
+    assert os.WIFSIGNALED(status), "the writer failed"
+    with suppress(Stop), streamh5.File(path, "w" if is_new else "a", resume=True, keep="always") as file:
+        x = created(file) if is_new else dataset(file, "x")
+        assert x.n_appended == n_whole
+        raise Stop
+    with h5py.File(streamh5.salvage(path).path) as file:
+        assert len(file["x"]) == max(33, n_whole)
+        np.testing.assert_array_equal(file["x"], np.arange(len(file["x"])))
 
 
 @pytest.mark.parametrize("n_sessions", [2, 3])
