@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ class Running:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def signal(self, number: int) -> None:
-        if self.is_alive:
-            os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it may end at this moment, and the fork server takes note of it
+            if self.is_alive:
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """``kill -9``, whatever state it is in; and wait until it is gone."""
