@@ -129,9 +129,8 @@ class GatedSink(ABC):
         try:
             yield
         finally:
-            self._writers.discard(
-                threading.get_ident()
-            )  # first, as a Ctrl-C may come while this waits for the gate
+            # before the gate, as a Ctrl-C may come while this waits for it
+            self._writers.discard(threading.get_ident())
             with self._gate:
                 self._idle.notify_all()
                 at_last = None if self._writers else self._at_last
