@@ -257,7 +257,7 @@ def _keep_everything(
 
 
 def _has_value(engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery) -> bool:
-    """Set data without chunks, if the journal has it; tell whether it is lost."""
+    """Set data without chunks, if the journal has it; return False if the data is lost."""
     if node.spec.chunks is not None or node.shape is None or node.is_virtual:
         return True
     return keep_value(engine, node, journal, recovery)
