@@ -261,9 +261,8 @@ def _inspect_dataset(dataset: ObjectContent[DatasetMessages], base_address: int)
             storage = "virtual"
         case ChunkedLayout() as layout:
             chunks, storage = layout.chunks, layout.index_kind.value
-            if not isinstance(
-                layout.index, (SingleChunkIndex, ImplicitIndex)
-            ):  # these have no block of their own
+            # these have no block of their own
+            if not isinstance(layout.index, (SingleChunkIndex, ImplicitIndex)):
                 index_address = layout.index.address
     if dataset.chunks is not None:
         n_missing, stored_nbytes = dataset.chunks.n_missing, dataset.chunks.nbytes

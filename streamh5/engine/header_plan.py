@@ -207,9 +207,8 @@ class HeaderPlan:
         if spec.virtual == b"":
             return VirtualDatasetLayout(UNDEFINED_ADDRESS, 0)
         if dataset.mappings is not None:
-            element = self.resolve(
-                dataset.mappings
-            )  # its length, then the address and the index of its object
+            # its length, then the address and the index of its object
+            element = self.resolve(dataset.mappings)
             return VirtualDatasetLayout(
                 int.from_bytes(element[4:12], "little"), int.from_bytes(element[12:], "little")
             )

@@ -98,9 +98,8 @@ def _encode(dtype: np.dtype[Any], fillvalue: Any, factor: int, chunk: Buffer) ->
     header = _HEADER.pack(min_bits, _MINVAL_NBYTES, minimum)
     if min_bits == n_bits:
         return header + offsets.tobytes()
-    nbytes = (
-        native.nbytes * min_bits // n_bits + 1
-    )  # as in the library: one byte more if bits fill whole bytes
+    # as in the library: one byte more if bits fill whole bytes
+    nbytes = native.nbytes * min_bits // n_bits + 1
     return (header + _packed(offsets, min_bits)).ljust(len(header) + nbytes, b"\0")
 
 

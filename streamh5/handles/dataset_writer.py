@@ -140,9 +140,8 @@ class DatasetWriter:
         """
         grid = self._chunks.grid
         whole, edges = grid.unbounded.parts(origin, elements.shape)
-        if (
-            edges
-        ):  # first: appended rows complete the chunks before them, which then come first in the file, too
+        # first: appended rows complete the chunks before them, which then come first in the file, too
+        if edges:
             self._gather(elements, origin, edges, is_appended=is_appended)
         if whole is not None:
             self._partial_chunks.discard(self, whole)

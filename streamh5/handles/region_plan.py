@@ -65,9 +65,8 @@ class PlannedRegion:
         """
         node = find(file.session.root, self.spec.path)
         if isinstance(node, DatasetNode):
-            node.source = (
-                self.source
-            )  # before the handle gets the chunks of an interrupted write from this source
+            # before the handle gets the chunks of an interrupted write from this source
+            node.source = self.source
         dataset = file[self.spec.path]
         if not isinstance(dataset, Dataset):
             raise PathError(f"{self.spec.path} is not a dataset any more; call again", path=self.spec.path)

@@ -135,9 +135,8 @@ class ResizableDataset(DatasetFacts):
             for region in cut_regions(old, shape, chunks):
                 self._fill_stored(region)
             self._write_pending()
-            for coords in (
-                node.incomplete.keys() - before
-            ):  # what was cut off is not what is still to be written
+            # what was cut off is not what is still to be written
+            for coords in node.incomplete.keys() - before:
                 node.incomplete[coords] = ((0, 0),) * len(shape)
         # under the lock of the cache, so that no chunk of this dataset has to go for one of another dataset meanwhile
         with self.session.partial_chunks.lock:

@@ -222,9 +222,8 @@ def check_fillvalue(fillvalue: Any, dtype: np.dtype[Any], *, path: str) -> np.nd
             if dtype.names is not None:
                 data = encode_elements(cast_elements(given, dtype), dtype)
                 return np.frombuffer(data, dtype).reshape(())
-            if (
-                dtype.kind in "mM" and given.dtype.kind in "UO"
-            ):  # text and datetime objects, as numpy reads them
+            # text and datetime objects, as numpy reads them
+            if dtype.kind in "mM" and given.dtype.kind in "UO":
                 is_nat = str(given[()]).lower() in ("", "nat")  # NaT has no unit
                 given = np.asarray(given[()], dtype if is_nat else dtype.kind + "8")
             is_time = given.dtype.kind == dtype.kind and dtype.kind in "mM"

@@ -175,9 +175,8 @@ class NetcdfGroup:
                     dimension=name,
                 )
             is_stored = found is not None and found.path in stored
-            is_apart = (
-                is_stored and not self.is_stored
-            )  # a new group has dimensions of its own, as if it came first
+            # a new group has dimensions of its own, as if it came first
+            is_apart = is_stored and not self.is_stored
             if found is None or found.length != length or is_apart or (is_unlimited and not is_stored):
                 has_variable = name in variables and variables[name][0][:1] == (name,)
                 number = first + len(self.dimensions) - n_before

@@ -249,9 +249,8 @@ def _compression(given: Mapping[str, Any], path: str, *, is_explicit: bool) -> A
     if named is not None:
         return named
     described = given[flag]
-    if (
-        isinstance(described, dict) and "compressor" in described
-    ):  # how netCDF4-python describes Blosc in a file that it read
+    # how netCDF4-python describes Blosc in a file that it read
+    if isinstance(described, dict) and "compressor" in described:
         return described["compressor"]
     return names[0]
 

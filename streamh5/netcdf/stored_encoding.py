@@ -50,9 +50,8 @@ def encoded_as_stored(variable: xr.Variable, stored: StoredVariable) -> xr.Varia
     _check_kind(variable, stored)
     variable.encoding = encoding_of(variable, stored)
     original = variable.data
-    if stored.dtype.kind == "O" and isinstance(
-        original, da.Array
-    ):  # xarray would load it to look for its type
+    # xarray would load it to look for its type
+    if stored.dtype.kind == "O" and isinstance(original, da.Array):
         texts = da.map_blocks(_texts, original, dtype=object, meta=np.empty((0,) * original.ndim, object))
         return variable.copy(data=texts)
     with warnings.catch_warnings():

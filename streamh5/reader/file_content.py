@@ -229,17 +229,15 @@ class _Visitor:
         chunk_map = chunks.chunk_map
         impossible = impossible_chunks(chunks.frame, chunk_map, self._file.nbytes)
         addresses, stored_nbytes = chunk_map.addresses, chunk_map.stored_nbytes
-        if (
-            impossible.any()
-        ):  # claimed as 0 bytes at the end of the file, so that rows stay those of the chunk map
+        # claimed as 0 bytes at the end of the file, so that rows stay those of the chunk map
+        if impossible.any():
             addresses = np.where(impossible, np.uint64(self._map.file_nbytes), addresses)
             stored_nbytes = np.where(impossible, np.uint64(0), stored_nbytes)
         self._map.claim_chunks(place.path, addresses, stored_nbytes)
         if refers_elsewhere(datatype):
             for coords, decoder, stored in chunks.take(~impossible).read_each(self._file):
-                with suppress(
-                    FormatError
-                ):  # a chunk that cannot be decoded is reported by the check of all chunks
+                # a chunk that cannot be decoded is reported by the check of all chunks
+                with suppress(FormatError):
                     self._check_elements(place, f"chunk {coords}: ", datatype, decoder.decode(stored))
 
     def _check_contiguous(

@@ -71,9 +71,8 @@ class StoredChunks:
         ForeignStructureError
             streamh5 does not know a filter, or chunks have more than 256 MiB.
         """
-        n_stored = int(
-            self.chunk_map.stored_nbytes.sum(dtype=np.float64)
-        )  # a damaged index may give sizes whose sum overflows
+        # a damaged index may give sizes whose sum overflows
+        n_stored = int(self.chunk_map.stored_nbytes.sum(dtype=np.float64))
         if n_stored > file.nbytes:
             raise FormatError(
                 f"chunk index: its chunks overlap: together they have {n_stored:,} bytes, the file has {file.nbytes:,}"

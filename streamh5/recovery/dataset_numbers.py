@@ -36,9 +36,8 @@ class DatasetNumbers:
     def __init__(self, log: Callable[..., None], n_datasets: int) -> None:
         self._log = log
         self._n_datasets = n_datasets
-        self._lock = (
-            threading.RLock()
-        )  # reentrant: a signal handler may end the write in the middle of a call
+        # reentrant: a signal handler may end the write in the middle of a call
+        self._lock = threading.RLock()
         self._made: dict[DatasetNode, int] = {}
         self._former: dict[DatasetNode, dict[str, Any]] = {}
         self._appended: set[DatasetNode] = set()
@@ -109,9 +108,8 @@ class DatasetNumbers:
             The `identities` before the generation was written.
         """
         with self._lock:
-            self._former = (
-                former | self._former
-            )  # the oldest ones: of the generation that is certainly public
+            # the oldest ones: of the generation that is certainly public
+            self._former = former | self._former
             self._made.clear()
             for node in former:
                 node.number = None

@@ -128,9 +128,8 @@ class _Visitor:
         if messages.common.unchecked:
             raise ForeignStructureError(messages.common.unchecked[0])
         attributes = messages.common.attributes
-        if (
-            not header.attribute_order
-        ):  # readers list attributes by name, unless their creation order is tracked
+        # readers list attributes by name, unless their creation order is tracked
+        if not header.attribute_order:
             attributes = tuple(sorted(attributes, key=attrgetter("name")))
         if isinstance(messages, GroupMessages):
             self._file.groups[place.shown] = self._attributes(place, attributes)

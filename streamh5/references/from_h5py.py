@@ -106,14 +106,12 @@ def _attributes(thing: Any) -> dict[str, Any]:
     """Return the attributes, except references, which cannot be pickled, and those that h5py cannot read."""
     found = {}
     for name in thing.attrs:
-        with suppress(
-            OSError, TypeError, ValueError
-        ):  # a type without numpy equivalent, a filter that is missing
+        # a type without numpy equivalent, a filter that is missing
+        with suppress(OSError, TypeError, ValueError):
             value = thing.attrs[name]
             if not is_reference(value):
-                found[printable_text(name)] = (
-                    "" if getattr(value, "shape", ()) is None else value
-                )  # h5py.Empty
+                # h5py.Empty
+                found[printable_text(name)] = "" if getattr(value, "shape", ()) is None else value
     return found
 
 

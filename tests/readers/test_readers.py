@@ -154,9 +154,8 @@ def test_attributes_of_each_kind_are_shown(tmp_path: Path) -> None:
 
 def test_readers_for_plugin_filters_read_what_they_promise(tmp_path: Path) -> None:
     hdf5plugin = pytest.importorskip("hdf5plugin")
-    data = np.arange(400, dtype="f4").reshape(
-        40, 10
-    )  # compressible: a chunk that skips a filter tests nothing
+    # compressible: a chunk that skips a filter tests nothing
+    data = np.arange(400, dtype="f4").reshape(40, 10)
     filters = {
         32015: hdf5plugin.Zstd(),
         32001: hdf5plugin.Blosc(),

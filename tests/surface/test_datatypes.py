@@ -338,9 +338,8 @@ def test_array_dtype_of_a_whole_dataset_or_attribute_is_what_h5py_writes(kind: s
         for one in (file, other):
             for name, chunks in {"whole": None, "chunked": (2,)}.items():
                 dataset = one.create_dataset(name, (3,), dtype, chunks=chunks)
-                if (
-                    kind != "array of arrays" or one is file
-                ):  # h5py makes the type, but writes no values of it
+                # h5py makes the type, but writes no values of it
+                if kind != "array of arrays" or one is file:
                     dataset[...] = flat
             if kind not in ("enumeration", "array of arrays") or one is file:  # h5py takes none there
                 one.attrs.create("a", flat, None, dtype)
