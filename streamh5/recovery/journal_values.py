@@ -45,12 +45,8 @@ def elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any
 
 def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:
     """Return the range of elements, in row-major order, that covers a region."""
-    n = math.prod(shape)
     is_set = np.zeros(shape, bool)
-    try:
-        is_set[region] = True
-    except IndexError:  # the region is a field name, so it covers all elements
-        return 0, n
+    is_set[region] = True
     positions = np.flatnonzero(is_set)
     return (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
 
