@@ -64,7 +64,7 @@ class AppendableDataset(ResizableDataset):
         StateError
             The file is closed.
         """
-        self._turns.alone(self._append_block, rows)
+        self.session.appends.shared(self._turns.alone, self._append_block, rows)
 
     def _append_block(self, rows: Any) -> None:
         shape = self._chunked_shape("append to")

@@ -293,7 +293,7 @@ class File(Group):
 
         Index and headers of what has changed are written each time, and those that they replace stay in the file
         unused, as does the chunk at the end of appended rows until it is full: call it every few seconds, not after
-        each row.
+        each row. `append` of other threads waits meanwhile; a region that another thread is writing may be missing.
 
         Raises
         ------
@@ -303,7 +303,7 @@ class File(Group):
         StateError
             The file is closed, other processes write to it, or it has a dataset with ``alloc_time="early"``.
         """
-        self.session.flush()
+        self.session.appends.alone(self.session.flush)
 
     def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing continues.
@@ -330,7 +330,7 @@ class File(Group):
             The file is closed.
         """
         snapshot = snapshot_path(Path(self.filename)) if path is None else Path(local_path(path))
-        self.session.checkpoint(snapshot)
+        self.session.appends.alone(self.session.checkpoint, snapshot)
         return snapshot
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.handles import open_sessions
 from streamh5.handles.sharing import Sharing
 from streamh5.model.tree import DatasetNode, walk
+from streamh5.processes.turns import Turns
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Flushable, Snapshots, as_journaled, read_stored
 from streamh5.write.chunk_cache import ChunkCache
@@ -124,6 +125,7 @@ class Session:
         # handler may end the write in `submit`.
         self._pool_lock = threading.RLock()
         self._flushes: dict[DatasetNode, Flush] = {}
+        self.appends = Turns()  # alone: what readers see, or it would have rows without chunks
         # the `File`, once datasets refer to it, until the write ends: later only the garbage collector would free it
         self.file: File | None = None
         self._existing = existing
@@ -188,11 +190,9 @@ class Session:
                     f"a checkpoint of {sink.name} is not possible while other processes write to it (part_writer)"
                 )
             if not isinstance(sink, Snapshots):
-                what = (
-                    "only a new file that is written to a path can be shown to readers before it is complete"
-                )
                 raise SinkError(
-                    f"a checkpoint of {sink.name} is not possible: {what}; use flush with mode 'a'"
+                    f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
+                    "shown to readers before it is complete; use flush with mode 'a'"
                 )
             self.partial_chunks.keep_written()
             self.wait()
@@ -212,9 +212,8 @@ class Session:
                 raise StateError(f"{sink.name} cannot be flushed while other processes write (part_writer)")
             if not isinstance(sink, Flushable):
                 raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
-            early = [
-                n.path for n in walk(self.root) if isinstance(n, DatasetNode) and n.chunk_region is not None
-            ]
+            datasets = (one for one in walk(self.root) if isinstance(one, DatasetNode))
+            early = [one.path for one in datasets if one.chunk_region is not None]
             if early:
                 raise StateError(
                     f"{sink.name} cannot be flushed: the chunks of {early[0]} are overwritten in place "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import streamh5
 from streamh5 import errors
 from streamh5.errors import BlockError
+from tests.deadlock import DEADLOCK_SECONDS
 
 
 def test_append_after_regions_is_refused_and_keeps_them(tmp_path: Path) -> None:
@@ -225,3 +227,30 @@ def test_rows_after_the_whole_are_found_by_a_resume(tmp_path: Path) -> None:
                 file.suspend()
     with h5py.File(path) as read:
         assert read["x"][...].tolist() == [*range(1, 31)]
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("how", ["flush", "checkpoint"])
+def test_rows_that_another_thread_is_appending_are_not_shown_before_they_are_stored(
+    how: str, compression: Any, tmp_path: Path
+) -> None:
+    shown, is_over, n_shown = tmp_path / ("a.h5" if how == "flush" else "b.h5"), threading.Event(), 0
+    with streamh5.File(tmp_path / "a.h5", "w", threads=2) as file:
+        x = file.create_dataset("x", (0, 4), "i8", maxshape=(None, 4), chunks=(3, 4), compression=compression)
+
+        def append() -> None:
+            while not is_over.is_set():
+                x.append(np.arange(4 * x.n_appended, 4 * x.n_appended + 20).reshape(5, 4))
+
+        thread = threading.Thread(target=append, daemon=True)
+        thread.start()
+        for _ in range(20):
+            file.flush() if how == "flush" else file.checkpoint(shown)
+            with h5py.File(shown) as found:
+                rows = found["x"][...]
+            np.testing.assert_array_equal(rows.ravel(), np.arange(rows.size))
+            n_shown = max(n_shown, len(rows))
+        is_over.set()
+        thread.join(DEADLOCK_SECONDS)
+        assert not thread.is_alive()
+    assert n_shown > 0
