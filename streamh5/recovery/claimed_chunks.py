@@ -130,14 +130,23 @@ class Claimed(NamedTuple):
 
     def last_of_each(self) -> Claimed:
         """Return the last claim of each chunk, in their order."""
+        return self.only(self._last())
+
+    def without_last_of(self, which: NDArray[np.bool_]) -> Claimed:
+        """Return them without the last claim of each chunk that is in a mask."""
+        last = self._last()
+        return self.only(np.setdiff1d(np.arange(len(self.coords)), last[which[last]]))
+
+    def _last(self) -> NDArray[np.intp]:
+        """Return the sorted indices of the last claim of each chunk."""
         if not len(self.coords):
-            return self
+            return np.zeros(0, np.intp)
         keys, extents = self.coords[::-1], self.coords.max(axis=0) + 1
         if math.prod(extents.tolist()) < MAX_NUMBERS:  # sorted many times as fast
             last = np.unique(np.ravel_multi_index(tuple(keys.T), tuple(extents)), return_index=True)[1]
         else:
             last = np.unique(keys, axis=0, return_index=True)[1]
-        return self.only(np.sort(len(keys) - 1 - last))
+        return np.sort(len(keys) - 1 - last)
 
 
 def no_claims(rank: int) -> Claimed:

@@ -73,6 +73,8 @@ def keep_chunks(
             if event.is_cut:  # from here on, none of them has a row that is not in the dataset
                 claimed = claimed.only(_are_inside(node, claimed)).before_append()
         else:
+            if event.is_cut:  # the fill value was written where it cuts chunks, which is their last claim
+                claimed = claimed.without_last_of(_are_cut_through(node, event, claimed))
             break
     if node.spec.chunks is None:  # data without chunks that was to get chunks, of which some are lost
         return KeptChunks(0, None)
@@ -133,6 +135,17 @@ def _resize(engine: Engine, node: DatasetNode, resized: Resized, claimed: Claime
         shape = tuple(map(max, shape, node.shape or ()))
     engine.resize(node, shape, resized.maxshape)
     return True
+
+
+def _are_cut_through(
+    node: DatasetNode, cut: Resized, claimed: Claimed
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which chunks have elements on both sides of a new end of the dataset."""
+    found = np.zeros(len(claimed.coords), np.bool_)
+    for axis, (n, m, c) in enumerate(zip(cut.shape, node.shape or (), cut.chunks, strict=True)):
+        if n < m and n % c:
+            found |= claimed.coords[:, axis] == n // c
+    return found
 
 
 def _are_inside(node: DatasetNode, claimed: Claimed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

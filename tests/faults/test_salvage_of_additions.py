@@ -435,6 +435,30 @@ def test_rows_after_the_first_gap_are_not_kept_by_datasets_that_were_appended_to
     assert "20 rows without a gap" in str(summary)
 
 
+@pytest.mark.parametrize("is_written", [False, True])
+def test_cut_that_cannot_be_kept_leaves_no_fill_value_at_its_edge(
+    is_written: bool, machine_boot: list[str], tmp_path: Path
+) -> None:
+    path, lost = tmp_path / "a.h5", np.arange(500, 510)
+    old = np.arange(100, 120)
+    with streamh5.File(path, "w") as file:
+        file.create_dataset("x", data=old, maxshape=(None,), chunks=(10,))
+    with suppress(Stop), streamh5.File(path, "a", threads=1, sync="none") as file:
+        x = dataset(file, "x")
+        x[:10] = lost
+        if is_written:
+            x[10:] = np.arange(600, 610)
+        x.resize(15, 0)
+        raise Stop
+    image = path.read_bytes()  # power is cut, and one block of the file has not reached the disk
+    path.write_bytes(image.replace(lost.tobytes(), bytes(lost.nbytes)))
+    machine_boot[0] = "after"
+    streamh5.salvage(path)
+    with h5py.File(path) as file:
+        expected = [*old[:10], *(range(600, 610) if is_written else old[10:])]
+        assert file["x"][...].tolist() == expected
+
+
 @pytest.mark.parametrize("is_shrunk", [False, True])
 def test_dataset_without_chunks_that_was_to_get_chunks_keeps_its_data(
     is_shrunk: bool, tmp_path: Path
