@@ -303,7 +303,7 @@ class File(Group):
         StateError
             The file is closed, other processes write to it, or it has a dataset with ``alloc_time="early"``.
         """
-        self.session.appends.alone(self.session.flush)
+        self.session.publish(self.session.flush)
 
     def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing continues.
@@ -327,10 +327,10 @@ class File(Group):
         SinkError
             The file system does not support hard links.
         StateError
-            The file is closed.
+            The file is closed, or a signal handler calls this in the middle of another call.
         """
         snapshot = snapshot_path(Path(self.filename)) if path is None else Path(local_path(path))
-        self.session.appends.alone(self.session.checkpoint, snapshot)
+        self.session.publish(self.session.checkpoint, snapshot)
         return snapshot
 
     def __enter__(self) -> Self:

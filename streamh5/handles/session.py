@@ -181,48 +181,48 @@ class Session:
         self._flushes.pop(node, None)
         self._engine.remove_dataset(node)
 
+    def publish(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call `flush` or `checkpoint` while nobody appends: readers would see rows that are not stored yet."""
+        if self._life.is_inside:
+            raise StateError(f"a signal handler cannot flush {self.sink.name} in the middle of a call")
+        # a call first: a signal handler that ends the write meanwhile must not wait for those who append
+        with self.call():
+            self.appends.alone(call, *args, **kwargs)
+
     def checkpoint(self, path: Path) -> None:
         """Write index and headers for the data stored so far, and show readers the file at `path`."""
-        with self.call():
-            sink = self.sink
-            if self.sharing.token is not None:
-                raise StateError(
-                    f"a checkpoint of {sink.name} is not possible while other processes write to it (part_writer)"
-                )
-            if not isinstance(sink, Snapshots):
-                raise SinkError(
-                    f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
-                    "shown to readers before it is complete; use flush with mode 'a'"
-                )
-            self.partial_chunks.keep_written()
-            self.wait()
-            with self._engine.lock:
-                self._engine.snapshot()
-                sink.snapshot(path)
+        sink = self.sink
+        if self.sharing.token is not None:
+            raise StateError(f"a checkpoint of {sink.name} is not possible while other processes write to it")
+        if not isinstance(sink, Snapshots):
+            raise SinkError(
+                f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
+                "shown to readers before it is complete; use flush with mode 'a'"
+            )
+        self.partial_chunks.keep_written()
+        self.wait()
+        with self._engine.lock:
+            self._engine.snapshot()
+            sink.snapshot(path)
 
     def flush(self) -> None:
         """Publish the data stored so far; writing continues."""
-        if self._life.is_inside:
+        sink = self.sink
+        if self.sharing.token is not None:
+            raise StateError(f"{sink.name} cannot be flushed while other processes write (part_writer)")
+        if not isinstance(sink, Flushable):
+            raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
+        datasets = (one for one in walk(self.root) if isinstance(one, DatasetNode))
+        early = [one.path for one in datasets if one.chunk_region is not None]
+        if early:
             raise StateError(
-                f"{self.sink.name} cannot be flushed by a signal handler in the middle of a call"
+                f"{sink.name} cannot be flushed: the chunks of {early[0]} are overwritten in place "
+                "(alloc_time='early'), and readers of a flushed state would see that; create it without"
             )
-        with self.call():
-            sink = self.sink
-            if self.sharing.token is not None:
-                raise StateError(f"{sink.name} cannot be flushed while other processes write (part_writer)")
-            if not isinstance(sink, Flushable):
-                raise SinkError(f"{sink.name} cannot be flushed: it is shown to readers when it is complete")
-            datasets = (one for one in walk(self.root) if isinstance(one, DatasetNode))
-            early = [one.path for one in datasets if one.chunk_region is not None]
-            if early:
-                raise StateError(
-                    f"{sink.name} cannot be flushed: the chunks of {early[0]} are overwritten in place "
-                    "(alloc_time='early'), and readers of a flushed state would see that; create it without"
-                )
-            with self._engine.all_rows_logged():
-                self.partial_chunks.keep_written()
-                self.wait()
-                self._engine.flush(sink)
+        with self._engine.all_rows_logged():
+            self.partial_chunks.keep_written()
+            self.wait()
+            self._engine.flush(sink)
 
     def before_close(self, node: DatasetNode, flush: Flush) -> None:
         """Call `flush` when the file is closed, before its chunks are counted, or when the write is interrupted.

@@ -35,7 +35,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import DestinationBusyError, SinkError
+from streamh5.errors import DestinationBusyError, SinkError, StateError
 from streamh5.processes.turns import Turns
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
@@ -115,7 +115,11 @@ class JournaledSink(GatedSink):
     @property
     def journal_facts(self) -> dict[str, Any]:
         """`sync`, name of the destination, inode of the file that receives the bytes."""
-        return {"sync": self.sync, "name": self.path.name, "inode": os.fstat(self._fd).st_ino}
+        try:
+            inode = os.fstat(self._fd).st_ino
+        except OSError as error:  # a signal handler has ended the write
+            raise StateError(f"{self.name} is {self.state}; nothing more can be written to it") from error
+        return {"sync": self.sync, "name": self.path.name, "inode": inode}
 
     @property
     def nbytes(self) -> int:

@@ -390,3 +390,29 @@ def test_ctrl_c_in_the_midst_of_any_call_leaves_nobody_waiting_and_keeps_every_r
     n: int, tmp_path: Path
 ) -> None:
     run_rounds(CTRL_C, tmp_path, n)
+
+
+END_WHILE_PUBLISHING = """
+for i in range(int(sys.argv[3])):
+    file = streamh5.File(f"{sys.argv[1]}/{i}.h5", threads=1, max_memory=3000)
+    signal.signal(signal.SIGALRM, lambda *_: getattr(file, ["abort", "suspend"][i % 2])())
+    x = file.create_dataset("x", (None, 64), "f8", chunks=(1, 64), compression=[None, "gzip"][i // 2 % 2])
+    others = [threading.Thread(target=append, args=(x,)) for _ in range(2)]
+    for one in others:
+        one.start()
+    signal.setitimer(signal.ITIMER_REAL, 0.002 + i % 30 * 0.0004)
+    try:
+        while True:
+            file.checkpoint() if i % 3 else file.flush()
+    except streamh5.StreamH5Error:
+        pass
+    for one in others:
+        one.join()
+    for left in os.listdir(sys.argv[1]):
+        os.remove(f"{sys.argv[1]}/{left}")
+"""
+
+
+@pytest.mark.parametrize("n", [60, pytest.param(2000, marks=pytest.mark.campaign)])
+def test_end_in_a_signal_handler_in_the_midst_of_a_flush_waits_for_nobody(n: int, tmp_path: Path) -> None:
+    run_rounds(END_WHILE_PUBLISHING, tmp_path, n)
