@@ -192,12 +192,13 @@ class Session:
     def checkpoint(self, path: Path) -> None:
         """Write index and headers for the data stored so far, and show readers the file at `path`."""
         sink = self.sink
+        what = f"a checkpoint of {sink.name} is not possible"
         if self.sharing.token is not None:
-            raise StateError(f"a checkpoint of {sink.name} is not possible while other processes write to it")
+            raise StateError(f"{what} while other processes write to it (part_writer)")
         if not isinstance(sink, Snapshots):
             raise SinkError(
-                f"a checkpoint of {sink.name} is not possible: only a new file that is written to a path can be "
-                "shown to readers before it is complete; use flush with mode 'a'"
+                f"{what}: only a new file that is written to a path can be shown to readers before it is complete; use "
+                "flush with mode 'a'"
             )
         self.partial_chunks.keep_written()
         self.wait()

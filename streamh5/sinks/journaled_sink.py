@@ -35,7 +35,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import DestinationBusyError, SinkError, StateError
+from streamh5.errors import DestinationBusyError, SinkError
 from streamh5.processes.turns import Turns
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
@@ -88,6 +88,7 @@ class JournaledSink(GatedSink):
         self._shown = b""
         self._is_switching = False
         self._turns = Turns()
+        self._inode = 0
         self._has_synced_names = is_public
 
     @abstractmethod
@@ -115,11 +116,11 @@ class JournaledSink(GatedSink):
     @property
     def journal_facts(self) -> dict[str, Any]:
         """`sync`, name of the destination, inode of the file that receives the bytes."""
-        try:
-            inode = os.fstat(self._fd).st_ino
-        except OSError as error:  # a signal handler has ended the write
-            raise StateError(f"{self.name} is {self.state}; nothing more can be written to it") from error
-        return {"sync": self.sync, "name": self.path.name, "inode": inode}
+        with suppress(
+            OSError
+        ):  # closed: before Python 3.12, `isinstance` reads this property, too, at any time
+            self._inode = os.fstat(self._fd).st_ino
+        return {"sync": self.sync, "name": self.path.name, "inode": self._inode}
 
     @property
     def nbytes(self) -> int:
