@@ -168,18 +168,19 @@ class DatasetWriter:
         self, elements: NDArray[Any], origin: tuple[int, ...], edges: list[Box], *, is_appended: bool
     ) -> None:
         """Put the elements of chunks that are not filled in the cache."""
-        if self._node.stored is not None:
-            check_decodable(self._chunks.spec)  # now, and not when the chunk is written, perhaps at the end
         grid, cache = self._chunks.grid, self._partial_chunks
         row_nbytes = math.prod(grid.present.counts[1:]) * self._chunks.chain.chunk_nbytes
         cache.make_room(self, row_nbytes, is_appended=is_appended)
         with cache.lock:
             for box in edges:
                 for coords, in_chunk, in_region in overlaps(grid.chunks, box, origin, elements.shape):
-                    cache.put(
-                        self, coords, partial(new_partial_chunk, self._chunks), in_chunk, elements[in_region]
-                    )
+                    cache.put(self, coords, self._new_partial_chunk, in_chunk, elements[in_region])
         self._extend(origin[0] + len(elements))
+
+    def _new_partial_chunk(self, coords: tuple[int, ...]) -> PartialChunk:
+        if self._node.stored is not None:
+            check_decodable(self._chunks.spec)  # now, and not when the chunk is written, perhaps at the end
+        return new_partial_chunk(self._chunks, coords)
 
     def write_partial(self, chunk: PartialChunk) -> None:
         """Write a chunk of the cache, in a thread if it is filtered."""

@@ -16,6 +16,7 @@ from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
 from streamh5.model.block_value import as_block, check_one_kind
 from streamh5.model.chunk_shape import check_shape
+from streamh5.model.hyperslab import refuse_field_names
 from streamh5.model.not_an_array import UNREADABLE, check_is_array, check_objects, is_empty
 from streamh5.model.reference import Reference, RegionReference
 from streamh5.model.tree import LinkValue
@@ -170,8 +171,7 @@ def parse_region(
     """
     keys = list(region) if isinstance(region, tuple) else [region]
     n_given = sum(key is not Ellipsis for key in keys)
-    if any(isinstance(key, str) for key in keys):
-        raise BlockError(f"{path}: {region!r} names a field; give whole elements, with all their fields")
+    refuse_field_names(region, path)
     if n_given > len(shape) or len(keys) - n_given > 1:
         raise BlockError(f"{path}: region {shown(region)} has too many indices for {len(shape)} dimensions")
     at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))

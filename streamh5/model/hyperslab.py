@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from streamh5.errors import SpecError, shown
+from streamh5.errors import BlockError, SpecError, shown
 from streamh5.format.hyperslab import AxisBlocks, Hyperslab
 from streamh5.format.primitives import UNLIMITED
 
@@ -38,6 +38,18 @@ def select(shape: tuple[int, ...], key: Any, what: str) -> Hyperslab:
     if sum(one.is_unlimited for one in blocks) > 1:
         raise SpecError(f"{what}: the index {shown(key)} is unlimited in several dimensions; HDF5 allows one")
     return Hyperslab(blocks, tuple(axis for axis, one in enumerate(keys) if not _is_int(one)))
+
+
+def refuse_field_names(region: Any, path: str) -> None:
+    """Refuse to write a field of the elements alone.
+
+    Raises
+    ------
+    BlockError
+        The region names a field.
+    """
+    if any(isinstance(key, str) for key in (region if isinstance(region, tuple) else (region,))):
+        raise BlockError(f"{path}: {region!r} names a field; give whole elements, with all their fields")
 
 
 def _is_int(key: Any) -> bool:

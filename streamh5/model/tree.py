@@ -14,6 +14,7 @@ from streamh5.format.elements import encode_elements, padding_of
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
 from streamh5.format.object_header import NO_FIELDS, OptionalFields
 from streamh5.model.chunk_map import ChunkMap
+from streamh5.model.hyperslab import refuse_field_names
 from streamh5.model.object_path import split_path
 from streamh5.model.reference import HeapObject, RegionReference
 
@@ -224,10 +225,7 @@ class DatasetNode(ObjectNode):
         """
         if self.is_virtual:
             raise BlockError(f"{self.path} is a virtual dataset; write to its sources")
-        if any(isinstance(key, str) for key in (region if isinstance(region, tuple) else (region,))):
-            raise BlockError(
-                f"{self.path}: {region!r} names a field; give whole elements, with all their fields"
-            )
+        refuse_field_names(region, self.path)
         try:
             whole = self.whole()
         except MemoryError as error:

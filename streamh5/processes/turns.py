@@ -46,14 +46,13 @@ class Turns:
 
     def shared(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function while others may share."""
-        turn = Turn(is_alone=False)
-        with turn.lock:
-            self._wait(turn)
-            return call(*args, **kwargs)
+        return self._take(Turn(is_alone=False), call, *args, **kwargs)
 
     def alone(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function while no other thread is in a call."""
-        turn = Turn(is_alone=True)
+        return self._take(Turn(is_alone=True), call, *args, **kwargs)
+
+    def _take(self, turn: Turn, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         with turn.lock:
             self._wait(turn)
             return call(*args, **kwargs)
