@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -151,17 +151,16 @@ def decode_attribute(
     if not name or not terminator or rest:
         raise fields.error(f"the name {name[:40]!r} does not fill the {len(raw_name)} bytes of its field")
     committed_address = None
+    # a shared message is in an object header or a heap, where padding may follow it
     datatype_encoding = dataspace_encoding = encoding
-    if flags:  # a shared message is in an object header or a heap, where padding may follow it
-        shared_encoding = replace(encoding, padded=True)
     if flags & _Flag.DATATYPE_SHARED:
         target = decode_shared_message(datatype_part, encoding)
         committed_address = target if isinstance(target, int) else None
         datatype_part = resolve(MessageType.DATATYPE, datatype_part)
-        datatype_encoding = shared_encoding
+        datatype_encoding = encoding.with_padding()
     if flags & _Flag.DATASPACE_SHARED:
         dataspace_part = resolve(MessageType.DATASPACE, dataspace_part)
-        dataspace_encoding = shared_encoding
+        dataspace_encoding = encoding.with_padding()
     datatype, datatype_body = decode_datatype_message(datatype_part, datatype_encoding)
     dataspace = decode_dataspace(dataspace_part, dataspace_encoding)
     n_elements = 0 if dataspace.shape is None else math.prod(dataspace.shape)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from operator import or_
 from typing import TypeVar
 
@@ -43,6 +43,15 @@ class Encoding:
     group_internal_k: int = 16
     chunk_k: int = 32
     padded: bool = False
+
+    def with_padding(self) -> Encoding:
+        """Return this encoding for messages whose last field padding may follow."""
+        return _padded(self)
+
+
+@lru_cache
+def _padded(encoding: Encoding) -> Encoding:
+    return replace(encoding, padded=True)
 
 
 ENCODING = Encoding()

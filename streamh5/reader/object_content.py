@@ -175,7 +175,7 @@ def decode_object(
     attributes: list[tuple[int, Attribute]] = []
     unchecked: list[str] = []
     encoding = dense.encoding
-    padded = _padded(encoding)
+    padded = encoding.with_padding()
     for message in header.messages:
         message_type = message.type_id
         has_padding = header.version == 1 or message.flags & MessageFlag.SHARED
@@ -206,11 +206,6 @@ def decode_object(
     raise ForeignStructureError(
         f"an object that is not a group, dataset or datatype: its messages are {types or 'none'}"
     )
-
-
-@lru_cache
-def _padded(encoding: Encoding) -> Encoding:
-    return replace(encoding, padded=True)
 
 
 def _decode_message(message: Message, encoding: Encoding, dense: ObjectStorage) -> Any:
