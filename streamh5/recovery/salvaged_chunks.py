@@ -18,6 +18,8 @@ from streamh5.recovery.claimed_chunks import grid_of, no_claims
 from streamh5.recovery.dataset_history import Resized
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streamh5.engine.engine import Engine
     from streamh5.recovery.claimed_chunks import Claimed
     from streamh5.recovery.dataset_history import DatasetHistory
@@ -101,7 +103,7 @@ def keep_chunks(
     return KeptChunks(len(records), n_rows)
 
 
-def _has_later_rows(node: DatasetNode, claimed: Claimed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _has_later_rows(node: DatasetNode, claimed: Claimed) -> NDArray[np.bool_]:
     """Return which chunks may have appended rows after the end of the dataset, which would show when it grows."""
     length, n = (node.shape or (0,))[0], (node.spec.chunks or (1,))[0]
     is_at_end = (claimed.coords[:, 0] == length // n) & (length % n > 0)
@@ -137,9 +139,7 @@ def _resize(engine: Engine, node: DatasetNode, resized: Resized, claimed: Claime
     return True
 
 
-def _are_cut_through(
-    node: DatasetNode, cut: Resized, claimed: Claimed
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _are_cut_through(node: DatasetNode, cut: Resized, claimed: Claimed) -> NDArray[np.bool_]:
     """Return which chunks have elements on both sides of a new end of the dataset."""
     found = np.zeros(len(claimed.coords), np.bool_)
     for axis, (n, m, c) in enumerate(zip(cut.shape, node.shape or (), cut.chunks, strict=True)):
@@ -148,7 +148,7 @@ def _are_cut_through(
     return found
 
 
-def _are_inside(node: DatasetNode, claimed: Claimed) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _are_inside(node: DatasetNode, claimed: Claimed) -> NDArray[np.bool_]:
     """Return which chunks are inside the present shape; a length that is not known yet has no end."""
     counts = np.array(node.grid.present.counts)
     axes = slice(1, None) if (node.spec.shape or (0,))[0] is None and not node.n_rows else slice(None)
@@ -192,9 +192,10 @@ def _set_length(
     if not spec.shape or not (is_open or (n_rows is not None and spec.maxshape is not None)):
         return
     length, (n, *_) = (node.shape or (0,))[0], spec.chunks or (1,)
+    rows = claimed if n_rows is None else claimed.only(claimed.end >= 0)
     if n_rows is not None and until_gap:
         length = max(length, n_rows)
-    elif len((rows := claimed.only(claimed.end >= 0) if n_rows is not None else claimed).coords):
+    elif len(rows.coords):
         last = int(rows.coords[:, 0].max())
         ends = rows.end[(rows.coords[:, 0] == last) & rows.is_last]
         length = max(length, int(ends.max()) if len(ends) else (last + 1) * n)
