@@ -190,12 +190,8 @@ def check_not_source(source: object, path: Destination) -> None:
     try:
         there = os.stat(local_path(path)) if is_path(path) else os.fstat(cast("IO[bytes]", path).fileno())
         is_source = os.path.samestat(os.stat(local_path(source)), there)
-    except (
-        AttributeError,
-        OSError,
-        ValueError,
-    ):  # one does not exist, or is not a file of the operating system
-        return
+    except (AttributeError, OSError, ValueError):
+        return  # one does not exist, or is not a file of the operating system
     if is_source:
         raise SpecError(f"{name} is the source itself; choose another name for the new file", path=name)
 

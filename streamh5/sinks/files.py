@@ -160,10 +160,8 @@ def open_or_create(path: Path, mode: int, system: Any) -> tuple[int, bool]:
             try:
                 return open_regular(path, os.O_RDWR, system), False
             except OSError as error:
-                if error.errno not in (
-                    errno.ENOENT,
-                    errno.ELOOP,
-                ):  # these: it was replaced meanwhile, look again
+                # otherwise it was replaced meanwhile: look again
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
                     raise
 
 

@@ -116,9 +116,8 @@ class JournaledSink(GatedSink):
     @property
     def journal_facts(self) -> dict[str, Any]:
         """`sync`, name of the destination, inode of the file that receives the bytes."""
-        with suppress(
-            OSError
-        ):  # closed: before Python 3.12, `isinstance` reads this property, too, at any time
+        # closed: before Python 3.12, `isinstance` reads this property, too, at any time
+        with suppress(OSError):
             self._inode = os.fstat(self._fd).st_ino
         return {"sync": self.sync, "name": self.path.name, "inode": self._inode}
 
