@@ -126,10 +126,10 @@ def main() -> None:
         for name in arguments.work.split(","):
             run[name] = run_index(settings) if name == INDEX else run_work(WORKS[name], settings)
             table = report.text_of(report.work_table(run[name]))
-            print(
-                f"\n{name}: {run[name]['title']}", table, report.missing_text(run[name]), sep="\n", flush=True
-            )
+            notes = report.setting_text(run[name]), report.missing_text(run[name])
+            print(f"\n{name}: {run[name]['title']}", table, *filter(None, notes), sep="\n", flush=True)
         print(f"\nFigures\n{report.text_of(report.figures_table(run))}")
+        print(f"\nDurable and handed over\n{report.text_of(report.durability_table(run))}")
         results["works"] |= run
     if arguments.out:
         report.save(results, arguments.out)

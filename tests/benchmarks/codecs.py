@@ -1,8 +1,9 @@
 """The codec calls: as an expert writes them by hand around h5py, and as the limits make them.
 
-The limits make exactly the calls that streamh5's filters make at the same setting, with the fastest shuffle that
-we know, and keep its memory. The expert calls the same codec at the same setting behind a strided numpy copy that
-splits and shuffles a block at once; those who write chunk by chunk (`shuffle_and_deflate`) make the plain call.
+The limits make the codec calls alone, with the fastest shuffle that we know, and keep its memory. The expert makes the
+same calls behind a strided numpy copy that splits and shuffles a block at once; those who write chunk by chunk
+(`shuffle_and_deflate`) make the plain call. For gzip, both use the setting of `GZIP_SETTINGS` that
+`tests.benchmarks.expert` has found to be the fastest one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Block = NDArray[Any]
     Encode = Callable[[Block, tuple[int, ...]], list[Any]]
 
-__all__ = ["ENCODE", "LIMIT", "chunk_origins", "shuffle_and_deflate"]
+__all__ = ["ENCODE", "GZIP_SETTINGS", "LIMIT", "chunk_origins", "shuffle_and_deflate", "shuffled_chunks"]
 
 ZSTD_LEVEL = 3
 BLOSC_LEVEL = 5
@@ -64,11 +65,14 @@ def shuffled_chunks(block: Block, chunks: tuple[int, ...]) -> list[Any]:
     return list(np.ascontiguousarray(planes).reshape(n_chunks, -1))
 
 
-def encode_gzip(block: Block, chunks: tuple[int, ...], *, level: int, mem_level: str) -> list[Any]:
+def isal(chunk: Any, *, level: int, mem_level: str) -> Any:
     from isal import igzip_lib
 
-    options = level, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
-    return [igzip_lib.compress(chunk, *options) for chunk in shuffled_chunks(block, chunks)]
+    return igzip_lib.compress(chunk, level, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level))
+
+
+def encode_gzip(block: Block, chunks: tuple[int, ...], *, compress: Callable[[Any], Any]) -> list[Any]:
+    return [compress(chunk) for chunk in shuffled_chunks(block, chunks)]
 
 
 def shuffle_and_deflate(chunk: Block) -> Any:
@@ -124,22 +128,31 @@ def _drop_shuffled(block: Block, chunks: tuple[int, ...], *, compress: Callable[
             compress(chunk)
 
 
+GZIP_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "streamh5's own": deflate_encoder(DEFAULT_LEVEL),
+    "isal 0": partial(isal, level=0, mem_level="MEM_LEVEL_DEFAULT"),
+    **{
+        f"isal {level} {size}": partial(isal, level=level, mem_level=f"MEM_LEVEL_{size.upper()}")
+        for level in (1, 2, 3)
+        for size in ("small", "large")
+    },
+}
+"""Name of a setting -> function that makes a zlib stream of a shuffled chunk."""
+
 ENCODE: dict[str, Encode] = {
     "none": raw_chunks,
-    "gzip": partial(encode_gzip, level=2, mem_level="MEM_LEVEL_SMALL"),
-    "gzip-1": partial(encode_gzip, level=1, mem_level="MEM_LEVEL_LARGE"),
+    **{name: partial(encode_gzip, compress=compress) for name, compress in GZIP_SETTINGS.items()},
     "zstd": partial(encode_zstd, shuffle=False),
     "zstd+shuffle": partial(encode_zstd, shuffle=True),
     "blosc-lz4": encode_blosc,
 }
-"""Codec name -> function of a block and its chunk shape that gives the stored chunks."""
+"""Codec name, or setting of gzip -> function of a block and its chunk shape that gives the stored chunks."""
 
 LIMIT: dict[str, Callable[[Block, tuple[int, ...]], object]] = {
     "none": raw_chunks,
-    "gzip": partial(_drop_shuffled, compress=deflate_encoder(DEFAULT_LEVEL)),
-    "gzip-1": partial(_drop_shuffled, compress=deflate_encoder(1)),
+    **{name: partial(_drop_shuffled, compress=compress) for name, compress in GZIP_SETTINGS.items()},
     "zstd": partial(_drop_raw, compress=_zstd),
     "zstd+shuffle": partial(_drop_shuffled, compress=_zstd),
     "blosc-lz4": partial(_drop_raw, compress=_blosc),
 }
-"""Codec name -> function that makes the codec calls alone."""
+"""Codec name, or setting of gzip -> function that makes the codec calls alone."""

@@ -109,6 +109,7 @@ def run_index(settings: Settings) -> dict[str, Any]:
         "scale": settings.scale,
         "timings": timings,
         "missing": failed,
+        "gzip": {},
     }
 
 

@@ -8,7 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.contenders import contender_of
 from tests.benchmarks.work import WORKS, load_pool, make_array
 
 __all__ = ["MEMORY_CONTENDERS"]
@@ -28,7 +28,7 @@ def main() -> None:
 
     order = json.loads(sys.argv[1])
     work = WORKS[order["work"]]
-    contender = next(c for c in CONTENDERS if c.name == order["contender"])
+    contender = contender_of(order["contender"])
     dask.config.set(scheduler="threads", num_workers=order["threads"])
     for module in ("dask.array", *contender.requires):
         import_module(module)

@@ -7,9 +7,27 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.benchmarks.figures import FIGURES, Figure, Ratio, ratio_of, seconds_of
+from tests.benchmarks.contenders import HANDED_OVER
+from tests.benchmarks.figures import (
+    DURABLE_AT_LEAST,
+    FIGURES,
+    Figure,
+    Ratio,
+    durability_of,
+    ratio_of,
+    seconds_of,
+)
 
-__all__ = ["figures_table", "memory_table", "missing_text", "plot", "save", "work_table"]
+__all__ = [
+    "durability_table",
+    "figures_table",
+    "memory_table",
+    "missing_text",
+    "plot",
+    "save",
+    "setting_text",
+    "work_table",
+]
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 Rows = list[tuple[str, ...]]
@@ -34,19 +52,20 @@ def work_table(work: dict[str, Any]) -> Rows:
     """One row a contender; the last column is how many times as fast the first streamh5 row is."""
     base = _base(work)
     rows: Rows = [
-        ("contender", "s", "MB/s", "min-max", "durable MB/s", "size ratio", "runs", "others",
+        ("contender", "s", "handed over MB/s", "min-max", "durable MB/s", "size ratio", "runs", "others",
          f"{base or 'streamh5'} is x as fast")
     ]  # fmt: skip
     for name, timings in work["timings"].items():
         rate, low, high = _rate(timings, durable=False)
-        durable, _, _ = _rate(timings, durable=True)
+        durable = "-" if name.endswith(HANDED_OVER) else f"{_rate(timings, durable=True)[0]:.0f}"
         stored = timings[0]["stored_nbytes"]
         size = f"{timings[0]['nbytes'] / stored:.3f}" if stored else "-"
-        against = _ratio_text(ratio_of(work, base, name, durable=False)) if base and base != name else "-"
+        is_base = base is None or name.removesuffix(HANDED_OVER) == base
+        against = "-" if is_base else _ratio_text(ratio_of(work, base, name, durable=False))
         runs = str(len(timings))
         others = f"{max(t['foreign_share'] for t in timings):.0%}"
         seconds = f"{median(t['seconds'] for t in timings):.2f}"
-        rates = f"{rate:.0f}", f"{low:.0f}-{high:.0f}", f"{durable:.0f}"
+        rates = f"{rate:.0f}", f"{low:.0f}-{high:.0f}", durable
         rows.append((name, seconds, *rates, size, runs, others, against))
     return rows
 
@@ -65,20 +84,49 @@ def _size_text(work: dict[str, Any], figure: Figure) -> tuple[str, bool]:
 
 def figures_table(works: dict[str, Any]) -> Rows:
     """One row a figure that this run has both sides of."""
-    rows: Rows = [("work", "against", "at least", "handed over", "durable", "reached")]
+    rows: Rows = [("work", "against", "handed over", "at least", "durable", "at least", "reached")]
     for figure in FIGURES:
         work = works.get(figure.work)
         ratio = work and ratio_of(work, figure.contender, figure.against, durable=False)
         if not work or not ratio:
             continue
         durable = ratio_of(work, figure.contender, figure.against, durable=True)
-        size, size_reached = _size_text(work, figure)
-        reached = "yes" if ratio.median >= figure.at_least and size_reached else "no"
-        rows.append(
-            (figure.title, figure.against, f"{figure.at_least:g}", _ratio_text(ratio) + size,
-             _ratio_text(durable), reached)
-        )  # fmt: skip
+        size, is_reached = _size_text(work, figure)
+        sides = [(ratio, figure.at_least), (durable, figure.durable_at_least)]
+        for side, at_least in sides:
+            is_reached &= at_least is None or (side is not None and side.median >= at_least)
+        cells = [cell for side, least in sides for cell in (_ratio_text(side), f"{least or '-'}")]
+        cells[0] += size
+        rows.append((figure.title, figure.against, *cells, "yes" if is_reached else "no"))
     return rows
+
+
+def durability_table(works: dict[str, Any]) -> Rows:
+    """One row for each contender of ours that was measured both durable and handed over."""
+    rows: Rows = [("work", "contender", "durable over handed over", "at least", "reached")]
+    for name, work in works.items():
+        for contender in work["timings"]:
+            ratio = durability_of(work, contender)
+            if ratio is not None:
+                reached = "yes" if ratio.median >= DURABLE_AT_LEAST else "no"
+                rows.append((name, contender, _ratio_text(ratio), f"{DURABLE_AT_LEAST:g}", reached))
+    return rows
+
+
+def setting_text(work: dict[str, Any]) -> str:
+    """Say which setting of gzip the expert and the limit had; empty where none was chosen."""
+    if not work["gzip"]:
+        return ""
+    settings = work["gzip"]["settings"]
+    own = settings["streamh5's own"]["stored_nbytes"]
+    parts = (
+        f"{name} {found['nbytes'] / found['seconds'] / 1e6:.0f} MB/s with {found['stored_nbytes'] / own - 1:+.1%}"
+        for name, found in settings.items()
+    )
+    return (
+        f"The expert and the limit use the setting *{work['gzip']['chosen']}*. In one thread, with the size of the "
+        f"file against streamh5's: {', '.join(parts)}."
+    )
 
 
 def memory_table(memory: list[dict[str, Any]]) -> Rows:
@@ -147,13 +195,15 @@ def _results_markdown(results: dict[str, Any], plot_name: str) -> str:
     figures = figures_table(results["works"])
     if len(figures) > 1:
         parts += ["### Figures", markdown_of(figures)]
+    durability = durability_table(results["works"])
+    if len(durability) > 1:
+        parts += ["### Durable and handed over", markdown_of(durability)]
     if results["works"]:
         parts += [f"![Rates of all contenders]({plot_name})"]
     for name, work in results["works"].items():
         scale = "" if work["scale"] == 1 else f", at scale {work['scale']:g}"
         parts += [f"### {name}: {work['title']}{scale}", markdown_of(work_table(work))]
-        if work["missing"]:
-            parts += [missing_text(work)]
+        parts += [text for text in (setting_text(work), missing_text(work)) if text]
     if results["memory"]:
         parts += ["### Memory", markdown_of(memory_table(results["memory"]))]
     return "\n\n".join(parts)

@@ -146,7 +146,15 @@ def run_work(work: Work, settings: Settings) -> dict[str, Any]:
     """Time all contenders of `work`; those that are absent or fail are named, never counted."""
     missing: dict[str, str] = {}
     orders: dict[str, dict[str, Any]] = {}
-    for contender in filter(settings.selects, contenders_of(work)):
+    gzip: dict[str, Any] = {}
+    try:
+        prepare_pool(work, settings.directory, settings.data)
+        if "gzip" in work.codecs:
+            wait_until_quiet(settings.quiet_seconds)
+            gzip = run_child("expert", {"work": work.name, "pools": str(settings.directory)})
+    except (FileNotFoundError, ChildError) as error:
+        return _result(work, settings, {}, {work.name: str(error)}, {})
+    for contender in filter(settings.selects, contenders_of(work, gzip.get("chosen", ""))):
         absent = contender.missing()
         if absent:
             missing[contender.name] = f"not installed: {', '.join(absent)}"
@@ -154,20 +162,24 @@ def run_work(work: Work, settings: Settings) -> dict[str, Any]:
         orders[contender.name] = {
             "work": work.name,
             "contender": contender.name,
+            "setting": contender.setting,
             "pools": str(settings.directory),
             "threads": settings.threads,
             "n_blocks": work.n_blocks(settings.scale),
         }
-    try:
-        prepare_pool(work, settings.directory, settings.data)
-    except FileNotFoundError as error:
-        missing, orders = dict.fromkeys(orders, str(error)), {}
     timings, failed = run_rounds("timing", orders, settings)
+    return _result(work, settings, timings, missing | failed, gzip)
+
+
+def _result(
+    work: Work, settings: Settings, timings: dict[str, Any], missing: dict[str, str], gzip: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "title": work.title,
         "nbytes": work.n_blocks(settings.scale) * work.block_nbytes,
         "chunk_nbytes": work.chunk_nbytes,
         "scale": settings.scale,
         "timings": timings,
-        "missing": missing | failed,
+        "missing": missing,
+        "gzip": gzip,
     }

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.benchmarks.contenders import CONTENDERS, Contender
+from tests.benchmarks.contenders import Contender, contender_of
 from tests.benchmarks.machine import BUSY_RESOLUTION_SECONDS, busy_seconds, warm_page_cache
 from tests.benchmarks.work import WORKS, load_pool, make_array
 
@@ -123,6 +123,10 @@ def check_written(contender: Contender, path: Path, x: da.Array) -> None:
         import zarr
 
         stored = zarr.open_array(str(path), mode="r")[...]
+    elif contender.suffix == ".b2nd":
+        import blosc2
+
+        stored = blosc2.open(str(path), mode="r")[...]
     else:
         import h5py
 
@@ -139,7 +143,7 @@ def main() -> None:
 
     order = json.loads(sys.argv[1])
     work = WORKS[order["work"]]
-    contender = next(c for c in CONTENDERS if c.name == order["contender"])
+    contender = contender_of(order["contender"], order["setting"])
     directory = Path(order["directory"])
     dask.config.set(scheduler="threads", num_workers=order["threads"])
     clock = SyncClock()

@@ -1,0 +1,52 @@
+"""The benchmarks compare like with like: the setting of the expert, and what counts as durable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.benchmarks.contenders import HANDED_OVER, contenders_of
+from tests.benchmarks.expert import OWN_SETTING, chosen
+from tests.benchmarks.figures import durability_of, ratio_of
+from tests.benchmarks.work import WORKS
+
+
+def timing(seconds: float, own_sync: float = 0.0, sync: float = 0.0) -> dict[str, float]:
+    return {"seconds": seconds, "own_sync_seconds": own_sync, "sync_seconds": sync}
+
+
+def setting(seconds: float, nbytes: int) -> dict[str, float]:
+    return {"seconds": seconds, "stored_nbytes": nbytes}
+
+
+def test_expert_uses_the_fastest_setting_within_one_percent() -> None:
+    settings = {
+        OWN_SETTING: setting(1.0, 10_000),
+        "a little larger": setting(0.8, 10_100),
+        "too large": setting(0.5, 10_101),
+        "smaller but slower": setting(0.9, 9_000),
+    }
+    assert chosen(settings) == "a little larger"
+
+
+def test_expert_and_limit_take_part_once_with_the_chosen_setting() -> None:
+    named = [one for one in contenders_of(WORKS["a"], "isal 1 large") if one.setting]
+    assert [(one.name, one.setting) for one in named] == [
+        ("h5py direct chunks gzip", "isal 1 large"),
+        ("limit gzip", "isal 1 large"),
+    ]
+
+
+def test_handed_over_ratio_uses_the_twin_and_durable_ratio_all_syncs() -> None:
+    timings: dict[str, Any] = {
+        "streamh5 gzip": [timing(2.0, own_sync=0.5, sync=0.0)],
+        "streamh5 gzip" + HANDED_OVER: [timing(1.0, sync=9.0)],
+        "to_hdf5 gzip-4": [timing(10.0, sync=5.0)],
+    }
+    work = {"timings": timings}
+    handed_over = ratio_of(work, "streamh5 gzip", "to_hdf5 gzip-4", durable=False)
+    durable = ratio_of(work, "streamh5 gzip", "to_hdf5 gzip-4", durable=True)
+    share = durability_of(work, "streamh5 gzip")
+    assert handed_over is not None
+    assert durable is not None
+    assert share is not None
+    assert (handed_over.median, durable.median, share.median) == (10.0, 6.0, 0.4)
