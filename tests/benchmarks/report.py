@@ -60,8 +60,8 @@ def work_table(work: dict[str, Any]) -> Rows:
         durable = "-" if name.endswith(HANDED_OVER) else f"{_rate(timings, durable=True)[0]:.0f}"
         stored = timings[0]["stored_nbytes"]
         size = f"{timings[0]['nbytes'] / stored:.3f}" if stored else "-"
-        is_base = base is None or name.removesuffix(HANDED_OVER) == base
-        against = "-" if is_base else _ratio_text(ratio_of(work, base, name, durable=False))
+        ratio = base and base != name.removesuffix(HANDED_OVER) and ratio_of(work, base, name, durable=False)
+        against = _ratio_text(ratio or None)
         runs = str(len(timings))
         others = f"{max(t['foreign_share'] for t in timings):.0%}"
         seconds = f"{median(t['seconds'] for t in timings):.2f}"
