@@ -151,7 +151,8 @@ class StoredAs:
     what
         What is copied, in words.
     listed
-        ``(n, rank)`` coords of the existing chunks; None where `reader` is asked for each chunk.
+        ``(n, rank)`` coords of the existing chunks, in the order in which they are copied; None where `reader` is asked
+        for each chunk.
     """
 
     chunks: tuple[int, ...]
@@ -159,7 +160,7 @@ class StoredAs:
     chain: FilterChain
     filters: tuple[FilterRecord, ...]
     reader: ChunkReader
-    accept: Callable[[Buffer], Buffer | None]
+    accept: Callable[[Buffer], Buffer | None] | None
     what: str
     listed: NDArray[np.intp] | None = None
 
@@ -372,11 +373,11 @@ def _verifying(stored: StoredAs) -> _VerifiedAccept:
 class _VerifiedAccept:
     """Accepts chunks that also decode."""
 
-    accept: Callable[[Buffer], Buffer | None]
+    accept: Callable[[Buffer], Buffer | None] | None
     decoder: ChunkDecoder
 
     def __call__(self, data: Buffer) -> Buffer | None:
-        taken = self.accept(data)
+        taken = data if self.accept is None else self.accept(data)
         if taken is not None:
             try:
                 self.decoder.check(byte_view(taken))

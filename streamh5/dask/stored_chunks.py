@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import dask.array as da
 import numpy as np
@@ -19,7 +19,7 @@ from streamh5.model.chunk_shape import auto_chunks
 from streamh5.write.chunk_writer import EncodedChunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,21 +40,37 @@ MAX_N_BLOCKS = 10_000_000
 """Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
 
 
+class StoredBatch(NamedTuple):
+    """Some of the chunks that a `ChunkReader` was asked for, read together.
+
+    Attributes
+    ----------
+    part
+        Which of them.
+    stored
+        The stored bytes of each, None for one that is missing.
+    filter_masks
+        ``(n,) uint32``: bit i set where a chunk skipped filter i; None where none did.
+    memory
+        All of `stored`, one after the other, where they are parts of one piece of memory; otherwise None.
+    """
+
+    part: slice
+    stored: Sequence[Buffer | None]
+    filter_masks: NDArray[np.uint32] | None = None
+    memory: Buffer | None = None
+
+
 class ChunkReader(Protocol):
     """Reads stored chunks; thread-safe."""
 
-    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], NDArray[np.uint32] | None]:
-        """Return the stored bytes of each chunk, None for one that is missing, and the filters that it skipped.
+    def read(self, coords: NDArray[np.intp]) -> Iterator[StoredBatch]:
+        """Read chunks in batches, each of which may use the memory of the one before.
 
         Parameters
         ----------
         coords
             ``(n, rank)`` coords of the chunks in the grid.
-
-        Returns
-        -------
-        tuple
-            The bytes, and ``(n,)`` uint32: bit i set where a chunk skipped filter i; None where none did.
         """
 
 
@@ -148,7 +164,8 @@ class ChunkCopy:
     reader
         Returns the stored bytes.
     accept
-        Returns the bytes to store for those that were read, or None where they cannot be copied.
+        Returns the bytes to store for those that were read, or None where they cannot be copied. None where every
+        chunk is stored as it is.
     decoded
         Reads regions of the array, for chunks that are not accepted.
     grid
@@ -159,7 +176,7 @@ class ChunkCopy:
     """
 
     reader: ChunkReader
-    accept: Accept
+    accept: Accept | None
     decoded: Regions
     grid: ChunkGrid
     listed: NDArray[np.intp] | None = None
@@ -178,11 +195,27 @@ class ChunkCopy:
         is_new = ~writer.are_stored(numbers)
         if not is_new.all():
             numbers, coords = numbers[is_new], coords[is_new]
-        stored, masks = self.reader.read(coords)
+        parts, counts = [np.zeros(0, RECORD)], CopyCounts()
+        for batch in self.reader.read(coords):
+            records, more = self._write(writer, numbers[batch.part], coords[batch.part], batch)
+            parts.append(records)
+            counts += more
+        return np.concatenate(parts), counts
+
+    def _write(
+        self, writer: BlockWriter, numbers: NDArray[np.uint64], coords: NDArray[np.intp], batch: StoredBatch
+    ) -> tuple[ChunkRecords, CopyCounts]:
+        """Write the chunks of a batch, with these numbers and coords."""
+        stored, masks = batch.stored, batch.filter_masks
+        if self.accept is None:
+            buffers = cast("Sequence[Buffer]", stored)
+            encoded = EncodedChunks(numbers, buffers, masks, batch.memory)
+            return writer.write_encoded(encoded), CopyCounts(len(numbers))
         accepted = [None if data is None else self.accept(data) for data in stored]
         kept = [i for i, data in enumerate(accepted) if data is not None]
         refused = [i for i, data in enumerate(stored) if data is not None and accepted[i] is None]
-        records, counts = _write_each(writer, self.decoded, [grid.region(one) for one in coords[refused]])
+        regions = [self.grid.region(one) for one in coords[refused]]
+        records, counts = _write_each(writer, self.decoded, regions)
         if kept:
             buffers = [data for data in accepted if data is not None]
             encoded = EncodedChunks(numbers[kept], buffers, None if masks is None else masks[kept])

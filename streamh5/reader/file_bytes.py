@@ -128,17 +128,40 @@ class FileBytes:
             try:
                 part = os.pread(self._descriptor, nbytes, address)
             except OSError as error:
-                raise UnreadableError(
-                    f"{structure}: {nbytes:,} bytes at address {address:,} cannot be read: {error.strerror}",
-                    structure=structure,
-                    address=address,
-                    errno=error.errno,
-                ) from error
+                raise _unreadable(structure, address, nbytes, error) from error
             if not part:
-                raise FormatError(
-                    f"{structure}: the file was truncated to {address:,} bytes while it was read"
-                )
+                raise _truncated(structure, address)
             parts.append(part)
             address += len(part)
             nbytes -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, address: int, memory: memoryview, structure: str) -> None:
+        """Fill `memory`, of bytes, with what lies at an address; errors are those of `read`."""
+        self.check_range(address, len(memory), structure)
+        address += self.base_address
+        if self._content is not None:
+            memory[:] = self._content[address : address + len(memory)]
+            return
+        while len(memory):
+            try:
+                n_read = os.preadv(self._descriptor, [memory], address)
+            except OSError as error:
+                raise _unreadable(structure, address, len(memory), error) from error
+            if not n_read:
+                raise _truncated(structure, address)
+            memory = memory[n_read:]
+            address += n_read
+
+
+def _unreadable(structure: str, address: int, nbytes: int, error: OSError) -> UnreadableError:
+    return UnreadableError(
+        f"{structure}: {nbytes:,} bytes at address {address:,} cannot be read: {error.strerror}",
+        structure=structure,
+        address=address,
+        errno=error.errno,
+    )
+
+
+def _truncated(structure: str, nbytes: int) -> FormatError:
+    return FormatError(f"{structure}: the file was truncated to {nbytes:,} bytes while it was read")

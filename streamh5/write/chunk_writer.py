@@ -69,11 +69,14 @@ class EncodedChunks:
         Their stored bytes, one buffer each.
     filter_masks
         ``(n,) uint32``: bit i set where filter i was skipped; None for all zero.
+    memory
+        All of `buffers`, one after the other, where they are parts of one piece of memory; otherwise None.
     """
 
     numbers: NDArray[np.uint64]
     buffers: Sequence[Buffer]
     filter_masks: NDArray[np.uint32] | None = None
+    memory: Buffer | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # filters return memoryviews where that saves a copy, and these cannot be pickled
@@ -218,7 +221,7 @@ class ChunkWriter:
         address = place.reserve(int(stored_nbytes.sum())) if region is None else region
         records = chunk_records(numbers, address, stored_nbytes, encoded.filter_masks)
         if region is None:
-            place.write(address, buffers)
+            place.write(address, buffers if encoded.memory is None else [encoded.memory])
             return records
         records["address"] = np.uint64(region) + numbers * np.uint64(self.chain.chunk_nbytes)
         for chunk_address, buffer in zip(records["address"].tolist(), buffers, strict=True):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.conversion.array_plan import SourceFilters, StoredAs
+from streamh5.conversion.hdf5.chunk_reader import StoredChunkReader
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.conversion.hdf5.source_bytes import SharedBytes
 from streamh5.conversion.request import NotCopiable
 from streamh5.dask.shared_dataset import virtual_places
-from streamh5.errors import FormatError, SourceError, StreamH5Error
+from streamh5.errors import FormatError, StreamH5Error
 from streamh5.filters import FilterChain, FilterOptions
 from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
@@ -28,14 +29,11 @@ from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 from streamh5.reader.file_map import FileMap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from streamh5.conversion.hdf5.dataset import SourceDataset
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
-    from streamh5.filters import Buffer
 
 MAX_LISTED = 50_000_000
 """Most chunks in a list of those that contain data, 8 bytes each; with more, all are assumed to contain data."""
@@ -143,48 +141,6 @@ def needed_chunks(
     return np.stack(grid.coords_of(found), axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads listed chunks directly from the file, without the HDF5 library and its lock."""
-
-    path: str
-    file: SharedBytes
-    chunks: ChunkMap
-    n_filters: int
-    is_edge: NDArray[np.bool_]
-    chain: FilterChain | None
-
-    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], NDArray[np.uint32] | None]:
-        rows = np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])
-        masks = self.chunks.filter_masks[rows]
-        addresses, sizes = self.chunks.addresses[rows].tolist(), self.chunks.stored_nbytes[rows].tolist()
-        if 0 in sizes:  # HDF5 cannot decode such a chunk, neither here nor in the copy
-            raise SourceError(
-                f"{self.path}: the size of one of its chunks is 0; it is damaged", path=self.path
-            )
-        file = self.file.open()
-        try:
-            stored: list[Buffer | None] = [
-                file.read(address, size, "chunk") for address, size in zip(addresses, sizes, strict=True)
-            ]
-        except FormatError as error:
-            raise SourceError(
-                f"{self.path}: the file ends before one of its chunks; it is damaged", path=self.path
-            ) from error
-        for i in np.flatnonzero(self.is_edge[rows]).tolist():
-            stored[i], masks[i] = self._filtered(stored[i], masks[i])
-        return stored, masks if masks.any() else None
-
-    def _filtered(self, data: Any, mask: int) -> tuple[Buffer, int]:
-        """Filter a chunk that is stored unfiltered; without codecs, return a mask that all filters were skipped."""
-        if self.chain is None:
-            return data, (1 << self.n_filters) - 1
-        if len(data) != self.chain.chunk_nbytes:
-            return data, mask
-        encoded = self.chain.encode_rows(np.frombuffer(data, np.uint8).reshape(1, -1))
-        return encoded.buffers[0], 0 if encoded.filter_masks is None else int(encoded.filter_masks[0])
-
-
 def stored_as(
     dataset: SourceDataset,
     filters: SourceFilters,
@@ -219,14 +175,14 @@ def stored_as(
     if chunks.is_edge_raw:
         is_edge = (found.origins() + np.array(dataset.chunks) > np.array(dataset.shape)).any(axis=1)
     records = dataset.filters
-    reader = _Reader(dataset.path, SharedBytes(stored.file), found, len(records), is_edge, filters.chain)
+    reader = StoredChunkReader(
+        dataset.path, SharedBytes(stored.file), found, len(records), is_edge, filters.chain
+    )
     chain = FilterChain((), math.prod(dataset.chunks) * dataset.kind.nbytes)
     what = ", ".join(filters.names) or "no filters"
-    return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, _as_it_is, what, found.coords())
-
-
-def _as_it_is(data: Buffer) -> Buffer:
-    return data
+    # in the order of the file, so that it is read from its beginning to its end
+    listed = found.take(np.argsort(found.addresses, kind="stable")).coords()
+    return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, None, what, listed)
 
 
 def source_filters(dataset: SourceDataset) -> SourceFilters:

@@ -15,11 +15,12 @@ import numpy as np
 
 from streamh5.conversion.zarr.codecs import crc32c
 from streamh5.dask.foreign_errors import foreign_errors
+from streamh5.dask.stored_chunks import StoredBatch
 from streamh5.errors import SourceError
 from streamh5.filters.base import byte_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from io import FileIO
 
     import zarr
@@ -70,10 +71,11 @@ class _Plain:
 
     shared: SharedArray
 
-    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
+    def read(self, coords: NDArray[np.intp]) -> Iterator[StoredBatch]:
         array = self.shared.open()
         key = array.metadata.encode_chunk_key
-        return _values(array).whole([key(tuple(one)) for one in coords.tolist()]), None
+        found = _values(array).whole([key(tuple(one)) for one in coords.tolist()])
+        yield StoredBatch(slice(None), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class _Sharded:
     counts: tuple[int, ...]
     shards: ShardLayout
 
-    def read(self, coords: NDArray[np.intp]) -> tuple[Sequence[Buffer | None], None]:
+    def read(self, coords: NDArray[np.intp]) -> Iterator[StoredBatch]:
         array = self.shared.open()
         values = _values(array)
         shards, inner = np.divmod(coords, self.counts)
@@ -102,7 +104,7 @@ class _Sharded:
             ranges: list[Range] = [(start, nbytes) for start, nbytes in entries.tolist()]
             for row, data in zip(rows.tolist(), values.parts(key, ranges), strict=True):
                 found[row] = data
-        return found, None
+        yield StoredBatch(slice(None), found)
 
     def _index(self, name: str, values: _Values, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""
