@@ -197,7 +197,7 @@ def test_killed_copy_is_salvaged_with_the_chunks_that_were_claimed(
     undisturbed = Calls()
     with installed(undisturbed):
         convert(tmp_path)
-    found = []
+    found: list[int] = []
     for at in range(0, undisturbed.n - 8, 3):
         folder = tmp_path / f"{at}"
         folder.mkdir()
