@@ -75,7 +75,7 @@ def test_adjacent_chunks_are_read_and_written_in_large_pieces(
     write_source(tmp_path / "in.h5")
     nbytes = sum(map(len, stored_chunks(range(N_CHUNKS))))
     piece = 1 << 18
-    monkeypatch.setattr(chunk_reader, "READ_NBYTES", piece)
+    monkeypatch.setattr(chunk_reader, "PIECE_READ_NBYTES", piece)
     reads, writes = counting(monkeypatch, "preadv", PREADV), counting(monkeypatch, "pwritev", PWRITEV)
     done = convert(tmp_path)
     most = nbytes // (piece - 1100) + 2  # a piece ends with a whole chunk
@@ -123,7 +123,7 @@ def test_calls_that_read_little_are_continued(tmp_path: Path, monkeypatch: pytes
 
 def test_chunk_that_is_larger_than_a_piece_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_source(tmp_path / "in.h5", range(50))
-    monkeypatch.setattr(chunk_reader, "READ_NBYTES", 10)
+    monkeypatch.setattr(chunk_reader, "PIECE_READ_NBYTES", 10)
     convert(tmp_path)
     assert chunks_of(tmp_path / "out.h5") == chunks_of(tmp_path / "in.h5")
 
@@ -191,7 +191,7 @@ def test_killed_copy_is_salvaged_with_the_chunks_that_were_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, is_power_cut: bool
 ) -> None:
     """After a power cut every claim is compared with its checksum, those of copied chunks, too."""
-    monkeypatch.setattr(chunk_reader, "READ_NBYTES", 1 << 16)
+    monkeypatch.setattr(chunk_reader, "PIECE_READ_NBYTES", 1 << 16)
     write_source(tmp_path / "in.h5", range(500))
     expected = chunks_of(tmp_path / "in.h5")
     undisturbed = Calls()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_bytes import FileBytes
 
-READ_NBYTES = 4 << 20
+PIECE_READ_NBYTES = 4 << 20
 """Stored bytes of chunks that are read together: with 1 to 8 MiB, a copy costs the same processor time as one by
 `os.copy_file_range`, which would have to be followed by a read for the checksums of the journal
 (tests/benchmarks/copy.py)."""
@@ -66,7 +66,7 @@ class StoredChunkReader:
         first = 0
         while first < len(found):
             # as many chunks as fit, at least one
-            last = int(np.searchsorted(stops, starts[first] + READ_NBYTES, side="right"))
+            last = int(np.searchsorted(stops, starts[first] + PIECE_READ_NBYTES, side="right"))
             part = slice(first, max(first + 1, last))
             nbytes = int(stops[part][-1] - starts[first])
             if len(memory) < nbytes:
