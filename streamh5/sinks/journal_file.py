@@ -218,9 +218,10 @@ class JournalFile:
         After a failed fsync the system may have dropped the pages that it could not write, and it reports that only
         once: the data that such an entry claims may be lost.
         """
-        self.is_taken_back = True
-        with suppress(OSError):
-            self._system.ftruncate(self.fd, self._safe_nbytes)
+        with self._flushing:  # otherwise a thread that is writing entries would put them back
+            self.is_taken_back = True
+            with suppress(OSError):
+                self._system.ftruncate(self.fd, self._safe_nbytes)
 
     def _flush(self, sync_data: Callable[[], None] | None) -> None:
         waiting: list[bytes] = []

@@ -43,6 +43,7 @@ from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.journal_file import remove_temporary
 from streamh5.sinks.leases import LeaseFolder
 from streamh5.sinks.working_names import journal_path, leases_path, partial_path
+from streamh5.sinks.write_back import WriteBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,6 +89,7 @@ class JournaledSink(GatedSink):
         self._shown = b""
         self._is_switching = False
         self._turns = Turns()
+        self._write_back = WriteBack(system)
         self._inode = 0
         self._has_synced_names = is_public
 
@@ -197,7 +199,10 @@ class JournaledSink(GatedSink):
         if address == 0:
             self._superblock = b"".join(bytes(buffer) for buffer in buffers)
         if address or not self._is_public:
-            self._turns.shared(files.write, self._fd, self.base_address + address, buffers, self._system)
+            place = self.base_address + address
+            self._turns.shared(files.write, self._fd, place, buffers, self._system)
+            if self.sync != "none":
+                self._check_durable(self._write_back.wrote, self._fd, place, sum(map(len, buffers)))
 
     def _become_public(self) -> None:
         """Give a new file its name, durably."""
@@ -286,6 +291,7 @@ class JournaledSink(GatedSink):
 
     def _keep(self) -> None:
         with suppress(OSError):  # what could not be entered in the journal is computed again by a resume
+            self._check_durable(self._write_back.settle)
             self._flush_log()
 
     def _lock_as_public(self) -> None:
@@ -306,6 +312,8 @@ class JournaledSink(GatedSink):
                 files.remove(path, fd, self._system)
 
     def _close(self) -> None:
+        with suppress(OSError):
+            self._write_back.settle()
         files.close(self._fd, self._system)
         files.close(self._journal.fd, self._system)
 
@@ -336,9 +344,14 @@ class JournaledSink(GatedSink):
             self._sync_data()
 
     def _sync_data(self) -> None:
+        self._check_durable(self._write_back.settle)
+        self._check_durable(self._system.fsync, self._fd)
+
+    def _check_durable(self, call: Callable[..., None], *arguments: int) -> None:
+        """Make a call that tells whether data were lost."""
         try:
             with self._failing("fsync of the data failed"):
-                self._system.fsync(self._fd)
+                call(*arguments)
         except SinkError:
             # a second fsync would succeed although the pages are lost: nothing more may be claimed
             self._journal.take_back()

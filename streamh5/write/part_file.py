@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,11 +28,12 @@ from streamh5.sinks import files
 from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.leases import LeaseTaker
 from streamh5.sinks.machine import boot_id, host_name, new_writer_name
+from streamh5.sinks.write_back import WriteBack
 from streamh5.version import __version__
 from streamh5.write.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamh5.arguments.keywords import Sync
     from streamh5.filters import Buffer
@@ -157,6 +159,7 @@ class PartFile(GatedSink):
         self.writer = new_writer_name()
         self.shared = shared
         self._system = system
+        self._write_back = WriteBack(system)
         self.nbytes = 0
         self._count_lock = threading.Lock()
         self._leases = self._look()
@@ -192,20 +195,28 @@ class PartFile(GatedSink):
 
     def _sync(self) -> None:
         if self.shared.sync != "none":
-            try:
-                with self._failing("fdatasync failed"):
-                    self._system.fdatasync(self._fd)
-            except SinkError:
-                self._fail()  # a second call would succeed although the pages are lost
-                raise
+            self._check_durable(self._write_back.settle)
+            self._check_durable(self._system.fdatasync, self._fd)
+
+    def _check_durable(self, call: Callable[..., None], *arguments: int) -> None:
+        """Make a call that tells whether data were lost."""
+        try:
+            with self._failing("fdatasync failed"):
+                call(*arguments)
+        except SinkError:
+            self._fail()  # a second call would succeed although the pages are lost
+            raise
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
         # A process that was suspended, and taken for dead, must not write to a file that was published meanwhile. The
         # look is as close to the system call as it can be.
         self._leases.check_open()
-        files.write(self._fd, self.shared.base_address + address, buffers, self._system)
+        place, nbytes = self.shared.base_address + address, sum(map(len, buffers))
+        files.write(self._fd, place, buffers, self._system)
         with self._count_lock:
-            self.nbytes += sum(map(len, buffers))
+            self.nbytes += nbytes
+        if self.shared.sync != "none":
+            self._check_durable(self._write_back.wrote, self._fd, place, nbytes)
 
     def read(self, address: int, nbytes: int) -> bytes:
         """Return `nbytes` at `address`; fewer at the end of the file."""
@@ -223,6 +234,8 @@ class PartFile(GatedSink):
         """Leave everything to the owner."""
 
     def _close(self) -> None:
+        with suppress(OSError):
+            self._write_back.settle()
         files.close(self._fd, self._system)
 
 

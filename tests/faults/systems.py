@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.local_file import LocalFileSink
+from streamh5.sinks.write_back import sync_file_range
 
 WRITES = ("pwrite", "pwritev")
 
@@ -52,7 +53,7 @@ class Calls:
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
+        real = sync_file_range if name == "sync_file_range" else getattr(os, name)
         return real if name in self.READS else partial(self._call, name, real)
 
     def _call(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 import streamh5
-from streamh5.sinks import journal_file
+from streamh5.sinks import journal_file, write_back
 from tests.faults import work
 from tests.faults.systems import WRITES, Calls, Crash, copy_folder, crashing, failing, installed, short
 from tests.faults.tally import tried
@@ -20,8 +20,9 @@ SYNC = ("close", "batch", "none")
 
 
 @pytest.fixture(autouse=True)
-def _every_entry_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def _every_entry_is_a_batch_and_every_few_chunks_are_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(write_back, "HINT_NBYTES", 600)
 
 
 def n_calls(folder: Path, **how: Any) -> int:
@@ -165,9 +166,10 @@ def test_error_of_a_write_is_ours_and_nothing_is_half(tmp_path: Path, code: int)
 
 
 @pytest.mark.parametrize("sync", ["close", "batch"])
-def test_failed_fsync_takes_claims_back(tmp_path: Path, sync: str) -> None:
+@pytest.mark.parametrize("name", ["fsync", "sync_file_range"])
+def test_failed_fsync_takes_claims_back(tmp_path: Path, sync: str, name: str) -> None:
     n = fail_everywhere(
-        tmp_path, errno.EIO, names=("fsync",), is_lasting=False, sync=sync, had_old=True, resume=True
+        tmp_path, errno.EIO, names=(name,), is_lasting=False, sync=sync, had_old=True, resume=True
     )
     assert n
     tried("fsync fails", n)
