@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, V1BTreeIndex
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.processes.cpus import available_cpus
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
@@ -113,7 +113,7 @@ def verify(
         return _verify_in_child(name, progress, data=data, jobs=jobs, with_h5py=with_h5py)
     with FileBytes(name) as file:
         return Verification(file, name).run(
-            data=data, jobs=jobs or _n_processors(), progress=progress, with_h5py=with_h5py
+            data=data, jobs=jobs or available_cpus(), progress=progress, with_h5py=with_h5py
         )
 
 
@@ -132,12 +132,6 @@ def _verify_in_child(
 
     report: VerifyReport = call_in_child(verify, path, died=died, progress=progress, **asked)
     return report
-
-
-def _n_processors() -> int:
-    """Return the number of processors that this process may use, as dask's ``CPU_COUNT``, whose import takes 0.1 s."""
-    affinity = getattr(os, "sched_getaffinity", None)  # on Linux
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class Verification:

@@ -6,29 +6,26 @@ decides between the two and says why.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.base
 import numpy as np
 
 from streamh5.conversion.request import ArrayConversion, NotCopiable
-from streamh5.dask.blocks import aligned_array
-from streamh5.dask.graph import Target
+from streamh5.conversion.verified_accept import VerifiedAccept
+from streamh5.dask.copied_blocks import BlockCopy
 from streamh5.dask.stored_chunks import (
     BlockEncoding,
     ChunkCopy,
+    HollowBlocks,
     Regions,
     block_shape,
-    hollow_array,
-    lazy_array,
-    listed_array,
+    listed_blocks,
 )
-from streamh5.errors import FilterError, FormatError, SourceError
-from streamh5.filters.base import byte_view
-from streamh5.filters.chunk_decoder import ChunkDecoder, chunk_decoder
+from streamh5.errors import FilterError, SourceError
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.conversion.request import Request
+    from streamh5.dask.graph import Target
     from streamh5.dask.stored_chunks import ChunkReader, CopyBlock, CopyCounts
     from streamh5.filters import Buffer, FilterChain, FilterOptions
     from streamh5.format.datatype_class import EncodedDatatype
@@ -51,7 +49,12 @@ if TYPE_CHECKING:
 
 def file_identity(path: str | os.PathLike[str], *parts: str) -> str:
     """Return what identifies a file, or a part of it, to a resumed write: another file, or a changed one, differs."""
-    return str(dask.base.tokenize(os.path.realpath(path), os.stat(path).st_mtime_ns, *parts))
+    return source_identity(os.path.realpath(path), os.stat(path).st_mtime_ns, *parts)
+
+
+def source_identity(*facts: str | int) -> str:
+    """Return what identifies a source to a resumed write: a digest of the facts that tell it from others."""
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,8 @@ class ArrayPlan:
     reason
         Why it is converted in this way.
     blocks
-        Its blocks, which tasks write; None where `dataset` writes the value in one call.
+        Its blocks, which tasks write, without data where `copy` reads what it needs; None where `dataset` writes the
+        value in one call.
     copy
         What writes a block, where that is not simply encoded: see `Target`.
     is_local
@@ -185,15 +189,30 @@ class ArrayPlan:
 
     dataset: PlannedDataset
     reason: str
-    blocks: da.Array | None = None
+    blocks: da.Array | HollowBlocks | None = None
     copy: CopyBlock | None = None
     is_local: bool = False
 
     def targets(self) -> list[Target]:
         """Return the targets that tasks write: one or none."""
+        from streamh5.dask.graph import Target  # imports dask, which a copy does without
+        from streamh5.dask.source_arrays import hollow_array
+
         if self.blocks is None:
             return []
-        return [Target(self.dataset.spec, self.blocks, self.copy, is_local=self.is_local)]
+        array = hollow_array(self.blocks) if isinstance(self.blocks, HollowBlocks) else self.blocks
+        return [Target(self.dataset.spec, array, self.copy, is_local=self.is_local)]
+
+    @property
+    def needs_dask(self) -> bool:
+        """Whether its blocks are those of a dask array."""
+        return self.blocks is not None and not isinstance(self.blocks, HollowBlocks)
+
+    def block_copies(self) -> list[BlockCopy]:
+        """Return the blocks that are written without dask: of one dataset or none."""
+        if self.copy is None or not isinstance(self.blocks, HollowBlocks):
+            return []
+        return [BlockCopy(self.dataset.spec.path, self.blocks, self.copy)]
 
     def report(self, counts: CopyCounts) -> ArrayConversion:
         """Return how it was converted, from the counts of its write."""
@@ -256,20 +275,24 @@ def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPla
         source = replace(source, maxshape=tuple(map(max, shape, stored.chunks)))
     spec, _ = _spec(replace(source, dtype=stored.dtype), request.libver, stored.chunks, NO_FILTERS)
     spec = replace(spec, filters=stored.filters)
-    accept = _verifying(stored) if request.verify else stored.accept
+    accept = stored.accept
+    if request.verify:
+        accept = VerifiedAccept.of(stored.filters, stored.chain.chunk_nbytes, accept)
     can_encode = stored.chain.records == stored.filters
     decoded = source.regions if can_encode else Regions(partial(_damaged, source.path))
     copy = ChunkCopy(stored.reader, accept, decoded, spec.grid, stored.listed)
     if stored.listed is None:
-        hollow = hollow_array(shape, block_shape(shape, stored.chunks, stored.dtype.itemsize), stored.dtype)
+        hollow = HollowBlocks(shape, block_shape(shape, stored.chunks, stored.dtype.itemsize), stored.dtype)
     else:
-        hollow = listed_array(len(stored.listed), stored.chunks, stored.dtype)
+        hollow = listed_blocks(len(stored.listed), stored.chunks, stored.dtype)
     dataset = PlannedDataset(spec, stored.chain, source.identity, source.begin)
     return ArrayPlan(dataset, stored.what, hollow, copy)
 
 
 def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]) -> ArrayPlan:
     """Plan an array that is decoded and encoded, for the `reason`; see `plan_array`."""
+    from streamh5.dask.blocks import aligned_array
+
     shape, dtype = source.shape or (), source.dtype
     array = lazy(source)
     chunks: Any = request.chunks_of(source.path, shape)
@@ -288,9 +311,9 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
         return ArrayPlan(dataset, reason, array)
     needed = None if source.needed is None else source.needed(spec.chunks)
     if needed is not None:
-        hollow = listed_array(len(needed), spec.chunks, dtype)
+        hollow = listed_blocks(len(needed), spec.chunks, dtype)
     elif source.regions.are_read_where_stored:
-        hollow = hollow_array(shape, block_shape(shape, spec.chunks, dtype.itemsize), dtype)
+        hollow = HollowBlocks(shape, block_shape(shape, spec.chunks, dtype.itemsize), dtype)
     else:
         return ArrayPlan(dataset, reason, array)
     return ArrayPlan(dataset, reason, hollow, BlockEncoding(source.regions, spec.grid, needed))
@@ -343,6 +366,8 @@ def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[in
 
 def lazy(source: SourceArray) -> da.Array:
     """Return the array as a dask array in blocks of whole units."""
+    from streamh5.dask.source_arrays import lazy_array
+
     shape = source.shape or ()
     # a guess for objects, whose size is not known before they are read
     itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
@@ -356,31 +381,3 @@ def _damaged(path: str, region: tuple[slice, ...]) -> Any:
     raise SourceError(
         f"{path}: the stored chunk of {region} does not decode to a whole chunk; it is damaged", path=path
     )
-
-
-def _verifying(stored: StoredAs) -> _VerifiedAccept:
-    """Also decode each accepted chunk, as an HDF5 reader will."""
-    decoder = chunk_decoder(stored.filters, 0, stored.chain.chunk_nbytes)
-    if decoder.unknown_filters:
-        raise SourceError(
-            f"filters {decoder.unknown_filters} cannot be undone here, so copied chunks cannot be verified; leave "
-            "verify out"
-        )
-    return _VerifiedAccept(stored.accept, decoder)
-
-
-@dataclass(frozen=True, slots=True)
-class _VerifiedAccept:
-    """Accepts chunks that also decode."""
-
-    accept: Callable[[Buffer], Buffer | None] | None
-    decoder: ChunkDecoder
-
-    def __call__(self, data: Buffer) -> Buffer | None:
-        taken = data if self.accept is None else self.accept(data)
-        if taken is not None:
-            try:
-                self.decoder.check(byte_view(taken))
-            except FormatError:
-                return None
-        return taken

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.conversion.hdf5.plan import plan_hdf5
-from streamh5.conversion.mapped_file import plan_classic, plan_npy
 from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_not_source
-from streamh5.conversion.zarr.plan import plan_zarr
 from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecError, UnreadableError
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.file_bytes import FileBytes
@@ -206,6 +203,8 @@ def from_zarr(
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     source = local_path(source) if is_path(source) else source
     check_not_source(source, path)
+    from streamh5.conversion.zarr.plan import plan_zarr
+
     plan = plan_zarr(source, name, request, netcdf=netcdf)
     options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
     return run(
@@ -223,15 +222,24 @@ def _plan(
     source: str, name: str | None, request: Request, stack: ExitStack, *, skip_unsupported: bool
 ) -> ConversionPlan:
     """Plan a source of any kind; `stack` closes what has to stay open until the end."""
+    # each imports what only this kind needs
     kind = _kind(source)
     if kind == "zarr":
+        from streamh5.conversion.zarr.plan import plan_zarr
+
         return plan_zarr(source, name, request)
     if kind == "npy":
+        from streamh5.conversion.mapped_file import plan_npy
+
         return plan_npy(source, name or "/data", request)
     if name is not None:
         raise SpecError(f"{source} has names for its arrays, which stay; leave name={name!r} out", name=name)
     if kind == "netcdf":
+        from streamh5.conversion.mapped_file import plan_classic
+
         return plan_classic(source, request)
+    from streamh5.conversion.hdf5.plan import plan_hdf5
+
     return plan_hdf5(source, request, stack, skip_unsupported=skip_unsupported)
 
 

@@ -10,15 +10,14 @@ A plan has not opened the destination: what cannot be carried over is refused be
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.conversion.request import Conversion
-from streamh5.dask.blocks import limit_workers
-from streamh5.dask.graph import Write
-from streamh5.dask.scheduler import check_scheduler
+from streamh5.dask.copied_blocks import CopiedBlocks
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.format.superblock import decode_superblock, encode_superblock
 from streamh5.handles.destination import open_local
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from streamh5.handles.file_plan import FilePlan
     from streamh5.sinks.base import Buffer
     from streamh5.sinks.destination_path import Destination
+    from streamh5.write.summary import WriteSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,22 @@ def run(
         elif plan.user_block:
             n = len(plan.user_block)
             notes.append(f"the user block of {n:,} bytes is left out: {path!r:.80} is not a path")
-        targets = [target for one in plan.arrays for target in one.targets()]
-        compute_kwargs = {}
-        if scheduler is not None:  # otherwise threads write what the default scheduler cannot
-            compute_kwargs["scheduler"] = scheduler
-            check_scheduler(scheduler, [one.array for one in targets if not one.is_local], destination)
-        write = Write(
-            destination, targets, plan.file.create, options, progress=progress, worker_path=worker_path
-        )
-        summary = write.compute(**limit_workers(compute_kwargs, targets, max_memory))
-    counts = {one.dataset.spec.path: CopyCounts() for one in plan.arrays} | write.counts
+        if (
+            max_memory is None
+            and not any(one.needs_dask for one in plan.arrays)
+            and not _is_for_dask(scheduler)
+        ):
+            copies = [copy for one in plan.arrays for copy in one.block_copies()]
+            is_threaded = scheduler is None or scheduler.lower() in _OWN_THREADS
+            write = CopiedBlocks(
+                destination, copies, plan.file.create, options, progress=progress, is_threaded=is_threaded
+            )
+            summary, counted = write.compute(), write.counts
+        else:
+            summary, counted = _compute(
+                plan, destination, options, max_memory, scheduler, progress=progress, worker_path=worker_path
+            )
+    counts = {one.dataset.spec.path: CopyCounts() for one in plan.arrays} | counted
     reports = tuple(one.report(counts[one.dataset.spec.path]) for one in plan.arrays)
     skipped = [
         f"{path}: {one.n_skipped} blocks could not be read, and read as the fill value: {one.problem}"
@@ -121,6 +127,46 @@ def run(
         if one.n_skipped
     ]
     return Conversion(summary, reports, plan.format, (*plan.notes(), *skipped, *notes))
+
+
+_OWN_THREADS = ("threads", "threading")
+_CALLER = ("synchronous", "sync", "single-threaded")
+
+
+def _is_for_dask(scheduler: Any) -> bool:
+    """Return whether dask is to run the blocks: on a cluster, in a given pool, or as it was configured to."""
+    if scheduler is not None:
+        return not isinstance(scheduler, str) or scheduler.lower() not in (*_OWN_THREADS, *_CALLER)
+    if "distributed" in sys.modules:  # there may be a client
+        return True
+    config = getattr(sys.modules.get("dask"), "config", None)
+    return config is not None and any(
+        config.get(key, None) is not None for key in ("scheduler", "pool", "num_workers")
+    )
+
+
+def _compute(
+    plan: ConversionPlan,
+    destination: Any,
+    options: WriteOptions,
+    max_memory: MemorySize | None,
+    scheduler: Any,
+    *,
+    progress: bool | Callable[[int, int], object] | None,
+    worker_path: WorkerPath | None,
+) -> tuple[WriteSummary, dict[str, CopyCounts]]:
+    """Write the file with a graph of tasks."""
+    from streamh5.dask.blocks import limit_workers
+    from streamh5.dask.graph import Write
+    from streamh5.dask.scheduler import check_scheduler
+
+    targets = [target for one in plan.arrays for target in one.targets()]
+    compute_kwargs = {}
+    if scheduler is not None:  # otherwise threads write what the default scheduler cannot
+        compute_kwargs["scheduler"] = scheduler
+        check_scheduler(scheduler, [one.array for one in targets if not one.is_local], destination)
+    write = Write(destination, targets, plan.file.create, options, progress=progress, worker_path=worker_path)
+    return write.compute(**limit_workers(compute_kwargs, targets, max_memory)), write.counts
 
 
 class UserBlockSink:

@@ -7,6 +7,8 @@
 * `graph`: `Write`, the tasks of a write and the file that they share.
 * `order`: the order in which dask computes the blocks, and notes on the errors of tasks.
 * `scheduler`: which schedulers can write, and blocks that are stored on a cluster.
-* `stored_chunks`: arrays whose blocks are stored chunks of another file.
+* `stored_chunks`: blocks that are stored chunks of another file.
+* `copied_blocks`: a write of such blocks only, which needs no graph.
+* `source_arrays`: blocks of a source as dask arrays.
 * `foreign_errors`: errors of other libraries as errors of streamh5.
 """

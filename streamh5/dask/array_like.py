@@ -14,7 +14,8 @@ import numpy as np
 from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.dask.shared_array import SharedArray
 from streamh5.dask.shared_dataset import SharedDataset
-from streamh5.dask.stored_chunks import block_shape, is_chunk_shape, lazy_array, unit_shape
+from streamh5.dask.source_arrays import lazy_array
+from streamh5.dask.stored_chunks import block_shape, is_chunk_shape, unit_shape
 from streamh5.errors import SourceError
 from streamh5.handles.given_data import as_array
 

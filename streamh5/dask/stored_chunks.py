@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-import dask.array as da
 import numpy as np
 
 from streamh5.errors import SourceError
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
 holds one block (tests/benchmarks/zarr_copy.py)."""
-
-MAX_N_BLOCKS = 10_000_000
-"""Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
 
 
 class StoredBatch(NamedTuple):
@@ -171,7 +167,7 @@ class ChunkCopy:
     grid
         The grid of the dataset.
     listed
-        ``(n, rank)`` coords of the existing chunks, of which a block is a range (see `listed_array`);
+        ``(n, rank)`` coords of the existing chunks, of which a block is a range (see `listed_blocks`);
         None where a block is a part of the array.
     """
 
@@ -234,8 +230,8 @@ class BlockEncoding:
     grid
         The grid of the dataset.
     listed
-        ``(n, rank)`` coords of the chunks to encode, of which a block is a range (see `listed_array`), while the others
-        are left out; None where a block is a part of the array.
+        ``(n, rank)`` coords of the chunks to encode, of which a block is a range (see `listed_blocks`), while the
+        others are left out; None where a block is a part of the array.
     """
 
     regions: Regions
@@ -272,20 +268,49 @@ def _write_each(
 def listed_coords(
     listed: NDArray[np.intp], grid: ChunkGrid, origin: tuple[int, ...], shape: tuple[int, ...]
 ) -> NDArray[np.intp]:
-    """Coords of the chunks of a block of a `listed_array`."""
+    """Coords of the chunks of a block of a `listed_blocks`."""
     n_elements = math.prod(grid.chunks)
     return listed[origin[0] // n_elements : (origin[0] + shape[0]) // n_elements]
 
 
-def listed_array(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
-    """Return an array without data, whose blocks are ranges of `n_chunks` listed chunks.
+@dataclass(frozen=True, slots=True)
+class HollowBlocks:
+    """Blocks of an array without data: they only tell their places.
 
-    It has one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
+    Parameters
+    ----------
+    shape, block
+        Shape of the array, and of a block; those at its ends may be smaller.
+    dtype
+        Its dtype.
+    """
+
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes that the array would have."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def places(self) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Yield origin and shape of each block."""
+        counts = tuple(-(-n // max(1, c)) for n, c in zip(self.shape, self.block, strict=True))
+        for block_id in np.ndindex(*counts):
+            origin = tuple(i * c for i, c in zip(block_id, self.block, strict=True))
+            yield origin, tuple(min(c, n - o) for o, c, n in zip(origin, self.block, self.shape, strict=True))
+
+
+def listed_blocks(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> HollowBlocks:
+    """Return blocks that are ranges of `n_chunks` listed chunks.
+
+    They have one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
     grid needs few tasks.
     """
     n_elements = math.prod(chunks)
     block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
-    return hollow_array((n_chunks * n_elements,), block, dtype)
+    return HollowBlocks((n_chunks * n_elements,), block, dtype)
 
 
 def unit_shape(given: Any, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -318,62 +343,3 @@ def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) ->
         room = max(1, BLOCK_NBYTES // max(1, math.prod(block) * itemsize))
         block[axis] *= min(room, max(1, -(-shape[axis] // unit[axis])))
     return tuple(block)
-
-
-def lazy_array(
-    read: Callable[[tuple[slice, ...]], Any],
-    shape: tuple[int, ...],
-    block: tuple[int, ...],
-    dtype: np.dtype[Any],
-    path: str,
-    identity: str,
-) -> da.Array:
-    """Return an array of blocks, each of which `read` returns for its region when it is computed.
-
-    Raises
-    ------
-    SourceError
-        There are more than `MAX_N_BLOCKS`, or than there is memory for: the shape is damaged, or sparse data is to
-        be decoded as a whole.
-    """
-    if 0 in shape:
-        block = shape
-    n_blocks = math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
-    try:
-        if n_blocks > MAX_N_BLOCKS:
-            raise MemoryError(f"at most {MAX_N_BLOCKS:,} blocks")
-        array: da.Array = da.map_blocks(
-            _read_block,
-            read,
-            chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
-            dtype=dtype,
-            meta=np.empty((0,) * len(shape), dtype),
-            name=f"read-{path}-{identity}",
-        )
-    except MemoryError as error:
-        raise SourceError(
-            f"{path}: shape {shape} makes {n_blocks:,} blocks, more than can be listed ({MAX_N_BLOCKS:,}, or fewer "
-            "with little memory); if it is right, write the parts that hold data with streamh5.File",
-            path=path,
-        ) from error
-    return array
-
-
-def _read_block(read: Callable[[tuple[slice, ...]], Any], block_info: Any = None) -> Any:
-    return read(tuple(slice(start, stop) for start, stop in block_info[None]["array-location"]))
-
-
-def hollow_array(shape: tuple[int, ...], block: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
-    """Return an array without data, which only has blocks; a block uses the memory of one element."""
-    element = np.dtype((np.void, dtype.itemsize))  # a dtype of arrays would add dimensions
-    return da.map_blocks(
-        _hollow_block,
-        chunks=da.core.normalize_chunks(block, shape=shape, dtype=np.dtype("u1")),
-        dtype=element,
-        meta=np.empty((0,) * len(shape), element),
-        element=element,
-    )
-
-
-def _hollow_block(element: np.dtype[Any], block_info: Any = None) -> np.ndarray[Any, Any]:
-    return np.broadcast_to(np.zeros((), element), block_info[None]["chunk-shape"])

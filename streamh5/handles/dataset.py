@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.system import CPU_COUNT
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import local_path
@@ -14,6 +13,7 @@ from streamh5.filters import FilterChain
 from streamh5.handles.appendable_dataset import AppendableDataset
 from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.handles.resizable_dataset import writing
+from streamh5.processes.cpus import available_cpus
 from streamh5.write.part_records import PartRecords
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Dataset(AppendableDataset):
         if self.chunks is None or self._node.spec.is_early:
             what = "has no chunks" if self.chunks is None else "has chunks that are overwritten in place"
             raise SpecError(f"{self.name} {what}: other processes cannot write it; write it in this process")
-        shared = self.session.sharing.begin(n_writers=n_processes or CPU_COUNT)
+        shared = self.session.sharing.begin(n_writers=n_processes or available_cpus())
         if path is not None:
             shared = shared.seen_as(local_path(path))
         return self.out.part_writer(shared, is_flushing=True)

@@ -8,12 +8,11 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from dask.system import CPU_COUNT
-
 from streamh5.errors import DestinationExistsError, SinkError, StateError
 from streamh5.handles import open_sessions
 from streamh5.handles.sharing import Sharing
 from streamh5.model.tree import DatasetNode, walk
+from streamh5.processes.cpus import available_cpus
 from streamh5.processes.turns import Turns
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.sinks.base import Flushable, Snapshots, as_journaled, read_stored
@@ -246,7 +245,7 @@ class Session:
         with self._pool_lock:
             self._life.admit()  # another thread may have ended the write meanwhile: no pool after its end
             if self._pool is None:
-                n_threads = self.options.threads or CPU_COUNT
+                n_threads = self.options.threads or available_cpus()
                 taken = int if self.options.max_memory is None else self.partial_chunks.held.within_limit
                 self._pool = Pool(n_threads, self._max_memory, self._life.over, taken)
         self._pool.submit(job)

@@ -100,6 +100,14 @@ def test_command_that_reads_only_metadata_imports_nothing_for_data(command: str,
     assert loaded(CLI, *command.split(), str(small), names=names) == []
 
 
+def test_copy_of_stored_chunks_imports_no_dask(small: Path) -> None:
+    """Its import takes longer than the copy of 100 MB."""
+    names = tuple(name for name in HEAVY if name != "hdf5plugin")  # whose filters the library may need
+    assert loaded(CLI, "convert", str(small), str(small.with_name("copy.h5")), names=names) == []
+    with h5py.File(small.with_name("copy.h5")) as file:
+        assert file["g/x"].fletcher32
+
+
 @pytest.mark.parametrize(
     "command", ["", "demo", "verify", "inspect", "salvage", "references", "convert", "filters"]
 )

@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask.base
 import numpy as np
 
+from streamh5.conversion.array_plan import source_identity
 from streamh5.dask.foreign_errors import describe, foreign_errors
 from streamh5.dask.shared_array import SharedArray
 from streamh5.errors import MissingCodecError, SourceError, SourceMissingError, shown
@@ -65,7 +65,7 @@ class StoreArray:
     @property
     def identity(self) -> str:
         """Identity of the array, for a resume: its location and metadata."""
-        return str(dask.base.tokenize(str(self.array.store_path), json.dumps(self.metadata, default=str)))
+        return source_identity(str(self.array.store_path), json.dumps(self.metadata, default=str))
 
     def read(self, region: tuple[slice, ...]) -> Any:
         """Return the values of a region.
