@@ -29,11 +29,13 @@ import dask.base
 import dask.local
 import dask.threaded
 import numpy as np
+from dask.blockwise import optimize_blockwise
 from dask.highlevelgraph import HighLevelGraph
 
+from streamh5.dask import windows
 from streamh5.dask.cluster_client import find_client, usable
 from streamh5.dask.delayed_write import delayed_write, on_cluster
-from streamh5.dask.order import BlockNotes, Collected
+from streamh5.dask.order import BlockList, BlockNotes, Collected, StoreTurns
 from streamh5.dask.scheduler import (
     cluster_keywords,
     gathered,
@@ -203,22 +205,47 @@ class Write:
             arrays = [target.array for target in local]
             # with a client, the keywords are those of its cluster
             keywords = {"scheduler": "threads"} if client else local_keywords(compute_kwargs, arrays)
-            dask.base.compute(self._collected(local, blocks), **keywords)
+            self._compute_local(local, {one.spec.path: blocks[one.spec.path] for one in local}, keywords)
         if client is not None:
             from streamh5.dask.cluster import ClusterWrite  # imports distributed
 
-            remote = {
-                target.spec.path: blocks[target.spec.path] for target in self.targets if not target.is_local
-            }
+            remote = {one.spec.path: blocks[one.spec.path].ids() for one in self.targets if not one.is_local}
             ClusterWrite(client, self, self._worker_path, cluster_keywords(compute_kwargs)).run(remote)
 
-    def _collected(self, targets: list[Target], blocks: Mapping[str, list[tuple[int, ...]]]) -> Collected:
+    def _compute_local(
+        self, targets: list[Target], blocks: Mapping[str, BlockList], keywords: dict[str, Any]
+    ) -> None:
+        """Store blocks in threads of this process: window by window if there are many."""
+        turns = StoreTurns(self.token, blocks)
+        if len(turns) <= windows.WINDOW_LENGTH:
+            dask.base.compute(self._collected(targets, turns), **keywords)
+            return
+        graph, note = self._store_graph(targets), BlockNotes(self.token, self.blocks)
+        if keywords.get("optimize_graph", True):
+            names = [(store_name(target.spec.path, self.token),) for target in targets]
+            graph = optimize_blockwise(graph, keys=names)
+        parts = windows.Windows(graph, turns.keys, windows.WINDOW_LENGTH)
+        done = 0
+        for n_stores, tasks, kept in parts:
+            part, done = turns.part(done, done + n_stores), done + n_stores
+            own = HighLevelGraph(
+                {f"window-{self.token}-{done}": tasks}, {f"window-{self.token}-{done}": set()}
+            )
+            n_after = len(turns) - done
+            collected = Collected(self.token, own, part, self.collect, note, n_after=n_after, kept=kept)
+            del tasks, own  # values that were handed on
+            parts.hand_on(dict(zip(kept, dask.base.compute(collected, **keywords)[0], strict=True)))
+
+    def _store_graph(self, targets: list[Target]) -> HighLevelGraph:
+        """Return the graph of the store tasks."""
+        return HighLevelGraph.merge(*(self._stored(target).dask for target in targets))
+
+    def _collected(self, targets: list[Target], turns: StoreTurns) -> Collected:
         """Return one task for each of the blocks of arrays, which enters its records in the chunk table."""
-        stores = {}
-        for target in targets:
-            path, name = target.spec.path, store_name(target.spec.path, self.token)
-            stores[path] = self._stored(target), [(name, *block_id) for block_id in blocks[path]]
-        return Collected(self.token, stores, self.collect, BlockNotes(self.token, self.blocks))
+        note = BlockNotes(self.token, self.blocks)
+        return Collected(
+            self.token, self._store_graph(targets), turns.part(0, len(turns)), self.collect, note
+        )
 
     def _stored(self, target: Target) -> da.Array:
         """Return one task for each block, which stores it and returns its records."""
@@ -231,20 +258,20 @@ class Write:
             name=store_name(target.spec.path, self.token),
         )
 
-    def _missing(self, target: Target) -> list[tuple[int, ...]]:
+    def _missing(self, target: Target) -> BlockList:
         """Return the blocks to store, in order: those that an interrupted write has stored are left out."""
-        block_ids = np.ndindex(*target.array.numblocks)
+        every = BlockList(target.array.numblocks)
         if self._file is None or not self._options.resume or target.spec.chunks is None:
-            return list(block_ids)
+            return every
         dataset = self._file.datasets[target.spec.path]
         missing = []
-        for block_id in block_ids:
+        for number, block_id in enumerate(every.ids()):
             origin, shape = self.block(target.spec.path, block_id)
             if dataset.is_stored(origin, shape):
                 self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
             else:
-                missing.append(block_id)
-        return missing
+                missing.append(number)
+        return BlockList(target.array.numblocks, np.array(missing, np.intp))
 
     def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return origin and shape in the dataset of a block of the array that is written to `path`."""
@@ -262,7 +289,7 @@ class Write:
         if self._client(compute_kwargs.get("scheduler")) is not None:
             return on_cluster(self._again, name, compute_kwargs)
         blocks = {target.spec.path: self._missing(target) for target in self.targets}
-        collected = self._collected(self.targets, blocks)
+        collected = self._collected(self.targets, StoreTurns(self.token, blocks))
         keys = collected.__dask_keys__()
         graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (self._close, keys)}}

@@ -26,11 +26,13 @@ the keys that were requested.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-from dask._task_spec import Task
+import numpy as np
+from dask._task_spec import Task, TaskRef
 from dask.base import DaskMethodsMixin
 from dask.highlevelgraph import HighLevelGraph
 
@@ -38,7 +40,9 @@ from streamh5.dask.scheduler import store_name
 from streamh5.sinks.machine import host_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from streamh5.dask.store_task import BlockGrid
 
@@ -50,13 +54,86 @@ For the graphs in tests/dask/test_dask_order.py, the order of blocks is the same
 not hold for blocks that overlap: in a trial with `dask.array.map_overlap`, dask kept up to 41 blocks with 32, and 18
 with 1. The length stays, because the order of blocks decides the bytes of the files."""
 
+KEYS_AT_ONCE = 4096
+"""Keys that `StoreTurns.keys` holds in memory."""
+
+
+def turn_order(lengths: Iterable[int]) -> NDArray[np.intp]:
+    """Return in which order to take the blocks of arrays, numbered one array after the other.
+
+    All arrays advance in proportion to their number of blocks.
+    """
+    # block i of n has the position (i + 0.5) / n
+    positions = [np.zeros(0), *((np.arange(n) + 0.5) / n for n in lengths)]
+    return np.argsort(np.concatenate(positions), kind="stable")
+
 
 def in_turns(keys: Mapping[str, list[Any]]) -> list[tuple[str, Any]]:
-    """Return paths and keys such that all arrays advance in proportion to their number of blocks."""
-    # block i of n has the position (i + 0.5) / n
-    turns = [((i + 0.5) / len(own), path, key) for path, own in keys.items() for i, key in enumerate(own)]
-    turns.sort(key=lambda turn: turn[0])
-    return [(path, key) for _, path, key in turns]
+    """Return paths and keys in the order of `turn_order`."""
+    turns = [(path, key) for path, own in keys.items() for key in own]
+    return [turns[i] for i in turn_order(map(len, keys.values())).tolist()]
+
+
+class BlockList:
+    """Some blocks of an array, of which there may be millions.
+
+    Parameters
+    ----------
+    numblocks
+        Number of blocks of the array in each dimension.
+    numbers
+        ``(n,)`` numbers of the blocks, in row-major order; by default of all.
+    """
+
+    def __init__(self, numblocks: tuple[int, ...], numbers: NDArray[np.intp] | None = None) -> None:
+        self._numblocks = numblocks
+        self._numbers = np.arange(math.prod(numblocks)) if numbers is None else numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def ids(self, chosen: NDArray[np.intp] | slice = slice(None)) -> list[tuple[int, ...]]:
+        """Return the indices of blocks."""
+        numbers = self._numbers[chosen]
+        if not self._numblocks:
+            return [()] * len(numbers)
+        return list(zip(*(one.tolist() for one in np.unravel_index(numbers, self._numblocks)), strict=True))
+
+
+class StoreTurns:
+    """The keys of the store tasks of a write, in the order of `turn_order`.
+
+    Parameters
+    ----------
+    token
+        Identity of the write.
+    blocks
+        The blocks of each array, by its path.
+    """
+
+    def __init__(self, token: str, blocks: Mapping[str, BlockList]) -> None:
+        self._blocks = [(path, store_name(path, token), own) for path, own in blocks.items()]
+        lengths = [len(own) for own in blocks.values()]
+        self._starts = np.cumsum([0, *lengths])
+        self._order = turn_order(lengths)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def part(self, start: int, stop: int) -> list[tuple[str, Any]]:
+        """Return paths and keys of some turns."""
+        chosen = self._order[start:stop]
+        turns: list[Any] = [None] * len(chosen)
+        for (path, name, own), first, last in zip(self._blocks, self._starts, self._starts[1:], strict=False):
+            where = np.flatnonzero((chosen >= first) & (chosen < last))
+            for i, block_id in zip(where.tolist(), own.ids(chosen[where] - first), strict=True):
+                turns[i] = path, (name, *block_id)
+        return turns
+
+    def keys(self) -> Iterator[Any]:
+        """Yield the keys alone."""
+        for start in range(0, len(self), KEYS_AT_ONCE):
+            yield from (key for _, key in self.part(start, start + KEYS_AT_ONCE))
 
 
 class BlockNotes:
@@ -88,13 +165,19 @@ class Collected(DaskMethodsMixin):
     ----------
     token
         Identity of the write.
-    stores
-        The store tasks of each array by its path, and the keys of those to collect, in order.
+    graph
+        The tasks that lead to the stores.
+    turns
+        Paths of the arrays and keys of the stores to collect, in order.
     collect
         Function of the task: called with the path of an array, the records that a store has returned, and the result
         of the task before it.
     note
         Notes for the errors of tasks.
+    n_after
+        Number of stores that will be collected later, in other graphs.
+    kept
+        Keys of tasks whose values are returned, too.
     """
 
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
@@ -102,22 +185,25 @@ class Collected(DaskMethodsMixin):
     def __init__(
         self,
         token: str,
-        stores: Mapping[str, tuple[da.Array, list[Any]]],
+        graph: HighLevelGraph,
+        turns: list[tuple[str, Any]],
         collect: Callable[[str, Any, Any], int],
         note: BlockNotes,
+        *,
+        n_after: int = 0,
+        kept: list[Any] | None = None,
     ) -> None:
-        turns = in_turns({path: keys for path, (_, keys) in stores.items()})
         name = f"collect-{token}"
-        self._keys = [f"{name}-{len(turns) - i:012d}" for i in range(len(turns))]
+        own = [f"{name}-{n_after + len(turns) - i:012d}" for i in range(len(turns))]
         layer: dict[Any, Any] = {}
         for i, (path, key) in enumerate(turns):
-            before = self._keys[i - 1] if i % RUN_LENGTH else None
-            layer[self._keys[i]] = (collect, path, key, before)
-        dependencies: Any = [
-            stored for stored, _ in stores.values()
-        ]  # dask's types do not know its own arrays
-        self._graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
-        self._token = token
+            before = TaskRef(own[i - 1]) if i % RUN_LENGTH else None
+            layer[own[i]] = Task(own[i], collect, path, TaskRef(key), before)
+        ends = graph.layers.keys() - set().union(*graph.dependencies.values())
+        self._graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: ends})
+        self._keys = [*own, *(kept or ())]
+        self._n_turns = len(turns)
+        self._token = f"{token}-{n_after}"
         self._note = note
 
     def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
@@ -132,11 +218,15 @@ class Collected(DaskMethodsMixin):
     def __dask_graph__(self) -> HighLevelGraph:
         return self._graph
 
-    def __dask_keys__(self) -> list[str]:
+    def __dask_keys__(self) -> list[Any]:
         return self._keys
 
-    def __dask_postcompute__(self) -> tuple[Any, tuple[()]]:
-        return sum, ()  # the number of chunks
+    def __dask_postcompute__(self) -> tuple[Any, tuple[int]]:
+        return _after, (self._n_turns,)
+
+
+def _after(values: Sequence[Any], start: int) -> list[Any]:
+    return list(values[start:])
 
 
 class _NotedTask(Task):

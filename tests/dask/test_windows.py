@@ -1,0 +1,220 @@
+"""Large writes are computed window by window; what windows share is computed once."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+from dask.delayed import delayed
+from dask.local import get_sync
+
+import streamh5
+from streamh5.dask import windows
+
+Blocks = np.ndarray[Any, Any]
+
+
+class Source:
+    """A block source that counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[int, ...]] = Counter()
+        self._lock = threading.Lock()
+
+    def array(self, *n_blocks: int) -> da.Array:
+        def block(block_id: tuple[int, ...]) -> Blocks:
+            with self._lock:
+                self.calls[block_id] += 1
+            number = np.ravel_multi_index(block_id, n_blocks)
+            return np.arange(4.0 ** len(n_blocks)).reshape((4,) * len(n_blocks)) + 1000 * number
+
+        chunks = tuple((4,) * n for n in n_blocks)
+        return da.map_blocks(block, chunks=chunks, dtype="f8", meta=np.empty((0,) * len(n_blocks)))
+
+
+ARRAYS: dict[str, Callable[[da.Array], da.Array]] = {
+    "nothing": lambda x: x,
+    "fused": lambda x: (x + 1) * 2,
+    "mean": lambda x: x - x.mean(),
+    "two means": lambda x: (x - x.mean(axis=0)) / (1 + x.std()),
+    "halos": lambda x: da.overlap.overlap(x, depth=1, boundary="reflect", allow_rechunk=False)[:-2, :-2],
+    "map_overlap": lambda x: da.map_overlap(lambda b: b + b.mean(), x, depth=1, boundary=0.0, dtype="f8"),
+    "other blocks": lambda x: x.rechunk((3, 5)),
+    "one row of blocks": lambda x: x.rechunk((-1, 3)),
+    "a slice": lambda x: x[3:-3, 5:],
+    "turned": lambda x: x[:24].T + x[:24],
+    "cumulative": lambda x: da.cumsum(x, axis=0),
+    "one element": lambda x: x + x[0, 0],
+    "delayed": lambda x: da.from_delayed(delayed(np.ones)(3), (3,), "f8").sum() * x,
+    "joined": lambda x: da.concatenate([x, x + 1, x - x.max()]),
+}
+
+
+def graph_sizes(sizes: list[int]) -> Callable[..., Any]:
+    def get(graph: Any, keys: Any, **kwargs: Any) -> Any:
+        tasks = dict(graph.__dask_graph__())
+        sizes.append(len(tasks))
+        return get_sync(tasks, keys, **kwargs)
+
+    return get
+
+
+@pytest.mark.parametrize("length", [1, 7, 40])
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_values_are_right_and_every_source_block_is_computed_once(
+    kind: str, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ARRAYS[kind](Source().array(9, 6)).compute()
+    source = Source()
+    array = ARRAYS[kind](source.array(9, 6))
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", length)
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array})
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_allclose(file["x"][()], expected)
+    assert set(source.calls.values()) == {1}
+
+
+def test_graphs_are_as_large_as_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    sizes: list[int] = []
+    monkeypatch.setattr(dask.local, "get_sync", graph_sizes(sizes))
+    monkeypatch.setitem(dask.base.named_schedulers, "synchronous", dask.local.get_sync)
+    x = Source().array(10, 10)
+    for array in (x, x - x.mean(), da.map_overlap(lambda b: b, x, depth=1, boundary=0.0, dtype="f8")):
+        sizes.clear()
+        streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous", mode="w")
+        assert len(sizes) >= 10
+        assert (
+            max(sizes) <= 90
+        )  # a window of at most 20 tasks, up to four collect and alias tasks each, shared values
+
+
+def test_partial_results_of_a_reduction_are_few_and_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 16)
+    alive = most = 0
+
+    def count(block: Blocks) -> Blocks:
+        nonlocal alive, most
+        copy = block + 0
+        alive += 1
+        most = max(most, alive)
+        weakref.finalize(copy, drop)
+        return copy
+
+    def drop() -> None:
+        nonlocal alive
+        alive -= 1
+
+    source = Source()
+    other = Source()
+    counted = da.map_blocks(count, source.array(256), dtype="f8", meta=np.empty(0))
+    array = other.array(256) + counted.sum()
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous")
+    assert set(source.calls.values()) == set(other.calls.values()) == {1}
+    assert most < 40
+    assert alive == 0
+
+
+def test_arrays_that_share_sources_advance_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 12)
+    source = Source()
+    x = source.array(60)
+    seen: list[tuple[str, int]] = []
+
+    def noted(block: Blocks, name: str, block_id: tuple[int, ...] = ()) -> Blocks:
+        seen.append((name, block_id[0]))
+        return block
+
+    arrays = {f"/{name}": da.map_blocks(noted, x, name, dtype="f8", meta=np.empty(0)) for name in "abc"}
+    streamh5.to_fixed_h5(tmp_path / "x.h5", arrays, scheduler="synchronous")
+    assert set(source.calls.values()) == {1}
+    positions = [i for _, i in seen]
+    assert max(abs(a - b) for a, b in itertools.pairwise(positions)) <= 12
+    with h5py.File(tmp_path / "x.h5") as file:
+        for name in "abc":
+            np.testing.assert_array_equal(file[name][()], x.compute())
+
+
+@pytest.mark.parametrize("kind", ["nothing", "fused"])
+def test_files_are_equal_for_every_length(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = set()
+    for length in (1, 32, 64, 4096):
+        monkeypatch.setattr(windows, "WINDOW_LENGTH", length)
+        array = ARRAYS[kind](Source().array(12, 10))
+        path = tmp_path / f"{length}.h5"
+        streamh5.to_fixed_h5(path, {"/x": array}, scheduler="synchronous")
+        files.add(path.read_bytes())
+    assert len(files) == 1
+
+
+def test_error_in_a_later_window_names_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+
+    def fail(block: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
+        if block_id == (71,):
+            raise RuntimeError("mine")
+        return block
+
+    array = da.map_blocks(fail, Source().array(100), dtype="f8", meta=np.empty(0))
+    with pytest.raises(RuntimeError, match=r"^mine") as caught:
+        streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array})
+    assert caught.value.__notes__[:1] == ["while writing the block at (284,) of /x"]
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_resumed_write_computes_the_windows_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    is_interrupted = True
+
+    def stop(block: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
+        if is_interrupted and block_id == (55,):
+            raise KeyboardInterrupt
+        return block
+
+    def write(source: Source) -> None:
+        array = da.map_blocks(stop, source.array(100), dtype="f8", meta=np.empty(0))
+        streamh5.to_fixed_h5(
+            tmp_path / "x.h5", {"/x": array}, scheduler="synchronous", resume=True, resume_key="x"
+        )
+
+    first, second = Source(), Source()
+    with pytest.raises(KeyboardInterrupt):
+        write(first)
+    is_interrupted = False
+    write(second)
+    assert sorted(second.calls) == [(i,) for i in range(55, 100)]
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], Source().array(100).compute())
+
+
+@pytest.mark.parametrize("optimize_graph", [True, False])
+def test_keywords_reach_each_window(
+    optimize_graph: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    x = Source().array(100)
+    threads = set()
+
+    def note(block: Blocks) -> Blocks:
+        threads.add(threading.get_ident())
+        return block
+
+    array = da.map_blocks(note, x - x.mean(), dtype="f8", meta=np.empty(0))
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, num_workers=1, optimize_graph=optimize_graph)
+    assert len(threads) == 1
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_allclose(file["x"][()], (x - x.mean()).compute())
