@@ -29,6 +29,7 @@ import threading
 from contextlib import contextmanager
 from enum import Enum
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from streamh5.engine.address_cursor import AddressCursor
@@ -44,8 +45,9 @@ from streamh5.format.superblock import (
 from streamh5.model.tree import DatasetNode, GroupNode, ReservedRange, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
+    from streamh5.engine.header_plan import HeaderPlan
     from streamh5.engine.reference_targets import ReferenceTargets
     from streamh5.model.reference import Reference, StoredReference
     from streamh5.model.tree import Node
@@ -138,16 +140,21 @@ class Engine:
     def begin(self) -> None:
         """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""
         with self._lock:
-            if self.state is State.STREAMING:
-                return
-            with self._in(State.DEFINING), self._latching():
-                self._cursor.reserve(SIZEOF_SUPERBLOCK)
-                self._tree.front = reserve_front(
-                    self.root, self._cursor.reserve, header_slack=self._header_slack
-                )
-                for node in walk(self.root):
-                    self._tree.adopt(node)
-                self.state = State.STREAMING
+            self._begin()
+
+    def _begin(self) -> Mapping[Node, HeaderPlan]:
+        """See `begin`; return the headers that are planned already, until something changes."""
+        if self.state is State.STREAMING:
+            return {}
+        with self._in(State.DEFINING), self._latching():
+            self._cursor.reserve(SIZEOF_SUPERBLOCK)
+            self._tree.front, headers = reserve_front(
+                self.root, self._cursor.reserve, header_slack=self._header_slack
+            )
+            for node in walk(self.root):
+                self._tree.adopt(node)
+            self.state = State.STREAMING
+            return headers
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address."""
@@ -222,12 +229,13 @@ class Engine:
         tuple of int, bytes
             Address and content; referents before references, the superblock last.
         """
-        self.begin()
-        with self._lock, self._in(State.STREAMING), self._latching():
-            self.state = State.FINISHED
-            plan = self._plan(self._place)
-            yield from self._encode(plan)
-            self._tree.unused_nbytes += plan.settle()
+        with self._lock:
+            headers = self._begin()
+            with self._in(State.STREAMING), self._latching():
+                self.state = State.FINISHED
+                plan = self._plan(self._place, headers)
+                yield from self._encode(plan)
+                self._tree.unused_nbytes += plan.settle()
 
     def flush(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode a generation of the file, after which writing continues: see `finish`.
@@ -261,8 +269,12 @@ class Engine:
         with self._lock:
             return self._tree.object_of(reference)
 
-    def _plan(self, place: Callable[[ReservedRange | None, int], int]) -> MetadataPlan:
-        return MetadataPlan(self.targets(), self._tree.front.heap, place)
+    def _plan(
+        self,
+        place: Callable[[ReservedRange | None, int], int],
+        headers: Mapping[Node, HeaderPlan] = MappingProxyType({}),
+    ) -> MetadataPlan:
+        return MetadataPlan(self.targets(), self._tree.front.heap, place, headers)
 
     def _encode(self, plan: MetadataPlan) -> Iterator[tuple[int, bytes]]:
         yield from plan.encode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamh5.engine.chunk_index_plan import index_layout
-from streamh5.format.attribute import Attribute, encode_attribute
+from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.data_layout import (
     CompactLayout,
     ContiguousLayout,
@@ -28,27 +28,33 @@ from streamh5.format.link import HardLink, Link, encode_link
 from streamh5.format.object_header import (
     Message,
     MessageType,
-    encode_object_header,
-    position_of_body,
-    sizeof_object_header,
+    PackedMessages,
+    pack_messages,
+    position_of_messages,
 )
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.shared_message import encode_shared_datatype_message
 from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
+from streamh5.model.attribute_spec import blank
 from streamh5.model.reference import Reference, join_parts
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streamh5.format.link import LinkTarget
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Resolve
+    from streamh5.model.reference import AnyReference, HeapObject, Resolve
     from streamh5.model.stored_data import StoredMessage
     from streamh5.model.tree import LinkedTarget
 
 MAX_COMPACT_LINKS = 256
 """Most links that a group stores in its header, which readers get with one read; more links go to dense
 storage, where a B-tree finds a name."""
+
+MAX_KEPT_NBYTES = 1024
+"""Largest header that is kept in memory until it is written; others contain data and are encoded again."""
 
 
 @dataclass(slots=True)
@@ -61,82 +67,143 @@ class Places:
     dense_attributes: dict[Node, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
 class HeaderPlan:
-    """The header of one object.
+    """The header of one object: its size, and its bytes once everything that it refers to has an address.
+
+    The messages are encoded when the plan is made, and again only if an address was not known then. Sizes do not
+    depend on addresses.
 
     Parameters
     ----------
     node
-        The object.
+        The object, which must not change any more.
     places
-        Addresses of all parts; sizes do not depend on them.
-    resolve
-        Encodes the parts of attributes and values that contain addresses.
+        Addresses of all parts, as far as they are known.
+
+    Attributes
+    ----------
+    is_final
+        Whether all addresses were known, or none are needed.
+    nbytes
+        Size in bytes of the smallest header.
+    dense_links_nbytes, dense_attributes_nbytes
+        Sizes in bytes of the dense storage of links and of attributes; 0 if they are in the header.
     """
 
-    node: Node
-    places: Places
-    resolve: Resolve
+    __slots__ = (
+        *("_data_stop", "_dense_links", "_node", "_packed", "_places"),
+        *("dense_attributes_nbytes", "dense_links_nbytes", "is_final", "nbytes"),
+    )
 
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes of the smallest header."""
-        return sizeof_object_header(
-            self._messages(), attribute_order=self.node.track_order, optional=self.node.optional
-        )
+    def __init__(self, node: Node, places: Places) -> None:
+        self._node = node
+        self._places = places
+        self._dense_links: DenseStorage | None = None
+        messages = _Messages(node, places, blank)
+        packed = self._pack(messages)
+        self.nbytes = packed.nbytes(node.optional)
+        links, attributes = messages.dense_links, messages.dense_attributes
+        self.dense_links_nbytes = 0 if links is None else links.nbytes
+        self.dense_attributes_nbytes = 0 if attributes is None else attributes.nbytes
+        self.is_final = messages.is_final and messages.has_targets
+        self._packed = packed if self.is_final and self.nbytes <= MAX_KEPT_NBYTES else None
+        self._dense_links = links if messages.has_targets else None
 
-    @property
-    def dense_links_nbytes(self) -> int:
-        """Size in bytes of the dense storage of links; 0 if they are in the header."""
-        return dense_links(self._links()).nbytes if self._has_dense_links else 0
-
-    @property
-    def dense_attributes_nbytes(self) -> int:
-        """Size in bytes of the dense storage of attributes; 0 if they are in the header."""
-        return self._dense_attributes().nbytes if self._has_dense_attributes else 0
-
-    def encode(self, nbytes: int) -> bytes:
-        """Encode the header, padded to `nbytes`."""
-        node = self.node
-        return encode_object_header(
-            self._messages(), attribute_order=node.track_order, optional=node.optional, size=nbytes
-        )
+    def encode(self, nbytes: int, resolve: Resolve) -> bytes:
+        """Encode the header, padded to `nbytes`; `resolve` encodes parts of attributes and values with addresses."""
+        packed = self._packed or self._pack(_Messages(self._node, self._places, resolve, self._dense_links))
+        return packed.encode(optional=self._node.optional, size=nbytes)
 
     def data_position(self, nbytes: int) -> int:
         """Return the byte position of compact data in the header that `encode` pads to `nbytes`."""
-        dataset = self.node
+        dataset = self._node
         if not isinstance(dataset, DatasetNode) or not dataset.spec.is_compact:
             raise TypeError(f"{dataset.path} has no data in its header")
-        own = self._dataset_messages(dataset)  # its data layout comes last, and ends with the data
-        order = dataset.track_order
-        start = position_of_body(
-            own, len(own) - 1, attribute_order=order, optional=dataset.optional, size=nbytes
-        )
-        return start + len(own[-1].body) - dataset.spec.value_nbytes
+        return position_of_messages(nbytes, dataset.optional) + self._data_stop - dataset.spec.value_nbytes
 
-    def encode_dense_links(self) -> bytes:
-        """Encode the dense storage of links."""
-        return dense_links(self._links()).encode(self.places.dense_links[self.node])
+    def encode_dense(self, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
+        """Yield address and content of the dense storage of links, and of that of attributes."""
+        messages = _Messages(self._node, self._places, resolve, self._dense_links)
+        if self.dense_links_nbytes:
+            address = self._places.dense_links[self._node]
+            yield address, messages.storage_of_links().encode(address)
+        if self.dense_attributes_nbytes:
+            address = self._places.dense_attributes[self._node]
+            yield address, messages.storage_of_attributes().encode(address)
 
-    def encode_dense_attributes(self) -> bytes:
-        """Encode the dense storage of attributes."""
-        return self._dense_attributes().encode(self.places.dense_attributes[self.node])
+    def _pack(self, messages: _Messages) -> PackedMessages:
+        order = self._node.track_order
+        own = pack_messages(messages.own(), attribute_order=order).content
+        # the data layout of a dataset is the last message of its own, and ends with compact data
+        self._data_stop = len(own)
+        return PackedMessages(own + pack_messages(messages.shared(), attribute_order=order).content, order)
 
-    def _messages(self) -> list[Message]:
+
+class _Messages:
+    """The messages of an object, with the addresses that are known; others are 0.
+
+    ``is_final`` says whether all addresses were known so far, apart from those of linked objects, of which
+    ``has_targets`` says it. ``dense_links`` and ``dense_attributes`` are the storages outside of the header.
+    """
+
+    __slots__ = ("dense_attributes", "dense_links", "has_targets", "is_final", "node", "places", "resolver")
+
+    def __init__(
+        self, node: Node, places: Places, resolve: Resolve, dense_links: DenseStorage | None = None
+    ) -> None:
+        self.node = node
+        self.places = places
+        self.resolver = resolve
+        self.dense_links = dense_links
+        self.dense_attributes: DenseStorage | None = None
+        self.is_final = self.has_targets = True
+
+    def own(self) -> list[Message]:
+        """Return the messages that its kind of object has."""
         node = self.node
-        n_references = node.n_links
         match node:
             case DatasetNode():
-                own = self._dataset_messages(node)
+                return self._dataset_messages(node)
             case DatatypeNode():
                 datatype = node.dtype if node.datatype is None else node.datatype
-                own = [encode_committed_datatype_message(datatype), *self._kept()]
-                n_references += node.n_users  # H5O__shared_link_adj
+                return [encode_committed_datatype_message(datatype), *self._kept()]
             case GroupNode():
-                own = self._group_messages(node)
-        count = [encode_reference_count(n_references)] if n_references > 1 else []
-        return [*own, *self._attribute_messages(), *count]
+                return self._group_messages(node)
+
+    def shared(self) -> list[Message]:
+        """Return the messages that every kind of object may have: attributes, and the number of its names."""
+        node = self.node
+        n_references = node.n_links
+        if isinstance(node, DatatypeNode):
+            n_references += node.n_users  # H5O__shared_link_adj
+        messages = self._attribute_messages()
+        return [*messages, encode_reference_count(n_references)] if n_references > 1 else messages
+
+    def storage_of_links(self) -> DenseStorage:
+        """Return the dense storage of the links of a group."""
+        if self.dense_links is None:
+            self.dense_links = dense_links(self._links())
+        return self.dense_links
+
+    def storage_of_attributes(self) -> DenseStorage:
+        """Return the dense storage of attributes."""
+        if self.dense_attributes is None:
+            order = self.node.track_order
+            self.dense_attributes = dense_attributes(self._attributes(), creation_order=order)
+        return self.dense_attributes
+
+    def resolve(self, part: AnyReference | HeapObject) -> bytes:
+        """Encode a part of an attribute or a value that contains an address."""
+        self.is_final = False
+        return self.resolver(part)
+
+    def _address(self, places: dict[Node, int]) -> int:
+        """Return the address of a part of the object."""
+        address = places.get(self.node)
+        if address is None:
+            self.is_final = False
+            return 0
+        return address
 
     def _kept(self) -> list[Message]:
         """Return the messages of an object of the existing file that stay as they are."""
@@ -149,15 +216,15 @@ class HeaderPlan:
         kept = self._kept()
         if not any(one.type_id == MessageType.GROUP_INFO for one in kept):  # H5G_obj_insert needs it
             kept.insert(0, encode_group_info())
-        if self._has_dense_links:
-            address = self.places.dense_links.get(group, 0)
-            return [encode_link_info(dense_links(self._links()).info(address)), *kept]
+        if len(group.links) > MAX_COMPACT_LINKS:
+            address = self._address(self.places.dense_links)
+            return [encode_link_info(self.storage_of_links().info(address)), *kept]
         links = self._links()
         info = StorageInfo(len(links) if group.track_order else None)
         return [encode_link_info(info), *kept, *map(encode_link, links)]
 
     def _dataset_messages(self, dataset: DatasetNode) -> list[Message]:
-        """Return the messages of a dataset; the data layout comes last: see `data_position`."""
+        """Return the messages of a dataset; the data layout comes last: see `HeaderPlan.data_position`."""
         stored = dataset.stored
         own = self._property_messages(dataset) if stored is None else self._kept()
         layout = (
@@ -201,9 +268,8 @@ class HeaderPlan:
 
     def _layout(self, dataset: DatasetNode) -> DataLayout:
         spec = dataset.spec
-        address = self.places.data.get(dataset, 0)
         if spec.chunks is not None:
-            return index_layout(dataset, address)
+            return index_layout(dataset, self._address(self.places.data))
         if spec.virtual == b"":
             return VirtualDatasetLayout(UNDEFINED_ADDRESS, 0)
         if dataset.mappings is not None:
@@ -216,15 +282,8 @@ class HeaderPlan:
             return ContiguousLayout(UNDEFINED_ADDRESS, 0)
         if spec.is_compact:
             return CompactLayout(join_parts(dataset.value_parts, self.resolve))
-        return ContiguousLayout(address if dataset.has_value else UNDEFINED_ADDRESS, spec.value_nbytes)
-
-    @property
-    def _has_dense_links(self) -> bool:
-        return isinstance(self.node, GroupNode) and len(self.node.links) > MAX_COMPACT_LINKS
-
-    @property
-    def _has_dense_attributes(self) -> bool:
-        return any(spec.body_nbytes > MAX_MESSAGE_NBYTES for spec in self.node.attributes.values())
+        address = self._address(self.places.data) if dataset.has_value else UNDEFINED_ADDRESS
+        return ContiguousLayout(address, spec.value_nbytes)
 
     def _links(self) -> list[Link]:
         group = self.node
@@ -237,11 +296,10 @@ class HeaderPlan:
 
     def _link_target(self, target: LinkedTarget) -> LinkTarget:
         if isinstance(target, Node):
-            return HardLink(self.places.headers.get(target, 0))
+            address = self.places.headers.get(target)
+            self.has_targets = self.has_targets and address is not None
+            return HardLink(address or 0)
         return target
-
-    def _dense_attributes(self) -> DenseStorage:
-        return dense_attributes(self._attributes(), creation_order=self.node.track_order)
 
     def _attributes(self) -> list[Attribute]:
         return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
@@ -251,8 +309,9 @@ class HeaderPlan:
         node = self.node
         if not node.attributes and not node.track_order:
             return []
-        if self._has_dense_attributes:
-            address = self.places.dense_attributes.get(node, 0)
-            return [encode_attribute_info(self._dense_attributes().info(address))]
+        bodies = list(map(encode_attribute_body, self._attributes()))
+        if any(len(body) > MAX_MESSAGE_NBYTES for body in bodies):
+            address = self._address(self.places.dense_attributes)
+            return [encode_attribute_info(self.storage_of_attributes().info(address))]
         info = StorageInfo(len(node.attributes) if node.track_order else None)
-        return [encode_attribute_info(info), *map(encode_attribute, self._attributes())]
+        return [encode_attribute_info(info), *(Message(MessageType.ATTRIBUTE, body) for body in bodies)]

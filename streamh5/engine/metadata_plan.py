@@ -15,6 +15,7 @@ yielded before references, so a file whose encoding is cut short has no reachabl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,13 +24,12 @@ from streamh5.engine.attribute_heap import AttributeHeap
 from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
 from streamh5.engine.header_plan import HeaderPlan, Places
 from streamh5.engine.reference_targets import ReferenceTargets, referring
-from streamh5.model.attribute_spec import blank
 from streamh5.model.chunk_records import RECORD
 from streamh5.model.reference import join_parts
 from streamh5.model.tree import DatasetNode, GroupNode, Node, ReservedRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from streamh5.model.reference import AnyReference, Resolve
 
@@ -47,7 +47,9 @@ class Front:
     end: int
 
 
-def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slack: int) -> Front:
+def reserve_front(
+    root: GroupNode, reserve: Callable[[int], int], *, header_slack: int
+) -> tuple[Front, dict[Node, HeaderPlan]]:
     """Reserve the front region of a file: headers, heap, then the indexes of datasets whose shape is known.
 
     Parameters
@@ -58,6 +60,12 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
         Reserves bytes at the present end of the front region.
     header_slack
         Bytes after each header for later attributes and links.
+
+    Returns
+    -------
+    Front
+    dict
+        The headers that contain no addresses, for a `MetadataPlan` that is made before anything changes.
     """
 
     def region(nbytes: int) -> ReservedRange:
@@ -66,10 +74,14 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
     targets = ReferenceTargets(root, {}, {})
     targets.count_users()
     nodes = targets.nodes
+    headers: dict[str, ReservedRange] = {}
+    final: dict[Node, HeaderPlan] = {}
     # The root group comes last in the walk and first in the file: readers begin with it.
-    headers = {
-        node.path: region(HeaderPlan(node, Places(), blank).nbytes + header_slack) for node in reversed(nodes)
-    }
+    for node in reversed(nodes):
+        plan = HeaderPlan(node, Places())
+        headers[node.path] = region(plan.nbytes + header_slack)
+        if plan.is_final:
+            final[node] = plan
     heap_nbytes = AttributeHeap(referring(nodes)).nbytes
     heap = region(heap_nbytes) if heap_nbytes else None
     indexes = {
@@ -77,7 +89,7 @@ def reserve_front(root: GroupNode, reserve: Callable[[int], int], *, header_slac
         for node in nodes
         if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape
     }
-    return Front(headers, indexes, heap, reserve(0))
+    return Front(headers, indexes, heap, reserve(0)), final
 
 
 class MetadataPlan:
@@ -91,18 +103,28 @@ class MetadataPlan:
         Region that is reserved for the global heap, if any.
     place
         Returns the address of each block.
+    headers
+        Headers that are planned already.
     """
 
-    def __init__(self, targets: ReferenceTargets, heap: ReservedRange | None, place: Placer) -> None:
+    def __init__(
+        self,
+        targets: ReferenceTargets,
+        heap: ReservedRange | None,
+        place: Placer,
+        headers: Mapping[Node, HeaderPlan] = MappingProxyType({}),
+    ) -> None:
         self._targets = targets
         self._place = place
         self._places = Places()
+        self._headers = dict(headers)
         self._header_nbytes: dict[Node, int] = {}
         self._dense_nbytes: dict[Node, int] = {}
         targets.count_users()
         self._nodes = targets.to_write()
+        moving = set(self._nodes)
         for node in targets.nodes:
-            if node.stored_address is not None:
+            if node.stored_address is not None and node not in moving:
                 self._places.headers[node] = node.stored_address
         for node in self._nodes:
             self._place_node(node)
@@ -155,7 +177,8 @@ class MetadataPlan:
                 node.data_address = places.data[node] if nbytes else None
             else:
                 places.data[node] = node.data_address or 0
-        header = HeaderPlan(node, places, blank)
+        header = self._headers.get(node) or HeaderPlan(node, places)
+        self._headers[node] = header
         for dense, dense_nbytes in (
             (places.dense_links, header.dense_links_nbytes),
             (places.dense_attributes, header.dense_attributes_nbytes),
@@ -184,7 +207,7 @@ class MetadataPlan:
 
     def _encode_node(self, node: Node, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
         places = self._places
-        header = HeaderPlan(node, places, resolve)
+        header = self._headers[node]
         nbytes = self._header_nbytes[node]
         if isinstance(node, DatasetNode):
             if node.moves_chunks:
@@ -194,11 +217,8 @@ class MetadataPlan:
                 yield places.data[node], join_parts(node.parts, resolve)
             elif node.parts is None and node.spec.is_compact and (node.stored is None or node.is_written):
                 node.data_address = places.headers[node] + header.data_position(nbytes)
-        if node in places.dense_links:
-            yield places.dense_links[node], header.encode_dense_links()
-        if node in places.dense_attributes:
-            yield places.dense_attributes[node], header.encode_dense_attributes()
-        yield places.headers[node], header.encode(nbytes)
+        yield from header.encode_dense(resolve)
+        yield places.headers[node], header.encode(nbytes, resolve)
 
     def _address_of(self, reference: AnyReference) -> int:
         found = self._targets.find(reference)

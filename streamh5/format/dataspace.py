@@ -64,6 +64,7 @@ class Dataspace:
             )
 
 
+@lru_cache(N_CACHED)
 def encode_dataspace(dataspace: Dataspace) -> Message:
     """Encode a dataspace message.
 

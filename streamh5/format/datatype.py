@@ -109,8 +109,11 @@ def encode_datatype(datatype: AnyDatatype) -> bytes:
         A size or a number of members does not fit its field.
     """
     record = datatype_class(datatype)
-    if isinstance(record, EncodedDatatype):
-        return record.message
+    return record.message if isinstance(record, EncodedDatatype) else _encode(record)
+
+
+@lru_cache(N_CACHED)
+def _encode(record: DatatypeClass) -> bytes:
     class_number, bit_field, properties = _ENCODERS[type(record)](record)
     return concat(
         uint(_version(record) << 4 | class_number, 1, "class and version"),

@@ -63,6 +63,7 @@ class FillValue:
     write_time: WriteTime = WriteTime.IF_SET
 
 
+@lru_cache(N_CACHED)
 def encode_fill_value(fill_value: FillValue) -> Message:
     """Encode a fill value message."""
     flags, value = fill_value.allocation_time | fill_value.write_time << _WRITE_TIME_SHIFT, b""

@@ -6,7 +6,7 @@ addresses of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -62,6 +62,9 @@ class _HeaderFlag(IntEnum):
     TIMES_STORED = 0x20
 
 
+_ORDER_FLAGS = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One header message: its type, its encoded body and its flags.
@@ -76,6 +79,7 @@ class Message:
 
 
 _SIGNATURE = b"OHDR"
+_VERSION = b"\2"
 _SIZEOF_PREFIX = len(_SIGNATURE) + 1 + 1  # signature, version, flags; followed by the size of chunk 0
 _SIZE_WIDTHS = (1, 2, 4, 8)
 
@@ -154,87 +158,106 @@ def encode_times(seconds: int) -> bytes:
     return uint(seconds, _SIZEOF_TIMES // 4, "time") * 4
 
 
-def sizeof_object_header(
-    messages: Sequence[Message], *, attribute_order: bool = False, optional: OptionalFields = NO_FIELDS
-) -> int:
-    """Return the size in bytes of the smallest object header with `messages`.
+@dataclass(frozen=True, slots=True)
+class PackedMessages:
+    """The messages of an object header, encoded one after the other.
 
-    `encode_object_header` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for
-    one more byte, because otherwise one size (65,548) would be impossible.
+    Parameters
+    ----------
+    content
+        The messages with their headers.
+    attribute_order
+        Whether they have creation indexes.
     """
-    chunk_nbytes = _sizeof_messages(messages, attribute_order=attribute_order)
-    width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
-    return _SIZEOF_PREFIX + optional.nbytes + width + chunk_nbytes + SIZEOF_CHECKSUM
+
+    content: bytes
+    attribute_order: bool = False
+
+    def nbytes(self, optional: OptionalFields = NO_FIELDS) -> int:
+        """Return the size in bytes of the smallest object header with these messages.
+
+        `encode` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for one more
+        byte, because otherwise one size (65,548) would be impossible.
+        """
+        chunk_nbytes = len(self.content)
+        width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
+        return _SIZEOF_PREFIX + optional.nbytes + width + chunk_nbytes + SIZEOF_CHECKSUM
+
+    def encode(self, *, optional: OptionalFields = NO_FIELDS, size: int | None = None) -> bytes:
+        """Encode an object header of one chunk.
+
+        Parameters
+        ----------
+        optional
+            Optional fields of the prefix.
+        size
+            Size of the result in bytes, at least `nbytes`; free space becomes one NIL message, or a gap if it is
+            smaller than a message. None for the smallest size.
+
+        Raises
+        ------
+        LimitError
+            `size` is too small or leaves more free space than one message can cover.
+        """
+        needed = self.nbytes(optional)
+        size = needed if size is None else size
+        if size < needed:
+            raise LimitError(
+                f"the object header needs {needed} bytes but {size} are reserved; reserve at least {needed}",
+                needed=needed,
+                size=size,
+            )
+        width = _size_width(size - optional.nbytes)
+        chunk_nbytes = size - _SIZEOF_PREFIX - optional.nbytes - width - SIZEOF_CHECKSUM
+        flags = _SIZE_WIDTHS.index(width) | (_ORDER_FLAGS if self.attribute_order else 0)
+        flags |= _HeaderFlag.TIMES_STORED if optional.times else 0
+        flags |= _HeaderFlag.PHASE_CHANGE_STORED if optional.phase_change else 0
+        return append_checksum(
+            _SIGNATURE,
+            _VERSION,
+            uint(flags, 1, "flags"),
+            optional.times,
+            optional.phase_change,
+            uint(chunk_nbytes, width, "size of chunk 0"),
+            self.content,
+            _encode_free_space(chunk_nbytes - len(self.content), attribute_order=self.attribute_order),
+        )
+
+
+def position_of_messages(size: int, optional: OptionalFields = NO_FIELDS) -> int:
+    """Return the byte position of the first message in an object header of `size` bytes."""
+    return _SIZEOF_PREFIX + optional.nbytes + _size_width(size - optional.nbytes)
+
+
+def pack_messages(messages: Iterable[Message], *, attribute_order: bool = False) -> PackedMessages:
+    """Encode messages in their order in the header.
+
+    Parameters
+    ----------
+    messages
+        The messages.
+    attribute_order
+        Whether to track and index the creation order of attributes, which is their order in `messages`.
+
+    Raises
+    ------
+    LimitError
+        A message body has more than 65,535 bytes.
+    """
+    return PackedMessages(
+        b"".join(_encode_messages(messages, attribute_order=attribute_order)), attribute_order
+    )
 
 
 def encode_object_header(
-    messages: Sequence[Message],
+    messages: Iterable[Message],
     *,
     attribute_order: bool = False,
     optional: OptionalFields = NO_FIELDS,
     size: int | None = None,
 ) -> bytes:
-    """Encode an object header of one chunk.
-
-    Parameters
-    ----------
-    messages
-        The messages in their order in the header.
-    attribute_order
-        Whether to track and index the creation order of attributes, which is their order in `messages`.
-    optional
-        Optional fields of the prefix.
-    size
-        Size of the result in bytes, at least `sizeof_object_header`; free space becomes one NIL message, or a gap if it
-        is smaller than a message. None for the smallest size.
-
-    Raises
-    ------
-    LimitError
-        A message body has more than 65,535 bytes, or `size` is too small or leaves more free space than one message can
-        cover.
-    """
-    needed = sizeof_object_header(messages, attribute_order=attribute_order, optional=optional)
-    size = needed if size is None else size
-    if size < needed:
-        raise LimitError(
-            f"the object header needs {needed} bytes but {size} are reserved; reserve at least {needed}",
-            needed=needed,
-            size=size,
-        )
-    width = _size_width(size - optional.nbytes)
-    chunk_nbytes = size - _SIZEOF_PREFIX - optional.nbytes - width - SIZEOF_CHECKSUM
-    order_flags = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
-    flags = (order_flags if attribute_order else 0) | (_HeaderFlag.TIMES_STORED if optional.times else 0)
-    flags |= _HeaderFlag.PHASE_CHANGE_STORED if optional.phase_change else 0
-    packed = b"".join(_encode_messages(messages, attribute_order=attribute_order))
-    return append_checksum(
-        _SIGNATURE,
-        uint(2, 1, "object header version"),
-        uint(_SIZE_WIDTHS.index(width) | flags, 1, "flags"),
-        optional.times,
-        optional.phase_change,
-        uint(chunk_nbytes, width, "size of chunk 0"),
-        packed,
-        _encode_free_space(chunk_nbytes - len(packed), attribute_order=attribute_order),
-    )
-
-
-def position_of_body(
-    messages: Sequence[Message],
-    index: int,
-    *,
-    attribute_order: bool = False,
-    optional: OptionalFields = NO_FIELDS,
-    size: int,
-) -> int:
-    """Return the byte position of the body of ``messages[index]`` in an object header of `size` bytes.
-
-    Messages after it do not matter and may be omitted.
-    """
-    before = _sizeof_messages(messages[:index], attribute_order=attribute_order)
-    prefix = _SIZEOF_PREFIX + optional.nbytes + _size_width(size - optional.nbytes)
-    return prefix + before + _sizeof_message_header(attribute_order=attribute_order)
+    """Encode an object header of one chunk: see `pack_messages` and `PackedMessages.encode`."""
+    return pack_messages(messages, attribute_order=attribute_order).encode(optional=optional, size=size)
 
 
 def _size_width(size: int) -> int:
@@ -247,25 +270,19 @@ def _sizeof_message_header(*, attribute_order: bool) -> int:
     return 6 if attribute_order else 4
 
 
-def _sizeof_messages(messages: Sequence[Message], *, attribute_order: bool) -> int:
-    header = _sizeof_message_header(attribute_order=attribute_order)
-    return sum(header + len(message.body) for message in messages)
-
-
-def _encode_messages(messages: Sequence[Message], *, attribute_order: bool) -> Iterator[bytes]:
+def _encode_messages(messages: Iterable[Message], *, attribute_order: bool) -> Iterator[bytes]:
     n_attributes = 0
     for message in messages:
-        if len(message.body) > MAX_MESSAGE_NBYTES:
-            subject = f"a header message of type {message.type_id:#04x} has {len(message.body)} bytes"
-            raise over_limit(subject, MAX_MESSAGE_NBYTES, type_id=message.type_id, nbytes=len(message.body))
-        is_attribute = message.type_id == MessageType.ATTRIBUTE
-        yield uint(message.type_id, 1, "message type")
-        yield uint(len(message.body), 2, "message size")
-        yield uint(message.flags, 1, "message flags")
+        body = message.body
+        if len(body) > MAX_MESSAGE_NBYTES:
+            subject = f"a header message of type {message.type_id:#04x} has {len(body)} bytes"
+            raise over_limit(subject, MAX_MESSAGE_NBYTES, type_id=message.type_id, nbytes=len(body))
+        yield _MESSAGE_HEADER.pack(message.type_id, len(body), message.flags)
         if attribute_order:
+            is_attribute = message.type_id == MessageType.ATTRIBUTE
             yield uint(n_attributes if is_attribute else 0, 2, "attribute creation index")
-        yield message.body
-        n_attributes += is_attribute
+            n_attributes += is_attribute
+        yield body
 
 
 def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:

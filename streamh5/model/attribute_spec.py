@@ -35,6 +35,7 @@ from streamh5.model.reference import (
     StoredReference,
     join_parts,
     sizeof_part,
+    sizeof_parts,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class AttributeSpec:
     @property
     def body_nbytes(self) -> int:
         """Size of its message body in bytes."""
-        return len(encode_attribute_body(self.attribute(blank)))
+        return len(encode_attribute_body(replace(self, data=()).attribute(blank))) + sizeof_parts(self.data)
 
 
 def blank(part: AnyReference | HeapObject) -> bytes:

@@ -18,8 +18,8 @@ from streamh5.format.object_header import (
     Message,
     MessageType,
     encode_object_header,
-    position_of_body,
-    sizeof_object_header,
+    pack_messages,
+    position_of_messages,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _attribute(name: str, nbytes: int = 4) -> Message:
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 400), st.booleans())
 def test_object_header_any_reserved_size_exact(body_sizes: list[int], spare: int, order: bool) -> None:
     messages = [_nil(size) for size in body_sizes]
-    size = sizeof_object_header(messages, attribute_order=order) + spare
+    size = pack_messages(messages, attribute_order=order).nbytes() + spare
     assert len(encode_object_header(messages, attribute_order=order, size=size)) == size
 
 
@@ -48,18 +48,20 @@ def test_object_header_any_reserved_size_exact(body_sizes: list[int], spare: int
 @pytest.mark.parametrize("spare", range(6))
 def test_object_header_around_width_of_size_field_exact(n_body: int, spare: int) -> None:
     messages = [_nil(n_body)]
-    size = sizeof_object_header(messages) + spare
+    size = pack_messages(messages).nbytes() + spare
     assert len(encode_object_header(messages, size=size)) == size
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=6), st.integers(0, 400), st.booleans())
-def test_position_of_body_finds_each_message(body_sizes: list[int], spare: int, order: bool) -> None:
+def test_position_of_messages_finds_each_message(body_sizes: list[int], spare: int, order: bool) -> None:
     messages = [Message(MessageType.NIL, bytes([i + 1]) * n) for i, n in enumerate(body_sizes)]
-    size = sizeof_object_header(messages, attribute_order=order) + spare
+    size = pack_messages(messages, attribute_order=order).nbytes() + spare
     encoded = encode_object_header(messages, attribute_order=order, size=size)
     for i, message in enumerate(messages):
-        start = position_of_body(messages[: i + 1], i, attribute_order=order, size=size)
-        assert encoded[start : start + len(message.body)] == message.body
+        stop = position_of_messages(size) + len(
+            pack_messages(messages[: i + 1], attribute_order=order).content
+        )
+        assert encoded[stop - len(message.body) : stop] == message.body
 
 
 @pytest.mark.parametrize("order", [False, True])
@@ -89,14 +91,14 @@ def test_object_header_padded_read_by_readers(one_value_dataset: AddDataset, spa
 
 
 def test_object_header_size_too_small_limit_error() -> None:
-    needed = sizeof_object_header([_nil(10)])
+    needed = pack_messages([_nil(10)]).nbytes()
     with pytest.raises(LimitError, match=f"reserve at least {needed}"):
         encode_object_header([_nil(10)], size=needed - 1)
 
 
 @pytest.mark.parametrize(("order", "most"), [(False, 65_539), (True, 65_541)])
 def test_object_header_more_free_space_than_one_message_limit_error(order: bool, most: int) -> None:
-    needed = sizeof_object_header([_nil(70)], attribute_order=order)
+    needed = pack_messages([_nil(70)], attribute_order=order).nbytes()
     # The field for the size of chunk 0 takes 3 bytes more than in the smallest header.
     encode_object_header([_nil(70)], attribute_order=order, size=needed + most + 3)
     with pytest.raises(LimitError, match=f"allows {most:,}"):
