@@ -70,7 +70,8 @@ def _locked(change: Callable[Concatenate[FileTree, P], T]) -> Callable[Concatena
 
     @wraps(change)
     def call(self: Engine, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
+        with self._lock:
+            self._check(State.DEFINING, State.STREAMING)
             return change(self._tree, *args, **kwargs)
 
     return call
@@ -146,7 +147,8 @@ class Engine:
         """See `begin`; return the headers that are planned already, until something changes."""
         if self.state is State.STREAMING:
             return {}
-        with self._in(State.DEFINING), self._latching():
+        self._check(State.DEFINING)
+        with self._latching():
             self._cursor.reserve(SIZEOF_SUPERBLOCK)
             self._tree.front, headers = reserve_front(
                 self.root, self._cursor.reserve, header_slack=self._header_slack
@@ -164,7 +166,8 @@ class Engine:
 
     def allocate(self, dataset: DatasetNode) -> ReservedRange:
         """Reserve all chunks of a dataset with an Implicit index, once."""
-        with self._lock, self._in(State.DEFINING, State.STREAMING):
+        with self._lock:
+            self._check(State.DEFINING, State.STREAMING)
             if dataset.chunk_region is None:
                 self.begin()
                 dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
@@ -182,7 +185,8 @@ class Engine:
         end
             First address after everything to keep.
         """
-        with self._lock, self._in(State.DEFINING):
+        with self._lock:
+            self._check(State.DEFINING)
             self._tree.front = front
             self._cursor = AddressCursor(end)
             self._tree.adopt(self.root)
@@ -190,12 +194,14 @@ class Engine:
 
     def share(self, begin: Callable[[int], Callable[[int], tuple[int, int]]]) -> None:
         """Take addresses from leases from now on: see `AddressCursor.share`."""
-        with self._lock, self._in(State.STREAMING):
+        with self._lock:
+            self._check(State.STREAMING)
             self._cursor.share(begin)
 
     def unshare(self, end: int, free: Iterable[tuple[int, int]]) -> int:
         """Continue at `end`, after all leases: see `AddressCursor.unshare`."""
-        with self._lock, self._in(State.STREAMING):
+        with self._lock:
+            self._check(State.STREAMING)
             return self._cursor.unshare(end, free)
 
     @property
@@ -215,7 +221,8 @@ class Engine:
         superblock
             The superblock, as the file has it.
         """
-        with self._lock, self._in(State.DEFINING):
+        with self._lock:
+            self._check(State.DEFINING)
             self._tree.continue_from(root)
             self._superblock = superblock
             self._cursor = AddressCursor(end)
@@ -231,7 +238,8 @@ class Engine:
         """
         with self._lock:
             headers = self._begin()
-            with self._in(State.STREAMING), self._latching():
+            self._check(State.STREAMING)
+            with self._latching():
                 self.state = State.FINISHED
                 plan = self._plan(self._place, headers)
                 yield from self._encode(plan)
@@ -244,7 +252,8 @@ class Engine:
         Once everything was yielded, the next generation has other addresses.
         """
         self.begin()
-        with self._lock, self._in(State.STREAMING):
+        with self._lock:
+            self._check(State.STREAMING)
             plan = self._plan(self._place)
             yield from self._encode(plan)
             self._tree.unused_nbytes += plan.settle()
@@ -256,7 +265,8 @@ class Engine:
         `record` waits while the snapshot is encoded. See `finish` for the yielded values.
         """
         self.begin()
-        with self._lock, self._in(State.STREAMING):
+        with self._lock:
+            self._check(State.STREAMING)
             yield from self._encode(self._plan(lambda _, nbytes: self._cursor.reserve(nbytes)))
 
     def targets(self) -> ReferenceTargets:
@@ -295,12 +305,10 @@ class Engine:
             return region.address
         return self._cursor.reserve(nbytes)
 
-    @contextmanager
-    def _in(self, *states: State) -> Iterator[None]:
+    def _check(self, *states: State) -> None:
         """Refuse a call in any other state."""
         if self.state not in states:
             raise StateError(f"the file is {self.state.value}; nothing more can be added to it")
-        yield
 
     @contextmanager
     def _latching(self) -> Iterator[None]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from streamh5.model.reference import Parts, StoredReference
     from streamh5.model.tree import LinkedTarget
 
+_NO_CHUNKS = ChunkTable(0, 0, filtered=False)
+"""The table of all data without chunks, which `make_chunked` replaces: a file may have many small datasets."""
+
 
 class FileTree:
     """The objects of one file.
@@ -130,8 +133,9 @@ class FileTree:
         PathError
             The path is taken or leads through a dataset.
         """
-        n_numbers = (spec.grid.n_numbers or 0) if spec.chunks is not None else 0
-        table = ChunkTable(n_numbers, spec.chunk_nbytes, filtered=bool(spec.filters))
+        table = _NO_CHUNKS
+        if spec.chunks is not None:
+            table = ChunkTable(spec.grid.n_numbers or 0, spec.chunk_nbytes, filtered=bool(spec.filters))
         dataset = DatasetNode(spec, table, is_data_changed=True, is_written=True)
         parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
         parent.links[name] = dataset

@@ -41,7 +41,7 @@ from streamh5.model.reference import Reference, join_parts
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from streamh5.format.link import LinkTarget
     from streamh5.model.dataset_spec import DatasetSpec
@@ -54,7 +54,7 @@ MAX_COMPACT_LINKS = 256
 storage, where a B-tree finds a name."""
 
 MAX_KEPT_NBYTES = 1024
-"""Largest header that is kept in memory until it is written; others contain data and are encoded again."""
+"""Most bytes of messages that are kept in memory until it is written; others contain data and are encoded again."""
 
 
 @dataclass(slots=True)
@@ -70,8 +70,8 @@ class Places:
 class HeaderPlan:
     """The header of one object: its size, and its bytes once everything that it refers to has an address.
 
-    The messages are encoded when the plan is made, and again only if an address was not known then. Sizes do not
-    depend on addresses.
+    Its messages are encoded when the plan is made: those that every object may have, and those of its own. Each of the
+    two is encoded a second time only if it has an address that was not known then. Sizes do not depend on addresses.
 
     Parameters
     ----------
@@ -82,8 +82,6 @@ class HeaderPlan:
 
     Attributes
     ----------
-    is_final
-        Whether all addresses were known, or none are needed.
     nbytes
         Size in bytes of the smallest header.
     dense_links_nbytes, dense_attributes_nbytes
@@ -91,62 +89,72 @@ class HeaderPlan:
     """
 
     __slots__ = (
-        *("_data_stop", "_dense_links", "_node", "_packed", "_places"),
-        *("dense_attributes_nbytes", "dense_links_nbytes", "is_final", "nbytes"),
+        *("_data_stop", "_dense_links", "_node", "_own", "_shared"),
+        *("dense_attributes_nbytes", "dense_links_nbytes", "nbytes"),
     )
 
     def __init__(self, node: Node, places: Places) -> None:
         self._node = node
-        self._places = places
-        self._dense_links: DenseStorage | None = None
         messages = _Messages(node, places, blank)
-        packed = self._pack(messages)
-        self.nbytes = packed.nbytes(node.optional)
-        links, attributes = messages.dense_links, messages.dense_attributes
+        own = self._pack(messages.own())
+        is_final = messages.are_final and messages.has_targets
+        self._own = own if is_final and len(own) <= MAX_KEPT_NBYTES else None
+        self._data_stop = len(own)
+        links = messages.dense_links
+        self._dense_links = links if messages.has_targets else None
+        messages.are_final = True
+        shared = self._pack(messages.shared())
+        self._shared = shared if messages.are_final else None
+        attributes = messages.dense_attributes
         self.dense_links_nbytes = 0 if links is None else links.nbytes
         self.dense_attributes_nbytes = 0 if attributes is None else attributes.nbytes
-        self.is_final = messages.is_final and messages.has_targets
-        self._packed = packed if self.is_final and self.nbytes <= MAX_KEPT_NBYTES else None
-        self._dense_links = links if messages.has_targets else None
+        self.nbytes = PackedMessages(own + shared, node.track_order).nbytes(node.optional)
 
-    def encode(self, nbytes: int, resolve: Resolve) -> bytes:
-        """Encode the header, padded to `nbytes`; `resolve` encodes parts of attributes and values with addresses."""
-        packed = self._packed or self._pack(_Messages(self._node, self._places, resolve, self._dense_links))
-        return packed.encode(optional=self._node.optional, size=nbytes)
+    def encode(self, nbytes: int, places: Places, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
+        """Yield address and content of the dense storage, and of the header.
+
+        Parameters
+        ----------
+        nbytes
+            Size of the header, to which it is padded.
+        places
+            Addresses of all parts.
+        resolve
+            Encodes parts of attributes and values that contain addresses.
+        """
+        node = self._node
+        messages = _Messages(node, places, resolve, self._dense_links)
+        if self.dense_links_nbytes:
+            address = places.dense_links[node]
+            yield address, messages.storage_of_links().encode(address)
+        if self.dense_attributes_nbytes:
+            address = places.dense_attributes[node]
+            yield address, messages.storage_of_attributes().encode(address)
+        own = self._pack(messages.own()) if self._own is None else self._own
+        shared = self._pack(messages.shared()) if self._shared is None else self._shared
+        header = PackedMessages(own + shared, node.track_order).encode(optional=node.optional, size=nbytes)
+        yield places.headers[node], header
 
     def data_position(self, nbytes: int) -> int:
         """Return the byte position of compact data in the header that `encode` pads to `nbytes`."""
         dataset = self._node
         if not isinstance(dataset, DatasetNode) or not dataset.spec.is_compact:
             raise TypeError(f"{dataset.path} has no data in its header")
+        # the data layout is the last message of its own, and ends with the data
         return position_of_messages(nbytes, dataset.optional) + self._data_stop - dataset.spec.value_nbytes
 
-    def encode_dense(self, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
-        """Yield address and content of the dense storage of links, and of that of attributes."""
-        messages = _Messages(self._node, self._places, resolve, self._dense_links)
-        if self.dense_links_nbytes:
-            address = self._places.dense_links[self._node]
-            yield address, messages.storage_of_links().encode(address)
-        if self.dense_attributes_nbytes:
-            address = self._places.dense_attributes[self._node]
-            yield address, messages.storage_of_attributes().encode(address)
-
-    def _pack(self, messages: _Messages) -> PackedMessages:
-        order = self._node.track_order
-        own = pack_messages(messages.own(), attribute_order=order).content
-        # the data layout of a dataset is the last message of its own, and ends with compact data
-        self._data_stop = len(own)
-        return PackedMessages(own + pack_messages(messages.shared(), attribute_order=order).content, order)
+    def _pack(self, messages: Iterable[Message]) -> bytes:
+        return pack_messages(messages, attribute_order=self._node.track_order).content
 
 
 class _Messages:
     """The messages of an object, with the addresses that are known; others are 0.
 
-    ``is_final`` says whether all addresses were known so far, apart from those of linked objects, of which
+    ``are_final`` says whether all addresses were known so far, apart from those of linked objects, of which
     ``has_targets`` says it. ``dense_links`` and ``dense_attributes`` are the storages outside of the header.
     """
 
-    __slots__ = ("dense_attributes", "dense_links", "has_targets", "is_final", "node", "places", "resolver")
+    __slots__ = ("are_final", "dense_attributes", "dense_links", "has_targets", "node", "places", "resolver")
 
     def __init__(
         self, node: Node, places: Places, resolve: Resolve, dense_links: DenseStorage | None = None
@@ -156,7 +164,7 @@ class _Messages:
         self.resolver = resolve
         self.dense_links = dense_links
         self.dense_attributes: DenseStorage | None = None
-        self.is_final = self.has_targets = True
+        self.are_final = self.has_targets = True
 
     def own(self) -> list[Message]:
         """Return the messages that its kind of object has."""
@@ -194,14 +202,14 @@ class _Messages:
 
     def resolve(self, part: AnyReference | HeapObject) -> bytes:
         """Encode a part of an attribute or a value that contains an address."""
-        self.is_final = False
+        self.are_final = False
         return self.resolver(part)
 
     def _address(self, places: dict[Node, int]) -> int:
         """Return the address of a part of the object."""
         address = places.get(self.node)
         if address is None:
-            self.is_final = False
+            self.are_final = False
             return 0
         return address
 

@@ -65,7 +65,7 @@ def reserve_front(
     -------
     Front
     dict
-        The headers that contain no addresses, for a `MetadataPlan` that is made before anything changes.
+        The headers, for a `MetadataPlan` that is made before anything changes.
     """
 
     def region(nbytes: int) -> ReservedRange:
@@ -75,13 +75,11 @@ def reserve_front(
     targets.count_users()
     nodes = targets.nodes
     headers: dict[str, ReservedRange] = {}
-    final: dict[Node, HeaderPlan] = {}
+    plans: dict[Node, HeaderPlan] = {}
     # The root group comes last in the walk and first in the file: readers begin with it.
     for node in reversed(nodes):
-        plan = HeaderPlan(node, Places())
-        headers[node.path] = region(plan.nbytes + header_slack)
-        if plan.is_final:
-            final[node] = plan
+        plans[node] = HeaderPlan(node, Places())
+        headers[node.path] = region(plans[node].nbytes + header_slack)
     heap_nbytes = AttributeHeap(referring(nodes)).nbytes
     heap = region(heap_nbytes) if heap_nbytes else None
     indexes = {
@@ -89,7 +87,7 @@ def reserve_front(
         for node in nodes
         if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape
     }
-    return Front(headers, indexes, heap, reserve(0)), final
+    return Front(headers, indexes, heap, reserve(0)), plans
 
 
 class MetadataPlan:
@@ -217,8 +215,7 @@ class MetadataPlan:
                 yield places.data[node], join_parts(node.parts, resolve)
             elif node.parts is None and node.spec.is_compact and (node.stored is None or node.is_written):
                 node.data_address = places.headers[node] + header.data_position(nbytes)
-        yield from header.encode_dense(resolve)
-        yield places.headers[node], header.encode(nbytes, resolve)
+        yield from header.encode(nbytes, places, resolve)
 
     def _address_of(self, reference: AnyReference) -> int:
         found = self._targets.find(reference)

@@ -60,6 +60,10 @@ _VARIABLE_LENGTH_CHARSET_SHIFT = 8
 _COMPLEX_HOMOGENEOUS = 0x01
 
 
+MAX_PLAIN_NBYTES = 8
+"""Numbers of numpy up to this size have the same size in the file."""
+
+
 class _VariableLengthType(IntEnum):
     SEQUENCE = 0
     STRING = 1
@@ -78,6 +82,8 @@ def datatype_class(datatype: AnyDatatype) -> DatatypeClass:
 
 def sizeof_element(datatype: AnyDatatype) -> int:
     """Return the size of an element in the file, in bytes."""
+    if isinstance(datatype, np.dtype) and datatype.kind in "biuf" and datatype.itemsize <= MAX_PLAIN_NBYTES:
+        return datatype.itemsize  # asked for many times per dataset
     return datatype_class(datatype).nbytes
 
 

@@ -48,6 +48,8 @@ def has_references(datatype: AnyDatatype) -> bool:
 
 
 def _consists_of(datatype: AnyDatatype, classes: tuple[type[DatatypeClass], ...]) -> bool:
+    if isinstance(datatype, np.dtype) and datatype.kind in "biufc":
+        return False  # asked for many times per dataset
     record = datatype_class(datatype)
     match record:
         case _ if isinstance(record, classes):

@@ -70,15 +70,21 @@ def plan_dataset(
     """
     element = as_dtype(np.float32 if dtype is None else dtype, path)
     _check_datatype(datatype, element, path)
+    if shape is None and dtype is None:
+        raise ShapeError(f"{path}: give a shape and a dtype, or data")
+    extents = None if shape is None else check_shape(shape, path=path, unknown_length=True)
     spec = DatasetSpec(
-        path, None, element, track_order=track_order, libver=libver, datatype=datatype, type_path=type_path
+        path,
+        extents,
+        element,
+        maxshape=None if extents is None else check_maxshape(maxshape, extents, path),
+        track_order=track_order,
+        libver=libver,
+        datatype=datatype,
+        type_path=type_path,
     )
-    if shape is None:
-        if dtype is None:
-            raise ShapeError(f"{path}: give a shape and a dtype, or data")
+    if extents is None:
         return spec, NO_CHAIN
-    extents = check_shape(shape, path=path, unknown_length=True)
-    spec = replace(spec, shape=extents, maxshape=check_maxshape(maxshape, extents, path))
     _check_alloc_time(alloc_time, path)
     spec = _with_fill(fillvalue, spec) if raw_fillvalue is None else _as_element(raw_fillvalue, spec)
     _check_messages(spec)
@@ -113,7 +119,9 @@ def _check_alloc_time(alloc_time: Any, path: str) -> None:
 
 def _with_fill(fillvalue: Any, spec: DatasetSpec) -> DatasetSpec:
     """Return the plan with a fill value; see `check_fillvalue`."""
-    if fillvalue is not None and (spec.dtype.subdtype is not None or spec.is_kept):
+    if fillvalue is None:
+        return spec
+    if spec.dtype.subdtype is not None or spec.is_kept:
         raise FillValueError(
             f"{spec.path}: a fill value for arrays and references cannot be written; leave it out",
             fillvalue=fillvalue,

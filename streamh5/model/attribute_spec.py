@@ -92,7 +92,9 @@ class AttributeSpec:
     @property
     def body_nbytes(self) -> int:
         """Size of its message body in bytes."""
-        return len(encode_attribute_body(replace(self, data=()).attribute(blank))) + sizeof_parts(self.data)
+        address = None if self.committed is None else 0
+        head = Attribute(self.name, datatype_class(self.datatype), Dataspace(self.shape), b"", address)
+        return len(encode_attribute_body(head)) + sizeof_parts(self.data)
 
 
 def blank(part: AnyReference | HeapObject) -> bytes:
@@ -144,7 +146,7 @@ def attribute_spec(
     try:
         known = _in_memory(name, value, path)
         made = _spec(name, known) if dtype is None else _of_arrays(name, np.asarray(known), dtype)
-        spec = replace(made, value=value, committed=committed)
+        spec = AttributeSpec(name, made.datatype, made.shape, made.data, value, committed=committed)
         encode_datatype(spec.datatype)
         if datatype is not None:
             nbytes = sizeof_element(spec.datatype)
@@ -162,9 +164,10 @@ def attribute_spec(
         raise AttributeValueError(
             f"attribute {shown(name)} of {path}: {error}", path=path, name=name
         ) from error
-    if spec.body_nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
-        subject = f"attribute {shown(name)} of {path} needs {spec.body_nbytes:,} bytes"
-        facts = {"path": path, "name": name, "nbytes": spec.body_nbytes}
+    nbytes = spec.body_nbytes
+    if nbytes > MAX_DENSE_ATTRIBUTE_NBYTES:
+        subject = f"attribute {shown(name)} of {path} needs {nbytes:,} bytes"
+        facts = {"path": path, "name": name, "nbytes": nbytes}
         raise over_limit(subject, MAX_DENSE_ATTRIBUTE_NBYTES, ": store it as a dataset", **facts)
     return spec
 

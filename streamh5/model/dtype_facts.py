@@ -26,7 +26,7 @@ def dtype_facts(dtype: np.dtype[Any]) -> Any:
         return {"fields": fields, "itemsize": dtype.itemsize}
     if dtype.kind == "T":
         return {"text": True}
-    if dtype.name == "bfloat16":
+    if dtype.kind == "V" and dtype.name == "bfloat16":
         return {"bfloat16": True}
     if not dtype.metadata:
         return dtype.str

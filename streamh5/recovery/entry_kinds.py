@@ -74,6 +74,7 @@ P = ParamSpec("P")
 
 MAGIC = b"SJE"
 _CLAIM = struct.Struct("<I")
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class EntryKind(Generic[P]):
         """Encode an entry; the arguments are those of `payload`."""
         payload = self.payload(*args, **kwargs)
         if self.is_json:
-            payload = json.dumps(payload, separators=(",", ":")).encode()
+            payload = _JSON.encode(payload).encode()
         head = self.magic + len(payload).to_bytes(4, "little")
         checksum = zlib.crc32(payload, zlib.crc32(head))
         return bytes(head + checksum.to_bytes(4, "little") + payload)

@@ -45,6 +45,8 @@ def elements_facts(number: int, node: DatasetNode, region: Any) -> dict[str, Any
 
 def _range(shape: tuple[int, ...], region: Any) -> tuple[int, int]:
     """Return the range of elements, in row-major order, that covers a region."""
+    if region is ...:
+        return 0, math.prod(shape)
     is_set = np.zeros(shape, bool)
     is_set[region] = True
     positions = np.flatnonzero(is_set)
