@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIECE_READ_NBYTES = 4 << 20
 """Stored bytes of chunks that are read together: with 1 to 8 MiB, a copy costs the same processor time as one by
 `os.copy_file_range`, which would have to be followed by a read for the checksums of the journal
-(tests/benchmarks/copy.py)."""
+(tests/benchmarks/hdf5_copy.py)."""
 
 
 @dataclass(frozen=True, slots=True)
