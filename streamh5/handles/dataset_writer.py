@@ -328,6 +328,8 @@ class DatasetWriter:
 
     def write_rows_below(self, coord: int) -> None:
         """Write the chunks that wait in the cache and lie before a row of chunks: `append` has passed them."""
+        if not self._partial_chunks.knows(self):
+            return  # rows that fill their chunks
         counts = self._chunks.grid.present.counts[1:]
         self._partial_chunks.write_out(self, ((0, coord), *((0, n) for n in counts)))
 

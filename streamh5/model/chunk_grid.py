@@ -198,6 +198,8 @@ class ChunkGrid:
         """
         numbers: NDArray[Any] = np.arange(box[0][0], box[0][1], dtype=np.uint64)
         for (start, stop), n in zip(box[1:], self.counts[1:], strict=True):
+            if n == 1 and start < stop:  # it changes no number: frames, of which `append` takes one at a time
+                continue
             numbers = numbers[..., None] * np.uint64(n) + np.arange(start, stop, dtype=np.uint64)
         return numbers.ravel()
 

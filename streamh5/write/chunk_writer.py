@@ -342,10 +342,11 @@ def chunk_rows(
             outside[...] = filled(outside.shape)
         padded[tuple(map(slice, part.shape))] = part
         part = padded
-    split = part.reshape([n for pair in zip(counts, chunks, strict=True) for n in pair])
-    rank = len(chunks)
-    ordered = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
-    rows = np.ascontiguousarray(ordered).reshape(math.prod(counts), -1).view(np.uint8)
+    if part.shape[1:] != chunks[1:]:  # otherwise the chunks lie one after the other
+        split = part.reshape([n for pair in zip(counts, chunks, strict=True) for n in pair])
+        rank = len(chunks)
+        part = split.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+    rows = np.ascontiguousarray(part).reshape(math.prod(counts), -1).view(np.uint8)
     padding = padding_of(block.dtype)
     if padding is not None:
         rows = rows.copy()
