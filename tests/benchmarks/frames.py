@@ -133,7 +133,7 @@ def main() -> None:
                     found[row].append(in_a_process(size, *row, folder))
         n = SIZES[size][1]
         for (contender, is_durable, mib), times in found.items():
-            rival = found.get(("h5py", is_durable, mib), times)
+            rival = found[rows[0] if given.hints else ("h5py", is_durable, mib)]
             ratio = median(a[0] / b[0] for a, b in zip(rival, times, strict=True))
             seconds, cpu = (median(one[i] for one in times) for i in (0, 1))
             name = f"a hint each {mib} MiB" if given.hints else contender
