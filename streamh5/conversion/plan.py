@@ -131,6 +131,7 @@ def run(
 
 _OWN_THREADS = ("threads", "threading")
 _CALLER = ("synchronous", "sync", "single-threaded")
+_CONFIGURED = ("scheduler", "pool", "num_workers")
 
 
 def _is_for_dask(scheduler: Any) -> bool:
@@ -140,9 +141,9 @@ def _is_for_dask(scheduler: Any) -> bool:
     if "distributed" in sys.modules:  # there may be a client
         return True
     config = getattr(sys.modules.get("dask"), "config", None)
-    return config is not None and any(
-        config.get(key, None) is not None for key in ("scheduler", "pool", "num_workers")
-    )
+    if config is None:  # dask would read the environment when it is imported
+        return any(f"DASK_{key.upper()}" in os.environ for key in _CONFIGURED)
+    return any(config.get(key, None) is not None for key in _CONFIGURED)
 
 
 def _compute(

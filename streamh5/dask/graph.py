@@ -225,6 +225,10 @@ class Write:
             names = [(store_name(target.spec.path, self.token),) for target in targets]
             graph = optimize_blockwise(graph, keys=names)
         parts = windows.Windows(graph, turns.keys, windows.WINDOW_LENGTH)
+        row = max(math.prod(target.array.numblocks[1:]) for target in targets)
+        if parts.keeps_more_than(max(windows.MIN_KEPT, windows.MAX_KEPT_ROWS * row)):
+            dask.base.compute(self._collected(targets, turns), **keywords)
+            return
         done = 0
         for n_stores, tasks, kept in parts:
             part, done = turns.part(done, done + n_stores), done + n_stores
@@ -233,7 +237,7 @@ class Write:
             )
             n_after = len(turns) - done
             collected = Collected(self.token, own, part, self.collect, note, n_after=n_after, kept=kept)
-            del tasks, own  # values that were handed on
+            del tasks, own
             parts.hand_on(dict(zip(kept, dask.base.compute(collected, **keywords)[0], strict=True)))
 
     def _store_graph(self, targets: list[Target]) -> HighLevelGraph:

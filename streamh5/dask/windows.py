@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from dask.highlevelgraph import HighLevelGraph
 
+MIN_KEPT, MAX_KEPT_ROWS = 64, 8
+"""Values, or rows of blocks, that may wait for a later window. Overlapping blocks keep 5 rows. Where more would wait,
+as for an array that is written with its transpose, dask's order over the whole graph may keep fewer."""
+
 WINDOW_LENGTH = 4096
 """Tasks of a window, collect tasks not counted. The memory of dask's graph is that of a window, 40 MB of the peak in
 tests/benchmarks/blocks.py; writes of fewer blocks keep their order."""
@@ -45,17 +49,18 @@ class LazyGraph:
     def __init__(self, graph: HighLevelGraph) -> None:
         layers = graph.layers.values()
         self._blockwise = {layer.output: layer for layer in layers if isinstance(layer, Blockwise)}
+        # one dictionary: an array that is joined from many files has a layer or two for each of them
+        self._given: dict[Any, Any] = {}
         others = [layer for layer in layers if not isinstance(layer, Blockwise)]
-        self._given: list[Mapping[Any, Any]] = list(others)
-        # the layers above are looked up while the first one is converted
-        self._given = [
-            convert_legacy_graph(layer, self) if layer.has_legacy_tasks else layer for layer in others
-        ]
+        for layer in others:
+            self._given.update(layer)
+        if any(layer.has_legacy_tasks for layer in others):
+            self._given = convert_legacy_graph(self._given, self)
 
     def __contains__(self, key: Any) -> bool:
         if isinstance(key, tuple) and key and isinstance(key[0], str) and key[0] in self._blockwise:
             return len(key) == 1 + len(self._blockwise[key[0]].output_indices)
-        return any(key in layer for layer in self._given)
+        return key in self._given
 
     def needs(self, keys: Iterable[Any]) -> dict[Any, list[Any]]:
         """Return the keys that each of some keys needs, in an order that does not depend on hashes."""
@@ -86,10 +91,8 @@ class LazyGraph:
                 rest.append(key)
         for name, own in of_name.items():
             yield self._blockwise[name], own
-        for layer in self._given:
-            own = [key for key in rest if key in layer]
-            if own:
-                yield layer, own
+        if rest:
+            yield self._given, rest
 
 
 def _sorted(keys: Iterable[Any]) -> list[Any]:
@@ -150,6 +153,18 @@ class Windows:
                 if self._last_use[key] == number:
                     del self._values[key]
             yield window.n_stores, tasks, shared
+
+    def keeps_more_than(self, most: int) -> bool:
+        """Return whether at any time more than `most` values wait for a later window."""
+        if len(self._last_use) <= most:
+            return False
+        n_kept = 0
+        for number, window in enumerate(_Search(self._graph, self._length).windows(self._stores())):
+            n_kept += sum(key in self._last_use for key in window.keys)
+            if n_kept > most:
+                return True
+            n_kept -= sum(self._last_use[key] == number for key in window.before)
+        return False
 
     def hand_on(self, values: Mapping[Any, Any]) -> None:
         """Keep the values of shared keys for the windows that need them."""

@@ -344,10 +344,9 @@ class JournaledSink(GatedSink):
             self._sync_data()
 
     def _sync_data(self) -> None:
-        self._check_durable(self._write_back.settle)
-        self._check_durable(self._system.fsync, self._fd)
+        self._check_durable(self._write_back.sync, self._system.fsync, self._fd)
 
-    def _check_durable(self, call: Callable[..., None], *arguments: int) -> None:
+    def _check_durable(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call that tells whether data were lost."""
         try:
             with self._failing("fsync of the data failed"):

@@ -18,11 +18,18 @@ import ctypes
 import errno
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HINT_NBYTES = 16 << 20
 """Bytes between two hints: few enough for a short fsync at the end, enough for large requests and extents (measured:
 tests/benchmarks, frames --hints)."""
+
+MAX_DROPPED_HINTS = 16
+"""Hints that are due while the thread syncs the file; at the last one the writer waits for it. So at most 256 MiB are
+in memory only."""
 
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -74,11 +81,13 @@ class WriteBack:
     def __init__(self, system: Any) -> None:
         self._system = system
         self._sync_file_range = getattr(system, "sync_file_range", sync_file_range)
-        self._lock = threading.RLock()  # reentrant: a signal handler may write
-        self._nbytes = 0
-        self._start, self._stop = 0, 0
+        # both reentrant: a signal handler may write
+        self._lock = threading.RLock()
+        self._hinting = threading.RLock()
+        self._waiting = 0, 0, 0  # bytes since the last hint; start and end of the range that they are in
         self._is_missing = False
         self._thread: threading.Thread | None = None
+        self._n_dropped = 0
         self._error: OSError | None = None
 
     def wrote(self, fd: int, address: int, nbytes: int) -> None:
@@ -92,16 +101,47 @@ class WriteBack:
             Data may be lost: the fsync has failed.
         """
         with self._lock:
-            self._start = min(self._start, address) if self._nbytes else address
-            self._stop = max(self._stop, address + nbytes)
-            self._nbytes += nbytes
-            if self._nbytes < HINT_NBYTES:
-                return
-            start, stop = self._start, self._stop
-            self._nbytes = self._stop = 0
+            n_before, start, stop = self._waiting
+            start = min(start, address) if n_before else address
+            stop = max(stop, address + nbytes)
+            is_due = n_before + nbytes >= HINT_NBYTES
+            # one assignment: a write of a signal handler may be forgotten here, but the three stay consistent
+            self._waiting = (0, 0, 0) if is_due else (n_before + nbytes, start, stop)
+        if is_due:
+            with self._hinting:
+                self._hint(fd, start, stop - start)
+
+    def sync(self, fsync: Callable[[int], None], fd: int) -> None:
+        """Make what was written durable with `fsync`, which may also be ``fdatasync``.
+
+        Raises
+        ------
+        OSError
+            Data may be lost: the call says so, or a hint was told before or meanwhile.
+        """
+        self.settle()
+        fsync(fd)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for the hints that are being given, before the file is closed or anything of it counts as durable.
+
+        Raises
+        ------
+        OSError
+            One was told that data may be lost.
+        """
+        with self._hinting:
+            thread = self._thread
+            if thread is not None and thread.ident is not None:
+                thread.join()
+            if self._error is not None:
+                raise self._error
+
+    def _hint(self, fd: int, start: int, nbytes: int) -> None:
         if not self._is_missing:
             try:
-                self._sync_file_range(fd, start, stop - start)
+                self._sync_file_range(fd, start, nbytes)
             except OSError as error:
                 if error.errno in _IS_MISSING:
                     self._is_missing = True
@@ -111,28 +151,20 @@ class WriteBack:
         if self._is_missing:
             self._sync_in_thread(fd)
 
-    def settle(self) -> None:
-        """Wait for the thread, before the file is synced or closed.
-
-        Raises
-        ------
-        OSError
-            A hint was told that data may be lost.
-        """
-        thread = self._thread
-        if thread is not None:
-            thread.join()
-        if self._error is not None:
-            raise self._error
-
     def _sync_in_thread(self, fd: int) -> None:
-        with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
+            self._n_dropped += 1
+            if self._n_dropped < MAX_DROPPED_HINTS:
                 return
-            self.settle()
-            thread = threading.Thread(target=self._sync, args=(fd,), name="streamh5 write-back", daemon=True)
-            thread.start()
-            self._thread = thread
+        self.settle()
+        self._n_dropped = 0
+        self._thread = threading.Thread(
+            target=self._sync, args=(fd,), name="streamh5 write-back", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is about to end
+            self._thread = None
 
     def _sync(self, fd: int) -> None:
         try:

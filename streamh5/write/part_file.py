@@ -195,10 +195,9 @@ class PartFile(GatedSink):
 
     def _sync(self) -> None:
         if self.shared.sync != "none":
-            self._check_durable(self._write_back.settle)
-            self._check_durable(self._system.fdatasync, self._fd)
+            self._check_durable(self._write_back.sync, self._system.fdatasync, self._fd)
 
-    def _check_durable(self, call: Callable[..., None], *arguments: int) -> None:
+    def _check_durable(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call that tells whether data were lost."""
         try:
             with self._failing("fdatasync failed"):

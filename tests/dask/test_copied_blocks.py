@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def test_copy_makes_no_graph_and_shows_its_progress(
     source: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str | None
 ) -> None:
     monkeypatch.setattr(Write, "compute", lambda *_, **__: pytest.fail("a graph"))
+    monkeypatch.delitem(sys.modules, "distributed", raising=False)  # another test may have imported it
     threads: set[int] = set()
     shown: list[tuple[int, int]] = []
     copy = ChunkCopy.__call__

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from dask.delayed import delayed
+from dask.highlevelgraph import MaterializedLayer
 from dask.local import get_sync
 
 import streamh5
@@ -90,7 +91,11 @@ def test_graphs_are_as_large_as_a_window(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(dask.local, "get_sync", graph_sizes(sizes))
     monkeypatch.setitem(dask.base.named_schedulers, "synchronous", dask.local.get_sync)
     x = Source().array(10, 10)
-    for array in (x, x - x.mean(), da.map_overlap(lambda b: b, x, depth=1, boundary=0.0, dtype="f8")):
+    for array in (
+        x,
+        x - Source().array(10, 10).mean(),
+        da.map_overlap(lambda b: b, x, depth=1, boundary=0.0, dtype="f8"),
+    ):
         sizes.clear()
         streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous", mode="w")
         assert len(sizes) >= 10
@@ -99,32 +104,78 @@ def test_graphs_are_as_large_as_a_window(tmp_path: Path, monkeypatch: pytest.Mon
         )  # a window of at most 20 tasks, up to four collect and alias tasks each, shared values
 
 
+class Alive:
+    """Counts the copies of blocks that exist at the same time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def of(self, array: da.Array) -> da.Array:
+        return da.map_blocks(self._copy, array, dtype="f8", meta=np.empty((0,) * array.ndim))
+
+    def _copy(self, block: Blocks) -> Blocks:
+        copy = block + 0
+        self.now += 1
+        self.most = max(self.most, self.now)
+        weakref.finalize(copy, self._drop)
+        return copy
+
+    def _drop(self) -> None:
+        self.now -= 1
+
+
 def test_partial_results_of_a_reduction_are_few_and_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "WINDOW_LENGTH", 16)
-    alive = most = 0
-
-    def count(block: Blocks) -> Blocks:
-        nonlocal alive, most
-        copy = block + 0
-        alive += 1
-        most = max(most, alive)
-        weakref.finalize(copy, drop)
-        return copy
-
-    def drop() -> None:
-        nonlocal alive
-        alive -= 1
-
-    source = Source()
-    other = Source()
-    counted = da.map_blocks(count, source.array(256), dtype="f8", meta=np.empty(0))
-    array = other.array(256) + counted.sum()
+    source, other, alive = Source(), Source(), Alive()
+    array = other.array(256) + alive.of(source.array(256)).sum()
     streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous")
     assert set(source.calls.values()) == set(other.calls.values()) == {1}
-    assert most < 40
-    assert alive == 0
+    assert alive.most < 40
+    assert alive.now == 0
+
+
+@pytest.mark.parametrize("other", [lambda x: x.T, lambda x: x.mean(axis=0)], ids=["transposed", "mean"])
+def test_array_beside_one_that_needs_its_blocks_in_another_order_keeps_few_of_them(
+    other: Callable[[da.Array], da.Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 40)
+    source, alive = Source(), Alive()
+    x = alive.of(source.array(24, 24))
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": x, "/y": other(x)}, scheduler="synchronous")
+    assert set(source.calls.values()) == {1}
+    assert alive.most < 10
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_allclose(file["y"][()], other(Source().array(24, 24)).compute())
+
+
+def test_layers_of_joined_arrays_are_not_searched_for_each_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    looked_up = 0
+
+    class Counted(dict[Any, Any]):
+        def __contains__(self, key: object) -> bool:
+            nonlocal looked_up
+            looked_up += 1
+            return super().__contains__(key)
+
+    made = windows.LazyGraph.__init__
+
+    def counted(self: windows.LazyGraph, graph: Any) -> None:
+        for layer in graph.layers.values():
+            if isinstance(layer, MaterializedLayer):
+                layer.mapping = Counted(layer.mapping)
+        made(self, graph)
+
+    monkeypatch.setattr(windows.LazyGraph, "__init__", counted)
+    pieces = [da.from_delayed(delayed(np.full)(3, i), (3,), "f8") for i in range(60)]
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": da.concatenate(pieces)}, scheduler="synchronous")
+    assert looked_up <= 10 * len(pieces)
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], np.repeat(np.arange(60.0), 3))
 
 
 def test_arrays_that_share_sources_advance_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

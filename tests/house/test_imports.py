@@ -108,6 +108,14 @@ def test_copy_of_stored_chunks_imports_no_dask(small: Path) -> None:
         assert file["g/x"].fletcher32
 
 
+def test_copy_of_stored_chunks_heeds_the_scheduler_of_the_environment(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER", "synchronous")
+    copy = str(small.with_name("copy.h5"))
+    assert loaded(CLI, "convert", str(small), copy, names=("dask",)) == ["dask"]
+
+
 @pytest.mark.parametrize(
     "command", ["", "demo", "verify", "inspect", "salvage", "references", "convert", "filters"]
 )

@@ -186,6 +186,8 @@ def test_the_system_call_is_made_with_whole_numbers_of_64_bits(tmp_path: Path) -
         sync_file_range(file.fileno(), 4 << 32, 1 << 32)
         with pytest.raises(OSError, match="Invalid argument"):
             sync_file_range(file.fileno(), -1, 1)
+        with pytest.raises(OSError, match="Invalid argument"):  # their sum is negative in 64 bits only
+            sync_file_range(file.fileno(), 2**63 - 1, 2)
     reading, writing = os.pipe()
     with pytest.raises(OSError, match="Illegal seek"):
         sync_file_range(writing, 0, 1)
@@ -222,3 +224,81 @@ def shared_file(file: streamh5.File, data: streamh5.Dataset) -> Any:
     data.part_writer()
     session: Session = data.session
     return session.sharing.begin(n_writers=2)
+
+
+def counted(error: OSError | None = None) -> tuple[Calls, list[str]]:
+    """A system without `sync_file_range` whose fsync fails in the thread; and the threads that called it."""
+    called: list[str] = []
+
+    def note(number: int, name: str, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
+        if name == "sync_file_range":
+            raise OSError(errno.ENOSYS, "missing")
+        if name == "fsync":
+            called.append(threading.current_thread().name)
+            if error is not None and "write-back" in called[-1]:
+                raise error
+        return None
+
+    return Calls(note), called
+
+
+def test_error_that_a_thread_is_told_during_the_fsync_fails_the_fsync() -> None:
+    system, called = counted(OSError(errno.EIO, "lost"))
+    hints = write_back.WriteBack(system)
+
+    def fsync(fd: int) -> None:
+        """Succeed, while another writer gives a hint: the system tells an error only once."""
+        hints.wrote(fd, 0, HINT_NBYTES)
+
+    with pytest.raises(OSError, match="lost"):
+        hints.sync(fsync, 0)
+    assert called == ["streamh5 write-back"]
+
+
+def test_thread_that_cannot_be_started_leaves_the_work_to_the_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, called = counted()
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if "write-back" in self.name:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with installed(system):
+        fill(tmp_path / "out.h5")
+    check(tmp_path / "out.h5")
+    assert called
+    assert not any("write-back" in name for name in called)
+
+
+def test_writer_waits_for_a_thread_that_falls_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_back, "MAX_DROPPED_HINTS", 3)
+    release = threading.Event()
+    waited: list[int] = []
+
+    class System:
+        @staticmethod
+        def sync_file_range(fd: int, offset: int, nbytes: int) -> None:
+            raise OSError(errno.ENOSYS, "missing")
+
+        @staticmethod
+        def fsync(fd: int) -> None:
+            release.wait()
+
+    hints = write_back.WriteBack(System)
+    join = threading.Thread.join
+
+    def joined(self: threading.Thread, timeout: float | None = None) -> None:
+        if self.name == "streamh5 write-back":
+            waited.append(n)
+            release.set()
+        join(self, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", joined)
+    for n in range(1, 5):  # noqa: B007 - the number of the hint that waits
+        hints.wrote(0, 0, HINT_NBYTES)
+    assert waited == [4]
+    hints.settle()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PIECE_READ_NBYTES = 4 << 20
 """Stored bytes of chunks that are read together. With 1 or 8 MiB, a copy with the checksums of the journal costs less
-processor time than `os.copy_file_range` followed by a read for the checksums (tests/benchmarks/hdf5_copy.py --pieces)."""
+processor time than `os.copy_file_range` followed by a read for the checksums (tests/benchmarks, hdf5_copy --pieces)."""
 
 
 @dataclass(frozen=True, slots=True)
