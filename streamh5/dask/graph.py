@@ -339,10 +339,21 @@ class Write:
         self.add_progress(math.prod(expected) * dataset.dtype.itemsize)
         return records
 
-    def collect(self, path: str, records: ChunkRecords, _before: object) -> int:
-        """Enter records in the chunk table; return how many."""
-        self.open().datasets[path].record(records)
-        return len(records)
+    def collect(
+        self, path: str, records: ChunkRecords, before: list[tuple[str, ChunkRecords]] | None, is_last: bool
+    ) -> list[tuple[str, ChunkRecords]]:
+        """Take records; the last task of a run enters those of all its tasks in the chunk table, and empties the list.
+
+        One call for many blocks, because what it costs does not depend on their number.
+        """
+        held = [] if before is None else before
+        held.append((path, records))
+        if is_last:
+            for one in dict.fromkeys(path for path, _ in held):
+                joined = np.concatenate([records for path, records in held if path == one])
+                self.open().datasets[one].record(joined)
+            held.clear()
+        return held
 
     def count(self, path: str, counts: CopyCounts) -> None:
         """Count what became of chunks that were copied."""

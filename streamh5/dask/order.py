@@ -36,6 +36,7 @@ from dask._task_spec import Task, TaskRef
 from dask.base import DaskMethodsMixin
 from dask.highlevelgraph import HighLevelGraph
 
+from streamh5.dask.fused_task import is_fused, run_fused
 from streamh5.dask.scheduler import store_name
 from streamh5.sinks.machine import host_name
 
@@ -170,8 +171,8 @@ class Collected(DaskMethodsMixin):
     turns
         Paths of the arrays and keys of the stores to collect, in order.
     collect
-        Function of the task: called with the path of an array, the records that a store has returned, and the result
-        of the task before it.
+        Function of the task: called with the path of an array, the records that a store has returned, the result of
+        the task before it in its run, and whether the run ends with it.
     note
         Notes for the errors of tasks.
     n_after
@@ -187,7 +188,7 @@ class Collected(DaskMethodsMixin):
         token: str,
         graph: HighLevelGraph,
         turns: list[tuple[str, Any]],
-        collect: Callable[[str, Any, Any], int],
+        collect: Callable[[str, Any, Any, bool], Any],
         note: BlockNotes,
         *,
         n_after: int = 0,
@@ -198,7 +199,8 @@ class Collected(DaskMethodsMixin):
         layer: dict[Any, Any] = {}
         for i, (path, key) in enumerate(turns):
             before = TaskRef(own[i - 1]) if i % RUN_LENGTH else None
-            layer[own[i]] = Task(own[i], collect, path, TaskRef(key), before)
+            is_last = i + 1 == len(turns) or not (i + 1) % RUN_LENGTH
+            layer[own[i]] = Task(own[i], collect, path, TaskRef(key), before, is_last)
         ends = graph.layers.keys() - set().union(*graph.dependencies.values())
         self._graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: ends})
         self._keys = [*own, *(kept or ())]
@@ -262,6 +264,8 @@ def with_note(key: Any, task: Any, notes: BlockNotes, *, is_sent: bool = False) 
             setattr(other, slot, getattr(task, slot))
     here = partial(_note_of, key, task, notes)
     other.note = partial(_note_on_host, here()) if is_sent else here
+    if is_fused(task) and not is_sent:  # a cluster's dask asks for its own function
+        other.func = run_fused
     return other
 
 
