@@ -6,18 +6,26 @@ profile of a write (tests/benchmarks/blocks.py).
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from dask._task_spec import GraphNode, Task, TaskRef, _execute_subgraph
+from dask import _task_spec
+from dask._task_spec import GraphNode, Task, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+_DASKS_OWN: Any = getattr(_task_spec, "_execute_subgraph", None)
+_PARAMETERS = ["inner_dsk", "outkey", "inkeys", "dependencies"]
+_IS_KNOWN = _DASKS_OWN is not None and list(inspect.signature(_DASKS_OWN).parameters) == _PARAMETERS
+"""Whether dask makes fused tasks as `run_fused` takes them; its own function runs those of other versions."""
+
+
 def is_fused(task: Any) -> bool:
-    """Return whether a task is made of several."""
-    return type(task) is Task and task.func is _execute_subgraph
+    """Return whether a task is made of several, in the way that `run_fused` knows."""
+    return _IS_KNOWN and type(task) is Task and task.func is _DASKS_OWN
 
 
 def run_fused(inner: Mapping[Any, GraphNode], target: Any, needs: Iterable[Any], *given: Any) -> Any:

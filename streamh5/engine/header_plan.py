@@ -104,7 +104,7 @@ class HeaderPlan:
         self._dense_links = links if messages.has_targets else None
         messages.are_final = True
         shared = self._pack(messages.shared())
-        self._shared = shared if messages.are_final else None
+        self._shared = shared if messages.are_final and len(shared) <= MAX_KEPT_NBYTES else None
         attributes = messages.dense_attributes
         self.dense_links_nbytes = 0 if links is None else links.nbytes
         self.dense_attributes_nbytes = 0 if attributes is None else attributes.nbytes

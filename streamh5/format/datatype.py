@@ -60,7 +60,7 @@ _VARIABLE_LENGTH_CHARSET_SHIFT = 8
 _COMPLEX_HOMOGENEOUS = 0x01
 
 
-MAX_PLAIN_NBYTES = 8
+_MAX_PLAIN_NBYTES = 8
 """Numbers of numpy up to this size have the same size in the file."""
 
 
@@ -82,7 +82,7 @@ def datatype_class(datatype: AnyDatatype) -> DatatypeClass:
 
 def sizeof_element(datatype: AnyDatatype) -> int:
     """Return the size of an element in the file, in bytes."""
-    if isinstance(datatype, np.dtype) and datatype.kind in "biuf" and datatype.itemsize <= MAX_PLAIN_NBYTES:
+    if isinstance(datatype, np.dtype) and datatype.kind in "biuf" and datatype.itemsize <= _MAX_PLAIN_NBYTES:
         return datatype.itemsize  # asked for many times per dataset
     return datatype_class(datatype).nbytes
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import dask.array as da
 import dask.order
+import h5py
 import numpy as np
 import pytest
 from dask._task_spec import Alias, DataNode, Task, TaskRef
 
 import streamh5
+from streamh5.dask import fused_task
 from streamh5.dask.fused_task import is_fused, run_fused
 
 
@@ -93,3 +95,13 @@ def test_records_enter_the_chunk_table_in_runs(tmp_path: Path, monkeypatch: pyte
     summary = streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": da.ones((70, 4), chunks=(1, 4))})
     assert entered == [32, 32, 6]
     assert summary.n_missing == 0
+
+
+def test_fused_tasks_of_an_unknown_dask_are_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused_task, "_IS_KNOWN", False)
+    array = (da.ones((20, 4), chunks=(1, 4)) + 1) * 2
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array})
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], np.full((20, 4), 4.0))

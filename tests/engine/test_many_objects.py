@@ -93,3 +93,12 @@ def test_one_dataset_added_to_many_only_its_header_and_the_group_are_encoded(
         assert len(file) == N + 1
         assert list(file["new"]) == [0, 1, 2]
         assert file["v7"].attrs["a"] == 7
+
+
+def test_large_attributes_are_not_kept_until_the_headers_are_written(
+    calls: collections.Counter[str], tmp_path: Path
+) -> None:
+    _write(tmp_path / "a.h5", 10, value=lambda i: np.full(header_plan.MAX_KEPT_NBYTES, i, "u1"))
+    assert calls["encode_attribute_body"] == 2 * 10
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert all((file[f"v{i}"].attrs["a"] == i).all() for i in range(10))
