@@ -115,7 +115,7 @@ def durability_table(works: dict[str, Any]) -> Rows:
 
 def setting_text(work: dict[str, Any]) -> str:
     """Say which setting of gzip the expert and the limit had; empty where none was chosen."""
-    if not work["gzip"]:
+    if not work.get("gzip"):
         return ""
     settings = work["gzip"]["settings"]
     own = settings["streamh5's own"]["stored_nbytes"]

@@ -113,7 +113,7 @@ KINDS: dict[str, Callable[[Path, ExitStack], ConversionPlan]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_are_the_same_bytes_in_another_process(
+def test_blocks_are_the_same_in_another_process(
     kind: str, tmp_path: Path, other_process: ProcessPoolExecutor
 ) -> None:
     with ExitStack() as stack:
