@@ -237,7 +237,6 @@ class Write:
             )
             n_after = len(turns) - done
             collected = Collected(self.token, own, part, self.collect, note, n_after=n_after, kept=kept)
-            del tasks, own
             parts.hand_on(dict(zip(kept, dask.base.compute(collected, **keywords)[0], strict=True)))
 
     def _store_graph(self, targets: list[Target]) -> HighLevelGraph:
