@@ -4,8 +4,8 @@ Every filter is one module with one row of a registry. `FilterOptions` turns h5p
 encodes batches of chunks and decodes single ones.
 
 * ``base``: what the modules of filters share: the types, `RawChunk` and `FilterRow`.
-* ``bitshuffle``, ``blosc``, ``blosc2``, ``bzip2``, ``deflate`` (with ``deflate_stretches``), ``fletcher32``, ``lz4``,
-  ``lzf``, ``nbit``, ``scaleoffset``, ``shuffle``, ``szip``, ``zfp``, ``zstd``: one filter each.
+* ``bitshuffle``, ``blosc``, ``blosc2``, ``bzip2``, ``deflate`` (``deflate_stretches``, ``deflate_settings``),
+  ``fletcher32``, ``lz4``, ``lzf``, ``nbit``, ``scaleoffset``, ``shuffle``, ``szip``, ``zfp``, ``zstd``: a filter each.
 * ``registry``: the rows of all filters, and `Filter`, one that is set up for the chunks of a dataset.
 * ``chain``: the filters of one dataset, applied to batches of chunks.
 * ``keywords``: from h5py's keywords to a chain.

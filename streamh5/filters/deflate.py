@@ -4,9 +4,9 @@
 chosen by measurement (``tests/benchmarks/deflate_levels.py``; table in ``docs/filters.md``):
 
 * 0: stored blocks, by zlib.
-* 1 to 4: ISA-L (package ``isal``), about ten times as fast as zlib level 4. Its smallest fast block
-  (``MEM_LEVEL_SMALL``) adapts to the planes of a shuffled chunk; files are 1 to 3 % larger than zlib
-  level 4's on measured fields. In large chunks, noise is stored uncompressed (`deflate_stretches`).
+* 1 to 4: ISA-L (package ``isal``), about ten times as fast as zlib level 4; files are 1 to 3 % larger than zlib
+  level 4's on measured fields. Size and bytes of a chunk choose the setting (`deflate_settings`). In large chunks,
+  noise is stored uncompressed (`deflate_stretches`).
 * 5 to 9: the smaller result of libdeflate (package ``deflate``) and of ISA-L with the shortest blocks.
   libdeflate wins on smooth data; short blocks win, by up to a quarter, where values are noise
   without matches (photon counts), and take less time than libdeflate.
@@ -34,7 +34,7 @@ from streamh5.filters.base import (
     ZarrCodec,
     value_at,
 )
-from streamh5.filters.deflate_stretches import stretches_compressor
+from streamh5.filters.deflate_stretches import isal_compressor
 
 igzip_lib: Any
 inflater: Any
@@ -56,9 +56,7 @@ DEFAULT_LEVEL = 4
 _PIECE_NBYTES = 1 << 20
 
 # tests/benchmarks/deflate_levels.py
-_ISAL_SETTINGS = {1: (1, "MEM_LEVEL_LARGE"), 2: (1, "MEM_LEVEL_SMALL"), 3: (2, "MEM_LEVEL_SMALL"),
-                  4: (2, "MEM_LEVEL_SMALL")}  # fmt: skip
-_SHORT_BLOCKS = (1, "MEM_LEVEL_MIN")
+_ISAL_LEVELS = {1: (1,), 2: (1,), 3: (1, 2), 4: (1, 2)}
 _LIBDEFLATE_LEVELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 8, 8: 10, 9: 12}
 
 
@@ -88,7 +86,7 @@ def deflate_engine(level: int) -> str:
     Returns
     -------
     str
-        Packages and their settings, for example ``"isal 2 small"`` or ``"libdeflate 6 or isal 1 min"``.
+        Packages and their settings, for example ``"isal 1 or 2"`` or ``"libdeflate 6 or isal 1 min"``.
     """
     return " or ".join(_engines(level))
 
@@ -109,17 +107,17 @@ def _engines(level: int) -> dict[str, Encode]:
             chunk, libdeflate_level
         )
     if level > 0 and igzip_lib is not None and (level <= 4 or engines):
-        isal_level, mem_level = _ISAL_SETTINGS.get(level, _SHORT_BLOCKS)
-        isal_at = stretches_compressor if level <= 4 else _isal_at
-        engines[f"isal {isal_level} {mem_level.removeprefix('MEM_LEVEL_').lower()}"] = isal_at(
-            isal_level, mem_level
-        )
+        if level in _ISAL_LEVELS:
+            isal_levels = _ISAL_LEVELS[level]
+            engines[f"isal {' or '.join(map(str, isal_levels))}"] = isal_compressor(isal_levels)
+        else:
+            engines["isal 1 min"] = _short_blocks
     return engines or {f"zlib {level}": lambda chunk: compress(chunk, level)}
 
 
-def _isal_at(level: int, mem_level: str) -> Encode:
-    compress, container, memory = igzip_lib.compress, igzip_lib.COMP_ZLIB, getattr(igzip_lib, mem_level)
-    return lambda chunk: compress(chunk, level, container, memory)
+def _short_blocks(chunk: Buffer) -> Buffer:
+    stream: bytes = igzip_lib.compress(chunk, 1, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_MIN)
+    return stream
 
 
 def _warn_of_slow_engine(level: int) -> None:

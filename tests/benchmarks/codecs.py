@@ -134,7 +134,7 @@ GZIP_SETTINGS: dict[str, Callable[[Any], Any]] = {
     **{
         f"isal {level} {size}": partial(isal, level=level, mem_level=f"MEM_LEVEL_{size.upper()}")
         for level in (1, 2, 3)
-        for size in ("small", "large")
+        for size in ("small", "medium", "large")
     },
 }
 """Name of a setting -> function that makes a zlib stream of a shuffled chunk."""

@@ -1,13 +1,15 @@
 """Speed and ratio of every deflate engine and level: what the tables of docs/filters.md come from.
 
-    python tests/benchmarks/deflate_levels.py [--levels | --shuffle | --noise] [--chunk-kib 4096 64 16] [NETCDF ...]
+    python tests/benchmarks/deflate_levels.py [--levels | --shuffle | --noise | --choice] [--chunk-kib 4096 64 16]
+        [NETCDF ...]
 
 Each column is one kind of data, byte shuffled as streamh5 does by default; each cell is MB/s of one
 thread and the ratio. Without ``--levels`` rows are the engines' own settings, with it they are
 ``compression_opts`` 1 to 9 beside zlib. ``--shuffle`` prints instead, a kind of data a row, gzip level 4
 without and with shuffle, in chunks of 4 MiB; ``--noise`` the same with ISA-L alone and with noise stored
-(`streamh5.filters.deflate_stretches`). The float variables of the netCDF files given join the
-synthetic columns, one column a file; topography also comes as int16.
+(`streamh5.filters.deflate_stretches`), and ``--choice`` what is chosen for each kind of data and chunk size
+(`streamh5.filters.deflate_settings`), beside every fixed setting of ISA-L. The float variables of
+the netCDF files given join the synthetic columns, one column a file; topography also comes as int16.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def engines() -> Iterator[tuple[str, Encoder]]:
     """Yield every engine and setting that could be chosen."""
     for level in (1, 4, 6, 9):
         yield f"zlib {level}", partial(zlib.compress, level=level)
-    for level, memory in itertools.product((0, 1, 2, 3), ("MIN", "SMALL", "LARGE")):
+    for level, memory in itertools.product((0, 1, 2, 3), ("MIN", "SMALL", "MEDIUM", "LARGE")):
         options = {"flag": igzip_lib.COMP_ZLIB, "mem_level": getattr(igzip_lib, f"MEM_LEVEL_{memory}")}
         yield f"isal {level} {memory.lower()}", partial(igzip_lib.compress, level=level, **options)
     for level in range(1, 13):
@@ -144,6 +146,59 @@ def noise_stored_or_not(data: dict[str, Array]) -> None:
         print(f"| {name} | {cells[0]} | {cells[1]} | {fast / slow:.2f} |", flush=True)
 
 
+def more_choices(n: int = 1 << 20) -> Iterator[tuple[str, Array]]:
+    """Yield 4 MiB each of data that was not used to tune the choice."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[0:1:1024j, 0:1:1024j]
+    field = 280 + 20 * np.sin(5 * y) * np.cos(4 * x) + rng.normal(0, 0.1, x.shape)
+    yield "field f4, 1 digit", np.round(field, 1).astype("f4").ravel()
+    yield "field f8, 2 digits", np.round(field[:512], 2).ravel()
+    yield "camera u2", (300 + 200 * np.sin(3 * x) + rng.normal(0, 15, x.shape)).astype("u2").ravel()
+    yield "seismic i4", np.round(np.cumsum(rng.normal(0, 30, n))).astype("i4")
+    yield "audio i2", np.round(8000 * np.sin(np.arange(2 * n) / 20) + rng.normal(0, 300, 2 * n)).astype("i2")
+    yield "times ns i8", np.cumsum(rng.integers(900_000, 1_100_000, n // 2))
+    yield "uniform f4, 2 digits", np.round(rng.random(n), 2).astype("f4")
+    yield "labels u1", np.floor(6 * (np.sin(9 * x) * np.cos(7 * y) + 1)).astype("u1").ravel()
+
+
+FIXED = "isal 2 small"
+CHOICES = [f"isal {level} {memory}" for level in (1, 2) for memory in ("small", "medium", "large")]
+
+
+def choice(data: dict[str, Array], chunk_kib: list[int]) -> None:
+    """Print what gzip level 4 chooses, and its time and size beside those of fixed settings."""
+    settings = {name: encode for name, encode in engines() if name in CHOICES}
+    print(
+        "| data | KiB | chosen | x as fast as a fixed setting | % larger than it | % larger than the smallest |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for (name, values), kib in itertools.product(data.items(), chunk_kib):
+        chunks = chunked(values, kib << 10)
+        passes = {"own": deflate_encoder(DEFAULT_LEVEL), **settings}
+        seconds, nbytes = dict.fromkeys(passes, float("inf")), dict.fromkeys(passes, 0)
+        for _ in range(5):
+            for one, encode in passes.items():
+                start = time.thread_time()
+                nbytes[one] = sum([len(encode(chunk)) for chunk in chunks])
+                seconds[one] = min(seconds[one], time.thread_time() - start)
+        over_fixed, over_smallest = (
+            100 * (nbytes["own"] / other - 1) for other in (nbytes[FIXED], min(nbytes.values()))
+        )
+        speed = seconds[FIXED] / seconds["own"]
+        chosen = ", ".join(sorted({chosen_for(chunk, settings) for chunk in chunks}))
+        print(
+            f"| {name} | {kib} | {chosen} | {speed:.2f} | {over_fixed:+.1f} | {over_smallest:+.1f} |",
+            flush=True,
+        )
+
+
+def chosen_for(chunk: bytes, settings: dict[str, Encoder]) -> str:
+    """Return the setting that gives the same stream."""
+    stream = bytes(deflate_encoder(DEFAULT_LEVEL)(chunk))
+    same = [name for name, encode in settings.items() if encode(chunk) == stream]
+    return same[-1].removeprefix("isal ") if same else "some noise stored"
+
+
 def main() -> None:
     """Print one Markdown table a chunk size."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -151,6 +206,7 @@ def main() -> None:
     parser.add_argument("--levels", action="store_true")
     parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--noise", action="store_true")
+    parser.add_argument("--choice", action="store_true")
     parser.add_argument("--chunk-kib", nargs="+", type=int, default=[4096, 64, 16])
     arguments = parser.parse_args()
     data = dict(itertools.chain(synthetic(), *map(real, arguments.netcdf)))
@@ -158,6 +214,8 @@ def main() -> None:
         return shuffle_on_or_off({**data, **dict(more_types())})
     if arguments.noise:
         return noise_stored_or_not({**dict(with_noise()), **data})
+    if arguments.choice:
+        return choice({**data, **dict(with_noise()), **dict(more_choices())}, arguments.chunk_kib)
     for kib in arguments.chunk_kib:
         chunks = {name: chunked(values, kib * 1024) for name, values in data.items()}
         print(f"\n{kib} KiB chunks, MB/s / ratio\n")

@@ -19,7 +19,7 @@ import streamh5.filters.deflate as deflate_module
 from streamh5.errors import BlockError, FilterError
 from streamh5.filters import FilterChain, FilterOptions, SlowCodecWarning, deflate_engine
 from streamh5.filters.base import RawChunk
-from streamh5.filters.deflate_stretches import MIN_CHUNK_NBYTES
+from streamh5.filters.deflate_stretches import MIN_SAMPLED_NBYTES
 from streamh5.filters.registry import Filter, set_up_filter
 
 DTYPES = ["u1", "<u2", ">i2", "<f4", "<f8", "<c16", "S3", "S5", "S12", "V7", "V24"]
@@ -185,7 +185,7 @@ KINDS_OF_STRETCHES = [
 ]
 
 
-@pytest.mark.parametrize("nbytes", [MIN_CHUNK_NBYTES, MIN_CHUNK_NBYTES + 1, 3_000_017])
+@pytest.mark.parametrize("nbytes", [MIN_SAMPLED_NBYTES, MIN_SAMPLED_NBYTES + 1, 3_000_017])
 @pytest.mark.parametrize("kinds", KINDS_OF_STRETCHES, ids="-".join)
 @pytest.mark.parametrize("level", [1, 2, 4])
 def test_noise_in_large_chunks_is_stored_and_read_by_h5py(
