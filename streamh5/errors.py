@@ -278,4 +278,4 @@ class ReferencesError(StreamH5Error, ValueError):
 
 
 class MissingCodecError(StreamH5Error, ImportError):
-    """A codec package that is not installed; the message names the extra to install."""
+    """A codec package that is not installed; the message names it, or the extra to install."""

@@ -1,6 +1,6 @@
 """The Bitshuffle filter (32008): bits of equal significance next to each other, uncompressed or with LZ4 or Zstandard.
 
-imagecodecs does Bitshuffle and LZ4, numcodecs Zstandard, both without the GIL (``bshuf_h5filter.c``). One call
+imagecodecs does Bitshuffle and LZ4, `zstd_encoder` Zstandard, both without the GIL (``bshuf_h5filter.c``). One call
 compresses all LZ4 blocks of a chunk, 8 KiB each, into the frame of the LZ4 filter, whose blocks are the same as
 Bitshuffle's; with one call per block, two threads were no faster than one.
 """

@@ -1,15 +1,23 @@
-"""The Zstandard filter (32015) of the HDF Group's plugins: one frame per chunk, by numcodecs, without the GIL.
+"""The Zstandard filter (32015) of the HDF Group's plugins: one frame per chunk.
 
-The plugin's reader needs the content size in the frame header, which a one-shot call writes.
+Python's own module encodes (``compression.zstd``; before Python 3.14 the package ``backports.zstd``), without the GIL.
+A thread keeps the compressor that it used last: a new one for each chunk would cost a third of the time of a chunk of
+16 KiB. Both give the same bytes. numcodecs decodes: it takes a little less time than Python's module.
+
+The plugin's reader needs the content size in the frame header. It is there because each chunk is compressed in one
+call.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
+from functools import partial
 from typing import Any
 
-from numcodecs import zstd as _zstd
+from numcodecs import zstd as _numcodecs_zstd
 
-from streamh5.errors import FilterError, FormatError
+from streamh5.errors import FilterError, FormatError, MissingCodecError
 from streamh5.filters.base import (
     Buffer,
     Bytes,
@@ -27,7 +35,18 @@ _DEFAULT_LEVEL = 3
 _MIN_LEVEL, _MAX_LEVEL = -(1 << 17), 22
 _MAGIC = b"\x28\xb5\x2f\xfd"
 
-_compress: Any = _zstd.compress  # numcodecs has no types
+# Compressors of higher levels hold up to 70 MB. They are not kept: it would save little at 16 KiB and nothing at
+# 64 KiB (tests/benchmarks/zstd_levels.py --kept).
+_MAX_KEPT_LEVEL = 7
+
+
+class _PerThread(threading.local):
+    """Level and compressor that this thread used last."""
+
+    kept: tuple[int | None, Any] = (None, None)
+
+
+_per_thread = _PerThread()
 
 
 def zstd_encoder(values: Values) -> tuple[Values, Encode]:
@@ -37,13 +56,45 @@ def zstd_encoder(values: Values) -> tuple[Values, Encode]:
     ------
     FilterError
         The level is out of range, or there is more than one value.
+    MissingCodecError
+        This Python has no Zstandard.
     """
     levels = tuple(map(_signed, values or (_DEFAULT_LEVEL,)))
     if len(levels) != 1 or levels[0] not in range(_MIN_LEVEL, _MAX_LEVEL + 1):
         raise FilterError(
             f"zstd accepts one level from {_MIN_LEVEL} to {_MAX_LEVEL}, not {levels}", values=values
         )
-    return values or levels, lambda data: _compress(data, levels[0])
+    return values or levels, partial(_encode, _codec(), int(levels[0]))
+
+
+def _codec() -> Any:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError as error:
+        # Not numcodecs instead: the same call would give other bytes.
+        raise MissingCodecError(
+            "filter 'zstd' needs compression.zstd, which this Python was built without, or before Python 3.14 the"
+            " package 'backports.zstd', which is not installed",
+            package="backports.zstd",
+            filter="zstd",
+        ) from error
+    return zstd
+
+
+def _encode(codec: Any, level: int, data: Buffer) -> bytes:
+    frame: bytes
+    if level > _MAX_KEPT_LEVEL:
+        frame = codec.compress(data, level)
+        return frame
+    kept_level, compressor = _per_thread.kept
+    if kept_level != level:
+        compressor = codec.ZstdCompressor(level)
+        _per_thread.kept = level, compressor
+    frame = compressor.compress(data, compressor.FLUSH_FRAME)
+    return frame
 
 
 def _signed(value: int) -> int:
@@ -55,7 +106,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
     nbytes = _content_nbytes(data)
     if nbytes > most:
         raise FormatError(f"its Zstandard frame declares {nbytes:,} bytes, but at most {most:,} are allowed")
-    return bytes(_zstd.decompress(data))
+    return bytes(_numcodecs_zstd.decompress(data))
 
 
 def _content_nbytes(data: Bytes) -> int:

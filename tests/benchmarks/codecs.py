@@ -16,6 +16,7 @@ import numpy as np
 
 from streamh5.filters.deflate import DEFAULT_LEVEL, deflate_encoder
 from streamh5.filters.shuffle import shuffle_rows
+from streamh5.filters.zstd import zstd_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ __all__ = ["ENCODE", "GZIP_SETTINGS", "LIMIT", "chunk_origins", "shuffle_and_def
 
 ZSTD_LEVEL = 3
 BLOSC_LEVEL = 5
+_zstd = zstd_encoder((ZSTD_LEVEL,))[1]
 LIMIT_BATCH_NBYTES = 2**20
 
 
@@ -90,12 +92,6 @@ def encode_zstd(block: Block, chunks: tuple[int, ...], *, shuffle: bool) -> list
 
 def encode_blosc(block: Block, chunks: tuple[int, ...]) -> list[Any]:
     return [_blosc(chunk) for chunk in raw_chunks(block, chunks)]
-
-
-def _zstd(chunk: Any) -> Any:
-    from numcodecs import zstd
-
-    return zstd.compress(chunk, ZSTD_LEVEL)
 
 
 def _blosc(chunk: Any) -> Any:

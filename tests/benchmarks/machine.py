@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 PACKAGES = (
-    "streamh5", "numpy", "dask", "h5py", "hdf5plugin", "zarr", "numcodecs", "xarray", "h5netcdf",
+    "streamh5", "numpy", "dask", "h5py", "hdf5plugin", "zarr", "numcodecs", "backports.zstd", "xarray", "h5netcdf",
     "netCDF4", "tables", "isal",
 )  # fmt: skip
 STAT = Path("/proc/stat")

@@ -134,6 +134,8 @@ MAY_USE: dict[str, frozenset[str]] = {
     "dask": frozenset({"__init__", "arguments", "handles", "dask", "netcdf", "conversion", "cli"}),
     # format: lookup3 checksums; references: its texts; conversion: zarr's CRC-32C
     "numcodecs": frozenset({"format", "filters", "references", "conversion"}),
+    "backports": frozenset({"filters"}),  # its zstd
+    "compression": frozenset({"filters"}),  # the standard library's from Python 3.14 on
     "isal": frozenset({"filters", "write"}),  # write: its CRC-32, for the journal
     "deflate": frozenset({"filters"}),
     # reads what was written, never writes
@@ -154,7 +156,9 @@ MAY_USE: dict[str, frozenset[str]] = {
     "obstore": frozenset({"sinks"}),
 }
 
-REQUIRED = frozenset({"numpy", "dask", "numcodecs", "isal", "deflate", "h5py", "tqdm"})
+REQUIRED = frozenset(
+    {"numpy", "dask", "numcodecs", "backports", "compression", "isal", "deflate", "h5py", "tqdm"}
+)
 
 
 def modules() -> list[Path]:
