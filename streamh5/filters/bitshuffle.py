@@ -55,7 +55,7 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     frame = imagecodecs.lz4h5_encode if codec == _LZ4 else None
     compress: Encode = lz4_block
     if codec == _ZSTD:
-        level, compress = zstd_encoder(tuple(levels))
+        level, compress = zstd_encoder(tuple(levels), block_elements * element_nbytes)
         client_values = (*client_values[:5], *level)
 
     def encode(data: Buffer) -> Buffer:

@@ -2,7 +2,9 @@
 
 Python's own module encodes (``compression.zstd``; before Python 3.14 the package ``backports.zstd``), without the GIL.
 A thread keeps the compressor that it used last: a new one for each chunk would cost a third of the time of a chunk of
-16 KiB. Both give the same bytes. numcodecs decodes: it takes a little less time than Python's module.
+16 KiB. Both give the same bytes. numcodecs decodes, which takes it a little less time, and encodes large chunks at low
+levels: its Zstandard 1.5.6 does not look for the best places to split blocks, which from 1.5.7 on costs up to 17 % of
+the time there and hardly shrinks fields of floats.
 
 The plugin's reader needs the content size in the frame header. It is there because each chunk is compressed in one
 call.
@@ -39,6 +41,10 @@ _MAGIC = b"\x28\xb5\x2f\xfd"
 # 64 KiB (tests/benchmarks/zstd_levels.py --kept).
 _MAX_KEPT_LEVEL = 7
 
+# tests/benchmarks/zstd_levels.py: up to 1 MiB, and at higher levels, Python's module is as fast or makes smaller files.
+_NUMCODECS_MAX_LEVEL = 3
+_PYTHON_MAX_NBYTES = 1 << 20
+
 
 class _PerThread(threading.local):
     """Level and compressor that this thread used last."""
@@ -49,8 +55,8 @@ class _PerThread(threading.local):
 _per_thread = _PerThread()
 
 
-def zstd_encoder(values: Values) -> tuple[Values, Encode]:
-    """Return the client values of a level, by default 3, and the function that encodes with it.
+def zstd_encoder(values: Values, nbytes: int) -> tuple[Values, Encode]:
+    """Return the client values of a level, by default 3, and the function that encodes `nbytes` at a time with it.
 
     Raises
     ------
@@ -64,7 +70,11 @@ def zstd_encoder(values: Values) -> tuple[Values, Encode]:
         raise FilterError(
             f"zstd accepts one level from {_MIN_LEVEL} to {_MAX_LEVEL}, not {levels}", values=values
         )
-    return values or levels, partial(_encode, _codec(), int(levels[0]))
+    level = int(levels[0])  # it may be one of numpy's integers
+    encode = partial(_encode, _codec(), level)
+    if level <= _NUMCODECS_MAX_LEVEL and nbytes > _PYTHON_MAX_NBYTES:
+        encode = partial(_encode_by_numcodecs, level)
+    return values or levels, encode
 
 
 def _codec() -> Any:
@@ -94,6 +104,11 @@ def _encode(codec: Any, level: int, data: Buffer) -> bytes:
         compressor = codec.ZstdCompressor(level)
         _per_thread.kept = level, compressor
     frame = compressor.compress(data, compressor.FLUSH_FRAME)
+    return frame
+
+
+def _encode_by_numcodecs(level: int, data: Buffer) -> bytes:
+    frame: bytes = _numcodecs_zstd.compress(data, level)
     return frame
 
 
@@ -138,7 +153,7 @@ def _accept(data: memoryview, nbytes: int | None) -> Buffer | None:
 ROW = FilterRow(
     filter_id=32015,
     keyword="zstd",
-    set_up=lambda values, chunk: zstd_encoder(values),
+    set_up=lambda values, chunk: zstd_encoder(values, chunk.nbytes),
     name="HDF5 zstd filter; see https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md",
     wants_shuffle=True,
     default_values=(_DEFAULT_LEVEL,),

@@ -9,7 +9,7 @@ same calls behind a strided numpy copy that splits and shuffles a block at once;
 from __future__ import annotations
 
 import threading
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,6 @@ __all__ = ["ENCODE", "GZIP_SETTINGS", "LIMIT", "chunk_origins", "shuffle_and_def
 
 ZSTD_LEVEL = 3
 BLOSC_LEVEL = 5
-_zstd = zstd_encoder((ZSTD_LEVEL,))[1]
 LIMIT_BATCH_NBYTES = 2**20
 
 
@@ -92,6 +91,15 @@ def encode_zstd(block: Block, chunks: tuple[int, ...], *, shuffle: bool) -> list
 
 def encode_blosc(block: Block, chunks: tuple[int, ...]) -> list[Any]:
     return [_blosc(chunk) for chunk in raw_chunks(block, chunks)]
+
+
+@cache
+def _zstd_encoder(nbytes: int) -> Callable[[Any], Any]:
+    return zstd_encoder((ZSTD_LEVEL,), nbytes)[1]
+
+
+def _zstd(chunk: Any) -> Any:
+    return _zstd_encoder(chunk.nbytes)(chunk)
 
 
 def _blosc(chunk: Any) -> Any:

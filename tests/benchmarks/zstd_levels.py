@@ -1,4 +1,4 @@
-"""Speed and ratio of zstd's levels, beside numcodecs: what the tables of docs/filters.md come from.
+"""Speed and ratio of zstd's levels, by Python's module and by numcodecs: what the tables of docs/filters.md come from.
 
     python -m tests.benchmarks.zstd_levels [--kept] [--chunk-kib 4096 64 16] [NETCDF ...]
 
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from numcodecs import zstd as numcodecs_zstd
 
-from streamh5.filters.zstd import zstd_encoder
 from tests.benchmarks.deflate_levels import chunked, real, synthetic
 
 if TYPE_CHECKING:
@@ -56,9 +55,14 @@ def print_row(*cells: str) -> None:
     print("|", " | ".join(cells), "|", flush=True)
 
 
+def python_encoder(level: int) -> Callable[[Any], Any]:
+    compressor = zstd.ZstdCompressor(level)
+    return partial(compressor.compress, mode=compressor.FLUSH_FRAME)
+
+
 def print_levels(columns: Sequence[list[bytes]]) -> None:
     for level in LEVELS:
-        encoders = {f"**{level}**": zstd_encoder((level % (1 << 32),))[1]}
+        encoders = {f"Python {level}": python_encoder(level)}
         if level in WITH_NUMCODECS:
             encoders[f"numcodecs {level}"] = partial(numcodecs_zstd.compress, level=level)
         measured = [measure(list(encoders.values()), chunks) for chunks in columns]
@@ -68,8 +72,7 @@ def print_levels(columns: Sequence[list[bytes]]) -> None:
 
 def print_gain_of_kept_compressors(columns: Sequence[list[bytes]]) -> None:
     for level in range(1, 13):
-        compressor = zstd.ZstdCompressor(level)
-        kept = partial(compressor.compress, mode=compressor.FLUSH_FRAME)
+        kept = python_encoder(level)
         measured = [measure((kept, partial(zstd.compress, level=level)), chunks) for chunks in columns]
         print_row(str(level), *(f"{with_kept / alone:.2f}" for (with_kept, _), (alone, _) in measured))
 

@@ -33,8 +33,8 @@ SIZES = (0, 1, 7, 100, 255, 256, 4096, *((n << 10) + d for n in (16, 128, 256) f
 LARGE_SIZES = ((1 << 20) + 1, 5 << 20)
 
 
-def encoder(level: int) -> Encode:
-    return zstd_encoder((level % (1 << 32),))[1]
+def encoder(level: int, nbytes: int = 1 << 20) -> Encode:
+    return zstd_encoder((level % (1 << 32),), nbytes)[1]
 
 
 @cache
@@ -65,6 +65,17 @@ def test_kept_compressor_gives_the_bytes_of_a_single_call(level: int) -> None:
         frame = bytes(encode(data))
         assert frame == zstd.compress(data, level), (kind, n)
         assert zstd.get_frame_info(frame).decompressed_size == n
+
+
+@pytest.mark.parametrize("level", [-5, 1, 3, 4])
+def test_size_of_the_chunks_and_level_choose_the_codec(level: int) -> None:
+    for nbytes in (1 << 20, (1 << 20) + 1):
+        data = content("counts", nbytes)
+        frame = bytes(encoder(level, nbytes)(data))
+        is_by_numcodecs = nbytes > 1 << 20 and level <= 3
+        encode = numcodecs_zstd.compress if is_by_numcodecs else zstd.compress
+        assert frame == bytes(encode(data, level))
+        assert zstd.get_frame_info(frame).decompressed_size == nbytes
 
 
 def test_levels_in_turn_give_the_bytes_of_single_calls() -> None:
