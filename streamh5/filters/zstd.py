@@ -4,7 +4,7 @@ Python's own module encodes (``compression.zstd``; before Python 3.14 the packag
 A thread keeps the compressor that it used last: a new one for each chunk would cost a third of the time of a chunk of
 16 KiB. Both give the same bytes. numcodecs decodes, which takes it a little less time, and encodes large chunks at low
 levels: its Zstandard 1.5.6 does not look for the best places to split blocks, which from 1.5.7 on costs up to 17 % of
-the time there and hardly shrinks fields of floats.
+the time there and shrinks most fields of floats by less than 1 %.
 
 The plugin's reader needs the content size in the frame header. It is there because each chunk is compressed in one
 call.

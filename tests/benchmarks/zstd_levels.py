@@ -29,7 +29,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-LEVELS = (-5, 1, 2, 3, 4, 6, 9, 12, 19)
+LEVELS = (-5, 1, 3, 4, 6, 9, 12, 19)
 WITH_NUMCODECS = (-5, 1, 3, 6, 9)
 SECONDS = 0.5
 MIN_PASSES = 2
