@@ -35,7 +35,7 @@ from dask.highlevelgraph import HighLevelGraph
 from streamh5.dask import windows
 from streamh5.dask.cluster_client import find_client, usable
 from streamh5.dask.delayed_write import delayed_write, on_cluster
-from streamh5.dask.order import BlockList, BlockNotes, Collected, StoreTurns
+from streamh5.dask.order import BlockList, BlockNotes, Ends, StoreTurns, collected
 from streamh5.dask.scheduler import (
     cluster_keywords,
     gathered,
@@ -44,6 +44,7 @@ from streamh5.dask.scheduler import (
 )
 from streamh5.dask.store_task import BlockGrid, region_of
 from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.dask.windowed_write import compute_windows
 from streamh5.errors import SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
@@ -58,7 +59,7 @@ from streamh5.sinks.file_object import check_file_object
 from streamh5.write.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import IO
 
     from dask.delayed import Delayed
@@ -224,31 +225,16 @@ class Write:
         if keywords.get("optimize_graph", True):
             names = [(store_name(target.spec.path, self.token),) for target in targets]
             graph = optimize_blockwise(graph, keys=names)
-        parts = windows.Windows(graph, turns.keys, windows.WINDOW_LENGTH)
-        row = max(math.prod(target.array.numblocks[1:]) for target in targets)
-        if parts.keeps_more_than(max(windows.MIN_KEPT, windows.MAX_KEPT_ROWS * row)):
-            dask.base.compute(self._collected(targets, turns), **keywords)
-            return
-        done = 0
-        for n_stores, tasks, kept in parts:
-            part, done = turns.part(done, done + n_stores), done + n_stores
-            own = HighLevelGraph(
-                {f"window-{self.token}-{done}": tasks}, {f"window-{self.token}-{done}": set()}
-            )
-            n_after = len(turns) - done
-            collected = Collected(self.token, own, part, self.collect, note, n_after=n_after, kept=kept)
-            parts.hand_on(dict(zip(kept, dask.base.compute(collected, **keywords)[0], strict=True)))
+        compute_windows(self.token, graph, turns, self.record, note, keywords)
 
     def _store_graph(self, targets: list[Target]) -> HighLevelGraph:
         """Return the graph of the store tasks."""
         return HighLevelGraph.merge(*(self._stored(target).dask for target in targets))
 
-    def _collected(self, targets: list[Target], turns: StoreTurns) -> Collected:
+    def _collected(self, targets: list[Target], turns: StoreTurns) -> Ends:
         """Return one task for each of the blocks of arrays, which enters its records in the chunk table."""
         note = BlockNotes(self.token, self.blocks)
-        return Collected(
-            self.token, self._store_graph(targets), turns.part(0, len(turns)), self.collect, note
-        )
+        return collected(self.token, self._store_graph(targets), turns.part(0, len(turns)), self.record, note)
 
     def _stored(self, target: Target) -> da.Array:
         """Return one task for each block, which stores it and returns its records."""
@@ -292,9 +278,9 @@ class Write:
         if self._client(compute_kwargs.get("scheduler")) is not None:
             return on_cluster(self._again, name, compute_kwargs)
         blocks = {target.spec.path: self._missing(target) for target in self.targets}
-        collected = self._collected(self.targets, StoreTurns(self.token, blocks))
-        keys = collected.__dask_keys__()
-        graph = collected.__dask_optimize__(collected.__dask_graph__(), keys)
+        ends = self._collected(self.targets, StoreTurns(self.token, blocks))
+        keys = ends.__dask_keys__()
+        graph = ends.__dask_optimize__(ends.__dask_graph__(), keys)
         layers = {f"arrays-{name}": dict(graph), name: {name: (self._close, keys)}}
         dependencies = {f"arrays-{name}": set(), name: {f"arrays-{name}"}}
         return delayed_write(self._again, HighLevelGraph(layers, dependencies), name, compute_kwargs)
@@ -338,21 +324,13 @@ class Write:
         self.add_progress(math.prod(expected) * dataset.dtype.itemsize)
         return records
 
-    def collect(
-        self, path: str, records: ChunkRecords, before: list[tuple[str, ChunkRecords]] | None, is_last: bool
-    ) -> list[tuple[str, ChunkRecords]]:
-        """Take records; the last task of a run enters those of all its tasks in the chunk table, and empties the list.
-
-        One call for many blocks, because what it costs does not depend on their number.
-        """
-        held = [] if before is None else before
-        held.append((path, records))
-        if is_last:
-            for one in dict.fromkeys(path for path, _ in held):
-                joined = np.concatenate([records for path, records in held if path == one])
-                self.open().datasets[one].record(joined)
-            held.clear()
-        return held
+    def record(self, stored: Iterable[tuple[str, ChunkRecords]]) -> None:
+        """Enter the records of blocks in the chunk tables; a call for many, because what it costs is the same."""
+        by_path: dict[str, list[ChunkRecords]] = {}
+        for path, records in stored:
+            by_path.setdefault(path, []).append(records)
+        for path, some in by_path.items():
+            self.open().datasets[path].record(np.concatenate(some))
 
     def count(self, path: str, counts: CopyCounts) -> None:
         """Count what became of chunks that were copied."""

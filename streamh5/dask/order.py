@@ -20,8 +20,8 @@ collect tasks are these ends:
   position, even if blocks need different numbers of tasks. Only the records wait: stores run in parallel.
 * After `RUN_LENGTH` of them a new run begins, because dask keeps the set of all roots that lead to each task.
 
-The stores themselves cannot be the ends: dask fuses them with their sources under keys of its choice, and keeps only
-the keys that were requested.
+The stores themselves are the ends only of a window that has no other tasks (`single_stores`): dask fuses stores with
+their sources under keys of its choice, keeps only the keys that were requested, and without runs it keeps more blocks.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.dask.store_task import BlockGrid
+    from streamh5.model.chunk_records import ChunkRecords
+
+    Note = Callable[[Any], str | None]
 
 
 RUN_LENGTH = 32
@@ -131,6 +134,11 @@ class StoreTurns:
                 turns[i] = path, (name, *block_id)
         return turns
 
+    def paths(self, keys: Iterable[Any]) -> list[str]:
+        """Return the paths of the arrays of some keys."""
+        of_name = {name: path for path, name, _ in self._blocks}
+        return [of_name[key[0]] for key in keys]
+
     def keys(self) -> Iterator[Any]:
         """Yield the keys alone."""
         for start in range(0, len(self), KEYS_AT_ONCE):
@@ -159,53 +167,32 @@ class BlockNotes:
         return f"while writing the block at {grid.block(key[1:])[0]} of {path}"
 
 
-class Collected(DaskMethodsMixin):
-    """The collect tasks of a write, as a collection that dask computes.
+class Ends(DaskMethodsMixin):
+    """The last tasks of a write, as a collection that dask computes.
 
     Parameters
     ----------
     token
-        Identity of the write.
+        Identity of the graph.
     graph
-        The tasks that lead to the stores.
-    turns
-        Paths of the arrays and keys of the stores to collect, in order.
-    collect
-        Function of the task: called with the path of an array, the records that a store has returned, the result of
-        the task before it in its run, and whether the run ends with it.
+        The graph.
+    keys
+        Keys of its ends, and of other tasks whose values are returned.
+    n_dropped
+        Number of keys at the start whose values are not returned.
     note
         Notes for the errors of tasks.
-    n_after
-        Number of stores that will be collected later, in other graphs.
-    kept
-        Keys of tasks whose values are returned, too.
     """
 
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
 
     def __init__(
-        self,
-        token: str,
-        graph: HighLevelGraph,
-        turns: list[tuple[str, Any]],
-        collect: Callable[[str, Any, Any, bool], Any],
-        note: BlockNotes,
-        *,
-        n_after: int = 0,
-        kept: list[Any] | None = None,
+        self, token: str, graph: HighLevelGraph, keys: list[Any], n_dropped: int, note: Note
     ) -> None:
-        name = f"collect-{token}"
-        own = [f"{name}-{n_after + len(turns) - i:012d}" for i in range(len(turns))]
-        layer: dict[Any, Any] = {}
-        for i, (path, key) in enumerate(turns):
-            before = TaskRef(own[i - 1]) if i % RUN_LENGTH else None
-            is_last = i + 1 == len(turns) or not (i + 1) % RUN_LENGTH
-            layer[own[i]] = Task(own[i], collect, path, TaskRef(key), before, is_last)
-        ends = graph.layers.keys() - set().union(*graph.dependencies.values())
-        self._graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: ends})
-        self._keys = [*own, *(kept or ())]
-        self._n_turns = len(turns)
-        self._token = f"{token}-{n_after}"
+        self._token = token
+        self._graph = graph
+        self._keys = keys
+        self._n_dropped = n_dropped
         self._note = note
 
     def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
@@ -224,11 +211,95 @@ class Collected(DaskMethodsMixin):
         return self._keys
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[int]]:
-        return _after, (self._n_turns,)
+        return _after, (self._n_dropped,)
 
 
 def _after(values: Sequence[Any], start: int) -> list[Any]:
     return list(values[start:])
+
+
+def collected(
+    token: str,
+    graph: HighLevelGraph,
+    turns: list[tuple[str, Any]],
+    record: Callable[[list[tuple[str, ChunkRecords]]], None],
+    note: Note,
+    *,
+    n_after: int = 0,
+    kept: Sequence[Any] = (),
+) -> Ends:
+    """Return the collect tasks of a write.
+
+    Parameters
+    ----------
+    token
+        Identity of the write.
+    graph
+        The tasks that lead to the stores.
+    turns
+        Paths of the arrays and keys of the stores to collect, in order.
+    record
+        Called by the last task of a run, with the paths of its arrays and the records that the stores have returned.
+    note
+        Notes for the errors of tasks.
+    n_after
+        Number of stores that will be collected later, in other graphs.
+    kept
+        Keys of tasks whose values are returned.
+    """
+    name = f"collect-{token}"
+    own = [f"{name}-{n_after + len(turns) - i:012d}" for i in range(len(turns))]
+    layer: dict[Any, Any] = {}
+    for i, (path, key) in enumerate(turns):
+        before = TaskRef(own[i - 1]) if i % RUN_LENGTH else None
+        is_last = i + 1 == len(turns) or not (i + 1) % RUN_LENGTH
+        layer[own[i]] = Task(own[i], _collect, record, path, TaskRef(key), before, is_last)
+    ends = graph.layers.keys() - set().union(*graph.dependencies.values())
+    whole = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: ends})
+    return Ends(f"{token}-{n_after}", whole, [*own, *kept], len(turns), note)
+
+
+def _collect(
+    record: Callable[[list[tuple[str, ChunkRecords]]], None],
+    path: str,
+    records: ChunkRecords,
+    before: list[tuple[str, ChunkRecords]] | None,
+    is_last: bool,
+) -> list[tuple[str, ChunkRecords]]:
+    held = [] if before is None else before
+    held.append((path, records))
+    if is_last:
+        record(held)
+        held.clear()
+    return held
+
+
+def single_stores(token: str, tasks: dict[Any, Any], stores: list[Any], note: Note, *, n_after: int) -> Ends:
+    """Return store tasks that need no other task, as the ends of their graph, whose values are their records.
+
+    They get names that count down. A collect task for each of them would cost a tenth of what a small block costs
+    (tests/benchmarks/blocks.py).
+
+    Parameters
+    ----------
+    token
+        Identity of the write.
+    tasks
+        The stores, and values that they need, by their keys.
+    stores
+        The keys of the stores, in order.
+    note
+        Notes for the errors of tasks.
+    n_after
+        Number of stores that are computed later, in other graphs.
+    """
+    names = {f"store-{token}-{n_after + len(stores) - i:012d}": key for i, key in enumerate(stores)}
+    layer = dict(tasks)
+    for name, key in names.items():
+        layer[name] = layer.pop(key)
+        layer[name].key = name
+    graph = HighLevelGraph({f"stores-{token}": layer}, {f"stores-{token}": set()})
+    return Ends(f"{token}-{n_after}", graph, list(names), 0, lambda name: note(names.get(name, name)))
 
 
 class _NotedTask(Task):
@@ -251,7 +322,7 @@ class _NotedTask(Task):
 _SLOTS = [slot for kind in Task.__mro__ for slot in getattr(kind, "__slots__", ()) if slot != "__weakref__"]
 
 
-def with_note(key: Any, task: Any, notes: BlockNotes, *, is_sent: bool = False) -> Any:
+def with_note(key: Any, task: Any, notes: Note, *, is_sent: bool = False) -> Any:
     """Return a task that adds a note to its errors.
 
     With `is_sent` the task runs in another process: it gets the text, and not what makes it, and adds its host.
@@ -273,7 +344,7 @@ def _note_on_host(note: str) -> str:
     return f"{note}, on {host_name()}"
 
 
-def _note_of(key: Any, task: Task, notes: BlockNotes) -> str:
+def _note_of(key: Any, task: Task, notes: Note) -> str:
     inner = task.args[0] if task.args and isinstance(task.args[0], dict) else {}  # tasks that dask has fused
     for one in (key, *inner):
         note = notes(one)

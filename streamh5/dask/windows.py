@@ -8,106 +8,65 @@ a window exist only while it is computed::
     x0  x1  x2  x3 ──▶ [x3] x4  x5  x6 ──▶  [x6] x7 ...     a value in brackets is handed on, and not computed again
 
 The tasks are taken up in the order of a depth-first search: those that a store needs, then the store, then the next
-store. The sequence is cut where a window is full, behind a store if possible. What a window needs of earlier ones is
-handed on as a value, which is dropped after the last window that needs it. What leads to one store, say a mean of the
-whole array, may fill many windows: of a tree of partial results, a cut of the search leaves few for each level.
+store. Two things are taken up before their turn, as soon as all that they need was taken up, because values are then
+dropped early: a store, say of the block (1, 0) of ``x + x.T`` behind that of (0, 1); and the tasks that need a value
+which few need, say the parts of a mean and of a maximum of one block.
 
-The search runs twice: the first time it only finds the keys that windows share, and the last window that needs each.
+The sequence is cut where a window is full, behind a store if possible. What a window needs of earlier ones is handed on
+as a value, which is dropped after the last window that needs it. What leads to one store, say a mean of the whole
+array, may fill many windows: of a tree of partial results, a cut of the search leaves few for each level. A write that
+needs all blocks twice, as ``x - x.mean()``, keeps all of them, as it does with dask alone, but not their tasks.
+
+The search works with the numbers of tasks, in arrays: 4 bytes for each need and about 30 for each task, which take a
+graph of dask a hundred times as much.
 """
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dask._task_spec import DataNode, convert_legacy_graph
-from dask.blockwise import Blockwise
+import numpy as np
+from dask._task_spec import DataNode
+
+from streamh5.dask.lazy_graph import LazyGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dask.highlevelgraph import HighLevelGraph
+    from numpy.typing import NDArray
 
-MIN_KEPT, MAX_KEPT_ROWS = 64, 8
-"""Values, or rows of blocks, that may wait for a later window. Overlapping blocks keep 5 rows. Where more would wait,
-as for an array that is written with its transpose, dask's order over the whole graph may keep fewer."""
+    Numbers = NDArray[np.integer[Any]]
 
 WINDOW_LENGTH = 4096
 """Tasks of a window, collect tasks not counted. The memory of dask's graph is that of a window, 40 MB of the peak in
 tests/benchmarks/blocks.py; writes of fewer blocks keep their order."""
 
+FEW = 8
+"""Tasks that a value may have that are taken up before their turn: several reductions of a block, but not the
+thousands of slices of a value that is one block."""
 
-class LazyGraph:
-    """The tasks of a graph by their keys, made when they are needed: layers of blockwise operations stay small.
 
-    Parameters
+class Window(NamedTuple):
+    """A part of a graph.
+
+    Attributes
     ----------
-    graph
-        The graph, in which blockwise operations are fused.
+    stores
+        Keys of its stores, in order.
+    tasks
+        Its tasks, and the values that it needs of earlier windows.
+    shared
+        Keys of the tasks whose values later windows need.
+    is_stores
+        Whether it has no other tasks than stores.
     """
 
-    def __init__(self, graph: HighLevelGraph) -> None:
-        layers = graph.layers.values()
-        self._blockwise = {layer.output: layer for layer in layers if isinstance(layer, Blockwise)}
-        # one dictionary: an array that is joined from many files has a layer or two for each of them
-        self._given: dict[Any, Any] = {}
-        others = [layer for layer in layers if not isinstance(layer, Blockwise)]
-        for layer in others:
-            self._given.update(layer)
-        if any(layer.has_legacy_tasks for layer in others):
-            self._given = convert_legacy_graph(self._given, self)
-
-    def __contains__(self, key: Any) -> bool:
-        if isinstance(key, tuple) and key and isinstance(key[0], str) and key[0] in self._blockwise:
-            return len(key) == 1 + len(self._blockwise[key[0]].output_indices)
-        return key in self._given
-
-    def needs(self, keys: Iterable[Any]) -> dict[Any, list[Any]]:
-        """Return the keys that each of some keys needs, in an order that does not depend on hashes."""
-        found: dict[Any, list[Any]] = {key: [] for key in keys}
-        for layer, own in self._by_layer(keys):
-            if isinstance(layer, Blockwise):
-                needs = layer.cull(set(own), ())[1]
-                found.update((key, _sorted(needs[key])) for key in own)
-            else:
-                found.update((key, _sorted(layer[key].dependencies)) for key in own)
-        return found
-
-    def tasks(self, keys: Iterable[Any]) -> dict[Any, Any]:
-        """Return the tasks of some keys."""
-        found: dict[Any, Any] = {}
-        for layer, own in self._by_layer(keys):
-            made = layer.cull(set(own), ())[0] if isinstance(layer, Blockwise) else layer
-            found.update((key, made[key]) for key in own)
-        return found
-
-    def _by_layer(self, keys: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
-        of_name: dict[Any, list[Any]] = {}
-        rest = []
-        for key in keys:
-            if isinstance(key, tuple) and key[0] in self._blockwise:
-                of_name.setdefault(key[0], []).append(key)
-            else:
-                rest.append(key)
-        for name, own in of_name.items():
-            yield self._blockwise[name], own
-        if rest:
-            yield self._given, rest
-
-
-def _sorted(keys: Iterable[Any]) -> list[Any]:
-    try:
-        return sorted(keys)
-    except TypeError:  # names and tuples, or tuples of both
-        return sorted(keys, key=str)
-
-
-class _Window(NamedTuple):
-    """One window: the number of stores that it ends with, its keys, and the keys of earlier windows that it needs."""
-
-    n_stores: int
-    keys: dict[Any, None]
-    before: set[Any]
+    stores: list[Any]
+    tasks: dict[Any, Any]
+    shared: list[Any]
+    is_stores: bool
 
 
 class Windows:
@@ -118,121 +77,156 @@ class Windows:
     graph
         The store tasks and all that they need, with fused blockwise operations.
     stores
-        Returns an iterator over their keys, in order.
+        The keys of the stores, in order.
     length
         Tasks of a window.
     """
 
-    def __init__(
-        self,
-        graph: HighLevelGraph,
-        stores: Callable[[], Iterator[Any]],
-        length: int,
-    ) -> None:
+    def __init__(self, graph: HighLevelGraph, stores: Iterable[Any], length: int) -> None:
         self._graph = LazyGraph(graph)
-        self._stores = stores
         self._length = length
         self._values: dict[Any, Any] = {}
-        self._last_use: dict[Any, int] = {}
-        if any(graph.dependencies.values()):  # else there are only stores
-            for number, window in enumerate(_Search(self._graph, length).windows(stores())):
-                self._last_use.update(dict.fromkeys(window.before, number))
+        # else there are only stores
+        has_needs = any(graph.dependencies.values())
+        self._needs = _Needs(self._graph, stores, length, has_needs=has_needs)
+        self._order = np.frombuffer(_order(self._needs), np.int32)
 
-    def __iter__(self) -> Iterator[tuple[int, dict[Any, Any], list[Any]]]:
-        """Yield the number of stores, the tasks, and the keys whose values `hand_on` wants, for each window.
-
-        Each window has to be computed before the next one is asked for.
-        """
-        search = _Search(self._graph, self._length)
-        for number, window in enumerate(search.windows(self._stores())):
-            tasks = self._graph.tasks(window.keys)
-            for key in window.before:
-                tasks[key] = DataNode(key, self._values[key])
-            shared = [key for key in window.keys if key in self._last_use]
-            for key in window.before:
-                if self._last_use[key] == number:
+    def __iter__(self) -> Iterator[Window]:
+        """Yield the windows; each has to be computed before the next one is asked for."""
+        needs, order = self._needs, self._order
+        position, last_use = _positions(needs, order)
+        for start, stop in self._cuts():
+            own = order[start:stop]
+            needed = needs.of(own)
+            before = np.unique(needed[position[needed] < start])
+            tasks = self._graph.tasks(self._keys(own))
+            given = self._keys(before)
+            tasks.update((key, DataNode(key, self._values[key])) for key in given)
+            for key, last in zip(given, last_use[before].tolist(), strict=True):
+                if last < stop:
                     del self._values[key]
-            yield window.n_stores, tasks, shared
-
-    def keeps_more_than(self, most: int) -> bool:
-        """Return whether at any time more than `most` values wait for a later window."""
-        if len(self._last_use) <= most:
-            return False
-        n_kept = 0
-        for number, window in enumerate(_Search(self._graph, self._length).windows(self._stores())):
-            n_kept += sum(key in self._last_use for key in window.keys)
-            if n_kept > most:
-                return True
-            n_kept -= sum(self._last_use[key] == number for key in window.before)
-        return False
+            stores = own[own < needs.n_stores]
+            shared = self._keys(own[last_use[own] >= stop])
+            yield Window(self._keys(stores), tasks, shared, len(stores) == len(own))
 
     def hand_on(self, values: Mapping[Any, Any]) -> None:
         """Keep the values of shared keys for the windows that need them."""
         self._values.update(values)
 
+    def _cuts(self) -> Iterator[tuple[int, int]]:
+        """Yield where windows start and stop: of about `length` tasks, of twice as many if no store is among them."""
+        behind_store = 1 + np.flatnonzero(self._order < self._needs.n_stores)
+        start, n_tasks = 0, len(self._order)
+        while start < n_tasks:
+            found = int(np.searchsorted(behind_store, start + self._length))
+            stop = int(behind_store[found]) if found < len(behind_store) else n_tasks
+            stop = min(stop, start + 2 * self._length)
+            yield start, stop
+            start = stop
 
-class _Search:
-    """A depth-first search through the tasks of a write, cut into windows."""
+    def _keys(self, tasks: Numbers) -> list[Any]:
+        return [self._graph.key(self._needs.numbers[i]) for i in tasks.tolist()]
 
-    def __init__(self, graph: LazyGraph, length: int) -> None:
-        self._graph = graph
-        self._length = length
-        self._done: set[Any] = set()  # keys that were visited, but for stores, which nothing else needs
-        self._needs: dict[Any, list[Any]] = {}
 
-    def windows(self, stores: Iterator[Any]) -> Iterator[_Window]:
-        """Yield windows of about `length` tasks; of twice as many if a single store needs them."""
-        n_stores, keys, before = 0, dict[Any, None](), set[Any]()
-        while group := list(islice(stores, self._length)):
-            self._look_up(group)
-            for store in group:
-                for key, needs in self._visit(store):
-                    before.update(one for one in needs if one not in keys)
-                    keys[key] = None
-                    if key is store:
-                        n_stores += 1
-                    if len(keys) >= (1 if key is store else 2) * self._length:
-                        yield _Window(n_stores, keys, before)
-                        n_stores, keys, before = 0, {}, set()
-        if keys:
-            yield _Window(n_stores, keys, before)
+class _Needs:
+    """What each task of a write needs; tasks are counted as they are found, first the stores in their order.
 
-    def _visit(self, store: Any) -> Iterator[tuple[Any, list[Any]]]:
-        """Yield the keys that a store needs and that were not visited yet, then the store; with what each needs."""
-        if store in self._needs and not self._needs[store]:
-            yield store, self._needs.pop(store)
+    Attributes
+    ----------
+    numbers
+        Numbers of the tasks in the graph.
+    starts, needs
+        Task ``i`` needs ``needs[starts[i]:starts[i + 1]]``.
+    n_stores
+        Number of stores.
+    """
+
+    def __init__(self, graph: LazyGraph, stores: Iterable[Any], length: int, *, has_needs: bool) -> None:
+        self.numbers = array("q", map(graph.number, stores))
+        self.n_stores = len(self.numbers)
+        self.needs = array("i")
+        self.starts = array("q", [0])
+        if not has_needs:
+            self.starts = array("q", bytes(8 * (self.n_stores + 1)))
             return
-        stack = [(store, self._needs_of([store])[0], False)]
+        found: dict[int, int] = {}
+        done = 0
+        while done < len(self.numbers):  # a call for one task is costly
+            some = self.numbers[done : done + length]
+            for needs in graph.needs(some):
+                for number in needs:
+                    task = found.get(number)
+                    if task is None:
+                        task = found[number] = len(self.numbers)
+                        self.numbers.append(number)
+                    self.needs.append(task)
+                self.starts.append(len(self.needs))
+            done += len(some)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def columns(self) -> tuple[Numbers, Numbers]:
+        """Return tasks, and what they need, one row for each need."""
+        starts = np.frombuffer(self.starts, np.int64)
+        return np.repeat(np.arange(len(self)), starts[1:] - starts[:-1]), np.array(self.needs, np.intp)
+
+    def of(self, tasks: Numbers) -> Numbers:
+        """Return what some tasks need."""
+        found = [self.needs[self.starts[i] : self.starts[i + 1]] for i in tasks.tolist()]
+        return np.array([one for needs in found for one in needs], np.intp)
+
+
+def _positions(needs: _Needs, order: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the positions of tasks in an order, and those of the last task that needs each; -1 if none does."""
+    position = np.empty(len(needs), np.int32)
+    position[order] = np.arange(len(needs), dtype=np.int32)
+    last_use = np.full(len(needs), -1, np.int32)
+    tasks, needed = needs.columns()
+    np.maximum.at(last_use, needed, position[tasks])
+    return position, last_use
+
+
+def _users(needs: _Needs) -> tuple[array[int], array[int]]:
+    """Return where the tasks that need each task start in a sequence, and the sequence."""
+    tasks, needed = needs.columns()
+    counts = np.bincount(needed, minlength=len(needs))
+    by_need = tasks[np.argsort(needed, kind="stable")].astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return array("q", starts.tobytes()), array("i", by_need.tobytes())
+
+
+def _order(needs: _Needs) -> array[int]:
+    """Return the tasks in the order in which they are taken up."""
+    order = array("i")
+    starts, users = _users(needs)
+    n_missing = array("i", np.diff(np.frombuffer(needs.starts, np.int64)).astype(np.int32).tobytes())
+    is_taken = bytearray(len(needs))
+
+    def take(first: int) -> None:
+        ready = [first]
+        while ready:
+            task = ready.pop()
+            if is_taken[task]:
+                continue
+            is_taken[task] = 1
+            order.append(task)
+            own = users[starts[task] : starts[task + 1]]
+            for one in own:
+                n_missing[one] -= 1
+            early = [one for one in own if not n_missing[one] and (len(own) <= FEW or one < needs.n_stores)]
+            ready.extend(reversed(early))
+
+    for store in range(needs.n_stores):
+        stack = [store]
         while stack:
-            key, needs, is_ready = stack.pop()
-            if not is_ready:
-                missing = [one for one in needs if one not in self._done]
-                if missing:
-                    stack.append((key, needs, True))
-                    found = self._needs_of(missing)
-                    stack.extend(
-                        (a, b, False) for a, b in zip(reversed(missing), reversed(found), strict=True)
-                    )
-                    continue
-            if key is not store:
-                if key in self._done:
-                    continue  # another of the keys on the stack has led to it
-                self._done.add(key)
-            yield key, needs
-
-    def _needs_of(self, keys: list[Any]) -> list[list[Any]]:
-        if not all(key in self._needs for key in keys):
-            self._look_up(keys)
-        return [self._needs[key] for key in keys]
-
-    def _look_up(self, keys: list[Any]) -> None:
-        """Look up what keys need, and what these need, as long as they are few: a call for one key is costly."""
-        if len(self._needs) > 4 * self._length:
-            self._needs.clear()
-        level: Iterable[Any] = keys
-        while level:
-            self._needs.update(self._graph.needs(level))
-            needed = dict.fromkeys(chain.from_iterable(self._needs[key] for key in level))
-            level = [one for one in needed if one not in self._needs and one not in self._done]
-            if len(self._needs) + len(level) > 4 * self._length:
-                break
+            task = stack[-1]
+            waiting = [
+                one for one in needs.needs[needs.starts[task] : needs.starts[task + 1]] if not is_taken[one]
+            ]
+            if waiting and not is_taken[task]:
+                stack.extend(reversed(waiting))
+            else:
+                stack.pop()
+                take(task)
+    return order
