@@ -21,6 +21,7 @@ from dask.local import get_sync
 
 import streamh5
 from streamh5.dask import windows
+from streamh5.dask.lazy_graph import LazyGraph
 
 Blocks = np.ndarray[Any, Any]
 
@@ -93,6 +94,8 @@ def test_graphs_are_as_large_as_a_window(tmp_path: Path, monkeypatch: pytest.Mon
     x = Source().array(10, 10)
     for array in (
         x,
+        x - x.mean(),
+        x + x.T,
         x - Source().array(10, 10).mean(),
         da.map_overlap(lambda b: b, x, depth=1, boundary=0.0, dtype="f8"),
     ):
@@ -111,9 +114,9 @@ class Alive:
         self.now = self.most = 0
 
     def of(self, array: da.Array) -> da.Array:
-        return da.map_blocks(self._copy, array, dtype="f8", meta=np.empty((0,) * array.ndim))
+        return da.map_blocks(self.copy, array, dtype="f8", meta=np.empty((0,) * array.ndim))
 
-    def _copy(self, block: Blocks) -> Blocks:
+    def copy(self, block: Blocks) -> Blocks:
         copy = block + 0
         self.now += 1
         self.most = max(self.most, self.now)
@@ -136,18 +139,57 @@ def test_partial_results_of_a_reduction_are_few_and_dropped(
     assert alive.now == 0
 
 
-@pytest.mark.parametrize("other", [lambda x: x.T, lambda x: x.mean(axis=0)], ids=["transposed", "mean"])
-def test_array_beside_one_that_needs_its_blocks_in_another_order_keeps_few_of_them(
-    other: Callable[[da.Array], da.Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+TOGETHER: dict[str, Callable[[da.Array], dict[str, da.Array]]] = {
+    "transposed": lambda x: {"/x": x, "/y": x.T},
+    "sum with the transposed": lambda x: {"/y": x + x.T},
+    "reversed and transposed": lambda x: {"/x": x[::-1], "/y": x.T + 1},
+    "mean": lambda x: {"/x": x, "/y": x.mean(axis=0)},
+    "two means": lambda x: {"/x": x.mean(axis=1), "/y": x.mean(axis=0)},
+    "statistics": lambda x: {"/x": x, "/y": x.mean(axis=0), "/z": x.std(axis=0), "/max": x.max()[None]},
+    "cumulative": lambda x: {"/x": x, "/y": da.cumsum(x, axis=0)},
+}
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_arrays_that_need_the_same_blocks_in_other_orders_keep_few_of_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "WINDOW_LENGTH", 40)
     source, alive = Source(), Alive()
-    x = alive.of(source.array(24, 24))
-    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": x, "/y": other(x)}, scheduler="synchronous")
+    arrays = TOGETHER[kind](alive.of(source.array(24, 24)))
+    streamh5.to_fixed_h5(tmp_path / "x.h5", arrays, scheduler="synchronous")
     assert set(source.calls.values()) == {1}
     assert alive.most < 10
     with h5py.File(tmp_path / "x.h5") as file:
-        np.testing.assert_allclose(file["y"][()], other(Source().array(24, 24)).compute())
+        for path, array in TOGETHER[kind](Source().array(24, 24)).items():
+            np.testing.assert_allclose(file[path][()], array.compute())
+
+
+def test_pieces_of_one_value_wait_until_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 16)
+    alive, value = Alive(), delayed(np.arange)(800.0)
+    pieces = [delayed(alive.copy)(value[i : i + 4]) for i in range(0, 800, 4)]
+    array = da.concatenate([da.from_delayed(one, (4,), "f8") for one in pieces])
+    other = Source().array(201)[4:]  # tasks of their own, which are taken up one by one
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array + other}, scheduler="synchronous")
+    assert alive.most < 10
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], np.arange(800.0) + other.compute())
+
+
+def test_stores_that_need_no_other_task_are_the_whole_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    monkeypatch.setattr(dask.local, "get_sync", graph_sizes(sizes := []))
+    monkeypatch.setitem(dask.base.named_schedulers, "synchronous", dask.local.get_sync)
+    array = (Source().array(95) + 1) * 2
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous")
+    assert sizes == [11] * 9 + [6]  # dask adds a task that returns the values
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], array.compute())
 
 
 def test_layers_of_joined_arrays_are_not_searched_for_each_key(
@@ -162,15 +204,15 @@ def test_layers_of_joined_arrays_are_not_searched_for_each_key(
             looked_up += 1
             return super().__contains__(key)
 
-    made = windows.LazyGraph.__init__
+    made = LazyGraph.__init__
 
-    def counted(self: windows.LazyGraph, graph: Any) -> None:
+    def counted(self: LazyGraph, graph: Any) -> None:
         for layer in graph.layers.values():
             if isinstance(layer, MaterializedLayer):
                 layer.mapping = Counted(layer.mapping)
         made(self, graph)
 
-    monkeypatch.setattr(windows.LazyGraph, "__init__", counted)
+    monkeypatch.setattr(LazyGraph, "__init__", counted)
     pieces = [da.from_delayed(delayed(np.full)(3, i), (3,), "f8") for i in range(60)]
     streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": da.concatenate(pieces)}, scheduler="synchronous")
     assert looked_up <= 10 * len(pieces)
