@@ -183,7 +183,8 @@ def test_stores_that_need_no_other_task_are_the_whole_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
-    monkeypatch.setattr(dask.local, "get_sync", graph_sizes(sizes := []))
+    sizes: list[int] = []
+    monkeypatch.setattr(dask.local, "get_sync", graph_sizes(sizes))
     monkeypatch.setitem(dask.base.named_schedulers, "synchronous", dask.local.get_sync)
     array = (Source().array(95) + 1) * 2
     streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous")
