@@ -25,7 +25,6 @@ from streamh5.write.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from streamh5.arguments.write_options import WriteOptions
@@ -101,6 +100,8 @@ class Session:
         self.summary: WriteSummary | None = None
         self.leftover = Leftover(sink, "always" if options.resume else options.keep)
         self._life = Lifecycle(sink.name)
+        # a context whose body counts as one call, for which `close` waits; and a check that the write has not ended
+        self.call, self.check_open = self._life.call, self._life.admit
         engine = JournaledEngine(
             sink,
             options,
@@ -166,14 +167,6 @@ class Session:
     def is_mine(self) -> bool:
         """Whether this is the process that writes, not a fork of it."""
         return self._life.is_mine
-
-    def check_open(self) -> None:
-        """Refuse a call after the end of the write: see `Lifecycle.admit`."""
-        self._life.admit()
-
-    def call(self) -> AbstractContextManager[None]:
-        """Return a context whose body counts as one call, for which `close` waits: see `Lifecycle.call`."""
-        return self._life.call()
 
     def discard_dataset(self, node: DatasetNode) -> None:
         """Remove a dataset whose data could not be written, even if the write has ended, which may be the reason."""

@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from streamh5.errors import SinkError, StateError
 from streamh5.processes.signals import is_within_a_call, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from streamh5.sinks.base import Buffer
 
@@ -113,43 +112,28 @@ class GatedSink(ABC):
         """Remove what was written; the destination is unchanged, if the sink can guarantee that."""
         self._end("aborted", self._drop)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Register a write of this thread, for which `commit`, `abort` and `suspend` wait.
+    def _writing(self) -> _Writing:
+        """Return a context that registers a write of this thread, for which `commit`, `abort` and `suspend` wait.
 
         Raises
         ------
         StateError
-            The sink is no longer open.
+            On entry: the sink is no longer open.
         """
-        with self._gate:
-            if self.state != "open":
-                raise StateError(f"{self.name} is {self.state}; nothing more can be written to it")
-            self._writers.add(threading.get_ident())
-        try:
-            yield
-        finally:
-            # before the gate, as a Ctrl-C may come while this waits for it
-            self._writers.discard(threading.get_ident())
-            with self._gate:
-                self._idle.notify_all()
-                at_last = None if self._writers else self._at_last
-            if at_last is not None:
-                self._at_last = None
-                at_last()
+        return _Writing(self)
 
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        """Turn an error of the system into a `SinkError` that names the destination."""
-        try:
-            yield
-        except SinkError:
-            raise
-        except self._failures as error:
-            reason = getattr(error, "strerror", None) or error
-            failure = SinkError(f"{self._purpose} {self.name}: {what}: {reason}", path=self.name)
-            failure.errno = getattr(error, "errno", None)
-            raise failure from error
+    def _failing(self, what: str) -> _Failing:
+        """Return a context that turns an error of the system into a `SinkError` that names the destination."""
+        return _Failing(self, what)
+
+    def failure(self, what: str, error: BaseException) -> SinkError | None:
+        """Return the error that stands for one of the system; None for any other."""
+        if isinstance(error, SinkError) or not isinstance(error, self._failures):
+            return None
+        reason = getattr(error, "strerror", None) or error
+        failure = SinkError(f"{self._purpose} {self.name}: {what}: {reason}", path=self.name)
+        failure.errno = getattr(error, "errno", None)
+        return failure
 
     def _fail(self) -> None:
         """Refuse further writes."""
@@ -181,3 +165,57 @@ class GatedSink(ABC):
     def _is_idle(self) -> bool:
         """Tell whether no other thread is writing; this one is in `_end` or `commit`."""
         return self._writers <= {threading.get_ident()}
+
+
+class _Writing:
+    """The context of `GatedSink._writing`."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: GatedSink) -> None:
+        self._sink = sink
+
+    def __enter__(self) -> None:
+        sink = self._sink
+        try:
+            with sink._gate:
+                if sink.state != "open":
+                    raise StateError(f"{sink.name} is {sink.state}; nothing more can be written to it")
+                sink._writers.add(threading.get_ident())
+        except StateError:
+            raise
+        except BaseException:  # a Ctrl-C: after it nothing interrupts until the block begins
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        sink = self._sink
+        # before the gate, as a Ctrl-C may come while this waits for it
+        sink._writers.discard(threading.get_ident())
+        with sink._gate:
+            if sink.state == "open":
+                return  # nobody waits
+            sink._idle.notify_all()
+            at_last = None if sink._writers else sink._at_last
+        if at_last is not None:
+            sink._at_last = None
+            at_last()
+
+
+class _Failing:
+    """The context of `GatedSink._failing`."""
+
+    __slots__ = ("_sink", "_what")
+
+    def __init__(self, sink: GatedSink, what: str) -> None:
+        self._sink = sink
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            failure = self._sink.failure(self._what, error)
+            if failure is not None:
+                raise failure from error

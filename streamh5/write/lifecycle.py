@@ -87,7 +87,8 @@ class Lifecycle:
         is_open = self.state == "open"
         if not is_open and self._ender != threading.get_ident():
             raise self.over()
-        self.check_process()
+        if self._process != os.getpid():
+            self.check_process()
         return Standing.OPEN if is_open else Standing.SAVING
 
     def check_process(self) -> None:
@@ -123,37 +124,15 @@ class Lifecycle:
         """Return the error of a call after the end of the write, or one that the end cut off."""
         return StateError(f"{self._name} is {self.state}; open a new File to write more")
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Make the body one call, or part of the call that this thread is in.
+    def call(self) -> Call:
+        """Return a context whose body is one call, or part of the call that this thread is in.
 
         Raises
         ------
         StateError
-            See `admit`; or another thread is closing the file.
+            On entry: see `admit`; or another thread is closing the file.
         """
-        is_outermost = threading.get_ident() not in self._callers
-        try:
-            self._begin_call()
-            yield
-        finally:  # also after a Ctrl-C inside `_begin_call`
-            if is_outermost:
-                self._end_call()
-
-    def _begin_call(self) -> None:
-        self.admit()  # before the lock, which another thread may have held at the time of a fork
-        me = threading.get_ident()
-        with self._lock:
-            if self._is_closing and me not in self._callers and me != self._ender:
-                self.admit()
-                raise StateError(f"{self._name} is being closed; open a new File to write more")
-            self._callers.add(me)
-
-    def _end_call(self) -> None:
-        self._callers.discard(threading.get_ident())
-        if self._is_closing and self.is_mine:  # in a fork, the lock may be locked forever
-            with self._lock:
-                self._changed.notify_all()
+        return Call(self)
 
     def wait_for_others(self) -> None:
         """Refuse new calls, and wait for the calls of other threads or for the end of the write."""
@@ -186,3 +165,34 @@ class Lifecycle:
             self._is_closing = True
             self._changed.notify_all()
             return True
+
+
+class Call:
+    """The context of `Lifecycle.call`. Not a generator, because a dataset is created within several."""
+
+    __slots__ = ("_is_outermost", "_life")
+
+    def __init__(self, life: Lifecycle) -> None:
+        self._life = life
+
+    def __enter__(self) -> None:
+        life, me = self._life, threading.get_ident()
+        self._is_outermost = me not in life._callers
+        try:
+            life.admit()  # before the lock, which another thread may have held at the time of a fork
+            with life._lock:
+                if life._is_closing and self._is_outermost and me != life._ender:
+                    life.admit()
+                    raise StateError(f"{life._name} is being closed; open a new File to write more")
+                life._callers.add(me)
+        except BaseException:  # also a Ctrl-C: after it nothing interrupts until the block begins
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_outermost:
+            life = self._life
+            life._callers.discard(threading.get_ident())
+            if life._is_closing and life.is_mine:  # in a fork, the lock may be locked forever
+                with life._lock:
+                    life._changed.notify_all()
