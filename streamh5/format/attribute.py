@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeAlias
 
-from streamh5.errors import AttributeValueError, ForeignStructureError, over_limit
+from streamh5.errors import AttributeValueError, ForeignStructureError
 from streamh5.format.character_set import CharacterSet, character_set, decode_text, encode_text
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
 from streamh5.format.datatype import decode_datatype_message, encode_datatype
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import ENCODING, Encoding, Fields
-from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES, concat, uint
+from streamh5.format.object_header import MessageType
+from streamh5.format.primitives import N_CACHED, concat, uint
 from streamh5.format.shared_message import decode_shared_message, encode_shared_datatype
 
 ResolveShared: TypeAlias = Callable[[int, bytes], bytes]
@@ -56,54 +57,46 @@ class Attribute:
     datatype_body: bytes = b""
 
 
-def encode_attribute(attribute: Attribute) -> Message:
-    """Encode an attribute message. An object with attributes also needs an attribute info message.
+def encode_attribute_body(attribute: Attribute) -> bytes:
+    """Return the body of an attribute message, which is also the heap object in dense storage.
+
+    An object with attributes also needs an attribute info message. A body of more than 65,535 bytes needs dense
+    storage.
 
     Raises
     ------
     AttributeValueError
         The name is empty or contains NUL.
-    LimitError
-        The message has more than 65,535 bytes; such an attribute needs dense storage.
     DatatypeError
         The datatype cannot be encoded.
+    LimitError
+        A part has more than 65,535 bytes.
     """
-    body = encode_attribute_body(attribute)
-    if len(body) > MAX_MESSAGE_NBYTES:
-        raise over_limit(
-            f"attribute {attribute.name!r:.80} has {len(body):,} bytes in an object header",
-            MAX_MESSAGE_NBYTES,
-            ": store the value as a dataset, or the attributes densely",
-            name=attribute.name,
-            nbytes=len(body),
-        )
-    return Message(MessageType.ATTRIBUTE, body)
-
-
-def encode_attribute_body(attribute: Attribute) -> bytes:
-    """Return the body of an attribute message, which is also the heap object in dense storage."""
-    if not attribute.name or "\0" in attribute.name:
-        raise AttributeValueError(
-            f"attribute name {attribute.name!r} is empty or contains NUL", name=attribute.name
-        )
-    name = encode_text(attribute.name) + b"\0"
     is_committed = attribute.committed_address is not None
     if attribute.committed_address is None:
         datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
     else:
         datatype = encode_shared_datatype(attribute.committed_address)
     dataspace = encode_dataspace(attribute.dataspace).body
+    return _encode_head(attribute.name, datatype, dataspace, is_committed=is_committed) + attribute.data
+
+
+@lru_cache(N_CACHED)
+def _encode_head(name: str, datatype: bytes, dataspace: bytes, *, is_committed: bool) -> bytes:
+    """Encode everything before the data: many objects have attributes of the same name and type."""
+    if not name or "\0" in name:
+        raise AttributeValueError(f"attribute name {name!r} is empty or contains NUL", name=name)
+    text = encode_text(name) + b"\0"
     return concat(
         uint(3, 1, "attribute version"),
         uint(_Flag.DATATYPE_SHARED if is_committed else 0, 1, "flags"),
-        uint(len(name), 2, "attribute name size"),
+        uint(len(text), 2, "attribute name size"),
         uint(len(datatype), 2, "attribute datatype size"),
         uint(len(dataspace), 2, "attribute dataspace size"),
-        uint(character_set(attribute.name), 1, "attribute name character set"),
-        name,
+        uint(character_set(name), 1, "attribute name character set"),
+        text,
         datatype,
         dataspace,
-        attribute.data,
     )
 
 

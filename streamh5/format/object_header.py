@@ -244,20 +244,7 @@ def pack_messages(messages: Iterable[Message], *, attribute_order: bool = False)
     LimitError
         A message body has more than 65,535 bytes.
     """
-    return PackedMessages(
-        b"".join(_encode_messages(messages, attribute_order=attribute_order)), attribute_order
-    )
-
-
-def encode_object_header(
-    messages: Iterable[Message],
-    *,
-    attribute_order: bool = False,
-    optional: OptionalFields = NO_FIELDS,
-    size: int | None = None,
-) -> bytes:
-    """Encode an object header of one chunk: see `pack_messages` and `PackedMessages.encode`."""
-    return pack_messages(messages, attribute_order=attribute_order).encode(optional=optional, size=size)
+    return PackedMessages(_encode_messages(messages, attribute_order=attribute_order), attribute_order)
 
 
 def _size_width(size: int) -> int:
@@ -266,23 +253,21 @@ def _size_width(size: int) -> int:
     return next(width for width in _SIZE_WIDTHS if size - overhead - width < 256**width)
 
 
-def _sizeof_message_header(*, attribute_order: bool) -> int:
-    return 6 if attribute_order else 4
-
-
-def _encode_messages(messages: Iterable[Message], *, attribute_order: bool) -> Iterator[bytes]:
+def _encode_messages(messages: Iterable[Message], *, attribute_order: bool) -> bytes:
+    parts: list[bytes] = []
     n_attributes = 0
     for message in messages:
         body = message.body
         if len(body) > MAX_MESSAGE_NBYTES:
             subject = f"a header message of type {message.type_id:#04x} has {len(body)} bytes"
             raise over_limit(subject, MAX_MESSAGE_NBYTES, type_id=message.type_id, nbytes=len(body))
-        yield _MESSAGE_HEADER.pack(message.type_id, len(body), message.flags)
+        parts.append(_MESSAGE_HEADER.pack(message.type_id, len(body), message.flags))
         if attribute_order:
             is_attribute = message.type_id == MessageType.ATTRIBUTE
-            yield uint(n_attributes if is_attribute else 0, 2, "attribute creation index")
+            parts.append(uint(n_attributes if is_attribute else 0, 2, "attribute creation index"))
             n_attributes += is_attribute
-        yield body
+        parts.append(body)
+    return b"".join(parts)
 
 
 def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
@@ -291,14 +276,14 @@ def _encode_free_space(nbytes: int, *, attribute_order: bool) -> bytes:
     Two NIL messages could cover more, but HDF5 2.0 merges adjacent ones when it edits the header, and damages the
     header if their sum exceeds 65,535 bytes (H5O__merge_null).
     """
-    header = _sizeof_message_header(attribute_order=attribute_order)
+    header = (_ORDERED_MESSAGE_HEADER if attribute_order else _MESSAGE_HEADER).size
     if nbytes < header:
         return bytes(nbytes)
     most = header + MAX_MESSAGE_NBYTES
     if nbytes > most:
         raise over_limit(f"{nbytes:,} bytes of free space in an object header", most, nbytes=nbytes)
     nil = Message(MessageType.NIL, bytes(nbytes - header))
-    return b"".join(_encode_messages([nil], attribute_order=attribute_order))
+    return _encode_messages([nil], attribute_order=attribute_order)
 
 
 def decode_object_header_prefix(block: bytes) -> ObjectHeaderPrefix:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,21 @@ class DatasetSpec:
         When programs that use the library allocate storage and fill it; None for the library's defaults.
     virtual
         The mappings of a virtual dataset, encoded; None for a dataset with data of its own.
+
+    Attributes
+    ----------
+    element_nbytes
+        Size of an element in the file in bytes.
+    value_nbytes
+        Size of data without chunks in bytes.
+    is_kept
+        Whether elements contain references, so that they are kept in memory until addresses are known.
+    is_encoded
+        Whether elements point into the global heap, so that they differ in memory and in the file.
+    has_parts
+        Whether data without chunks is kept as objects until addresses are known.
+    is_compact
+        Whether the data is stored in the object header.
     """
 
     path: str
@@ -83,6 +99,28 @@ class DatasetSpec:
     allocation_time: AllocationTime | None = None
     write_time: WriteTime | None = None
     virtual: bytes | None = None
+    element_nbytes: int = field(init=False, repr=False, compare=False)
+    value_nbytes: int = field(init=False, repr=False, compare=False)
+    is_kept: bool = field(init=False, repr=False, compare=False)
+    is_encoded: bool = field(init=False, repr=False, compare=False)
+    has_parts: bool = field(init=False, repr=False, compare=False)
+    is_compact: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # what follows from the others, once: each is asked for ten times while a small dataset is written
+        enter = partial(object.__setattr__, self)
+        has_chunks = self.chunks is not None
+        element_nbytes = sizeof_element(self.file_datatype)
+        value_nbytes = math.prod(n or 0 for n in self.shape or ()) * element_nbytes
+        is_kept = has_references(self.dtype)
+        is_encoded = not is_kept and needs_global_heap(self.dtype)
+        enter("element_nbytes", element_nbytes)
+        enter("value_nbytes", value_nbytes)
+        enter("is_kept", is_kept)
+        enter("is_encoded", is_encoded)
+        enter("has_parts", not has_chunks and (is_kept or is_encoded))
+        has_value = not has_chunks and self.shape is not None and self.virtual is None
+        enter("is_compact", has_value and value_nbytes <= SMALL_DATA_NBYTES)
 
     @property
     def bounds(self) -> tuple[int | None, ...]:
@@ -93,26 +131,6 @@ class DatasetSpec:
     def file_datatype(self) -> AnyDatatype:
         """Element type in the header."""
         return self.dtype if self.datatype is None else self.datatype
-
-    @property
-    def element_nbytes(self) -> int:
-        """Size of an element in the file in bytes."""
-        return sizeof_element(self.file_datatype)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether elements contain references, so that they are kept in memory until addresses are known."""
-        return has_references(self.dtype)
-
-    @property
-    def is_encoded(self) -> bool:
-        """Whether elements point into the global heap, so that they differ in memory and in the file."""
-        return needs_global_heap(self.dtype) and not self.is_kept
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether data without chunks is kept as objects until addresses are known."""
-        return self.chunks is None and (self.is_kept or self.is_encoded)
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
@@ -145,17 +163,6 @@ class DatasetSpec:
     def chunk_nbytes(self) -> int:
         """Raw size of a chunk in bytes."""
         return math.prod(self.chunks or ()) * self.element_nbytes
-
-    @property
-    def value_nbytes(self) -> int:
-        """Size of data without chunks in bytes."""
-        return math.prod(n or 0 for n in self.shape or ()) * self.element_nbytes
-
-    @property
-    def is_compact(self) -> bool:
-        """Whether the data is stored in the object header."""
-        has_value = self.chunks is None and self.shape is not None and self.virtual is None
-        return has_value and self.value_nbytes <= SMALL_DATA_NBYTES
 
     @property
     def layout_version(self) -> int:

@@ -155,9 +155,9 @@ class DatasetNode(ObjectNode):
     def shape(self) -> tuple[int, ...] | None:
         """Present shape: an open leading extent is the number of rows written."""
         shape = self.spec.shape
-        if shape is None:
-            return None
-        return tuple(self.n_rows if n is None else n for n in shape)
+        if not shape or shape[0] is not None:
+            return shape  # type: ignore[return-value] # only the leading extent may be open
+        return (self.n_rows, *shape[1:])  # type: ignore[arg-type]
 
     @property
     def grid(self) -> ChunkGrid:
@@ -335,8 +335,10 @@ def walk(node: Node) -> Iterator[Node]:
         for child in targets:
             if isinstance(child, Node) and id(child) not in seen:
                 seen.add(id(child))
-                entered.append((child, _targets(child)))
-                break
+                if isinstance(child, GroupNode):
+                    entered.append((child, _targets(child)))
+                    break
+                yield child
         else:
             entered.pop()
             yield inner

@@ -16,7 +16,7 @@ from streamh5.format.fill_value import AllocationTime, FillValue, encode_fill_va
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, LinkTarget, encode_link
-from streamh5.format.object_header import Message, MessageType, encode_object_header
+from streamh5.format.object_header import Message, MessageType, pack_messages
 from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 
@@ -55,6 +55,7 @@ class FileBuilder:
         filters: Sequence[FilterRecord] = (),
         fill: bytes | None = None,
         extra: Sequence[Message] = (),
+        attribute_order: bool = False,
         **header: Any,
     ) -> int:
         early = isinstance(layout, CompactLayout)
@@ -70,9 +71,9 @@ class FileBuilder:
             messages.append(encode_filter_pipeline(filters))
         if any(message.type_id == MessageType.ATTRIBUTE for message in extra):
             count = sum(message.type_id == MessageType.ATTRIBUTE for message in extra)
-            info = StorageInfo(count if header.get("attribute_order") else None)
+            info = StorageInfo(count if attribute_order else None)
             messages.append(encode_attribute_info(info))
-        address = self.add(encode_object_header(messages, **header))
+        address = self.add(pack_messages(messages, attribute_order=attribute_order).encode(**header))
         self.add_link(name, address)
         return address
 
@@ -80,7 +81,7 @@ class FileBuilder:
         messages = [*root, *self.links]
         if not any(message.type_id == MessageType.LINK_INFO for message in root):
             messages = [encode_link_info(StorageInfo()), encode_group_info(), *messages]
-        root_address = self.add(encode_object_header(messages))
+        root_address = self.add(pack_messages(messages).encode())
         self.put(0, encode_superblock(Superblock(len(self.content), root_address, version=version)))
         self.path.write_bytes(self.content)
         return self.path

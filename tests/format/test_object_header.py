@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import LimitError
-from streamh5.format.attribute import Attribute, encode_attribute
+from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class
 from streamh5.format.object_header import (
     Message,
     MessageType,
-    encode_object_header,
     pack_messages,
     position_of_messages,
 )
@@ -34,14 +33,15 @@ def _nil(nbytes: int) -> Message:
 
 def _attribute(name: str, nbytes: int = 4) -> Message:
     data = np.arange(nbytes, dtype=np.uint8)
-    return encode_attribute(Attribute(name, datatype_class(data.dtype), Dataspace((nbytes,)), data.tobytes()))
+    attribute = Attribute(name, datatype_class(data.dtype), Dataspace((nbytes,)), data.tobytes())
+    return Message(MessageType.ATTRIBUTE, encode_attribute_body(attribute))
 
 
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 400), st.booleans())
 def test_object_header_any_reserved_size_exact(body_sizes: list[int], spare: int, order: bool) -> None:
     messages = [_nil(size) for size in body_sizes]
     size = pack_messages(messages, attribute_order=order).nbytes() + spare
-    assert len(encode_object_header(messages, attribute_order=order, size=size)) == size
+    assert len(pack_messages(messages, attribute_order=order).encode(size=size)) == size
 
 
 @pytest.mark.parametrize("n_body", [*range(246, 256), *range(65_525, 65_536)])
@@ -49,14 +49,14 @@ def test_object_header_any_reserved_size_exact(body_sizes: list[int], spare: int
 def test_object_header_around_width_of_size_field_exact(n_body: int, spare: int) -> None:
     messages = [_nil(n_body)]
     size = pack_messages(messages).nbytes() + spare
-    assert len(encode_object_header(messages, size=size)) == size
+    assert len(pack_messages(messages).encode(size=size)) == size
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=6), st.integers(0, 400), st.booleans())
 def test_position_of_messages_finds_each_message(body_sizes: list[int], spare: int, order: bool) -> None:
     messages = [Message(MessageType.NIL, bytes([i + 1]) * n) for i, n in enumerate(body_sizes)]
     size = pack_messages(messages, attribute_order=order).nbytes() + spare
-    encoded = encode_object_header(messages, attribute_order=order, size=size)
+    encoded = pack_messages(messages, attribute_order=order).encode(size=size)
     for i, message in enumerate(messages):
         stop = position_of_messages(size) + len(
             pack_messages(messages[: i + 1], attribute_order=order).content
@@ -93,16 +93,16 @@ def test_object_header_padded_read_by_readers(one_value_dataset: AddDataset, spa
 def test_object_header_size_too_small_limit_error() -> None:
     needed = pack_messages([_nil(10)]).nbytes()
     with pytest.raises(LimitError, match=f"reserve at least {needed}"):
-        encode_object_header([_nil(10)], size=needed - 1)
+        pack_messages([_nil(10)]).encode(size=needed - 1)
 
 
 @pytest.mark.parametrize(("order", "most"), [(False, 65_539), (True, 65_541)])
 def test_object_header_more_free_space_than_one_message_limit_error(order: bool, most: int) -> None:
     needed = pack_messages([_nil(70)], attribute_order=order).nbytes()
     # The field for the size of chunk 0 takes 3 bytes more than in the smallest header.
-    encode_object_header([_nil(70)], attribute_order=order, size=needed + most + 3)
+    pack_messages([_nil(70)], attribute_order=order).encode(size=needed + most + 3)
     with pytest.raises(LimitError, match=f"allows {most:,}"):
-        encode_object_header([_nil(70)], attribute_order=order, size=needed + most + 4)
+        pack_messages([_nil(70)], attribute_order=order).encode(size=needed + most + 4)
 
 
 def test_object_header_largest_message_read(one_value_dataset: AddDataset) -> None:
@@ -114,4 +114,4 @@ def test_object_header_largest_message_read(one_value_dataset: AddDataset) -> No
 
 def test_object_header_message_above_limit_limit_error() -> None:
     with pytest.raises(LimitError, match="65536 bytes"):
-        encode_object_header([_nil(65_536)])
+        pack_messages([_nil(65_536)])

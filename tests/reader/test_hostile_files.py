@@ -38,7 +38,7 @@ from streamh5.format.datatype import encode_datatype_message
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
-from streamh5.format.object_header import Message, encode_object_header
+from streamh5.format.object_header import Message, pack_messages
 from streamh5.format.storage_info import StorageInfo, encode_link_info
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
 from streamh5.reader.file_bytes import FileBytes
@@ -73,7 +73,7 @@ def verified(content: bytes) -> VerifyReport | FormatError:
 
 def group(*links: tuple[str, int], extra: tuple[Message, ...] = ()) -> bytes:
     messages = [encode_link(Link(name, HardLink(address))) for name, address in links]
-    return encode_object_header([encode_link_info(StorageInfo()), encode_group_info(), *messages, *extra])
+    return pack_messages([encode_link_info(StorageInfo()), encode_group_info(), *messages, *extra]).encode()
 
 
 def dataset(
@@ -91,7 +91,7 @@ def dataset(
         encode_data_layout(layout),
         *([encode_filter_pipeline(filters)] if filters else []),
     ]
-    return encode_object_header(messages)
+    return pack_messages(messages).encode()
 
 
 def one_dataset(header: bytes, *blocks: bytes) -> bytes:
@@ -170,7 +170,7 @@ def test_contiguous_data_larger_than_the_file_is_damage() -> None:
         encode_datatype_message(np.dtype("u1")),
         encode_data_layout(ContiguousLayout(48, 2**50)),
     ]
-    assert damaged(verified(one_dataset(encode_object_header(messages))))
+    assert damaged(verified(one_dataset(pack_messages(messages).encode())))
 
 
 def test_decompression_bomb_is_stopped() -> None:
