@@ -156,6 +156,8 @@ class StoredAs:
     listed
         ``(n, rank)`` coords of the existing chunks, in the order in which they are copied; None where `reader` is asked
         for each chunk.
+    unit
+        Shape of chunks that lie together and should be copied by one task; None for `chunks`.
     """
 
     chunks: tuple[int, ...]
@@ -166,6 +168,7 @@ class StoredAs:
     accept: Callable[[Buffer], Buffer | None] | None
     what: str
     listed: NDArray[np.intp] | None = None
+    unit: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +285,8 @@ def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPla
     decoded = source.regions if can_encode else Regions(partial(_damaged, source.path))
     copy = ChunkCopy(stored.reader, accept, decoded, spec.grid, stored.listed)
     if stored.listed is None:
-        hollow = HollowBlocks(shape, block_shape(shape, stored.chunks, stored.dtype.itemsize), stored.dtype)
+        block = block_shape(shape, stored.unit or stored.chunks, stored.dtype.itemsize)
+        hollow = HollowBlocks(shape, block, stored.dtype)
     else:
         hollow = listed_blocks(len(stored.listed), stored.chunks, stored.dtype)
     dataset = PlannedDataset(spec, stored.chain, source.identity, source.begin)

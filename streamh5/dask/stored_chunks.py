@@ -42,7 +42,7 @@ class StoredBatch(NamedTuple):
     Attributes
     ----------
     part
-        Which of them.
+        Which of them: a range, or ``(n,)`` indexes.
     stored
         The stored bytes of each, None for one that is missing.
     filter_masks
@@ -51,7 +51,7 @@ class StoredBatch(NamedTuple):
         All of `stored`, one after the other, where they are parts of one piece of memory; otherwise None.
     """
 
-    part: slice
+    part: slice | NDArray[np.intp]
     stored: Sequence[Buffer | None]
     filter_masks: NDArray[np.uint32] | None = None
     memory: Buffer | None = None

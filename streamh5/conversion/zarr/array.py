@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
+
+MAX_SHARD_NBYTES = 64 << 20
+"""Raw bytes of the largest shard that one task copies: more would leave other threads without work."""
 
 FIRST_PLUGIN = 256
 """First number of the filters that are not part of the HDF5 library."""
@@ -140,7 +144,17 @@ def _stored_as(one: StoreArray, dtype: np.dtype[Any], request: Request, *, netcd
     stored_dtype = dtype if dtype.itemsize == 1 else layout.dtype
     reader = chunk_reader(one.shared, layout)
     chain = layout.chain
-    return StoredAs(layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what)
+    return StoredAs(
+        layout.chunks, stored_dtype, chain, chain.records, reader, layout.accept, what, unit=_unit(layout)
+    )
+
+
+def _unit(layout: ZarrLayout) -> tuple[int, ...] | None:
+    """Shape of a shard of moderate size: in a block with whole shards, all of their chunks lie next to each other."""
+    shape = None if layout.shards is None else layout.shards.shape
+    if shape is None or math.prod(shape) * layout.dtype.itemsize > MAX_SHARD_NBYTES:
+        return None
+    return shape
 
 
 def _plugins(layout: ZarrLayout) -> list[str]:
