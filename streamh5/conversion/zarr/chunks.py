@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.conversion.zarr.codecs import ShardLayout, ZarrLayout
-    from streamh5.conversion.zarr.stored_values import Range, Values
+    from streamh5.conversion.zarr.stored_values import Range, StoredValues
     from streamh5.dask.shared_array import SharedArray
     from streamh5.dask.stored_chunks import ChunkReader
     from streamh5.filters import Buffer
@@ -84,9 +84,9 @@ class _Sharded:
             yield StoredBatch(np.concatenate(rows), stored)
 
     def _pieces(
-        self, array: zarr.Array[Any], values: Values, coords: NDArray[np.intp]
+        self, array: zarr.Array[Any], values: StoredValues, coords: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], list[memoryview]]]:
-        """Yield rows of `coords` and their stored bytes, at most `Values.at_once_nbytes` or one chunk; none missing."""
+        """Yield rows of `coords` and their stored bytes, at most `StoredValues.at_once_nbytes` or one chunk; none missing."""
         shards, inner = np.divmod(coords, self.counts)
         positions = np.ravel_multi_index(tuple(inner.T), self.counts)
         numbers = np.ravel_multi_index(tuple(shards.T), tuple(shards.max(axis=0, initial=0) + 1))
@@ -112,7 +112,7 @@ class _Sharded:
                 yield rows[part], _read(values, key, starts[part], sizes[part])
                 first = part.stop
 
-    def _index(self, name: str, values: Values, key: str) -> NDArray[np.uint64] | None:
+    def _index(self, name: str, values: StoredValues, key: str) -> NDArray[np.uint64] | None:
         """``(n, 2)`` uint64: first byte and size of each chunk of a shard; None for a missing shard."""
         nbytes = _SIZEOF_ENTRY * math.prod(self.counts)
         total = nbytes + (_SIZEOF_CHECKSUM if self.shards.has_checksum else 0)
@@ -132,7 +132,9 @@ class _Sharded:
         return np.frombuffer(view[:nbytes], "<u8").reshape(-1, 2)
 
 
-def _read(values: Values, key: str, starts: NDArray[np.uint64], sizes: NDArray[np.int64]) -> list[memoryview]:
+def _read(
+    values: StoredValues, key: str, starts: NDArray[np.uint64], sizes: NDArray[np.int64]
+) -> list[memoryview]:
     """Read chunks of a shard, ordered by their first bytes: one range for each run of adjacent ones.
 
     A chunk beyond the end of the shard, or in a shard that has just been removed, is short or empty: it is not

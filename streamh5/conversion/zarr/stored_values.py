@@ -49,7 +49,7 @@ Batch = tuple[slice, "Sequence[Buffer | None]"]
 """Which of the values that were asked for, and these; None for one that is missing."""
 
 
-class Values(Protocol):
+class StoredValues(Protocol):
     """Values of a store by their keys, relative to an array; None for one that is missing."""
 
     @property
@@ -63,7 +63,7 @@ class Values(Protocol):
         """Return parts of one value; those beyond its end are short or empty."""
 
 
-def stored_values(array: zarr.Array[Any]) -> Values:
+def stored_values(array: zarr.Array[Any]) -> StoredValues:
     """Return the values of an array in its store."""
     from zarr.storage import LocalStore
 
