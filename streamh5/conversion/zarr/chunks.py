@@ -86,7 +86,7 @@ class _Sharded:
     def _pieces(
         self, array: zarr.Array[Any], values: StoredValues, coords: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], list[memoryview]]]:
-        """Yield rows of `coords` and their stored bytes, at most `StoredValues.at_once_nbytes` or one chunk; none missing."""
+        """Yield rows of `coords` and their stored bytes, at most `at_once_nbytes` or one chunk; none missing."""
         shards, inner = np.divmod(coords, self.counts)
         positions = np.ravel_multi_index(tuple(inner.T), self.counts)
         numbers = np.ravel_multi_index(tuple(shards.T), tuple(shards.max(axis=0, initial=0) + 1))
