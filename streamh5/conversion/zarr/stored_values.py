@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 
 BATCH_READ_NBYTES = 4 << 20
 """Raw bytes of the chunks of a directory that are read, and then stored, together. While they are stored, as many are
-read: a thread that copies holds two batches, or two chunks that are larger."""
+read: a thread that copies holds up to three batches, or chunks that are larger."""
 
 N_READERS = 8
-"""Threads that read the files of a batch ahead. 24,000 files of 16 KiB that are not in the page cache take 1.9 s with 2
-threads, 1.0 s with 8 and 0.9 s with 16 (tests/benchmarks, zarr_copy --cold)."""
+"""Threads that read the files of a batch ahead. A loop that only read 24,000 files of 16 KiB that were not in the page
+cache took 1.9 s with 2 threads, 1.0 s with 8 and 0.9 s with 16; whole copies: tests/benchmarks, zarr_copy --cold."""
 
 N_TRIED = 16
-"""Files of a block that are read first, to see whether threads help: from the page cache they take as long, and a
-quarter more processor time."""
+"""Files of a block that are read first, to see whether threads help: the page cache is as fast without."""
 
 SLOW_FILE_SECONDS = 50e-6
 SLOW_BYTE_SECONDS = 1e-9
-"""A file and each of its bytes take so long, or longer, where a thread has to wait: 10 us from the page cache, 100 us
-from a local disk, 300 us and more from a server."""
+"""A file and each of its bytes take so long, or longer, where a thread has to wait. Not tuned: a small file takes about
+10 us from the page cache, and a disk or a server takes ten times as long or longer."""
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
