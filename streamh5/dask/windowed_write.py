@@ -46,12 +46,13 @@ def compute_windows(
     parts = windows.Windows(graph, turns.keys(), windows.WINDOW_LENGTH)
     for part in parts:
         n_after -= len(part.stores)
-        paths = turns.paths(part.stores)
         if part.is_stores:
             ends = single_stores(token, part.tasks, part.stores, note, n_after=n_after)
-            record(zip(paths, dask.base.compute(ends, **keywords)[0], strict=True))
-            continue
-        own = HighLevelGraph({f"window-{token}": part.tasks}, {f"window-{token}": set()})
-        pairs = list(zip(paths, part.stores, strict=True))
-        ends = collected(token, own, pairs, record, note, n_after=n_after, kept=part.shared)
-        parts.hand_on(dict(zip(part.shared, dask.base.compute(ends, **keywords)[0], strict=True)))
+            record(zip(turns.paths(part.stores), dask.base.compute(ends, **keywords)[0], strict=True))
+        else:
+            own = HighLevelGraph({f"window-{token}": part.tasks}, {f"window-{token}": set()})
+            pairs = list(zip(turns.paths(part.stores), part.stores, strict=True))
+            ends = collected(token, own, pairs, record, note, n_after=n_after, kept=part.shared)
+            parts.hand_on(dict(zip(part.shared, dask.base.compute(ends, **keywords)[0], strict=True)))
+            del own
+        del part, ends  # the values that were handed to this window are not kept for another one

@@ -13,9 +13,9 @@ dropped early: a store, say of the block (1, 0) of ``x + x.T`` behind that of (0
 which few need, say the parts of a mean and of a maximum of one block.
 
 The sequence is cut where a window is full, behind a store if possible. What a window needs of earlier ones is handed on
-as a value, which is dropped after the last window that needs it. What leads to one store, say a mean of the whole
-array, may fill many windows: of a tree of partial results, a cut of the search leaves few for each level. A write that
-needs all blocks twice, as ``x - x.mean()``, keeps all of them, as it does with dask alone, but not their tasks.
+as a value, which is dropped after the last window that needs it. What leads to one store of many, say a mean of another
+whole array, may fill many windows: of a tree of partial results, a cut of the search leaves few for each level. A write
+that needs all blocks twice, as ``x - x.mean()``, keeps all of them, as it does with dask alone, but not their tasks.
 
 The search works with the numbers of tasks, in arrays: 4 bytes for each need and about 30 for each task, which take a
 graph of dask a hundred times as much.
@@ -93,21 +93,23 @@ class Windows:
 
     def __iter__(self) -> Iterator[Window]:
         """Yield the windows; each has to be computed before the next one is asked for."""
-        needs, order = self._needs, self._order
-        position, last_use = _positions(needs, order)
+        position, last_use = _positions(self._needs, self._order)
         for start, stop in self._cuts():
-            own = order[start:stop]
-            needed = needs.of(own)
-            before = np.unique(needed[position[needed] < start])
-            tasks = self._graph.tasks(self._keys(own))
-            given = self._keys(before)
-            tasks.update((key, DataNode(key, self._values[key])) for key in given)
-            for key, last in zip(given, last_use[before].tolist(), strict=True):
-                if last < stop:
-                    del self._values[key]
-            stores = own[own < needs.n_stores]
-            shared = self._keys(own[last_use[own] >= stop])
-            yield Window(self._keys(stores), tasks, shared, len(stores) == len(own))
+            yield self._window(start, stop, position, last_use)
+
+    def _window(self, start: int, stop: int, position: Numbers, last_use: Numbers) -> Window:
+        own = self._order[start:stop]
+        needed = self._needs.of(own)
+        before = np.unique(needed[position[needed] < start])
+        tasks = self._graph.tasks(self._keys(own))
+        given = self._keys(before)
+        tasks.update((key, DataNode(key, self._values[key])) for key in given)
+        for key, last in zip(given, last_use[before].tolist(), strict=True):
+            if last < stop:
+                del self._values[key]
+        stores = own[own < self._needs.n_stores]
+        shared = self._keys(own[last_use[own] >= stop])
+        return Window(self._keys(stores), tasks, shared, len(stores) == len(own))
 
     def hand_on(self, values: Mapping[Any, Any]) -> None:
         """Keep the values of shared keys for the windows that need them."""

@@ -47,7 +47,7 @@ def chosen_setting(levels: tuple[int, ...], part: memoryview) -> IsalSetting:
     levels
         Levels of ISA-L that may be chosen, in ascending order.
     part
-        The part of the chunk that will take the most room in the stream, at least 256 KiB.
+        The part of the chunk that will take the most room in the stream, at least 384 KiB.
     """
     sizes = [trial_nbytes(part, level) for level in levels]
     if sizes[-1] < MAX_SHORT_NBYTES:
@@ -62,7 +62,7 @@ def trial_nbytes(part: memoryview, level: int) -> int:
     Parameters
     ----------
     part
-        At least 64 KiB of a chunk.
+        At least 128 KiB of a chunk.
     level
         Level of ISA-L, 1 or 2.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,10 @@ def test_files_are_equal_for_every_length(kind: str, tmp_path: Path, monkeypatch
     assert len(files) == 1
 
 
-def test_error_in_a_later_window_names_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_needs", [False, True], ids=["stores only", "handed-on values"])
+def test_error_in_a_later_window_names_its_block(
+    has_needs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
 
     def fail(block: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
@@ -262,9 +266,12 @@ def test_error_in_a_later_window_names_its_block(tmp_path: Path, monkeypatch: py
         return block
 
     array = da.map_blocks(fail, Source().array(100), dtype="f8", meta=np.empty(0))
+    if has_needs:
+        array = array - array[:1] * 0
     with pytest.raises(RuntimeError, match=r"^mine") as caught:
         streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array})
-    assert caught.value.__notes__[:1] == ["while writing the block at (284,) of /x"]
+    note = "while computing block (71,) of fail-" if has_needs else "while writing the block at (284,) of /x"
+    assert caught.value.__notes__[0].startswith(note)
     assert not (tmp_path / "x.h5").exists()
 
 
@@ -293,6 +300,63 @@ def test_resumed_write_computes_the_windows_that_are_missing(
     assert sorted(second.calls) == [(i,) for i in range(55, 100)]
     with h5py.File(tmp_path / "x.h5") as file:
         np.testing.assert_array_equal(file["x"][()], Source().array(100).compute())
+
+
+def test_resumed_write_with_handed_on_values_computes_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    is_interrupted = True
+
+    def stop(block: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
+        if is_interrupted and block_id == (55,):
+            raise KeyboardInterrupt
+        return block
+
+    def write(source: Source) -> None:
+        array = da.map_blocks(stop, source.array(100), dtype="f8", meta=np.empty(0))
+        streamh5.to_fixed_h5(
+            tmp_path / "x.h5", {"/x": array - array[:1]}, scheduler="synchronous", resume=True, resume_key="x"
+        )
+
+    first, second = Source(), Source()
+    with pytest.raises(KeyboardInterrupt):
+        write(first)
+    is_interrupted = False
+    write(second)
+    assert len(second.calls) < 70
+    assert {(0,), *((i,) for i in range(56, 100))} <= set(second.calls)
+    expected = Source().array(100).compute()
+    with h5py.File(tmp_path / "x.h5") as file:
+        np.testing.assert_array_equal(file["x"][()], expected - expected[0])
+
+
+def test_values_of_earlier_windows_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
+    alive: set[int] = set()
+
+    def block(part: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
+        (number,) = block_id
+        made = part + number
+        alive.add(number)
+        weakref.finalize(made, alive.discard, number)
+        return made
+
+    x = da.map_blocks(block, da.zeros(400, chunks=4), dtype="f8", meta=np.empty(0))
+    made_windows = windows.Windows.__iter__
+    too_many = []
+
+    def watched(parts: windows.Windows) -> Iterator[windows.Window]:
+        for part in made_windows(parts):
+            yield part
+            del part
+            gc.collect()
+            too_many.append(len(alive) - len(parts._values))
+
+    monkeypatch.setattr(windows.Windows, "__iter__", watched)
+    streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": x - x.mean()}, scheduler="synchronous")
+    assert len(too_many) > 10
+    assert max(too_many) <= 0
 
 
 @pytest.mark.parametrize("optimize_graph", [True, False])

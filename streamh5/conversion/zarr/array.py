@@ -14,7 +14,7 @@ from streamh5.conversion.request import NotCopiable
 from streamh5.conversion.zarr.chunks import chunk_reader
 from streamh5.conversion.zarr.codecs import stored_layout
 from streamh5.dask.foreign_errors import foreign_errors
-from streamh5.dask.stored_chunks import Regions
+from streamh5.dask.stored_chunks import BLOCK_NBYTES, Regions
 from streamh5.netcdf.storage import default_fill
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 SMALL_NBYTES = 64 << 10
 """Arrays of up to this size are not worth a plugin: coordinates stay readable where it is missing."""
-
-MAX_SHARD_NBYTES = 64 << 20
-"""Raw bytes of the largest shard that one task copies: more would leave other threads without work."""
 
 FIRST_PLUGIN = 256
 """First number of the filters that are not part of the HDF5 library."""
@@ -150,9 +147,9 @@ def _stored_as(one: StoreArray, dtype: np.dtype[Any], request: Request, *, netcd
 
 
 def _unit(layout: ZarrLayout) -> tuple[int, ...] | None:
-    """Shape of a shard of moderate size: in a block with whole shards, all of their chunks lie next to each other."""
+    """Shape of a shard that fits into a block: in one with whole shards, all of their chunks lie next to each other."""
     shape = None if layout.shards is None else layout.shards.shape
-    if shape is None or math.prod(shape) * layout.dtype.itemsize > MAX_SHARD_NBYTES:
+    if shape is None or math.prod(shape) * layout.dtype.itemsize > BLOCK_NBYTES:
         return None
     return shape
 

@@ -282,3 +282,10 @@ def test_requests_of_a_store_that_is_not_a_directory_are_for_runs(tmp_path: Path
     )
     assert len(asked) == 2 * 4
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
+
+
+def test_large_shards_need_no_more_memory_than_their_pieces(tmp_path: Path) -> None:
+    values = np.full(1 << 24, 1.5, "f4")
+    make(tmp_path / "x.zarr", values, (1 << 14,), shards=(1 << 24,))
+    convert(tmp_path, max_memory="200 MB")
+    np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), values)
