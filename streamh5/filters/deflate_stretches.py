@@ -64,7 +64,7 @@ Bytes1D = npt.NDArray[np.uint8]
 
 
 class Stretch(NamedTuple):
-    """An eighth of a chunk, or neighbours that are all noise or none.
+    """An eighth of a chunk.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Stretch(NamedTuple):
     is_noise
         Whether compression would gain nothing.
     n_alike
-        Number of pairs of equal bytes in the samples of an eighth: the fewer, the more information is in it.
+        Number of pairs of equal bytes in its samples: the fewer, the more information is in it.
     """
 
     start: int

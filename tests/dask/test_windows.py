@@ -103,9 +103,8 @@ def test_graphs_are_as_large_as_a_window(tmp_path: Path, monkeypatch: pytest.Mon
         sizes.clear()
         streamh5.to_fixed_h5(tmp_path / "x.h5", {"/x": array}, scheduler="synchronous", mode="w")
         assert len(sizes) >= 10
-        assert (
-            max(sizes) <= 90
-        )  # a window of at most 20 tasks, up to four collect and alias tasks each, shared values
+        # a window of at most 20 tasks, up to four collect and alias tasks each, shared values
+        assert max(sizes) <= 90
 
 
 class Alive:
@@ -275,9 +274,10 @@ def test_error_in_a_later_window_names_its_block(
     assert not (tmp_path / "x.h5").exists()
 
 
-def test_resumed_write_computes_the_windows_that_are_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def calls_of_a_resumed_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[da.Array], da.Array]
+) -> Counter[tuple[int, ...]]:
+    """Interrupt a write of 100 blocks at the 56th, resume it, and return which blocks were computed again."""
     monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
     is_interrupted = True
 
@@ -287,17 +287,22 @@ def test_resumed_write_computes_the_windows_that_are_missing(
         return block
 
     def write(source: Source) -> None:
-        array = da.map_blocks(stop, source.array(100), dtype="f8", meta=np.empty(0))
-        streamh5.to_fixed_h5(
-            tmp_path / "x.h5", {"/x": array}, scheduler="synchronous", resume=True, resume_key="x"
-        )
+        array = made(da.map_blocks(stop, source.array(100), dtype="f8", meta=np.empty(0)))
+        streamh5.to_fixed_h5(path, {"/x": array}, scheduler="synchronous", resume=True, resume_key="x")
 
     first, second = Source(), Source()
     with pytest.raises(KeyboardInterrupt):
         write(first)
     is_interrupted = False
     write(second)
-    assert sorted(second.calls) == [(i,) for i in range(55, 100)]
+    return second.calls
+
+
+def test_resumed_write_computes_the_windows_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = calls_of_a_resumed_write(tmp_path / "x.h5", monkeypatch, lambda x: x)
+    assert sorted(calls) == [(i,) for i in range(55, 100)]
     with h5py.File(tmp_path / "x.h5") as file:
         np.testing.assert_array_equal(file["x"][()], Source().array(100).compute())
 
@@ -305,27 +310,9 @@ def test_resumed_write_computes_the_windows_that_are_missing(
 def test_resumed_write_with_handed_on_values_computes_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "WINDOW_LENGTH", 10)
-    is_interrupted = True
-
-    def stop(block: Blocks, block_id: tuple[int, ...] = ()) -> Blocks:
-        if is_interrupted and block_id == (55,):
-            raise KeyboardInterrupt
-        return block
-
-    def write(source: Source) -> None:
-        array = da.map_blocks(stop, source.array(100), dtype="f8", meta=np.empty(0))
-        streamh5.to_fixed_h5(
-            tmp_path / "x.h5", {"/x": array - array[:1]}, scheduler="synchronous", resume=True, resume_key="x"
-        )
-
-    first, second = Source(), Source()
-    with pytest.raises(KeyboardInterrupt):
-        write(first)
-    is_interrupted = False
-    write(second)
-    assert len(second.calls) < 70
-    assert {(0,), *((i,) for i in range(56, 100))} <= set(second.calls)
+    calls = calls_of_a_resumed_write(tmp_path / "x.h5", monkeypatch, lambda x: x - x[:1])
+    assert len(calls) < 70
+    assert {(0,), *((i,) for i in range(56, 100))} <= set(calls)
     expected = Source().array(100).compute()
     with h5py.File(tmp_path / "x.h5") as file:
         np.testing.assert_array_equal(file["x"][()], expected - expected[0])

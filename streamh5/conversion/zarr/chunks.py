@@ -74,12 +74,13 @@ class _Sharded:
         stored: list[Buffer | None] = []
         nbytes = 0
         for some, found in self._pieces(array, values, coords):
-            if stored and nbytes + sum(map(len, found)) > values.at_once_nbytes:
+            found_nbytes = sum(map(len, found))
+            if stored and nbytes + found_nbytes > values.at_once_nbytes:
                 yield StoredBatch(np.concatenate(rows), stored)
                 rows, stored, nbytes = [], [], 0
             rows.append(some)
             stored += found
-            nbytes += sum(map(len, found))
+            nbytes += found_nbytes
         if stored:
             yield StoredBatch(np.concatenate(rows), stored)
 
