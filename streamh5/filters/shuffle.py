@@ -1,14 +1,17 @@
 """The shuffle filter (2): bytes of equal significance next to each other (``H5Zshuffle.c``).
 
-numpy's narrowing casts are SIMD loops, but its strided byte copies are not. So each byte plane of elements of 2, 4
-and 8 bytes is one cast of shifted integers, which is up to six times as fast as copying a transposed view
-(``tests/benchmarks/shuffle.py``). Each plane is one call without the GIL: a thread that often has to take the GIL
-back waits for every other thread that runs Python.
+numpy's narrowing casts are SIMD loops, but its strided byte copies are not. So the byte planes of elements of 2, 4
+and 8 bytes are casts of shifted integers, up to four times as fast as copying a transposed view. All planes of a
+piece that fits the first-level cache come one after the other, so that memory is read once; numpy's buffer has the size
+of a piece, because numpy copies what crosses the end of its inner loop (``tests/benchmarks/shuffle.py``). All pieces of
+all rows are one call without the GIL: a thread that often has to take the GIL back waits for every other thread that
+runs Python.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +21,14 @@ from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Va
 
 Bytes2D = npt.NDArray[np.uint8]
 
-_INTEGER_NBYTES = (2, 4, 8)
+PIECE_NBYTES = 1 << 14
+"""With as much for the planes and for numpy's buffer, half a first-level cache (``tests/benchmarks/shuffle.py``)."""
+
+_SHIFTS = {n: 8 * np.arange(n, dtype=f"<u{n}")[:, np.newaxis] for n in (2, 4, 8)}
+"""Bytes of an element -> ``(n, 1)``: by how many bits it is shifted for each plane."""
+
+_BUFFER_UNIT = 16
+"""numpy's buffer holds a multiple of this number of elements."""
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
@@ -52,15 +62,28 @@ def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
     whole = n_elements * element_nbytes
     out[:, whole:] = rows[:, whole:]
     planes = out[:, :whole].reshape(n_rows, element_nbytes, n_elements)
-    if element_nbytes not in _INTEGER_NBYTES:
+    if element_nbytes not in _SHIFTS:
         elements = rows[:, :whole].reshape(n_rows, n_elements, element_nbytes)
         np.copyto(planes, elements.transpose(0, 2, 1))
         return
     integers = rows[:, :whole].view(f"<u{element_nbytes}")
-    np.copyto(planes[:, 0], integers, casting="unsafe")
-    for plane in range(1, element_nbytes):
-        shift = integers.dtype.type(8 * plane)
-        np.right_shift(integers, shift, out=planes[:, plane], casting="unsafe")
+    n_pieces = -(-whole // PIECE_NBYTES) or 1
+    width = n_elements // n_pieces // _BUFFER_UNIT * _BUFFER_UNIT
+    end = n_pieces * width
+    if end:
+        pieces = integers[:, :end].reshape(n_rows, n_pieces, 1, width)
+        targets = planes[:, :, :end].reshape(n_rows, element_nbytes, n_pieces, width).transpose(0, 2, 1, 3)
+        before = np.setbufsize(width)
+        try:
+            _shift(pieces, targets)
+        finally:
+            np.setbufsize(before)
+    _shift(integers[:, np.newaxis, end:], planes[:, :, end:])
+
+
+def _shift(integers: npt.NDArray[Any], planes: npt.NDArray[np.uint8]) -> None:
+    """Set ``(..., element_nbytes, n)`` planes to the bytes of ``(..., 1, n)`` integers, in this order of axes."""
+    np.right_shift(integers, _SHIFTS[integers.itemsize], out=planes, casting="unsafe", order="C")
 
 
 def _decode(data: Bytes, most: int, values: Values) -> Bytes:

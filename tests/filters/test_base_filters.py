@@ -72,11 +72,10 @@ def test_chain_of_every_dtype_is_read_by_h5py(
 
 
 @pytest.mark.parametrize("dtype", ["<u2", "<f4", "<f8", "<c16", "V6"])
-@pytest.mark.parametrize("n_elements", [8191, 8192, 8193, 65537])
-def test_shuffle_around_one_buffer_of_numpy_is_read_by_h5py(
-    check: Check, dtype: str, n_elements: int
-) -> None:
+@pytest.mark.parametrize("n_elements", [15, 16, 17, 2048, 2049, 4096, 4097, 8191, 8192, 8193, 65537])
+def test_shuffle_around_its_pieces_is_read_by_h5py(check: Check, dtype: str, n_elements: int) -> None:
     check(filled(dtype, 2, n_elements), shuffle=True)
+    assert np.getbufsize() == 8192, "numpy's buffer keeps its size"
 
 
 def test_shuffle_in_several_groups_of_rows_is_read_by_h5py(check: Check) -> None:
