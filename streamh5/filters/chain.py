@@ -41,14 +41,11 @@ class EncodedRows:
     ----------
     buffers
         Stored bytes, one buffer for each chunk, in the order of the rows.
-    stored_nbytes
-        `(n_chunks,) uint64`: size of each buffer.
     filter_masks
         `(n_chunks,) uint32`: bit i is set if filter i was skipped. None if no filter was skipped.
     """
 
     buffers: list[Buffer]
-    stored_nbytes: npt.NDArray[np.uint64]
     filter_masks: npt.NDArray[np.uint32] | None
 
 
@@ -126,15 +123,20 @@ class FilterChain:
             )
         n_chunks = rows.shape[0]
         if not self.filters:
-            return EncodedRows(list(rows), np.full(n_chunks, self.chunk_nbytes, np.uint64), None)
+            return EncodedRows(list(rows), None)
         buffers: list[Buffer] = []
-        filter_masks = np.zeros(n_chunks, np.uint32)
+        skipped: list[tuple[int, int]] = []
         rows_per_group = max(1, GROUP_NBYTES // self.chunk_nbytes)
         for first in range(0, n_chunks, rows_per_group):
-            group = np.s_[first : first + rows_per_group]
-            buffers += self._encode_group(rows[group], filter_masks[group])
-        stored_nbytes = np.fromiter(map(len, buffers), np.uint64, n_chunks)
-        return EncodedRows(buffers, stored_nbytes, filter_masks if filter_masks.any() else None)
+            group, in_group = self._encode_group(rows[first : first + rows_per_group])
+            buffers += group
+            skipped += [(first + i, index) for i, index in in_group]
+        if not skipped:
+            return EncodedRows(buffers, None)
+        filter_masks = np.zeros(n_chunks, np.uint32)
+        for i, index in skipped:
+            filter_masks[i] |= 1 << index
+        return EncodedRows(buffers, filter_masks)
 
     def decode(self, stored: Bytes, filter_mask: int = 0) -> Bytes:
         """Return the raw bytes of one stored chunk.
@@ -160,9 +162,9 @@ class FilterChain:
             )
         return decoder.decode(stored)
 
-    def _encode_group(
-        self, rows: npt.NDArray[np.uint8], filter_masks: npt.NDArray[np.uint32]
-    ) -> list[Buffer]:
+    def _encode_group(self, rows: npt.NDArray[np.uint8]) -> tuple[list[Buffer], list[tuple[int, int]]]:
+        """Return the stored bytes of each row, and the row and index of each filter that was skipped."""
+        skipped: list[tuple[int, int]] = []
         before: list[Buffer] = list(rows)
         chunks = before
         for index, one in enumerate(self.filters):
@@ -177,12 +179,13 @@ class FilterChain:
                 for i, (chunk, larger) in enumerate(zip(chunks, encoded, strict=True)):
                     if len(larger) > MAX_CHUNK_NBYTES:
                         encoded[i] = chunk
-                        filter_masks[i] |= 1 << index
+                        skipped.append((i, index))
             chunks = encoded
         if len(self.filters) == 1 and self.filters[0].filter_id == SHUFFLE:
-            return chunks
+            return chunks, skipped
         # Chunks that no filter changed are still in the caller's memory or the thread's scratch memory: copy them.
-        return [bytes(chunk) if chunk is old else chunk for chunk, old in zip(chunks, before, strict=True)]
+        buffers = [bytes(chunk) if chunk is old else chunk for chunk, old in zip(chunks, before, strict=True)]
+        return buffers, skipped
 
 
 def _shuffled(rows: npt.NDArray[np.uint8], element_nbytes: int, *, is_last: bool) -> npt.NDArray[np.uint8]:

@@ -78,7 +78,8 @@ def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
             _shift(pieces, targets)
         finally:
             np.setbufsize(before)
-    _shift(integers[:, np.newaxis, end:], planes[:, :, end:])
+    if end < n_elements:
+        _shift(integers[:, np.newaxis, end:], planes[:, :, end:])
 
 
 def _shift(integers: npt.NDArray[Any], planes: npt.NDArray[np.uint8]) -> None:

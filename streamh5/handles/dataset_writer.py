@@ -151,12 +151,14 @@ class DatasetWriter:
         """Write a block of stored elements in the calling thread; return its records: see `Dataset.write_block`."""
         place, box = self._session.place, self._chunks.grid.covering(origin, elements.shape)
         self._settle_regions(box)
-        parts = [np.zeros(0, RECORD)]
+        parts = []
         for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
             is_partial = chunk is not None and self._is_incomplete(chunk)
             for raw in self._chunks.split(piece, first, place):
                 parts.append(self.write(raw, is_partial=is_partial))
-        return np.concatenate(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     def _settle_regions(self, box: Box | None = None) -> None:
         """Write chunks of earlier regions, which the caller is about to write in its own way."""

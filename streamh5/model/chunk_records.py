@@ -49,14 +49,17 @@ def chunk_records(
     LimitError
         A chunk is larger than 4 GiB - 1 after filters.
     """
+    nbytes = int(stored_nbytes.max(initial=0))
+    if nbytes > MAX_CHUNK_NBYTES:
+        subject, advice = f"a chunk has {nbytes:,} bytes after its filters", ": use smaller chunks"
+        raise over_limit(subject, MAX_CHUNK_NBYTES, advice, stored_nbytes=nbytes)
+    if len(numbers) == 1:  # operations on columns of one row would be a third of what a small block costs
+        mask = 0 if filter_masks is None else filter_masks[0]
+        return np.array([(numbers[0], address, nbytes, mask)], RECORD)
     records = np.zeros(len(numbers), RECORD)
     records["number"] = numbers
     ends = np.cumsum(stored_nbytes, dtype=np.uint64)
     records["address"] = ends - stored_nbytes + np.uint64(address)
-    if len(numbers) and int(stored_nbytes.max()) > MAX_CHUNK_NBYTES:
-        nbytes = int(stored_nbytes.max())
-        subject, advice = f"a chunk has {nbytes:,} bytes after its filters", ": use smaller chunks"
-        raise over_limit(subject, MAX_CHUNK_NBYTES, advice, stored_nbytes=nbytes)
     records["stored_nbytes"] = stored_nbytes
     if filter_masks is not None:
         records["filter_mask"] = filter_masks

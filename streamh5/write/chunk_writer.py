@@ -218,7 +218,7 @@ class ChunkWriter:
         numbers, buffers = encoded.numbers, encoded.buffers
         stored_nbytes = np.fromiter(map(len, buffers), np.uint64, len(buffers))
         region = self.region_address
-        address = place.reserve(int(stored_nbytes.sum())) if region is None else region
+        address = place.reserve(sum(map(len, buffers))) if region is None else region
         records = chunk_records(numbers, address, stored_nbytes, encoded.filter_masks)
         if region is None:
             place.write(address, buffers if encoded.memory is None else [encoded.memory])
@@ -276,11 +276,12 @@ class ChunkWriter:
             It has another rank, or exceeds the dataset.
         """
         shape = self.grid.shape
-        where, facts = self._described(block, origin)
         if block.ndim != len(shape) or len(origin) != len(shape):
+            where, facts = self._described(block, origin)
             raise BlockError(f"{where} does not have the {len(shape)} dimensions of the dataset", **facts)
         for axis, (o, n, extent) in enumerate(zip(origin, block.shape, shape, strict=True)):
             if o < 0 or (extent is not None and o + n > extent):
+                where, facts = self._described(block, origin)
                 raise BlockError(f"{where} exceeds the dataset {shape} in dimension {axis}", **facts)
 
     def check(self, block: NDArray[Any], origin: tuple[int, ...]) -> None:
@@ -292,12 +293,12 @@ class ChunkWriter:
             It has another rank, begins or ends inside a chunk, or exceeds the dataset.
         """
         self.check_inside(block, origin)
-        where, facts = self._described(block, origin)
         for axis, (o, n, c, extent) in enumerate(
             zip(origin, block.shape, self.grid.chunks, self.grid.shape, strict=True)
         ):
             stop = o + n
             if o % c or (stop % c and stop != extent):
+                where, facts = self._described(block, origin)
                 raise BlockError(
                     f"{where} does not fill whole chunks {self.grid.chunks} in dimension {axis}: "
                     f"it must begin on a multiple of {c} and end on one or at the end of the dataset",

@@ -205,7 +205,7 @@ def test_noise_in_large_chunks_is_stored_and_read_by_h5py(
 
 def test_rows_of_noise_that_are_alike_are_compressed(check: Check) -> None:
     rows = stretches("rows", nbytes=1 << 21)
-    assert check(rows, compression="gzip").encoded.stored_nbytes[0] < rows.size // 2
+    assert len(check(rows, compression="gzip").encoded.buffers[0]) < rows.size // 2
 
 
 @pytest.mark.parametrize("side", [2048, 4096, 4320])
@@ -269,7 +269,6 @@ def test_empty_chain_passes_rows_without_a_copy() -> None:
     encoded = FilterOptions().chain(np.dtype("u1"), 16).encode_rows(rows)
     assert all(np.shares_memory(buffer, rows) for buffer in encoded.buffers)
     assert b"".join(map(bytes, encoded.buffers)) == rows.tobytes()
-    assert encoded.stored_nbytes.tolist() == [16] * 4
     assert encoded.filter_masks is None
 
 
