@@ -21,7 +21,7 @@ from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Va
 
 Bytes2D = npt.NDArray[np.uint8]
 
-PIECE_NBYTES = 1 << 14
+SHUFFLED_AT_ONCE_NBYTES = 1 << 14
 """With as much for the planes and for numpy's buffer, half a first-level cache (``tests/benchmarks/shuffle.py``)."""
 
 _SHIFTS = {n: 8 * np.arange(n, dtype=f"<u{n}")[:, np.newaxis] for n in (2, 4, 8)}
@@ -67,7 +67,7 @@ def shuffle_rows(rows: Bytes2D, out: Bytes2D, element_nbytes: int) -> None:
         np.copyto(planes, elements.transpose(0, 2, 1))
         return
     integers = rows[:, :whole].view(f"<u{element_nbytes}")
-    n_pieces = -(-whole // PIECE_NBYTES) or 1
+    n_pieces = -(-whole // SHUFFLED_AT_ONCE_NBYTES) or 1
     width = n_elements // n_pieces // _BUFFER_UNIT * _BUFFER_UNIT
     end = n_pieces * width
     if end:
