@@ -249,18 +249,14 @@ class Write:
 
     def _missing(self, target: Target) -> BlockList:
         """Return the blocks to store, in order: those that an interrupted write has stored are left out."""
-        every = BlockList(target.array.numblocks)
         if self._file is None or not self._options.resume or target.spec.chunks is None:
-            return every
-        dataset = self._file.datasets[target.spec.path]
-        missing = []
-        for number, block_id in enumerate(every.ids()):
-            origin, shape = self.block(target.spec.path, block_id)
-            if dataset.is_stored(origin, shape):
-                self.add_progress(math.prod(shape) * dataset.dtype.itemsize)
-            else:
-                missing.append(number)
-        return BlockList(target.array.numblocks, np.array(missing, np.intp))
+            return BlockList(target.array.numblocks)
+        path, dataset = target.spec.path, self._file.datasets[target.spec.path]
+        missing = self.blocks[path].incomplete(target.spec.chunks, dataset.out.stored_coords())
+        n_stored = int(target.array.size) - self.blocks[path].n_elements(missing)
+        if n_stored:
+            self.add_progress(n_stored * dataset.dtype.itemsize)
+        return BlockList(target.array.numblocks, missing)
 
     def block(self, path: str, block_id: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return origin and shape in the dataset of a block of the array that is written to `path`."""

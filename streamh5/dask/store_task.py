@@ -17,6 +17,8 @@ from streamh5.write.part_file import end_part, open_part, sync_part
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
     from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.handles.part_writer import PartWriter
     from streamh5.model.chunk_records import ChunkRecords
@@ -55,6 +57,39 @@ class BlockGrid:
         starts = self._starts
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+
+    def incomplete(self, chunks: tuple[int, ...], stored: Iterable[NDArray[np.intp]]) -> NDArray[np.intp]:
+        """Return the numbers of the blocks, in row-major order, that have a chunk which is not stored.
+
+        Parameters
+        ----------
+        chunks
+            Shape of a chunk. Blocks share none.
+        stored
+            Coords of the stored chunks, an array for each dimension.
+        """
+        n_chunks: NDArray[np.int64] = np.ones((), np.int64)
+        owners: Any = 0
+        is_own: Any = True
+        for starts, chunk, coords in zip(self._starts, chunks, stored, strict=True):
+            bounds = np.array(starts, np.int64)
+            along = -(-bounds[1:] // chunk) - bounds[:-1] // chunk
+            along[bounds[1:] == bounds[:-1]] = 0
+            n_chunks = np.multiply.outer(n_chunks, along)
+            position = coords - bounds[0] // chunk
+            owner = np.searchsorted(np.cumsum(along), position, "right")
+            is_own &= (position >= 0) & (owner < len(along))
+            owners = owners * len(along) + owner
+        n_stored = np.bincount(owners[is_own], minlength=n_chunks.size)
+        return np.flatnonzero(n_stored != n_chunks.ravel())
+
+    def n_elements(self, numbers: NDArray[np.intp]) -> int:
+        """Return how many elements some blocks have, given their numbers in row-major order."""
+        index = np.unravel_index(numbers, tuple(len(starts) - 1 for starts in self._starts))
+        extents = np.ones(len(numbers), np.int64)
+        for starts, i in zip(self._starts, index, strict=True):
+            extents *= np.array(starts, np.int64)[i + 1] - np.array(starts, np.int64)[i]
+        return int(extents.sum())
 
     def checked(self, block: Any, path: str, block_id: BlockId) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return origin and shape of a block that was computed.

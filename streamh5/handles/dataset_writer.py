@@ -131,6 +131,11 @@ class DatasetWriter:
         partial_ones = [self._chunks.grid.number(coords) for coords in list(incomplete)]
         return np.isin(numbers, stored) & ~np.isin(numbers, np.array(partial_ones, np.uint64))
 
+    def stored_coords(self) -> tuple[NDArray[np.intp], ...]:
+        """Return the coords of the chunks that this write has stored, with each of their elements: see `are_stored`."""
+        numbers = self._node.table.written()[0].astype(np.uint64)
+        return self._chunks.grid.coords_of(numbers[self.are_stored(numbers)])
+
     def write_region(
         self, elements: NDArray[Any], origin: tuple[int, ...], *, is_appended: bool = False
     ) -> None:
