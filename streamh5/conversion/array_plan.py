@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.conversion.encoded_blocks import chunk_shape, shared_blocks, unit_block
 from streamh5.conversion.request import ArrayConversion, NotCopiable
 from streamh5.conversion.verified_accept import VerifiedAccept
 from streamh5.dask.copied_blocks import BlockCopy
@@ -23,6 +24,7 @@ from streamh5.dask.stored_chunks import (
     HollowBlocks,
     Regions,
     block_shape,
+    check_n_blocks,
     listed_blocks,
 )
 from streamh5.errors import FilterError, SourceError
@@ -295,32 +297,33 @@ def _copied(source: SourceArray, stored: StoredAs, request: Request) -> ArrayPla
 
 def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]) -> ArrayPlan:
     """Plan an array that is decoded and encoded, for the `reason`; see `plan_array`."""
-    from streamh5.dask.blocks import aligned_array
-
     shape, dtype = source.shape or (), source.dtype
-    array = lazy(source)
-    chunks: Any = request.chunks_of(source.path, shape)
-    if chunks is None and source.chunks is not None:
-        chunks = _within(source.chunks, source.maxshape or shape)
-    if shape:
-        array, chunks = aligned_array(
-            source.path, array, "auto" if chunks is None else chunks, source.maxshape
-        )
+    if not shape:
+        spec, chain = _spec(source, request.libver, None, NO_FILTERS)
+        return ArrayPlan(PlannedDataset(spec, chain, source.identity, source.begin), reason, lazy(source))
+    asked: Any = request.chunks_of(source.path, shape)
+    if asked is None:
+        asked = "auto" if source.chunks is None else _within(source.chunks, source.maxshape or shape)
+    chunks = chunk_shape(source, asked)
     if dtype.kind in "OUT" and not isinstance(source.fillvalue, (str, bytes)):
         source = replace(source, fillvalue=None)  # zarr's fill value 0, which is not a string
-    filters = _filters(source, request, notes) if shape else NO_FILTERS
-    spec, chain = _spec(source, request.libver, chunks if shape else None, filters)
+    spec, chain = _spec(source, request.libver, chunks, _filters(source, request, notes))
     dataset = PlannedDataset(spec, chain, source.identity, source.begin)
-    if spec.chunks is None:
-        return ArrayPlan(dataset, reason, array)
-    needed = None if source.needed is None else source.needed(spec.chunks)
+    needed = None if source.needed is None else source.needed(chunks)
     if needed is not None:
-        hollow = listed_blocks(len(needed), spec.chunks, dtype)
-    elif source.regions.are_read_where_stored:
-        hollow = HollowBlocks(shape, block_shape(shape, spec.chunks, dtype.itemsize), dtype)
-    else:
-        return ArrayPlan(dataset, reason, array)
-    return ArrayPlan(dataset, reason, hollow, BlockEncoding(source.regions, spec.grid, needed))
+        hollow = listed_blocks(len(needed), chunks, dtype)
+        return ArrayPlan(dataset, reason, hollow, BlockEncoding(source.regions, spec.grid, needed))
+    block = None if dtype.kind in "OUT" else shared_blocks(source, chunks)
+    if block is None and source.regions.are_read_where_stored:
+        block = block_shape(shape, chunks, dtype.itemsize)
+    if block is None:
+        from streamh5.dask.blocks import aligned_region
+
+        return ArrayPlan(dataset, reason, aligned_region(source.path, lazy(source), chunks))
+    check_n_blocks(source.path, shape, block)
+    return ArrayPlan(
+        dataset, reason, HollowBlocks(shape, block, dtype), BlockEncoding(source.regions, spec.grid)
+    )
 
 
 def _spec(
@@ -372,13 +375,15 @@ def lazy(source: SourceArray) -> da.Array:
     """Return the array as a dask array in blocks of whole units."""
     from streamh5.dask.source_arrays import lazy_array
 
-    shape = source.shape or ()
-    # a guess for objects, whose size is not known before they are read
-    itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
-    unit = source.unit or source.chunks or (1,) * len(shape)
-    block = block_shape(shape, tuple(max(1, n) for n in unit), itemsize)
     dtype = np.dtype(object) if source.dtype.kind in "UT" else source.dtype
-    return lazy_array(source.regions.read, shape, block, dtype, source.path, source.identity or "")
+    return lazy_array(
+        source.regions.read,
+        source.shape or (),
+        unit_block(source),
+        dtype,
+        source.path,
+        source.identity or "",
+    )
 
 
 def _damaged(path: str, region: tuple[slice, ...]) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.errors import listed
 from streamh5.handles.file import open_file
+from streamh5.handles.session import DEFAULT_IN_FLIGHT_NBYTES
+from streamh5.processes.cpus import available_cpus
 from streamh5.sinks.destination_path import destination_name
 from streamh5.write.pool import Job
 from streamh5.write.progress import Progress
@@ -108,6 +110,8 @@ class CopiedBlocks:
     def _submit(self, file: File, one: BlockCopy, progress: Progress) -> None:
         dataset = file.datasets[one.path]
         run = file.session.submit if self._is_threaded else file.session.run
+        # a block that waits takes no memory: only as many wait as keep all threads busy
+        most = DEFAULT_IN_FLIGHT_NBYTES // (2 * available_cpus())
         for i, (origin, shape) in enumerate(one.blocks.places()):
             nbytes = math.prod(shape) * one.blocks.dtype.itemsize
 
@@ -125,4 +129,4 @@ class CopiedBlocks:
                 progress.add(n)
 
             # blocks share no chunk: each has a box of its own
-            run(Job(write, nbytes, one, ((i, i + 1),)))
+            run(Job(write, min(nbytes, most), one, ((i, i + 1),)))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
-from streamh5.errors import SourceError
+from streamh5.dask.stored_chunks import check_n_blocks, too_many_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamh5.dask.stored_chunks import HollowBlocks
-
-MAX_N_BLOCKS = 10_000_000
-"""Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
 
 
 def lazy_array(
@@ -32,15 +28,12 @@ def lazy_array(
     Raises
     ------
     SourceError
-        There are more than `MAX_N_BLOCKS`, or than there is memory for: the shape is damaged, or sparse data is to
-        be decoded as a whole.
+        There are more blocks than can be listed, see `check_n_blocks`, or than there is memory for.
     """
     if 0 in shape:
         block = shape
-    n_blocks = math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
+    check_n_blocks(path, shape, block)
     try:
-        if n_blocks > MAX_N_BLOCKS:
-            raise MemoryError(f"at most {MAX_N_BLOCKS:,} blocks")
         array: da.Array = da.map_blocks(
             _read_block,
             read,
@@ -50,11 +43,7 @@ def lazy_array(
             name=f"read-{path}-{identity}",
         )
     except MemoryError as error:
-        raise SourceError(
-            f"{path}: shape {shape} makes {n_blocks:,} blocks, more than can be listed ({MAX_N_BLOCKS:,}, or fewer "
-            "with little memory); if it is right, write the parts that hold data with streamh5.File",
-            path=path,
-        ) from error
+        raise too_many_blocks(path, shape, block) from error
     return array
 
 

@@ -35,6 +35,9 @@ BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
 holds one block (tests/benchmarks/zarr_copy.py)."""
 
+MAX_N_BLOCKS = 10_000_000
+"""Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
+
 
 class StoredBatch(NamedTuple):
     """Some of the chunks that a `ChunkReader` was asked for, read together.
@@ -127,11 +130,14 @@ class Regions:
         Returns values for a region that cannot be read; None where that is an error.
     at
         Returns what reads the regions for a place; None where elements have no objects of variable length.
+    kept_nbytes
+        Bytes of the chunks, of which `read` needed a part only, that it keeps in memory for other regions.
     """
 
     read: Callable[[Region], Any]
     substitute: Callable[[Region], Any] | None = None
     at: Callable[[Place], Regions] | None = None
+    kept_nbytes: int = 0
 
     @property
     def are_read_where_stored(self) -> bool:
@@ -241,12 +247,16 @@ class BlockEncoding:
     def __call__(
         self, writer: BlockWriter, origin: tuple[int, ...], shape: tuple[int, ...]
     ) -> tuple[ChunkRecords, CopyCounts]:
-        """Read, encode and write the chunks of a block."""
+        """Read, encode and write the chunks of a block; those that an interrupted write has stored are kept."""
+        grid = self.grid
         if self.listed is None:
+            if writer.are_stored(grid.numbers(grid.covering(origin, shape))).all():
+                return np.zeros(0, RECORD), CopyCounts()
             return self.regions.write(writer, tuple(map(_slice, origin, shape)))
         # one by one: listed chunks need not be adjacent
-        coords = listed_coords(self.listed, self.grid, origin, shape)
-        return _write_each(writer, self.regions, [self.grid.region(one) for one in coords])
+        coords = listed_coords(self.listed, grid, origin, shape)
+        coords = coords[~writer.are_stored(grid.locate(coords.T)[0].view(np.uint64))]
+        return _write_each(writer, self.regions, [grid.region(one) for one in coords])
 
 
 def _slice(start: int, extent: int) -> slice:
@@ -300,6 +310,31 @@ class HollowBlocks:
         for block_id in np.ndindex(*counts):
             origin = tuple(i * c for i, c in zip(block_id, self.block, strict=True))
             yield origin, tuple(min(c, n - o) for o, c, n in zip(origin, self.block, self.shape, strict=True))
+
+
+def check_n_blocks(path: str, shape: tuple[int, ...], block: tuple[int, ...]) -> None:
+    """Refuse an array of more than `MAX_N_BLOCKS`: its shape is damaged, or sparse data is to be decoded as a whole.
+
+    Raises
+    ------
+    SourceError
+        The message names the dataset.
+    """
+    if _n_blocks(shape, block) > MAX_N_BLOCKS:
+        raise too_many_blocks(path, shape, block)
+
+
+def too_many_blocks(path: str, shape: tuple[int, ...], block: tuple[int, ...]) -> SourceError:
+    """Return the error for an array of more blocks than there is memory for."""
+    return SourceError(
+        f"{path}: shape {shape} makes {_n_blocks(shape, block):,} blocks, more than can be listed ({MAX_N_BLOCKS:,}, "
+        "or fewer with little memory); if it is right, write the parts that hold data with streamh5.File",
+        path=path,
+    )
+
+
+def _n_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> int:
+    return math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
 
 
 def listed_blocks(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> HollowBlocks:

@@ -86,8 +86,22 @@ class ChunkDecoder:
         FormatError
             See `check`.
         """
+        return self.undo_moves(self.decompress(stored))
+
+    def decompress(self, stored: Bytes) -> Bytes:
+        """Return the bytes of one chunk to which only `moves` were applied.
+
+        Raises
+        ------
+        FormatError
+            See `check`.
+        """
         data = _undo(self.steps, stored)
         self._check_size(len(data))
+        return data
+
+    def undo_moves(self, data: Bytes) -> Bytes:
+        """Return the raw bytes of a chunk that `decompress` returned."""
         return _undo(self.moves, data)
 
     def _check_size(self, nbytes: int) -> None:

@@ -30,6 +30,9 @@ _SHIFTS = {n: 8 * np.arange(n, dtype=f"<u{n}")[:, np.newaxis] for n in (2, 4, 8)
 _BUFFER_UNIT = 16
 """numpy's buffer holds a multiple of this number of elements."""
 
+_WIDENED_NBYTES = (2, 4)
+"""Sizes of elements that `unshuffle` puts together by shifts; strided copies are faster for others."""
+
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     (element_nbytes,) = values or (chunk.dtype.itemsize,)
@@ -87,6 +90,30 @@ def _shift(integers: npt.NDArray[Any], planes: npt.NDArray[np.uint8]) -> None:
     np.right_shift(integers, _SHIFTS[integers.itemsize], out=planes, casting="unsafe", order="C")
 
 
+def unshuffle(planes: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> None:
+    """Put elements together from their bytes, without the GIL.
+
+    Parameters
+    ----------
+    planes
+        ``(element_nbytes, ...) uint8``: the first bytes of all elements, their second bytes, and so on.
+    out
+        Array of any dtype of ``element_nbytes`` and of the other dimensions of `planes`, with any strides.
+    """
+    element_nbytes = len(planes)
+    if element_nbytes not in _WIDENED_NBYTES:
+        elements = out.view((np.void, element_nbytes))[..., np.newaxis].view(np.uint8)
+        for k, plane in enumerate(planes):
+            elements[..., k] = plane
+        return
+    # SIMD loops, unlike the strided copies above (tests/benchmarks, rechunk --codecs)
+    integers = out.view(f"<u{element_nbytes}")
+    np.copyto(integers, planes[-1])
+    for plane in planes[-2::-1]:
+        np.left_shift(integers, 8, out=integers)
+        np.bitwise_or(integers, plane, out=integers)
+
+
 def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     element_nbytes = value_at(values, 0, 0)
     if not element_nbytes:  # H5Z__filter_shuffle refuses such a chunk
@@ -94,7 +121,9 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     n_elements = len(data) // element_nbytes
     whole = n_elements * element_nbytes
     planes = np.frombuffer(data[:whole], np.uint8).reshape(element_nbytes, n_elements)
-    return planes.T.tobytes() + bytes(data[whole:])
+    elements = np.empty(n_elements, (np.void, element_nbytes))
+    unshuffle(planes, elements)
+    return elements.tobytes() + bytes(data[whole:])
 
 
 ROW = FilterRow(

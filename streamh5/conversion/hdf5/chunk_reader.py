@@ -54,6 +54,14 @@ class StoredChunkReader:
     is_edge: NDArray[np.bool_]
     chain: FilterChain | None
 
+    def find(self, numbers: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Return the rows of those of some chunks, given by ascending numbers, that are stored."""
+        stored = self.chunks.numbers
+        rows = np.searchsorted(stored, numbers)
+        is_stored = rows < len(stored)
+        is_stored[is_stored] = stored[rows[is_stored]] == numbers[is_stored]
+        return rows[is_stored]
+
     def read(self, coords: NDArray[np.intp]) -> Iterator[StoredBatch]:
         """Read chunks: see `ChunkReader`."""
         rows = np.searchsorted(self.chunks.numbers, self.chunks.grid.locate(coords.T)[0])

@@ -11,6 +11,8 @@ import numpy as np
 
 from streamh5.conversion.array_plan import SourceFilters, StoredAs
 from streamh5.conversion.hdf5.chunk_reader import StoredChunkReader
+from streamh5.conversion.hdf5.decoded_regions import DecodedRegions, can_decode
+from streamh5.conversion.hdf5.partly_read import MAX_PARTLY_READ_NBYTES
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.conversion.hdf5.source_bytes import SharedBytes
 from streamh5.conversion.request import NotCopiable
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from streamh5.conversion.hdf5.dataset import SourceDataset
     from streamh5.conversion.hdf5.source_bytes import SourceBytes
     from streamh5.conversion.request import Request
+    from streamh5.dask.stored_chunks import Regions
 
 MAX_LISTED = 50_000_000
 """Most chunks in a list of those that contain data, 8 bytes each; with more, all are assumed to contain data."""
@@ -183,6 +186,24 @@ def stored_as(
     # in the order of the file, so that it is read from its beginning to its end
     listed = found.take(np.argsort(found.addresses, kind="stable")).coords()
     return StoredAs(dataset.chunks, dataset.dtype, chain, records, reader, None, what, listed)
+
+
+def decoded_regions(
+    dataset: SourceDataset, chunks: ChunkList | None, stored: SourceBytes | None, library: Regions
+) -> Regions:
+    """Return what reads regions of a dataset: `library`, or its stored chunks where this package decodes them."""
+    if chunks is None or stored is None or dataset.kind.has_pointers or not can_decode(dataset.filters):
+        return library
+    if chunks.is_edge_raw or not chunks.has_places or not chunks.is_certain:
+        return library
+    is_edge = np.zeros(len(chunks.map), bool)
+    reader = StoredChunkReader(
+        dataset.path, SharedBytes(stored.file), chunks.map, len(dataset.filters), is_edge, None
+    )
+    read = DecodedRegions(
+        reader, dataset.filters, dataset.dtype, library.read, dataset.fill_value is not None
+    )
+    return replace(library, read=read, kept_nbytes=MAX_PARTLY_READ_NBYTES)
 
 
 def source_filters(dataset: SourceDataset) -> SourceFilters:

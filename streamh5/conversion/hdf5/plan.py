@@ -18,6 +18,7 @@ import numpy as np
 from streamh5.conversion.array_plan import ArrayPlan, SourceArray, file_identity, plan_array, plan_whole
 from streamh5.conversion.hdf5.chunks import (
     ChunkList,
+    decoded_regions,
     find_chunks,
     needed_chunks,
     source_filters,
@@ -234,6 +235,7 @@ class Planner:
         filters = source_filters(dataset)
         source = replace(
             source,
+            regions=decoded_regions(dataset, chunks, self._stored, source.regions),
             identity=file_identity(self._file.filename, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,

@@ -1,0 +1,77 @@
+"""``PartlyReadChunks``: chunks that are decompressed once, although several regions need a part of each."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamh5.filters.base import Bytes
+
+MAX_PARTLY_READ_NBYTES = 256 << 20
+"""Decompressed bytes of chunks that are kept for other regions, of one dataset."""
+
+
+class PartlyReadChunks:
+    """Chunks of which other regions will need other parts, until these were read or memory is used up. Thread-safe.
+
+    A thread *claims* the chunks that it will decompress, so that another one waits for them. As it decompresses its own
+    before it waits, threads never wait for each other. The oldest chunks are given up first; nobody waits for them.
+
+    Parameters
+    ----------
+    most_nbytes
+        Most bytes that are kept.
+    """
+
+    def __init__(self, most_nbytes: int = MAX_PARTLY_READ_NBYTES) -> None:
+        self._most_nbytes = most_nbytes
+        self._kept: dict[int, tuple[Bytes, int]] = {}
+        self._nbytes = 0
+        self._claimed: set[int] = set()
+        self._changed = threading.Condition()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartlyReadChunks, (self._most_nbytes,)
+
+    def claim(self, rows: Sequence[int]) -> list[int]:
+        """Return those of some chunks that the caller has to decompress, and then to `keep` or to `give_up`."""
+        with self._changed:
+            mine = [row for row in rows if row not in self._kept and row not in self._claimed]
+            self._claimed.update(mine)
+            return mine
+
+    def keep(self, row: int, data: Bytes, n_left: int) -> None:
+        """Keep a chunk, of which other regions will need `n_left` elements."""
+        with self._changed:
+            self._claimed.discard(row)
+            if n_left > 0:
+                self._kept[row] = data, n_left
+                self._nbytes += len(data)
+            while self._nbytes > self._most_nbytes:
+                self._drop(next(iter(self._kept)))
+            self._changed.notify_all()
+
+    def give_up(self, rows: Sequence[int]) -> None:
+        """Let others decompress chunks that the caller has claimed, but could not."""
+        with self._changed:
+            self._claimed.difference_update(rows)
+            self._changed.notify_all()
+
+    def get(self, row: int, n_used: int) -> Bytes | None:
+        """Return a chunk for a region that needs `n_used` elements of it; None where it is not kept any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: row not in self._claimed)
+            if row not in self._kept:
+                return None
+            data, n_left = self._kept[row]
+            if n_left > n_used:
+                self._kept[row] = data, n_left - n_used
+            else:
+                self._drop(row)
+            return data
+
+    def _drop(self, row: int) -> None:
+        self._nbytes -= len(self._kept.pop(row)[0])

@@ -1,0 +1,210 @@
+"""`convert` with other chunks: what is decoded, how often, and by whom; h5py reads the same elements."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import streamh5
+from streamh5.conversion import encoded_blocks
+from streamh5.conversion.hdf5 import elements as elements_of_hdf5
+from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
+from streamh5.errors import SourceError
+from streamh5.filters.chunk_decoder import ChunkDecoder
+
+GZIP: dict[str, Any] = {"compression": "gzip", "shuffle": True}
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
+    """Count how often each stored chunk is decompressed."""
+    counts: Counter[bytes] = Counter()
+    lock, decompress = threading.Lock(), ChunkDecoder.decompress
+
+    def counted(self: ChunkDecoder, stored: Any) -> Any:
+        with lock:
+            counts[bytes(stored)] += 1
+        return decompress(self, stored)
+
+    monkeypatch.setattr(ChunkDecoder, "decompress", counted)
+    return counts
+
+
+@pytest.fixture
+def read_by_library(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the regions that are read with the HDF5 library."""
+    regions: list[Any] = []
+    read = elements_of_hdf5.read_region
+
+    def noted(opened: Any, region: Any, datatype: Any) -> Any:
+        regions.append(region)
+        return read(opened, region, datatype)
+
+    monkeypatch.setattr("streamh5.conversion.hdf5.dataset.read_region", noted)
+    return regions
+
+
+def elements(shape: tuple[int, ...], dtype: str = "f4") -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).integers(0, 1000, shape).astype(dtype)
+
+
+def rechunked(folder: Path, values: np.ndarray[Any, Any], chunks: Any, target: Any, **options: Any) -> None:
+    """Write a file, convert it to other chunks, and compare what h5py reads."""
+    with h5py.File(folder / "in.h5", "w") as file:
+        file.create_dataset("x", data=values, chunks=chunks, **options)
+    streamh5.convert(
+        folder / "in.h5", folder / "out.h5", chunks={"/x": target}, overwrite=True, progress=False
+    )
+    with h5py.File(folder / "out.h5") as file:
+        assert file["x"].chunks == target
+        assert np.array_equal(file["x"][...], values)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "target"),
+    [((1, 50), (10, 50)), ((10, 50), (1, 50)), ((1, 50), (20, 5)), ((6, 8), (8, 6)), ((40, 50), (7, 11))],
+    ids=["small to large", "large to small", "rows to columns", "not multiples", "one"],
+)
+@pytest.mark.parametrize("block_nbytes", [1 << 24, 512], ids=["one block", "many blocks"])
+def test_each_chunk_is_decoded_once_and_not_by_the_library(
+    tmp_path: Path,
+    decoded: Counter[bytes],
+    read_by_library: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    chunks: tuple[int, ...],
+    target: tuple[int, ...],
+    block_nbytes: int,
+) -> None:
+    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", block_nbytes)
+    monkeypatch.setattr(encoded_blocks, "MAX_BLOCK_NBYTES", 2 * block_nbytes)
+    values = elements((40, 50))
+    rechunked(tmp_path, values, chunks, target, **GZIP)
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == np.prod([-(-n // c) for n, c in zip(values.shape, chunks, strict=True)])
+    assert not read_by_library
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "gzip"},
+        {"shuffle": True},
+        {**GZIP, "fletcher32": True},
+        {"fletcher32": True},
+        {"compression": 32015, "compression_opts": (3,), "shuffle": True},
+    ],
+    ids=["none", "gzip", "shuffle", "all", "fletcher32", "zstd"],
+)
+@pytest.mark.parametrize("dtype", ["u1", ">i2", "<f4", "<f8", "<c16", "V3", "i4,f8,S3"])
+def test_elements_of_any_size_and_filters_are_decoded(
+    tmp_path: Path, read_by_library: list[Any], options: dict[str, Any], dtype: str
+) -> None:
+    values = np.frombuffer(elements((24, 30), "i8").tobytes()[: 24 * 5 * np.dtype(dtype).itemsize], dtype)
+    rechunked(tmp_path, values.reshape(24, 5), (5, 3), (7, 2), **options)
+    assert not read_by_library
+
+
+def test_filters_that_only_the_library_decodes_are_read_by_it(
+    tmp_path: Path, read_by_library: list[Any]
+) -> None:
+    rechunked(tmp_path, elements((40, 50)), (4, 50), (10, 10), compression="lzf")
+    assert read_by_library
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_chunks_and_any_missing_ones_read_the_same(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    rank = data.draw(st.integers(1, 3))
+    sizes = st.lists(st.integers(1, 12), min_size=rank, max_size=rank).map(tuple)
+    shape, chunks, target = data.draw(sizes), data.draw(sizes), data.draw(sizes)
+    chunks, target = (tuple(map(min, one, shape)) for one in (chunks, target))
+    folder = tmp_path_factory.mktemp("any")
+    with h5py.File(folder / "in.h5", "w") as file:
+        x = file.create_dataset(
+            "x", shape, "i4", chunks=chunks, fillvalue=data.draw(st.sampled_from([None, 7])), **GZIP
+        )  # fmt: skip
+        for index in np.ndindex(*(-(-n // c) for n, c in zip(shape, chunks, strict=True))):
+            what = data.draw(st.sampled_from(["missing", "filtered", "raw"]))
+            origin = tuple(i * c for i, c in zip(index, chunks, strict=True))
+            values = elements(chunks, "i4")
+            if what == "filtered":
+                x[tuple(slice(o, o + c) for o, c in zip(origin, chunks, strict=True))] = values[
+                    tuple(slice(0, n - o) for o, n in zip(origin, shape, strict=True))
+                ]
+            elif what == "raw":
+                x.id.write_direct_chunk(origin, values.tobytes(), 3)
+    with h5py.File(
+        folder / "in.h5"
+    ) as file:  # opened again: HDF5 applies the masks of chunks that it wrote itself
+        expected = file["x"][...]
+    streamh5.convert(folder / "in.h5", folder / "out.h5", chunks={"/x": target}, progress=False)
+    with h5py.File(folder / "out.h5") as file:
+        assert np.array_equal(file["x"][...], expected)
+
+
+def test_damaged_chunk_is_an_error_of_the_library(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        x = file.create_dataset("x", data=elements((40, 50)), chunks=(10, 50), **GZIP)
+        stored = bytearray(x.id.read_direct_chunk((10, 0))[1])
+        stored[-1] ^= 1
+        x.id.write_direct_chunk((10, 0), bytes(stored))
+    with pytest.raises(SourceError, match="/x: HDF5 cannot read it"):
+        streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(40, 10), progress=False)
+
+
+def test_bytes_behind_a_stream_are_ignored_as_hdf5_does(tmp_path: Path) -> None:
+    values = elements((40, 50))
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        x = file.create_dataset("x", data=values, chunks=(10, 50), **GZIP)
+        x.id.write_direct_chunk((10, 0), x.id.read_direct_chunk((10, 0))[1] + b"more")
+    streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(40, 10), progress=False)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.array_equal(file["x"][...], values)
+
+
+def test_other_chunks_need_no_dask(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.create_dataset("x", data=elements((40, 50)), chunks=(1, 50), **GZIP)
+    code = (
+        "import sys, streamh5; streamh5.convert('in.h5', 'out.h5', chunks=(20, 5), progress=False);"
+        "sys.exit('dask' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_kept_chunks_are_bounded_and_forgotten_when_all_regions_have_read_them() -> None:
+    kept = PartlyReadChunks(250)
+    assert kept.claim([1, 2]) == [1, 2]
+    assert kept.claim([2, 3]) == [3]
+    kept.keep(1, bytes(100), 10)
+    kept.keep(2, bytes(100), 10)
+    kept.keep(3, bytes(100), 10)
+    assert kept.get(1, 5) is None
+    assert kept.get(2, 5) is not None
+    assert kept.get(2, 5) is not None
+    assert kept.get(2, 5) is None
+    assert kept.claim([1, 2, 3]) == [1, 2]
+
+
+def test_chunk_that_another_thread_gives_up_is_not_waited_for() -> None:
+    kept = PartlyReadChunks()
+    kept.claim([1])
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(kept.get(1, 1)))
+    waiting.start()
+    kept.give_up([1])
+    waiting.join(60)
+    assert found == [None]
