@@ -39,6 +39,7 @@ from streamh5.errors import DestinationBusyError, SinkError
 from streamh5.processes.turns import Turns
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import real_path
+from streamh5.sinks.disk_space import DiskSpace
 from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.journal_file import remove_temporary
 from streamh5.sinks.leases import LeaseFolder
@@ -90,6 +91,7 @@ class JournaledSink(GatedSink):
         self._is_switching = False
         self._turns = Turns()
         self._write_back = WriteBack(system)
+        self._space = DiskSpace(system)
         self._inode = 0
         self._has_synced_names = is_public
 
@@ -200,9 +202,11 @@ class JournaledSink(GatedSink):
             self._superblock = b"".join(bytes(buffer) for buffer in buffers)
         if address or not self._is_public:
             place = self.base_address + address
+            nbytes = sum(map(len, buffers))
+            self._space.will_write(self._fd, place, nbytes)
             self._turns.shared(files.write, self._fd, place, buffers, self._system)
             if self.sync != "none":
-                self._check_durable(self._write_back.wrote, self._fd, place, sum(map(len, buffers)))
+                self._check_durable(self._write_back.wrote, self._fd, place, nbytes)
 
     def _become_public(self) -> None:
         """Give a new file its name, durably."""
@@ -278,8 +282,8 @@ class JournaledSink(GatedSink):
         if end is None or self._is_switching:
             return
         with suppress(OSError):  # readers ignore the bytes, and the next addition overwrites them
-            if end < self.nbytes:  # it may be the end of leases, beyond the file
-                self._truncate(end)
+            if end < self.nbytes or self._space.is_requested:
+                self._truncate(min(end, self.nbytes))  # it may be the end of leases, beyond the file
 
     def _grow(self, nbytes: int) -> None:
         """Extend the file to at least `nbytes`, alone: what another thread writes behind them would be cut off."""
@@ -293,6 +297,7 @@ class JournaledSink(GatedSink):
         with suppress(OSError):  # what could not be entered in the journal is computed again by a resume
             self._check_durable(self._write_back.settle)
             self._flush_log()
+        self._space.free(self._fd, self._system)
 
     def _lock_as_public(self) -> None:
         """Lock the file as HDF5's readers do: they may read meanwhile, and no HDF5 library opens it for writing."""

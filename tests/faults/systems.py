@@ -16,10 +16,13 @@ from typing import Any
 from unittest.mock import patch
 
 from streamh5.sinks.append_file import AppendFileSink
+from streamh5.sinks.disk_space import fallocate
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.write_back import sync_file_range
 
 WRITES = ("pwrite", "pwritev")
+
+NOT_IN_OS = {"sync_file_range": sync_file_range, "fallocate": fallocate}
 
 
 class Crash(BaseException):
@@ -53,7 +56,7 @@ class Calls:
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
-        real = sync_file_range if name == "sync_file_range" else getattr(os, name)
+        real = NOT_IN_OS.get(name) or getattr(os, name)
         return real if name in self.READS else partial(self._call, name, real)
 
     def _call(self, name: str, real: Callable[..., Any], *arguments: Any) -> Any:

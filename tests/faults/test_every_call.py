@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 import streamh5
-from streamh5.sinks import journal_file, write_back
+from streamh5.sinks import disk_space, journal_file, write_back
 from tests.faults import work
 from tests.faults.systems import WRITES, Calls, Crash, copy_folder, crashing, failing, installed, short
 from tests.faults.tally import tried
@@ -23,6 +23,8 @@ SYNC = ("close", "batch", "none")
 def _every_entry_is_a_batch_and_every_few_chunks_are_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "BATCH_SECONDS", 0.0)
     monkeypatch.setattr(write_back, "HINT_NBYTES", 600)
+    monkeypatch.setattr(disk_space, "FIRST_NBYTES", 600)
+    monkeypatch.setattr(disk_space, "SPACE_NBYTES", 1200)
 
 
 def n_calls(folder: Path, **how: Any) -> int:
@@ -211,7 +213,7 @@ def interrupted(folder: Path, at: int) -> Path:
 
 def salvage_everywhere(tmp_path: Path, step: int, how: str) -> int:
     """Crash at every call of a salvage: a valid output, or everything as before; then both go on."""
-    start = interrupted(tmp_path / "start", 40)
+    start = interrupted(tmp_path / "start", 44)
     at = 0
     while True:
         folder = copy_folder(start.parent, tmp_path / f"{at}")
@@ -245,7 +247,7 @@ def test_crash_of_salvage_leaves_a_valid_output_or_a_write_to_resume(tmp_path: P
 
 
 def test_salvaged_file_holds_what_was_there_and_says_what_is_missing(tmp_path: Path) -> None:
-    path = interrupted(tmp_path / "start", 40)
+    path = interrupted(tmp_path / "start", 44)
     summary = streamh5.salvage(f"{path}.partial")
     output = Path(summary.path)
     assert output == path.with_name("out.salvaged.h5")
