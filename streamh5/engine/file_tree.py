@@ -125,8 +125,15 @@ class FileTree:
         parent.links[name] = datatype
         self.adopt(datatype)
 
-    def create_dataset(self, spec: DatasetSpec) -> DatasetNode:
+    def create_dataset(self, spec: DatasetSpec, value: np.ndarray[Any, Any] | None = None) -> DatasetNode:
         """Add a dataset, with its parent groups where missing.
+
+        Parameters
+        ----------
+        spec
+            Its plan.
+        value
+            Its data, if it has no chunks; see `set_value`.
 
         Raises
         ------
@@ -137,6 +144,8 @@ class FileTree:
         if spec.chunks is not None:
             table = ChunkTable(spec.grid.n_numbers or 0, spec.chunk_nbytes, filtered=bool(spec.filters))
         dataset = DatasetNode(spec, table, is_data_changed=True, is_written=True)
+        if value is not None:
+            self.set_value(dataset, dataset.with_part(..., value))
         parent, name = make_parents(self.root, spec.path, track_order=spec.track_order)
         parent.links[name] = dataset
         self.adopt(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
@@ -20,6 +20,7 @@ from streamh5.handles.object_times import times_now
 from streamh5.handles.open_sessions import open_here
 from streamh5.handles.session import Session
 from streamh5.handles.stored_dataset import stored_dataset
+from streamh5.model.block_value import as_elements
 from streamh5.model.tree import find
 from streamh5.references.file_references import ReferencesOutput
 from streamh5.sinks.base import as_journaled
@@ -203,10 +204,11 @@ class File(Group):
         source: str | None = None,
         write_empty_chunks: bool = True,
         optional: OptionalFields = NO_FIELDS,
+        value: Any = None,
     ) -> Dataset:
         """Create a dataset from its plan; `source` is the identity of the source that it is written from.
 
-        `optional` are the optional fields of its header.
+        `optional` are the optional fields of its header, `value` its data.
 
         Raises
         ------
@@ -220,12 +222,21 @@ class File(Group):
                 libver=spec.libver,
             )
         self._references.check(spec)
+        whole = as_elements(value, spec) if value is not None and spec.chunks is None else None
         with self.session.call():
-            node, n_rows = self.session.create_dataset(spec, source)
+            node, n_rows = self.session.create_dataset(spec, source, whole)
+            if whole is not None and whole.ndim:
+                n_rows = len(whole)  # where `append` continues
             node.optional = optional
             dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
             self.datasets[spec.path] = dataset
             self.session.file = self
+            if value is not None and whole is None:
+                try:
+                    dataset[...] = value
+                except BaseException:
+                    self.discard_dataset(dataset)
+                    raise
             return dataset
 
     def dataset(self, node: DatasetNode) -> Dataset:

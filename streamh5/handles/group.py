@@ -175,21 +175,14 @@ class Group(GroupContents):
         )
         if chunks is False and array is None:
             check_held(path, spec.value_nbytes)
-        with self.session.call():
-            dataset = self.file.add_dataset(
-                spec,
-                chain,
-                source=self.session.options.resume_key,
-                write_empty_chunks=write_empty_chunks,
-                optional=times_now(track_times),
-            )
-            try:
-                if array is not None:
-                    dataset[...] = array
-            except BaseException:
-                self.file.discard_dataset(dataset)
-                raise
-            return dataset
+        return self.file.add_dataset(
+            spec,
+            chain,
+            source=self.session.options.resume_key,
+            write_empty_chunks=write_empty_chunks,
+            optional=times_now(track_times),
+            value=array,
+        )
 
     @check_keywords
     def require_dataset(

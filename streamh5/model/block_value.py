@@ -18,6 +18,8 @@ from streamh5.model.not_an_array import UNREADABLE, check_is_array
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamh5.model.dataset_spec import DatasetSpec
+
 
 def as_block(
     value: Any, dtype: np.dtype[Any], *, path: str, fillvalue: np.ndarray[Any, Any] | None = None
@@ -72,6 +74,13 @@ def as_block(
     except (TypeError, ValueError, OverflowError) as error:
         # not all of `UNREADABLE`: from the cast, the others would be mistakes of this package
         raise BlockError(f"{path}: a block is not a regular array of {dtype}: {error}", path=path) from error
+
+
+def as_elements(value: Any, spec: DatasetSpec) -> np.ndarray[Any, Any]:
+    """Return an array-like as elements of a dataset: see `as_block` and `as_arrays`."""
+    if spec.dtype.subdtype is not None:
+        return as_arrays(value, spec.dtype, path=spec.path)
+    return as_block(value, spec.dtype, path=spec.path, fillvalue=spec.fillvalue)
 
 
 def as_arrays(value: Any, dtype: np.dtype[Any], *, path: str) -> np.ndarray[Any, Any]:

@@ -18,7 +18,6 @@ from streamh5.recovery import entry_kinds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
 
 
@@ -42,13 +41,13 @@ class DatasetNumbers:
         self._former: dict[DatasetNode, dict[str, Any]] = {}
         self._appended: set[DatasetNode] = set()
 
-    def add(self, node: DatasetNode, spec: DatasetSpec, source: str | None) -> None:
-        """Give a new dataset its number."""
+    def add(self, node: DatasetNode, enter: Callable[[int], None]) -> None:
+        """Give a new dataset its number, with which `enter` enters it in the journal."""
         with self._lock:
             # counted first: an entry that cannot be written now waits to be written
             self._n_datasets, number = self._n_datasets + 1, self._n_datasets
             self._made[node] = node.number = number
-            self._log(entry_kinds.DATASET, number, spec, source)
+            enter(number)
 
     def restore(self, node: DatasetNode, number: int) -> None:
         """Give a dataset of an interrupted write its number again."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from streamh5.engine.engine import Engine
+from streamh5.engine.gathered_pieces import gathered
 from streamh5.errors import SinkError, StateError
 from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
@@ -106,7 +107,10 @@ class JournaledEngine:
             "header_slack": options.header_slack,
             "libver": options.libver,
         }
-        self._engine = Engine(**self._layout)
+        self._engine = engine = Engine(**self._layout)
+        # they have no entries
+        self.object_of, self.record, self.find_chunks = engine.object_of, engine.record, engine.find_chunks
+        self.extend = engine.extend
         if existing is not None:
             self._engine.extend_file(*existing)
         self._is_begun = existing is not None or recovery is not None
@@ -125,10 +129,6 @@ class JournaledEngine:
         """The root group."""
         return self._engine.root
 
-    def object_of(self, reference: Reference | StoredReference) -> Node | None:
-        """Return the object to which a reference leads; None if it is not in the file."""
-        return self._engine.object_of(reference)
-
     @property
     def end_of_file(self) -> int:
         """First address after everything reserved so far."""
@@ -142,11 +142,13 @@ class JournaledEngine:
     remove = _journaled(Engine.remove, entry_kinds.REMOVED)
     move = _journaled(Engine.move, entry_kinds.MOVED)
 
-    def create_dataset(self, spec: DatasetSpec, source: str | None) -> tuple[DatasetNode, int]:
+    def create_dataset(
+        self, spec: DatasetSpec, source: str | None, value: NDArray[Any] | None = None
+    ) -> tuple[DatasetNode, int]:
         """Add a dataset; one of an interrupted write gets its stored chunks. Also return the rows appended before.
 
         With an Implicit index, all its chunks get their addresses. `source` is the identity of the source that it is
-        written from, if any.
+        written from, if any; `value` its data, if it has no chunks.
 
         Raises
         ------
@@ -155,7 +157,7 @@ class JournaledEngine:
         """
         with self.lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
-            node, n_rows = self._engine.create_dataset(spec), 0
+            node, n_rows = self._engine.create_dataset(spec, value), 0
             if self._recovery is not None and number is not None:
                 self._numbers.restore(node, number)
                 n_rows, lost = self._recovery.restore(node)
@@ -164,11 +166,22 @@ class JournaledEngine:
                 self._reopen(node, number)
                 if node in self._claimed:
                     n_rows = max(n_rows, self._claimed[node].n_rows or 0)
+                if value is not None:
+                    self._log(entry_kinds.ELEMENTS, number, node, ...)
             else:
-                self._numbers.add(node, spec, source)
+                self._numbers.add(node, partial(self._enter_dataset, node, source, has_value=value is not None))
+            self._leftover.has_values |= value is not None
             if spec.is_early:
                 self._allocate(node)
             return node, n_rows
+
+    def _enter_dataset(self, node: DatasetNode, source: str | None, number: int, *, has_value: bool) -> None:
+        """Enter a new dataset and its value with one write."""
+        if self._journal is not None:
+            entries = entry_kinds.DATASET.encode(number, node.spec, source)
+            if has_value:
+                entries += entry_kinds.ELEMENTS.encode(number, node, ...)
+            self._journal.append_log(entries)
 
     def open_dataset(self, node: DatasetNode) -> None:
         """Give a dataset of the public file the chunks that the interrupted addition has stored of it."""
@@ -245,18 +258,6 @@ class JournaledEngine:
             self._engine.set_parts(node, parts)
             self._leftover.has_values = True
             self._log(entry_kinds.ELEMENTS, self._numbers.of(node), node, ...)
-
-    def record(self, dataset: DatasetNode, records: ChunkRecords) -> None:
-        """Enter written chunks in the chunk table of their dataset."""
-        self._engine.record(dataset, records)
-
-    def find_chunks(self, dataset: DatasetNode, numbers: NDArray[np.uint64]) -> ChunkRecords:
-        """Return the records of those of ``(n,)`` chunk numbers that are stored, in their order."""
-        return self._engine.find_chunks(dataset, numbers)
-
-    def extend(self, dataset: DatasetNode, n_rows: int) -> None:
-        """Extend a dataset of unknown length to at least `n_rows`."""
-        self._engine.extend(dataset, n_rows)
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address; the first call lays out the front region."""
@@ -385,10 +386,10 @@ class JournaledEngine:
     ) -> None:
         """Write index and headers, and before the superblock its journal entry."""
         with closing(pieces):  # release the lock of the engine even if a write fails
-            for address, piece in pieces:
+            for address, buffers in gathered(pieces):
                 if address == 0 and self._journal is not None:
-                    self._journal.append_log(entry(piece), is_urgent=True)
-                self._sink.write(address, [piece])
+                    self._journal.append_log(entry(buffers[0]), is_urgent=True)
+                self._sink.write(address, buffers)
 
     def _public_entry(self, *, is_last: bool) -> Callable[[bytes], bytes]:
         return lambda block: entry_kinds.PUBLIC.encode(generation_of(block), is_last=is_last)

@@ -23,7 +23,7 @@ import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError
 from streamh5.format.elements import encode_elements, heap_pointers_of, padding_of
-from streamh5.model.block_value import as_arrays, as_block
+from streamh5.model.block_value import as_elements
 from streamh5.model.chunk_records import chunk_records
 from streamh5.model.parts import stored_elements
 from streamh5.write.place import place_objects
@@ -141,10 +141,7 @@ class ChunkWriter:
             The dtype cannot hold the values, or the filters of the dataset cannot be applied.
         """
         self.chain.check_encodes()
-        spec = self.spec
-        if spec.dtype.subdtype is not None:
-            return as_arrays(value, spec.dtype, path=spec.path)
-        return as_block(value, spec.dtype, path=spec.path, fillvalue=spec.fillvalue)
+        return as_elements(value, self.spec)
 
     def elements(self, block: NDArray[Any], place: Place) -> NDArray[Any]:
         """Return elements as the file stores them; strings and sequences go to the global heap at `place`.
