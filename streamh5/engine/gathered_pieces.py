@@ -36,7 +36,9 @@ def gathered(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, list[by
                 group.append(piece)
                 stop += len(piece)
                 continue
-            if address + len(piece) == start:  # as headers in the front region do: the root group is there first
+            if (
+                address + len(piece) == start
+            ):  # as headers in the front region do: the root group is there first
                 group.appendleft(piece)
                 start = address
                 continue

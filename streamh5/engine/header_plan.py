@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamh5.engine.chunk_index_plan import index_layout
-from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.data_layout import (
     CompactLayout,
     ContiguousLayout,
@@ -89,7 +88,7 @@ class HeaderPlan:
     """
 
     __slots__ = (
-        *("_data_stop", "_dense_links", "_node", "_own", "_shared"),
+        *("_data_stop", "_dense_links", "_has_targets", "_node", "_own", "_shared"),
         *("dense_attributes_nbytes", "dense_links_nbytes", "nbytes"),
     )
 
@@ -100,8 +99,8 @@ class HeaderPlan:
         is_final = messages.are_final and messages.has_targets
         self._own = own if is_final and len(own) <= MAX_KEPT_NBYTES else None
         self._data_stop = len(own)
-        links = messages.dense_links
-        self._dense_links = links if messages.has_targets else None
+        self._dense_links = links = messages.dense_links
+        self._has_targets = messages.has_targets
         messages.are_final = True
         shared = self._pack(messages.shared())
         self._shared = shared if messages.are_final and len(shared) <= MAX_KEPT_NBYTES else None
@@ -122,11 +121,16 @@ class HeaderPlan:
         resolve
             Encodes parts of attributes and values that contain addresses.
         """
-        node = self._node
-        messages = _Messages(node, places, resolve, self._dense_links)
-        if self.dense_links_nbytes:
+        node, links = self._node, self._dense_links
+        if links is not None and isinstance(node, GroupNode):
+            if not self._has_targets:
+                targets = node.links.values()
+                links = links.with_targets(
+                    places.headers[one] if isinstance(one, Node) else None for one in targets
+                )
             address = places.dense_links[node]
-            yield address, messages.storage_of_links().encode(address)
+            yield address, links.encode(address)
+        messages = _Messages(node, places, resolve, links)
         if self.dense_attributes_nbytes:
             address = places.dense_attributes[node]
             yield address, messages.storage_of_attributes().encode(address)
@@ -196,8 +200,10 @@ class _Messages:
     def storage_of_attributes(self) -> DenseStorage:
         """Return the dense storage of attributes."""
         if self.dense_attributes is None:
-            order = self.node.track_order
-            self.dense_attributes = dense_attributes(self._attributes(), creation_order=order)
+            attributes, order = self.node.attributes, self.node.track_order
+            self.dense_attributes = dense_attributes(
+                list(attributes), self._attribute_bodies(), creation_order=order
+            )
         return self.dense_attributes
 
     def resolve(self, part: AnyReference | HeapObject) -> bytes:
@@ -309,15 +315,15 @@ class _Messages:
             return HardLink(address or 0)
         return target
 
-    def _attributes(self) -> list[Attribute]:
-        return [spec.attribute(self.resolve) for spec in self.node.attributes.values()]
+    def _attribute_bodies(self) -> list[bytes]:
+        return [one.body(self.resolve) for one in self.node.attributes.values()]
 
     def _attribute_messages(self) -> list[Message]:
         """Return the Attribute Info message, which readers need to count attributes, and the attribute messages."""
         node = self.node
         if not node.attributes and not node.track_order:
             return []
-        bodies = list(map(encode_attribute_body, self._attributes()))
+        bodies = self._attribute_bodies()
         if any(len(body) > MAX_MESSAGE_NBYTES for body in bodies):
             address = self._address(self.places.dense_attributes)
             return [encode_attribute_info(self.storage_of_attributes().info(address))]

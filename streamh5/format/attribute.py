@@ -72,31 +72,44 @@ def encode_attribute_body(attribute: Attribute) -> bytes:
     LimitError
         A part has more than 65,535 bytes.
     """
-    is_committed = attribute.committed_address is not None
-    if attribute.committed_address is None:
-        datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
-    else:
-        datatype = encode_shared_datatype(attribute.committed_address)
-    dataspace = encode_dataspace(attribute.dataspace).body
-    return _encode_head(attribute.name, datatype, dataspace, is_committed=is_committed) + attribute.data
+    datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
+    head = encode_attribute_head(attribute.name, datatype, attribute.dataspace, attribute.committed_address)
+    return head + attribute.data
 
 
-@lru_cache(N_CACHED)
-def _encode_head(name: str, datatype: bytes, dataspace: bytes, *, is_committed: bool) -> bytes:
-    """Encode everything before the data: many objects have attributes of the same name and type."""
+def encode_attribute_head(
+    name: str, datatype: bytes, dataspace: Dataspace, committed_address: int | None = None
+) -> bytes:
+    """Return the part of the body of an attribute message before the data; see `encode_attribute_body`.
+
+    Parameters
+    ----------
+    name, dataspace, committed_address
+        See `Attribute`.
+    datatype
+        The encoded datatype.
+    """
+    if committed_address is not None:
+        datatype = encode_shared_datatype(committed_address)
+    return _encode_head(name, datatype, dataspace, is_committed=committed_address is not None)
+
+
+@lru_cache(N_CACHED)  # many objects have attributes of the same name and type
+def _encode_head(name: str, datatype: bytes, dataspace: Dataspace, *, is_committed: bool) -> bytes:
     if not name or "\0" in name:
         raise AttributeValueError(f"attribute name {name!r} is empty or contains NUL", name=name)
     text = encode_text(name) + b"\0"
+    shape = encode_dataspace(dataspace).body
     return concat(
         uint(3, 1, "attribute version"),
         uint(_Flag.DATATYPE_SHARED if is_committed else 0, 1, "flags"),
         uint(len(text), 2, "attribute name size"),
         uint(len(datatype), 2, "attribute datatype size"),
-        uint(len(dataspace), 2, "attribute dataspace size"),
+        uint(len(shape), 2, "attribute dataspace size"),
         uint(character_set(name), 1, "attribute name character set"),
         text,
         datatype,
-        dataspace,
+        shape,
     )
 
 

@@ -114,8 +114,17 @@ def encode_datatype(datatype: AnyDatatype) -> bytes:
     LimitError
         A size or a number of members does not fit its field.
     """
+    if isinstance(datatype, np.dtype) and datatype.kind in "biuf" and datatype.metadata is None:
+        return _encode_plain(
+            datatype
+        )  # most objects have numbers, and each encodes its datatype several times
     record = datatype_class(datatype)
     return record.message if isinstance(record, EncodedDatatype) else _encode(record)
+
+
+@lru_cache(N_CACHED)  # never with metadata, which dtype equality ignores
+def _encode_plain(dtype: np.dtype[Any]) -> bytes:
+    return _encode(datatype_class(dtype))
 
 
 @lru_cache(N_CACHED)

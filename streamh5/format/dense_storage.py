@@ -10,8 +10,8 @@ The header messages that point into it are link info and attribute info (specifi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamh5.errors import AttributeValueError, PathError, over_limit
-from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.character_set import encode_text
 from streamh5.format.checksum import lookup3
 from streamh5.format.fractal_heap import (
@@ -30,7 +29,7 @@ from streamh5.format.fractal_heap import (
     encode_heap_ids,
     huge_object_record,
 )
-from streamh5.format.link import Link, encode_link_body
+from streamh5.format.link import Link, encode_link_body, with_address
 from streamh5.format.primitives import UNDEFINED_ADDRESS, concat
 from streamh5.format.storage_info import StorageInfo
 from streamh5.format.v2_btree import (
@@ -121,6 +120,14 @@ class DenseStorage:
             return StorageInfo(None, address, names)
         return StorageInfo(max(self.orders, default=-1) + 1, address, names, orders)
 
+    def with_targets(self, addresses: Iterable[int | None]) -> DenseStorage:
+        """Return the storage of the same links to other addresses; None for those that are not hard links."""
+        bodies = [
+            body if target is None else with_address(body, target)
+            for body, target in zip(self.bodies, addresses, strict=True)
+        ]
+        return replace(self, bodies=bodies)
+
     def encode(self, address: int) -> bytes:
         """Encode the storage for `address`, `nbytes` bytes."""
         heap = self.heap
@@ -177,17 +184,24 @@ def dense_links(links: Sequence[Link]) -> DenseStorage:
     )
 
 
-def dense_attributes(attributes: Sequence[Attribute], *, creation_order: bool) -> DenseStorage:
-    """Return the dense storage of `attributes`, created in this order.
+def dense_attributes(names: Sequence[str], bodies: Sequence[bytes], *, creation_order: bool) -> DenseStorage:
+    """Return the dense storage of attributes, created in this order.
+
+    Parameters
+    ----------
+    names
+        Their names.
+    bodies
+        Their messages: see `encode_attribute_body`.
+    creation_order
+        Whether to index the order in which they were created.
 
     Raises
     ------
     AttributeValueError
-        Two attributes have the same name, or HDF5 does not allow a name.
+        Two attributes have the same name.
     """
-    names = [attribute.name for attribute in attributes]
     _check_unique(names, AttributeValueError, "attributes")
-    bodies = [encode_attribute_body(attribute) for attribute in attributes]
     return DenseStorage(
         names,
         bodies,

@@ -124,6 +124,8 @@ def encode_elements(
     DatatypeError
         A value does not fit the datatype, or text is too long, is not ASCII in an ASCII type, or contains NUL.
     """
+    if values.dtype is datatype and datatype.kind in "biu":
+        return values.tobytes()  # nothing to convert, and no padding
     base, shape = _without_array(datatype)
     if values.size % math.prod(shape):
         raise refusal(f"{values.size} values are not a whole number of arrays of shape {shape}", "")

@@ -10,7 +10,14 @@ from streamh5.errors import PathError, over_limit
 from streamh5.format.character_set import CharacterSet, character_set, encode_name, encode_text
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import Message, MessageType
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, concat, encoded_length, uint
+from streamh5.format.primitives import (
+    MAX_MESSAGE_NBYTES,
+    SIZEOF_ADDRESS,
+    address,
+    concat,
+    encoded_length,
+    uint,
+)
 
 
 class _Type(IntEnum):
@@ -78,9 +85,6 @@ class Link:
     creation_order: int | None = None
 
 
-_WIDTH_CODES = {1: 0, 2: 1, 4: 2, 8: 3}
-
-
 def encode_link(link: Link) -> Message:
     """Encode a link message, whose size does not depend on the address of a hard link.
 
@@ -103,9 +107,8 @@ def encode_link_body(link: Link) -> bytes:
     _check_name(link.name)
     name = encode_text(link.name)
     charset = character_set(link.name)
-    width = min(code for code in _WIDTH_CODES if code >= encoded_length(len(name)))
     link_type, value = _encode_target(link.target)
-    flags = _WIDTH_CODES[width]
+    flags = (encoded_length(len(name)) - 1).bit_length()
     parts: list[bytes] = []
     if link_type != _Type.HARD:
         flags |= _Flag.TYPE
@@ -120,10 +123,15 @@ def encode_link_body(link: Link) -> bytes:
         uint(1, 1, "link version"),
         uint(flags, 1, "flags"),
         *parts,
-        uint(len(name), width, "length of link name"),
+        uint(len(name), 1 << (flags & _Flag.NAME_WIDTH), "length of link name"),
         name,
         value,
     )
+
+
+def with_address(body: bytes, target: int) -> bytes:
+    """Return the body of a hard link, which ends with its target, with another target."""
+    return body[:-SIZEOF_ADDRESS] + address(target, "object header address")
 
 
 def _is_name(text: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
+from typing import NamedTuple
 
 from streamh5.errors import LimitError, over_limit
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
@@ -65,8 +66,7 @@ class _HeaderFlag(IntEnum):
 _ORDER_FLAGS = _HeaderFlag.ATTRIBUTE_ORDER_TRACKED | _HeaderFlag.ATTRIBUTE_ORDER_INDEXED
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One header message: its type, its encoded body and its flags.
 
     ``creation_index`` is that of an attribute in a header that was read; encoded headers number their attributes.
@@ -180,7 +180,9 @@ class PackedMessages:
         byte, because otherwise one size (65,548) would be impossible.
         """
         chunk_nbytes = len(self.content)
-        width = next(width for width in _SIZE_WIDTHS if chunk_nbytes + 1 < 256**width)
+        width = 1
+        while chunk_nbytes + 1 >= 256**width:
+            width *= 2
         return _SIZEOF_PREFIX + optional.nbytes + width + chunk_nbytes + SIZEOF_CHECKSUM
 
     def encode(self, *, optional: OptionalFields = NO_FIELDS, size: int | None = None) -> bytes:
@@ -249,8 +251,10 @@ def pack_messages(messages: Iterable[Message], *, attribute_order: bool = False)
 
 def _size_width(size: int) -> int:
     """Return the width of the field for the size of chunk 0 in a header of `size` bytes."""
-    overhead = _SIZEOF_PREFIX + SIZEOF_CHECKSUM
-    return next(width for width in _SIZE_WIDTHS if size - overhead - width < 256**width)
+    rest, width = size - _SIZEOF_PREFIX - SIZEOF_CHECKSUM, 1
+    while rest - width >= 256**width:
+        width *= 2
+    return width
 
 
 def _encode_messages(messages: Iterable[Message], *, attribute_order: bool) -> bytes:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ma
 
 from streamh5.errors import AttributeValueError, DatatypeError, over_limit, shown
-from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.attribute import encode_attribute_head
 from streamh5.format.character_set import CharacterSet, encode_text
 from streamh5.format.dataspace import Dataspace
-from streamh5.format.datatype import datatype_class, encode_datatype, sizeof_element
+from streamh5.format.datatype import encode_datatype, sizeof_element
 from streamh5.format.datatype_class import (
     FixedLengthString,
     ObjectReferenceClass,
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from streamh5.format.datatype_class import EncodedDatatype
     from streamh5.model.reference import Resolve
 
+    Elements = tuple[AnyDatatype, tuple[int, ...] | None, Parts]
+    """Type of the elements, their shape, and their bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeSpec:
@@ -76,25 +79,27 @@ class AttributeSpec:
     read_value: Callable[[], Any] | None = None
     committed: Reference | StoredReference | None = None
 
-    def attribute(self, resolve: Resolve) -> Attribute:
-        """Return the attribute record; `resolve` returns the bytes of references and heap objects."""
-        address = None
-        if self.committed is not None:
-            address = int.from_bytes(join_parts((self.committed,), resolve), "little")
-        data = join_parts(self.data, resolve)
-        return Attribute(self.name, datatype_class(self.datatype), Dataspace(self.shape), data, address)
-
     @property
     def content(self) -> Any:
         """The value as given, or as the existing file has it."""
         return self.value if self.read_value is None else self.read_value()
 
+    def body(self, resolve: Resolve) -> bytes:
+        """Return the body of its message; `resolve` returns the bytes of references and heap objects."""
+        address = None
+        if self.committed is not None:
+            address = int.from_bytes(join_parts((self.committed,), resolve), "little")
+        return self._head(address) + join_parts(self.data, resolve)
+
     @property
     def body_nbytes(self) -> int:
         """Size of its message body in bytes."""
-        address = None if self.committed is None else 0
-        head = Attribute(self.name, datatype_class(self.datatype), Dataspace(self.shape), b"", address)
-        return len(encode_attribute_body(head)) + sizeof_parts(self.data)
+        return len(self._head(None if self.committed is None else 0)) + sizeof_parts(self.data)
+
+    def _head(self, address: int | None) -> bytes:
+        return encode_attribute_head(
+            self.name, encode_datatype(self.datatype), Dataspace(self.shape), address
+        )
 
 
 def blank(part: AnyReference | HeapObject) -> bytes:
@@ -145,11 +150,11 @@ def attribute_spec(
     committed = None if type_path is None else Reference(type_path)
     try:
         known = _in_memory(name, value, path)
-        made = _spec(name, known) if dtype is None else _of_arrays(name, np.asarray(known), dtype)
-        spec = AttributeSpec(name, made.datatype, made.shape, made.data, value, committed=committed)
-        encode_datatype(spec.datatype)
+        element, shape, data = _elements(known) if dtype is None else _arrays(np.asarray(known), dtype)
+        encode_datatype(element)
+        spec = AttributeSpec(name, element, shape, data, value, committed=committed)
         if datatype is not None:
-            nbytes = sizeof_element(spec.datatype)
+            nbytes = sizeof_element(element)
             if datatype.nbytes != nbytes:
                 raise DatatypeError(
                     f"its elements take {nbytes:,} bytes, the datatype message says {datatype.nbytes:,}; give values "
@@ -202,7 +207,7 @@ def check_attribute_name(name: Any, *, path: str) -> None:
 
 def _in_memory(name: str, value: Any, path: str) -> Any:
     """Read an array-like of another library; return other values unchanged."""
-    if isinstance(value, (np.ndarray, np.generic, list, tuple, str, bytes, Reference, RegionReference)):
+    if isinstance(value, (int, np.ndarray, np.generic, list, tuple, str, bytes, Reference, RegionReference)):
         return value
     try:
         if is_empty(value):
@@ -219,8 +224,8 @@ def _in_memory(name: str, value: Any, path: str) -> Any:
         ) from error
 
 
-def _spec(name: str, value: Any) -> AttributeSpec:
-    references = _references(name, value)
+def _elements(value: Any) -> Elements:
+    references = _references(value)
     if references is not None:
         return references
     n_masked = value.size - int(value.count()) if isinstance(value, ma.MaskedArray) else 0
@@ -233,7 +238,7 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     elif isinstance(value, bytes):
         value = np.bytes_(value or b"\0")  # HDF5 has no strings of size 0
     if is_empty(value):
-        return AttributeSpec(name, np.dtype(value.dtype), None)
+        return np.dtype(value.dtype), None, ()
     try:
         array = np.asarray(value)
     except UNREADABLE as error:
@@ -242,31 +247,32 @@ def _spec(name: str, value: Any) -> AttributeSpec:
     if array.dtype.kind in "UT" or (array.dtype == object and not array.dtype.metadata):
         items = array.astype(object).ravel().tolist()
         check_objects(items)
-        texts = [text_object(item) for item in items]
-        return AttributeSpec(name, VariableLengthString(), array.shape, texts)
+        return VariableLengthString(), array.shape, [text_object(item) for item in items]
     encode_datatype(array.dtype)  # refuse types that HDF5 does not have before looking at values
-    return AttributeSpec(name, array.dtype, array.shape, encode_parts(array, array.dtype))
+    return array.dtype, array.shape, encode_parts(array, array.dtype)
 
 
-def _of_arrays(name: str, values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> AttributeSpec:
+def _arrays(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Elements:
     base, shape = innermost(dtype)
     n_outer = values.ndim - len(shape)
     if n_outer < 0 or values.shape[n_outer:] != shape or values.dtype != base:
         raise DatatypeError(f"{values.dtype} of shape {values.shape} are not elements of dtype {dtype}")
-    return AttributeSpec(name, dtype, values.shape[:n_outer], encode_parts(values, dtype))
+    return dtype, values.shape[:n_outer], encode_parts(values, dtype)
 
 
-def _references(name: str, value: Any) -> AttributeSpec | None:
+def _references(value: Any) -> Elements | None:
     """Plan a reference, a list of them, or a list of lists; None for other values."""
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
     items, shape = (value, (len(value),)) if is_list else ((value,), ())
+    if not isinstance(items[0], (Reference, RegionReference, list, tuple)):
+        return None
     for kind, record in ((Reference, ObjectReferenceClass()), (RegionReference, RegionReferenceClass())):
         if all(isinstance(item, kind) for item in items):
             # copies: each region is an object of its own in the heap, even if it is given twice
-            return AttributeSpec(name, record, shape, [replace(item) for item in items])
+            return record, shape, [replace(item) for item in items]
     if is_list and all(
         isinstance(item, (list, tuple)) and all(isinstance(one, Reference) for one in item) for item in value
     ):
         elements = [HeapObject(len(item), item) for item in value]
-        return AttributeSpec(name, VariableLengthSequence(ObjectReferenceClass()), shape, elements)
+        return VariableLengthSequence(ObjectReferenceClass()), shape, elements
     return None

@@ -152,14 +152,14 @@ Resolve: TypeAlias = "Callable[[AnyReference | HeapObject], bytes]"
 def sizeof_part(part: Part) -> int:
     """Return the size of a part in its element, in bytes."""
     match part:
+        case bytes():
+            return len(part)
         case Reference() | StoredReference():
             return SIZEOF_REFERENCE
         case RegionReference() | StoredRegionReference():
             return SIZEOF_REGION_REFERENCE
         case HeapObject():
             return SIZEOF_VARIABLE_LENGTH_ELEMENT
-        case _:
-            return len(part)
 
 
 def sizeof_parts(parts: Parts) -> int:

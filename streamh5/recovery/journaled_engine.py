@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from streamh5.filters import Buffer
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.reference import Parts, Reference, StoredReference
-    from streamh5.model.tree import GroupNode, Node
+    from streamh5.model.reference import Parts
+    from streamh5.model.tree import GroupNode
     from streamh5.recovery.claimed_chunks import ClaimedChunks
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.journal import Generation
@@ -169,7 +169,9 @@ class JournaledEngine:
                 if value is not None:
                     self._log(entry_kinds.ELEMENTS, number, node, ...)
             else:
-                self._numbers.add(node, partial(self._enter_dataset, node, source, has_value=value is not None))
+                self._numbers.add(
+                    node, partial(self._enter_dataset, node, source, has_value=value is not None)
+                )
             self._leftover.has_values |= value is not None
             if spec.is_early:
                 self._allocate(node)

@@ -13,6 +13,7 @@ import pytest
 
 import streamh5
 from streamh5.engine import header_plan
+from streamh5.model.attribute_spec import AttributeSpec
 
 N = 300
 """More than `MAX_COMPACT_LINKS`, so that the root group has dense storage."""
@@ -30,8 +31,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> collections.Counter[str]:
 
         return count
 
-    for name in ("pack_messages", "encode_attribute_body", "encode_data_layout", "dense_links"):
+    for name in ("pack_messages", "encode_data_layout", "dense_links"):
         monkeypatch.setattr(header_plan, name, counted(name, getattr(header_plan, name)))
+    monkeypatch.setattr(AttributeSpec, "body", counted("attribute", AttributeSpec.body))
     return counts
 
 
@@ -46,9 +48,8 @@ def test_small_datasets_each_message_encoded_once(
     n: int, calls: collections.Counter[str], tmp_path: Path
 ) -> None:
     _write(tmp_path / "a.h5", n, value=lambda i: i)
-    assert calls["encode_attribute_body"] == calls["encode_data_layout"] == n
-    # of the root group, whose links were not known when its size was
-    assert calls["dense_links"] == 2
+    assert calls["attribute"] == calls["encode_data_layout"] == n
+    assert calls["dense_links"] == 1
     assert calls["pack_messages"] == 2 * (n + 1) + 1
     with h5py.File(tmp_path / "a.h5") as file:
         assert [int(file[f"v{i}"].attrs["a"]) for i in range(n)] == list(range(n))
@@ -59,7 +60,7 @@ def test_attributes_with_references_are_encoded_twice_and_data_once(
     calls: collections.Counter[str], tmp_path: Path
 ) -> None:
     _write(tmp_path / "a.h5", N, value=lambda i: streamh5.Reference(f"/v{(i + 1) % N}"))
-    assert calls["encode_attribute_body"] == 2 * N
+    assert calls["attribute"] == 2 * N
     assert calls["encode_data_layout"] == N
     with h5py.File(tmp_path / "a.h5") as file:
         assert all(file[file[f"v{i}"].attrs["a"]].name == f"/v{(i + 1) % N}" for i in range(N))
@@ -72,8 +73,8 @@ def test_front_region_before_data_headers_encoded_once_more(
         for i in range(N):
             file.create_dataset(f"v{i}", data=np.arange(4)).attrs["a"] = i
         file.create_dataset("x", data=np.arange(10), chunks=(5,))  # lays out the front region
-    assert calls["encode_attribute_body"] == 2 * N
-    assert calls["dense_links"] == 2
+    assert calls["attribute"] == 2 * N
+    assert calls["dense_links"] == 2  # when the front region is laid out, and when it is filled
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["x"][7] == 7
         assert file[f"v{N - 1}"].attrs["a"] == N - 1
@@ -88,7 +89,7 @@ def test_one_dataset_added_to_many_only_its_header_and_the_group_are_encoded(
         file["new"] = np.arange(3)
     # two of the dataset, two of the group, and one again when the address of its dense storage is known
     assert calls["pack_messages"] == 5
-    assert calls["encode_attribute_body"] == 0
+    assert calls["attribute"] == 0
     with h5py.File(tmp_path / "a.h5") as file:
         assert len(file) == N + 1
         assert list(file["new"]) == [0, 1, 2]
@@ -99,6 +100,6 @@ def test_large_attributes_are_not_kept_until_the_headers_are_written(
     calls: collections.Counter[str], tmp_path: Path
 ) -> None:
     _write(tmp_path / "a.h5", 10, value=lambda i: np.full(header_plan.MAX_KEPT_NBYTES, i, "u1"))
-    assert calls["encode_attribute_body"] == 2 * 10
+    assert calls["attribute"] == 2 * 10
     with h5py.File(tmp_path / "a.h5") as file:
         assert all((file[f"v{i}"].attrs["a"] == i).all() for i in range(10))

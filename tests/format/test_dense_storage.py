@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 
 from streamh5.errors import AttributeValueError, LimitError, PathError
-from streamh5.format.attribute import Attribute
+from streamh5.format.attribute import Attribute, encode_attribute_body
 from streamh5.format.checksum import lookup3
 from streamh5.format.data_layout import CompactLayout
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class
-from streamh5.format.dense_storage import (
-    dense_attributes,
-    dense_links,
-)
+from streamh5.format.dense_storage import DenseStorage, dense_attributes, dense_links
 from streamh5.format.fractal_heap import MAX_MANAGED_NBYTES
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, SoftLink
@@ -99,6 +96,15 @@ def test_dense_links_same_name_twice_path_error() -> None:
         dense_links([Link("a", HardLink(48)), Link("b", HardLink(48)), Link("a", HardLink(48))])
 
 
+def test_dense_links_with_other_targets_as_if_encoded_with_them() -> None:
+    names = [f"n{i}" for i in range(300)]
+    soft = Link("soft", SoftLink("/n7"))
+    first = dense_links([soft, *(Link(name, HardLink(0)) for name in names)])
+    then = dense_links([soft, *(Link(name, HardLink(48 + i)) for i, name in enumerate(names))])
+    assert first.with_targets([None, *range(48, 348)]).encode(4096) == then.encode(4096)
+    assert first.encode(4096) != then.encode(4096)
+
+
 def test_dense_links_some_without_order_path_error() -> None:
     with pytest.raises(PathError, match="1 of 2"):
         dense_links([Link("a", HardLink(48), 0), Link("b", HardLink(48))])
@@ -116,8 +122,13 @@ def _attribute(name: str, value: Any) -> Attribute:
     return Attribute(name, datatype_class(array.dtype), Dataspace(array.shape), array.tobytes())
 
 
+def _storage(attributes: list[Attribute], *, ordered: bool) -> DenseStorage:
+    bodies = list(map(encode_attribute_body, attributes))
+    return dense_attributes([one.name for one in attributes], bodies, creation_order=ordered)
+
+
 def _write_attributes(builder: FileBuilder, attributes: list[Attribute], ordered: bool) -> Path:
-    storage = dense_attributes(attributes, creation_order=ordered)
+    storage = _storage(attributes, ordered=ordered)
     address = builder.add(storage.encode(builder.reserve(0)))
     assert builder.reserve(0) - address == storage.nbytes
     info = encode_attribute_info(storage.info(address))
@@ -181,7 +192,7 @@ def test_dense_attribute_that_fills_the_block_is_read_by_h5py(builder: FileBuild
 
 def test_dense_attributes_same_name_twice_attribute_value_error() -> None:
     with pytest.raises(AttributeValueError, match="'a'"):
-        dense_attributes([_attribute("a", 1), _attribute("a", 2)], creation_order=True)
+        _storage([_attribute("a", 1), _attribute("a", 2)], ordered=True)
 
 
 def test_dense_links_around_largest_heap_read_by_h5py(builder: FileBuilder) -> None:
