@@ -134,7 +134,11 @@ class Fields:
 
     def uint(self, nbytes: int, field: str) -> int:
         """Read a little-endian unsigned integer."""
-        return int.from_bytes(self.take(nbytes, field), "little")
+        start, stop = self.position, self.position + nbytes
+        if stop > len(self._data):
+            self.take(nbytes, field)  # raises the error
+        self.position = stop  # without a call: most fields are integers
+        return int.from_bytes(self._data[start:stop], "little")
 
     def address(self, field: str) -> int:
         """Read a file address; an undefined address of any width is returned as `UNDEFINED_ADDRESS`."""

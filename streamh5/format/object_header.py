@@ -95,7 +95,6 @@ _ORDERED_MESSAGE_HEADER = Struct("<BHBH")
 """Type, size and flags of a message, and its creation index."""
 
 SIZEOF_SMALLEST_OBJECT_HEADER = _SIZEOF_PREFIX + 1 + SIZEOF_CHECKSUM
-SIZEOF_LONGEST_PREFIX = _SIZEOF_PREFIX + _SIZEOF_TIMES + _SIZEOF_PHASE_CHANGE + 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def encode_link_info(info: StorageInfo) -> Message:
     return Message(MessageType.LINK_INFO, _encode(info, "link", _LINK_INDEX_NBYTES))
 
 
+@lru_cache(N_CACHED)
 def encode_attribute_info(info: StorageInfo) -> Message:
     """Encode an attribute info message.
 

@@ -263,6 +263,10 @@ class StructureReader:
         FormatError
             They extend beyond the end of the file, or the structures of the file overlap.
         """
+        self.claim(address, nbytes, structure)
+        return self.file.read(address, nbytes if n_read is None else n_read, structure)
+
+    def claim(self, address: int, nbytes: int, structure: str) -> None:
+        """Claim `nbytes` bytes at `address` that were read already; errors are those of `read`."""
         self.file.check_range(address, nbytes, structure)
         self.file_map.claim(self.kind, self.owner, address, nbytes)
-        return self.file.read(address, nbytes if n_read is None else n_read, structure)

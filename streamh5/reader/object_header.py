@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from streamh5.errors import FormatError
 from streamh5.format.object_header import (
     NO_FIELDS,
-    SIZEOF_LONGEST_PREFIX,
     SIZEOF_SMALLEST_OBJECT_HEADER,
     Message,
     MessageFlag,
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
 
 
 _STRUCTURE = "object header"
+
+FIRST_NBYTES = 512
+"""Bytes that are read of a header at first, more than the longest prefix: most headers are smaller, and need one read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,17 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
         A field or a checksum is wrong, or a block is outside the file.
     """
     reader = StructureReader(file, file_map, Kind.HEADER, owner)
-    # A small header at the end of the file may be shorter than the longest prefix.
-    n_read = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(SIZEOF_LONGEST_PREFIX, file.nbytes - address))
-    prefix = decode_object_header_prefix(file.read(address, n_read, _STRUCTURE))
+    # A small header at the end of the file may be shorter than what is read at first.
+    n_read = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(FIRST_NBYTES, file.nbytes - address))
+    beginning = file.read(address, n_read, _STRUCTURE)
+    prefix = decode_object_header_prefix(beginning)
     total = prefix.nbytes
-    found = decode_first_block(reader.read(address, total, _STRUCTURE), prefix)
+    if total > n_read:
+        block = reader.read(address, total, _STRUCTURE)
+    else:
+        reader.claim(address, total, _STRUCTURE)
+        block = beginning[:total]
+    found = decode_first_block(block, prefix)
     messages: list[Message] = []
     continuations: deque[tuple[int, int]] = deque()
     n_blocks = 1

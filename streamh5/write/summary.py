@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
@@ -13,6 +14,7 @@ from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
 from streamh5.format.datatype import decode_datatype, encode_datatype
 from streamh5.format.datatype_class import EncodedDatatype, datatype_name
+from streamh5.format.primitives import N_CACHED
 from streamh5.model.tree import DatasetNode, GroupNode, walk
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from virtualizarr.manifests import ManifestGroup
 
     from streamh5.arguments.paths import LocalPath
-    from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import Node
     from streamh5.references.file_references import FileReferences
     from streamh5.references.zarr_array import ChunkManifest
@@ -305,7 +306,7 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
         path=spec.path,
         shape=node.shape,
         dtype=spec.dtype,
-        datatype=_datatype_name(spec),
+        datatype=_datatype_name(encode_datatype(spec.file_datatype)),
         chunks=spec.chunks,
         index=index,
         n_chunks=node.n_chunks,
@@ -321,9 +322,9 @@ def _summarize(node: DatasetNode) -> DatasetSummary:
     )
 
 
-def _datatype_name(spec: DatasetSpec) -> str:
-    """Return the name of the datatype in the file, even if another program encoded it."""
-    body = encode_datatype(spec.file_datatype)
+@lru_cache(N_CACHED)
+def _datatype_name(body: bytes) -> str:
+    """Return the name of an encoded datatype, even if another program encoded it."""
     try:
         return datatype_name(decode_datatype(body))
     except FormatError:
