@@ -13,7 +13,7 @@ MAX_GATHERED_NBYTES = 1 << 20
 (tests/benchmarks/many_objects)."""
 
 
-def gathered(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, list[bytes]]]:
+def gather_pieces(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, list[bytes]]]:
     """Join pieces that follow on one another, upwards or downwards, as long as they do.
 
     A piece at address 0, the superblock, stays alone: everything before it has been written when it is yielded.

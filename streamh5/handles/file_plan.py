@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from streamh5.handles.region_plan import PlannedRegion
 from streamh5.model.tree import DatatypeNode, GroupNode, LinkValue, find
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streamh5.filters import FilterChain
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
@@ -43,12 +45,15 @@ class PlannedDataset:
     begin
         Called with the dataset after all objects and attributes are created and before the first block: it writes a
         value that comes in one piece.
+    value
+        The value of a dataset without chunks, with which it is created.
     """
 
     spec: DatasetSpec
     chain: FilterChain
     source: str | None = None
     begin: Callable[[Dataset], None] | None = None
+    value: NDArray[Any] | None = None
 
 
 PlannedObject: TypeAlias = GroupNode | DatatypeNode | PlannedDataset | PlannedRegion | LinkValue | PlannedLink
@@ -92,6 +97,7 @@ class FilePlan:
                         planned.chain,
                         source=planned.source,
                         write_empty_chunks=self.write_empty_chunks,
+                        value=planned.value,
                     )
                     nodes[path] = dataset.node
                     datasets.append((planned, dataset))
@@ -102,9 +108,9 @@ class FilePlan:
                     if node is not None:
                         nodes[path] = node
         for path, attributes in self.attributes.items():
-            for attribute in attributes if path in nodes else ():  # the guard may have left the object out
+            if path in nodes:  # the guard may have left the object out
                 with self.guard(path):
-                    file.session.set_attribute(nodes[path], attribute)
+                    file.session.set_attributes(nodes[path], attributes)
         for planned, dataset in datasets:
             if planned.begin is not None:
                 with self.guard(dataset.name):

@@ -137,6 +137,7 @@ class Session:
     create_dataset = _verb(JournaledEngine.create_dataset)
     open_dataset = _verb(JournaledEngine.open_dataset)
     set_attribute = _verb(JournaledEngine.set_attribute)
+    set_attributes = _verb(JournaledEngine.set_attributes)
     remove_attribute = _verb(JournaledEngine.remove_attribute)
     set_value = _verb(JournaledEngine.set_value)
     set_parts = _verb(JournaledEngine.set_parts)

@@ -324,10 +324,12 @@ def plan_variable(
         track_order=True,
         libver=options.libver,
     )
-    if chunks is None:
+    if chunks is None and spec.chunks is not None:
         spec = replace(spec, chunks=None)
     key = options.resume_key
     if not is_streamed:
+        if spec.chunks is None and array.size and array.shape == spec.shape:
+            return PlannedDataset(spec, chain, key, value=array), None
         return PlannedDataset(spec, chain, key, partial(_write, value=array, origin=origin)), None
     return PlannedDataset(spec, chain, array.name if key is None else key), Target(spec, array, origin=origin)
 

@@ -108,7 +108,10 @@ def dataset_nodes(
 def streamed_nbytes(nodes: list[PlannedGroup]) -> int:
     """Return the size above which numeric variables that are not dask arrays are divided into blocks."""
     variables = [one for node in nodes for one in node.dataset.variables.values()]
-    sizes = [one.nbytes for one in variables if one.dtype.kind in NUMBER_KINDS and not one.chunks]
+    numeric = [one for one in variables if one.dtype.kind in NUMBER_KINDS]
+    sizes = [
+        one.nbytes for one in numeric if one._in_memory or not one.chunks
+    ]  # the latter takes long to find out
     held = sum(nbytes for nbytes in sizes if nbytes <= STREAMED_NBYTES)
     return STREAMED_NBYTES if held <= HELD_NBYTES else MAX_WHOLE_NBYTES
 

@@ -128,7 +128,8 @@ class XarrayPlan:
         encoded = encode_node(node, max_nbytes, stored, placement)
         empty = set(node.dataset.data_vars) if self.is_space else set()
         for name, one in encoded.variables.items():
-            check_known_sizes(f"variable {node.path.rstrip('/')}/{name}", one)
+            if name not in encoded.in_memory:
+                check_known_sizes(f"variable {node.path.rstrip('/')}/{name}", one)
             if name in stored:
                 self._growth.add(stored[name], one, placement, is_local=name in encoded.in_memory)
         new = {name: one for name, one in encoded.variables.items() if name not in stored}
@@ -274,4 +275,4 @@ def _fill_attribute(fill: Any, spec: DatasetSpec, path: str) -> AttributeSpec:
 def _leave_empty(planned: NetcdfVariable) -> None:
     """Let a variable with dimensions have no data."""
     if planned.dimensions:
-        planned.dataset, planned.target = replace(planned.dataset, begin=None), None
+        planned.dataset, planned.target = replace(planned.dataset, begin=None, value=None), None

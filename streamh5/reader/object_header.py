@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _STRUCTURE = "object header"
 
 FIRST_NBYTES = 512
-"""Bytes that are read of a header at first, more than the longest prefix: most headers are smaller, and need one read."""
+"""Bytes that are read of a header at first, more than the longest prefix: most headers need no other read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from streamh5.engine.engine import Engine
-from streamh5.engine.gathered_pieces import gathered
+from streamh5.engine.gathered_pieces import gather_pieces
 from streamh5.errors import SinkError, StateError
 from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
@@ -28,16 +28,16 @@ from streamh5.write.chunk_checksums import checksums_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.filters import Buffer
+    from streamh5.model.attribute_spec import AttributeSpec
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.reference import Parts
-    from streamh5.model.tree import GroupNode
+    from streamh5.model.tree import GroupNode, Node
     from streamh5.recovery.claimed_chunks import ClaimedChunks
     from streamh5.recovery.entry_kinds import EntryKind
     from streamh5.recovery.journal import Generation
@@ -108,13 +108,15 @@ class JournaledEngine:
             "libver": options.libver,
         }
         self._engine = engine = Engine(**self._layout)
-        # they have no entries
+        # calls without an entry
         self.object_of, self.record, self.find_chunks = engine.object_of, engine.record, engine.find_chunks
         self.extend = engine.extend
         if existing is not None:
-            self._engine.extend_file(*existing)
+            engine.extend_file(*existing)
+        self.root = engine.root
         self._is_begun = existing is not None or recovery is not None
         self._numbers = DatasetNumbers(self._log, 0 if recovery is None else recovery.n_datasets)
+        self.log_rows, self.all_rows_logged = self._numbers.log_rows, self._numbers.all_rows_logged
         if recovery is not None:
             leftover.has_values = True
             if existing is None:
@@ -123,11 +125,6 @@ class JournaledEngine:
         elif self._journal is not None:
             base = None if existing is None else generation_of(existing[2])
             self._log(entry_kinds.HEADER, self._journal.journal_facts, self._layout, base)
-
-    @property
-    def root(self) -> GroupNode:
-        """The root group."""
-        return self._engine.root
 
     @property
     def end_of_file(self) -> int:
@@ -184,6 +181,19 @@ class JournaledEngine:
             if has_value:
                 entries += entry_kinds.ELEMENTS.encode(number, node, ...)
             self._journal.append_log(entries)
+
+    def set_attributes(self, node: Node, attributes: Sequence[AttributeSpec]) -> None:
+        """Set attributes of an object, and enter them with one write; if one is refused, those before it are set."""
+        with self.lock:
+            n_set = 0
+            try:
+                for one in attributes:
+                    self._engine.set_attribute(node, one)
+                    n_set += 1
+            finally:
+                if self._journal is not None and n_set:
+                    entries = (entry_kinds.ATTRIBUTE.encode(node, one) for one in attributes[:n_set])
+                    self._journal.append_log(b"".join(entries))
 
     def open_dataset(self, node: DatasetNode) -> None:
         """Give a dataset of the public file the chunks that the interrupted addition has stored of it."""
@@ -333,17 +343,6 @@ class JournaledEngine:
         """Bytes before the end of the file that leases have left unused."""
         return self._engine.free_nbytes
 
-    def log_rows(self, node: DatasetNode, n_rows: int) -> None:
-        """Enter in the journal that a dataset is appended to (0), or its number of rows at the end."""
-        self._numbers.log_rows(node, n_rows)
-
-    def all_rows_logged(self) -> AbstractContextManager[None]:
-        """Enter the number of rows of each dataset that is appended to, whose last chunk may contain padding now.
-
-        If the block fails, more rows may follow.
-        """
-        return self._numbers.all_rows_logged()
-
     def check_resumed(self) -> None:
         """Refuse to finish without a dataset of the interrupted write.
 
@@ -388,7 +387,7 @@ class JournaledEngine:
     ) -> None:
         """Write index and headers, and before the superblock its journal entry."""
         with closing(pieces):  # release the lock of the engine even if a write fails
-            for address, buffers in gathered(pieces):
+            for address, buffers in gather_pieces(pieces):
                 if address == 0 and self._journal is not None:
                     self._journal.append_log(entry(buffers[0]), is_urgent=True)
                 self._sink.write(address, buffers)
