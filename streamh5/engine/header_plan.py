@@ -324,8 +324,8 @@ class _Messages:
         if not node.attributes and not node.track_order:
             return []
         bodies = self._attribute_bodies()
-        if any(len(body) > MAX_MESSAGE_NBYTES for body in bodies):
+        if max(map(len, bodies), default=0) > MAX_MESSAGE_NBYTES:
             address = self._address(self.places.dense_attributes)
             return [encode_attribute_info(self.storage_of_attributes().info(address))]
         info = StorageInfo(len(node.attributes) if node.track_order else None)
-        return [encode_attribute_info(info), *(Message(MessageType.ATTRIBUTE, body) for body in bodies)]
+        return [encode_attribute_info(info), *[Message(MessageType.ATTRIBUTE, body) for body in bodies]]

@@ -49,7 +49,7 @@ class Dataspace:
         shape = self.shape or ()
         if len(shape) > MAX_RANK:
             raise over_limit(f"shape has {len(shape)} dimensions", MAX_RANK, rank=len(shape))
-        if any(size < 0 for size in shape):
+        if shape and min(shape) < 0:
             raise ShapeError(f"shape {shape} has a negative dimension", shape=shape)
         if self.maxshape is None:
             return

@@ -68,7 +68,7 @@ class AppendableDataset(ResizableDataset):
 
     def _append_block(self, rows: Any) -> None:
         shape = self._chunked_shape("append to")
-        block = self._writer.as_block(rows)
+        block = self._as_block(rows)
         if block.ndim == len(shape) - 1:
             block = block[np.newaxis]
         if block.ndim != len(shape) or block.shape[1:] != shape[1:]:
@@ -80,7 +80,8 @@ class AppendableDataset(ResizableDataset):
             )
         with self._lock:
             start, stop = self.n_appended, self.n_appended + len(block)
-            self.out.check_length(stop)
+            if self.chunks is not None:
+                self.out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
                 if self._node.spec.maxshape is not None and self.chunks is not None:
                     elements = self._writer.elements(block, self.session.place)  # first, as this may fail

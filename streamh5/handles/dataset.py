@@ -133,10 +133,7 @@ class Dataset(AppendableDataset):
             The file is closed.
         """
         self._chunked_shape("write a chunk of")
-        if self.chunks is None:
-            raise BlockError(
-                f"{self.name} is stored without chunks; create it with chunks=True or a chunk shape"
-            )
+        self._check_has_chunks()
         self._turns.shared(self._write_direct, offsets, data, filter_mask)
 
     def _write_direct(self, offsets: Sequence[int], data: Buffer, filter_mask: int) -> None:
@@ -169,6 +166,7 @@ class Dataset(AppendableDataset):
             The block exceeds the dataset, or has values that the dtype cannot hold.
         """
         self._check_changeable()
+        self._check_has_chunks()
         return self._turns.shared(self._write_block, block, origin)
 
     def _write_block(self, block: Any, origin: tuple[int, ...]) -> ChunkRecords:
@@ -290,6 +288,12 @@ class Dataset(AppendableDataset):
             )
         return shape
 
+    def _check_has_chunks(self) -> None:
+        if self.chunks is None:
+            raise BlockError(
+                f"{self.name} is stored without chunks; create it with chunks=True or a chunk shape"
+            )
+
     def _flush(self, *, is_interrupted: bool) -> None:
         """Write the chunks that wait for elements; the fill value stands for those that did not come."""
         if self.chunks is None:
@@ -307,7 +311,7 @@ class Dataset(AppendableDataset):
         self._check_changeable()
         if self._node.shape is None:
             raise BlockError(f"{self.name} has a null dataspace: it holds no value")
-        block = self._writer.as_block(value)
+        block = self._as_block(value)
         with self._lock:
             self.session.set_value(self._node, region, block)
 

@@ -17,6 +17,7 @@ from streamh5.handles.dataset_facts import DatasetFacts
 from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.handles.new_shape import cut_regions, new_shapes
 from streamh5.handles.stored_settings import check_changeable
+from streamh5.model.block_value import as_elements
 from streamh5.model.chunk_grid import ChunkGrid
 from streamh5.model.chunk_shape import auto_chunks
 from streamh5.processes.turns import Turns
@@ -59,7 +60,8 @@ class ResizableDataset(DatasetFacts):
         self._lock = threading.Lock()
         self._turns = Turns()  # alone: what changes the shape. Before `_lock`
         self.out = DatasetWriter(session, node, writes_empty=write_empty_chunks)
-        self._write_for_present_shape(chain)
+        if node.spec.chunks is not None:
+            self._write_for_present_shape(chain)
 
     @abstractmethod
     def __setitem__(self, region: Any, value: Any) -> None:
@@ -177,6 +179,11 @@ class ResizableDataset(DatasetFacts):
     def _check_changeable(self) -> None:
         """Refuse to write elements of a stored dataset that streamh5 cannot encode as they are."""
         check_changeable(self._node)
+
+    def _as_block(self, value: Any) -> np.ndarray[Any, Any]:
+        """Return an array-like as elements of the dataset: see `ChunkWriter.as_block`."""
+        spec = self._node.spec
+        return as_elements(value, spec) if spec.chunks is None else self._writer.as_block(value)
 
     def _write_for_present_shape(self, chain: FilterChain) -> None:
         region = self._node.chunk_region

@@ -37,7 +37,7 @@ def split_path(path: str | bytes) -> tuple[str, ...]:
         raise PathError(f"a path must be a str such as '/run1/x', not {type(path).__name__}: {path!r}")
     if not path:
         raise PathError("the path is empty; name the object, for example '/x'")
-    names = tuple(name for name in path.split("/") if name)
+    names = tuple([name for name in path.split("/") if name])
     for name in names:
         check_link_name(name, path=path)
     return names

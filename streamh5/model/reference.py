@@ -169,7 +169,7 @@ def sizeof_parts(parts: Parts) -> int:
 
 def join_parts(parts: Parts, resolve: Resolve) -> bytes:
     """Join `parts`; `resolve` returns the bytes of those that are not bytes."""
-    return b"".join(part if isinstance(part, bytes) else resolve(part) for part in parts)
+    return b"".join([part if isinstance(part, bytes) else resolve(part) for part in parts])
 
 
 def references_in(parts: Parts) -> Iterator[AnyReference]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
@@ -92,17 +92,21 @@ class EntryKind(Generic[P]):
         `read_journal.NONSENSE`.
     is_json
         Whether the payload is JSON.
+
+    Attributes
+    ----------
+    magic
+        First bytes of every entry of this kind.
     """
 
     letter: str
     payload: Callable[P, Any]
     enter: Callable[[Journal, Any], None]
     is_json: bool = True
+    magic: bytes = field(init=False)
 
-    @property
-    def magic(self) -> bytes:
-        """First bytes of every entry of this kind."""
-        return MAGIC + self.letter.encode()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "magic", MAGIC + self.letter.encode())
 
     def encode(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
         """Encode an entry; the arguments are those of `payload`."""
@@ -111,7 +115,7 @@ class EntryKind(Generic[P]):
             payload = _JSON.encode(payload).encode()
         head = self.magic + len(payload).to_bytes(4, "little")
         checksum = zlib.crc32(payload, zlib.crc32(head))
-        return bytes(head + checksum.to_bytes(4, "little") + payload)
+        return b"".join((head, checksum.to_bytes(4, "little"), payload))
 
     def decode(self, journal: Journal, payload: bytes) -> None:
         """Enter the payload of an entry in `journal`."""

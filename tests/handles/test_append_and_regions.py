@@ -52,6 +52,8 @@ def test_small_data_that_is_stored_whole_can_be_appended_to(dtype: Any, tmp_path
             x.append(rows[:2])
         with pytest.raises(errors.BlockError, match="stored without chunks"):
             x.write_direct_chunk((0, 0), bytes(32))
+        with pytest.raises(errors.BlockError, match="stored without chunks"):
+            x.write_block(rows, (0, 0))
     with h5py.File(tmp_path / "a.h5") as found:
         values = found["x"][...] if dtype == "i4" else found["x"].asstr()[...]
         assert values[:3].tolist() == rows
