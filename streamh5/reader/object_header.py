@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _STRUCTURE = "object header"
 
-FIRST_NBYTES = 512
+BEGINNING_NBYTES = 512
 """Bytes that are read of a header at first, more than the longest prefix: most headers need no other read."""
 
 
@@ -95,7 +95,7 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
     """
     reader = StructureReader(file, file_map, Kind.HEADER, owner)
     # A small header at the end of the file may be shorter than what is read at first.
-    n_read = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(FIRST_NBYTES, file.nbytes - address))
+    n_read = max(SIZEOF_SMALLEST_OBJECT_HEADER, min(BEGINNING_NBYTES, file.nbytes - address))
     beginning = file.read(address, n_read, _STRUCTURE)
     prefix = decode_object_header_prefix(beginning)
     total = prefix.nbytes
