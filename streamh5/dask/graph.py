@@ -17,6 +17,7 @@ On a cluster, other processes store the blocks: see `streamh5.dask.cluster`. Onl
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import uuid
 from contextlib import nullcontext
@@ -25,17 +26,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import dask.array as da
-import dask.base
-import dask.local
-import dask.threaded
 import numpy as np
+from dask._task_spec import List, Task, TaskRef
 from dask.blockwise import optimize_blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from streamh5.dask import windows
 from streamh5.dask.cluster_client import find_client, usable
 from streamh5.dask.delayed_write import delayed_write, on_cluster
-from streamh5.dask.order import BlockList, BlockNotes, Ends, StoreTurns, collected
+from streamh5.dask.order import BlockList, BlockNotes, StoreTurns
 from streamh5.dask.scheduler import (
     cluster_keywords,
     gathered,
@@ -44,7 +42,9 @@ from streamh5.dask.scheduler import (
 )
 from streamh5.dask.store_task import BlockGrid, region_of
 from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.dask.window_graph import window_graph
 from streamh5.dask.windowed_write import compute_windows
+from streamh5.dask.windows import Windows
 from streamh5.errors import SchedulerError, StateError, listed
 from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
@@ -217,24 +217,15 @@ class Write:
         self, targets: list[Target], blocks: Mapping[str, BlockList], keywords: dict[str, Any]
     ) -> None:
         """Store blocks in threads of this process: window by window if there are many."""
-        turns = StoreTurns(self.token, blocks)
-        if len(turns) <= windows.WINDOW_LENGTH:
-            dask.base.compute(self._collected(targets, turns), **keywords)
-            return
-        graph, note = self._store_graph(targets), BlockNotes(self.token, self.blocks)
-        if keywords.get("optimize_graph", True):
-            names = [(store_name(target.spec.path, self.token),) for target in targets]
-            graph = optimize_blockwise(graph, keys=names)
-        compute_windows(self.token, graph, turns, self.record, note, keywords)
-
-    def _store_graph(self, targets: list[Target]) -> HighLevelGraph:
-        """Return the graph of the store tasks."""
-        return HighLevelGraph.merge(*(self._stored(target).dask for target in targets))
-
-    def _collected(self, targets: list[Target], turns: StoreTurns) -> Ends:
-        """Return one task for each of the blocks of arrays, which enters its records in the chunk table."""
+        graph = self._store_graph(targets, is_optimized=keywords.get("optimize_graph", True))
         note = BlockNotes(self.token, self.blocks)
-        return collected(self.token, self._store_graph(targets), turns.part(0, len(turns)), self.record, note)
+        compute_windows(graph, StoreTurns(self.token, blocks), self.record, note, **keywords)
+
+    def _store_graph(self, targets: list[Target], *, is_optimized: bool = True) -> HighLevelGraph:
+        """Return the graph of the store tasks, with fused blockwise operations."""
+        graph = HighLevelGraph.merge(*(self._stored(target).dask for target in targets))
+        names = [(store_name(target.spec.path, self.token),) for target in targets]
+        return optimize_blockwise(graph, keys=names) if is_optimized else graph
 
     def _stored(self, target: Target) -> da.Array:
         """Return one task for each block, which stores it and returns its records."""
@@ -274,11 +265,17 @@ class Write:
         if self._client(compute_kwargs.get("scheduler")) is not None:
             return on_cluster(self._again, name, compute_kwargs)
         blocks = {target.spec.path: self._missing(target) for target in self.targets}
-        ends = self._collected(self.targets, StoreTurns(self.token, blocks))
-        keys = ends.__dask_keys__()
-        graph = ends.__dask_optimize__(ends.__dask_graph__(), keys)
-        layers = {f"arrays-{name}": dict(graph), name: {name: (self._close, keys)}}
-        dependencies = {f"arrays-{name}": set(), name: {f"arrays-{name}"}}
+        turns = StoreTurns(self.token, blocks)
+        tasks: dict[Any, Any] = {}
+        ends: list[Any] = []
+        for whole in Windows(self._store_graph(self.targets), turns.keys(), sys.maxsize):
+            note = BlockNotes(self.token, self.blocks)
+            made = window_graph(
+                whole, turns.paths(whole.stores), self.record, note, name=f"block-{self.token}"
+            )
+            tasks, ends = made.tasks, made.ends
+        layers = {f"arrays-{name}": tasks, name: {name: Task(name, self._close, List(*map(TaskRef, ends)))}}
+        dependencies = {f"arrays-{name}": set[str](), name: {f"arrays-{name}"}}
         return delayed_write(self._again, HighLevelGraph(layers, dependencies), name, compute_kwargs)
 
     def open(self) -> File:

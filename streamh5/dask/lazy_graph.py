@@ -87,13 +87,13 @@ class LazyGraph:
         for key in keys:
             yield sorted(map(self.number, found[key]))
 
-    def tasks(self, keys: Iterable[Any]) -> dict[Any, Any]:
+    def tasks(self, keys: list[Any]) -> dict[Any, Any]:
         """Return the tasks of some keys, in their order."""
         found: dict[Any, Any] = {}
         for layer, own in self._by_layer(keys):
             made = layer.cull(set(own), ())[0] if isinstance(layer, Blockwise) else layer
             found.update((key, made[key]) for key in own)
-        return found
+        return {key: found[key] for key in keys}
 
     def _by_layer(self, keys: Iterable[Any]) -> Iterator[tuple[Any, list[Any]]]:
         of_name: dict[Any, list[Any]] = {}

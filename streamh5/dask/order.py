@@ -30,23 +30,19 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-from dask._task_spec import Task, TaskRef
-from dask.base import DaskMethodsMixin
-from dask.highlevelgraph import HighLevelGraph
+from dask._task_spec import Task
 
 from streamh5.dask.fused_task import is_fused, run_fused
 from streamh5.dask.scheduler import store_name
 from streamh5.sinks.machine import host_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from streamh5.dask.store_task import BlockGrid
-    from streamh5.model.chunk_records import ChunkRecords
 
     Note = Callable[[Any], str | None]
 
@@ -165,141 +161,6 @@ class BlockNotes:
             return None
         path, grid = self._blocks[key[0]]
         return f"while writing the block at {grid.block(key[1:])[0]} of {path}"
-
-
-class Ends(DaskMethodsMixin):
-    """The last tasks of a write, as a collection that dask computes.
-
-    Parameters
-    ----------
-    token
-        Identity of the graph.
-    graph
-        The graph.
-    keys
-        Keys of its ends, and of other tasks whose values are returned.
-    n_dropped
-        Number of keys at the start whose values are not returned.
-    note
-        Notes for the errors of tasks.
-    """
-
-    __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
-
-    def __init__(
-        self, token: str, graph: HighLevelGraph, keys: list[Any], n_dropped: int, note: Note
-    ) -> None:
-        self._token = token
-        self._graph = graph
-        self._keys = keys
-        self._n_dropped = n_dropped
-        self._note = note
-
-    def __dask_optimize__(self, graph: Any, keys: Any, **kwargs: Any) -> dict[Any, Any]:
-        # as dask optimises arrays, so that a block is computed and stored in one task
-        optimised = da.Array.__dask_optimize__(graph, keys, **kwargs)
-        return {key: with_note(key, task, self._note) for key, task in dict(optimised).items()}
-
-    def __dask_tokenize__(self) -> str:
-        # otherwise dask hashes the whole graph with every array in it (tests/benchmarks, work da)
-        return self._token
-
-    def __dask_graph__(self) -> HighLevelGraph:
-        return self._graph
-
-    def __dask_keys__(self) -> list[Any]:
-        return self._keys
-
-    def __dask_postcompute__(self) -> tuple[Any, tuple[int]]:
-        return _after, (self._n_dropped,)
-
-
-def _after(values: Sequence[Any], start: int) -> list[Any]:
-    return list(values[start:])
-
-
-def collected(
-    token: str,
-    graph: HighLevelGraph,
-    turns: list[tuple[str, Any]],
-    record: Callable[[list[tuple[str, ChunkRecords]]], None],
-    note: Note,
-    *,
-    n_after: int = 0,
-    kept: Sequence[Any] = (),
-) -> Ends:
-    """Return the collect tasks of a write.
-
-    Parameters
-    ----------
-    token
-        Identity of the write.
-    graph
-        The tasks that lead to the stores.
-    turns
-        Paths of the arrays and keys of the stores to collect, in order.
-    record
-        Called by the last task of a run, with the paths of its arrays and the records that the stores have returned.
-    note
-        Notes for the errors of tasks.
-    n_after
-        Number of stores that will be collected later, in other graphs.
-    kept
-        Keys of tasks whose values are returned.
-    """
-    name = f"collect-{token}"
-    own = [f"{name}-{n_after + len(turns) - i:012d}" for i in range(len(turns))]
-    layer: dict[Any, Any] = {}
-    for i, (path, key) in enumerate(turns):
-        before = TaskRef(own[i - 1]) if i % RUN_LENGTH else None
-        is_last = i + 1 == len(turns) or not (i + 1) % RUN_LENGTH
-        layer[own[i]] = Task(own[i], _collect, record, path, TaskRef(key), before, is_last)
-    ends = graph.layers.keys() - set().union(*graph.dependencies.values())
-    whole = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: ends})
-    return Ends(f"{token}-{n_after}", whole, [*own, *kept], len(turns), note)
-
-
-def _collect(
-    record: Callable[[list[tuple[str, ChunkRecords]]], None],
-    path: str,
-    records: ChunkRecords,
-    before: list[tuple[str, ChunkRecords]] | None,
-    is_last: bool,
-) -> list[tuple[str, ChunkRecords]]:
-    held = [] if before is None else before
-    held.append((path, records))
-    if is_last:
-        record(held)
-        held.clear()
-    return held
-
-
-def single_stores(token: str, tasks: dict[Any, Any], stores: list[Any], note: Note, *, n_after: int) -> Ends:
-    """Return store tasks that need no other task, as the ends of their graph, whose values are their records.
-
-    They get names that count down. A collect task for each of them would cost a tenth of what a small block costs
-    (tests/benchmarks/blocks.py).
-
-    Parameters
-    ----------
-    token
-        Identity of the write.
-    tasks
-        The stores, and values that they need, by their keys.
-    stores
-        The keys of the stores, in order.
-    note
-        Notes for the errors of tasks.
-    n_after
-        Number of stores that are computed later, in other graphs.
-    """
-    names = {f"store-{token}-{n_after + len(stores) - i:012d}": key for i, key in enumerate(stores)}
-    layer = dict(tasks)
-    for name, key in names.items():
-        layer[name] = layer.pop(key)
-        layer[name].key = name
-    graph = HighLevelGraph({f"stores-{token}": layer}, {f"stores-{token}": set()})
-    return Ends(f"{token}-{n_after}", graph, list(names), 0, lambda name: note(names.get(name, name)))
 
 
 class _NotedTask(Task):

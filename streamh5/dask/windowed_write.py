@@ -1,36 +1,39 @@
-"""Computes the windows of a large write one after the other, with dask's scheduler."""
+"""Computes the windows of a write one after the other, with dask's scheduler."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import dask.base
-from dask.highlevelgraph import HighLevelGraph
 
 from streamh5.dask import windows
-from streamh5.dask.order import collected, single_stores
+from streamh5.dask.window_graph import window_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from dask.highlevelgraph import HighLevelGraph
 
     from streamh5.dask.order import BlockNotes, StoreTurns
     from streamh5.model.chunk_records import ChunkRecords
 
 
 def compute_windows(
-    token: str,
     graph: HighLevelGraph,
     turns: StoreTurns,
     record: Callable[[Iterable[tuple[str, ChunkRecords]]], None],
     note: BlockNotes,
-    keywords: dict[str, Any],
+    *,
+    scheduler: Any = None,
+    optimize_graph: bool = True,
+    traverse: bool = True,
+    **keywords: Any,
 ) -> None:
     """Store blocks.
 
     Parameters
     ----------
-    token
-        Identity of the write.
     graph
         The store tasks and all that they need, with fused blockwise operations.
     turns
@@ -39,20 +42,19 @@ def compute_windows(
         Called with paths of arrays, and the records of blocks that are stored.
     note
         Notes for the errors of tasks.
-    keywords
-        Keywords of `dask.compute`.
+    scheduler, optimize_graph, traverse
+        As for `dask.compute`; there is nothing to traverse.
+    **keywords
+        Keywords of the scheduler.
     """
-    n_after = len(turns)
+    del traverse
+    get = dask.base.get_scheduler(scheduler=scheduler, cls=da.Array)
     parts = windows.Windows(graph, turns.keys(), windows.WINDOW_LENGTH)
     for part in parts:
-        n_after -= len(part.stores)
-        if part.is_stores:
-            ends = single_stores(token, part.tasks, part.stores, note, n_after=n_after)
-            record(zip(turns.paths(part.stores), dask.base.compute(ends, **keywords)[0], strict=True))
-        else:
-            own = HighLevelGraph({f"window-{token}": part.tasks}, {f"window-{token}": set()})
-            pairs = list(zip(turns.paths(part.stores), part.stores, strict=True))
-            ends = collected(token, own, pairs, record, note, n_after=n_after, kept=part.shared)
-            parts.hand_on(dict(zip(part.shared, dask.base.compute(ends, **keywords)[0], strict=True)))
-            del own
-        del part, ends  # the values that were handed to this window are not kept for another one
+        paths = turns.paths(part.stores)
+        made = window_graph(part, paths, record, note, is_optimized=optimize_graph)
+        values = get(made.tasks, [*made.ends, *made.shared], **keywords)
+        if not made.is_collected:
+            record(zip(paths, values, strict=False))
+        parts.hand_on(dict(zip(part.shared, values[len(paths) :], strict=True)))
+        del part, made, values  # what was handed to this window is not kept for another one

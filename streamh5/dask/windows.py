@@ -12,10 +12,11 @@ store. Two things are taken up before their turn, as soon as all that they need 
 dropped early: a store, say of the block (1, 0) of ``x + x.T`` behind that of (0, 1); and the tasks that need a value
 which few need, say the parts of a mean and of a maximum of one block.
 
-The sequence is cut where a window is full, behind a store if possible. What a window needs of earlier ones is handed on
-as a value, which is dropped after the last window that needs it. What leads to one store of many, say a mean of another
-whole array, may fill many windows: of a tree of partial results, a cut of the search leaves few for each level. A write
-that needs all blocks twice, as ``x - x.mean()``, keeps all of them, as it does with dask alone, but not their tasks.
+The sequence is cut before a window is full, where the fewest values are needed later: behind a column of blocks, say,
+of ``x - x.mean(axis=0)``. What a window needs of earlier ones is handed on as a value, which is dropped after the last
+window that needs it. What leads to one store, say a mean of a whole array, may fill many windows: of a tree of partial
+results, a cut of the search leaves few for each level. A write that needs all blocks twice, as ``x - x.mean()``, keeps
+all of them, as it does with dask alone, but not their tasks.
 
 The search works with the numbers of tasks, in arrays: 4 bytes for each need and about 30 for each task, which take a
 graph of dask a hundred times as much.
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.integer[Any]]
 
 WINDOW_LENGTH = 4096
-"""Tasks of a window, collect tasks not counted. The memory of dask's graph is that of a window, 40 MB of the peak in
-tests/benchmarks/blocks.py; writes of fewer blocks keep their order."""
+"""Most tasks of a window, collect tasks not counted. The memory of dask's graph is that of a window, 40 MB of the peak
+in tests/benchmarks/blocks.py."""
 
 FEW = 8
 """Tasks that a value may have that are taken up before their turn: several reductions of a block, but not the
@@ -56,17 +57,14 @@ class Window(NamedTuple):
     stores
         Keys of its stores, in order.
     tasks
-        Its tasks, and the values that it needs of earlier windows.
+        The values that it needs of earlier windows, and its tasks in the order in which they are taken up.
     shared
         Keys of the tasks whose values later windows need.
-    is_stores
-        Whether it has no other tasks than stores.
     """
 
     stores: list[Any]
     tasks: dict[Any, Any]
     shared: list[Any]
-    is_stores: bool
 
 
 class Windows:
@@ -89,41 +87,47 @@ class Windows:
         # else there are only stores
         has_needs = any(graph.dependencies.values())
         self._needs = _Needs(self._graph, stores, length, has_needs=has_needs)
-        self._order = np.frombuffer(_order(self._needs), np.int32)
+        tasks, needed = self._needs.columns()
+        self._order = np.frombuffer(_order(self._needs, *_users(tasks, needed, len(self._needs))), np.int32)
+        self._position = np.empty(len(self._order), np.int32)
+        self._position[self._order] = np.arange(len(self._order), dtype=np.int32)
+        self._last_use = np.full(len(self._order), -1, np.int32)
+        np.maximum.at(self._last_use, needed, self._position[tasks])
 
     def __iter__(self) -> Iterator[Window]:
         """Yield the windows; each has to be computed before the next one is asked for."""
-        position, last_use = _positions(self._needs, self._order)
         for start, stop in self._cuts():
-            yield self._window(start, stop, position, last_use)
+            yield self._window(start, stop)
 
-    def _window(self, start: int, stop: int, position: Numbers, last_use: Numbers) -> Window:
+    def _window(self, start: int, stop: int) -> Window:
         own = self._order[start:stop]
         needed = self._needs.of(own)
-        before = np.unique(needed[position[needed] < start])
-        tasks = self._graph.tasks(self._keys(own))
+        before = np.unique(needed[self._position[needed] < start])
         given = self._keys(before)
-        tasks.update((key, DataNode(key, self._values[key])) for key in given)
-        for key, last in zip(given, last_use[before].tolist(), strict=True):
+        tasks: dict[Any, Any] = {key: DataNode(key, self._values[key]) for key in given}
+        tasks.update(self._graph.tasks(self._keys(own)))
+        for key, last in zip(given, self._last_use[before].tolist(), strict=True):
             if last < stop:
                 del self._values[key]
         stores = own[own < self._needs.n_stores]
-        shared = self._keys(own[last_use[own] >= stop])
-        return Window(self._keys(stores), tasks, shared, len(stores) == len(own))
+        return Window(self._keys(stores), tasks, self._keys(own[self._last_use[own] >= stop]))
 
     def hand_on(self, values: Mapping[Any, Any]) -> None:
         """Keep the values of shared keys for the windows that need them."""
         self._values.update(values)
 
     def _cuts(self) -> Iterator[tuple[int, int]]:
-        """Yield where windows start and stop: of about `length` tasks, of twice as many if no store is among them."""
-        behind_store = 1 + np.flatnonzero(self._order < self._needs.n_stores)
-        start, n_tasks = 0, len(self._order)
+        """Yield where windows start and stop: where the fewest values are handed on, the later one of equal places."""
+        n_tasks, is_needed = len(self._order), self._last_use >= 0
+        ends = np.bincount(self._last_use[is_needed], minlength=n_tasks)
+        n_handed_on = np.cumsum(is_needed[self._order] - ends)  # behind each task
+        start = 0
         while start < n_tasks:
-            found = int(np.searchsorted(behind_store, start + self._length))
-            stop = int(behind_store[found]) if found < len(behind_store) else n_tasks
-            stop = min(stop, start + 2 * self._length)
-            yield start, stop
+            stop = start + self._length
+            if stop < n_tasks:
+                least = start + (self._length - 1) // 2
+                stop -= int(np.argmin(n_handed_on[least:stop][::-1]))
+            yield start, min(stop, n_tasks)
             start = stop
 
     def _keys(self, tasks: Numbers) -> list[Any]:
@@ -179,29 +183,17 @@ class _Needs:
         return np.array([one for needs in found for one in needs], np.intp)
 
 
-def _positions(needs: _Needs, order: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the positions of tasks in an order, and those of the last task that needs each; -1 if none does."""
-    position = np.empty(len(needs), np.int32)
-    position[order] = np.arange(len(needs), dtype=np.int32)
-    last_use = np.full(len(needs), -1, np.int32)
-    tasks, needed = needs.columns()
-    np.maximum.at(last_use, needed, position[tasks])
-    return position, last_use
-
-
-def _users(needs: _Needs) -> tuple[array[int], array[int]]:
+def _users(tasks: Numbers, needed: Numbers, n_tasks: int) -> tuple[array[int], array[int]]:
     """Return where the tasks that need each task start in a sequence, and the sequence."""
-    tasks, needed = needs.columns()
-    counts = np.bincount(needed, minlength=len(needs))
+    counts = np.bincount(needed, minlength=n_tasks)
     by_need = tasks[np.argsort(needed, kind="stable")].astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return array("q", starts.tobytes()), array("i", by_need.tobytes())
 
 
-def _order(needs: _Needs) -> array[int]:
-    """Return the tasks in the order in which they are taken up."""
+def _order(needs: _Needs, starts: array[int], users: array[int]) -> array[int]:
+    """Return the tasks in the order in which they are taken up; see `_users`."""
     order = array("i")
-    starts, users = _users(needs)
     n_missing = array("i", np.diff(np.frombuffer(needs.starts, np.int64)).astype(np.int32).tobytes())
     is_taken = bytearray(len(needs))
 
