@@ -5,6 +5,7 @@
 * `array_like`: arrays of other libraries as dask arrays.
 * `blocks`: blocks of whole chunks, and how many of them fit the memory.
 * `graph`: `Write`, the tasks of a write and the file that they share.
+* `windows`, `window_graph`, `windowed_write`: its graph in parts, which are computed one after the other.
 * `order`: the order in which dask computes the blocks, and notes on the errors of tasks.
 * `scheduler`: which schedulers can write, and blocks that are stored on a cluster.
 * `stored_chunks`: blocks that are stored chunks of another file.

@@ -9,7 +9,8 @@
 
 `store` runs in the worker thread that computed its block (dask's own optimisation makes one task of both), and
 returns small records of where the chunks lie. A worker starts on its next block only when this one is stored, so the
-disk slows the computation down when it has to. The order of the blocks is decided in `streamh5.dask.order`.
+disk slows the computation down when it has to. The order of the blocks is decided in `streamh5.dask.order`, and
+where there are no other tasks, there is no collect task (`streamh5.dask.window_graph`).
 
 On a cluster, other processes store the blocks: see `streamh5.dask.cluster`. Only graphs of `delayed` have a close task.
 """
@@ -28,8 +29,9 @@ from typing import TYPE_CHECKING, Any, cast
 import dask.array as da
 import numpy as np
 from dask._task_spec import List, Task, TaskRef
-from dask.blockwise import optimize_blockwise
+from dask.blockwise import blockwise, optimize_blockwise
 from dask.highlevelgraph import HighLevelGraph
+from dask.layers import ArrayBlockIdDep
 
 from streamh5.dask.cluster_client import find_client, usable
 from streamh5.dask.delayed_write import delayed_write, on_cluster
@@ -223,20 +225,29 @@ class Write:
 
     def _store_graph(self, targets: list[Target], *, is_optimized: bool = True) -> HighLevelGraph:
         """Return the graph of the store tasks, with fused blockwise operations."""
-        graph = HighLevelGraph.merge(*(self._stored(target).dask for target in targets))
+        graph = HighLevelGraph.merge(*map(self._stored, targets))
         names = [(store_name(target.spec.path, self.token),) for target in targets]
         return optimize_blockwise(graph, keys=names) if is_optimized else graph
 
-    def _stored(self, target: Target) -> da.Array:
-        """Return one task for each block, which stores it and returns its records."""
-        return gathered(target.array).map_blocks(
-            self.store,  # type: ignore[arg-type] # dask's types take the method for a function of an Array
-            target.spec.path,
-            dtype=RECORD,
-            chunks=tuple((1,) * n for n in target.array.numblocks),
-            meta=np.empty((0,) * target.array.ndim, RECORD),
-            name=store_name(target.spec.path, self.token),
+    def _stored(self, target: Target) -> HighLevelGraph:
+        """Return the graph of the tasks that store the blocks of an array and return the records of their chunks.
+
+        dask makes each task of the layer by itself, so that every argument costs: `map_blocks` would add four.
+        """
+        array, name = gathered(target.array), store_name(target.spec.path, self.token)
+        index = tuple(range(array.ndim))
+        layer = blockwise(
+            partial(self.store, target.spec.path),
+            name,
+            index,
+            array.name,
+            index,
+            ArrayBlockIdDep(array.chunks),
+            index,
+            numblocks={array.name: array.numblocks},
         )
+        dependencies: Any = [array]  # dask's types do not know its own arrays
+        return HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
 
     def _missing(self, target: Target) -> BlockList:
         """Return the blocks to store, in order: those that an interrupted write has stored are left out."""
@@ -297,10 +308,10 @@ class Write:
                 self._file = file
             return self._file
 
-    def store(self, block: Any, path: str, block_id: tuple[int, ...] | None = None) -> ChunkRecords:
+    def store(self, path: str, block: Any, block_id: tuple[int, ...]) -> ChunkRecords:
         """Store the chunks of a block, or copy them from the source; return where they lie."""
         dataset = self.open().datasets[path]
-        origin, expected = self.blocks[path].checked(block, path, block_id or ())
+        origin, expected = self.blocks[path].checked(block, path, block_id)
         copy = self._copies.get(path)
         try:
             if dataset.chunks is None:

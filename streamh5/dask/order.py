@@ -15,13 +15,14 @@ visits the ends of the graph one by one, each with all the tasks that it needs. 
 and roots that lead to them, and finally by their keys as text, of which it starts with the one that sorts last. The
 collect tasks are these ends:
 
-* Their names count down, so that among similar blocks the first one is computed first.
+* Their keys count down, so that among similar blocks the first one is computed first.
 * Each waits for the one before it, so that within a run the number of tasks that lead to an end grows with its
   position, even if blocks need different numbers of tasks. Only the records wait: stores run in parallel.
 * After `RUN_LENGTH` of them a new run begins, because dask keeps the set of all roots that lead to each task.
 
-The stores themselves are the ends only of a window that has no other tasks (`single_stores`): dask fuses stores with
-their sources under keys of its choice, keeps only the keys that were requested, and without runs it keeps more blocks.
+A collect task for each store costs a tenth of what a small block costs (tests/benchmarks/blocks.py). Where there are
+only stores, they are the ends themselves (`streamh5.dask.window_graph`); where blocks need other tasks, dask keeps more
+of them without runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cuts the graph of a large write into windows, which are computed one after the other.
+"""Cuts the graph of a write into windows, which are computed one after the other.
 
 dask makes all tasks of a graph before it starts the first one, which takes 6 to 8 KB for each block. Here the tasks of
 a window exist only while it is computed::
