@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -282,5 +281,7 @@ class Conversion:
         return f"{self.summary!r}\n{head}"
 
     def _repr_html_(self) -> str:
+        import html  # see WriteSummary
+
         rows = "".join(f"<li>{html.escape(str(line))}</li>" for line in [*self.arrays, *self.notes])
         return f"{self.summary._repr_html_()}<p>{self.format}</p><ul>{rows}</ul>"

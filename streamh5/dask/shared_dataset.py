@@ -44,6 +44,7 @@ class SharedDataset:
     ) -> None:
         self._dataset, self._file, self._path, self._seen = dataset, file, path, seen
         self._lock = threading.Lock()
+        self._has_plugins = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._seen is None:
@@ -87,6 +88,9 @@ class SharedDataset:
                 seen.check()
                 _check_other_files(seen, self._path, digest)
                 self._file, self._dataset = _open(seen.path, self._path)
+            if not self._has_plugins:
+                find_plugins(self._dataset)
+                self._has_plugins = True
             return self._dataset
 
 
@@ -94,7 +98,6 @@ def _open(filename: str, path: bytes) -> tuple[h5py.File, Any]:
     import h5py
     from h5py import h5d
 
-    find_plugins()
     try:
         # without a lock: it would keep out who writes the file later, and some network file systems have none
         file = h5py.File(filename, "r", locking=False)
@@ -103,8 +106,20 @@ def _open(filename: str, path: bytes) -> tuple[h5py.File, Any]:
     return file, h5d.open(file.id, path)
 
 
-def find_plugins() -> None:
-    """Let the HDF5 library find the filters of hdf5plugin, where that is installed."""
+def find_plugins(dataset: Any) -> None:
+    """Let the HDF5 library find the filters of a dataset in hdf5plugin, where that is installed.
+
+    Parameters
+    ----------
+    dataset
+        `h5py.h5d.DatasetID`. The sources of a virtual dataset may have any filters.
+    """
+    from h5py import h5d, h5z
+
+    plist = dataset.get_create_plist()
+    numbers = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if plist.get_layout() != h5d.VIRTUAL and all(map(h5z.filter_avail, numbers)):
+        return
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - its import registers them
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
-
-from numcodecs import blosc as _blosc
 
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import (
@@ -25,13 +24,10 @@ from streamh5.filters.base import (
     value_at,
 )
 
-_compress: Any = _blosc.compress  # numcodecs has no types
-
 # BLOSC_BLOSCLZ ... BLOSC_ZSTD of blosc.h, by number.
 _CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 _NETCDF_CODECS = {"blosc_lz": 0, "blosc_lz4": 1, "blosc_lz4hc": 2, "blosc_zlib": 4, "blosc_zstd": 5}
 _ZARR_SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2, 0: 0, 1: 1, 2: 2}
-_WRITABLE = tuple(_blosc.list_compressors())
 # FILTER_BLOSC_VERSION and BLOSC_VERSION_FORMAT, which blosc_set_local writes first.
 _VERSIONS = (2, 2)
 # Level, shuffle and codec that blosc_filter uses if the file has none: 5, bytes, BloscLZ.
@@ -40,6 +36,13 @@ _MAX_CHUNK_NBYTES = 0x7FFFFFFF - 16  # BLOSC_MAX_BUFFERSIZE
 # Header of a container: version, three bytes, then raw size, block size and stored size.
 _HEADER = struct.Struct("<B3xIII")
 _MAX_TYPE_NBYTES = 255  # BLOSC_MAX_TYPESIZE
+
+
+@cache
+def _blosc() -> Any:
+    from numcodecs import blosc  # here, so that only who needs it waits for the import
+
+    return blosc
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
@@ -55,15 +58,16 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
             values=values,
         )
     codec = _CODECS[number]
-    if codec not in _WRITABLE:
+    writable = _blosc().list_compressors()
+    if codec not in writable:
         raise FilterError(
-            f"Blosc of numcodecs has no codec {codec!r}; use one of {', '.join(_WRITABLE)}", codec=codec
+            f"Blosc of numcodecs has no codec {codec!r}; use one of {', '.join(writable)}", codec=codec
         )
     type_nbytes = shuffled_nbytes(chunk)
-    codec_name = codec.encode()
+    codec_name, compress = codec.encode(), _blosc().compress
     return (
         (*_VERSIONS, type_nbytes, chunk.nbytes, level, shuffle, number),
-        lambda data: _compress(data, codec_name, level, shuffle, 0, typesize=type_nbytes),
+        lambda data: compress(data, codec_name, level, shuffle, 0, typesize=type_nbytes),
     )
 
 
@@ -82,7 +86,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
             f"its Blosc header declares {stored_nbytes:,} stored and {nbytes:,} raw bytes, not "
             f"{len(data):,} and at most {most:,}"
         )
-    return bytes(_blosc.decompress(data))
+    return bytes(_blosc().decompress(data))
 
 
 def _numcodecs(values: Values) -> dict[str, Any]:

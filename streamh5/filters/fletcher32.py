@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any
-
-from numcodecs.fletcher32 import Fletcher32
 
 from streamh5.errors import FormatError
 from streamh5.filters.base import Buffer, Bytes, FilterRow, Values, ZarrCodec
 
+
 # numcodecs computes the same as H5_checksum_fletcher32, also for odd lengths and for the two zeros of ones'
 # complement sums (tests/filters/test_base_filters.py). It holds the GIL, at 3 to 5 GB/s.
-_append_checksum = Fletcher32().encode
-_verify_checksum: Callable[[Bytes], Any] = Fletcher32().decode
+@cache
+def _codec() -> Any:
+    from numcodecs.fletcher32 import Fletcher32  # here, so that only who needs it waits for the import
+
+    return Fletcher32()
+
+
 _SIZEOF_CHECKSUM = 4
 
 
 def _encode(chunk: Buffer) -> Buffer:
     """Copy one chunk and append its checksum; holds the GIL."""
-    return memoryview(_append_checksum(chunk)).cast("B")
+    return memoryview(_codec().encode(chunk)).cast("B")
 
 
 def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     if len(data) < _SIZEOF_CHECKSUM:
         raise FormatError(f"{len(data)} bytes are too few for a chunk with a Fletcher checksum")
-    return memoryview(_verify_checksum(data)).cast("B")
+    return memoryview(_codec().decode(data)).cast("B")
 
 
 ROW = FilterRow(

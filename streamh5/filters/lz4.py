@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import struct
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from numcodecs import lz4 as _lz4
 
 from streamh5.errors import FilterError, FormatError
 from streamh5.filters.base import Buffer, Bytes, Encode, FilterRow, RawChunk, Values, ZarrCodec
@@ -20,13 +19,18 @@ _MAX_BLOCK_NBYTES = 0x7E000000
 FRAME_HEADER = struct.Struct(">QI")
 BLOCK_SIZE = struct.Struct(">I")
 
-_compress: Any = _lz4.compress  # numcodecs has no types
+
+@cache
+def _lz4() -> Any:
+    from numcodecs import lz4  # here, so that only who needs it waits for the import
+
+    return lz4
 
 
 def lz4_block(data: Buffer) -> memoryview:
     """Compress data into one bare LZ4 block, without the GIL."""
     # numcodecs writes the raw size, 4 bytes, before the block.
-    return memoryview(_compress(data))[4:]
+    return memoryview(_lz4().compress(data))[4:]
 
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
@@ -64,7 +68,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
         position += BLOCK_SIZE.size
         block = bytes(data[position : position + stored_nbytes])
         if stored_nbytes != expected:  # otherwise the block is not compressed
-            block = bytes(_lz4.decompress(struct.pack("<I", expected) + block))
+            block = bytes(_lz4().decompress(struct.pack("<I", expected) + block))
         if len(block) != expected:
             raise FormatError(f"an LZ4 block has {len(block):,} bytes instead of {expected:,}")
         blocks.append(block)

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from typing import Any
-
-from numcodecs import zstd as _numcodecs_zstd
 
 from streamh5.errors import FilterError, FormatError, MissingCodecError
 from streamh5.filters.base import (
@@ -77,6 +75,13 @@ def zstd_encoder(values: Values, nbytes: int) -> tuple[Values, Encode]:
     return values or levels, encode
 
 
+@cache
+def _numcodecs_zstd() -> Any:
+    from numcodecs import zstd  # here, so that only who needs it waits for the import
+
+    return zstd
+
+
 def _codec() -> Any:
     try:
         if sys.version_info >= (3, 14):
@@ -108,7 +113,7 @@ def _encode(codec: Any, level: int, data: Buffer) -> bytes:
 
 
 def _encode_by_numcodecs(level: int, data: Buffer) -> bytes:
-    frame: bytes = _numcodecs_zstd.compress(data, level)
+    frame: bytes = _numcodecs_zstd().compress(data, level)
     return frame
 
 
@@ -121,7 +126,7 @@ def _decode(data: Bytes, most: int, values: Values) -> bytes:
     nbytes = _content_nbytes(data)
     if nbytes > most:
         raise FormatError(f"its Zstandard frame declares {nbytes:,} bytes, but at most {most:,} are allowed")
-    return bytes(_numcodecs_zstd.decompress(data))
+    return bytes(_numcodecs_zstd().decompress(data))
 
 
 def _content_nbytes(data: Bytes) -> int:

@@ -22,7 +22,6 @@ from streamh5.handles.session import Session
 from streamh5.handles.stored_dataset import stored_dataset
 from streamh5.model.block_value import as_elements
 from streamh5.model.tree import find
-from streamh5.references.file_references import ReferencesOutput
 from streamh5.sinks.base import as_journaled
 from streamh5.sinks.destination_path import is_path, real_path
 from streamh5.sinks.working_names import snapshot_path
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from streamh5.model.tree import DatasetNode
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.resume import Recovery
+    from streamh5.references.file_references import ReferencesOutput
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
@@ -147,7 +147,7 @@ class File(Group):
             raise SpecError(
                 "references name a file by its path; write to a path, not to a file object or a Sink"
             )
-        self._references = ReferencesOutput(options.references, overwrite=options.mode != "x")
+        self._references = _references_output(options)
         self.datasets: dict[str, Dataset] = {}
         self._references_lock = threading.RLock()
         self._has_references = False
@@ -221,7 +221,8 @@ class File(Group):
                 f"{self.libver!r}: pass libver={self.libver!r}",
                 libver=spec.libver,
             )
-        self._references.check(spec)
+        if self._references is not None:
+            self._references.check(spec)
         whole = as_elements(value, spec) if value is not None and spec.chunks is None else None
         with self.session.call():
             node, n_rows = self.session.create_dataset(spec, source, whole)
@@ -280,7 +281,8 @@ class File(Group):
         summary = self.session.close()
         with self._references_lock:
             if not self._has_references:
-                self._references.write(summary.references)
+                if self._references is not None:
+                    self._references.write(summary.references)
                 self._has_references = True
         return summary
 
@@ -381,3 +383,11 @@ def _open_destination(
                 path=mine.sink.name,
             ) from error
     return open_destination(path, options)  # `open_here` has collected the dropped write that had it open
+
+
+def _references_output(options: WriteOptions) -> ReferencesOutput | None:
+    if options.references is None:
+        return None
+    from streamh5.references.file_references import ReferencesOutput  # 20 ms that few files need
+
+    return ReferencesOutput(options.references, overwrite=options.mode != "x")

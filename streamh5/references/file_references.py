@@ -250,12 +250,12 @@ def _depth(path: str) -> tuple[int, str]:
 
 
 class ReferencesOutput:
-    """Where to write references when a file is closed, if anywhere.
+    """Where to write references when a file is closed.
 
     Parameters
     ----------
     path
-        Path for `FileReferences.to_kerchunk`; None for no references.
+        Path for `FileReferences.to_kerchunk`.
     overwrite
         Replace existing references.
 
@@ -265,10 +265,9 @@ class ReferencesOutput:
         See `check_references_path`.
     """
 
-    def __init__(self, path: LocalPath | None, *, overwrite: bool) -> None:
-        if path is not None:
-            check_references_path(path, overwrite=overwrite)
-        self._path = path
+    def __init__(self, path: LocalPath, *, overwrite: bool) -> None:
+        check_references_path(path, overwrite=overwrite)
+        self._path: LocalPath | None = path
 
     def check(self, spec: DatasetSpec) -> None:
         """Refuse a dataset that references cannot express, before any data is written.

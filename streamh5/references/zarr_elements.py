@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numcodecs.vlen import VLenUTF8
 
 from streamh5.errors import ReferencesError
 from streamh5.filters.registry import REGISTRY
@@ -169,5 +168,7 @@ def encode_texts(texts: Any) -> bytes:
     TypeError, UnicodeEncodeError
         An element is not a str, or has surrogates, which UTF-8 cannot encode.
     """
+    from numcodecs.vlen import VLenUTF8
+
     encoded: bytes = bytes(VLenUTF8().encode(np.ascontiguousarray(texts, object).reshape(-1)))
     return encoded

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numcodecs.jenkins import jenkins_lookup3
 
-from streamh5.format.checksum import append_checksum, lookup3, lookup3_rows
+from streamh5.format.checksum import append_checksum, lookup3, lookup3_in_python, lookup3_rows
 
 # Bob Jenkins, lookup3.c, driver5(): the values that his self-test prints.
 _PUBLISHED = [
@@ -20,6 +21,12 @@ _PUBLISHED = [
 @pytest.mark.parametrize(("data", "expected"), _PUBLISHED)
 def test_lookup3_published_strings_published_values(data: bytes, expected: int) -> None:
     assert lookup3(data) == expected
+    assert lookup3_in_python(data) == expected
+
+
+@given(st.binary(max_size=100))
+def test_lookup3_in_python_equals_that_of_numcodecs(data: bytes) -> None:
+    assert lookup3_in_python(data) == jenkins_lookup3(data)
 
 
 def test_lookup3_superblock_by_libhdf5_equals_stored_checksum(tmp_path: Path) -> None:

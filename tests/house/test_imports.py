@@ -25,6 +25,9 @@ PACKAGE = Path(streamh5.__file__).parent
 
 HEAVY = ("dask", "pandas", "xarray", "zarr", "tqdm", "imagecodecs", "hdf5plugin")
 
+NO_CODEC = ("numcodecs", "hdf5plugin", "html", "streamh5.references")
+"""Modules that a file with gzip does not need: 60 to 130 ms together."""
+
 UNNEEDED = (*HEAVY, "numpy.ma", "concurrent.futures", "streamh5.processes.child_process")
 """Modules that a command which reads only metadata does not need: 15 ms together."""
 
@@ -102,10 +105,59 @@ def test_command_that_reads_only_metadata_imports_nothing_for_data(command: str,
 
 def test_copy_of_stored_chunks_imports_no_dask(small: Path) -> None:
     """Its import takes longer than the copy of 100 MB."""
-    names = tuple(name for name in HEAVY if name != "hdf5plugin")  # whose filters the library may need
+    names = (*HEAVY, *NO_CODEC)
     assert loaded(CLI, "convert", str(small), str(small.with_name("copy.h5")), names=names) == []
     with h5py.File(small.with_name("copy.h5")) as file:
         assert file["g/x"].fletcher32
+
+
+def test_other_chunks_with_gzip_import_neither_dask_nor_codecs(small: Path) -> None:
+    with h5py.File(small, "w") as file:
+        file.create_dataset("x", data=np.arange(200.0).reshape(10, 20), chunks=(1, 20), compression="gzip")
+    copy = small.with_name("copy.h5")
+    arguments = ("convert", "--chunks", "5,5", str(small), str(copy))
+    assert loaded(CLI, *arguments, names=(*HEAVY, *NO_CODEC)) == []
+    with h5py.File(copy) as file:
+        assert file["x"].chunks == (5, 5)
+
+
+def test_write_with_gzip_imports_no_codecs(tmp_path: Path) -> None:
+    code = (
+        "import sys, dask.array as da, streamh5\n"
+        "da.zeros((40, 50), chunks=10).to_fixed_h5(sys.argv[2], '/x', compression='gzip', progress=False)"
+    )
+    assert loaded(code, str(tmp_path / "x.h5"), names=("numcodecs", "hdf5plugin")) == []
+
+
+def test_many_checksums_import_the_fast_codec() -> None:
+    code = "import sys; from streamh5.format.checksum import lookup3\nfor n in {}: lookup3(bytes(n))"
+    few, many = code.format("[1 << 14, 1 << 14]"), code.format("[1 << 14, 1 << 14, 1]")
+    assert loaded(few, names=NO_CODEC) == []
+    assert loaded(many, names=("numcodecs",)) == ["numcodecs"]
+
+
+@pytest.mark.parametrize("path", ["x", "virtual"])
+def test_plugins_are_imported_where_the_library_needs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    import hdf5plugin
+
+    monkeypatch.delenv("HDF5_PLUGIN_PATH", raising=False)  # which hdf5plugin has set
+    source, copy = tmp_path / "in.h5", tmp_path / "out.h5"
+    values = np.arange(200.0).reshape(10, 20)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.create_dataset("x", data=values, chunks=(5, 20), **hdf5plugin.Bitshuffle())
+    with h5py.File(source, "w") as file:
+        if path == "x":
+            file.create_dataset("x", data=values, chunks=(5, 20), **hdf5plugin.Bitshuffle())
+        else:
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", values.shape)
+            file.create_virtual_dataset(path, layout)
+    arguments = ("convert", "--chunks", "5,5", "--compression", "gzip", str(source), str(copy))
+    assert loaded(CLI, *arguments, names=("hdf5plugin",)) == ["hdf5plugin"]
+    with h5py.File(copy) as file:
+        assert np.array_equal(file[path][...], values)
 
 
 def test_copy_of_stored_chunks_heeds_the_scheduler_of_the_environment(

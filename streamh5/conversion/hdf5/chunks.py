@@ -285,7 +285,9 @@ def _bounds(space: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     h5py asks for the number of elements before the bounds, which fails for an unlimited selection.
     """
-    if not space.is_regular_hyperslab():
+    from h5py import h5s
+
+    if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
         start, last = space.get_select_bounds()
         return start, tuple(n + 1 for n in last)
     start, stride, count, block = space.get_regular_hyperslab()

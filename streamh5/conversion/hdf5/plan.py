@@ -32,7 +32,7 @@ from streamh5.conversion.hdf5.elements import Referents, read_attributes, tracks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
-from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset, find_plugins
+from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error, listed
 from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
@@ -287,7 +287,6 @@ def plan_hdf5(
     """
     import h5py
 
-    find_plugins()
     with reading(f"{source}", "/"):
         file = stack.enter_context(h5py.File(source, "r"))
     stored = _stored_bytes(file, stack)
