@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import streamh5
 from streamh5.conversion import encoded_blocks
+from streamh5.conversion.hdf5 import chunk_reader
 from streamh5.conversion.hdf5 import elements as elements_of_hdf5
 from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
 from streamh5.errors import SourceError
@@ -58,6 +59,13 @@ def elements(shape: tuple[int, ...], dtype: str = "f4") -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).integers(0, 1000, shape).astype(dtype)
 
 
+def read_in_small_pieces(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
+    """Make blocks of about this size, for each of which chunks are read into the same memory one after the other."""
+    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", nbytes)
+    monkeypatch.setattr(encoded_blocks, "MAX_BLOCK_NBYTES", 2 * nbytes)
+    monkeypatch.setattr(chunk_reader, "PIECE_READ_NBYTES", nbytes)
+
+
 def rechunked(folder: Path, values: np.ndarray[Any, Any], chunks: Any, target: Any, **options: Any) -> None:
     """Write a file, convert it to other chunks, and compare what h5py reads."""
     with h5py.File(folder / "in.h5", "w") as file:
@@ -85,8 +93,7 @@ def test_each_chunk_is_decoded_once_and_not_by_the_library(
     target: tuple[int, ...],
     block_nbytes: int,
 ) -> None:
-    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", block_nbytes)
-    monkeypatch.setattr(encoded_blocks, "MAX_BLOCK_NBYTES", 2 * block_nbytes)
+    read_in_small_pieces(monkeypatch, block_nbytes)
     values = elements((40, 50))
     rechunked(tmp_path, values, chunks, target, **GZIP)
     assert set(decoded.values()) == {1}
@@ -107,12 +114,33 @@ def test_each_chunk_is_decoded_once_and_not_by_the_library(
     ids=["none", "gzip", "shuffle", "all", "fletcher32", "zstd"],
 )
 @pytest.mark.parametrize("dtype", ["u1", ">i2", "<f4", "<f8", "<c16", "V3", "i4,f8,S3"])
+@pytest.mark.parametrize("nbytes", [1 << 24, 1], ids=["one block", "many blocks"])
 def test_elements_of_any_size_and_filters_are_decoded(
-    tmp_path: Path, read_by_library: list[Any], options: dict[str, Any], dtype: str
+    tmp_path: Path,
+    read_by_library: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    dtype: str,
+    nbytes: int,
 ) -> None:
+    read_in_small_pieces(monkeypatch, nbytes)
     values = np.frombuffer(elements((24, 30), "i8").tobytes()[: 24 * 5 * np.dtype(dtype).itemsize], dtype)
     rechunked(tmp_path, values.reshape(24, 5), (5, 3), (7, 2), **options)
     assert not read_by_library
+
+
+def test_chunks_that_skipped_their_compressor_are_kept_in_memory_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_small_pieces(monkeypatch, 512)
+    values = elements((40, 50))
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        x = file.create_dataset("x", values.shape, values.dtype, chunks=(1, 50), **GZIP)
+        for i, row in enumerate(values):
+            x.id.write_direct_chunk((i, 0), row.tobytes(), 3)
+    streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks={"/x": (40, 5)}, progress=False)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.array_equal(file["x"][...], values)
 
 
 def test_filters_that_only_the_library_decodes_are_read_by_it(
@@ -150,7 +178,9 @@ def test_any_chunks_and_any_missing_ones_read_the_same(
         folder / "in.h5"
     ) as file:  # opened again: HDF5 applies the masks of chunks that it wrote itself
         expected = file["x"][...]
-    streamh5.convert(folder / "in.h5", folder / "out.h5", chunks={"/x": target}, progress=False)
+    with pytest.MonkeyPatch.context() as patches:
+        read_in_small_pieces(patches, data.draw(st.sampled_from([1, 200, 1 << 24])))
+        streamh5.convert(folder / "in.h5", folder / "out.h5", chunks={"/x": target}, progress=False)
     with h5py.File(folder / "out.h5") as file:
         assert np.array_equal(file["x"][...], expected)
 
@@ -197,6 +227,24 @@ def test_kept_chunks_are_bounded_and_forgotten_when_all_regions_have_read_them()
     assert kept.get(2, 5) is not None
     assert kept.get(2, 5) is None
     assert kept.claim([1, 2, 3]) == [1, 2]
+
+
+def test_chunk_that_is_kept_again_is_counted_once() -> None:
+    kept = PartlyReadChunks(100)
+    kept.keep(1, bytes(40), 5)
+    kept.keep(1, bytes(40), 5)
+    kept.keep(2, bytes(50), 5)
+    assert kept.claim([1, 2]) == []
+
+
+def test_chunk_that_was_kept_is_not_given_up_for_the_thread_that_claims_it_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up: list[int] = []
+    monkeypatch.setattr(PartlyReadChunks, "give_up", lambda _, rows: given_up.extend(rows))
+    read_in_small_pieces(monkeypatch, 512)
+    rechunked(tmp_path, elements((40, 50)), (1, 50), (20, 5), **GZIP)
+    assert not given_up
 
 
 def test_chunk_that_another_thread_gives_up_is_not_waited_for() -> None:

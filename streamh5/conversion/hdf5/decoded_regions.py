@@ -92,10 +92,11 @@ class DecodedRegions:
         self._decode(out, origin, rows[~is_part])
         parts = rows[is_part]
         mine = self.kept.claim(parts.tolist())
+        claimed = set(mine)
         try:
-            self._decode(out, origin, np.array(mine, np.intp), are_kept=True)
+            self._decode(out, origin, np.array(mine, np.intp), claimed)
         finally:
-            self.kept.give_up(mine)
+            self.kept.give_up(claimed)
         for row in np.setdiff1d(parts, mine).tolist():
             start = self.reader.chunks.origin_at(row)
             there, here = _overlap(
@@ -108,9 +109,13 @@ class DecodedRegions:
                 self._decoder(int(self.reader.chunks.filter_masks[row])).place([data], [(out[there], here)])
 
     def _decode(
-        self, out: NDArray[Any], origin: NDArray[np.intp], rows: NDArray[np.intp], *, are_kept: bool = False
+        self,
+        out: NDArray[Any],
+        origin: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        claimed: set[int] | None = None,
     ) -> None:
-        """Read and decode chunks; with `are_kept`, keep them for other regions."""
+        """Read and decode chunks; keep those in `claimed` for other regions, and take them out of it."""
         found = self.reader.chunks.take(rows)
         chunks = found.grid.chunks
         starts = found.origins() - origin
@@ -121,23 +126,31 @@ class DecodedRegions:
                 for group in _groups(
                     np.flatnonzero(found.filter_masks[in_batch] == mask), decoder.n_in_group
                 ):
-                    data = [decoder.decoder.decompress(batch.stored[i]) for i in group]  # type: ignore[arg-type]
+                    stored: list[Any] = [batch.stored[i] for i in group]
+                    data = [decoder.decoder.decompress(one) for one in stored]
                     at = in_batch[group].tolist()
                     places = [_overlap(start, chunks, out.shape) for start in starts[at].tolist()]
                     decoder.place(data, [(out[there], here) for there, here in places])
-                    if are_kept:
-                        self._keep(rows[at].tolist(), data, [out[there].size for there, _ in places])
+                    if claimed is not None:
+                        own = list(map(_own, data, stored))
+                        self._keep(rows[at].tolist(), own, [out[there].size for there, _ in places])
+                        claimed.difference_update(rows[at].tolist())
 
     def _keep(self, rows: list[int], data: list[Bytes], n_used: list[int]) -> None:
         grid = self.reader.chunks.grid
         for row, one, n in zip(rows, data, n_used, strict=True):
             inside = grid.region(grid.coords(int(self.reader.chunks.numbers[row])))
             n_all = math.prod(part.stop - part.start for part in inside)
-            # without filters, the bytes are in memory that is used again
-            self.kept.keep(row, one if self.filters else bytes(one), n_all - n)
+            self.kept.keep(row, one, n_all - n)
 
     def _decoder(self, mask: int) -> _GroupDecoder:
         return _GroupDecoder.of(self.filters, mask, self.reader.chunks.grid.chunks, self.dtype)
+
+
+def _own(data: Bytes, stored: Bytes) -> Bytes:
+    """Return decompressed bytes that do not lie in the memory of the stored ones, into which others will be read."""
+    is_view = np.may_share_memory(np.frombuffer(data, np.uint8), np.frombuffer(stored, np.uint8))
+    return bytes(data) if is_view else data
 
 
 def _groups(items: NDArray[np.intp], n: int) -> Iterator[list[int]]:

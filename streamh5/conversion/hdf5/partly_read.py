@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from streamh5.filters.base import Bytes
 
@@ -47,15 +47,17 @@ class PartlyReadChunks:
         """Keep a chunk, of which other regions will need `n_left` elements."""
         with self._changed:
             self._claimed.discard(row)
+            if row in self._kept:
+                self._drop(row)
             if n_left > 0:
                 self._kept[row] = data, n_left
                 self._nbytes += len(data)
-            while self._nbytes > self._most_nbytes:
+            while self._kept and self._nbytes > self._most_nbytes:
                 self._drop(next(iter(self._kept)))
             self._changed.notify_all()
 
-    def give_up(self, rows: Sequence[int]) -> None:
-        """Let others decompress chunks that the caller has claimed, but could not."""
+    def give_up(self, rows: Collection[int]) -> None:
+        """Let others decompress chunks that the caller has claimed and not kept: those may be claimed again."""
         with self._changed:
             self._claimed.difference_update(rows)
             self._changed.notify_all()
