@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,8 @@ class ChunkTable:
     Rows are dense columns while most of them are written or there are few, and sorted records of the written ones
     otherwise: memory and time depend on the stored chunks, not on the size of the grid.
 
-    Not thread-safe: the engine, which owns it, holds a lock.
+    Thread-safe: threads ask which chunks are stored while others record theirs, and each look sorts what was recorded
+    before; dense columns move when they grow. Returned columns may be views, to be used while nothing is recorded.
 
     Parameters
     ----------
@@ -70,11 +72,12 @@ class ChunkTable:
         False if every chunk is stored with exactly `chunk_nbytes`: the column of sizes is omitted.
     """
 
-    __slots__ = ("_counts", "_filtered", "_rows", "chunk_nbytes")
+    __slots__ = ("_counts", "_filtered", "_lock", "_rows", "chunk_nbytes")
 
     def __init__(self, n_chunks: int, chunk_nbytes: int, *, filtered: bool) -> None:
         self.chunk_nbytes = chunk_nbytes
         self._filtered = filtered
+        self._lock = RLock()  # a signal handler may come back here
         self._counts = ChunkCounts()
         self._rows: DenseRows | SparseRows = (
             SparseRows(filtered=filtered)
@@ -90,52 +93,47 @@ class ChunkTable:
         records
             ``(n,)`` array of `RECORD`, with unique numbers.
         """
-        if not len(records):
-            return
-        rows = self._rows
-        if isinstance(rows, DenseRows):
-            n_rows = int(records["number"].max()) + 1
-            is_far = n_rows > MAX_DENSE_ROWS and n_rows > len(rows)
-            if is_far and n_rows > MAX_SPARSENESS * self._counts.n_written:
-                rows = self._rows = SparseRows(rows.records(), filtered=self._filtered)
-            else:
-                self._counts.enter(records, rows.enter(records, n_rows))
-                return
-        rows.enter(records)
-        if rows.is_due:
-            self._settle()
+        if len(records):
+            with self._lock:
+                self._record(records)
 
     def first(self, n_chunks: int) -> ChunkColumns:
         """Return the columns of the first `n_chunks`; a shorter dense table is extended."""
-        self._settle()
-        rows = self._rows
-        if isinstance(rows, SparseRows):
-            rows = self._dense(rows, n_chunks)
-        return rows.first(n_chunks)
+        with self._lock:
+            self._settle()
+            rows = self._rows
+            if isinstance(rows, SparseRows):
+                rows = self._dense(rows, n_chunks)
+            return rows.first(n_chunks)
 
     def written(self, n_chunks: int | None = None) -> tuple[NDArray[np.intp], ChunkColumns]:
         """Return the numbers of the stored chunks below `n_chunks`, ascending, and their columns."""
-        self._settle()
-        return self._rows.written(n_chunks)
+        with self._lock:
+            self._settle()
+            return self._rows.written(n_chunks)
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of ``(n,)`` chunk numbers are stored."""
-        self._settle()
-        return self._rows.are_written(numbers)
+        with self._lock:
+            self._settle()
+            return self._rows.are_written(numbers)
 
     def find(self, numbers: NDArray[np.uint64]) -> ChunkRecords:
         """Return the records of those of ``(n,)`` chunk numbers that are stored, in their order."""
-        self._settle()
-        return self._rows.find(numbers)
+        with self._lock:
+            self._settle()
+            return self._rows.find(numbers)
 
     def forget(self, n_chunks: int) -> NDArray[np.uint64]:
         """Mark every chunk from number `n_chunks` on as not written; return the addresses of those that were."""
-        counts = self.counts
-        lost, nbytes = self._rows.forget(n_chunks)
-        counts.n_written -= len(lost)
-        counts.stored_nbytes -= nbytes
-        counts.dead_nbytes += nbytes
-        return lost
+        with self._lock:
+            self._settle()
+            counts = self._counts
+            lost, nbytes = self._rows.forget(n_chunks)
+            counts.n_written -= len(lost)
+            counts.stored_nbytes -= nbytes
+            counts.dead_nbytes += nbytes
+            return lost
 
     def renumbered(self, kept: NDArray[np.bool_], numbers: NDArray[np.int64], n_chunks: int) -> ChunkTable:
         """Return a table of some of the stored chunks, with other numbers, whose counts continue those of this one.
@@ -161,15 +159,31 @@ class ChunkTable:
 
     def records(self) -> ChunkRecords:
         """Return the records of the stored chunks, sorted by number."""
-        self._settle()
-        rows = self._rows
-        return rows.settled.copy() if isinstance(rows, SparseRows) else rows.records()
+        with self._lock:
+            self._settle()
+            rows = self._rows
+            return rows.settled.copy() if isinstance(rows, SparseRows) else rows.records()
 
     @property
     def counts(self) -> ChunkCounts:
         """Counts of the chunks, including pending records."""
-        self._settle()
-        return self._counts
+        with self._lock:
+            self._settle()
+            return self._counts
+
+    def _record(self, records: ChunkRecords) -> None:
+        rows = self._rows
+        if isinstance(rows, DenseRows):
+            n_rows = int(records["number"].max()) + 1
+            is_far = n_rows > MAX_DENSE_ROWS and n_rows > len(rows)
+            if is_far and n_rows > MAX_SPARSENESS * self._counts.n_written:
+                rows = self._rows = SparseRows(rows.records(), filtered=self._filtered)
+            else:
+                self._counts.enter(records, rows.enter(records, n_rows))
+                return
+        rows.enter(records)
+        if rows.is_due:
+            self._settle()
 
     def _settle(self) -> None:
         """Sort and count pending records, and change to dense columns if those need less memory."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from streamh5.errors import LimitError
 from streamh5.model import chunk_table
 from streamh5.model.chunk_records import chunk_records
-from streamh5.model.chunk_table import ChunkTable
+from streamh5.model.chunk_table import MAX_DENSE_ROWS, ChunkTable
 
 
 @given(
@@ -97,3 +101,29 @@ def test_record_of_4_gib_is_refused(nbytes: int, fits: bool) -> None:
         return
     with pytest.raises(LimitError, match=f"{nbytes:,}"):
         chunk_records(np.zeros(1, np.uint64), 2**40, sizes, None)
+
+
+def test_nothing_is_lost_when_threads_ask_while_others_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_threads, n_records = 4, 200
+    table = ChunkTable(MAX_DENSE_ROWS + 1, 400, filtered=True)
+    concatenate = np.concatenate
+
+    def slowly(arrays: Any) -> Any:
+        joined = concatenate(arrays)
+        time.sleep(0)  # lets another thread go on, as a sort of many records does
+        return joined
+
+    def record(thread: int) -> int:
+        n_found = 0
+        for number in range(thread, n_threads * n_records, n_threads):
+            own, size = np.array([number], np.uint64), np.array([100], np.uint64)
+            table.record(chunk_records(own, 4096 + number, size, None))
+            n_found += int(table.are_written(own)[0])
+        return n_found
+
+    monkeypatch.setattr(np, "concatenate", slowly)
+    monkeypatch.setattr(chunk_table, "MIN_SPARSENESS", 0)  # it stays sparse
+    with ThreadPoolExecutor(n_threads) as pool:
+        assert list(pool.map(record, range(n_threads))) == [n_records] * n_threads
+    assert table.counts.n_written == n_threads * n_records
+    np.testing.assert_array_equal(table.written()[0], np.arange(n_threads * n_records))
