@@ -4,11 +4,15 @@ dask's order (`dask.order.order`) goes through sets of keys. The hash of a text 
 with it the order in which dask takes up blocks that need several tasks; the hash of an int does not. So keys are ints.
 They count down in the order of `streamh5.dask.windows`, because dask takes up the one first whose key as text sorts
 last, of tasks that are equal otherwise.
+
+The ints of each window are the same, but a key equals none of another window or write: dask's opportunistic cache
+(`dask.cache.Cache`, and ``cache=`` of a scheduler) keeps values by their keys, and would hand out those of other tasks.
 """
 
 from __future__ import annotations
 
 import copy
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask import config
@@ -28,6 +32,30 @@ if TYPE_CHECKING:
 
 FIRST_KEY = 2 * 10**12 - 1
 """Key of the first task. All have the same number of digits, since dask compares them as text."""
+
+
+_WINDOW_NUMBERS = count()
+
+
+class WindowKey(int):
+    """An int that equals only the same int of the same window; its hash is that of the int."""
+
+    window: int
+
+    @classmethod
+    def of(cls, position: int, window: int) -> WindowKey:
+        """Return the key of the task at `position` of the window with the number `window`."""
+        key = cls(FIRST_KEY - position)
+        key.window = window
+        return key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WindowKey) and int(self) == int(other) and self.window == other.window
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
 
 
 class WindowGraph(NamedTuple):
@@ -87,14 +115,13 @@ def window_graph(
             key = aliases[key]
         return key
 
-    def end(key: Any) -> Any:
-        return _key(positions[found(key)] + 1, name)
-
+    made_key = _key_maker(name)
     positions: dict[Any, int] = {}
     for key in window.tasks:
         if key in tasks:  # else it is within another task
             positions.setdefault(found(key), 2 * len(positions))
-    keys = {key: _key(positions[found(key)], name) for key in tasks}
+    own_keys = {key: made_key(position) for key, position in positions.items()}
+    keys = {key: own_keys[found(key)] for key in tasks}
     made = {keys[key]: _renamed(tasks[key], keys) for key in positions}
     if is_optimized:
         made = {keys[key]: with_note(key, made[keys[key]], note) for key in positions}
@@ -102,7 +129,7 @@ def window_graph(
     n_values = sum(isinstance(task, DataNode) for task in made.values())
     if name is None and len(made) == len(stores) + n_values:
         return WindowGraph(made, stores, shared, is_collected=False)
-    ends = list(map(end, window.stores))
+    ends = [made_key(positions[found(key)] + 1) for key in window.stores]
     for i, (key, path) in enumerate(zip(ends, paths, strict=True)):
         before = TaskRef(ends[i - 1]) if i % RUN_LENGTH else None
         is_last = i + 1 == len(ends) or not (i + 1) % RUN_LENGTH
@@ -110,9 +137,12 @@ def window_graph(
     return WindowGraph(made, ends, shared, is_collected=True)
 
 
-def _key(position: int, name: str | None) -> Any:
-    number = FIRST_KEY - position
-    return number if name is None else f"{name}-{number}"
+def _key_maker(name: str | None) -> Callable[[int], Any]:
+    """Return what makes the key of the task at a position of a window."""
+    if name is not None:
+        return lambda position: f"{name}-{FIRST_KEY - position}"
+    number = next(_WINDOW_NUMBERS)
+    return lambda position: WindowKey.of(position, number)
 
 
 def _renamed(task: Any, keys: Mapping[Any, Any]) -> Any:

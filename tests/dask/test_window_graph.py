@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import dask.array as da
 import h5py
 import numpy as np
 import pytest
+from dask._task_spec import DataNode
+from dask.callbacks import Callback
 from dask.highlevelgraph import HighLevelGraph
 from dask.local import get_sync
 
@@ -102,3 +105,39 @@ def test_list_that_is_a_task_and_a_name_for_another_one(compute: bool, tmp_path:
         made.compute()
     with h5py.File(tmp_path / "x.h5") as file:
         np.testing.assert_array_equal(file["x"][()], np.full(12, 7.0))
+
+
+class Remembered(Callback):
+    """Hands out values by their keys, as `dask.cache.Cache` does (which needs a package of its own)."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+        super().__init__(start=self.replace, posttask=self.keep)
+
+    def replace(self, graph: Any) -> None:
+        for key in set(graph) & set(self.values):
+            graph[key] = DataNode(key, self.values[key])
+
+    def keep(self, key: Any, value: Any, graph: Any, state: Any, worker: Any) -> None:
+        self.values[key] = value
+
+
+@pytest.mark.parametrize("length", [30, 4096])
+@pytest.mark.parametrize("how", ["callback", "keyword"])
+def test_no_value_of_another_window_or_write_is_taken(
+    how: str, length: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("streamh5.dask.windows.WINDOW_LENGTH", length)
+    remembered = Remembered()
+    options: Any = {"cache": remembered.values} if how == "keyword" else {}
+    for begin in (0, 1000):
+        x = da.arange(begin, begin + 200, chunks=10)
+        x = x - x.mean() + x[::-1] * 2
+        with remembered if how == "callback" else contextlib.nullcontext():
+            summary = streamh5.to_fixed_h5(
+                tmp_path / "x.h5", {"/x": x}, overwrite=True, scheduler="synchronous", **options
+            )
+        assert summary.n_missing == 0
+        with h5py.File(tmp_path / "x.h5") as file:
+            np.testing.assert_array_equal(file["x"][:], x.compute(scheduler="synchronous"))
+    assert remembered.values or how == "keyword"
