@@ -16,7 +16,9 @@ MAX_GATHERED_NBYTES = 1 << 20
 def gather_pieces(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, list[bytes]]]:
     """Join pieces that follow on one another, upwards or downwards, as long as they do.
 
-    A piece at address 0, the superblock, stays alone: everything before it has been written when it is yielded.
+    A piece at address 0, the superblock, stays alone: everything before it has been written when it is yielded, and it
+    is yielded before `pieces` goes on, whose code behind it takes it for written. So is a piece that is too large for a
+    group: it would wait in memory while the next one is made.
 
     Parameters
     ----------
@@ -44,6 +46,11 @@ def gather_pieces(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, li
                 continue
         if group:
             yield start, list(group)
-        group, start, stop = deque([piece]), address, address + len(piece)
+        if address and len(piece) <= MAX_GATHERED_NBYTES:
+            group, start, stop = deque([piece]), address, address + len(piece)
+        else:
+            group, start, stop = deque(), 0, 0
+            yield address, [piece]
+            del piece
     if group:
         yield start, list(group)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from streamh5.errors import AttributeValueError, ForeignStructureError
 from streamh5.format.character_set import CharacterSet, character_set, decode_text, encode_text
 from streamh5.format.dataspace import Dataspace, decode_dataspace, encode_dataspace
-from streamh5.format.datatype import decode_datatype_message, encode_datatype
+from streamh5.format.datatype import decode_datatype_message
 from streamh5.format.datatype_class import DatatypeClass
 from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.object_header import MessageType
@@ -57,30 +57,13 @@ class Attribute:
     datatype_body: bytes = b""
 
 
-def encode_attribute_body(attribute: Attribute) -> bytes:
-    """Return the body of an attribute message, which is also the heap object in dense storage.
-
-    An object with attributes also needs an attribute info message. A body of more than 65,535 bytes needs dense
-    storage.
-
-    Raises
-    ------
-    AttributeValueError
-        The name is empty or contains NUL.
-    DatatypeError
-        The datatype cannot be encoded.
-    LimitError
-        A part has more than 65,535 bytes.
-    """
-    datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
-    head = encode_attribute_head(attribute.name, datatype, attribute.dataspace, attribute.committed_address)
-    return head + attribute.data
-
-
 def encode_attribute_head(
     name: str, datatype: bytes, dataspace: Dataspace, committed_address: int | None = None
 ) -> bytes:
-    """Return the part of the body of an attribute message before the data; see `encode_attribute_body`.
+    """Return the body of an attribute message up to the data, which follow; in dense storage it is the heap object.
+
+    An object with attributes also needs an attribute info message. A body of more than 65,535 bytes needs dense
+    storage.
 
     Parameters
     ----------
@@ -88,6 +71,13 @@ def encode_attribute_head(
         See `Attribute`.
     datatype
         The encoded datatype.
+
+    Raises
+    ------
+    AttributeValueError
+        The name is empty or contains NUL.
+    LimitError
+        A part has more than 65,535 bytes.
     """
     if committed_address is not None:
         datatype = encode_shared_datatype(committed_address)

@@ -192,7 +192,7 @@ def dense_attributes(names: Sequence[str], bodies: Sequence[bytes], *, creation_
     names
         Their names.
     bodies
-        Their messages: see `encode_attribute_body`.
+        Bodies of their messages: see `encode_attribute_head`.
     creation_order
         Whether to index the order in which they were created.
 

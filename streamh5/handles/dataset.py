@@ -177,6 +177,7 @@ class Dataset(AppendableDataset):
     @writing
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:
         """Write filtered chunks, unchecked, in the calling thread; return their records: see `write_block`."""
+        self._check_has_chunks()
         return self._turns.shared(self.out.write_encoded, encoded)
 
     @check_keywords

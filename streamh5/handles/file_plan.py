@@ -109,6 +109,7 @@ class FilePlan:
                         nodes[path] = node
         for path, attributes in self.attributes.items():
             if path in nodes:  # the guard may have left the object out
+                # one for all of them: what refuses one is their number, which refuses those that follow, too
                 with self.guard(path):
                     file.session.set_attributes(nodes[path], attributes)
         for planned, dataset in datasets:

@@ -16,9 +16,10 @@ from streamh5.errors import SinkError, StateError
 from streamh5.recovery import entry_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from streamh5.model.tree import DatasetNode
+    from streamh5.recovery.entry_log import EntryLog
 
 
 class DatasetNumbers:
@@ -27,12 +28,12 @@ class DatasetNumbers:
     Parameters
     ----------
     log
-        Enters an entry in the journal, given its kind and the arguments of that.
+        Gets the entries.
     n_datasets
         Numbers that an interrupted write has given.
     """
 
-    def __init__(self, log: Callable[..., None], n_datasets: int) -> None:
+    def __init__(self, log: EntryLog, n_datasets: int) -> None:
         self._log = log
         self._n_datasets = n_datasets
         # reentrant: a signal handler may end the write in the middle of a call
@@ -41,13 +42,18 @@ class DatasetNumbers:
         self._former: dict[DatasetNode, dict[str, Any]] = {}
         self._appended: set[DatasetNode] = set()
 
-    def add(self, node: DatasetNode, enter: Callable[[int], None]) -> None:
-        """Give a new dataset its number, with which `enter` enters it in the journal."""
+    def add(self, node: DatasetNode, source: str | None, *, has_value: bool) -> None:
+        """Give a new dataset its number, and enter it, and its value if it has one, with one write."""
         with self._lock:
-            # counted first: an entry that cannot be written now waits to be written
-            self._n_datasets, number = self._n_datasets + 1, self._n_datasets
+            number = self._n_datasets
+            entries = self._log.encoded(_creation, number, node, source, has_value=has_value)
             self._made[node] = node.number = number
-            enter(number)
+            self._enter_next(entries)
+
+    def take_back(self, node: DatasetNode) -> None:
+        """Enter that a dataset was taken back, if its creation is in the journal."""
+        if node in self._made:
+            self._log.enter(entry_kinds.TAKEN_BACK, node.path)
 
     def restore(self, node: DatasetNode, number: int) -> None:
         """Give a dataset of an interrupted write its number again."""
@@ -61,35 +67,42 @@ class DatasetNumbers:
             with self._lock:
                 number = node.number
                 if number is None:
-                    self._n_datasets, number = self._n_datasets + 1, self._n_datasets
-                    self._log(entry_kinds.OPENED, number, self._identity(node), node.spec, node.source)
-                    if node in self._appended:
-                        self._log(entry_kinds.ROWS, number, 0)
+                    number = self._n_datasets
+                    self._enter_next(self._log.encoded(self._opening, number, node))
                     node.number = number
         return number
 
+    def _opening(self, number: int, node: DatasetNode) -> bytes:
+        entries = entry_kinds.OPENED.encode(number, self._identity(node), node.spec, node.source)
+        return entries + entry_kinds.ROWS.encode(number, 0) if node in self._appended else entries
+
+    def _enter_next(self, entries: bytes) -> None:
+        """Enter the next number. Its entries have been encoded: no number may be left out in the journal."""
+        self._n_datasets += 1  # first: entries that cannot be written now wait to be written
+        self._log.append(entries)
+
     def log_shape(self, node: DatasetNode, *, is_cut: bool) -> None:
         """Enter the shape that a dataset has now, and whether it had a larger extent before."""
-        self._log(entry_kinds.RESIZED, self._identity(node), node.spec, is_cut=is_cut)
+        self._log.enter(entry_kinds.RESIZED, self._identity(node), node.spec, is_cut=is_cut)
 
     def log_rows(self, node: DatasetNode, n_rows: int) -> None:
         """Enter that a dataset is appended to (0), or its number of rows at the end."""
         number = self.of(node)
         self._appended.add(node)
-        self._log(entry_kinds.ROWS, number, n_rows)
+        self._log.enter(entry_kinds.ROWS, number, n_rows)
 
     @contextmanager
     def all_rows_logged(self) -> Iterator[None]:
         """Enter the number of rows of each dataset that is appended to; if the block fails, that more may follow."""
         try:
             for node in list(self._appended):
-                self._log(entry_kinds.ROWS, self.of(node), node.n_rows)
+                self._log.enter(entry_kinds.ROWS, self.of(node), node.n_rows)
             yield
         except BaseException:
             with suppress(StateError, SinkError):  # the failure may have ended the write
                 for node in list(self._appended):
                     if node.number is not None:  # one without gets this entry with its number
-                        self._log(entry_kinds.ROWS, node.number, 0)
+                        self._log.enter(entry_kinds.ROWS, node.number, 0)
             raise
 
     def identities(self, nodes: Iterable[DatasetNode]) -> dict[DatasetNode, dict[str, Any]]:
@@ -121,3 +134,8 @@ class DatasetNumbers:
         identity = {"made": self._made.get(node), "address": node.stored_address}
         former = self._former.get(node)
         return identity if former is None else {**identity, "former": former}
+
+
+def _creation(number: int, node: DatasetNode, source: str | None, *, has_value: bool) -> bytes:
+    entries = entry_kinds.DATASET.encode(number, node.spec, source)
+    return entries + entry_kinds.ELEMENTS.encode(number, node, ...) if has_value else entries

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from streamh5.engine.engine import Engine
-from streamh5.engine.gathered_pieces import gather_pieces
+from streamh5.engine.gathered_pieces import MAX_GATHERED_NBYTES, gather_pieces
 from streamh5.errors import SinkError, StateError
 from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery import entry_kinds
 from streamh5.recovery.claimed_chunks import open_edges
 from streamh5.recovery.dataset_numbers import DatasetNumbers
+from streamh5.recovery.entry_log import EntryLog
 from streamh5.recovery.journal import generation_of
 from streamh5.recovery.read_journal import after_generation
 from streamh5.sinks.base import Shortenable, as_journaled
@@ -98,6 +99,8 @@ class JournaledEngine:
         self._begin_lock = threading.RLock()
         self._sink = sink
         self._journal = as_journaled(sink)  # None: nothing is claimed, and nothing can be resumed
+        self._entries = EntryLog(self._journal)
+        self._log = self._entries.enter
         self._leftover = leftover
         self._recovery = recovery
         self._claimed: dict[DatasetNode, ClaimedChunks] = {}
@@ -115,7 +118,7 @@ class JournaledEngine:
             engine.extend_file(*existing)
         self.root = engine.root
         self._is_begun = existing is not None or recovery is not None
-        self._numbers = DatasetNumbers(self._log, 0 if recovery is None else recovery.n_datasets)
+        self._numbers = DatasetNumbers(self._entries, 0 if recovery is None else recovery.n_datasets)
         self.log_rows, self.all_rows_logged = self._numbers.log_rows, self._numbers.all_rows_logged
         if recovery is not None:
             leftover.has_values = True
@@ -155,45 +158,43 @@ class JournaledEngine:
         with self.lock:
             number = None if self._recovery is None else self._recovery.check_dataset(spec, source)
             node, n_rows = self._engine.create_dataset(spec, value), 0
-            if self._recovery is not None and number is not None:
-                self._numbers.restore(node, number)
-                n_rows, lost = self._recovery.restore(node)
-                if len(lost):
-                    self._log(entry_kinds.VOIDS, lost)
-                self._reopen(node, number)
-                if node in self._claimed:
-                    n_rows = max(n_rows, self._claimed[node].n_rows or 0)
-                if value is not None:
-                    self._log(entry_kinds.ELEMENTS, number, node, ...)
-            else:
-                self._numbers.add(
-                    node, partial(self._enter_dataset, node, source, has_value=value is not None)
-                )
-            self._leftover.has_values |= value is not None
-            if spec.is_early:
-                self._allocate(node)
+            try:
+                if self._recovery is not None and number is not None:
+                    self._numbers.restore(node, number)
+                    n_rows, lost = self._recovery.restore(node)
+                    if len(lost):
+                        self._log(entry_kinds.VOIDS, lost)
+                    self._reopen(node, number)
+                    if node in self._claimed:
+                        n_rows = max(n_rows, self._claimed[node].n_rows or 0)
+                    if value is not None:
+                        self._log(entry_kinds.ELEMENTS, number, node, ...)
+                else:
+                    self._numbers.add(node, source, has_value=value is not None)
+                self._leftover.has_values |= value is not None
+                if spec.is_early:
+                    self._allocate(node)
+            except BaseException:
+                if (
+                    number is None or value is not None
+                ):  # another resume needs the chunks of the interrupted write
+                    self.remove_dataset(node)
+                raise
             return node, n_rows
 
-    def _enter_dataset(self, node: DatasetNode, source: str | None, number: int, *, has_value: bool) -> None:
-        """Enter a new dataset and its value with one write."""
-        if self._journal is not None:
-            entries = entry_kinds.DATASET.encode(number, node.spec, source)
-            if has_value:
-                entries += entry_kinds.ELEMENTS.encode(number, node, ...)
-            self._journal.append_log(entries)
-
     def set_attributes(self, node: Node, attributes: Sequence[AttributeSpec]) -> None:
-        """Set attributes of an object, and enter them with one write; if one is refused, those before it are set."""
+        """Set attributes of an object, and enter many with one write; if one is refused, those before it are set."""
         with self.lock:
-            n_set = 0
+            gathered = bytearray()
             try:
                 for one in attributes:
+                    entry = self._entries.encoded(entry_kinds.ATTRIBUTE.encode, node, one)
                     self._engine.set_attribute(node, one)
-                    n_set += 1
+                    gathered += entry
+                    if len(gathered) >= MAX_GATHERED_NBYTES:
+                        self._entries.append_all(gathered)
             finally:
-                if self._journal is not None and n_set:
-                    entries = (entry_kinds.ATTRIBUTE.encode(node, one) for one in attributes[:n_set])
-                    self._journal.append_log(b"".join(entries))
+                self._entries.append_all(gathered)
 
     def open_dataset(self, node: DatasetNode) -> None:
         """Give a dataset of the public file the chunks that the interrupted addition has stored of it."""
@@ -215,7 +216,7 @@ class JournaledEngine:
         with self.lock:
             self._engine.remove_dataset(node)
             with suppress(StateError, SinkError):  # the write may have ended, which may be the reason
-                self._log(entry_kinds.TAKEN_BACK, node.path)
+                self._numbers.take_back(node)
 
     def resize(
         self,
@@ -391,10 +392,7 @@ class JournaledEngine:
                 if address == 0 and self._journal is not None:
                     self._journal.append_log(entry(buffers[0]), is_urgent=True)
                 self._sink.write(address, buffers)
+                del buffers  # data of a contiguous dataset is large: freed before the next is encoded
 
     def _public_entry(self, *, is_last: bool) -> Callable[[bytes], bytes]:
         return lambda block: entry_kinds.PUBLIC.encode(generation_of(block), is_last=is_last)
-
-    def _log(self, kind: EntryKind[P], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self._journal is not None:
-            self._journal.append_log(kind.encode(*args, **kwargs))

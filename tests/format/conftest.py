@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
+from streamh5.format.attribute import Attribute, encode_attribute_head
 from streamh5.format.data_layout import CompactLayout, DataLayout, encode_data_layout
 from streamh5.format.dataspace import Dataspace, encode_dataspace
-from streamh5.format.datatype import AnyDatatype, encode_datatype_message
+from streamh5.format.datatype import AnyDatatype, encode_datatype, encode_datatype_message
 from streamh5.format.fill_value import AllocationTime, FillValue, encode_fill_value
 from streamh5.format.filter_pipeline import FilterRecord, encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
@@ -19,6 +20,13 @@ from streamh5.format.link import HardLink, Link, LinkTarget, encode_link
 from streamh5.format.object_header import Message, MessageType, pack_messages
 from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK, Superblock, encode_superblock
+
+
+def attribute_body(attribute: Attribute) -> bytes:
+    """Return the body of an attribute message."""
+    datatype = attribute.datatype_body or encode_datatype(attribute.datatype)
+    head = encode_attribute_head(attribute.name, datatype, attribute.dataspace, attribute.committed_address)
+    return head + attribute.data
 
 
 class FileBuilder:

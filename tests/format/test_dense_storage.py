@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamh5.errors import AttributeValueError, LimitError, PathError
-from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.attribute import Attribute
 from streamh5.format.checksum import lookup3
 from streamh5.format.data_layout import CompactLayout
 from streamh5.format.dataspace import Dataspace
@@ -19,6 +19,7 @@ from streamh5.format.fractal_heap import MAX_MANAGED_NBYTES
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, SoftLink
 from streamh5.format.storage_info import encode_attribute_info, encode_link_info
+from tests.format.conftest import attribute_body
 
 if TYPE_CHECKING:
     from tests.format.conftest import FileBuilder
@@ -123,7 +124,7 @@ def _attribute(name: str, value: Any) -> Attribute:
 
 
 def _storage(attributes: list[Attribute], *, ordered: bool) -> DenseStorage:
-    bodies = list(map(encode_attribute_body, attributes))
+    bodies = list(map(attribute_body, attributes))
     return dense_attributes([one.name for one in attributes], bodies, creation_order=ordered)
 
 

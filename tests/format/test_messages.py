@@ -20,7 +20,7 @@ from streamh5.errors import (
     ShapeError,
 )
 from streamh5.format.annotation import decode_old_modification_time
-from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.attribute import Attribute
 from streamh5.format.character_set import CharacterSet
 from streamh5.format.data_layout import (
     ChunkedLayout,
@@ -46,6 +46,7 @@ from streamh5.format.object_header import Message, MessageType, pack_messages
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.storage_info import StorageInfo, encode_attribute_info, encode_link_info
+from tests.format.conftest import attribute_body
 
 LibraryMessages = Callable[..., dict[int, list[tuple[int, bytes]]]]
 
@@ -263,7 +264,7 @@ def test_attribute_equals_libhdf5(library_messages: LibraryMessages, name: str) 
     def write(file: h5py.File) -> None:
         file.create_dataset("x", (3,), "<i4").attrs.create(name, value)
 
-    ours = encode_attribute_body(
+    ours = attribute_body(
         Attribute(name, datatype_class(value.dtype), Dataspace(value.shape, value.shape), value.tobytes())
     )
     theirs = bytearray(_only(library_messages(write), MessageType.ATTRIBUTE)[1])
@@ -280,7 +281,7 @@ def test_attribute_values_of_many_kinds_read_by_h5py(one_value_dataset: Any) -> 
         "bools": Attribute("bools", datatype_class(np.dtype(bool)), Dataspace((2,)), b"\x01\x00"),
     }
     path = one_value_dataset(
-        "x", [Message(MessageType.ATTRIBUTE, encode_attribute_body(a)) for a in values.values()]
+        "x", [Message(MessageType.ATTRIBUTE, attribute_body(a)) for a in values.values()]
     ).write()
     with h5py.File(path) as file:
         attrs = file["x"].attrs
@@ -294,7 +295,7 @@ def test_attribute_values_of_many_kinds_read_by_h5py(one_value_dataset: Any) -> 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_attribute_impossible_name_attribute_value_error(name: str) -> None:
     with pytest.raises(AttributeValueError):
-        encode_attribute_body(Attribute(name, datatype_class(np.dtype("u1")), Dataspace(()), b"\0"))
+        attribute_body(Attribute(name, datatype_class(np.dtype("u1")), Dataspace(()), b"\0"))
 
 
 def test_attribute_info_equals_libhdf5(library_messages: LibraryMessages) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import LimitError
-from streamh5.format.attribute import Attribute, encode_attribute_body
+from streamh5.format.attribute import Attribute
 from streamh5.format.dataspace import Dataspace
 from streamh5.format.datatype import datatype_class
 from streamh5.format.object_header import (
@@ -20,6 +20,7 @@ from streamh5.format.object_header import (
     pack_messages,
     position_of_messages,
 )
+from tests.format.conftest import attribute_body
 
 if TYPE_CHECKING:
     from tests.format.conftest import FileBuilder
@@ -34,7 +35,7 @@ def _nil(nbytes: int) -> Message:
 def _attribute(name: str, nbytes: int = 4) -> Message:
     data = np.arange(nbytes, dtype=np.uint8)
     attribute = Attribute(name, datatype_class(data.dtype), Dataspace((nbytes,)), data.tobytes())
-    return Message(MessageType.ATTRIBUTE, encode_attribute_body(attribute))
+    return Message(MessageType.ATTRIBUTE, attribute_body(attribute))
 
 
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 400), st.booleans())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import FormatError
-from streamh5.format.attribute import Attribute, decode_attribute, encode_attribute_body
+from streamh5.format.attribute import Attribute, decode_attribute
 from streamh5.format.data_layout import (
     ChunkedLayout,
     CompactLayout,
@@ -51,6 +51,7 @@ from streamh5.format.storage_info import (
     encode_link_info,
 )
 from streamh5.format.superblock import Superblock, decode_superblock, encode_superblock
+from tests.format.conftest import attribute_body
 
 ADDRESSES = st.integers(0, 2**64 - 1)
 NAMES = st.text(min_size=1, max_size=40).filter(
@@ -163,7 +164,7 @@ def test_attribute_comes_back(name: str, dtype: str, shape: tuple[int, ...] | No
     record = datatype_class(np.dtype(dtype))
     attribute = Attribute(name, record, Dataspace(shape), bytes(range(200))[:16] * n_elements)
     attribute = Attribute(name, record, Dataspace(shape), attribute.data[: n_elements * record.nbytes])
-    found = decode_attribute(encode_attribute_body(attribute))
+    found = decode_attribute(attribute_body(attribute))
     assert (found.name, found.datatype, found.dataspace) == (name, record, attribute.dataspace)
     assert (found.data, found.datatype_body) == (attribute.data, encode_datatype(record))
 

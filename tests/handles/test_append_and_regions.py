@@ -14,6 +14,7 @@ import pytest
 import streamh5
 from streamh5 import errors
 from streamh5.errors import BlockError
+from streamh5.write.chunk_writer import EncodedChunks
 from tests.deadlock import DEADLOCK_SECONDS
 
 
@@ -54,6 +55,8 @@ def test_small_data_that_is_stored_whole_can_be_appended_to(dtype: Any, tmp_path
             x.write_direct_chunk((0, 0), bytes(32))
         with pytest.raises(errors.BlockError, match="stored without chunks"):
             x.write_block(rows, (0, 0))
+        with pytest.raises(errors.BlockError, match="stored without chunks"):
+            x.write_encoded(EncodedChunks(np.zeros(0, np.uint64), []))
     with h5py.File(tmp_path / "a.h5") as found:
         values = found["x"][...] if dtype == "i4" else found["x"].asstr()[...]
         assert values[:3].tolist() == rows
