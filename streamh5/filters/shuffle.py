@@ -33,6 +33,10 @@ _BUFFER_UNIT = 16
 _WIDENED_NBYTES = (2, 4)
 """Sizes of elements that `unshuffle` puts together by shifts; strided copies are faster for others."""
 
+MIN_PLANE_LENGTH = 2048
+"""Elements from which planes are copied one by one: shorter ones cost more calls than they save, and a transposed copy
+is slow where the cache gets one line for many planes (``tests/benchmarks/shuffle.py``)."""
+
 
 def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
     (element_nbytes,) = values or (chunk.dtype.itemsize,)
@@ -103,6 +107,9 @@ def unshuffle(planes: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> None:
     element_nbytes = len(planes)
     if element_nbytes not in _WIDENED_NBYTES:
         elements = out.view((np.void, element_nbytes))[..., np.newaxis].view(np.uint8)
+        if out.size < MIN_PLANE_LENGTH:  # there may be millions of planes
+            np.copyto(elements, np.moveaxis(planes, 0, -1))
+            return
         for k, plane in enumerate(planes):
             elements[..., k] = plane
         return
@@ -119,6 +126,8 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
     if not element_nbytes:  # H5Z__filter_shuffle refuses such a chunk
         raise FormatError("the shuffle filter has no element size")
     n_elements = len(data) // element_nbytes
+    if n_elements <= 1:  # as it is; numpy has no elements of 2 GiB
+        return data
     whole = n_elements * element_nbytes
     planes = np.frombuffer(data[:whole], np.uint8).reshape(element_nbytes, n_elements)
     elements = np.empty(n_elements, (np.void, element_nbytes))

@@ -4,11 +4,13 @@
 
 Rows are element sizes, columns ways to do it: streamh5, a copy of the transposed view, and numcodecs.
 GB/s of one thread, on what the filter chain gives at once: one chunk of 4 MiB, or a group of small ones.
-The last table is the whole chain with gzip, in MB/s, by the size of such a group.
+Then the whole chain with gzip, in MB/s, by the size of such a group.
+The last table is the way back, plane by plane and as a transposed copy: GB/s, with the number of elements.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +59,17 @@ def groups(chunk_nbytes: int) -> list[float]:
     return figures
 
 
+def ways_back(element_nbytes: int, nbytes: int) -> list[float]:
+    """Put elements together in both ways."""
+    n_elements = nbytes // element_nbytes
+    planes = np.random.default_rng(0).integers(0, 256, (element_nbytes, n_elements), np.uint8)
+    out = np.empty(n_elements, (np.void, element_nbytes))
+    figures = [float(n_elements)]
+    for shuffle.MIN_PLANE_LENGTH in (0, sys.maxsize):
+        figures.append(bytes_per_s(lambda: shuffle.unshuffle(planes, out), planes.nbytes) / 1e9)
+    return figures
+
+
 def table(title: str, head: list[str], lines: dict[str, list[float]], digits: int) -> None:
     """Print one Markdown table."""
     print(f"\n{title}\n\n| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |")
@@ -74,6 +87,9 @@ def main() -> None:
     sizes = {f"{size >> 10} KiB": groups(size) for size in (1 << 16, 1 << 14)}
     head = ["chunk", *(f"groups of {kib} KiB" for kib in GROUPS_KIB)]
     table("shuffle and gzip, MB/s", head, sizes, 0)
+    for kib in (16, 1024, 4096):
+        figures = {str(size): ways_back(size, kib << 10) for size in (3, 8, 12, 16, 64, 100, 256, 1000, 4096)}
+        table(f"back, {kib} KiB", ["element bytes", "elements", "planes", "transposed copy"], figures, 2)
 
 
 if __name__ == "__main__":
