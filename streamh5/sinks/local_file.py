@@ -208,7 +208,6 @@ class LocalFileSink(JournaledSink):
         # after the sync of the names: a power cut before it must leave the journal, from which to resume
         self._remove((self.journal, self._journal.fd), *((one, self._fd) for one in self._snapshots))
         self._remove((self.partial, self._fd))  # left by a flush that failed between link and unlink
-        self._tidy()
 
     def _lock_as_public(self) -> None:
         lock_inode(self._fd, self.partial, is_exclusive=True)
@@ -221,14 +220,17 @@ class LocalFileSink(JournaledSink):
     def _unname(self) -> None:
         with suppress(OSError):
             self.leases.close()
+        self._tidy()
         # removed before they are closed: the lock is held until no other writer can open the files
         self._remove((self.partial, self._fd), (self.journal, self._journal.fd))
         if self._is_public:
             self._remove(*((one, self._fd) for one in self._snapshots))
-        self._tidy()
 
     def _tidy(self) -> None:
-        """Remove what a crash during `snapshot` may have left."""
+        """Remove what a crash during `snapshot` may have left.
+
+        While the partial file has its name: after a crash without it, nothing tells whose file that was.
+        """
         self._remove(*((temporary_path(one), self._fd) for one in self._snapshots))
 
     def _close(self) -> None:
@@ -252,6 +254,7 @@ class LocalFileSink(JournaledSink):
 
     def _publish(self) -> None:
         self._check_name(self.partial, self._fd)
+        self._tidy()
         if self._overwrite:
             files.check_regular(self._target)
             self._system.replace(self.partial, self._target)

@@ -205,18 +205,18 @@ def interrupted(folder: Path, at: int) -> Path:
     """Leave an interrupted write that has some chunks."""
     folder.mkdir()
     calls = crashing(at, "after")
-    with installed(calls), pytest.raises(Crash):
+    with installed(calls), pytest.raises((Crash, OSError)):
         work.write(folder / "out.h5", checkpoint=True)
     calls.bury()
     return folder / "out.h5"
 
 
-def salvage_everywhere(tmp_path: Path, step: int, how: str) -> int:
+def salvage_everywhere(tmp_path: Path, first: int, how: str) -> int:
     """Crash at every call of a salvage: a valid output, or everything as before; then both go on."""
-    start = interrupted(tmp_path / "start", 44)
+    start = interrupted(tmp_path / f"{first}", first)
     at = 0
     while True:
-        folder = copy_folder(start.parent, tmp_path / f"{at}")
+        folder = copy_folder(start.parent, tmp_path / f"{first}-{at}")
         path, output = folder / "out.h5", folder / "some.h5"
         calls = crashing(at, how)
         is_over = False
@@ -237,13 +237,40 @@ def salvage_everywhere(tmp_path: Path, step: int, how: str) -> int:
             assert not was_published or output.read_bytes() == content, "the resumed write changed the output"
         assert not path.with_name("out.h5.partial").exists()
         if is_over:
-            return at // step
-        at += step
+            return at
+        at += 1
+
+
+def calls_of_a_write(folder: Path) -> list[str]:
+    """Names of the calls of a write with checkpoints."""
+    folder.mkdir()
+    calls = Calls()
+    with installed(calls):
+        work.write(folder / "out.h5", checkpoint=True)
+    return calls.names
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_crash_of_salvage_leaves_a_valid_output_or_a_write_to_resume(tmp_path: Path, how: str) -> None:
-    tried("crash of a salvage between two system calls", salvage_everywhere(tmp_path, 1, how))
+    tried("crash of a salvage between two system calls", salvage_everywhere(tmp_path, 44, how))
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_crash_of_salvage_after_one_of_a_checkpoint_leaves_no_name(tmp_path: Path, how: str) -> None:
+    link = calls_of_a_write(tmp_path / "undisturbed").index("link")  # the temporary name of the snapshot
+    tried("crash of a salvage between two system calls", salvage_everywhere(tmp_path, link, how))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("how", HOW)
+def test_crash_of_salvage_after_any_crash_leaves_a_valid_output_or_a_write_to_resume(
+    tmp_path: Path, how: str
+) -> None:
+    names = calls_of_a_write(tmp_path / "undisturbed")
+    # the file is being published from its last ftruncate on
+    for first in range(names.index("fsync"), len(names) - names[::-1].index("ftruncate")):
+        n = salvage_everywhere(tmp_path, first, how)
+        tried("crash of a salvage between two system calls", n)
 
 
 def test_salvaged_file_holds_what_was_there_and_says_what_is_missing(tmp_path: Path) -> None:
