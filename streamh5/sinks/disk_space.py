@@ -24,7 +24,8 @@ SPACE_NBYTES = 16 << 20
 """Bytes that are requested at once; more, up to 256 MiB, is not faster (tests/benchmarks, frames --space)."""
 
 MIN_FREE = 16
-"""Requests for which the disk must have room, so that nothing else fails for want of it."""
+"""Requests for which the disk must have room, so that nothing else fails for want of it. The quota of a user is not
+looked at: with less left than one request, a write that needs other space may fail that much earlier."""
 
 _KEEP_SIZE = 1
 
@@ -65,7 +66,7 @@ class DiskSpace:
     Parameters
     ----------
     system
-        The system calls, by their names in `os`; one that has `fallocate`, too, is asked for it.
+        The system calls, by their names in `os`; one for tests may have `fallocate`, too.
 
     Attributes
     ----------
@@ -75,7 +76,8 @@ class DiskSpace:
 
     def __init__(self, system: Any) -> None:
         self.is_requested = False
-        self._fallocate = getattr(system, "fallocate", fallocate)
+        # not of `os`, which may have another one some day
+        self._fallocate = fallocate if system is os else getattr(system, "fallocate", fallocate)
         self._lock = threading.RLock()  # reentrant: a signal handler may write
         self._stop: int | None = None  # no request for what lies before it
         self._is_missing = False

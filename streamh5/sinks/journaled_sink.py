@@ -147,8 +147,7 @@ class JournaledSink(GatedSink):
         with self._failing("it cannot be resumed"):
             self._check_name(self.data_path, self._fd)
             self._cut_journal(log_nbytes)
-            if nbytes < self.nbytes:
-                self._truncate(nbytes)
+            self._truncate(min(nbytes, self.nbytes))  # always: there may be space behind the end
             self._hand_on()
             if self.sync == "batch" and is_synced:
                 self._journal.keep()

@@ -75,12 +75,15 @@ class WriteBack:
     Parameters
     ----------
     system
-        The system calls, by their names in `os`; one that has `sync_file_range`, too, is asked for it.
+        The system calls, by their names in `os`; one for tests may have `sync_file_range`, too.
     """
 
     def __init__(self, system: Any) -> None:
         self._system = system
-        self._sync_file_range = getattr(system, "sync_file_range", sync_file_range)
+        # not of `os`, which may have another one some day
+        self._sync_file_range = (
+            sync_file_range if system is os else getattr(system, "sync_file_range", sync_file_range)
+        )
         # both reentrant: a signal handler may write
         self._lock = threading.RLock()
         self._hinting = threading.RLock()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.sinks import disk_space
+from streamh5.sinks import disk_space, write_back
 from streamh5.sinks.disk_space import fallocate
 from tests.faults.systems import Calls, failing, installed
 
@@ -54,6 +56,22 @@ def append_all(path: Path, mode: Any = "w", *, fails_at: int = N_CHUNKS, **keywo
             if n == fails_at:
                 raise ZeroDivisionError
             data.append(CHUNK)
+
+
+def append_and_die(path: Path, mode: str) -> None:
+    """Let another process append 60 of the chunks, and end without a clean-up."""
+    code = f"""
+import os, sys
+from pathlib import Path
+from tests.sinks import test_disk_space as test
+test.disk_space.FIRST_NBYTES, test.disk_space.SPACE_NBYTES = {FIRST_NBYTES}, {100 * FIRST_NBYTES}
+file = test.streamh5.File(Path(sys.argv[1]), sys.argv[2])
+data = file.create_dataset("x", (None,), "u1", chunks=({len(CHUNK)},))
+for _ in range(60):
+    data.append(test.CHUNK)
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code, path, mode], check=True)
 
 
 def check(path: Path) -> None:
@@ -114,6 +132,24 @@ def test_an_interrupted_write_keeps_no_space_that_it_did_not_use(disk: Path) -> 
     check_size(disk / "out.h5")
 
 
+@pytest.mark.parametrize(("mode", "working_name"), [("w", "out.h5.partial"), ("a", "out.h5")])
+def test_space_that_a_killed_process_left_is_freed_by_a_resume_that_is_interrupted(
+    disk: Path, mode: str, working_name: str
+) -> None:
+    if mode == "a":
+        with h5py.File(disk / "out.h5", "w") as old:
+            old["old"] = np.zeros(5)
+    append_and_die(disk / "out.h5", mode)
+    with pytest.raises(AssertionError):
+        check_size(disk / working_name)
+    with pytest.raises(ZeroDivisionError):
+        append_all(disk / "out.h5", mode, resume=True, fails_at=60)
+    check_size(disk / working_name)
+    append_all(disk / "out.h5", mode, resume=True)
+    check(disk / "out.h5")
+    check_size(disk / "out.h5")
+
+
 @pytest.mark.parametrize("is_aborted", [False, True])
 def test_an_addition_leaves_a_file_without_space_that_it_does_not_need(disk: Path, is_aborted: bool) -> None:
     with h5py.File(disk / "out.h5", "w") as old:
@@ -136,6 +172,18 @@ def test_a_system_without_the_call_is_asked_once(tmp_path: Path, code: int) -> N
         append_all(tmp_path / "out.h5")
     check(tmp_path / "out.h5")
     assert system.names.count("fallocate") == 1
+
+
+def test_calls_of_these_names_that_a_later_python_has_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_back, "HINT_NBYTES", FIRST_NBYTES)
+    for name in ("fallocate", "sync_file_range"):
+        monkeypatch.setattr(
+            os, name, lambda *arguments: pytest.fail(f"called with {arguments}"), raising=False
+        )
+    append_all(tmp_path / "out.h5")
+    check(tmp_path / "out.h5")
 
 
 def test_a_request_that_a_signal_interrupts_is_not_the_last(tmp_path: Path) -> None:
