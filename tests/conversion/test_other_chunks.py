@@ -217,31 +217,69 @@ def test_other_chunks_need_no_dask(tmp_path: Path) -> None:
 
 def test_kept_chunks_are_bounded_and_forgotten_when_all_regions_have_read_them() -> None:
     kept = PartlyReadChunks(250)
-    assert kept.claim([1, 2]) == [1, 2]
-    assert kept.claim([2, 3]) == [3]
-    kept.keep(1, bytes(100), 10)
-    kept.keep(2, bytes(100), 10)
-    kept.keep(3, bytes(100), 10)
-    assert kept.get(1, 5) is None
-    assert kept.get(2, 5) is not None
-    assert kept.get(2, 5) is not None
-    assert kept.get(2, 5) is None
-    assert kept.claim([1, 2, 3]) == [1, 2]
+    assert kept.claim("/x", [1, 2]) == [1, 2]
+    assert kept.claim("/x", [2, 3]) == [3]
+    kept.keep("/x", 1, bytes(100), 10)
+    kept.keep("/x", 2, bytes(100), 10)
+    kept.keep("/x", 3, bytes(100), 10)
+    assert kept.get("/x", 1, 5) is None
+    assert kept.get("/x", 2, 5) is not None
+    assert kept.get("/x", 2, 5) is not None
+    assert kept.get("/x", 2, 5) is None
+    assert kept.claim("/x", [1, 2, 3]) == [1, 2]
+
+
+def test_chunks_of_a_dataset_make_room_for_those_of_the_next_one() -> None:
+    kept = PartlyReadChunks(100)
+    kept.keep("/x", 1, bytes(60), 5)
+    kept.keep("/y", 1, bytes(60), 5)
+    assert kept.get("/x", 1, 1) is None
+    assert kept.get("/y", 1, 1) is not None
+
+
+@pytest.mark.parametrize("fill_time", ["alloc", "ifset", "never"])
+def test_missing_chunks_do_not_need_the_library_nor_leave_others_in_memory(
+    tmp_path: Path, read_by_library: list[Any], monkeypatch: pytest.MonkeyPatch, fill_time: str
+) -> None:
+    kept: list[PartlyReadChunks] = []
+
+    class Noted(PartlyReadChunks):
+        def __init__(self) -> None:
+            super().__init__()
+            kept.append(self)
+
+    monkeypatch.setattr("streamh5.conversion.hdf5.plan.PartlyReadChunks", Noted)
+    read_in_small_pieces(monkeypatch, 512)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        for name in ("x", "y"):
+            x = file.create_dataset(
+                name, (40, 50), ">f4", chunks=(1, 25), fillvalue=7, fill_time=fill_time, **GZIP
+            )
+            x[:, :25] = elements((40, 25))
+        x[-1] = 1
+    streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(20, 15), progress=False)
+    assert not read_by_library
+    assert [len(one._kept) for one in kept] == [0]
+    with h5py.File(tmp_path / "in.h5") as a, h5py.File(tmp_path / "out.h5") as b:
+        for name in ("x", "y"):
+            np.testing.assert_array_equal(b[name][:, :25], a[name][:, :25])
+            # of the last columns, chunks of the copy that hold no data are missing, too
+            assert (b[name][20:39, 25:30] == (0 if fill_time == "never" else 7)).all()
 
 
 def test_chunk_that_is_kept_again_is_counted_once() -> None:
     kept = PartlyReadChunks(100)
-    kept.keep(1, bytes(40), 5)
-    kept.keep(1, bytes(40), 5)
-    kept.keep(2, bytes(50), 5)
-    assert kept.claim([1, 2]) == []
+    kept.keep("/x", 1, bytes(40), 5)
+    kept.keep("/x", 1, bytes(40), 5)
+    kept.keep("/x", 2, bytes(50), 5)
+    assert kept.claim("/x", [1, 2]) == []
 
 
 def test_chunk_that_was_kept_is_not_given_up_for_the_thread_that_claims_it_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up: list[int] = []
-    monkeypatch.setattr(PartlyReadChunks, "give_up", lambda _, rows: given_up.extend(rows))
+    monkeypatch.setattr(PartlyReadChunks, "give_up", lambda _, path, rows: given_up.extend(rows))
     read_in_small_pieces(monkeypatch, 512)
     rechunked(tmp_path, elements((40, 50)), (1, 50), (20, 5), **GZIP)
     assert not given_up
@@ -249,10 +287,10 @@ def test_chunk_that_was_kept_is_not_given_up_for_the_thread_that_claims_it_next(
 
 def test_chunk_that_another_thread_gives_up_is_not_waited_for() -> None:
     kept = PartlyReadChunks()
-    kept.claim([1])
+    kept.claim("/x", [1])
     found: list[Any] = []
-    waiting = threading.Thread(target=lambda: found.append(kept.get(1, 1)))
+    waiting = threading.Thread(target=lambda: found.append(kept.get("/x", 1, 1)))
     waiting.start()
-    kept.give_up([1])
+    kept.give_up("/x", [1])
     waiting.join(60)
     assert found == [None]

@@ -12,7 +12,7 @@ import numpy as np
 from streamh5.conversion.array_plan import SourceFilters, StoredAs
 from streamh5.conversion.hdf5.chunk_reader import StoredChunkReader
 from streamh5.conversion.hdf5.decoded_regions import DecodedRegions, can_decode
-from streamh5.conversion.hdf5.partly_read import MAX_PARTLY_READ_NBYTES
+from streamh5.conversion.hdf5.partly_read import MAX_PARTLY_READ_NBYTES, PartlyReadChunks
 from streamh5.conversion.hdf5.problems import reading
 from streamh5.conversion.hdf5.source_bytes import SharedBytes
 from streamh5.conversion.request import NotCopiable
@@ -23,8 +23,10 @@ from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import filter_name
 from streamh5.filters.shuffle import ROW as SHUFFLE
+from streamh5.format.fill_value import WriteTime
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
 from streamh5.model.chunk_map import ChunkMap
+from streamh5.model.parts import stored_elements
 from streamh5.reader.chunk_index.chunk_frame import ChunkFrame
 from streamh5.reader.chunk_index.read_index import read_present_chunks
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
@@ -189,7 +191,11 @@ def stored_as(
 
 
 def decoded_regions(
-    dataset: SourceDataset, chunks: ChunkList | None, stored: SourceBytes | None, library: Regions
+    dataset: SourceDataset,
+    chunks: ChunkList | None,
+    stored: SourceBytes | None,
+    library: Regions,
+    kept: PartlyReadChunks,
 ) -> Regions:
     """Return what reads regions of a dataset: `library`, or its stored chunks where this package decodes them."""
     if chunks is None or stored is None or dataset.kind.has_pointers or not can_decode(dataset.filters):
@@ -200,9 +206,10 @@ def decoded_regions(
     reader = StoredChunkReader(
         dataset.path, SharedBytes(stored.file), chunks.map, len(dataset.filters), is_edge, None
     )
-    read = DecodedRegions(
-        reader, dataset.filters, dataset.dtype, library.read, dataset.fill_value is not None
-    )
+    fill = None if dataset.fill_value is None else stored_elements(dataset.fill_value, None)
+    if dataset.times[1] is WriteTime.NEVER:  # then the library leaves zeroed memory as it is
+        fill = None
+    read = DecodedRegions(reader, dataset.filters, dataset.dtype, library.read, fill, kept)
     return replace(library, read=read, kept_nbytes=MAX_PARTLY_READ_NBYTES)
 
 

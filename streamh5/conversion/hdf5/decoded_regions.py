@@ -7,7 +7,7 @@ region, with the codecs of this package. What needs the library, or is damaged, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,20 +45,20 @@ class DecodedRegions:
     dtype
         Its elements as they are in the file.
     library
-        Reads a region with the HDF5 library: where chunks are missing that have a fill value, and where one cannot be
-        decoded here, so that the library decides whether it is damaged.
-    has_fill_value
-        Whether missing chunks read as something else than zeros.
+        Reads a region with the HDF5 library: where a chunk cannot be decoded here, so that the library decides whether
+        it is damaged.
+    fill_value
+        One element that missing chunks read as, in bytes; None for zeros.
     kept
-        Chunks that the regions read before needed only in part.
+        Chunks that the regions read before needed only in part; those of other datasets may be among them.
     """
 
     reader: StoredChunkReader
     filters: tuple[FilterRecord, ...]
     dtype: np.dtype[Any]
     library: Callable[[Region], NDArray[Any]]
-    has_fill_value: bool
-    kept: PartlyReadChunks = field(default_factory=PartlyReadChunks)
+    fill_value: bytes | None
+    kept: PartlyReadChunks
 
     def __call__(self, region: Region) -> NDArray[Any]:
         """Return the elements of a region."""
@@ -70,9 +70,9 @@ class DecodedRegions:
         numbers = grid.numbers(grid.covering(origin, shape)).view(np.int64)
         rows = self.reader.find(numbers)
         is_whole = len(rows) == len(numbers)
-        if self.has_fill_value and not is_whole:
-            return self.library(region)
         out = (np.empty if is_whole else np.zeros)(shape, self.dtype)
+        if self.fill_value is not None and not is_whole:
+            out[...] = np.frombuffer(self.fill_value, self.dtype)
         rows = rows[np.argsort(self.reader.chunks.addresses[rows], kind="stable")]
         try:
             self._fill(out, np.array(origin), rows)
@@ -91,18 +91,19 @@ class DecodedRegions:
             return
         self._decode(out, origin, rows[~is_part])
         parts = rows[is_part]
-        mine = self.kept.claim(parts.tolist())
+        path = self.reader.path
+        mine = self.kept.claim(path, parts.tolist())
         claimed = set(mine)
         try:
             self._decode(out, origin, np.array(mine, np.intp), claimed)
         finally:
-            self.kept.give_up(claimed)
+            self.kept.give_up(path, claimed)
         for row in np.setdiff1d(parts, mine).tolist():
             start = self.reader.chunks.origin_at(row)
             there, here = _overlap(
                 [a - b for a, b in zip(start, origin.tolist(), strict=True)], chunks, out.shape
             )
-            data = self.kept.get(row, out[there].size)
+            data = self.kept.get(path, row, out[there].size)
             if data is None:
                 self._decode(out, origin, np.array([row]))
             else:
@@ -141,7 +142,7 @@ class DecodedRegions:
         for row, one, n in zip(rows, data, n_used, strict=True):
             inside = grid.region(grid.coords(int(self.reader.chunks.numbers[row])))
             n_all = math.prod(part.stop - part.start for part in inside)
-            self.kept.keep(row, one, n_all - n)
+            self.kept.keep(self.reader.path, row, one, n_all - n)
 
     def _decoder(self, mask: int) -> _GroupDecoder:
         return _GroupDecoder.of(self.filters, mask, self.reader.chunks.grid.chunks, self.dtype)

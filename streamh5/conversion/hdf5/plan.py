@@ -29,6 +29,7 @@ from streamh5.conversion.hdf5.contents import read_contents
 from streamh5.conversion.hdf5.dataset import RegionReader, read_dataset
 from streamh5.conversion.hdf5.datatype import stored_type
 from streamh5.conversion.hdf5.elements import Referents, read_attributes, tracks_attributes
+from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
@@ -79,6 +80,7 @@ class Planner:
         self._file, self._stored, self._contents = file, stored, contents
         self._request, self._problems = request, problems
         self._arrays: list[ArrayPlan] = []
+        self._kept = PartlyReadChunks()
         self._notes: list[str] = []
         self._n_comments = 0
         self._referents = Referents(contents.paths, stored)
@@ -235,7 +237,7 @@ class Planner:
         filters = source_filters(dataset)
         source = replace(
             source,
-            regions=decoded_regions(dataset, chunks, self._stored, source.regions),
+            regions=decoded_regions(dataset, chunks, self._stored, source.regions, self._kept),
             identity=file_identity(self._file.filename, dataset.path),
             chunks=dataset.chunks,
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
