@@ -101,6 +101,8 @@ class SourceArray:
         Its chunks; None where it has none.
     unit
         Shape of what its source reads in one call; None for `chunks`.
+    is_contiguous
+        Whether its elements lie in row-major order without filters, so that a part is read without the rest.
     maxshape
         Extents up to which the dataset may grow; None for `shape`.
     track_order
@@ -128,6 +130,7 @@ class SourceArray:
     fillvalue: Any = None
     chunks: tuple[int, ...] | None = None
     unit: tuple[int, ...] | None = None
+    is_contiguous: bool = False
     maxshape: tuple[int | None, ...] | None = None
     track_order: bool = False
     begin: Callable[[Dataset], None] | None = None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape
+from streamh5.dask.stored_chunks import MAX_BLOCK_NBYTES, block_shape
 from streamh5.model.chunk_shape import auto_chunks, check_chunks
 
 if TYPE_CHECKING:
     from streamh5.conversion.array_plan import SourceArray
 
-MAX_BLOCK_NBYTES = 2 * BLOCK_NBYTES
-"""Raw bytes of a block that holds whole chunks of source and dataset. A worker holds one, and the threads of the file
-have room for two of them by default."""
+_GAP_NBYTES = 64 << 10
+"""Bytes that HDF5 reads at a time of a dataset without chunks (`H5Pset_sieve_buf_size`), and a disk reads ahead."""
+
+_MAX_PASSES_NBYTES = 256 << 20
+"""Bytes that may be read of a dataset without chunks, if that is more than twice its size."""
 
 
 def chunk_shape(source: SourceArray, asked: Any) -> tuple[int, ...]:
@@ -68,8 +70,8 @@ def shared_blocks(source: SourceArray, chunks: tuple[int, ...]) -> tuple[int, ..
     shape, itemsize = source.shape or (), source.dtype.itemsize
     unit = source.unit or source.chunks
     parts = block_shape(shape, chunks, itemsize)
-    if unit is None:  # it is not decoded
-        return parts
+    if unit is None:
+        return parts if source.is_contiguous and _is_read_rarely(shape, parts, itemsize) else None
     unit = tuple(max(1, n) for n in unit)
     block = tuple(
         min(math.lcm(u, c), -(-n // c) * c) if n else c for u, c, n in zip(unit, chunks, shape, strict=True)
@@ -79,6 +81,17 @@ def shared_blocks(source: SourceArray, chunks: tuple[int, ...]) -> tuple[int, ..
         return block_shape(shape, block, itemsize)
     # half: threads may begin with the next row of units before the last blocks of this one are read
     return parts if _open_nbytes(shape, unit, parts, itemsize) <= source.regions.kept_nbytes // 2 else None
+
+
+def _is_read_rarely(shape: tuple[int, ...], block: tuple[int, ...], itemsize: int) -> bool:
+    """Return whether reading a contiguous array block by block reads few bytes several times."""
+    n_passes, nbytes = 1, itemsize  # `nbytes`: of a whole row along the axes behind
+    for b, n in zip(reversed(block), reversed(shape), strict=True):
+        if b < n and min(b, n) * nbytes >= _GAP_NBYTES:
+            break  # what lies between such pieces is not read
+        n_passes *= -(-n // b)
+        nbytes *= n
+    return n_passes <= 2 or n_passes * math.prod(shape) * itemsize <= _MAX_PASSES_NBYTES
 
 
 def _open_nbytes(shape: tuple[int, ...], unit: tuple[int, ...], block: tuple[int, ...], itemsize: int) -> int:

@@ -60,7 +60,9 @@ def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> Con
     dtype, read_dtype = (np.dtype("U"), np.dtype(object)) if is_text else (array.dtype, array.dtype)
     identity = file_identity(source)
     mapped = _Mapped(source, _map_npy, read_dtype, array)
-    one = SourceArray(name, array.shape, dtype, Regions(mapped), identity)
+    one = SourceArray(
+        name, array.shape, dtype, Regions(mapped), identity, is_contiguous=array.flags.c_contiguous
+    )
     planned = encoded(one, request, "a .npy file has no chunks", [])
     return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
 

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.dask.stored_chunks import MAX_BLOCK_NBYTES, CopyCounts
 from streamh5.errors import listed
 from streamh5.handles.file import open_file
 from streamh5.handles.session import DEFAULT_IN_FLIGHT_NBYTES
@@ -110,7 +110,8 @@ class CopiedBlocks:
     def _submit(self, file: File, one: BlockCopy, progress: Progress) -> None:
         dataset = file.datasets[one.path]
         run = file.session.submit if self._is_threaded else file.session.run
-        # a block that waits takes no memory: only as many wait as keep all threads busy
+        # A block that waits takes no memory: only as many wait as keep all threads busy. Each thread may hold one of
+        # ordinary size; larger ones count in full.
         most = DEFAULT_IN_FLIGHT_NBYTES // (2 * available_cpus())
         for i, (origin, shape) in enumerate(one.blocks.places()):
             nbytes = math.prod(shape) * one.blocks.dtype.itemsize
@@ -129,4 +130,5 @@ class CopiedBlocks:
                 progress.add(n)
 
             # blocks share no chunk: each has a box of its own
-            run(Job(write, min(nbytes, most), one, ((i, i + 1),)))
+            counted = min(nbytes, most) if nbytes <= MAX_BLOCK_NBYTES else nbytes
+            run(Job(write, counted, one, ((i, i + 1),)))

@@ -35,6 +35,10 @@ BLOCK_NBYTES = 16 << 20
 """Raw bytes of the chunks that one task reads and writes together: a task costs about 0.2 ms, and a worker
 holds one block (tests/benchmarks/zarr_copy.py)."""
 
+MAX_BLOCK_NBYTES = 2 * BLOCK_NBYTES
+"""Raw bytes of a block that holds whole chunks of source and dataset. Each thread of the file holds one; larger blocks,
+of one large chunk, share the file's memory budget."""
+
 MAX_N_BLOCKS = 10_000_000
 """Blocks of one array: 160 TiB; dask holds 1.3 KiB for each."""
 

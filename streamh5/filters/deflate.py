@@ -147,9 +147,10 @@ def _decode(data: Bytes, most: int, values: Values) -> Bytes:
         try:
             fast: Bytes = memoryview(libdeflate.zlib_decompress(data, min(most, _MAX_RATIO * len(data))))
         except libdeflate.DeflateError:
-            fast = b""
-        if data[-4:] == inflater.adler32(fast).to_bytes(4, "big"):
-            return fast
+            pass
+        else:
+            if data[-4:] == inflater.adler32(fast).to_bytes(4, "big"):
+                return fast
     whole = bytearray()
     _inflate(data, most, whole.extend)
     return memoryview(whole)

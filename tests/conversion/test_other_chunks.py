@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 
 import streamh5
 from streamh5.conversion import encoded_blocks
+from streamh5.conversion.array_plan import SourceArray
 from streamh5.conversion.hdf5 import chunk_reader
 from streamh5.conversion.hdf5 import elements as elements_of_hdf5
 from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
+from streamh5.dask.stored_chunks import Regions
 from streamh5.errors import SourceError
 from streamh5.filters.chunk_decoder import ChunkDecoder
 
@@ -183,6 +186,44 @@ def test_any_chunks_and_any_missing_ones_read_the_same(
         streamh5.convert(folder / "in.h5", folder / "out.h5", chunks={"/x": target}, progress=False)
     with h5py.File(folder / "out.h5") as file:
         assert np.array_equal(file["x"][...], expected)
+
+
+def test_virtual_dataset_is_read_once_in_whole_rows(
+    tmp_path: Path, read_by_library: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_small_pieces(monkeypatch, 2048)
+    values = elements((40, 50))
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        layout = h5py.VirtualLayout(values.shape, values.dtype)
+        layout[:] = h5py.VirtualSource(file.create_dataset("x", data=values, chunks=(1, 50), **GZIP))
+        file.create_virtual_dataset("virtual", layout)
+    streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks={"/virtual": (40, 1)}, progress=False)
+    assert {(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in read_by_library} == {
+        (10, 50)
+    }
+    assert len(read_by_library) == 4
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.array_equal(file["virtual"][...], values)
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "are_read"),
+    [
+        ((1_000_000, 600), (1_000, 600), True),
+        ((1_000_000, 600), (1_000_000, 1), False),
+        ((1_000, 600), (1_000, 1), True),
+        ((2_000, 2_000, 2_000), (1, 200, 200), True),
+        ((2_000, 2_000, 2_000), (100, 100, 100), False),
+        ((100, 100_000, 1_000), (1, 50_000, 10), False),
+        ((100, 1_000, 1_000_000), (100, 1, 40_000), True),
+    ],
+)
+def test_contiguous_source_is_read_in_blocks_unless_that_reads_it_many_times(
+    shape: tuple[int, ...], chunks: tuple[int, ...], are_read: bool
+) -> None:
+    source = SourceArray("/x", shape, np.dtype("f4"), Regions(np.zeros), is_contiguous=True)
+    assert (encoded_blocks.shared_blocks(source, chunks) is not None) == are_read
+    assert encoded_blocks.shared_blocks(replace(source, is_contiguous=False), chunks) is None
 
 
 def test_damaged_chunk_is_an_error_of_the_library(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from streamh5.dask import copied_blocks, stored_chunks
 from streamh5.dask.graph import Write
 from streamh5.dask.stored_chunks import ChunkCopy, HollowBlocks
 from streamh5.errors import DestinationExistsError
+from streamh5.write.pool import Job
 
 
 @pytest.fixture
@@ -67,6 +68,25 @@ def test_copy_makes_no_graph_and_shows_its_progress(
     with h5py.File(source) as a, h5py.File(source.with_name("out.h5")) as b:
         for name in ("x", "y"):
             np.testing.assert_array_equal(a[name][()], b[name][()])
+
+
+@pytest.mark.parametrize(("most", "counted"), [(1 << 12, {1 << 11}), (1 << 11, {1 << 12})])
+def test_blocks_of_ordinary_size_keep_all_threads_busy_and_larger_ones_count_in_full(
+    source: Path, monkeypatch: pytest.MonkeyPatch, most: int, counted: set[int]
+) -> None:
+    monkeypatch.delitem(sys.modules, "distributed", raising=False)  # another test may have imported it
+    monkeypatch.setattr(copied_blocks, "MAX_BLOCK_NBYTES", most)
+    monkeypatch.setattr(copied_blocks, "DEFAULT_IN_FLIGHT_NBYTES", 1 << 16)
+    monkeypatch.setattr(copied_blocks, "available_cpus", lambda: 16)
+    found: set[int] = set()
+
+    def noted(run: Any, nbytes: int, *rest: Any) -> Job:
+        found.add(nbytes)
+        return Job(run, nbytes, *rest)
+
+    monkeypatch.setattr(copied_blocks, "Job", noted)
+    convert(source)
+    assert found == counted
 
 
 @pytest.mark.parametrize("how", [{"scheduler": "sync"}, {"pool": object()}, {"num_workers": 1}])

@@ -244,6 +244,13 @@ def test_storing_noise_costs_no_size() -> None:
     assert len(gzip(4).encode(shuffled)) < 1.001 * alone
 
 
+def test_stream_that_cannot_be_decoded_is_not_an_empty_one() -> None:
+    decode = deflate_module.ROW.decode
+    assert decode is not None
+    with pytest.raises(zlib.error, match="invalid block type"):
+        decode(b"x\x9c\xff\xff" + zlib.adler32(b"").to_bytes(4, "big"), 100, ())
+
+
 @pytest.mark.parametrize("missing", [{"igzip_lib"}, {"libdeflate"}, {"igzip_lib", "libdeflate"}])
 @pytest.mark.parametrize("level", [1, 4, 5, 9])
 def test_deflate_without_a_fast_package_says_so_and_is_read(

@@ -240,6 +240,7 @@ class Planner:
             regions=decoded_regions(dataset, chunks, self._stored, source.regions, self._kept),
             identity=file_identity(self._file.filename, dataset.path),
             chunks=dataset.chunks,
+            is_contiguous=dataset.layout in ("contiguous", "compact", "external"),
             maxshape=None if dataset.maxshape == shape else dataset.maxshape,
             filters=filters,
             times=(dataset.times[0] if dataset.chunks else None, dataset.times[1]),
