@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import zlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,33 @@ def test_damaged_chunk_is_an_error_of_the_library(tmp_path: Path) -> None:
         x.id.write_direct_chunk((10, 0), bytes(stored))
     with pytest.raises(SourceError, match="/x: HDF5 cannot read it"):
         streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(40, 10), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "mask", "encode"),
+    [({}, 0, bytes), (GZIP, 3, bytes), ({"compression": "gzip"}, 0, zlib.compress)],
+    ids=["no filters", "skipped", "gzip"],
+)
+@pytest.mark.parametrize("skips", [False, True])
+def test_chunk_that_decodes_to_too_few_bytes_is_damaged_and_not_left_to_the_library(
+    tmp_path: Path, read_by_library: list[Any], options: Any, mask: int, encode: Any, skips: bool
+) -> None:
+    values = elements((40, 50))
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        x = file.create_dataset("x", data=values, chunks=(10, 50), **options)
+        x.id.write_direct_chunk((10, 0), encode(values[10:20].tobytes()[:1000]), mask)
+
+    def convert() -> streamh5.Conversion:
+        return streamh5.convert(
+            tmp_path / "in.h5", tmp_path / "out.h5", chunks=(40, 10), skip_unsupported=skips, progress=False
+        )
+
+    if skips:
+        assert "(1, 0) decodes to 1,000 bytes" in "".join(convert().notes)
+    else:
+        with pytest.raises(SourceError, match=r"/x: the chunk \(1, 0\) decodes to 1,000 bytes .* damaged"):
+            convert()
+    assert not read_by_library
 
 
 def test_bytes_behind_a_stream_are_ignored_as_hdf5_does(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
-from streamh5.errors import StreamH5Error
+from streamh5.errors import FormatError, SourceError, StreamH5Error
 from streamh5.filters.chain import GROUP_NBYTES
 from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.filters.registry import REGISTRY
@@ -46,7 +46,7 @@ class DecodedRegions:
         Its elements as they are in the file.
     library
         Reads a region with the HDF5 library: where a chunk cannot be decoded here, so that the library decides whether
-        it is damaged.
+        it is damaged. It is not asked about chunks that are too small, behind whose end it reads.
     fill_value
         One element that missing chunks read as, in bytes; None for zeros.
     kept
@@ -76,6 +76,8 @@ class DecodedRegions:
         rows = rows[np.argsort(self.reader.chunks.addresses[rows], kind="stable")]
         try:
             self._fill(out, np.array(origin), rows)
+        except SourceError:
+            raise
         except (StreamH5Error, ValueError):
             return self.library(region)
         return out
@@ -128,14 +130,29 @@ class DecodedRegions:
                     np.flatnonzero(found.filter_masks[in_batch] == mask), decoder.n_in_group
                 ):
                     stored: list[Any] = [batch.stored[i] for i in group]
-                    data = [decoder.decoder.decompress(one) for one in stored]
                     at = in_batch[group].tolist()
+                    data = [
+                        self._decompress(decoder.decoder, *one) for one in zip(rows[at], stored, strict=True)
+                    ]
                     places = [_overlap(start, chunks, out.shape) for start in starts[at].tolist()]
                     decoder.place(data, [(out[there], here) for there, here in places])
                     if claimed is not None:
                         own = list(map(_own, data, stored))
                         self._keep(rows[at].tolist(), own, [out[there].size for there, _ in places])
                         claimed.difference_update(rows[at].tolist())
+
+    def _decompress(self, decoder: ChunkDecoder, row: int, stored: Bytes) -> Bytes:
+        """Decompress a chunk; refuse one that is too small: the library would read what lies behind it in memory."""
+        try:
+            return decoder.decompress(stored)
+        except FormatError as error:
+            nbytes = error.facts.get("nbytes")
+            if not isinstance(nbytes, int) or nbytes >= decoder.chunk_nbytes:
+                raise
+            path, coords = self.reader.path, self.reader.chunks.coords_at(row)
+            raise SourceError(
+                f"{path}: the chunk {coords} {error}; it is damaged", path=path, coords=coords
+            ) from error
 
     def _keep(self, rows: list[int], data: list[Bytes], n_used: list[int]) -> None:
         grid = self.reader.chunks.grid
