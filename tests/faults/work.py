@@ -76,8 +76,9 @@ def check_partly(path: Path) -> int:
         if "rows" not in file:
             return 0
         rows = file["rows"][...]
-        assert len(rows) <= len(ROWS)
-        assert np.all((rows == ROWS[: len(rows)]) | (rows == 0))
+        padded = np.pad(ROWS, ((0, -len(ROWS) % 4), (0, 0)))  # a salvage keeps the last chunk as a whole
+        assert len(rows) <= len(padded)
+        assert np.all((rows == padded[: len(rows)]) | (rows == 0))
         return len(rows)
 
 
