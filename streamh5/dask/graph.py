@@ -218,7 +218,7 @@ class Write:
     def _compute_local(
         self, targets: list[Target], blocks: Mapping[str, BlockList], keywords: dict[str, Any]
     ) -> None:
-        """Store blocks in threads of this process: window by window if there are many."""
+        """Store blocks in threads of this process, window by window."""
         graph = self._store_graph(targets, is_optimized=keywords.get("optimize_graph", True))
         note = BlockNotes(self.token, self.blocks)
         compute_windows(graph, StoreTurns(self.token, blocks), self.record, note, **keywords)
