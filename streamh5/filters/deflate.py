@@ -176,7 +176,7 @@ def _inflate(data: Bytes, most: int, keep: Callable[[bytes], object] | None = No
         if stream.eof:
             n_behind = len(stream.unused_data) + max(0, len(data) - start - _PIECE_NBYTES)
             if n_behind:
-                raise FormatError(f"{n_behind:,} bytes follow the end of its zlib stream")
+                raise FormatError(f"{n_behind:,} bytes follow the end of its zlib stream", nbytes=nbytes)
             return nbytes
     raise FormatError(f"its zlib stream ends too early, after {nbytes:,} bytes")
 

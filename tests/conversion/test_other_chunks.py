@@ -237,10 +237,19 @@ def test_damaged_chunk_is_an_error_of_the_library(tmp_path: Path) -> None:
         streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(40, 10), progress=False)
 
 
+def with_bytes_behind(data: bytes) -> bytes:
+    return zlib.compress(data) + b"more"
+
+
 @pytest.mark.parametrize(
     ("options", "mask", "encode"),
-    [({}, 0, bytes), (GZIP, 3, bytes), ({"compression": "gzip"}, 0, zlib.compress)],
-    ids=["no filters", "skipped", "gzip"],
+    [
+        ({}, 0, bytes),
+        (GZIP, 3, bytes),
+        ({"compression": "gzip"}, 0, zlib.compress),
+        ({"compression": "gzip"}, 0, with_bytes_behind),
+    ],
+    ids=["no filters", "skipped", "gzip", "bytes behind gzip"],
 )
 @pytest.mark.parametrize("skips", [False, True])
 def test_chunk_that_decodes_to_too_few_bytes_is_damaged_and_not_left_to_the_library(
@@ -262,6 +271,58 @@ def test_chunk_that_decodes_to_too_few_bytes_is_damaged_and_not_left_to_the_libr
         with pytest.raises(SourceError, match=r"/x: the chunk \(1, 0\) decodes to 1,000 bytes .* damaged"):
             convert()
     assert not read_by_library
+
+
+def test_no_region_with_a_chunk_of_too_few_bytes_is_left_to_the_library(
+    tmp_path: Path, read_by_library: list[Any]
+) -> None:
+    rows = elements((10, 50)).tobytes()
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        x = file.create_dataset("x", (20, 50), "f4", chunks=(10, 50), compression="gzip")
+        x.id.write_direct_chunk((0, 0), with_bytes_behind(rows))  # on its own, left to the library
+        x.id.write_direct_chunk((10, 0), zlib.compress(rows[:1000]))
+    with pytest.raises(SourceError, match=r"\(1, 0\) decodes to 1,000 bytes"):
+        streamh5.convert(tmp_path / "in.h5", tmp_path / "out.h5", chunks=(20, 10), progress=False)
+    assert not read_by_library
+
+
+@pytest.mark.parametrize(
+    ("options", "mask", "encode"),
+    [
+        ({}, 0, bytes),
+        ({"compression": "gzip"}, 0, zlib.compress),
+        ({"compression": "gzip"}, 0, with_bytes_behind),
+        (GZIP, 3, bytes),
+        (GZIP, 1, zlib.compress),
+        (GZIP, 2, bytes),
+    ],
+    ids=["no filters", "gzip", "bytes behind gzip", "skipped", "shuffle skipped", "shuffle"],
+)
+def test_chunk_at_the_edge_may_end_with_its_last_element_inside_unless_it_is_shuffled(
+    tmp_path: Path, options: Any, mask: int, encode: Any
+) -> None:
+    values = elements((14, 45))
+    edge = np.pad(values[10:], ((0, 0), (0, 5))).tobytes()[: (3 * 50 + 45) * 4]
+
+    def convert(data: bytes) -> None:
+        with h5py.File(tmp_path / "in.h5", "w") as file:
+            x = file.create_dataset("x", (14, 45), "f4", maxshape=(20, 50), chunks=(10, 50), **options)
+            x[:10] = values[:10]
+            x.id.write_direct_chunk((10, 0), encode(data), mask)
+        streamh5.convert(
+            tmp_path / "in.h5", tmp_path / "out.h5", chunks=(14, 10), overwrite=True, progress=False
+        )
+
+    if "shuffle" in options and not mask & 1:
+        with pytest.raises(SourceError, match=r"\(1, 0\) decodes to 780 bytes instead of 2,000"):
+            convert(edge)
+        return
+    convert(edge)
+    with h5py.File(tmp_path / "in.h5") as a, h5py.File(tmp_path / "out.h5") as b:
+        np.testing.assert_array_equal(a["x"][...], values)
+        np.testing.assert_array_equal(b["x"][...], values)
+    with pytest.raises(SourceError, match=r"\(1, 0\) decodes to 779 bytes instead of 780"):
+        convert(edge[:-1])
 
 
 def test_bytes_behind_a_stream_are_ignored_as_hdf5_does(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
-from streamh5.errors import FormatError, SourceError, StreamH5Error
+from streamh5.errors import SourceError, StreamH5Error
 from streamh5.filters.chain import GROUP_NBYTES
 from streamh5.filters.chunk_decoder import chunk_decoder
 from streamh5.filters.registry import REGISTRY
@@ -46,7 +46,7 @@ class DecodedRegions:
         Its elements as they are in the file.
     library
         Reads a region with the HDF5 library: where a chunk cannot be decoded here, so that the library decides whether
-        it is damaged. It is not asked about chunks that are too small, behind whose end it reads.
+        it is damaged. It is not asked about regions with chunks that are too small, behind whose end it reads.
     fill_value
         One element that missing chunks read as, in bytes; None for zeros.
     kept
@@ -79,6 +79,7 @@ class DecodedRegions:
         except SourceError:
             raise
         except (StreamH5Error, ValueError):
+            self._refuse_too_small(rows)
             return self.library(region)
         return out
 
@@ -131,9 +132,7 @@ class DecodedRegions:
                 ):
                     stored: list[Any] = [batch.stored[i] for i in group]
                     at = in_batch[group].tolist()
-                    data = [
-                        self._decompress(decoder.decoder, *one) for one in zip(rows[at], stored, strict=True)
-                    ]
+                    data = list(map(decoder.decoder.decompress, stored))
                     places = [_overlap(start, chunks, out.shape) for start in starts[at].tolist()]
                     decoder.place(data, [(out[there], here) for there, here in places])
                     if claimed is not None:
@@ -141,25 +140,36 @@ class DecodedRegions:
                         self._keep(rows[at].tolist(), own, [out[there].size for there, _ in places])
                         claimed.difference_update(rows[at].tolist())
 
-    def _decompress(self, decoder: ChunkDecoder, row: int, stored: Bytes) -> Bytes:
-        """Decompress a chunk; refuse one that is too small: the library would read what lies behind it in memory."""
-        try:
-            return decoder.decompress(stored)
-        except FormatError as error:
-            nbytes = error.facts.get("nbytes")
-            if not isinstance(nbytes, int) or nbytes >= decoder.chunk_nbytes:
-                raise
-            path, coords = self.reader.path, self.reader.chunks.coords_at(row)
-            raise SourceError(
-                f"{path}: the chunk {coords} {error}; it is damaged", path=path, coords=coords
-            ) from error
+    def _refuse_too_small(self, rows: NDArray[np.intp]) -> None:
+        """Refuse chunks of fewer bytes than the library uses: it would read what lies behind them in memory."""
+        found = self.reader.chunks.take(rows)
+        for batch in self.reader.read(found.coords()):
+            stored: list[Any] = list(batch.stored)
+            masks = found.filter_masks[batch.part].tolist()
+            for row, mask, one in zip(rows[batch.part].tolist(), masks, stored, strict=True):
+                decoder = self._decoder(mask).decoder
+                nbytes, needed = _decompressed_nbytes(decoder, one), decoder.chunk_nbytes
+                if not decoder.moves:
+                    # What lies behind the last element inside the dataset may be missing.
+                    last = [part.stop - part.start - 1 for part in self._inside(row)]
+                    chunks = self.reader.chunks.grid.chunks
+                    needed = (int(np.ravel_multi_index(last, chunks)) + 1) * self.dtype.itemsize
+                if nbytes is not None and nbytes < needed:
+                    path, coords = self.reader.path, self.reader.chunks.coords_at(row)
+                    raise SourceError(
+                        f"{path}: the chunk {coords} decodes to {nbytes:,} bytes instead of {needed:,}; it is damaged",
+                        path=path,
+                        coords=coords,
+                    )
 
     def _keep(self, rows: list[int], data: list[Bytes], n_used: list[int]) -> None:
-        grid = self.reader.chunks.grid
         for row, one, n in zip(rows, data, n_used, strict=True):
-            inside = grid.region(grid.coords(int(self.reader.chunks.numbers[row])))
-            n_all = math.prod(part.stop - part.start for part in inside)
+            n_all = math.prod(part.stop - part.start for part in self._inside(row))
             self.kept.keep(self.reader.path, row, one, n_all - n)
+
+    def _inside(self, row: int) -> Region:
+        """Return the part of the dataset that a chunk fills."""
+        return self.reader.chunks.grid.region(self.reader.chunks.coords_at(row))
 
     def _decoder(self, mask: int) -> _GroupDecoder:
         return _GroupDecoder.of(self.filters, mask, self.reader.chunks.grid.chunks, self.dtype)
@@ -169,6 +179,19 @@ def _own(data: Bytes, stored: Bytes) -> Bytes:
     """Return decompressed bytes that do not lie in the memory of the stored ones, into which others will be read."""
     is_view = np.may_share_memory(np.frombuffer(data, np.uint8), np.frombuffer(stored, np.uint8))
     return bytes(data) if is_view else data
+
+
+def _decompressed_nbytes(decoder: ChunkDecoder, stored: Bytes) -> int | None:
+    """Return how many bytes the library decompresses; None if it is not known, or there is an error that it notices."""
+    n_left = len(decoder.steps)
+    try:
+        for step in decoder.steps:
+            n_left -= 1
+            stored = step(stored)
+    except StreamH5Error as error:
+        nbytes = error.facts.get("nbytes")
+        return nbytes if n_left == 0 and isinstance(nbytes, int) else None
+    return len(stored)
 
 
 def _groups(items: NDArray[np.intp], n: int) -> Iterator[list[int]]:
