@@ -51,9 +51,13 @@ class DatasetNumbers:
             self._enter_next(entries)
 
     def take_back(self, node: DatasetNode) -> None:
-        """Enter that a dataset was taken back, if its creation is in the journal."""
-        if node in self._made:
-            self._log.enter(entry_kinds.TAKEN_BACK, node.path)
+        """Enter that a dataset was taken back, if it has a number.
+
+        An interrupt may have come before its creation was in the journal: then the entry means nothing.
+        """
+        number = self._made.get(node)
+        if number is not None:
+            self._log.enter(entry_kinds.TAKEN_BACK, node.path, number)
 
     def restore(self, node: DatasetNode, number: int) -> None:
         """Give a dataset of an interrupted write its number again."""
@@ -77,8 +81,10 @@ class DatasetNumbers:
         return entries + entry_kinds.ROWS.encode(number, 0) if node in self._appended else entries
 
     def _enter_next(self, entries: bytes) -> None:
-        """Enter the next number. Its entries have been encoded: no number may be left out in the journal."""
-        self._n_datasets += 1  # first: entries that cannot be written now wait to be written
+        """Enter the next number, once its entries are encoded."""
+        # first: entries that cannot be written now wait to be written, and no number may be given twice. An interrupt
+        # before the journal has taken them leaves a number out
+        self._n_datasets += 1
         self._log.append(entries)
 
     def log_shape(self, node: DatasetNode, *, is_cut: bool) -> None:

@@ -58,6 +58,7 @@ from streamh5.recovery.tree_changes import (
     path_of,
     remove_again,
     resized_facts,
+    taken_back_facts,
 )
 from streamh5.sinks.machine import boot_id
 
@@ -235,7 +236,7 @@ def _claims_payload(number: int, records: ChunkRecords, checksums: NDArray[np.ui
 def _enter_claims(journal: Journal, payload: bytes, *, is_partial: bool = False) -> None:
     (dataset,) = _CLAIM.unpack_from(payload)
     n, rest = divmod(len(payload) - _CLAIM.size, RECORD.itemsize + 4)
-    if rest or n < 1 or dataset >= journal.n_datasets:
+    if rest or n < 1 or not journal.knows(dataset):
         raise ValueError(f"claims of {len(payload)} bytes for dataset {dataset}")
     records: ChunkRecords = np.frombuffer(payload, RECORD, n, _CLAIM.size)
     if int(records["address"].max()) >= MAX_ADDRESS:
@@ -277,7 +278,7 @@ LINK = EntryKind("L", link_facts, enter_made(make_link))
 DATASET = EntryKind("D", dataset_facts, enter_dataset)
 OPENED = EntryKind("O", opened_facts, enter_dataset)
 RESIZED = EntryKind("Z", resized_facts, enter_resized)
-TAKEN_BACK = EntryKind("U", path_facts, enter_taken_back)
+TAKEN_BACK = EntryKind("U", taken_back_facts, enter_taken_back)
 REMOVED = EntryKind("X", path_facts, enter_freed(remove_again))
 MOVED = EntryKind("M", moved_facts, enter_freed(move_again))
 ATTRIBUTE = EntryKind("A", attribute_facts, enter_attribute)
@@ -302,6 +303,6 @@ KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
 
 def _number(facts: dict[str, Any], journal: Journal) -> int:
     number = facts["dataset"]
-    if type(number) is not int or not 0 <= number < journal.n_datasets:
-        raise ValueError(f"dataset {number!r} of {journal.n_datasets}")
+    if type(number) is not int or not journal.knows(number):
+        raise ValueError(f"dataset {number!r} is not in the journal")
     return number

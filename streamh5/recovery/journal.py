@@ -126,6 +126,10 @@ class Journal:
     published: list[str] = field(default_factory=list)
     end: int = 0
 
+    def knows(self, number: int) -> bool:
+        """Return whether a number was given to a dataset, of this generation or an earlier one."""
+        return number in self.datasets or 0 <= number < self.first_number
+
     def begin_generation(self, base: Generation, *, is_over: bool) -> None:
         """Forget everything that `base`, which is public, contains."""
         self.base, self.is_over = base, is_over

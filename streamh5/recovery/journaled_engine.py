@@ -175,10 +175,13 @@ class JournaledEngine:
                 if spec.is_early:
                     self._allocate(node)
             except BaseException:
-                if (
-                    number is None or value is not None
-                ):  # another resume needs the chunks of the interrupted write
+                if number is None or self._recovery is None:
                     self.remove_dataset(node)
+                elif (
+                    value is not None
+                ):  # the journal keeps that of the interrupted write until there is a new one
+                    self._engine.remove_dataset(node)
+                    self._recovery.give_back(number)
                 raise
             return node, n_rows
 

@@ -59,7 +59,7 @@ def after_generation(log: bytes, header: Callable[[Generation, int], bytes]) -> 
         if letter == HEADER.letter:
             n_datasets = json.loads(payload).get("numbers", 0)
         elif letter in (DATASET.letter, OPENED.letter):
-            n_datasets += 1
+            n_datasets = json.loads(payload)["number"] + 1
         elif letter == PUBLIC.letter:
             found = Generation(*json.loads(payload)["base"]), n_datasets, end
     if found is None:

@@ -201,6 +201,10 @@ class Recovery:
         _, columns = dataset.table.written()
         return Restored(n_rows, gone[~np.isin(gone, columns.addresses)])
 
+    def give_back(self, number: int) -> None:
+        """Take a dataset as not restored: its creation failed, and may be repeated."""
+        self._restored.discard(number)
+
     def reopen(self, dataset: DatasetNode, number: int | None) -> ClaimedChunks | None:
         """Return the chunks that were stored of a dataset of the public file, or of one that was resized; None if none.
 

@@ -132,20 +132,21 @@ def make_dataset(engine: Engine, facts: dict[str, Any]) -> None:
 def enter_dataset(journal: Journal, facts: dict[str, Any]) -> None:
     """Enter a dataset under the next number."""
     path = path_of(facts)
-    # claims refer to datasets by number: a missing or repeated entry must not shift the numbers
-    if facts["number"] != journal.n_datasets:
-        raise ValueError(f"dataset {facts['number']} follows on {journal.n_datasets} datasets")
+    # claims refer to datasets by number: none may be given twice; one is left out where an interrupt came first
+    number = address_of(facts["number"])
+    if number < journal.n_datasets:
+        raise ValueError(f"dataset {number} follows on {journal.n_datasets} datasets")
     if "opened" not in facts:
         if path in journal.paths:
             raise ValueError(f"a second object {path}")
         journal.paths.add(path)
         journal.changes.add(make_dataset, facts)
-        identity: Identity = ("made", facts["number"])
+        identity: Identity = ("made", number)
     else:
         identity = identity_of(journal, facts)
-    journal.history(identity).add_number(facts["number"])
-    journal.datasets[journal.n_datasets] = {**facts, "session": journal.n_resumed}
-    journal.n_datasets += 1
+    journal.history(identity).add_number(number)
+    journal.datasets[number] = {**facts, "session": journal.n_resumed}
+    journal.n_datasets = number + 1
 
 
 def enter_resized(journal: Journal, facts: dict[str, Any]) -> None:
@@ -188,17 +189,22 @@ def enter_freed(apply: Apply) -> Callable[[Journal, dict[str, Any]], None]:
     return enter
 
 
+def taken_back_facts(path: str, number: int) -> dict[str, Any]:
+    """Name a dataset that was taken back."""
+    return {"path": path, "number": number}
+
+
 def enter_taken_back(journal: Journal, facts: dict[str, Any]) -> None:
-    """Enter that a dataset was taken back, with its attributes."""
-    path = path_of(facts)
+    """Enter that a dataset was taken back, with its attributes; nothing if its creation is not in the journal."""
+    path, number = path_of(facts), address_of(facts["number"])
     made = next(
-        (one.facts for one in journal.changes if one.apply is make_dataset and one.facts["path"] == path),
+        (one.facts for one in journal.changes if one.apply is make_dataset and one.facts["number"] == number),
         None,
     )
     if made is None:
-        raise ValueError(f"{path} is not a dataset")
-    journal.paths.discard(path)
-    journal.taken_back.add(made["number"])
+        return
+    journal.paths.discard(made["path"])
+    journal.taken_back.add(number)
     journal.changes.take_back(
         lambda one: one.facts is made or (one.apply is set_attribute and one.facts["path"] == path)
     )

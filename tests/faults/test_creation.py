@@ -19,6 +19,7 @@ from streamh5.engine.gathered_pieces import MAX_GATHERED_NBYTES
 from streamh5.errors import SinkError
 from streamh5.recovery import entry_kinds
 from streamh5.recovery.entry_kinds import EntryKind
+from streamh5.sinks.journaled_sink import JournaledSink
 from tests.faults.systems import WRITES, Calls, copy_folder, installed
 
 
@@ -66,7 +67,29 @@ def no_room(system: FullDisk) -> Iterator[None]:
     assert system.kind is None
 
 
+def interrupted_append(*, is_taken: bool) -> Fault:
+    """A Ctrl-C arrives just before the journal takes entries, or just after."""
+
+    @contextmanager
+    def interrupted(system: FullDisk) -> Iterator[None]:
+        append = JournaledSink.append_log
+
+        def interrupt(*args: Any, **kwargs: Any) -> None:
+            patch.undo()
+            if is_taken:
+                append(*args, **kwargs)
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(JournaledSink, "append_log", interrupt)
+            yield
+
+    return interrupted
+
+
 FAULTS: dict[str, Fault] = {
+    "ctrl-c before the journal": interrupted_append(is_taken=False),
+    "ctrl-c behind the journal": interrupted_append(is_taken=True),
     "ctrl-c": lambda _: interrupted_encoder(entry_kinds.ELEMENTS),
     "full disk": no_room,
 }
@@ -114,6 +137,30 @@ def test_dataset_whose_entries_fail_at_a_resume_is_created_again(tmp_path: Path)
     streamh5.salvage(f"{path}.partial", output=path)
     with h5py.File(path) as found:
         assert found["x"][...].tolist() == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_value_of_the_interrupted_write_stays_until_there_is_a_new_one(
+    goes_on: bool, is_taken: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path) as file:
+        file.create_dataset("chunks", data=np.arange(20), chunks=(10,))
+        file.create_dataset("x", data=np.arange(4)).attrs["units"] = "m"
+        file.suspend()
+    with streamh5.File(path, resume=True) as file:
+        with interrupted_append(is_taken=is_taken)(FullDisk()), pytest.raises(KeyboardInterrupt):
+            file.create_dataset("x", data=np.arange(4))
+        if goes_on:
+            file.create_dataset("y", data=np.arange(2))
+            file.create_dataset("x", data=np.arange(4) + 2).attrs["units"] = "s"
+        file.suspend()
+    streamh5.salvage(f"{path}.partial", output=path)
+    with h5py.File(path) as found:
+        assert found["x"][...].tolist() == ([2, 3, 4, 5] if goes_on else [0, 1, 2, 3])
+        assert found["x"].attrs["units"] == ("s" if goes_on else "m")
+        assert ("y" in found) == goes_on
 
 
 def test_ctrl_c_in_the_entry_of_an_opened_dataset_leaves_no_gap_of_numbers(tmp_path: Path) -> None:
