@@ -177,9 +177,7 @@ class JournaledEngine:
             except BaseException:
                 if number is None or self._recovery is None:
                     self.remove_dataset(node)
-                elif (
-                    value is not None
-                ):  # the journal keeps that of the interrupted write until there is a new one
+                elif value is not None:  # the journal keeps the earlier one until there is a new one
                     self._engine.remove_dataset(node)
                     self._recovery.give_back(number)
                 raise

@@ -198,6 +198,7 @@ def test_file_is_the_old_one_in_every_stage_until_the_superblock(
         "streamh5.handles.destination.AppendFileSink",
         lambda path, **keywords: Stages(path, folder, **keywords),
     )
+    monkeypatch.setattr("streamh5.engine.gathered_pieces.MAX_GATHERED_NBYTES", 0)  # each piece is a stage
     added = add_all(path)
     monkeypatch.undo()
     assert_old_but_where(path, **added)
