@@ -38,9 +38,8 @@ def gather_pieces(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, li
                 group.append(piece)
                 stop += len(piece)
                 continue
-            if (
-                address + len(piece) == start
-            ):  # as headers in the front region do: the root group is there first
+            # as headers in the front region do: the root group is there first
+            if address + len(piece) == start:
                 group.appendleft(piece)
                 start = address
                 continue

@@ -17,6 +17,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from streamh5.sinks.linux_call import call_of, linux_call, missing_call
+
 FIRST_NBYTES = 4 << 20
 """Bytes that a file gets as it is written: most files of many small ones are smaller."""
 
@@ -30,19 +32,12 @@ looked at: with less left than one request, a write that needs other space may f
 _KEEP_SIZE = 1
 
 
-def _library_call() -> Any:
-    if ctypes.sizeof(ctypes.c_long) < ctypes.sizeof(ctypes.c_int64):
-        return None  # its offsets may have 32 bits
-    try:
-        call = ctypes.CDLL(None, use_errno=True).fallocate
-    except (OSError, AttributeError):  # not Linux
-        return None
-    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    call.restype = ctypes.c_int
-    return call
-
-
-_CALL = _library_call()
+# with offsets of 32 bits, the call of this name takes others
+_fallocate = (
+    linux_call("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if ctypes.sizeof(ctypes.c_long) >= ctypes.sizeof(ctypes.c_int64)
+    else missing_call
+)
 
 
 def fallocate(fd: int, offset: int, nbytes: int) -> None:
@@ -53,11 +48,7 @@ def fallocate(fd: int, offset: int, nbytes: int) -> None:
     OSError
         As for the system call; ``ENOSYS`` where there is none.
     """
-    if _CALL is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if _CALL(fd, _KEEP_SIZE, offset, nbytes) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    _fallocate(fd, _KEEP_SIZE, offset, nbytes)
 
 
 class DiskSpace:
@@ -76,8 +67,7 @@ class DiskSpace:
 
     def __init__(self, system: Any) -> None:
         self.is_requested = False
-        # not of `os`, which may have another one some day
-        self._fallocate = fallocate if system is os else getattr(system, "fallocate", fallocate)
+        self._fallocate = call_of(system, fallocate)
         self._lock = threading.RLock()  # reentrant: a signal handler may write
         self._stop: int | None = None  # no request for what lies before it
         self._is_missing = False

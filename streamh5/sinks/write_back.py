@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import threading
 from typing import TYPE_CHECKING, Any
+
+from streamh5.sinks.linux_call import call_of, linux_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,18 +41,8 @@ _IS_POSTPONED = frozenset({errno.EINTR, errno.EAGAIN, errno.ENOMEM})
 """Errors after which the pages are still to be written."""
 
 
-def _library_call() -> Any:
-    try:
-        call = ctypes.CDLL(None, use_errno=True).sync_file_range
-    except (OSError, AttributeError):  # not Linux
-        return None
-    # offsets of 64 bits on every machine; without types ctypes would pass ints
-    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    call.restype = ctypes.c_int
-    return call
-
-
-_CALL = _library_call()
+# offsets of 64 bits on every machine
+_sync_file_range = linux_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 def sync_file_range(fd: int, offset: int, nbytes: int) -> None:
@@ -62,11 +53,7 @@ def sync_file_range(fd: int, offset: int, nbytes: int) -> None:
     OSError
         As for the system call; ``ENOSYS`` where there is none.
     """
-    if _CALL is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if _CALL(fd, offset, nbytes, _SYNC_FILE_RANGE_WRITE) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    _sync_file_range(fd, offset, nbytes, _SYNC_FILE_RANGE_WRITE)
 
 
 class WriteBack:
@@ -80,10 +67,7 @@ class WriteBack:
 
     def __init__(self, system: Any) -> None:
         self._system = system
-        # not of `os`, which may have another one some day
-        self._sync_file_range = (
-            sync_file_range if system is os else getattr(system, "sync_file_range", sync_file_range)
-        )
+        self._sync_file_range = call_of(system, sync_file_range)
         # both reentrant: a signal handler may write
         self._lock = threading.RLock()
         self._hinting = threading.RLock()

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +18,7 @@ import streamh5
 from streamh5.sinks import disk_space, write_back
 from streamh5.sinks.disk_space import fallocate
 from tests.faults.systems import Calls, failing, installed
+from tests.sinks.ranges import Ranges
 
 FIRST_NBYTES = 40_000
 CHUNK = np.arange(10_000, dtype="u1")
@@ -31,21 +31,9 @@ def _small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_space, "SPACE_NBYTES", 8 * FIRST_NBYTES)
 
 
-class Written:
-    """Notes each write and each request for space, in their order: kind, start and stop."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, int, int]] = []
-        self.system = Calls(self.note)
-
-    def note(self, number: int, name: str, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
-        if name == "pwritev":
-            _, buffers, address = arguments
-            self.events.append(("write", address, address + sum(map(len, buffers))))
-        elif name == "fallocate":
-            _, address, nbytes = arguments
-            self.events.append(("request", address, address + nbytes))
-        return None
+def noted() -> Ranges:
+    """Each write and each request for space."""
+    return Ranges("fallocate", "request")
 
 
 def append_all(path: Path, mode: Any = "w", *, fails_at: int = N_CHUNKS, **keywords: Any) -> None:
@@ -100,7 +88,7 @@ def disk(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("sync", ["close", "none"])
 def test_chunks_are_written_where_space_was_requested(disk: Path, sync: str) -> None:
-    written = Written()
+    written = noted()
     with installed(written.system):
         append_all(disk / "out.h5", sync=sync)
     check(disk / "out.h5")
@@ -117,7 +105,7 @@ def test_chunks_are_written_where_space_was_requested(disk: Path, sync: str) -> 
 
 
 def test_a_small_file_requests_nothing(tmp_path: Path) -> None:
-    written = Written()
+    written = noted()
     with installed(written.system), streamh5.File(tmp_path / "out.h5", "w") as file:
         file["x"] = CHUNK
     assert "fallocate" not in written.system.names

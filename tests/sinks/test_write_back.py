@@ -21,6 +21,7 @@ from streamh5.sinks import write_back
 from streamh5.sinks.write_back import sync_file_range
 from streamh5.write.part_file import PartFile
 from tests.faults.systems import Calls, failing, installed
+from tests.sinks.ranges import Ranges
 
 HINT_NBYTES = 50_000
 CHUNK = np.arange(10_000, dtype="u1")
@@ -32,21 +33,11 @@ def _small_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_back, "HINT_NBYTES", HINT_NBYTES)
 
 
-class Written:
-    """Notes each write and hint of a system, in their order."""
+class Hinted(Ranges):
+    """Each write and each hint."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, int, int]] = []
-        self.system = Calls(self.note)
-
-    def note(self, number: int, name: str, arguments: tuple[Any, ...]) -> Callable[..., Any] | None:
-        if name == "pwritev":
-            _, buffers, address = arguments
-            self.events.append(("write", address, address + sum(map(len, buffers))))
-        elif name == "sync_file_range":
-            _, address, nbytes = arguments
-            self.events.append(("hint", address, address + nbytes))
-        return None
+        super().__init__("sync_file_range", "hint")
 
     @property
     def hints(self) -> list[tuple[int, int]]:
@@ -68,7 +59,7 @@ def check(path: Path) -> None:
 
 @pytest.mark.parametrize("sync", ["close", "batch"])
 def test_hints_cover_everything_that_was_written_but_the_last_few_bytes(tmp_path: Path, sync: str) -> None:
-    written = Written()
+    written = Hinted()
     with installed(written.system):
         fill(tmp_path / "out.h5", sync=sync)
     check(tmp_path / "out.h5")
@@ -85,7 +76,7 @@ def test_hints_cover_everything_that_was_written_but_the_last_few_bytes(tmp_path
 def test_an_addition_has_hints_too(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "out.h5", "w") as old:
         old["old"] = np.zeros(5)
-    written = Written()
+    written = Hinted()
     with installed(written.system), streamh5.File(tmp_path / "out.h5", "a") as file:
         file.create_dataset("x", data=np.tile(CHUNK, N_CHUNKS), chunks=(len(CHUNK),))
     check(tmp_path / "out.h5")
@@ -93,7 +84,7 @@ def test_an_addition_has_hints_too(tmp_path: Path) -> None:
 
 
 def test_a_write_that_is_not_synced_and_a_small_one_have_none(tmp_path: Path) -> None:
-    written = Written()
+    written = Hinted()
     with installed(written.system):
         fill(tmp_path / "out.h5", sync="none")
         with streamh5.File(tmp_path / "small.h5", "w") as file:
@@ -197,7 +188,7 @@ def test_the_system_call_is_made_with_whole_numbers_of_64_bits(tmp_path: Path) -
 
 @pytest.mark.parametrize("sync", ["close", "none"])
 def test_other_processes_that_write_have_hints(tmp_path: Path, sync: Any) -> None:
-    written = Written()
+    written = Hinted()
     with streamh5.File(tmp_path / "out.h5", "w", sync=sync) as file:
         data = file.create_dataset("x", (N_CHUNKS * len(CHUNK),), "u1", chunks=(len(CHUNK),))
         part = PartFile(shared_file(file, data), written.system)

@@ -1,7 +1,7 @@
 """Reads regions of a chunked dataset of HDF5 by decoding its stored chunks without the HDF5 library.
 
 The library decodes one chunk after the other under its lock, with zlib. Here each thread decodes the chunks of its
-region, with the codecs of this package. What needs the library, or is damaged, is left to it.
+region, with the codecs of this package. What needs the library is left to it, but no chunk that is too small.
 """
 
 from __future__ import annotations
