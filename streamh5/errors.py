@@ -32,6 +32,7 @@
     │   ├── ForeignStructureError              a structure that the reader does not know and cannot check
     │   └── UnreadableError  OSError           bytes that the operating system cannot read
     │       └── FileMissingError FileNotFoundError   a file that does not exist
+    ├── StoreError           OSError           a request to an object store, before it is one of the above
     └── MissingCodecError    ImportError       a codec package that is not installed
 
 A message names the object, the numbers and what to do, in at most `MAX_MESSAGE` characters; the full values are in
@@ -76,6 +77,7 @@ __all__ = [
     "SourceMissingError",
     "SpecError",
     "StateError",
+    "StoreError",
     "StreamH5Error",
     "UnknownChunksError",
     "UnreadableError",
@@ -267,6 +269,29 @@ class FileMissingError(UnreadableError, FileNotFoundError):
 
 class InterruptedWriteError(SinkError, FileExistsError):
     """An interrupted write of the destination exists, which could be resumed."""
+
+
+class StoreError(StreamH5Error, OSError):
+    """A request to an object store that has failed; writers and readers of an object make another error of it.
+
+    Attributes
+    ----------
+    reason
+        ``"transient"`` (may pass: busy, unreachable, slow, reset), ``"missing"`` (no object), ``"exists"`` (it must not
+        be replaced), ``"changed"`` (another version), ``"no upload"``, ``"part differs"``, ``"denied"`` (credentials),
+        ``"refused"`` (anything else).
+    """
+
+    def __init__(self, message: str, *, reason: str, **facts: object) -> None:
+        super().__init__(message, reason=reason, **facts)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _store_error, (str(self), self.facts)
+
+
+def _store_error(message: str, facts: dict[str, object]) -> StoreError:
+    return StoreError(message, **{"reason": "refused", **facts})  # type: ignore[arg-type]
 
 
 class ResumeError(StreamH5Error, ValueError):

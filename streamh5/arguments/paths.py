@@ -48,3 +48,11 @@ def is_url(path: str) -> bool:
     """Return whether a path is a URL; ``s3:/x`` is a path if there is a directory ``s3:``."""
     url = _URL.match(path)
     return url is not None and (url["slashes"] == "//" or not os.path.isdir(url["root"]))
+
+
+def object_url(path: str) -> str | None:
+    """Return a path that is a URL but not ``file://``, with both slashes; None for a local path."""
+    if _FILE_URL.fullmatch(path) is not None or not is_url(path):
+        return None
+    protocol, _, rest = path.partition(":")
+    return path if rest.startswith("//") else f"{protocol}:/{rest}"

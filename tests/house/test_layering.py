@@ -31,11 +31,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "model": frozenset({"errors", "format"}),
-    "reader": frozenset({"errors", "arguments", "format", "filters", "model"}),
-    "sinks": frozenset({"errors", "arguments", "processes"}),
+    "stores": frozenset({"errors", "arguments", "processes"}),
+    "reader": frozenset({"errors", "arguments", "format", "filters", "model", "stores"}),
+    "sinks": frozenset({"errors", "arguments", "processes", "stores"}),
     "engine": frozenset({"errors", "format", "model"}),
     "references": frozenset(
-        {"errors", "arguments", "processes", "format", "filters", "model", "reader", "sinks"}
+        {"errors", "arguments", "processes", "format", "filters", "model", "reader", "sinks", "stores"}
     ),
     "write": frozenset(
         {
@@ -48,14 +49,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "model",
             "reader",
             "sinks",
+            "stores",
             "engine",
             "references",
         }
     ),
     "recovery": frozenset(
-        {"errors", "arguments", "format", "filters", "model", "reader", "sinks", "engine", "write"}
+        {"errors", "arguments", "format", "filters", "model", "reader", "sinks", "stores", "engine", "write"}
     ),
-    "check": frozenset({"errors", "arguments", "processes", "format", "filters", "model", "reader", "write"}),
+    "check": frozenset(
+        {"errors", "arguments", "processes", "format", "filters", "model", "reader", "stores", "write"}
+    ),
     "handles": frozenset(
         {
             "errors",
@@ -66,6 +70,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "model",
             "reader",
             "sinks",
+            "stores",
             "engine",
             "references",
             "write",
@@ -82,6 +87,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "model",
             "reader",
             "sinks",
+            "stores",
             "write",
             "handles",
         }
@@ -97,6 +103,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "model",
             "reader",
             "sinks",
+            "stores",
             "write",
             "handles",
             "dask",
@@ -112,6 +119,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "model",
             "reader",
             "sinks",
+            "stores",
             "write",
             "handles",
             "dask",
@@ -124,8 +132,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "__main__": EVERYTHING,
 }
 
-# processes: a child process is told by name what to call; filters: the packages of codecs, by their rows.
-BY_COMPUTED_NAME = frozenset({"processes", "filters"})
+# processes: a child process is told by name what to call; filters: the packages of codecs, by their rows; stores: the
+# module of a protocol.
+BY_COMPUTED_NAME = frozenset({"processes", "filters", "stores"})
 
 ANYWHERE = frozenset({"numpy"})
 
@@ -152,8 +161,14 @@ MAY_USE: dict[str, frozenset[str]] = {
     "sparse": frozenset({"dask"}),
     "cupy": frozenset({"dask"}),
     "distributed": frozenset({"dask"}),
-    "fsspec": frozenset({"sinks"}),
-    "obstore": frozenset({"sinks"}),
+    "fsspec": frozenset({"stores"}),
+    "s3fs": frozenset({"stores"}),
+    "botocore": frozenset({"stores"}),
+    "aiobotocore": frozenset({"stores"}),
+    "aiohttp": frozenset({"stores"}),
+    "gcsfs": frozenset({"stores"}),
+    "adlfs": frozenset({"stores"}),
+    "azure": frozenset({"stores"}),
 }
 
 REQUIRED = frozenset(

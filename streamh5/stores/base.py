@@ -1,0 +1,153 @@
+"""The protocol between streamh5 and an object store, for one object.
+
+An object appears at once and complete: by one request (`put`), or in *parts*, which may be sent in any order and from
+any machine, and which `complete` joins in the order of their numbers. Until then an earlier object of that name stays.
+
+================ ==========================================================================
+`head`           the object's size, version and token; None if there is none
+`read`           bytes of a version of it
+`put`            the whole object in one request
+`begin_upload`   an upload in parts; returns its id
+`send_part`      one part; sent again, it replaces the former
+`list_parts`     what the store has of an upload
+`complete`       the object, of exactly these parts
+`abort_upload`   removes an upload and its parts
+`list_uploads`   uploads of this object that were neither completed nor aborted
+================ ==========================================================================
+
+A method is one request (`list_parts` and `list_uploads` one for each page), and repeats nothing:
+`streamh5.stores.attempts` does that. What goes wrong is a `StoreError` with a `Reason`.
+
+=============== ============ ============================== ==========================
+store           module       an upload is                   a part is
+=============== ============ ============================== ==========================
+S3              `s3`         a multipart upload             a part
+Google          `gcs`        a multipart upload (XML API)   a part
+Azure           `azure`      blocks that begin alike        a block
+fsspec's memory `memory`     a dictionary                   an item of it
+=============== ============ ============================== ==========================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOKEN_KEY = "streamh5-write"
+"""Key of the object's metadata with the token of the write that made it: with it, a request whose answer was lost is
+recognised as done."""
+
+
+class PartLimits(NamedTuple):
+    """What a store allows.
+
+    Attributes
+    ----------
+    min_nbytes
+        Smallest part; the last one may be smaller.
+    max_nbytes
+        Largest part.
+    max_number
+        Number of the last part; the first is 1.
+    """
+
+    min_nbytes: int = 5 << 20
+    max_nbytes: int = 5 << 30
+    max_number: int = 10_000
+
+
+class PartReceipt(NamedTuple):
+    """What a store has of a part: its number, its tag (the entity tag; on Azure the id of the block), its size."""
+
+    number: int
+    etag: str
+    nbytes: int
+
+
+class StoredObject(NamedTuple):
+    """An object: its size, what tells this version of it from others, and the token of the write that made it."""
+
+    nbytes: int
+    version: str
+    token: str | None = None
+
+
+class PendingUpload(NamedTuple):
+    """An upload that was neither completed nor aborted: its id, and when it began (ISO 8601; empty if unknown)."""
+
+    upload: str
+    began: str
+
+
+class ObjectStore(Protocol):
+    """The requests for one object. Thread-safe; can be pickled, and used from several processes.
+
+    Attributes
+    ----------
+    url
+        The object, for messages: without credentials.
+    limits
+        What the store allows.
+    """
+
+    url: str
+    limits: PartLimits
+
+    def head(self) -> StoredObject | None:
+        """Return what the object is; None if there is none."""
+
+    def read(self, start: int, stop: int, version: str | None = None) -> bytes:
+        """Return the bytes from `start` to `stop`, fewer at the end of the object.
+
+        Raises
+        ------
+        StoreError
+            ``"missing"``: there is no object. ``"changed"``: it is not `version` any more.
+        """
+
+    def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
+        """Make the object, with a checksum that the store verifies.
+
+        Raises
+        ------
+        StoreError
+            ``"exists"``: there is one, and `if_absent`.
+        """
+
+    def begin_upload(self, token: str) -> str:
+        """Begin an upload, and return its id."""
+
+    def send_part(self, upload: str, number: int, content: memoryview) -> PartReceipt:
+        """Send a part, with a checksum that the store verifies.
+
+        Raises
+        ------
+        StoreError
+            ``"no upload"``: it was completed or aborted.
+        """
+
+    def list_parts(self, upload: str) -> list[PartReceipt]:
+        """Return the parts that the store has, by number.
+
+        Raises
+        ------
+        StoreError
+            ``"no upload"``.
+        """
+
+    def complete(self, upload: str, parts: Sequence[PartReceipt], *, token: str, if_absent: bool) -> None:
+        """Make the object of exactly these parts, by number.
+
+        Raises
+        ------
+        StoreError
+            ``"part differs"``: the store has another part of that number. ``"exists"``, ``"no upload"``.
+        """
+
+    def abort_upload(self, upload: str) -> None:
+        """Remove an upload; nothing happens if there is none."""
+
+    def list_uploads(self) -> list[PendingUpload]:
+        """Return the uploads of this object that were neither completed nor aborted."""
