@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from tests.readers import READERS, Reader
 from tests.readers.hdf5_tools import missing_tools
 from tests.readers.plugins import plugin_folder
 from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
+from tests.stores.servers import S3Server, missing_moto, moto_server
 from tests.surface import old_hdf5
 
 plugin_folder()
@@ -79,3 +81,13 @@ def strict_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     if reason is not None:
         pytest.skip(f"reader missing: {reason}")
     monkeypatch.setenv("PATH", f"{STRICT_TOOLS}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """moto's S3 server, one for all tests; where it is missing they skip and say so."""
+    reason = missing_moto()
+    if reason is not None:
+        pytest.skip(f"server missing: {reason}")
+    with moto_server() as server:
+        yield server
