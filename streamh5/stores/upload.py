@@ -182,11 +182,11 @@ class Upload:
                 return found
         except StoreError as error:
             if error.reason == "exists":
-                raise exists_error(self.store.url) from error
+                raise object_exists_error(self.store.url) from error
             raise SinkError(f"cannot write {self.store.url}: {what}: {error}", path=self.store.url) from error
 
 
-def exists_error(url: str) -> DestinationExistsError:
+def object_exists_error(url: str) -> DestinationExistsError:
     """Return the error for an object that must not be replaced."""
     return DestinationExistsError(
         f"{url} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name", path=url
