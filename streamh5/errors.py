@@ -282,16 +282,13 @@ class StoreError(StreamH5Error, OSError):
         ``"refused"`` (anything else).
     """
 
-    def __init__(self, message: str, *, reason: str, **facts: object) -> None:
+    def __init__(self, message: str, *, reason: str = "refused", **facts: object) -> None:
         super().__init__(message, reason=reason, **facts)
-        self.reason = reason
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _store_error, (str(self), self.facts)
-
-
-def _store_error(message: str, facts: dict[str, object]) -> StoreError:
-    return StoreError(message, **{"reason": "refused", **facts})  # type: ignore[arg-type]
+    @property
+    def reason(self) -> str:
+        """Why the request has failed."""
+        return str(self.facts["reason"])
 
 
 class ResumeError(StreamH5Error, ValueError):

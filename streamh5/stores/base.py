@@ -5,6 +5,7 @@ any machine, and which `complete` joins in the order of their numbers. Until the
 
 ================ ==========================================================================
 `head`           the object's size, version and token; None if there is none
+`read_start`     the same, with its first bytes
 `read`           bytes of a version of it
 `put`            the whole object in one request
 `begin_upload`   an upload in parts; returns its id
@@ -81,22 +82,27 @@ class PendingUpload(NamedTuple):
     began: str
 
 
-class ObjectStore(Protocol):
-    """The requests for one object. Thread-safe; can be pickled, and used from several processes.
+class ReadableObject(Protocol):
+    """The requests that read one object. Thread-safe; can be pickled, and used from several processes.
 
     Attributes
     ----------
     url
         The object, for messages: without credentials.
-    limits
-        What the store allows.
     """
 
     url: str
-    limits: PartLimits
 
-    def head(self) -> StoredObject | None:
-        """Return what the object is; None if there is none."""
+    def read_start(self, nbytes: int) -> tuple[StoredObject, bytes]:
+        """Return what the object is, and its first `nbytes` bytes, fewer if it has fewer: in one request.
+
+        A reader needs no `head` before it, and all later reads ask for the version that this one has found.
+
+        Raises
+        ------
+        StoreError
+            ``"missing"``: there is no object.
+        """
 
     def read(self, start: int, stop: int, version: str | None = None) -> bytes:
         """Return the bytes from `start` to `stop`, fewer at the end of the object.
@@ -106,6 +112,21 @@ class ObjectStore(Protocol):
         StoreError
             ``"missing"``: there is no object. ``"changed"``: it is not `version` any more.
         """
+
+
+class ObjectStore(ReadableObject, Protocol):
+    """The requests for one object.
+
+    Attributes
+    ----------
+    limits
+        What the store allows.
+    """
+
+    limits: PartLimits
+
+    def head(self) -> StoredObject | None:
+        """Return what the object is; None if there is none."""
 
     def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
         """Make the object, with a checksum that the store verifies.

@@ -48,8 +48,16 @@ class MemoryStore:
         made, token = _TOKENS.get(self._key, ("", None))
         return StoredObject(found.size, version, token if made == version else None)
 
+    def read_start(self, nbytes: int) -> tuple[StoredObject, bytes]:
+        """See `ReadableObject`."""
+        with _LOCK:
+            found = self.head()
+            if found is None:
+                raise StoreError(f"{self.url} does not exist", reason="missing")
+            return found, self._system.store[self._key].getbuffer()[:nbytes].tobytes()
+
     def read(self, start: int, stop: int, version: str | None = None) -> bytes:
-        """See `ObjectStore`."""
+        """See `ReadableObject`."""
         with _LOCK:
             found = self.head()
             if found is None:
