@@ -51,8 +51,8 @@ def is_url(path: str) -> bool:
 
 
 def object_url(path: str) -> str | None:
-    """Return a path that is a URL but not ``file://``, with both slashes; None for a local path."""
-    if _FILE_URL.fullmatch(path) is not None or not is_url(path):
+    """Return a path that is a URL but not ``file://``, with both slashes (pathlib leaves one); None for others."""
+    url = _URL.match(path)
+    if url is None or _FILE_URL.fullmatch(path) is not None or not is_url(path):
         return None
-    protocol, _, rest = path.partition(":")
-    return path if rest.startswith("//") else f"{protocol}:/{rest}"
+    return f"{url['root'].lower()}//{path[url.end() :]}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SpecError, shown
 
@@ -52,6 +53,8 @@ class WriteOptions:
         Most raw bytes of blocks in flight in a `File`; None for the default.
     references
         Write kerchunk references to this path when the file is closed.
+    storage_options
+        How to reach the object store of a URL, as for fsspec.
     """
 
     mode: str = "x"
@@ -66,6 +69,7 @@ class WriteOptions:
     threads: int | None = None
     max_memory: int | None = None
     references: LocalPath | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # may hold credentials
 
     def __post_init__(self) -> None:
         if not isinstance(self.mode, str) or self.mode not in ("w", "x", "a"):

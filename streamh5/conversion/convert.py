@@ -16,10 +16,10 @@ from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecEr
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.superblock import find_superblock
-from streamh5.sinks.destination_path import is_path
+from streamh5.sinks.destination_path import destination_url, is_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from streamh5.arguments.memory_size import MemorySize
     from streamh5.arguments.paths import WorkerPath
@@ -49,6 +49,7 @@ def convert(
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     scheduler: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
     worker_path: WorkerPath | None = None,
     safe: bool = False,
 ) -> Conversion:
@@ -86,6 +87,8 @@ def convert(
         while one is active: its workers then read the source and write (docs/cluster.md). All of them must see the
         source under its path, unchanged. Unless a Client is given, threads of this process write file objects and files
         with a user block, and stores in the memory of this process.
+    storage_options
+        Of `path`, as for `to_fixed_h5`.
     worker_path
         As for `to_fixed_h5`.
     safe
@@ -113,7 +116,9 @@ def convert(
         return _in_child(**asked)
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     check_not_source(source, path)
-    options = WriteOptions(mode="w" if overwrite else "x", libver=libver, sync=sync)
+    options = WriteOptions(
+        mode="w" if overwrite else "x", libver=libver, sync=sync, storage_options=storage_options
+    )
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
         return run(
@@ -148,6 +153,7 @@ def from_zarr(
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     scheduler: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
     worker_path: WorkerPath | None = None,
 ) -> Conversion:
     """Write a zarr array or group, of format 2 or 3, as one HDF5 file.
@@ -179,7 +185,7 @@ def from_zarr(
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
         it, only headers and sizes of the stored chunks are checked.
-    overwrite, resume, sync, libver, max_memory, progress, worker_path
+    overwrite, resume, sync, libver, max_memory, progress, storage_options, worker_path
         As for `to_fixed_h5`.
     scheduler
         As for `convert`.
@@ -206,7 +212,13 @@ def from_zarr(
     from streamh5.conversion.zarr.plan import plan_zarr
 
     plan = plan_zarr(source, name, request, netcdf=netcdf)
-    options = WriteOptions(mode="w" if overwrite else "x", libver=libver, resume=resume, sync=sync)
+    options = WriteOptions(
+        mode="w" if overwrite else "x",
+        libver=libver,
+        resume=resume,
+        sync=sync,
+        storage_options=storage_options,
+    )
     return run(
         plan,
         path,
@@ -244,7 +256,7 @@ def _plan(
 
 
 def _in_child(source: str, **asked: Any) -> Conversion:
-    if not is_path(asked["path"]):
+    if not (is_path(asked["path"]) or destination_url(asked["path"])):
         raise SpecError("safe=True writes in a child process, so to a path, not to a file object")
     if asked["scheduler"] is not None or asked["worker_path"] is not None:
         raise SpecError(

@@ -11,7 +11,12 @@ from streamh5.arguments.paths import local_path
 from streamh5.errors import ChunkShapeError, FilterError, SpecError, listed
 from streamh5.filters import FilterOptions
 from streamh5.model.object_path import check_new_path
-from streamh5.sinks.destination_path import check_path, destination_name, is_path
+from streamh5.sinks.destination_path import (
+    check_path,
+    destination_name,
+    destination_url,
+    is_path,
+)
 
 if TYPE_CHECKING:
     from streamh5.sinks.destination_path import Destination
@@ -183,9 +188,11 @@ def check_not_source(source: object, path: Destination) -> None:
         Both are one file.
     """
     check_path(path)
-    if not is_path(source):
-        return
     name = destination_name(path)
+    if isinstance(source, str) and source == destination_url(path):
+        raise SpecError(f"{name} is the source itself; choose another name for the new file", path=name)
+    if not (is_path(source) and (is_path(path) or hasattr(path, "fileno"))):
+        return
     try:
         there = os.stat(local_path(path)) if is_path(path) else os.fstat(cast("IO[bytes]", path).fileno())
         is_source = os.path.samestat(os.stat(local_path(source)), there)

@@ -48,6 +48,7 @@ from streamh5.dask.window_graph import window_graph
 from streamh5.dask.windowed_write import compute_windows
 from streamh5.dask.windows import Windows
 from streamh5.errors import SchedulerError, StateError, listed
+from streamh5.handles.destination import check_url
 from streamh5.handles.file import open_file
 from streamh5.model.chunk_records import RECORD
 from streamh5.sinks.destination_path import (
@@ -55,6 +56,7 @@ from streamh5.sinks.destination_path import (
     check_destination,
     check_path,
     destination_name,
+    destination_url,
     is_path,
 )
 from streamh5.sinks.file_object import check_file_object
@@ -159,6 +161,8 @@ class Write:
         self._progress: Progress | None = None
         if is_path(path):
             check_destination(path, overwrite=options.mode != "x")
+        elif (url := destination_url(path)) is not None:
+            check_url(url, options)
         elif not hasattr(path, "commit"):
             check_file_object(cast("IO[bytes]", path), overwrite=options.mode != "x")
 

@@ -12,11 +12,18 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_region, check_known_sizes
 from streamh5.dask.graph import Target
 from streamh5.errors import DestinationMissingError, PathError, SpecError, listed
+from streamh5.handles.destination import check_url
 from streamh5.handles.file import open_file
 from streamh5.handles.region_plan import find_stored, plan_append, plan_region
 from streamh5.handles.stored_settings import check_stored_settings
 from streamh5.reader.existing_file import read_existing
-from streamh5.sinks.destination_path import destination_exists, destination_name, is_path, real_path
+from streamh5.sinks.destination_path import (
+    destination_exists,
+    destination_name,
+    destination_url,
+    is_path,
+    real_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +147,9 @@ def present_file(
     SpecError, SinkError
         streamh5 cannot change the file, or another program has it open.
     """
+    url = destination_url(path)
+    if url is not None:
+        check_url(url, options)
     if not is_path(path) or not destination_exists(path):
         yield None
         return
@@ -168,7 +178,7 @@ def find_datasets(
     DestinationMissingError, PathError
         There is no file, or no dataset, for a region.
     """
-    if not is_path(path):
+    if not is_path(path) and destination_url(path) is None:
         raise SpecError(
             f"{destination_name(path)} is not a path, and append_dim and region change files that have a path; write "
             "to a path"

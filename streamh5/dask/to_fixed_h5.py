@@ -74,6 +74,7 @@ def to_fixed_h5(
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
     references: LocalPath | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     worker_path: WorkerPath | None = None,
     compute: bool = True,
     progress: bool | Callable[[int, int], object] | None = None,
@@ -87,7 +88,7 @@ def to_fixed_h5(
     Parameters
     ----------
     path
-        The file to write.
+        The file to write: a path, the URL of an object, a binary file object or a `Sink`.
     *args
         ``name, array`` or one dictionary of arrays by name, as in `dask.array.to_hdf5`. All
         arrays are computed in one pass, so tasks that they share run once. Arrays of numpy, h5py, zarr
@@ -140,6 +141,9 @@ def to_fixed_h5(
     references
         Also write kerchunk references, with which zarr readers open the file: a ``.json`` file or a
         ``.parquet`` directory (`WriteSummary.to_kerchunk`).
+    storage_options
+        How to reach the object store of a URL (``s3://``, ``gs://``, ``az://``, ...; docs/cloud.md), as for fsspec and
+        `dask.array.to_zarr`.
     worker_path
         With a `distributed.Client`: the file as the workers see it, if they see it under another name; a path, or a
         dictionary ``{"/here": "/there"}`` of prefixes of paths.
@@ -191,6 +195,7 @@ def to_fixed_h5(
         resume_key=resume_key,
         sync=sync,
         references=references,
+        storage_options=storage_options,
     )
     settings = {
         "chunks": chunks,

@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from streamh5.engine.address_cursor import AddressCursor
+from streamh5.engine.file_bound import max_file_nbytes
 from streamh5.engine.file_tree import FileTree
 from streamh5.engine.metadata_plan import Front, MetadataPlan, reserve_front
 from streamh5.errors import StateError
@@ -137,6 +138,11 @@ class Engine:
     extend = _locked(FileTree.extend)
     set_value = _locked(FileTree.set_value)
     set_parts = _locked(FileTree.set_parts)
+
+    def max_nbytes(self) -> int | None:
+        """Return the size that the file cannot exceed, unless more objects are created; None if nobody knows."""
+        with self._lock:
+            return max_file_nbytes(self.root)
 
     def begin(self) -> None:
         """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""

@@ -6,13 +6,21 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from streamh5.errors import DestinationMissingError, InterruptedWriteError, SpecError
+from streamh5.errors import DestinationBusyError, DestinationMissingError, InterruptedWriteError, SpecError
+from streamh5.handles.open_sessions import open_here
 from streamh5.reader.existing_file import ExistingFile, present_superblock, read_existing
 from streamh5.recovery.journal import generation_of
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.append_file import AppendFileSink
-from streamh5.sinks.destination_path import check_path, destination_exists, destination_name, is_path
+from streamh5.sinks.destination_path import (
+    check_path,
+    destination_exists,
+    destination_name,
+    destination_url,
+    is_path,
+    real_path,
+)
 from streamh5.sinks.file_object import FileObjectSink, check_file_object
 from streamh5.sinks.local_file import LocalFileSink
 
@@ -22,8 +30,35 @@ if TYPE_CHECKING:
     from streamh5.arguments.paths import LocalPath
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.recovery.journal import Journal
+    from streamh5.references.file_references import ReferencesOutput
     from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
+
+
+def open_free_destination(
+    path: Destination, options: WriteOptions
+) -> tuple[Sink, Recovery | None, ExistingFile | None]:
+    """Open a destination; if it is open already in this process, say which write has it."""
+    try:
+        return open_destination(path, options)
+    except DestinationBusyError as error:
+        mine = open_here(str(real_path(cast("LocalPath", path))))
+        if mine is not None:
+            raise DestinationBusyError(
+                f"{mine.sink.name} is open in this process since {mine.leftover.began_at}; close it (f.close()), or "
+                "abort it (f.abort())",
+                path=mine.sink.name,
+            ) from error
+    return open_destination(path, options)  # `open_here` has collected the dropped write that had it open
+
+
+def references_output(options: WriteOptions) -> ReferencesOutput | None:
+    """Return where the references of a file go; None for none."""
+    if options.references is None:
+        return None
+    from streamh5.references.file_references import ReferencesOutput  # 20 ms that few files need
+
+    return ReferencesOutput(options.references, overwrite=options.mode != "x")
 
 
 def open_destination(
@@ -39,6 +74,13 @@ def open_destination(
         It is not a destination; see also `open_existing`.
     """
     check_path(path)
+    url = destination_url(path)
+    if url is not None:
+        return open_url(url, options), None, None
+    if options.storage_options:
+        raise SpecError(
+            f"storage_options are for the URL of an object, and {destination_name(path):.100} is none: leave them out"
+        )
     if not is_path(path):
         return open_object(path, options), None, None
     if options.must_exist and not destination_exists(path):
@@ -48,6 +90,56 @@ def open_destination(
     if options.mode != "a" or not destination_exists(path):
         return *open_local(path, options), None
     return open_existing(path, options)
+
+
+def open_url(url: str, options: WriteOptions) -> Sink:
+    """Open the URL of an object.
+
+    Raises
+    ------
+    SpecError
+        There is an object that is to be changed, or a write is to be resumed.
+    DestinationExistsError
+        There is an object that must not be replaced.
+    SinkError
+        The store does not answer, or refuses a request.
+    """
+    # imported here, because they bring fsspec
+    from streamh5.sinks.object_sink import ObjectSink
+    from streamh5.stores.open_store import open_store
+
+    check_url(url, options)
+    if options.must_exist:
+        raise DestinationMissingError(f"there is no object {url}; mode 'a' creates it", path=url)
+    if options.resume:
+        raise SpecError(f"the write of {url} cannot be resumed")
+    return ObjectSink(open_store(url, options.storage_options), overwrite=options.mode == "w")
+
+
+def check_url(url: str, options: WriteOptions) -> None:
+    """Refuse the URL of an object that cannot be written, before any work: with one request.
+
+    Raises
+    ------
+    SpecError
+        There is an object that is to be changed: a store can only replace it.
+    DestinationExistsError
+        There is an object that must not be replaced.
+    SinkError
+        The store does not answer, or refuses the request.
+    """
+    from streamh5.sinks.object_sink import object_exists
+    from streamh5.stores.open_store import open_store
+    from streamh5.stores.upload import exists_error
+
+    exists = object_exists(open_store(url, options.storage_options))
+    if exists and options.mode == "x":
+        raise exists_error(url)
+    if exists and options.mode == "a":
+        raise SpecError(
+            f"{url} exists, and objects cannot be changed: download it, change the file (mode 'a', append_dim, region) "
+            "and upload it, or write a new object"
+        )
 
 
 def open_object(destination: Destination, options: WriteOptions) -> Sink:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.errors import DestinationBusyError, SpecError
+from streamh5.errors import SpecError
 from streamh5.format.object_header import NO_FIELDS
 from streamh5.handles.dataset import Dataset
-from streamh5.handles.destination import open_destination
+from streamh5.handles.destination import open_free_destination, references_output
 from streamh5.handles.group import Group
 from streamh5.handles.object_times import times_now
-from streamh5.handles.open_sessions import open_here
 from streamh5.handles.session import Session
 from streamh5.handles.stored_dataset import stored_dataset
 from streamh5.model.block_value import as_elements
 from streamh5.model.tree import find
 from streamh5.sinks.base import as_journaled
-from streamh5.sinks.destination_path import is_path, real_path
+from streamh5.sinks.destination_path import destination_url, is_path
 from streamh5.sinks.working_names import snapshot_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from streamh5.format.object_header import OptionalFields
     from streamh5.model.dataset_spec import DatasetSpec
     from streamh5.model.tree import DatasetNode
-    from streamh5.reader.existing_file import ExistingFile
-    from streamh5.recovery.resume import Recovery
-    from streamh5.references.file_references import ReferencesOutput
-    from streamh5.sinks.base import Sink
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -59,8 +55,9 @@ class File(Group):
     Parameters
     ----------
     path
-        The destination: a path, a writable and seekable binary file object (such as `io.BytesIO`; it is
-        emptied on opening, so it is empty after a failure), or a `Sink`.
+        The destination: a path, the URL of an object (``s3://``, ``gs://``, ``az://``, ...; docs/cloud.md), a writable
+        and seekable binary file object (such as `io.BytesIO`; it is emptied on opening, so it is empty after a
+        failure), or a `Sink`.
     mode
         ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` changes a file that is
         there, whoever wrote it, or creates one; ``"r+"`` does the first only (docs/growing.md). That file stays
@@ -93,6 +90,8 @@ class File(Group):
     references
         Where to write kerchunk references when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
         file or a ``.parquet`` directory. Objects that they cannot express are refused on creation.
+    storage_options
+        How to reach the object store of a URL, as for fsspec and dask.
 
     Attributes
     ----------
@@ -122,6 +121,7 @@ class File(Group):
         keep: Keep = "always",
         libver: str | tuple[str, str] = "v110",
         references: LocalPath | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         options = WriteOptions(
             mode=_MODES.get(mode, mode) if isinstance(mode, str) else mode,
@@ -136,6 +136,7 @@ class File(Group):
             keep=keep,
             libver=read_libver("libver", libver),
             references=references,
+            storage_options=storage_options,
         )
         self._open(path, options)
         if track_times and self._node.stored_address is None:
@@ -143,15 +144,15 @@ class File(Group):
 
     def _open(self, path: Destination, options: WriteOptions) -> None:
         """Open the destination and begin the write."""
-        if options.references is not None and not is_path(path):
+        if options.references is not None and not (is_path(path) or destination_url(path)):
             raise SpecError(
                 "references name a file by its path; write to a path, not to a file object or a Sink"
             )
-        self._references = _references_output(options)
+        self._references = references_output(options)
         self.datasets: dict[str, Dataset] = {}
         self._references_lock = threading.RLock()
         self._has_references = False
-        sink, recovery, existing = _open_destination(path, options)
+        sink, recovery, existing = open_free_destination(path, options)
         if existing is not None:
             # netCDF-C changes no file with groups that do not track it
             track_order = options.track_order or existing.root.track_order
@@ -223,6 +224,12 @@ class File(Group):
             )
         if self._references is not None:
             self._references.check(spec)
+        if spec.is_early and not getattr(self.session.sink, "overwrites_in_place", True):
+            raise SpecError(
+                f"{spec.path}: chunks with fixed addresses (alloc_time='early') are overwritten in place, which an "
+                f"object store does not do: leave alloc_time out, or write {self.filename:.100} as a local file",
+                path=spec.path,
+            )
         whole = as_elements(value, spec) if value is not None and spec.chunks is None else None
         with self.session.call():
             node, n_rows = self.session.create_dataset(spec, source, whole)
@@ -366,28 +373,3 @@ def open_file(path: Destination, options: WriteOptions) -> File:
     file = File.__new__(File)
     file._open(path, options)
     return file
-
-
-def _open_destination(
-    path: Destination, options: WriteOptions
-) -> tuple[Sink, Recovery | None, ExistingFile | None]:
-    """Open a destination; if it is open already in this process, say which write has it."""
-    try:
-        return open_destination(path, options)
-    except DestinationBusyError as error:
-        mine = open_here(str(real_path(cast("LocalPath", path))))
-        if mine is not None:
-            raise DestinationBusyError(
-                f"{mine.sink.name} is open in this process since {mine.leftover.began_at}; close it (f.close()), or "
-                "abort it (f.abort())",
-                path=mine.sink.name,
-            ) from error
-    return open_destination(path, options)  # `open_here` has collected the dropped write that had it open
-
-
-def _references_output(options: WriteOptions) -> ReferencesOutput | None:
-    if options.references is None:
-        return None
-    from streamh5.references.file_references import ReferencesOutput  # 20 ms that few files need
-
-    return ReferencesOutput(options.references, overwrite=options.mode != "x")

@@ -111,6 +111,8 @@ class Session:
         )
         self._engine = engine
         self.place = Place(engine.reserve, sink.write)
+        if hasattr(sink, "bound"):  # an object is cut into parts, whose number is limited
+            sink.bound = engine.max_nbytes
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.claim_part, self.log_rows = engine.claim, engine.claim_part, engine.log_rows
@@ -333,7 +335,7 @@ class Session:
             else:
                 self.sink.abort()
             self._end()
-        self.leftover.tell(error, kept)
+        self.leftover.tell(error, kept or getattr(self.sink, "remains", ""))
 
     def _save_rest(self) -> None:
         """Let calls and jobs finish, and store the pending rows.
@@ -359,6 +361,9 @@ class Session:
         if self._life.leave("given up") and self._life.is_mine:
             self._end()
             self.sink.abort()
+            remains = getattr(self.sink, "remains", "")
+            if remains:
+                self.leftover.tell(None, remains)
 
     def suspend(self) -> None:
         """End the write and keep the stored data, so that the write can be resumed."""

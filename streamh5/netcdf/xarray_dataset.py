@@ -74,6 +74,7 @@ def to_netcdf(
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     references: LocalPath | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     worker_path: WorkerPath | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed | memoryview:
@@ -124,7 +125,7 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False skips chunks in which every element is the fill value.
-    libver, resume, resume_key, sync, max_memory, progress, references, worker_path
+    libver, resume, resume_key, sync, max_memory, progress, references, storage_options, worker_path
         See `to_fixed_h5`.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
@@ -156,6 +157,7 @@ def to_netcdf(
         resume_key=resume_key,
         sync=sync,
         references=references,
+        storage_options=storage_options,
     )
     _check_request(format, engine, compute_kwargs)
     if not compute and (resume or path is None):
@@ -200,6 +202,7 @@ def create_space(
     write_inherited_coords: bool = False,
     libver: str = "v110",
     sync: Sync = "close",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> WriteSummary:
     """Write a netCDF-4 file with everything except the data, which calls with `region` fill later.
 
@@ -217,7 +220,7 @@ def create_space(
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to it.
     group, encoding, unlimited_dims, compression, compression_opts, shuffle, write_inherited_coords
         See `to_netcdf`.
-    libver, sync
+    libver, sync, storage_options
         See `to_fixed_h5`.
 
     Returns
@@ -240,7 +243,11 @@ def create_space(
     """
     request = read_request(mode, None, None)
     options = WriteOptions(
-        mode="a" if request.is_addition else request.mode, libver=libver, track_order=True, sync=sync
+        mode="a" if request.is_addition else request.mode,
+        libver=libver,
+        track_order=True,
+        sync=sync,
+        storage_options=storage_options,
     )
     filters = _default_filters(create_space, compression, compression_opts, shuffle)
     with _existing(path, request, data, options) as (existing, file):

@@ -113,7 +113,7 @@ class JournaledEngine:
         self._engine = engine = Engine(**self._layout)
         # calls without an entry
         self.object_of, self.record, self.find_chunks = engine.object_of, engine.record, engine.find_chunks
-        self.extend = engine.extend
+        self.extend, self.max_nbytes = engine.extend, engine.max_nbytes
         if existing is not None:
             engine.extend_file(*existing)
         self.root = engine.root

@@ -4,38 +4,57 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, TypeAlias, TypeGuard
+from typing import IO, TYPE_CHECKING, TypeAlias, TypeGuard
 
-from streamh5.arguments.paths import LocalPath, is_url, local_path
+from streamh5.arguments.paths import LocalPath, local_path, object_url
 from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
 from streamh5.sinks import files
 from streamh5.sinks.base import Sink
 
+if TYPE_CHECKING:
+    pass
+
 Destination: TypeAlias = LocalPath | Sink | IO[bytes]
-"""Where a file is written: a path, a sink, or a binary file object."""
+"""Where a file is written: a path, the URL of an object, a sink, or a binary file object."""
 
 
 def is_path(destination: object) -> TypeGuard[LocalPath]:
-    """Tell whether a destination is a path, not a `Sink` or a file object."""
-    return isinstance(destination, (str, bytes, os.PathLike))
+    """Tell whether a destination is a path, not a URL, a `Sink` or a file object."""
+    return isinstance(destination, (str, bytes, os.PathLike)) and destination_url(destination) is None
+
+
+def destination_url(destination: object) -> str | None:
+    """Return the URL of a destination that is an object of an object store; None for any other."""
+    if not isinstance(destination, (str, bytes, os.PathLike)):
+        return None
+    return object_url(os.fsdecode(destination))
 
 
 def destination_name(destination: Destination) -> str:
     """Return the name of a destination for messages."""
     if is_path(destination):
         return local_path(destination)
+    url = destination_url(destination)
+    if url is not None:
+        return url
     name = getattr(destination, "name", None)
     return name if isinstance(name, str) else f"<{type(destination).__name__}>"
 
 
 def check_path(destination: object) -> None:
-    """Refuse a destination that is not a local path, a `Sink` or a file object.
+    """Refuse a destination that is not a local path, a URL, a `Sink` or a file object.
 
     Raises
     ------
     SpecError
-        It is of another type, a URL, or a path with a NUL character.
+        It is of another type, a URL that cannot be written, or a path with a NUL character.
     """
+    url = destination_url(destination)
+    if url is not None:
+        from streamh5.stores.open_store import check_object_url  # few writes need it
+
+        check_object_url(url)
+        return
     if not is_path(destination):
         if hasattr(destination, "commit") or hasattr(destination, "write"):
             return
@@ -47,10 +66,6 @@ def check_path(destination: object) -> None:
     if "\0" in name:
         raise SpecError(
             f"the path {name!r:.80} contains a NUL character, which is not allowed in a file name"
-        )
-    if is_url(name):
-        raise SpecError(
-            f"{name:.200} is a URL, not a local path: write to a local file, then upload it, or pass a Sink of your own"
         )
 
 

@@ -32,7 +32,13 @@ class Attempts:
     first_seconds: float = 0.2
     max_seconds: float = 20.0
 
-    def run(self, request: Callable[[], T], *, after_failure: Callable[[], T | None] = lambda: None) -> T:
+    def run(
+        self,
+        request: Callable[[], T],
+        *,
+        after_failure: Callable[[], T | None] = lambda: None,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> T:
         """Make a request until it succeeds; only failures that pass by themselves are repeated.
 
         Parameters
@@ -42,6 +48,8 @@ class Attempts:
         after_failure
             Called after a failure of which nobody knows whether the request had its effect; returns its result if it
             had, None to repeat it.
+        wait
+            Waits for some seconds.
 
         Raises
         ------
@@ -55,7 +63,7 @@ class Attempts:
             except StoreError as error:
                 if error.reason != "transient":
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.0))
+            wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, self.max_seconds)
             found = after_failure()
             if found is not None:

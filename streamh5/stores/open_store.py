@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from streamh5.arguments.paths import object_url
 from streamh5.errors import MissingCodecError, SpecError, shown
 
 if TYPE_CHECKING:
@@ -91,8 +90,3 @@ def open_store(url: str, storage_options: Mapping[str, Any] | None = None) -> Ob
             f"{shown(sorted(storage_options or {}))}"
         ) from error
     return store
-
-
-def destination_url(path: object) -> str | None:
-    """Return the URL of a destination that is an object; None for anything else, ``file://`` included."""
-    return object_url(path) if isinstance(path, str) else None

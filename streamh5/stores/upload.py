@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,6 +47,15 @@ class Upload:
         self.upload = upload
         self._if_absent = if_absent
         self._lock = threading.Lock()
+        self._has_ended = threading.Event()
+
+    def stop_waiting(self) -> None:
+        """Let no request be repeated any more, except those of `abort`: the write has ended."""
+        self._has_ended.set()
+
+    def _wait(self, seconds: float) -> None:
+        if self._has_ended.wait(seconds):
+            raise StateError(f"the write to {self.store.url} has ended")
 
     def begin(self) -> str:
         """Begin the upload; only the first call does."""
@@ -158,6 +168,7 @@ class Upload:
             f"its upload {upload} may be there still, and cost money; remove it: "
             f"streamh5 abort-upload {self.store.url}",
             remove,
+            wait=time.sleep,  # `stop_waiting` is not meant
         )
 
     def _is_done(self) -> bool | None:
@@ -169,11 +180,15 @@ class Upload:
         return None
 
     def _run(
-        self, what: str, request: Callable[[], T], after_failure: Callable[[], T | None] = lambda: None
+        self,
+        what: str,
+        request: Callable[[], T],
+        after_failure: Callable[[], T | None] = lambda: None,
+        wait: Callable[[float], object] | None = None,
     ) -> T:
         try:
             try:
-                return attempts.ATTEMPTS.run(request, after_failure=after_failure)
+                return attempts.ATTEMPTS.run(request, after_failure=after_failure, wait=wait or self._wait)
             except StoreError:
                 # a repeated request is refused if the first one had its effect
                 found = after_failure()

@@ -122,13 +122,12 @@ def test_every_function_takes_paths_of_every_form(form: str, tmp_path: Path) -> 
         assert read["x"][...].tolist() == [1, 1, 0, 0]
 
 
-URLS = ["s3://bucket/a.h5", "gs://b/a.h5", "https://host/a.h5", "memory://a.h5", "simplecache::s3://b/a.h5"]
-URLS += ["abfss://c@d.net/a.h5", "S3://bucket/a.h5"]
-DESTINATIONS = [*URLS, Path("s3://bucket/a.h5"), b"s3://bucket/a.h5"]
+URLS = ["https://host/a.h5", "ftp://name:secret@host/a.h5", "hdfs://host/a.h5", "simplecache::s3://b/a.h5"]
+DESTINATIONS = [*URLS, Path("https://host/a.h5"), b"https://host/a.h5"]
 
 
 @pytest.mark.parametrize("url", DESTINATIONS, ids=str)
-def test_url_as_destination_is_refused_before_any_work(
+def test_url_of_another_kind_is_refused_before_any_work(
     url: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,6 +152,7 @@ def test_url_as_destination_is_refused_before_any_work(
         with pytest.raises(errors.SpecError, match=r"is a URL.*upload") as caught:
             call()
         assert len(str(caught.value)) < 300
+        assert "secret" not in str(caught.value)
     assert n_computed == [0]
     assert traces(tmp_path) == ["a.npy"]
 

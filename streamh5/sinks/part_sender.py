@@ -1,0 +1,116 @@
+"""Parts that are sent by threads, a few at a time."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from streamh5.errors import StateError
+from streamh5.processes.signals import wait_for
+
+if TYPE_CHECKING:
+    from streamh5.stores.base import PartReceipt
+    from streamh5.stores.upload import Upload
+
+SENT_NBYTES = 96 << 20
+"""Full parts in memory, being sent or waiting for it: six of the usual size, beside those that are being filled."""
+
+N_SENDERS = 4
+"""Parts sent at a time: one connection does not fill the line to most stores (tests/benchmarks, object store)."""
+
+
+class PartSender:
+    """Sends parts of an upload in threads. Thread-safe.
+
+    Parameters
+    ----------
+    upload
+        The upload.
+
+    Attributes
+    ----------
+    receipts
+        What the store has, by number.
+    """
+
+    def __init__(self, upload: Upload) -> None:
+        self.receipts: dict[int, PartReceipt] = {}
+        self._upload = upload
+        self._threads: ThreadPoolExecutor | None = None
+        self._waiting_nbytes = 0
+        self._n_waiting = 0
+        self._error: BaseException | None = None
+        # reentrant: a signal handler may end the write while its thread holds it
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+
+    def send(self, number: int, content: memoryview) -> None:
+        """Send a part; wait while too many are on their way.
+
+        Raises
+        ------
+        SinkError
+            An earlier part could not be sent.
+        StateError
+            The upload was given up.
+        """
+        with self._lock:
+            wait_for(self._changed, lambda: self._error or self._has_room(len(content)))
+            self.check()
+            self._waiting_nbytes += len(content)
+            self._n_waiting += 1
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(N_SENDERS, thread_name_prefix="streamh5-upload")
+            self._threads.submit(self._send, number, content)
+
+    def _has_room(self, nbytes: int) -> bool:
+        # of large parts two: one is sent while another is filled
+        return self._n_waiting < 2 or self._waiting_nbytes + nbytes <= SENT_NBYTES
+
+    def check(self) -> None:
+        """Raise the error of a part that could not be sent."""
+        if self._error is not None:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait until all parts have been sent.
+
+        Raises
+        ------
+        SinkError, StateError
+            See `send`.
+        """
+        with self._lock:
+            wait_for(self._changed, lambda: self._error or not self._n_waiting)
+            self.check()
+
+    def give_up(self) -> None:
+        """Send nothing more, and let those who wait go; parts that are on their way are not interrupted."""
+        with self._lock:
+            if self._error is None:
+                self._error = StateError(f"the write to {self._upload.store.url} has ended")
+            self._changed.notify_all()
+        self._upload.stop_waiting()
+
+    def close(self) -> None:
+        """End the threads, after the parts that are on their way."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(cancel_futures=True)
+
+    def _send(self, number: int, content: memoryview) -> None:
+        receipt, failure = None, None
+        try:
+            if self._error is None:
+                receipt = self._upload.send(number, content)
+        except BaseException as error:  # noqa: BLE001 - raised in the threads that write
+            failure = error
+        with self._lock:
+            if receipt is not None:
+                self.receipts[number] = receipt
+            self._error = self._error or failure
+            self._waiting_nbytes -= len(content)
+            self._n_waiting -= 1
+            self._changed.notify_all()
