@@ -99,6 +99,11 @@ def test_object_that_appears_meanwhile_is_not_replaced(system: Any, small_parts:
     assert system.cat_file(URL) == b"another"
 
 
+def drop(handles: list[Any]) -> None:
+    handles.clear()
+    gc.collect()
+
+
 @pytest.mark.parametrize("end", ["abort", "error", "drop", "suspend"])
 def test_write_that_does_not_end_leaves_nothing(end: str, system: Any, small_parts: None) -> None:
     system.pipe_file(URL, b"old")
@@ -114,9 +119,10 @@ def test_write_that_does_not_end_leaves_nothing(end: str, system: Any, small_par
     elif end == "suspend":  # there is no journal
         f.suspend()
     else:
+        handles: list[Any] = [f, d]
+        del f, d
         with pytest.warns(streamh5.InterruptedWriteWarning):
-            del f, d
-            gc.collect()
+            drop(handles)
     assert system.cat_file(URL) == b"old"
 
 
