@@ -130,11 +130,11 @@ def check_url(url: str, options: WriteOptions) -> None:
     """
     from streamh5.sinks.object_sink import object_exists
     from streamh5.stores.open_store import open_store
-    from streamh5.stores.upload import exists_error
+    from streamh5.stores.upload import object_exists_error
 
     exists = object_exists(open_store(url, options.storage_options))
     if exists and options.mode == "x":
-        raise exists_error(url)
+        raise object_exists_error(url)
     if exists and options.mode == "a":
         raise SpecError(
             f"{url} exists, and objects cannot be changed: download it, change the file (mode 'a', append_dim, region) "
