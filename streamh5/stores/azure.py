@@ -1,0 +1,273 @@
+"""Azure: a blob, through the client of adlfs; the parts of an upload are blocks that are not committed yet.
+
+An upload is not begun: blocks are sent under the name of a blob, and wait until someone commits a list of block ids,
+which makes the blob of these and drops all others, or for a week. A block has no entity tag, but an id that its sender
+chooses, of the same length for all that wait under one name::
+
+    6f1e…(32 digits)     .  00012  .  1B2M2Y8AsgTpgAmY7PhCfg
+    id of the upload        number    MD5 of the content
+
+so that a part sent again with the same content replaces itself, and with other content is another block: the object
+has exactly the content that the receipts name, or is not made.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import uuid
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import fsspec.core
+from adlfs import AzureBlobFileSystem
+from aiohttp import ClientError
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.storage.blob import BlobBlock
+
+from streamh5.errors import SpecError, StoreError, shown
+from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
+from streamh5.stores.requests import Body, excused, run_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+T = TypeVar("T")
+
+_TOKEN_KEY = TOKEN_KEY.replace("-", "_")  # keys of metadata are identifiers of C#
+
+_BLOCK_ID = re.compile(r"(?P<upload>[0-9a-f]{32})\.(?P<number>[0-9]{5})\.[\w-]{22}", re.ASCII)
+
+_MAX_PUT = 64 << 20  # the client cuts more than this into blocks of its own
+_TIMEOUTS = ("timeout", "connection_timeout", "read_timeout")  # adlfs passes these to each request
+
+_REASONS = {
+    "BlobAlreadyExists": "exists",
+    "ConditionNotMet": "changed",
+    "InvalidBlockList": "part differs",
+    "Md5Mismatch": "transient",  # damaged on the way
+    "OperationTimedOut": "transient",
+}
+_REASONS_BY_STATUS = {401: "denied", 403: "denied", 404: "missing", 408: "transient", 429: "transient"}
+_ADVICE = {
+    "ContainerNotFound": ": create the container first",
+    "InvalidBlobType": ": an append or page blob has this name; delete it, or choose another name",
+    "InvalidBlobOrBlock": ": blocks of another program wait under this name; delete the blob, or choose another name",
+}
+_QUERY = re.compile(r"\?\S*")  # a shared access signature is one
+
+
+class AzureStore:
+    """A blob of `adlfs.AzureBlobFileSystem`."""
+
+    limits = PartLimits(min_nbytes=1, max_nbytes=4000 << 20, max_number=50_000)
+
+    def __init__(self, url: str, storage_options: dict[str, Any]) -> None:
+        self.url = url
+        self._options = storage_options
+        self._connect()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return AzureStore, (self.url, self._options)
+
+    def head(self) -> StoredObject | None:
+        """See `ObjectStore`."""
+        with excused("missing"):
+            found = self._request(lambda blob: blob.get_blob_properties(**self._each))
+            return StoredObject(found.size, found.etag, found.metadata.get(_TOKEN_KEY))
+        return None
+
+    def read(self, start: int, stop: int, version: str | None = None) -> bytes:
+        """See `ObjectStore`."""
+        same = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
+
+        async def read(blob: Any) -> bytes:
+            stream = await blob.download_blob(start, stop - start, **same, **self._each)
+            content: bytes = await stream.readall()
+            return content
+
+        if stop <= start:
+            return b""
+        try:
+            return self._request(read, nbytes=stop - start)
+        except StoreError as error:
+            if error.facts.get("status") == 416:  # behind the end
+                return b""
+            raise
+
+    def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
+        """See `ObjectStore`; above 64 MiB the one block of an upload."""
+        if len(content) <= _MAX_PUT:
+            whole = bytes(content)
+            with excused("exists"):
+                self._publish(
+                    lambda blob, headers: blob.upload_blob(
+                        whole,
+                        length=len(whole),
+                        overwrite=True,  # unless the headers say otherwise
+                        metadata={_TOKEN_KEY: token},
+                        headers={**headers, "Content-MD5": base64.b64encode(_md5(content)).decode()},
+                        **self._each,
+                    ),
+                    if_absent=if_absent,
+                    nbytes=len(content),
+                )
+                return
+            if self.head() is not None:
+                raise self._exists()
+            # Azurite counts a name as taken, to this request only, for which blocks wait
+        upload = self.begin_upload(token)
+        self.complete(upload, [self.send_part(upload, 1, content)], token=token, if_absent=if_absent)
+
+    def begin_upload(self, token: str) -> str:
+        """See `ObjectStore`; nothing is requested."""
+        return uuid.uuid4().hex
+
+    def send_part(self, upload: str, number: int, content: memoryview) -> PartReceipt:
+        """See `ObjectStore`; an upload that was completed or aborted begins anew."""
+        digest = _md5(content)
+        block = f"{upload}.{number:05d}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+        headers = {"Content-MD5": base64.b64encode(digest).decode()}
+        self._request(
+            lambda blob: blob.stage_block(
+                block, Body(content), length=len(content), headers=headers, **self._each
+            ),
+            nbytes=len(content),
+        )
+        return PartReceipt(number, block, len(content))
+
+    def list_parts(self, upload: str) -> list[PartReceipt]:
+        """See `ObjectStore`; without parts an upload cannot be told from none: it has no parts then.
+
+        A part that was sent again with other content is there twice.
+        """
+        return sorted(part for found, part in self._waiting() if found == upload)
+
+    def complete(self, upload: str, parts: Sequence[PartReceipt], *, token: str, if_absent: bool) -> None:
+        """See `ObjectStore`."""
+        try:
+            self._commit([BlobBlock(one.etag) for one in parts], token=token, if_absent=if_absent)
+        except StoreError as error:
+            if error.reason == "part differs" and not self.list_parts(upload):
+                raise StoreError(
+                    f"{self.url} has no blocks of upload {upload}: another write of this name was completed or aborted",
+                    reason="no upload",
+                ) from None
+            raise
+
+    def abort_upload(self, upload: str) -> None:
+        """See `ObjectStore`.
+
+        Azure drops blocks when a blob of their name is made. One without content is made and deleted, where that
+        harms nobody.
+
+        Raises
+        ------
+        StoreError
+            ``"refused"``: the name has a blob, or the blocks of another upload. The blocks stay for a week at most.
+        """
+        mark = f"abort-{upload}"
+        waiting = [found for found, _ in self._waiting()]
+        if upload in waiting:
+            found = self.head()
+            has_blob = found is not None and found.token != mark
+            if has_blob or len(set(waiting)) > 1:
+                raise StoreError(
+                    f"{waiting.count(upload):,} blocks of upload {upload} stay: Azure drops them only with "
+                    f"{'the blob' if has_blob else 'the blocks of another upload'} of that name, or when it is "
+                    "written again, or after a week",
+                    reason="refused",
+                )
+            with excused("exists"):  # made meanwhile, which dropped the blocks
+                self._commit([], token=mark, if_absent=True)
+        made = self.head()
+        if made is not None and made.token == mark:
+            with excused("missing", "changed"):
+                self._request(
+                    lambda blob: blob.delete_blob(
+                        etag=made.version, match_condition=MatchConditions.IfNotModified, **self._each
+                    )
+                )
+
+    def list_uploads(self) -> list[PendingUpload]:
+        """See `ObjectStore`; blocks of other programs are left out."""
+        return [PendingUpload(upload, "") for upload in sorted({found for found, _ in self._waiting()} - {""})]
+
+    def _waiting(self) -> list[tuple[str, PartReceipt]]:
+        """Return the blocks that are not committed, each with its upload; "" if another program has sent it."""
+        waiting = []
+        with excused("missing"):
+            _, blocks = self._request(lambda blob: blob.get_block_list("uncommitted", **self._each))
+            for block in blocks:
+                parsed = _BLOCK_ID.fullmatch(block.id)
+                upload, number = (parsed["upload"], int(parsed["number"])) if parsed else ("", 0)
+                waiting.append((upload, PartReceipt(number, block.id, block.size)))
+        return waiting
+
+    def _commit(self, blocks: list[BlobBlock], *, token: str, if_absent: bool) -> None:
+        self._publish(
+            lambda blob, headers: blob.commit_block_list(
+                blocks, metadata={_TOKEN_KEY: token}, headers=headers, **self._each
+            ),
+            if_absent=if_absent,
+        )
+
+    def _publish(
+        self,
+        request: Callable[[Any, dict[str, str]], Coroutine[Any, Any, object]],
+        *,
+        if_absent: bool,
+        nbytes: int = 0,
+    ) -> None:
+        headers = {"If-None-Match": "*"} if if_absent else {}
+        try:
+            self._request(lambda blob: request(blob, dict(headers)), nbytes=nbytes)
+        except StoreError as error:
+            raise self._exists() if error.reason in ("changed", "exists") else error from None
+
+    def _exists(self) -> StoreError:
+        return StoreError(f"{self.url} exists", reason="exists")
+
+    def _connect(self) -> None:
+        options = self._options
+        try:
+            self._system, path = fsspec.core.url_to_fs(self.url, **options)
+        except ValueError:  # its message may repeat the options
+            raise SpecError(
+                f"storage_options of {self.url} do not say how to connect: adlfs takes account_name, or "
+                f"connection_string, and credentials; these are given: {shown(sorted(options))}"
+            ) from None
+        container, key, _ = AzureBlobFileSystem.split_path(self._system, path)
+        self._blob = self._system.service_client.get_blob_client(container, key)
+        # requests are repeated by those who call: each is one attempt
+        self._each = {"retry_total": 0, **{name: options[name] for name in _TIMEOUTS if name in options}}
+        self._process = os.getpid()
+
+    def _request(self, request: Callable[[Any], Coroutine[Any, Any, T]], *, nbytes: int = 0) -> T:
+        if self._process != os.getpid():  # the event loop did not come along
+            self._connect()
+        try:
+            return run_request(self._system, lambda: request(self._blob), nbytes=nbytes)
+        except (AzureError, ClientError, OSError) as error:
+            raise _store_error(error) from None  # the cause may repeat the request, and with it credentials
+
+
+def _store_error(error: Exception) -> StoreError:
+    if isinstance(error, HttpResponseError) and error.status_code is not None:
+        status, code = error.status_code, getattr(error, "error_code", None) or error.reason or ""
+        code = str(getattr(code, "value", code))
+        reason = _REASONS.get(code) or _REASONS_BY_STATUS.get(status)
+        if reason is None:
+            reason = "transient" if status >= 500 and status not in (501, 505) else "refused"
+        return StoreError(
+            f"Azure answers {status} {code:.100}{_ADVICE.get(code, '')}", reason=reason, status=status, code=code
+        )
+    said = shown(_QUERY.sub("?...", str(error)), quoted=False)
+    reason = "denied" if isinstance(error, ClientAuthenticationError) else "transient"
+    return StoreError(f"Azure cannot be asked: {type(error).__name__}: {said}", reason=reason)
+
+
+def _md5(content: memoryview) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
