@@ -13,6 +13,7 @@ from tests.readers import READERS, Reader
 from tests.readers.hdf5_tools import missing_tools
 from tests.readers.plugins import plugin_folder
 from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
+from tests.stores.azurite import AzuriteServer, azurite_server, missing_azurite
 from tests.stores.servers import S3Server, missing_moto, moto_server
 from tests.surface import old_hdf5
 
@@ -90,4 +91,14 @@ def s3_server() -> Iterator[S3Server]:
     if reason is not None:
         pytest.skip(f"server missing: {reason}")
     with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzuriteServer]:
+    """Azurite, one for all tests; where it is missing they skip and say so."""
+    reason = missing_azurite()
+    if reason is not None:
+        pytest.skip(f"server missing: {reason}")
+    with azurite_server() as server:
         yield server

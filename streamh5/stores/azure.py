@@ -32,7 +32,7 @@ from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUplo
 from streamh5.stores.requests import Body, excused, run_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ _ADVICE = {
     "InvalidBlobType": ": an append or page blob has this name; delete it, or choose another name",
     "InvalidBlobOrBlock": ": blocks of another program wait under this name; delete the blob, or choose another name",
 }
+_BEHIND_THE_END = 416  # status of a range without a byte
 _QUERY = re.compile(r"\?\S*")  # a shared access signature is one
 
 
@@ -79,23 +80,39 @@ class AzureStore:
             return StoredObject(found.size, found.etag, found.metadata.get(_TOKEN_KEY))
         return None
 
+    def read_start(self, nbytes: int) -> tuple[StoredObject, bytes]:
+        """See `ReadableObject`; an empty blob takes two requests."""
+        try:
+            return self._download(0, nbytes)
+        except StoreError as error:
+            if error.facts.get("status") != _BEHIND_THE_END:
+                raise
+        found = self.head()
+        if found is None or found.nbytes:
+            raise StoreError(f"{self.url} was replaced while it was opened", reason="transient")
+        return found, b""
+
     def read(self, start: int, stop: int, version: str | None = None) -> bytes:
-        """See `ObjectStore`."""
+        """See `ReadableObject`."""
         same = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
-
-        async def read(blob: Any) -> bytes:
-            stream = await blob.download_blob(start, stop - start, **same, **self._each)
-            content: bytes = await stream.readall()
-            return content
-
         if stop <= start:
             return b""
         try:
-            return self._request(read, nbytes=stop - start)
+            return self._download(start, stop - start, **same)[1]
         except StoreError as error:
-            if error.facts.get("status") == 416:  # behind the end
+            if error.facts.get("status") == _BEHIND_THE_END:
                 return b""
             raise
+
+    def _download(self, start: int, nbytes: int, **same: Any) -> tuple[StoredObject, bytes]:
+        async def download(blob: Any) -> tuple[StoredObject, bytes]:
+            stream = await blob.download_blob(start, nbytes, **same, **self._each)
+            found = stream.properties
+            size = int(found.content_range.rpartition("/")[2])  # found.size is that of the range
+            stored = StoredObject(size, found.etag, found.metadata.get(_TOKEN_KEY))
+            return stored, await stream.readall()
+
+        return self._request(download, nbytes=nbytes)
 
     def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
         """See `ObjectStore`; above 64 MiB the one block of an upload."""
@@ -178,7 +195,7 @@ class AzureStore:
                     f"{waiting.count(upload):,} blocks of upload {upload} stay: Azure drops them only with "
                     f"{'the blob' if has_blob else 'the blocks of another upload'} of that name, or when it is "
                     "written again, or after a week",
-                    reason="refused",
+                    waiting=waiting.count(upload),
                 )
             with excused("exists"):  # made meanwhile, which dropped the blocks
                 self._commit([], token=mark, if_absent=True)
@@ -193,7 +210,9 @@ class AzureStore:
 
     def list_uploads(self) -> list[PendingUpload]:
         """See `ObjectStore`; blocks of other programs are left out."""
-        return [PendingUpload(upload, "") for upload in sorted({found for found, _ in self._waiting()} - {""})]
+        return [
+            PendingUpload(upload, "") for upload in sorted({found for found, _ in self._waiting()} - {""})
+        ]
 
     def _waiting(self) -> list[tuple[str, PartReceipt]]:
         """Return the blocks that are not committed, each with its upload; "" if another program has sent it."""
@@ -262,7 +281,10 @@ def _store_error(error: Exception) -> StoreError:
         if reason is None:
             reason = "transient" if status >= 500 and status not in (501, 505) else "refused"
         return StoreError(
-            f"Azure answers {status} {code:.100}{_ADVICE.get(code, '')}", reason=reason, status=status, code=code
+            f"Azure answers {status} {code:.100}{_ADVICE.get(code, '')}",
+            reason=reason,
+            status=status,
+            code=code,
         )
     said = shown(_QUERY.sub("?...", str(error)), quoted=False)
     reason = "denied" if isinstance(error, ClientAuthenticationError) else "transient"

@@ -152,10 +152,12 @@ class ObjectStore(ReadableObject, Protocol):
     def list_parts(self, upload: str) -> list[PartReceipt]:
         """Return the parts that the store has, by number.
 
+        On Azure a part that was sent again with other content is there twice, until one of the two is completed.
+
         Raises
         ------
         StoreError
-            ``"no upload"``.
+            ``"no upload"``; Azure cannot tell that from an upload without parts, and returns none.
         """
 
     def complete(self, upload: str, parts: Sequence[PartReceipt], *, token: str, if_absent: bool) -> None:
@@ -168,7 +170,13 @@ class ObjectStore(ReadableObject, Protocol):
         """
 
     def abort_upload(self, upload: str) -> None:
-        """Remove an upload; nothing happens if there is none."""
+        """Remove an upload; nothing happens if there is none.
+
+        Raises
+        ------
+        StoreError
+            ``"refused"``: the store can remove it only with what others have written (Azure, for a week).
+        """
 
     def list_uploads(self) -> list[PendingUpload]:
         """Return the uploads of this object that were neither completed nor aborted."""

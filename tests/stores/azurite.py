@@ -64,7 +64,17 @@ def azurite_server() -> Iterator[AzuriteServer]:
     account, key = "streamh5tests", base64.b64encode(secrets.token_bytes(64)).decode()
     with subprocess.Popen(
         # The client's version of the protocol is newer than the emulator.
-        ["node", "-e", _SCRIPT, "azurite", "--blobPort", "0", "--inMemoryPersistence", "--silent", "--skipApiVersionCheck"],
+        [
+            "node",
+            "-e",
+            _SCRIPT,
+            "azurite",
+            "--blobPort",
+            "0",
+            "--inMemoryPersistence",
+            "--silent",
+            "--skipApiVersionCheck",
+        ],
         env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}", "STREAMH5_AZURITE": str(_program())},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
