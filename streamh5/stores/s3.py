@@ -1,0 +1,325 @@
+"""S3 and whatever speaks its language, by s3fs: users know its ``storage_options``, and its client has single requests.
+
+* A part and a plain object carry Content-MD5: AWS, Ceph and MinIO refuse a body that differs, and what they return as
+  entity tag is an MD5 as well, which is compared. It costs 22 ms of processor for 16 MiB outside the interpreter's
+  lock; CRC-32 would cost 1 ms, but servers other than AWS take any value of it for right.
+* s3fs and botocore repeat nothing here: `streamh5.stores.attempts` does it.
+* If-None-Match: AWS, MinIO and moto refuse to replace an object; servers that ignore it (Ceph before 19) replace it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import inspect
+import io
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiobotocore.session import AioSession
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from fsspec.asyn import sync
+from s3fs import S3FileSystem
+
+from streamh5.errors import SpecError, StoreError
+from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
+from streamh5.stores.s3_errors import store_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+CONTENT_TYPE = "application/x-hdf5"
+
+_FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, asyncio.TimeoutError, ValueError)
+"""What s3fs raises for a request, or when it makes the client for the first one."""
+
+_OF_FSSPEC = frozenset({"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"})
+
+_MD5 = re.compile("[0-9a-f]{32}")
+
+
+class _OneAttempt(S3FileSystem):  # type: ignore[misc]
+    """s3fs that repeats nothing; as a class of its own it has instances of its own, apart from the user's."""
+
+    retries = 1
+    read_timeout = 60  # botocore's own: a busy server needs more for a part than s3fs's 15
+
+
+class S3Store:
+    """An object of S3.
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/key``.
+    storage_options
+        Those of `s3fs.S3FileSystem`.
+    """
+
+    limits = PartLimits()
+
+    def __init__(self, url: str, storage_options: dict[str, Any]) -> None:
+        self.url = url
+        self._options = storage_options
+        _check_options(storage_options)
+        self._pid = os.getpid()
+        self._system = _file_system(storage_options)
+        self._bucket, self._key, _ = self._system.split_path(url)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.url!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return S3Store, (self.url, self._options)
+
+    def head(self) -> StoredObject | None:
+        """See `ObjectStore`."""
+        try:
+            return _stored(self._call("head_object"))
+        except StoreError as error:
+            if error.reason == "missing":
+                return None
+            raise
+
+    def read_start(self, nbytes: int) -> tuple[StoredObject, bytes]:
+        """See `ReadableObject`."""
+        try:
+            answer, content = self._get(0, nbytes)
+        except StoreError as error:
+            if error.facts.get("status") != 416:
+                raise
+            found = self.head()  # it is empty: it has no first byte to ask for
+            if found is None:
+                raise StoreError(f"{self.url} does not exist", reason="missing") from error
+            return found, b""
+        _, _, nbytes_all = answer.get("ContentRange", "").rpartition("/")
+        return _stored(answer, int(nbytes_all) if nbytes_all.isdecimal() else None), content
+
+    def read(self, start: int, stop: int, version: str | None = None) -> bytes:
+        """See `ReadableObject`."""
+        if start >= stop:
+            return b""
+        # servers that do not know If-Match have an option of s3fs
+        asks = version is not None and not getattr(self._system, "local_expiry_check", False)
+        try:
+            answer, content = self._get(start, stop, **({"IfMatch": f'"{version}"'} if asks else {}))
+        except StoreError as error:
+            if error.facts.get("status") == 416:  # behind the end
+                return b""
+            raise
+        if version is not None and _tag(answer) != version:
+            raise StoreError(f"{self.url} has been replaced", reason="changed")
+        return content
+
+    def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
+        """See `ObjectStore`."""
+        digest = _md5(content)
+        answer = self._call_if_absent(
+            "put_object",
+            if_absent,
+            Body=_View(content),
+            ContentMD5=base64.b64encode(digest).decode(),
+            **self._description(token),
+        )
+        self._check_tag(answer, digest, "the object")
+
+    def begin_upload(self, token: str) -> str:
+        """See `ObjectStore`."""
+        upload: str = self._call("create_multipart_upload", **self._description(token))["UploadId"]
+        return upload
+
+    def send_part(self, upload: str, number: int, content: memoryview) -> PartReceipt:
+        """See `ObjectStore`."""
+        digest = _md5(content)
+        answer = self._call(
+            "upload_part",
+            UploadId=upload,
+            PartNumber=number,
+            Body=_View(content),
+            ContentMD5=base64.b64encode(digest).decode(),
+        )
+        self._check_tag(answer, digest, f"part {number}")
+        return PartReceipt(number, _tag(answer), len(content))
+
+    def list_parts(self, upload: str) -> list[PartReceipt]:
+        """See `ObjectStore`."""
+        pages = self._pages("list_parts", ("PartNumberMarker",), UploadId=upload)
+        parts = (part for page in pages for part in page.get("Parts", ()))
+        return sorted(PartReceipt(part["PartNumber"], _tag(part), part["Size"]) for part in parts)
+
+    def complete(self, upload: str, parts: Sequence[PartReceipt], *, token: str, if_absent: bool) -> None:
+        """See `ObjectStore`."""
+        named = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        answer = self._call_if_absent(
+            "complete_multipart_upload", if_absent, UploadId=upload, MultipartUpload={"Parts": named}
+        )
+        if "ETag" not in answer:  # the status is sent before the work is done: an answer may be cut
+            raise StoreError(f"{self.url}: the answer to its completion is not whole", reason="transient")
+
+    def abort_upload(self, upload: str) -> None:
+        """See `ObjectStore`."""
+        try:
+            self._call("abort_multipart_upload", UploadId=upload)
+        except StoreError as error:
+            if error.reason != "no upload":
+                raise
+
+    def list_uploads(self) -> list[PendingUpload]:
+        """See `ObjectStore`."""
+        pages = self._pages("list_multipart_uploads", ("KeyMarker", "UploadIdMarker"), Prefix=self._key)
+        uploads = (one for page in pages for one in page.get("Uploads", ()))
+        return [  # of longer names, too
+            PendingUpload(one["UploadId"], one["Initiated"].isoformat() if "Initiated" in one else "")
+            for one in uploads
+            if one["Key"] == self._key
+        ]
+
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make one request; s3fs adds those of the user's ``s3_additional_kwargs`` that the operation knows."""
+        system = self._usable_system()
+        names = {"Bucket": self._bucket, "Key": self._key} | parameters
+        answer: dict[str, Any] = self._run(operation, system._call_s3, operation, system.req_kw, **names)
+        return answer
+
+    def _run(
+        self, operation: str, function: Callable[..., Awaitable[Any]], *arguments: Any, **names: Any
+    ) -> Any:
+        try:
+            return sync(self._system.loop, function, *arguments, **names)
+        except _FAILURES as error:
+            raise store_error(error, self.url, operation, self._secrets()) from error
+
+    def _call_if_absent(self, operation: str, if_absent: bool, **parameters: Any) -> dict[str, Any]:
+        if not if_absent:
+            return self._call(operation, **parameters)
+        if self._knows(operation, "IfNoneMatch"):
+            try:
+                return self._call(operation, IfNoneMatch="*", **parameters)
+            except StoreError as error:
+                if error.facts.get("status") != 501:  # the server has it not
+                    raise
+        if self.head() is not None:
+            raise StoreError(f"{self.url} exists", reason="exists")
+        return self._call(operation, **parameters)
+
+    def _knows(self, operation: str, parameter: str) -> bool:
+        """Tell whether the installed botocore knows a parameter: s3fs drops those that it does not."""
+        name = "".join(word.capitalize() for word in operation.split("_"))
+        client = self._run(operation, self._usable_system().set_session)
+        return parameter in client.meta.service_model.operation_model(name).input_shape.members
+
+    def _get(self, start: int, stop: int, **parameters: Any) -> tuple[dict[str, Any], bytes]:
+        answer = self._call("get_object", Range=f"bytes={start}-{stop - 1}", **parameters)
+
+        async def body() -> bytes:
+            async with answer["Body"] as stream:
+                if "ContentRange" not in answer:  # a server that ignores the range sends everything
+                    return (await stream.read(stop))[start:]  # type: ignore[no-any-return]
+                return await stream.read()  # type: ignore[no-any-return]
+
+        content: bytes = self._run("get_object", body)
+        return answer, content
+
+    def _pages(self, operation: str, markers: tuple[str, ...], **parameters: Any) -> Iterator[dict[str, Any]]:
+        while True:
+            page = self._call(operation, **parameters)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            parameters |= {marker: page[f"Next{marker}"] for marker in markers}
+
+    def _description(self, token: str) -> dict[str, Any]:
+        """Return what the object is described with, the user's own included."""
+        asked = self._system.s3_additional_kwargs
+        return {
+            "ContentType": asked.get("ContentType", CONTENT_TYPE),
+            "Metadata": {**asked.get("Metadata", {}), TOKEN_KEY: token},
+        }
+
+    def _check_tag(self, answer: dict[str, Any], digest: bytes, what: str) -> None:
+        # with keys of the user or of KMS it is the MD5 of something else
+        is_md5 = not answer.get("ServerSideEncryption", "").startswith("aws:kms") and not answer.get(
+            "SSECustomerAlgorithm"
+        )
+        tag = _tag(answer)
+        if not tag or (is_md5 and _MD5.fullmatch(tag) and tag != digest.hex()):
+            raise StoreError(f"{self.url}: {what} has not been stored as it was sent", reason="transient")
+
+    def _usable_system(self) -> S3FileSystem:
+        if self._pid != os.getpid():  # its connections are those of the process that was forked
+            self._system, self._pid = _file_system(self._options), os.getpid()
+        return self._system
+
+    def _secrets(self) -> Iterator[str]:
+        given = {**self._options, **(self._options.get("client_kwargs") or {})}
+        names = ("key", "secret", "token", "username", "password", "aws_access_key_id")
+        for name in (*names, "aws_secret_access_key", "aws_session_token"):
+            if given.get(name):
+                yield str(given[name])
+
+
+class _View(io.RawIOBase):
+    """A buffer as a file: botocore copies buffers that it does not know, aiohttp warns of large ones."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, len(self._content))[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer)
+        part = self._content[self._at : self._at + len(into)]
+        into[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse options before anything is requested; s3fs would find them when it makes the client."""
+    known = {
+        name for made in (S3FileSystem, AioSession) for name in inspect.signature(made.__init__).parameters
+    }
+    if options.keys() - known - _OF_FSSPEC:
+        raise TypeError("unknown options")
+    if "ChecksumAlgorithm" in (options.get("s3_additional_kwargs") or {}):
+        raise SpecError(
+            "storage_options: ChecksumAlgorithm cannot be chosen: parts are sent with Content-MD5"
+        )
+
+
+def _file_system(options: dict[str, Any]) -> S3FileSystem:
+    config: dict[str, Any] = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
+    if "request_checksum_calculation" in Config.OPTION_DEFAULTS:  # no second checksum: there is Content-MD5
+        config["request_checksum_calculation"] = "when_required"
+    try:
+        return _OneAttempt(**{**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}})
+    except (KeyError, ValueError) as error:  # of two names for the same
+        raise SpecError(f"storage_options: {error.args[0]}") from error
+
+
+def _md5(content: memoryview) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def _tag(answer: dict[str, Any]) -> str:
+    """Return an entity tag without its quotes, which some servers leave out of lists."""
+    tag: str = answer.get("ETag", "")
+    return tag.strip('"')
+
+
+def _stored(answer: dict[str, Any], nbytes: int | None = None) -> StoredObject:
+    size = answer["ContentLength"] if nbytes is None else nbytes
+    return StoredObject(size, _tag(answer), answer.get("Metadata", {}).get(TOKEN_KEY))
