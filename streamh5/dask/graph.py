@@ -58,6 +58,7 @@ from streamh5.sinks.destination_path import (
     destination_name,
     destination_url,
     is_path,
+    is_sink,
 )
 from streamh5.sinks.file_object import check_file_object
 from streamh5.write.progress import Progress
@@ -163,7 +164,7 @@ class Write:
             check_destination(path, overwrite=options.mode != "x")
         elif (url := destination_url(path)) is not None:
             check_url(url, options)
-        elif not hasattr(path, "commit"):
+        elif not is_sink(path):
             check_file_object(cast("IO[bytes]", path), overwrite=options.mode != "x")
 
     def compute(self, **compute_kwargs: Any) -> WriteSummary:

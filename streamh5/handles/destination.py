@@ -19,10 +19,12 @@ from streamh5.sinks.destination_path import (
     destination_name,
     destination_url,
     is_path,
+    is_sink,
     real_path,
 )
 from streamh5.sinks.file_object import FileObjectSink, check_file_object
 from streamh5.sinks.local_file import LocalFileSink
+from streamh5.sinks.sequential_object import SequentialObjectSink
 
 if TYPE_CHECKING:
     from typing import IO
@@ -152,19 +154,20 @@ def open_object(destination: Destination, options: WriteOptions) -> Sink:
     DestinationExistsError
         It contains data that must not be replaced.
     """
-    if hasattr(destination, "commit"):
-        return cast("Sink", destination)
+    if is_sink(destination):
+        return destination
     file = cast("IO[bytes]", destination)
     if options.resume:
         raise SpecError(
             f"{destination_name(file)} is a file object, whose write cannot be resumed; write to a path for that"
         )
-    if options.mode == "a" and (check_file_object(file, overwrite=True) or options.must_exist):
+    nbytes = check_file_object(file, overwrite=options.mode != "x")
+    if options.mode == "a" and (nbytes or options.must_exist):
         raise SpecError(
             f"{destination_name(file)} is a file object, and mode 'a' adds to files that have a path; write it "
             "to a path first"
         )
-    return FileObjectSink(file, overwrite=options.mode == "w")
+    return SequentialObjectSink(file) if nbytes is None else FileObjectSink(file, nbytes=nbytes)
 
 
 def open_existing(

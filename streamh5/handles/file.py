@@ -56,8 +56,9 @@ class File(Group):
     ----------
     path
         The destination: a path, the URL of an object (``s3://``, ``gs://``, ``az://``, ...; docs/cloud.md), a writable
-        and seekable binary file object (such as `io.BytesIO`; it is emptied on opening, so it is empty after a
-        failure), or a `Sink`.
+        binary file object, or a `Sink`. A file object that is seekable (such as `io.BytesIO`) is emptied on opening,
+        so it is empty after a failure. One that is not (a pipe, a member of a zip file) receives the file when it is
+        closed, from where it stands; until then a temporary file holds it.
     mode
         ``"w"`` replaces an existing file, ``"x"`` (or ``"w-"``) fails if there is one, ``"a"`` changes a file that is
         there, whoever wrote it, or creates one; ``"r+"`` does the first only (docs/growing.md). That file stays

@@ -6,6 +6,7 @@
 `local_file`          a new file next to the destination, renamed when it is complete
 `append_file`         new bytes after the end of an existing file
 `file_object`         a binary file object
+`sequential_object`   a file object that is written from its beginning to its end
 `memory`              a bytearray
 `journal_file`        the journal of a local write, as a file
 `destination_path`    what can be a destination, and checks before any work

@@ -30,6 +30,11 @@ def destination_url(destination: object) -> str | None:
     return object_url(os.fsdecode(destination))
 
 
+def is_sink(destination: object) -> TypeGuard[Sink]:
+    """Tell whether a destination is a `Sink`, not a file object: those of fsspec have a ``commit`` of their own."""
+    return hasattr(destination, "commit") and hasattr(destination, "abort")
+
+
 def destination_name(destination: Destination) -> str:
     """Return the name of a destination for messages."""
     if is_path(destination):
@@ -56,7 +61,7 @@ def check_path(destination: object) -> None:
         check_object_url(url)
         return
     if not is_path(destination):
-        if hasattr(destination, "commit") or hasattr(destination, "write"):
+        if is_sink(destination) or hasattr(destination, "write"):
             return
         raise SpecError(
             f"a destination must be a path (str, bytes or PathLike), a binary file object or a Sink, not "

@@ -1,8 +1,9 @@
 """A binary file object as destination: `io.BytesIO`, an open file, a temporary file.
 
-The file begins at position 0 of the object, whatever its current position. There is no second name under which the new
-file could be written, so the old content is removed at the beginning: after a failure the object is empty, or holds the
-state of the last `flush`. The superblock is held back until everything that it refers to has been written.
+One that cannot be positioned is written by `streamh5.sinks.sequential_object`. In any other the file begins at position
+0, whatever its current position. There is no second name under which the new file could be written, so the old content
+is removed at the beginning: after a failure the object is empty, or holds the state of the last `flush`. The superblock
+is held back until everything that it refers to has been written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from streamh5.errors import DestinationExistsError, SpecError
 from streamh5.sinks.destination_path import destination_name
 from streamh5.sinks.gated_sink import GatedSink
+from streamh5.sinks.sequential_object import check_sequential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,21 +39,16 @@ class FileObjectSink(GatedSink):
     file
         Binary, open for writing, seekable: ``write``, ``seek`` and ``tell`` are called, and ``truncate``
         and ``flush`` if it has them.
-    overwrite
-        Replace the existing content.
-
-    Raises
-    ------
-    DestinationExistsError, SpecError
-        See `check_file_object`.
+    nbytes
+        Size of its content, which is removed.
     """
 
     _failures = (OSError, ValueError)  # ValueError: it has been closed
 
-    def __init__(self, file: IO[bytes], *, overwrite: bool) -> None:
-        self._end_of_file = check_file_object(file, overwrite=overwrite)
+    def __init__(self, file: IO[bytes], *, nbytes: int) -> None:
         super().__init__(destination_name(file))
         self._file = file
+        self._end_of_file = nbytes
         self._superblock = b""
         self._flushed_nbytes = 0
         self._is_switching = False
@@ -146,13 +143,19 @@ class FileObjectSink(GatedSink):
         self._end_of_file = nbytes
 
 
-def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:
-    """Refuse a file object that cannot be written, before any work; return the size of its content in bytes.
+def check_file_object(file: IO[bytes], *, overwrite: bool) -> int | None:
+    """Refuse a file object that cannot be written, before any work.
+
+    Returns
+    -------
+    int or None
+        The size of its content in bytes; None if it is written from its beginning to its end
+        (`streamh5.sinks.sequential_object.SequentialObjectSink`).
 
     Raises
     ------
     SpecError
-        It is closed, in text mode, not writable or not seekable.
+        It is closed, in text mode or append mode, or not writable.
     DestinationExistsError
         It is not empty, and `overwrite` is False.
     """
@@ -161,15 +164,16 @@ def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:
     if isinstance(mode, str) and "a" in mode:
         raise SpecError(f"{name} is open in append mode ({mode!r}) and writes at its end only; {USE_ANOTHER}")
     try:
-        if not getattr(file, "seekable", lambda: True)():
-            raise io.UnsupportedOperation("it is not seekable")
-        file.write(b"")
-        nbytes = file.seek(0, io.SEEK_END)
-        nbytes = file.tell() if nbytes is None else nbytes
+        if getattr(file, "closed", False):
+            raise ValueError("it is closed")
+        if not getattr(file, "writable", lambda: True)():
+            raise io.UnsupportedOperation("it is not writable")
+        nbytes = _content_nbytes(file)
+        check_sequential(file) if nbytes is None else file.write(b"")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SpecError(
-            f"{name} cannot be a destination: {error}; a file object must be open, accept bytes, and be writable and "
-            f"seekable ({USE_ANOTHER})"
+            f"{name} cannot be a destination: {error}; a file object must be open, accept bytes, and be writable "
+            f"({USE_ANOTHER})"
         ) from error
     if nbytes and not overwrite:
         raise DestinationExistsError(
@@ -177,3 +181,14 @@ def check_file_object(file: IO[bytes], *, overwrite: bool) -> int:
             nbytes=nbytes,
         )
     return nbytes
+
+
+def _content_nbytes(file: IO[bytes]) -> int | None:
+    """Return the size of the content of a file object; None if it cannot be positioned."""
+    if not hasattr(file, "seek") or not getattr(file, "seekable", lambda: True)():
+        return None
+    try:
+        nbytes = file.seek(0, io.SEEK_END)
+        return file.tell() if nbytes is None else nbytes
+    except (OSError, ValueError):  # some say that they can be positioned, and mean forwards: gzip.GzipFile
+        return None

@@ -7,8 +7,8 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import os
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,19 @@ def closed() -> io.BytesIO:
     return target
 
 
+def closed_gzip(folder: Path) -> gzip.GzipFile:
+    target = gzip.open(folder / "c", "wb")
+    target.close()
+    return target
+
+
+def pipe(mode: str, *, is_blocking: bool = True, buffering: int = -1) -> Any:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.set_blocking(writer, is_blocking)
+    return os.fdopen(writer, mode, buffering)
+
+
 BAD: dict[str, Callable[[Path], Any]] = {
     "text": lambda _: io.StringIO(),
     "text file": lambda folder: (folder / "a").open("w"),
@@ -167,9 +180,11 @@ BAD: dict[str, Callable[[Path], Any]] = {
     "append mode": lambda folder: (folder / "a").open("ab"),
     "append mode +": lambda folder: (folder / "a").open("a+b"),
     "closed": lambda _: closed(),
-    "not seekable": lambda folder: zipfile.ZipFile(folder / "z.zip", "w").open("one", "w"),
-    "seekable forward only": lambda folder: gzip.open(folder / "a", "wb"),
-    "no seek": lambda _: type("Writer", (), {"write": lambda self, data: len(data)})(),
+    "closed gzip": closed_gzip,
+    "gzip for reading": lambda folder: gzip.open(folder / "b"),
+    "text pipe": lambda _: pipe("w"),
+    "pipe that does not wait": lambda _: pipe("wb", is_blocking=False),
+    "unbuffered pipe that does not wait": lambda _: pipe("wb", is_blocking=False, buffering=0),
 }
 
 

@@ -21,6 +21,7 @@ from streamh5.sinks.base import Flushable, Snapshots, as_journaled
 from streamh5.sinks.file_object import FileObjectSink
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.memory import MemorySink
+from streamh5.sinks.sequential_object import SequentialObjectSink
 
 DATA = np.arange(60, dtype="i4").reshape(12, 5)
 
@@ -146,14 +147,15 @@ def test_sinks_of_the_package_are_what_their_table_says(tmp_path: Path) -> None:
     sinks = (
         LocalFileSink(tmp_path / "a.h5", overwrite=False),
         AppendFileSink(old),
-        FileObjectSink(io.BytesIO(), overwrite=False),
+        FileObjectSink(io.BytesIO(), nbytes=0),
+        SequentialObjectSink(io.BytesIO()),
         MemorySink(),
         UserBlockSink(tmp_path / "b.h5", bytes(512), WriteOptions()),
     )
     try:
-        assert [as_journaled(sink) is sink for sink in sinks] == [True, True, False, False, False]
-        assert [isinstance(sink, Snapshots) for sink in sinks] == [True, False, False, True, False]
-        assert [isinstance(sink, Flushable) for sink in sinks] == [True, True, True, True, False]
+        assert [as_journaled(sink) is sink for sink in sinks] == [True, True, False, False, False, False]
+        assert [isinstance(sink, Snapshots) for sink in sinks] == [True, False, False, False, True, False]
+        assert [isinstance(sink, Flushable) for sink in sinks] == [True, True, True, False, True, False]
     finally:
         for sink in sinks:
             sink.abort()
