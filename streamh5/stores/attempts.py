@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,9 +66,10 @@ class Attempts:
                     raise
             wait(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, self.max_seconds)
-            found = after_failure()
-            if found is not None:
-                return found
+            with suppress(StoreError):  # it cannot be known now: repeat the request
+                found = after_failure()
+                if found is not None:
+                    return found
         return request()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from streamh5.errors import DestinationExistsError, SinkError, StateError, StoreError
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from streamh5.stores.base import ObjectStore, PartReceipt
 
 T = TypeVar("T")
-
-N_ABORTS = 5
-"""How often an upload is aborted that is still there: a part that was on its way meanwhile keeps it alive."""
 
 
 class Upload:
@@ -48,6 +45,7 @@ class Upload:
         self._if_absent = if_absent
         self._lock = threading.Lock()
         self._has_ended = threading.Event()
+        self._lost: set[str] = set()  # uploads that began when the answer to `begin` was lost
 
     def stop_waiting(self) -> None:
         """Let no request be repeated any more, except those of `abort`: the write has ended."""
@@ -65,21 +63,35 @@ class Upload:
             return self.upload
 
     def _begin(self) -> str:
-        before = {one.upload for one in self.store.list_uploads()}
-
-        def remove_lost() -> None:
-            # the answer was lost, and with it the id of an upload that would cost money for ever
-            for one in self.store.list_uploads():
-                if one.upload not in before:
-                    self.store.abort_upload(one.upload)
-
+        before = self._uploads()
         try:
             return self.store.begin_upload(self.token)
         except StoreError as error:
-            if error.reason == "transient":
+            if error.reason == "transient" and before is not None:
                 with suppress(StoreError):
-                    attempts.ATTEMPTS.run(remove_lost)
+                    self._lost |= (attempts.ATTEMPTS.run(self._uploads, wait=self._wait) or before) - before
             raise
+
+    def _uploads(self) -> set[str] | None:
+        """Return the uploads of this object; None if the user may write, but not list."""
+        try:
+            return {one.upload for one in self.store.list_uploads()}
+        except StoreError as error:
+            if error.reason == "transient":
+                raise
+            return None
+
+    def _remove_lost(self) -> None:
+        """Remove uploads that have begun without an answer, unless they are in use.
+
+        Another writer may have begun one at the same moment. At the end of a write it has parts, or is completed;
+        those of ours never had any.
+        """
+        for upload in self._lost - {self.upload}:
+            with suppress(StoreError):
+                if not attempts.ATTEMPTS.run(partial(self.store.list_parts, upload)):
+                    attempts.ATTEMPTS.run(partial(self.store.abort_upload, upload))
+        self._lost.clear()
 
     def send(self, number: int, content: memoryview) -> PartReceipt:
         """Send a part of an upload that has begun; sent again, it replaces the former.
@@ -140,6 +152,7 @@ class Upload:
             return True
 
         self._run(f"its {len(ordered):,} parts could not be joined", complete, self._is_done)
+        self._remove_lost()
 
     def abort(self) -> None:
         """Remove the upload and its parts; nothing happens if none has begun.
@@ -147,54 +160,56 @@ class Upload:
         Raises
         ------
         SinkError
-            It may be there still, and costs money: the message names it.
+            It may be left, and costs money: the message names it.
         """
-        upload = self.upload
-        if upload is None:
-            return
+        if self.upload is not None:
+            self._abort(self.upload)
+        self._remove_lost()
 
+    def _abort(self, upload: str) -> None:
         def remove() -> None:
-            for _ in range(N_ABORTS):
-                self.store.abort_upload(upload)
-                try:
-                    if not self.store.list_parts(upload):
-                        return
-                except StoreError as error:
-                    if error.reason == "no upload":
-                        return
+            self.store.abort_upload(upload)
+            try:
+                left = self.store.list_parts(upload)
+            except StoreError as error:
+                if error.reason == "transient":
                     raise
+                return  # there is no such upload, or the user may not ask
+            if left:  # they were on their way, and keep it alive
+                raise StoreError(f"parts of upload {upload} came after it was aborted", reason="transient")
 
-        self._run(
-            f"its upload {upload} may be there still, and cost money; remove it: "
-            f"streamh5 abort-upload {self.store.url}",
-            remove,
-            wait=time.sleep,  # `stop_waiting` is not meant
-        )
+        try:
+            attempts.ATTEMPTS.run(remove)
+        except StoreError as error:
+            raise SinkError(
+                f"upload {upload} of {self.store.url} may be left, and costs money; 'streamh5 abort-upload' and that "
+                "URL remove it",
+                path=self.store.url,
+                upload=upload,
+            ) from error
 
     def _is_done(self) -> bool | None:
         """Tell whether the object is the one of this write: an answer may have been lost."""
-        with suppress(StoreError):
-            found = self.store.head()
-            if found is not None and found.token == self.token:
-                return True
-        return None
+        found = self.store.head()
+        return True if found is not None and found.token == self.token else None
 
     def _run(
         self,
         what: str,
         request: Callable[[], T],
         after_failure: Callable[[], T | None] = lambda: None,
-        wait: Callable[[float], object] | None = None,
     ) -> T:
         try:
             try:
-                return attempts.ATTEMPTS.run(request, after_failure=after_failure, wait=wait or self._wait)
-            except StoreError:
-                # a repeated request is refused if the first one had its effect
-                found = after_failure()
-                if found is None:
-                    raise
-                return found
+                return attempts.ATTEMPTS.run(request, after_failure=after_failure, wait=self._wait)
+            except StoreError as error:
+                # a repeated request is refused if the first one had its effect: ask until that is known
+                asked = attempts.Attempts(1) if error.reason == "transient" else attempts.ATTEMPTS
+                with suppress(StoreError):
+                    found = asked.run(after_failure)
+                    if found is not None:
+                        return found
+                raise
         except StoreError as error:
             if error.reason == "exists":
                 raise object_exists_error(self.store.url) from error

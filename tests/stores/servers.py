@@ -6,6 +6,7 @@ A server listens on a port that the system chooses: several test runs do not mee
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import uuid
@@ -60,14 +61,15 @@ def missing_moto() -> str | None:
 
 
 @contextmanager
-def moto_server() -> Iterator[S3Server]:
-    """Start moto's S3 server; it ends with the block."""
+def moto_server(*, min_part_nbytes: int = 5 << 20) -> Iterator[S3Server]:
+    """Start moto's S3 server; it ends with the block. Its smallest part is that of AWS unless another one is given."""
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", _MOTO],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env={**os.environ, "S3_UPLOAD_PART_MIN_SIZE": str(min_part_nbytes)},
     ) as process:
         try:
             assert process.stdout is not None
