@@ -14,6 +14,7 @@ from tests.readers.hdf5_tools import missing_tools
 from tests.readers.plugins import plugin_folder
 from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
 from tests.stores.azurite import AzuriteServer, azurite_server, missing_azurite
+from tests.stores.gcs_mock import GCSMock, gcs_mock
 from tests.stores.servers import S3Server, missing_moto, moto_server
 from tests.surface import old_hdf5
 
@@ -102,3 +103,11 @@ def azurite() -> Iterator[AzuriteServer]:
         pytest.skip(f"server missing: {reason}")
     with azurite_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GCSMock]:
+    """Return a mock of Google Cloud Storage, one for all tests; where gcsfs is missing they skip and say so."""
+    pytest.importorskip("gcsfs", reason="gcsfs is not installed")
+    with gcs_mock() as mock:
+        yield mock

@@ -169,6 +169,9 @@ MAY_USE: dict[str, frozenset[str]] = {
     "gcsfs": frozenset({"stores"}),
     "adlfs": frozenset({"stores"}),
     "azure": frozenset({"stores"}),
+    "google": frozenset({"stores"}),  # errors of its credentials
+    "google_crc32c": frozenset({"stores"}),
+    "yarl": frozenset({"stores"}),  # aiohttp's URLs
 }
 
 REQUIRED = frozenset(
