@@ -181,12 +181,13 @@ class Upload:
         try:
             attempts.ATTEMPTS.run(remove)
         except StoreError as error:
-            raise SinkError(
-                f"upload {upload} of {self.store.url} may be left, and costs money; 'streamh5 abort-upload' and that "
-                "URL remove it",
-                path=self.store.url,
-                upload=upload,
-            ) from error
+            left = f"upload {upload} of {self.store.url} may be left, and costs money"
+            advice = (
+                f": {error}"
+                if error.reason == "refused"
+                else "; 'streamh5 abort-upload' and that URL remove it"
+            )
+            raise SinkError(left + advice, path=self.store.url, upload=upload) from error
 
     def _is_done(self) -> bool | None:
         """Tell whether the object is the one of this write: an answer may have been lost."""
