@@ -6,9 +6,13 @@ import atexit
 import gc
 import threading
 import weakref
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamh5.handles.session import Session
 
 _OPEN: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -20,6 +24,8 @@ def enter(session: Session) -> None:
     """Enter a session that has begun."""
     with _LOCK:
         _OPEN.add(session)
+    if getattr(session.sink, "needs_threads", False):
+        _interrupt_before_threads_end()
 
 
 def leave(session: Session) -> None:
@@ -42,7 +48,26 @@ def open_here(name: str) -> Session | None:
 @atexit.register
 def _interrupt_all() -> None:
     """Interrupt the writes that are still open when the process ends."""
+    _interrupt(lambda session: True)
+
+
+@cache
+def _interrupt_before_threads_end() -> None:
+    """Let writes to object stores be interrupted earlier: while Python still starts threads, as their requests need.
+
+    `concurrent.futures` ends its threads in the same way; the last function that was registered is called first.
+    """
+    import concurrent.futures.thread  # noqa: F401 - registers its function now
+
+    with suppress(RuntimeError):  # the process is ending
+        threading._register_atexit(  # type: ignore[attr-defined] # there is no public name
+            _interrupt, lambda session: getattr(session.sink, "needs_threads", False)
+        )
+
+
+def _interrupt(is_meant: Callable[[Session], bool]) -> None:
     with _LOCK:
         sessions = list(_OPEN)
     for session in sessions:
-        session.interrupt(None)
+        if is_meant(session):
+            session.interrupt(None)

@@ -25,6 +25,7 @@ from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.part_sender import PartSender
 from streamh5.sinks.part_sizes import PartSizes
 from streamh5.stores import attempts
+from streamh5.stores.request_thread import is_request_thread
 from streamh5.stores.upload import Upload
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class ObjectSink(GatedSink):
     """
 
     overwrites_in_place = False
+    needs_threads = True
+    """Requests need threads of others, which Python starts no more when it ends."""
 
     def __init__(self, store: ObjectStore, *, overwrite: bool) -> None:
         super().__init__(store.url)
@@ -116,8 +119,11 @@ class ObjectSink(GatedSink):
     def _pieces(self, address: int, nbytes: int) -> list[tuple[PartRange, int, int]]:
         """Return the parts of a range, and which of their bytes it is."""
         if self._sizes is None:
+            bound = (
+                self.bound()
+            )  # before the lock: it takes the one of the engine, which may be held during a write
             with self._lock:
-                self._sizes = self._sizes or PartSizes(self._upload.store.limits, self.bound())
+                self._sizes = self._sizes or PartSizes(self._upload.store.limits, bound)
         pieces, stop = [], address + nbytes
         while address < stop:
             part = self._sizes.at(address)
@@ -134,7 +140,8 @@ class ObjectSink(GatedSink):
         filled.content[first : first + len(content)] = content  # a copy: the caller uses its memory again
         with self._lock:
             filled.n_filled += len(content)
-            is_full = filled.n_filled == len(filled.content)
+            # the first part is sent at the end, even if it is full: it may be the whole file
+            is_full = filled.n_filled == len(filled.content) and part.number > 1
             if is_full:
                 del self._parts[part.number]
         if is_full:
@@ -158,12 +165,20 @@ class ObjectSink(GatedSink):
         return (filled or FilledPart(part.stop - part.start)).content[first:last].data
 
     def _drop(self) -> None:
-        self._sender.close()
-        self._parts.clear()
+        if self._sender.is_caller or is_request_thread():  # a collected write: it would wait for itself
+            threading.Thread(target=self._remove, name="streamh5-abort").start()
+            return
         try:
-            self._upload.abort()
+            self._remove()
         except SinkError as error:
             self.remains = str(error)
+
+    def _remove(self) -> None:
+        self._parts.clear()
+        try:
+            self._sender.close()
+        finally:  # also if a second Ctrl-C ends the waiting for parts: an upload that is left costs money
+            self._upload.abort()
 
     def _close(self) -> None:
         self._sender.close()

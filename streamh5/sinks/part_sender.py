@@ -38,6 +38,7 @@ class PartSender:
         self.receipts: dict[int, PartReceipt] = {}
         self._upload = upload
         self._threads: ThreadPoolExecutor | None = None
+        self._idents: set[int] = set()
         self._waiting_nbytes = 0
         self._n_waiting = 0
         self._error: BaseException | None = None
@@ -94,13 +95,18 @@ class PartSender:
         self._upload.stop_waiting()
 
     def close(self) -> None:
-        """End the threads, after the parts that are on their way."""
-        with self._lock:
-            threads, self._threads = self._threads, None
+        """End the threads, after the parts that are on their way; may be called again."""
+        threads = self._threads
         if threads is not None:
-            threads.shutdown(cancel_futures=True)
+            threads.shutdown(wait=not self.is_caller, cancel_futures=True)
+
+    @property
+    def is_caller(self) -> bool:
+        """Whether one of the threads calls, in which the garbage collector may have ended a dropped write."""
+        return threading.get_ident() in self._idents
 
     def _send(self, number: int, content: memoryview) -> None:
+        self._idents.add(threading.get_ident())
         receipt, failure = None, None
         try:
             if self._error is None:

@@ -15,7 +15,9 @@ from streamh5.stores.base import PartLimits, PartReceipt, PendingUpload, StoredO
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
+"""Reentrant: the garbage collector may end a dropped write in the middle of a request of another one."""
+
 _UPLOADS: dict[tuple[str, str], dict[int, bytes]] = {}
 """The parts of the uploads of this process, by object and id."""
 

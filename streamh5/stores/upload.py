@@ -44,15 +44,20 @@ class Upload:
         self.upload = upload
         self._if_absent = if_absent
         self._lock = threading.Lock()
-        self._has_ended = threading.Event()
+        # Held until the write has ended. Not an Event: a signal handler that ends the write while its thread is in a
+        # method of the same Event could wait for ever.
+        self._is_going_on = threading.Lock()
+        self._is_going_on.acquire()
         self._lost: set[str] = set()  # uploads that began when the answer to `begin` was lost
 
     def stop_waiting(self) -> None:
         """Let no request be repeated any more, except those of `abort`: the write has ended."""
-        self._has_ended.set()
+        with suppress(RuntimeError):  # it has been released already
+            self._is_going_on.release()
 
     def _wait(self, seconds: float) -> None:
-        if self._has_ended.wait(seconds):
+        if self._is_going_on.acquire(timeout=seconds):
+            self.stop_waiting()
             raise StateError(f"the write to {self.store.url} has ended")
 
     def begin(self) -> str:
