@@ -19,7 +19,6 @@ the other run lie in a lease of their own, where nothing refers to them.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -30,11 +29,13 @@ import numpy as np
 from distributed import as_completed
 from distributed.client import futures_of
 
-from streamh5.dask.cluster_client import ask, check_versions, list_workers
+from streamh5.dask.cluster_client import ask, check_versions, list_workers, received
+from streamh5.dask.cluster_upload import ClusterUpload
 from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, region_of, sync
-from streamh5.dask.stored_collection import StoredCollection
-from streamh5.errors import SchedulerError, SinkError, SpecError
+from streamh5.dask.stored_collection import Collecting, StoredCollection
+from streamh5.errors import SinkError, SpecError
 from streamh5.sinks.base import Shareable
+from streamh5.sinks.destination_path import is_path
 from streamh5.write.chunk_checksums import are_intact
 from streamh5.write.part_records import NO_NUMBERS
 
@@ -64,6 +65,23 @@ RECORDS_OVERHEAD_NBYTES = 1 << 10
 
 MAX_ROUNDS = 5
 """How often blocks are computed whose chunks were lost after they were written."""
+
+
+def cluster_write(
+    client: Client, write: Write, worker_path: Any, persist_kwargs: dict[str, Any]
+) -> ClusterWrite | ClusterUpload:
+    """Return what stores the blocks of a write on a cluster, in a file or in an object: see `ClusterWrite`.
+
+    Raises
+    ------
+    SpecError
+        `worker_path` is given for an object.
+    """
+    if is_path(write.path):
+        return ClusterWrite(client, write, worker_path, persist_kwargs)
+    if worker_path is not None:
+        raise SpecError(f"worker_path is for paths, and {write.name} has one name everywhere; leave it out")
+    return ClusterUpload(client, write, persist_kwargs)
 
 
 class ClusterWrite:
@@ -130,7 +148,7 @@ class ClusterWrite:
                 self._store_tasks(file, shared, blocks),
                 self._write.targets,
                 self._edges(file),
-                n_threads=sum(n_threads.values()),
+                Collecting.in_messages(self._write.targets, blocks, n_threads=sum(n_threads.values())),
             )
             # only `results` refers to the futures: the scheduler forgets those that are done
             results.update(futures_of(self._client.persist(stores, **self._kwargs)))
@@ -172,7 +190,7 @@ class ClusterWrite:
 
     def _store_tasks(
         self, file: File, shared: SharedFile, blocks: Mapping[str, list[BlockId]]
-    ) -> dict[str, tuple[StoreTask, list[BlockId]]]:
+    ) -> dict[str, StoreTask]:
         tasks = {}
         for target in self._write.targets:
             path = target.spec.path
@@ -180,8 +198,7 @@ class ClusterWrite:
                 continue
             dataset = file.datasets[path]
             part = None if target.spec.chunks is None else dataset.out.part_writer(shared, is_flushing=False)
-            task = StoreTask(path, part, self._write.blocks[path])
-            tasks[path] = task, blocks[path]
+            tasks[path] = StoreTask(path, part, self._write.blocks[path])
         return tasks
 
     def _edges(self, file: File) -> dict[str, ChunkRecords]:
@@ -198,12 +215,7 @@ class ClusterWrite:
 
     def _receive(self, file: File, shared: SharedFile, results: as_completed) -> None:
         """Enter what the workers have stored in the journal, as it arrives."""
-        for _, result in results:
-            if isinstance(result, BaseException):  # a lost scheduler is a value here, not raised
-                raise SchedulerError(
-                    f"the cluster has cancelled the write to {self._write.name} ({result}): its scheduler was lost, "
-                    "its Client was closed, or another program has cancelled the tasks"
-                ) from result
+        for result in received(results, self._write.name):
             for stored in result:
                 self._take(file, stored)
             if self._held_nbytes > self._max_held_nbytes:
@@ -227,8 +239,7 @@ class ClusterWrite:
 
     def _nbytes(self, stored: Stored) -> int:
         """Return the size of blocks before the filters."""
-        grid, itemsize = self._write.blocks[stored.path], self._itemsizes[stored.path]
-        return sum(math.prod(grid.block(one)[1]) for one in stored.blocks) * itemsize
+        return self._write.blocks[stored.path].size(stored.blocks) * self._itemsizes[stored.path]
 
     def _enter(self, file: File, held: Iterable[Stored]) -> None:
         """Enter durable chunks in the chunk table."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import dask.array as da
-    from distributed import Client
+    from distributed import Client, as_completed
 
 MAX_ASKED = 100
 """Workers that are asked at the same time."""
@@ -141,3 +141,27 @@ def check_versions(client: Client) -> None:
                 f"{where} on {host} has streamh5 {version}, this process has {__version__}: install the same version "
                 "on the scheduler and on all workers, or pass scheduler='threads'"
             )
+
+
+def received(results: as_completed, name: str) -> Iterator[Any]:
+    """Yield the results of tasks as they arrive.
+
+    Parameters
+    ----------
+    results
+        The tasks.
+    name
+        What they write.
+
+    Raises
+    ------
+    SchedulerError
+        The cluster has cancelled them.
+    """
+    for _, result in results:
+        if isinstance(result, BaseException):  # a lost scheduler is a value here, not raised
+            raise SchedulerError(
+                f"the cluster has cancelled the write to {name} ({result}): its scheduler was lost, its Client was "
+                "closed, or another program has cancelled the tasks"
+            ) from result
+        yield result

@@ -22,7 +22,7 @@ import sys
 import threading
 import uuid
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,6 +39,7 @@ from streamh5.dask.order import BlockList, BlockNotes, StoreTurns
 from streamh5.dask.scheduler import (
     cluster_keywords,
     gathered,
+    is_for_workers,
     local_keywords,
     store_name,
 )
@@ -194,9 +195,14 @@ class Write:
             Other processes cannot write a dataset.
         """
         remote = [target for target in self.targets if not target.is_local]
-        if not remote or not is_path(self.path):
+        if not remote or not is_for_workers(self.path):
             return None
         client = find_client(scheduler, [target.array for target in remote])
+        if client is not None and self._options.resume and not is_path(self.path):
+            raise SchedulerError(
+                f"the parts that workers send to {self.name} are in no journal: leave resume out, or pass "
+                "scheduler='threads'"
+            )
         fixed = [target.spec.path for target in remote if target.spec.is_early]
         if client is not None and fixed:
             raise SchedulerError(
@@ -208,17 +214,28 @@ class Write:
     def _store_all(self, client: Client | None, compute_kwargs: dict[str, Any]) -> None:
         """Store every block that is not stored yet: on the cluster of `client`, or in threads of this process."""
         blocks = {target.spec.path: self._missing(target) for target in self.targets}
-        local = [target for target in self.targets if client is None or target.is_local]
+        local = [target for target in self.targets if client is None or self._is_local(target)]
+        remote = [target for target in self.targets if target not in local]
         if local:
+            if client is not None:  # of those that other processes can compute, blocks are fetched one by one
+                local = [
+                    one if one.is_local or one.copy else replace(one, array=client.persist(one.array))
+                    for one in local
+                ]
             arrays = [target.array for target in local]
             # with a client, the keywords are those of its cluster
             keywords = {"scheduler": "threads"} if client else local_keywords(compute_kwargs, arrays)
             self._compute_local(local, {one.spec.path: blocks[one.spec.path] for one in local}, keywords)
         if client is not None:
-            from streamh5.dask.cluster import ClusterWrite  # imports distributed
+            from streamh5.dask.cluster import cluster_write  # imports distributed
 
-            remote = {one.spec.path: blocks[one.spec.path].ids() for one in self.targets if not one.is_local}
-            ClusterWrite(client, self, self._worker_path, cluster_keywords(compute_kwargs)).run(remote)
+            given = {one.spec.path: blocks[one.spec.path].ids() for one in remote}
+            cluster_write(client, self, self._worker_path, cluster_keywords(compute_kwargs)).run(given)
+
+    def _is_local(self, target: Target) -> bool:
+        """Tell whether this process stores an array, although there is a cluster."""
+        # chunks with addresses in the global heap cannot be sent before the addresses are known
+        return target.is_local or (target.spec.has_heap_elements and not is_path(self.path))
 
     def _compute_local(
         self, targets: list[Target], blocks: Mapping[str, BlockList], keywords: dict[str, Any]

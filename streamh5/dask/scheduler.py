@@ -21,7 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 from streamh5.arguments.keywords import unknown_keywords
 from streamh5.dask.cluster_client import find_client
 from streamh5.errors import SchedulerError, SpecError, shown
-from streamh5.sinks.destination_path import destination_name, is_path
+from streamh5.sinks.destination_path import destination_name, destination_url, is_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,6 +65,12 @@ def store_name(path: str, token: str) -> str:
     return f"store-{path}-{token}"
 
 
+def is_for_workers(destination: Any) -> bool:
+    """Tell whether workers of a cluster can write to a destination: a path, or an object that all of them reach."""
+    url = destination_url(destination)
+    return is_path(destination) or (url is not None and not url.lower().startswith("memory:"))
+
+
 def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
     """Refuse a scheduler that is neither a cluster nor in this process, unless all blocks are persisted.
 
@@ -75,7 +81,7 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
     arrays
         The arrays.
     path
-        The destination: a cluster writes to a path.
+        The destination: a cluster writes to a path, or to an object that all workers reach.
 
     Raises
     ------
@@ -84,13 +90,13 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
     """
     remote = [array for array in arrays if not _has_futures(array)]
     client = find_client(scheduler, arrays)
-    if not remote or (client is not None and is_path(path)) or _is_local(scheduler, remote):
+    if not remote or (client is not None and is_for_workers(path)) or _is_local(scheduler, remote):
         return
     if client is not None:
         raise SchedulerError(
-            f"the workers of a cluster cannot write to {destination_name(path)}, which is not a path, or has a user "
-            "block: write to a path on a shared file system, or pass scheduler='threads', or persist the array first: "
-            "its blocks are then fetched one by one",
+            f"the workers of a cluster cannot write to {destination_name(path)}, which is not a path or an object that "
+            "they reach, or has a user block: write to a shared file system or an object store, or pass "
+            "scheduler='threads', or persist the array first: its blocks are then fetched one by one",
             scheduler=client,
         )
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamh5.dask.stored_chunks import CopyBlock
+    from streamh5.filters import Buffer
     from streamh5.handles.part_writer import PartWriter
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.part_file import PartReport, SharedFile
@@ -57,6 +59,10 @@ class BlockGrid:
         starts = self._starts
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
+
+    def size(self, block_ids: Iterable[BlockId]) -> int:
+        """Return how many elements some blocks have."""
+        return sum(math.prod(self.block(one)[1]) for one in block_ids)
 
     def incomplete(self, chunks: tuple[int, ...], stored: Iterable[NDArray[np.intp]]) -> NDArray[np.intp]:
         """Return the numbers of the blocks, in row-major order, that have a chunk which is not stored.
@@ -122,7 +128,8 @@ def _block_grid(runs: list[list[tuple[int, int]]], origin: list[int]) -> BlockGr
 class Stored(NamedTuple):
     """Blocks of one dataset that one process has stored, and their records; a value for data without chunks.
 
-    `counts` says what became of chunks that were copied from a source.
+    `counts` says what became of chunks that were copied from a source. `content` are the bytes of the chunks where
+    these are to be sent to an object store: see `streamh5.dask.upload_tasks`.
     """
 
     path: str
@@ -130,6 +137,8 @@ class Stored(NamedTuple):
     part: PartRecords | None
     counts: CopyCounts
     value: Any = None
+    content: Buffer = b""
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +176,7 @@ class StoreTask:
             one.write_block(block, origin)
         else:
             _, counts = copy(one, origin, shape)
-        return [Stored(self.path, [where], one.result(), counts)]
+        return [Stored(self.path, [where], one.result(), counts, content=one.content)]
 
 
 def collect(groups: list[list[Stored]]) -> list[Stored]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks
     from streamh5.write.part_file import SharedFile
     from streamh5.write.part_records import PartRecords
+    from streamh5.write.shared_upload import SharedUpload
 
 
 class DatasetWriter:
@@ -310,7 +311,7 @@ class DatasetWriter:
         self._session.sharing.enter(part)
         self.record(part.records)
 
-    def part_writer(self, shared: SharedFile, *, is_flushing: bool) -> PartWriter:
+    def part_writer(self, shared: SharedFile | SharedUpload, *, is_flushing: bool) -> PartWriter:
         """Return what writes blocks of the dataset in another process."""
         self.has_part_writers = True
         return PartWriter(shared, self._chunks, writes_empty=self._writes_empty, is_flushing=is_flushing)

@@ -18,7 +18,6 @@ import numpy as np
 from streamh5.handles.given_data import direct_chunk
 from streamh5.write.chunk_checksums import checksums_of
 from streamh5.write.chunk_writer import joined
-from streamh5.write.part_file import open_part
 from streamh5.write.part_records import NO_CHECKSUMS, NO_NUMBERS, NO_RECORDS, PartRecords
 from streamh5.write.place import Place
 from streamh5.write.read_back import StoredChunkSource, whole_pieces
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.chunk_writer import ChunkWriter, EncodedChunks, RawChunks
     from streamh5.write.part_file import PartFile, SharedFile
+    from streamh5.write.shared_upload import MemoryPart, SharedUpload
 
 
 class PartWriter:
@@ -57,7 +57,12 @@ class PartWriter:
     __slots__ = ("_chunks", "_is_flushing", "_shared", "_writes_empty")
 
     def __init__(
-        self, shared: SharedFile, chunks: ChunkWriter, *, writes_empty: bool, is_flushing: bool
+        self,
+        shared: SharedFile | SharedUpload,
+        chunks: ChunkWriter,
+        *,
+        writes_empty: bool,
+        is_flushing: bool,
     ) -> None:
         self._shared = shared
         self._chunks = chunks
@@ -123,7 +128,7 @@ class PartWriter:
         """
         return PartBlock(
             self._chunks,
-            open_part(self._shared),
+            self._shared.open(),
             stored,
             writes_empty=self._writes_empty,
             is_flushing=self._is_flushing,
@@ -131,7 +136,7 @@ class PartWriter:
 
 
 def _part_writer(
-    shared: SharedFile, chunks: ChunkWriter, writes_empty: bool, is_flushing: bool
+    shared: SharedFile | SharedUpload, chunks: ChunkWriter, writes_empty: bool, is_flushing: bool
 ) -> PartWriter:
     return PartWriter(shared, chunks, writes_empty=writes_empty, is_flushing=is_flushing)
 
@@ -150,7 +155,7 @@ class PartBlock:
     def __init__(
         self,
         chunks: ChunkWriter,
-        file: PartFile,
+        file: PartFile | MemoryPart,
         stored: ChunkRecords | None,
         *,
         writes_empty: bool,
@@ -223,6 +228,11 @@ class PartBlock:
         self._records.append(records)
         self._checksums.append(checksums_of(encoded.buffers))
         return records
+
+    @property
+    def content(self) -> Buffer:
+        """What was written, if it is to be sent to an object store; records then have offsets in it."""
+        return self._file.content
 
     def result(self) -> PartRecords:
         """Return what was written, once it is as durable as was asked for."""

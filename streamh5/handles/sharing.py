@@ -35,6 +35,11 @@ class Sharing:
         Its engine: while the file is shared, this process takes its addresses from leases, too.
     sync
         As for `File`.
+
+    Attributes
+    ----------
+    sent
+        What processes did that have sent parts of an object; None if there were none.
     """
 
     def __init__(self, sink: Sink, engine: JournaledEngine, sync: Sync) -> None:
@@ -50,6 +55,7 @@ class Sharing:
         self._written: Counter[str] = Counter()
         self._lost_nbytes = 0
         self._free_nbytes = 0
+        self.sent: SharedFigures | None = None
 
     @property
     def token(self) -> str | None:
@@ -76,7 +82,7 @@ class Sharing:
             if not isinstance(sink, Shareable):
                 raise SinkError(
                     f"{sink.name} cannot be written by several processes, because it is not a path; write to a path, "
-                    "or with threads (scheduler='threads')"
+                    "with threads (scheduler='threads'), or an object with a distributed.Client"
                 )
             shared = SharedFile(
                 path=str(sink.data_path),
@@ -155,7 +161,7 @@ class Sharing:
     def figures(self) -> SharedFigures | None:
         """Return what the processes did, once index and headers are written; None if the file was never shared."""
         if not self._leases:
-            return None
+            return self.sent
         again = self._lost_nbytes + sum(
             max(0, nbytes - self._entered[writer]) for writer, nbytes in self._written.items()
         )

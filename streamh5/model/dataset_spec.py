@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FillValueError, LimitError, shown
+from streamh5.errors import FillValueError, FormatError, LimitError, shown
 from streamh5.format.cast import cast_elements
 from streamh5.format.chunk_index.element import chunk_element
-from streamh5.format.datatype import datatype_class, sizeof_element
+from streamh5.format.datatype import datatype_class, decode_datatype, sizeof_element
 from streamh5.format.datatype_class import VariableLengthString
 from streamh5.format.elements import encode_elements, has_references, needs_global_heap, padding_of
 from streamh5.format.primitives import MAX_CHUNK_NBYTES
@@ -131,6 +131,17 @@ class DatasetSpec:
     def file_datatype(self) -> AnyDatatype:
         """Element type in the header."""
         return self.dtype if self.datatype is None else self.datatype
+
+    @property
+    def has_heap_elements(self) -> bool:
+        """Whether elements in the file point into the global heap, also those that are copied as they are."""
+        kept = self.datatype
+        if kept is None:
+            return needs_global_heap(self.dtype)
+        try:
+            return needs_global_heap(decode_datatype(kept.message))
+        except FormatError:  # of a class that nobody knows
+            return True
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:

@@ -62,18 +62,40 @@ class PartSizes:
             # a file that becomes larger than was known has few parts left
             nbytes = min(4 * nbytes if bound is not None else nbytes + GROWTH_NBYTES, limits.max_nbytes)
             self.steps.append((first, start, nbytes))
-        self._firsts = [one[0] for one in self.steps]
         self._starts = [one[1] for one in self.steps]
         self.max_nbytes = start + (n + 1 - first) * nbytes
+        self._cut: tuple[PartRange, PartSizes, int, int] | None = None
+
+    def cut(self, last: PartRange, first: int, start: int) -> None:
+        """Let a part end where `last` does, and leave what follows to other processes.
+
+        Parameters
+        ----------
+        last
+            The part, of which nothing has been sent.
+        first, start
+            Number and address of the first part behind those of other processes.
+        """
+        # what is left, index and headers that outgrew their place, is of unknown size, but small
+        limits = self._limits._replace(max_number=self._limits.max_number - first + 1)
+        self._cut = last, PartSizes(limits), first, start
 
     def at(self, address: int) -> PartRange:
-        """Return the part that holds an address.
+        """Return the part that holds an address; those of other processes are one with the number 0.
 
         Raises
         ------
         LimitError
             The store has no parts for it.
         """
+        if self._cut is not None and address >= self._cut[0].start:
+            last, others, first, origin = self._cut
+            if address < last.stop:
+                return last
+            if address < origin:
+                return PartRange(0, last.stop, origin)
+            number, start, stop = others.at(address - origin)
+            return PartRange(number + first - 1, start + origin, stop + origin)
         if address >= self.max_nbytes:
             raise LimitError(
                 f"the file has more than {self.max_nbytes:,} bytes, which {self._limits.max_number:,} parts do not "

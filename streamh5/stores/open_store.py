@@ -90,3 +90,8 @@ def open_store(url: str, storage_options: Mapping[str, Any] | None = None) -> Ob
             f"{shown(sorted(storage_options or {}))}"
         ) from error
     return store
+
+
+def package_extra(url: str) -> str:
+    """Return the extra of streamh5 that brings the package for a URL."""
+    return _STORES[check_object_url(url)][2]

@@ -89,6 +89,10 @@ class SharedFile:
             folder=os.path.join(folder, os.path.basename(self.folder)),
         )
 
+    def open(self) -> PartFile:
+        """Return the part of this process: see `open_part`."""
+        return open_part(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared_file, (__version__, *(getattr(self, one.name) for one in fields(self)))
 
@@ -153,6 +157,7 @@ class PartFile(GatedSink):
     """
 
     _purpose = "cannot write to"
+    content = b""  # nothing stays in memory
 
     def __init__(self, shared: SharedFile, system: Any = os) -> None:
         super().__init__(f"{shared.name} on {host_name()}")

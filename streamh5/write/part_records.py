@@ -52,6 +52,12 @@ class PartRecords(NamedTuple):
     stop: int
     is_safe: bool
 
+    def moved(self, nbytes: int) -> PartRecords:
+        """Return them for chunks that lie so many bytes further on."""
+        records = self.records.copy()
+        records["address"] += np.uint64(nbytes)
+        return self._replace(records=records)
+
 
 NO_RECORDS = np.zeros(0, RECORD)
 NO_CHECKSUMS = np.zeros(0, np.uint32)

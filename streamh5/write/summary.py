@@ -87,18 +87,25 @@ class SharedFigures:
         Bytes that were written in vain: of blocks that were computed twice, or lost with the machine of a worker.
     unused_nbytes
         Bytes of the file that hold nothing: ends of leases.
+    n_parts
+        Parts that they sent to an object store, where there are no leases.
     """
 
     n_writers: int
     n_leases: int
     rewritten_nbytes: int
     unused_nbytes: int
+    n_parts: int = 0
 
     def __str__(self) -> str:
+        places = (
+            f"{self.n_leases:,} lease{'s' * (self.n_leases != 1)}"
+            if self.n_leases
+            else f"{self.n_parts:,} part{'s' * (self.n_parts != 1)}"
+        )
         return (
-            f"written by {self.n_writers:,} process{'es' * (self.n_writers != 1)} in {self.n_leases:,} "
-            f"lease{'s' * (self.n_leases != 1)}, {format_nbytes(self.unused_nbytes)} unused, "
-            f"{format_nbytes(self.rewritten_nbytes)} written in vain"
+            f"written by {self.n_writers:,} process{'es' * (self.n_writers != 1)} in {places}, "
+            f"{format_nbytes(self.unused_nbytes)} unused, {format_nbytes(self.rewritten_nbytes)} written in vain"
         )
 
 

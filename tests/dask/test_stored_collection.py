@@ -16,7 +16,7 @@ from dask.local import get_sync
 from streamh5.dask.graph import Target
 from streamh5.dask.store_task import BlockGrid, Stored, StoreTask
 from streamh5.dask.stored_chunks import CopyCounts
-from streamh5.dask.stored_collection import StoredCollection
+from streamh5.dask.stored_collection import Collecting, StoredCollection
 from streamh5.model.dataset_spec import DatasetSpec
 
 
@@ -61,8 +61,9 @@ def array(n_blocks: int, make: Any) -> Any:
 def graph_of(x: Any, *, n_threads: int, first: int = 0) -> tuple[dict[Any, Any], list[Any]]:
     spec = DatasetSpec("/x", x.shape, x.dtype, chunks=x.chunksize)
     blocks = list(np.ndindex(*x.numblocks))[first:]
-    stores = {"/x": (FakeStore("/x", None, BlockGrid(x.chunks)), blocks)}
-    one = StoredCollection("t", stores, [Target(spec, x)], {}, n_threads=n_threads)
+    targets, stores = [Target(spec, x)], {"/x": FakeStore("/x", None, BlockGrid(x.chunks))}
+    collecting = Collecting.in_messages(targets, {"/x": blocks}, n_threads=n_threads)
+    one = StoredCollection("t", stores, targets, {}, collecting)
     keys = one.__dask_keys__()
     return dict(one.__dask_optimize__(one.__dask_graph__(), keys)), keys
 

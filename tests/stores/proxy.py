@@ -25,13 +25,13 @@ __all__ = ["Fault", "Proxy", "Seen"]
 
 
 class Seen(NamedTuple):
-    """A request: its number from 1 on, in the order in which they came; names of headers in small letters."""
+    """A request: its number from 1 on, in the order in which they came."""
 
     number: int
     method: str
     target: str
     nbytes: int
-    headers: dict[str, str]
+    range: str = ""
 
     @property
     def path(self) -> str:
@@ -112,10 +112,10 @@ class Proxy:
         self.seen.clear()
         self.fault = lambda seen: None
 
-    def note(self, method: str, target: str, nbytes: int, headers: dict[str, str]) -> Seen:
+    def note(self, method: str, target: str, nbytes: int, asked: str) -> Seen:
         """Note a request."""
         with self._lock:
-            seen = Seen(len(self.seen) + 1, method, target, nbytes, headers)
+            seen = Seen(len(self.seen) + 1, method, target, nbytes, asked)
             self.seen.append(seen)
             return seen
 
@@ -157,8 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         proxy = self.server.proxy
         nbytes = int(self.headers.get("Content-Length") or 0)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        seen = proxy.note(self.command, self.path, nbytes, headers)
+        seen = proxy.note(self.command, self.path, nbytes, self.headers.get("Range", ""))
         fault = proxy.fault(seen) or Fault()
         if fault.before is not None:
             fault.before()
