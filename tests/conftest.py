@@ -15,6 +15,7 @@ from tests.readers.plugins import plugin_folder
 from tests.readers.strict_tools import STRICT_TOOLS, missing_strict_tools
 from tests.stores.azurite import AzuriteServer, azurite_server, missing_azurite
 from tests.stores.gcs_mock import GCSMock, gcs_mock
+from tests.stores.radosgw import missing_radosgw, radosgw_server
 from tests.stores.servers import S3Server, missing_moto, moto_server
 from tests.surface import old_hdf5
 
@@ -92,6 +93,16 @@ def s3_server() -> Iterator[S3Server]:
     if reason is not None:
         pytest.skip(f"server missing: {reason}")
     with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def radosgw() -> Iterator[S3Server]:
+    """Ceph's S3 server, one for all tests; where it is missing they skip and say so."""
+    reason = missing_radosgw()
+    if reason is not None:
+        pytest.skip(f"server missing: {reason}")
+    with radosgw_server() as server:
         yield server
 
 

@@ -279,12 +279,12 @@ class _View(io.RawIOBase):
         self._at = offset + (0, self._at, len(self._content))[whence]
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        into = memoryview(buffer)
-        part = self._content[self._at : self._at + len(into)]
-        into[: len(part)] = part
+    def read(self, size: int | None = -1) -> memoryview:
+        """Return a part of the buffer itself: copies take 3 of 50 ms of processor for a part of 16 MiB."""
+        stop = len(self._content) if size is None or size < 0 else self._at + size
+        part = self._content[self._at : stop]
         self._at += len(part)
-        return len(part)
+        return part
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -118,6 +118,8 @@ def _reason(code: str, status: int, operation: str) -> str:
     reason = _REASONS.get(code, "")
     if reason == "exists" and is_read:
         return "changed"
+    if reason == "missing" and not is_read:  # Ceph has no other code for an upload that is gone
+        return "no upload"
     if reason:
         return reason
     if status >= 500 or status in (408, 429):
