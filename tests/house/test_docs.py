@@ -18,6 +18,7 @@ import pytest
 from streamh5.format.chunk_index.element import chunk_element
 from streamh5.format.chunk_index.fixed_array import SIZEOF_FIXED_ARRAY_HEADER, FixedArray
 from tests.deadlock import DEADLOCK_SECONDS
+from tests.stores.servers import KEY, SECRET, S3Server
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -64,6 +65,37 @@ def test_python_blocks_of_a_page_run_from_top_to_bottom(name: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_python_blocks_of_the_cloud_page_run_with_a_server(tmp_path: Path, s3_server: S3Server) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-X",
+            "faulthandler",
+            "-c",
+            "\n".join(python_blocks(DOCS / "cloud.md")),
+        ],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_server.port}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    first, mean, by_zarr = done.stdout.splitlines()
+    assert mean == "999.5"
+    assert first == by_zarr
+    assert [path.name for path in tmp_path.iterdir()] == ["run2.json"]
 
 
 def run_script(name: str, folder: Path, *launcher: str) -> None:
