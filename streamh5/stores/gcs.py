@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import fsspec.core
+import gcsfs.retry
 import google_crc32c
 from aiohttp import ClientError, ClientTimeout
-from gcsfs.retry import HttpError, NonRetryableError
 from google.auth.exceptions import GoogleAuthError, TransportError
 from yarl import URL
 
@@ -30,6 +30,11 @@ from streamh5.stores.requests import Body, excused, run_request
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_CREDENTIALS_ERRORS = (
+    GoogleAuthError,
+    gcsfs.retry.HttpError,
+    getattr(gcsfs.retry, "NonRetryableError", gcsfs.retry.HttpError),  # of newer ones
+)
 _TOKEN_HEADER = f"x-goog-meta-{TOKEN_KEY}"
 _XML = {"Content-Type": "application/xml"}
 _JSON_API = "/storage/v1/"  # end of gcsfs's address
@@ -212,7 +217,7 @@ class GCSStore:
     def _connect(self) -> None:
         try:
             self._system, path = fsspec.core.url_to_fs(self.url, **self._options)
-        except (GoogleAuthError, HttpError, NonRetryableError, OSError, ValueError, KeyError) as error:
+        except (*_CREDENTIALS_ERRORS, OSError, ValueError, KeyError) as error:
             raise SpecError(  # the message of the error may repeat the options
                 f"storage_options of {self.url} do not connect ({type(error).__name__}): gcsfs takes token, project, "
                 f"endpoint_url; these are given: {shown(sorted(self._options))}"
@@ -266,7 +271,7 @@ class GCSStore:
         try:
             self._system.credentials.apply(sent)
             answer = run_request(self._system, ask, nbytes=nbytes + len(content or b""))
-        except (GoogleAuthError, HttpError, NonRetryableError, ClientError, OSError) as error:
+        except (*_CREDENTIALS_ERRORS, ClientError, OSError) as error:
             raise _unreachable(error) from None  # the cause may repeat the request, and with it credentials
         if answer.status >= 300:
             raise _refused(answer.status, _code(answer.content))
@@ -306,8 +311,6 @@ def _refused(status: int, code: str) -> StoreError:
 
 
 def _unreachable(error: Exception) -> StoreError:
-    if isinstance(error, GoogleAuthError | HttpError | NonRetryableError) and not isinstance(
-        error, TransportError
-    ):
+    if isinstance(error, _CREDENTIALS_ERRORS) and not isinstance(error, TransportError):
         return StoreError(f"Google does not take the credentials ({type(error).__name__})", reason="denied")
     return StoreError(f"Google cannot be asked: {type(error).__name__}: {error!s:.100}", reason="transient")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ gcs_module = pytest.importorskip("streamh5.stores.gcs")
 gcsfs = pytest.importorskip("gcsfs")
 credentials = pytest.importorskip("google.oauth2.credentials")
 
+NEVER = datetime(2999, 1, 1)  # it is not refreshed
 WHOLE_PART = bytes(range(256)) * (MIN_PART // 256)
 
 
@@ -255,10 +257,12 @@ def test_name_with_odd_characters_is_the_name(gcs: GCSMock) -> None:
 
 
 def test_token_is_sent_and_in_no_message(gcs: GCSMock) -> None:
-    good = gcs_module.GCSStore(gcs.url(), gcs.options(token=credentials.Credentials(TOKEN)))
+    good = gcs_module.GCSStore(gcs.url(), gcs.options(token=credentials.Credentials(TOKEN, expiry=NEVER)))
     put(good, b"content")
     for secret, port, reason in [("a-wrong-token", gcs.port, "denied"), (TOKEN, 1, "transient")]:
-        options = gcs.options(token=credentials.Credentials(secret), endpoint_url=f"http://127.0.0.1:{port}")
+        options = gcs.options(
+            token=credentials.Credentials(secret, expiry=NEVER), endpoint_url=f"http://127.0.0.1:{port}"
+        )
         store = gcs_module.GCSStore(gcs.url(), options)
         error = refusal(store.head)
         assert error.reason == reason
