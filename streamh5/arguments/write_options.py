@@ -53,6 +53,8 @@ class WriteOptions:
         Most raw bytes of blocks in flight in a `File`; None for the default.
     references
         Write kerchunk references to this path when the file is closed.
+    journal
+        Keep a journal of a write to a URL in this local file.
     storage_options
         How to reach the object store of a URL, as for fsspec.
     """
@@ -69,6 +71,7 @@ class WriteOptions:
     threads: int | None = None
     max_memory: int | None = None
     references: LocalPath | None = None
+    journal: LocalPath | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # may hold credentials
 
     def __post_init__(self) -> None:

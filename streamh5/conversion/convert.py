@@ -148,6 +148,7 @@ def from_zarr(
     verify: bool = False,
     overwrite: bool = False,
     resume: bool = False,
+    journal: LocalPath | None = None,
     sync: Sync = "close",
     libver: str = "v110",
     max_memory: MemorySize | None = None,
@@ -185,7 +186,7 @@ def from_zarr(
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
         it, only headers and sizes of the stored chunks are checked.
-    overwrite, resume, sync, libver, max_memory, progress, storage_options, worker_path
+    overwrite, resume, journal, sync, libver, max_memory, progress, storage_options, worker_path
         As for `to_fixed_h5`.
     scheduler
         As for `convert`.
@@ -216,6 +217,7 @@ def from_zarr(
         mode="w" if overwrite else "x",
         libver=libver,
         resume=resume,
+        journal=journal,
         sync=sync,
         storage_options=storage_options,
     )

@@ -49,8 +49,8 @@ from streamh5.dask.window_graph import window_graph
 from streamh5.dask.windowed_write import compute_windows
 from streamh5.dask.windows import Windows
 from streamh5.errors import SchedulerError, StateError, listed
-from streamh5.handles.destination import check_url
 from streamh5.handles.file import open_file
+from streamh5.handles.object_destination import check_url
 from streamh5.model.chunk_records import RECORD
 from streamh5.sinks.destination_path import (
     Destination,
@@ -198,9 +198,9 @@ class Write:
         if not remote or not is_for_workers(self.path):
             return None
         client = find_client(scheduler, [target.array for target in remote])
-        if client is not None and self._options.resume and not is_path(self.path):
+        if client is not None and (self._options.resume or self._options.journal) and not is_path(self.path):
             raise SchedulerError(
-                f"the parts that workers send to {self.name} are in no journal: leave resume out, or pass "
+                f"the parts that workers send to {self.name} are in no journal: leave resume and journal out, or pass "
                 "scheduler='threads'"
             )
         fixed = [target.spec.path for target in remote if target.spec.is_early]

@@ -12,8 +12,8 @@ from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_region, check_known_sizes
 from streamh5.dask.graph import Target
 from streamh5.errors import DestinationMissingError, PathError, SpecError, listed
-from streamh5.handles.destination import check_url
 from streamh5.handles.file import open_file
+from streamh5.handles.object_destination import check_url
 from streamh5.handles.region_plan import find_stored, plan_append, plan_region
 from streamh5.handles.stored_settings import check_stored_settings
 from streamh5.reader.existing_file import read_existing

@@ -71,6 +71,7 @@ def to_fixed_h5(
     region: Any = None,
     resume: bool = False,
     resume_key: str | None = None,
+    journal: LocalPath | None = None,
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
     references: LocalPath | None = None,
@@ -132,6 +133,9 @@ def to_fixed_h5(
         stored are not computed again. After a failure, the data already written is kept, to be resumed.
     resume_key
         Identity of the source; needed if dask's token differs from run to run.
+    journal
+        Of a URL: keep a journal of the write in this local file, so that it can be resumed; with `resume` by default
+        in ``NAME.upload.journal`` in the working directory.
     sync
         ``"close"`` (fsync at the end), ``"batch"`` (also every two seconds: a power cut loses no
         more) or ``"none"``; see docs/reliability.md.
@@ -192,6 +196,7 @@ def to_fixed_h5(
         libver=libver,
         track_order=bool(track_order),
         resume=resume,
+        journal=journal,
         resume_key=resume_key,
         sync=sync,
         references=references,

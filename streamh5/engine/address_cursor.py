@@ -30,6 +30,8 @@ class AddressCursor:
         First free address.
     stop
         End of the free range; by default the largest file.
+    free
+        Ranges before `address` that are free, too.
     more
         Called with a number of bytes when the range is used up; returns start and stop of another one that has at
         least as many.
@@ -37,11 +39,18 @@ class AddressCursor:
 
     __slots__ = ("_address", "_free", "_lock", "_more", "_stop")
 
-    def __init__(self, address: int = 0, *, stop: int = MAX_FILE_NBYTES, more: More | None = None) -> None:
+    def __init__(
+        self,
+        address: int = 0,
+        *,
+        stop: int = MAX_FILE_NBYTES,
+        free: Iterable[tuple[int, int]] = (),
+        more: More | None = None,
+    ) -> None:
         self._address = address
         self._stop = stop
         self._more = more
-        self._free: list[tuple[int, int]] = []
+        self._free = sorted(free)
         self._lock = threading.RLock()  # a signal handler may close the file in the middle of a call
 
     @property

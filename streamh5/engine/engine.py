@@ -144,6 +144,10 @@ class Engine:
         with self._lock:
             return max_file_nbytes(self.root)
 
+    def front_end(self) -> int:
+        """Return the end of the front region."""
+        return self._tree.front.end
+
     def begin(self) -> None:
         """Reserve the front region. Called by the first `reserve`; calling it again does nothing."""
         with self._lock:
@@ -179,7 +183,7 @@ class Engine:
                 dataset.chunk_region = self._region(dataset.n_numbers * dataset.spec.chunk_nbytes)
             return dataset.chunk_region
 
-    def resume(self, front: Front, end: int) -> None:
+    def resume(self, front: Front, end: int, free: Iterable[tuple[int, int]] = ()) -> None:
         """Continue a file whose front region was laid out before.
 
         Objects that are created now get the places of their paths in the front region.
@@ -190,11 +194,13 @@ class Engine:
             The region that `begin` reserved then.
         end
             First address after everything to keep.
+        free
+            Ranges before it that are free.
         """
         with self._lock:
             self._check(State.DEFINING)
             self._tree.front = front
-            self._cursor = AddressCursor(end)
+            self._cursor = AddressCursor(end, free=free)
             self._tree.adopt(self.root)
             self.state = State.STREAMING
 

@@ -44,7 +44,7 @@ def open_free_destination(
     try:
         return open_destination(path, options)
     except DestinationBusyError as error:
-        mine = open_here(str(real_path(cast("LocalPath", path))))
+        mine = open_here(destination_url(path) or str(real_path(cast("LocalPath", path))))
         if mine is not None:
             raise DestinationBusyError(
                 f"{mine.sink.name} is open in this process since {mine.leftover.began_at}; close it (f.close()), or "
@@ -78,7 +78,14 @@ def open_destination(
     check_path(path)
     url = destination_url(path)
     if url is not None:
-        return open_url(url, options), None, None
+        from streamh5.handles.object_destination import open_url  # few writes need it
+
+        return *open_url(url, options), None
+    if options.journal is not None:
+        raise SpecError(
+            f"journal= is for the URL of an object; the journal of {destination_name(path):.100} lies beside it: leave "
+            "journal out"
+        )
     if options.storage_options:
         raise SpecError(
             f"storage_options are for the URL of an object, and {destination_name(path):.100} is none: leave them out"
@@ -92,56 +99,6 @@ def open_destination(
     if options.mode != "a" or not destination_exists(path):
         return *open_local(path, options), None
     return open_existing(path, options)
-
-
-def open_url(url: str, options: WriteOptions) -> Sink:
-    """Open the URL of an object.
-
-    Raises
-    ------
-    SpecError
-        There is an object that is to be changed, or a write is to be resumed.
-    DestinationExistsError
-        There is an object that must not be replaced.
-    SinkError
-        The store does not answer, or refuses a request.
-    """
-    # imported here, because they bring fsspec
-    from streamh5.sinks.object_sink import ObjectSink
-    from streamh5.stores.open_store import open_store
-
-    check_url(url, options)
-    if options.must_exist:
-        raise DestinationMissingError(f"there is no object {url}; mode 'a' creates it", path=url)
-    if options.resume:
-        raise SpecError(f"the write of {url} cannot be resumed")
-    return ObjectSink(open_store(url, options.storage_options), overwrite=options.mode == "w")
-
-
-def check_url(url: str, options: WriteOptions) -> None:
-    """Refuse the URL of an object that cannot be written, before any work: with one request.
-
-    Raises
-    ------
-    SpecError
-        There is an object that is to be changed: a store can only replace it.
-    DestinationExistsError
-        There is an object that must not be replaced.
-    SinkError
-        The store does not answer, or refuses the request.
-    """
-    from streamh5.sinks.object_sink import object_exists
-    from streamh5.stores.open_store import open_store
-    from streamh5.stores.upload import object_exists_error
-
-    exists = object_exists(open_store(url, options.storage_options))
-    if exists and options.mode == "x":
-        raise object_exists_error(url)
-    if exists and options.mode == "a":
-        raise SpecError(
-            f"{url} exists, and objects cannot be changed: download it, change the file (mode 'a', append_dim, region) "
-            "and upload it, or write a new object"
-        )
 
 
 def open_object(destination: Destination, options: WriteOptions) -> Sink:

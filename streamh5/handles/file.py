@@ -78,6 +78,9 @@ class File(Group):
         same objects again; `Dataset.n_appended` and `Dataset.is_stored` tell which data is stored.
     resume_key
         Identity of the source; it must equal that of the interrupted write.
+    journal
+        Of a URL: keep a journal of the write in this local file, so that it can be resumed; with `resume` by default
+        in ``NAME.upload.journal`` in the working directory.
     sync
         ``"close"`` (fsync when the file is closed), ``"batch"`` (also every two seconds, so that a power
         cut loses at most two seconds of work) or ``"none"``; see docs/reliability.md.
@@ -118,6 +121,7 @@ class File(Group):
         header_slack: int = HEADER_SLACK,
         resume: bool = False,
         resume_key: str | None = None,
+        journal: LocalPath | None = None,
         sync: Sync = "close",
         keep: Keep = "always",
         libver: str | tuple[str, str] = "v110",
@@ -132,6 +136,7 @@ class File(Group):
             max_memory=read_memory_size(max_memory, "max_memory"),
             header_slack=header_slack,
             resume=resume,
+            journal=journal,
             resume_key=resume_key,
             sync=sync,
             keep=keep,

@@ -111,8 +111,10 @@ class Session:
         )
         self._engine = engine
         self.place = Place(engine.reserve, sink.write)
-        if hasattr(sink, "bound"):  # an object is cut into parts, whose number is limited
-            sink.bound = engine.max_nbytes
+        if hasattr(sink, "bound") and hasattr(
+            sink, "front_end"
+        ):  # an object is cut into parts, which are limited
+            sink.bound, sink.front_end = engine.max_nbytes, engine.front_end
         # Jobs make these calls, and `close` waits for jobs: they must not be calls that the end of the write refuses.
         self.extend, self.record = engine.extend, engine.record
         self.claim, self.claim_part, self.log_rows = engine.claim, engine.claim_part, engine.log_rows
@@ -192,8 +194,8 @@ class Session:
             raise StateError(f"{what} while other processes write to it (part_writer)")
         if not isinstance(sink, Snapshots):
             raise SinkError(
-                f"{what}: only a new file that is written to a path can be shown to readers before it is complete; use "
-                "flush with mode 'a'"
+                f"{what}: only a new local file can be shown to readers before it is complete; of a file that is added "
+                "to (mode 'a'), use flush"
             )
         self.partial_chunks.keep_written()
         self.wait()

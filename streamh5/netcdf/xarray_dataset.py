@@ -70,6 +70,7 @@ def to_netcdf(
     libver: str = "v110",
     resume: bool = False,
     resume_key: str | None = None,
+    journal: LocalPath | None = None,
     sync: Sync = "close",
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
@@ -125,7 +126,7 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False skips chunks in which every element is the fill value.
-    libver, resume, resume_key, sync, max_memory, progress, references, storage_options, worker_path
+    libver, resume, resume_key, journal, sync, max_memory, progress, references, storage_options, worker_path
         See `to_fixed_h5`.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
@@ -154,6 +155,7 @@ def to_netcdf(
         libver=libver,
         track_order=True,
         resume=resume,
+        journal=journal,
         resume_key=resume_key,
         sync=sync,
         references=references,

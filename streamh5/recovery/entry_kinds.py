@@ -4,9 +4,9 @@ An entry is::
 
     "SJE" kind(1) | payload size(4, little-endian) | CRC-32 of the eight bytes before and the payload (4) | payload
 
-The payload is JSON, except for C, I and V, which are binary. Entries are appended, never changed. An entry that is cut
-short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a journal is executed
-or unpickled.
+The payload is JSON, except for C, I, Q and V, which are binary. Entries are appended, never changed. An entry that is
+cut short or does not match its checksum ends the journal: what follows was never claimed. Nothing in a journal is
+executed or unpickled.
 
 To add a kind, add a constant and list it in `_ALL`: an encoder, whose arguments are those of the engine's method, and a
 function that enters the payload in a `Journal`; for a new object, together with the function that creates it again in
@@ -60,14 +60,17 @@ from streamh5.recovery.tree_changes import (
     resized_facts,
     taken_back_facts,
 )
+from streamh5.recovery.upload_state import UploadState, enter_held, enter_part
 from streamh5.sinks.machine import boot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from streamh5.model.chunk_records import ChunkRecords
+    from streamh5.sinks.base import Buffer
+    from streamh5.stores.base import PartReceipt
 
 JOURNAL_VERSION = 2
 
@@ -269,6 +272,32 @@ def _enter_published(journal: Journal, facts: dict[str, Any]) -> None:
     journal.published.append(path_of(facts))
 
 
+# Y: an object is written with this token, cut into parts by these steps (`PartSizes.steps`); then with the id of its
+# upload. Before it began, `others` were there. K: the store has confirmed a part. Q: bytes that no confirmed part has:
+# their address (8), then they.
+
+
+def _upload_facts(
+    token: str,
+    upload: str | None,
+    steps: Sequence[tuple[int, int, int]],
+    others: Sequence[str] | None,
+) -> dict[str, Any]:
+    return {"token": token, "upload": upload, "steps": steps, "others": others}
+
+
+def _enter_upload(journal: Journal, facts: dict[str, Any]) -> None:
+    journal.upload = UploadState.of(facts, journal.upload)
+
+
+def _part_facts(receipt: PartReceipt) -> dict[str, Any]:
+    return receipt._asdict()
+
+
+def _held_payload(address: int, content: Buffer) -> bytes:
+    return address.to_bytes(8, "little") + bytes(content)
+
+
 HEADER = EntryKind("H", _header_facts, _enter_header)
 PUBLIC = EntryKind("B", _public_facts, _enter_public)
 SESSION = EntryKind("S", _session_facts, _enter_session)
@@ -291,11 +320,15 @@ CLAIMS = EntryKind("C", _claims_payload, _enter_claims, is_json=False)
 PARTIAL_CLAIMS = EntryKind("I", _claims_payload, partial(_enter_claims, is_partial=True), is_json=False)
 VOIDS = EntryKind("V", _voids_payload, _enter_voids, is_json=False)
 PUBLISHED = EntryKind("P", path_facts, _enter_published)
+UPLOAD = EntryKind("Y", _upload_facts, _enter_upload)
+PART = EntryKind("K", _part_facts, enter_part)
+HELD = EntryKind("Q", _held_payload, enter_held, is_json=False)
 
 _ALL: tuple[EntryKind[Any], ...] = (
     *(HEADER, PUBLIC, SESSION, GROUP, DATATYPE, LINK, DATASET, OPENED, RESIZED, TAKEN_BACK, REMOVED, MOVED),
     ATTRIBUTE,
     *(ELEMENTS, ROWS, FRONT, USED, CLAIMS, PARTIAL_CLAIMS, VOIDS, PUBLISHED),
+    *(UPLOAD, PART, HELD),
 )
 KINDS: dict[str, EntryKind[Any]] = {kind.letter: kind for kind in _ALL}
 """Every kind by its letter."""

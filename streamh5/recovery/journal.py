@@ -10,6 +10,7 @@ import numpy as np
 from streamh5.format.superblock import decode_superblock
 from streamh5.recovery.change_log import ChangeLog
 from streamh5.recovery.dataset_history import DatasetHistory
+from streamh5.recovery.upload_state import UploadState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,8 +76,8 @@ class Journal:
         Number of the first dataset of the present generation: what is claimed for earlier ones is public.
     paths
         Paths of the datasets that were made.
-    n_resumed
-        How often the write was resumed.
+    n_resumed, first_resume
+        How often the write was resumed, and the position of the first time.
     changes
         The G, T, D, L, A, X and M entries.
     histories
@@ -101,6 +102,8 @@ class Journal:
         First address after everything that was ever claimed.
     nbytes
         Size in bytes of the valid entries; the rest is to be cut off.
+    upload
+        What an object store and the journal have of an object; None of a local file.
     """
 
     header: dict[str, Any]
@@ -113,6 +116,7 @@ class Journal:
     n_datasets: int = 0
     first_number: int = 0
     n_resumed: int = 0
+    first_resume: int = 1 << 62
     paths: set[str] = field(default_factory=set)
     changes: ChangeLog = field(default_factory=ChangeLog)
     histories: dict[Identity, DatasetHistory] = field(default_factory=dict)
@@ -125,6 +129,7 @@ class Journal:
     taken_back: set[int] = field(default_factory=set)
     published: list[str] = field(default_factory=list)
     end: int = 0
+    upload: UploadState | None = None
 
     def knows(self, number: int) -> bool:
         """Return whether a number was given to a dataset, of this generation or an earlier one."""
@@ -149,6 +154,8 @@ class Journal:
 
     def begin_session(self) -> None:
         """Enter that the write was resumed: the program repeats its calls."""
+        if not self.n_resumed:
+            self.first_resume = self.nbytes
         self.n_resumed += 1
         self.changes.begin_session()
         for history in self.histories.values():

@@ -113,7 +113,7 @@ class JournaledEngine:
         self._engine = engine = Engine(**self._layout)
         # calls without an entry
         self.object_of, self.record, self.find_chunks = engine.object_of, engine.record, engine.find_chunks
-        self.extend, self.max_nbytes = engine.extend, engine.max_nbytes
+        self.extend, self.max_nbytes, self.front_end = engine.extend, engine.max_nbytes, engine.front_end
         if existing is not None:
             engine.extend_file(*existing)
         self.root = engine.root
@@ -124,7 +124,7 @@ class JournaledEngine:
             leftover.has_values = True
             if existing is None:
                 recovery.check_options(self._layout)
-                self._engine.resume(recovery.front, recovery.end)
+                self._engine.resume(recovery.front, recovery.end, recovery.free)
         elif self._journal is not None:
             base = None if existing is None else generation_of(existing[2])
             self._log(entry_kinds.HEADER, self._journal.journal_facts, self._layout, base)

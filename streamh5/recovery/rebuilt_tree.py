@@ -44,7 +44,7 @@ def rebuild(
     options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
     engine = Engine(**options)
     if existing is None:
-        engine.resume(recovery.front, recovery.end)
+        engine.resume(recovery.front, recovery.end, recovery.free)
     else:
         engine.extend_file(*existing)
     for change in journal.changes:

@@ -22,7 +22,7 @@ from streamh5.write.chunk_checksums import are_intact
 from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamh5.recovery.claimed_chunks import Claimed, ClaimedChunks
     from streamh5.recovery.dataset_history import DatasetHistory
     from streamh5.recovery.journal import Identity, Journal
+    from streamh5.recovery.upload_state import KeptBytes
 
 
 class Restored(NamedTuple):
@@ -56,6 +57,13 @@ class Recovery:
         Size of the partial file, or of the public file that is added to.
     inode
         Inode of the public file.
+    kept
+        Of a write to an object: what is there, instead of `nbytes`.
+
+    Attributes
+    ----------
+    free
+        Ranges before the end that are free.
 
     Notes
     -----
@@ -76,8 +84,9 @@ class Recovery:
         read: Callable[[int, int], bytes],
         name: str,
         *,
-        nbytes: int,
+        nbytes: int = 0,
         inode: int | None = None,
+        kept: KeptBytes | None = None,
     ) -> None:
         if journal.front is None and journal.base is None and journal.n_claimed:
             raise JournalError(f"the journal of {name} claims chunks before it says where they may lie")
@@ -94,17 +103,22 @@ class Recovery:
         self.numbers = {path: numbers[0] for path, numbers in self._made.items()}
         boot = boot_id()
         is_copied = journal.base is not None and inode != journal.inode
-        self._is_trusted = not is_copied and all(
-            session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
-            for session in journal.sessions
+        self._is_trusted = kept is not None or (
+            not is_copied
+            and all(
+                session["sync"] == "batch" or (boot is not None and session["boot"] == boot)
+                for session in journal.sessions
+            )
         )
         self._restored: set[int] = set()
-        self._lost = self._drop_cut(nbytes)
+        self.free: Sequence[tuple[int, int]] = () if kept is None else kept.free
+        self._kept_end = 0 if kept is None else kept.end
+        self._lost = self._drop_cut(nbytes) if kept is None else kept.lost
 
     @property
     def end(self) -> int:
         """First address after everything that was ever claimed: no address is used twice."""
-        return max(self._journal.end, self.front.end, self._used)
+        return max(self._journal.end, self.front.end, self._used, self._kept_end)
 
     @property
     def is_synced(self) -> bool:

@@ -26,16 +26,7 @@ flush       Flushable durable, then readers see what the superblock refers to un
 After `commit`, `suspend` or `abort`, `write` raises `StateError`, so that a worker that finishes late cannot change
 the published file. `streamh5.sinks.gated_sink.GatedSink` guarantees this for the sinks of this package.
 
-======================================== ======== ========= ========= ======== ==================
-sink                                     Journal  Snapshots Flushable Readable destination until `commit` or `flush`
-======================================== ======== ========= ========= ======== ==================
-`local_file.LocalFileSink`               yes      yes       yes       yes      the old file
-`append_file.AppendFileSink`             yes      no        yes       yes      the old content
-`file_object.FileObjectSink`             no       no        yes       yes      emptied
-`sequential_object.SequentialObjectSink` no       no        no        yes      nothing is written
-`memory.MemorySink`                      no       yes       yes       yes      (its `image`)
-`UserBlockSink` of conversion/hdf5       no       no        no        yes      the old file
-======================================== ======== ========= ========= ======== ==================
+======================================== ======== ========= ========= ======== ===========
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _LOCK_BYTE = (1 << 62) - 1
 _FLOCK = struct.Struct("@hhqqq")  # struct flock, with the padding after its process id
 
 
-def open_journal(path: Path, destination: Path, mode: int, system: Any) -> tuple[int, bool]:
+def open_journal(path: Path, destination: Path | str, mode: int, system: Any) -> tuple[int, bool]:
     """Open a journal and lock it, and tell whether it is new.
 
     The lock is released when the last process that has the journal open closes it or ends.
@@ -62,7 +62,7 @@ def open_journal(path: Path, destination: Path, mode: int, system: Any) -> tuple
         files.close(fd, system)  # its owner removed it between opening and locking: open the present one
 
 
-def lock_journal(fd: int, path: Path, destination: Path) -> None:
+def lock_journal(fd: int, path: Path, destination: Path | str) -> None:
     """Lock an open journal until it is closed.
 
     Raises

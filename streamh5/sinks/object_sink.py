@@ -16,65 +16,35 @@ Other processes may send parts, too (`share`), whose sizes are known only when t
 
 The object appears when the parts are joined, at commit, with everything that a reader asks for first at its beginning.
 Until then, and after a failure, the store has the old object or none. A file that fits in one part is one request.
+
+With a journal (`upload_journal`) a write that is interrupted leaves its upload, and can be resumed.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING, NamedTuple, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from streamh5.errors import LimitError, SinkError, StoreError
+from streamh5.errors import LimitError, SinkError
 from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.part_sender import PartSender
 from streamh5.sinks.part_sizes import PartRange, PartSizes
-from streamh5.stores import attempts
+from streamh5.sinks.upload_parts import FilledPart, OpenUpload
 from streamh5.stores.request_thread import is_request_thread
 from streamh5.stores.upload import Upload
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from streamh5.sinks.base import Buffer
+    from streamh5.sinks.upload_journal import UploadJournal
+    from streamh5.sinks.upload_parts import ResumedUpload
     from streamh5.stores.base import ObjectStore, PartReceipt
-
-
-class OpenUpload(NamedTuple):
-    """An upload that other processes send parts to.
-
-    Attributes
-    ----------
-    upload
-        The upload, which has begun.
-    first_number, n_numbers
-        Numbers of these parts.
-    missing_nbytes
-        Bytes that must come before them: only the last part may be small.
-    """
-
-    upload: Upload
-    first_number: int
-    n_numbers: int
-    missing_nbytes: int
-
-
-class FilledPart:
-    """A part in memory; pages that are never written take no room."""
-
-    __slots__ = ("content", "n_filled")
-
-    def __init__(self, nbytes: int) -> None:
-        self.content = np.zeros(nbytes, np.uint8)
-        self.n_filled = 0
-
-    def resized(self, nbytes: int) -> FilledPart:
-        """Return the same part with another size; what is cut off is empty."""
-        other, n_kept = FilledPart(nbytes), min(nbytes, len(self.content))
-        other.content[:n_kept] = self.content[:n_kept]
-        other.n_filled = self.n_filled
-        return other
 
 
 class ObjectSink(GatedSink):
@@ -86,11 +56,19 @@ class ObjectSink(GatedSink):
         The object.
     overwrite
         Replace an object that is there, when the new one is complete.
+    journal
+        The journal of the write; None if nothing is kept after a failure.
+    resumed
+        The interrupted write to resume, which `journal` describes.
 
     Attributes
     ----------
     bound
         Called before the first part is sent: returns the size in bytes that the file cannot exceed, None if unknown.
+    front_end
+        Called then, too: returns the end of the front region, which is written last.
+    keeps_journal
+        Whether an interrupted write can be resumed.
     remains
         What the store could not be made to remove, as a sentence; empty after every other end.
     """
@@ -99,23 +77,99 @@ class ObjectSink(GatedSink):
     needs_threads = True
     """Requests need threads of others, which Python starts no more when it ends."""
 
-    def __init__(self, store: ObjectStore, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        overwrite: bool,
+        journal: UploadJournal | None = None,
+        resumed: ResumedUpload | None = None,
+    ) -> None:
         super().__init__(store.url)
         self.bound: Callable[[], int | None] = lambda: None
+        self.front_end: Callable[[], int] = lambda: 0
+        self.keeps_journal = journal is not None
         self.remains = ""
-        self._store, self._if_absent = store, not overwrite
-        self._begin()
+        self._store, self._if_absent, self._journal = store, not overwrite, journal
+        self._begin(resumed)
         self._sizes: PartSizes | None = None
+        self._front_end = 0
         self._last = PartRange(1, 0, 0)  # part of this process before those of others
         self._others: list[PartReceipt] = []
-        self._parts: dict[int, FilledPart] = {}
-        self._lock = (
-            threading.RLock()
-        )  # for the parts in memory; a signal handler may end the write meanwhile
+        self._parts: dict[int, FilledPart] = {}  # until the store has confirmed them
+        # for the parts in memory; reentrant, as a signal handler may end the write meanwhile
+        self._lock = threading.RLock()
+        if resumed is not None:
+            self._resume(resumed)
 
-    def _begin(self) -> None:
-        self._upload = Upload(self._store, token=secrets.token_hex(16), if_absent=self._if_absent)
-        self._sender = PartSender(self._upload)
+    def _resume(self, resumed: ResumedUpload) -> None:
+        self._sizes, self._front_end = resumed.sizes, resumed.front_end
+        self._sender.receipts.update((one.number, one) for one in resumed.receipts)
+        for address, held in resumed.held:
+            content = np.frombuffer(cast("bytes", held), np.uint8)
+            done = 0
+            for part, first, last in self._pieces(address, len(content)):
+                if part.number not in self._sender.receipts:
+                    self._fill(part, first, content[done : done + last - first], is_held=True)
+                done += last - first
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """`sync`, and the URL."""
+        sync = "close" if self._journal is None else self._journal.sync
+        return {"sync": sync, "name": None, "inode": None, "url": self.name}
+
+    @property
+    def how_to_continue(self) -> str:
+        """Sentence that says what is kept after an interruption."""
+        path = "" if self._journal is None else self._journal.path
+        return (
+            f"its upload and {path} are kept; continue with resume=True, journal={str(path)!r}, complete the object "
+            f"with what is there: streamh5 salvage {path}, or remove the upload: streamh5 abort-upload {self.name}"
+        )
+
+    def has_name(self, path: str | os.PathLike[str]) -> bool:
+        """Tell that no local file is written."""
+        return False
+
+    def append_log(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
+        """Append entries to the journal; the `nbytes` that they claim have been handed to this sink."""
+        with self._writing():
+            self._note(entries, nbytes, is_urgent=is_urgent)
+
+    def suspend(self) -> None:
+        """Stop writing, and keep what was written so that it can be resumed."""
+        self._sender.give_up()
+        self._end("suspended", self._keep)
+
+    def _note(self, entries: bytes, nbytes: int = 0, *, is_urgent: bool = False) -> None:
+        if self._journal is not None:
+            try:
+                self._journal.add(entries, nbytes, is_urgent=is_urgent)
+            finally:
+                if self._journal.is_taken_back:
+                    self._fail()
+
+    def _note_upload(self, upload: str | None, others: Sequence[str] | None) -> None:
+        if self._journal is not None and self._sizes is not None:
+            entry = self._journal.entries.upload(self._upload.token, upload, self._sizes.steps, others)
+            self._note(entry, is_urgent=True)
+
+    def _note_part(self, receipt: PartReceipt) -> None:
+        if self._journal is not None:
+            self._note(self._journal.entries.part(receipt))
+        with self._lock:
+            self._parts.pop(receipt.number, None)
+
+    def _begin(self, resumed: ResumedUpload | None = None) -> None:
+        self._upload = Upload(
+            self._store,
+            token=secrets.token_hex(16) if resumed is None else resumed.token,
+            if_absent=self._if_absent,
+            upload=None if resumed is None else resumed.upload,
+            note=self._note_upload,
+        )
+        self._sender = PartSender(self._upload, self._note_part)
 
     def abort(self) -> None:
         """Remove what was sent; an object that is there stays."""
@@ -155,7 +209,15 @@ class ObjectSink(GatedSink):
         ------
         LimitError
             No part numbers are left for them.
+        SinkError
+            The write has a journal.
         """
+        if self._journal is not None:
+            raise SinkError(
+                f"{self.name} is written by other processes, of whose parts there is no journal: leave resume and "
+                "journal out, or write it from threads (scheduler='threads')",
+                path=self.name,
+            )
         with self._writing(), self._lock:
             ((last, n_filled, _),) = self._pieces(end, 1)
             self._last = last
@@ -208,31 +270,51 @@ class ObjectSink(GatedSink):
     def _pieces(self, address: int, nbytes: int) -> list[tuple[PartRange, int, int]]:
         """Return the parts of a range, and which of their bytes it is."""
         if self._sizes is None:
-            bound = (
-                self.bound()
-            )  # before the lock: it takes the one of the engine, which may be held during a write
-            with self._lock:
-                self._sizes = self._sizes or PartSizes(self._upload.store.limits, bound)
+            self._lay_out()
         pieces, stop = [], address + nbytes
         while address < stop:
-            part = self._sizes.at(address)
+            part = cast("PartSizes", self._sizes).at(address)
             end = min(stop, part.stop)
             pieces.append((part, address - part.start, end - part.start))
             address = end
         return pieces
 
-    def _fill(self, part: PartRange, first: int, content: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+    def _lay_out(self) -> None:
+        """Decide how the file is cut into parts."""
+        # before the lock: it takes the one of the engine, which may be held during a write
+        bound, front_end = self.bound(), self.front_end()
+        with self._lock:
+            if self._sizes is None:
+                self._front_end = front_end
+                sizes = PartSizes(self._upload.store.limits, bound)
+                if self._journal is not None:
+                    self._note(self._journal.entries.upload(self._upload.token, None, sizes.steps, None))
+                self._sizes = sizes  # last: the others wait for the journal
+
+    def _fill(
+        self,
+        part: PartRange,
+        first: int,
+        content: np.ndarray[tuple[int], np.dtype[np.uint8]],
+        *,
+        is_held: bool = False,
+    ) -> None:
+        """Fill a part, and send it when it is full; `is_held`: the journal has these bytes."""
         with self._lock:
             filled = self._parts.get(part.number)
             if filled is None:
                 filled = self._parts[part.number] = FilledPart(part.stop - part.start)
         filled.content[first : first + len(content)] = content  # a copy: the caller uses its memory again
+        if self._journal is not None and part.start < self._front_end <= part.start + first and not is_held:
+            # the part is complete only at the end, and its chunks come before all others
+            self._journal.hold(part.start + first, filled.content[first : first + len(content)].data)
+            is_held = True
         with self._lock:
             filled.n_filled += len(content)
+            if not is_held:
+                filled.note(first, first + len(content))
             # the first part is sent at the end, even if it is full: it may be the whole file
             is_full = filled.n_filled == len(filled.content) and part.number > 1
-            if is_full:
-                del self._parts[part.number]
         if is_full:
             self._sender.send(part.number, filled.content.data)
 
@@ -241,6 +323,7 @@ class ObjectSink(GatedSink):
         pieces = [one for one in self._pieces(0, nbytes) if one[0].number]
         if len(pieces) == 1 and not self._sender.receipts and self._upload.upload is None:
             self._upload.put(self._content(*pieces[0]))
+            self._forget()
             return
         self._sender.wait()
         for part, first, last in pieces:
@@ -249,19 +332,42 @@ class ObjectSink(GatedSink):
         self._sender.wait()
         own = [self._sender.receipts[part.number] for part, _, _ in pieces]
         self._upload.complete([*own, *self._others])
+        self._forget()
 
     def _content(self, part: PartRange, first: int, last: int) -> memoryview:
-        filled = self._parts.pop(part.number, None)  # bytes that nobody has written are zero
+        filled = self._parts.get(part.number)  # bytes that nobody has written are zero
         return (filled or FilledPart(part.stop - part.start)).content[first:last].data
+
+    def _forget(self) -> None:
+        """Remove the journal of a write that has ended, before its lock is released."""
+        self._parts.clear()
+        if self._journal is not None:
+            with suppress(OSError):  # it names the write that has made the object
+                self._journal.remove()
 
     def _drop(self) -> None:
         if self._sender.is_caller or is_request_thread():  # a collected write: it would wait for itself
+            self._forget()
             threading.Thread(target=self._remove, name="streamh5-abort").start()
             return
         try:
             self._remove()
+            self._forget()
         except SinkError as error:
             self.remains = str(error)
+
+    def _keep(self) -> None:
+        """Enter in the journal what the store has not confirmed; without the store, which may be the reason."""
+        self._sender.close()
+        if self._journal is None:
+            return
+        with suppress(SinkError):  # what cannot be entered is computed again
+            for number, filled in sorted(self._parts.items()):
+                start = cast("PartSizes", self._sizes).part(number).start
+                if start >= self._front_end:  # of the others the journal has the chunks
+                    for first, last in filled.ranges:
+                        self._journal.hold(start + first, filled.content[first:last].data)
+            self._journal.flush()
 
     def _remove(self) -> None:
         self._parts.clear()
@@ -272,17 +378,5 @@ class ObjectSink(GatedSink):
 
     def _close(self) -> None:
         self._sender.close()
-
-
-def object_exists(store: ObjectStore) -> bool:
-    """Tell whether there is an object.
-
-    Raises
-    ------
-    SinkError
-        The store does not answer, or refuses the request.
-    """
-    try:
-        return attempts.ATTEMPTS.run(store.head) is not None
-    except StoreError as error:
-        raise SinkError(f"cannot write {store.url}: {error}", path=store.url) from error
+        if self._journal is not None:
+            self._journal.close()

@@ -10,6 +10,8 @@ from streamh5.errors import StateError
 from streamh5.processes.signals import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamh5.stores.base import PartReceipt
     from streamh5.stores.upload import Upload
 
@@ -27,6 +29,8 @@ class PartSender:
     ----------
     upload
         The upload.
+    confirmed
+        Called, by the thread that has sent it, for each part that the store has.
 
     Attributes
     ----------
@@ -34,8 +38,9 @@ class PartSender:
         What the store has, by number.
     """
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: Upload, confirmed: Callable[[PartReceipt], None]) -> None:
         self.receipts: dict[int, PartReceipt] = {}
+        self._confirmed = confirmed
         self._upload = upload
         self._threads: ThreadPoolExecutor | None = None
         self._idents: set[int] = set()
@@ -111,6 +116,7 @@ class PartSender:
         try:
             if self._error is None:
                 receipt = self._upload.send(number, content)
+                self._confirmed(receipt)
         except BaseException as error:  # noqa: BLE001 - raised in the threads that write
             failure = error
         with self._lock:

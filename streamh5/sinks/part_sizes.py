@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from streamh5.errors import LimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamh5.stores.base import PartLimits
 
 PART_NBYTES = 16 << 20
@@ -62,9 +64,27 @@ class PartSizes:
             # a file that becomes larger than was known has few parts left
             nbytes = min(4 * nbytes if bound is not None else nbytes + GROWTH_NBYTES, limits.max_nbytes)
             self.steps.append((first, start, nbytes))
+        self._settle()
+
+    @classmethod
+    def of(cls, limits: PartLimits, steps: Sequence[tuple[int, int, int]]) -> PartSizes:
+        """Return the parts of an interrupted write from their `steps`."""
+        sizes = cls.__new__(cls)
+        sizes._limits, sizes.steps = limits, list(steps)
+        sizes._settle()
+        return sizes
+
+    def _settle(self) -> None:
+        self._firsts = [one[0] for one in self.steps]
         self._starts = [one[1] for one in self.steps]
-        self.max_nbytes = start + (n + 1 - first) * nbytes
+        first, start, nbytes = self.steps[-1]
+        self.max_nbytes = start + (self._limits.max_number + 1 - first) * nbytes
         self._cut: tuple[PartRange, PartSizes, int, int] | None = None
+
+    def part(self, number: int) -> PartRange:
+        """Return the part of a number."""
+        first, start, nbytes = self.steps[bisect_right(self._firsts, number) - 1]
+        return PartRange(number, start + (number - first) * nbytes, start + (number + 1 - first) * nbytes)
 
     def cut(self, last: PartRange, first: int, start: int) -> None:
         """Let a part end where `last` does, and leave what follows to other processes.

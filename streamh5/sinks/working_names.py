@@ -6,6 +6,7 @@
 ``OUT.partial.leases``       the folder of its leases, while several processes write
 ``OUT.partial.leases.old``   that folder while it is removed; after an aborted addition
                              until the next one
+``OUT.upload.journal``       the journal of an object ``OUT``, in the working directory
 ``OUT.snapshot``             the default name of a snapshot
 ``.NAME.streamh5``           a snapshot or a journal ``NAME`` while it is made
 ============================ =======================================================
@@ -24,6 +25,7 @@ from pathlib import Path
 PARTIAL_SUFFIX = ".partial"
 JOURNAL_SUFFIX = ".journal"
 SNAPSHOT_SUFFIX = ".snapshot"
+UPLOAD_SUFFIX = ".upload"
 LEASES_SUFFIX = ".leases"
 
 ROOM_NBYTES = 24
@@ -48,6 +50,12 @@ def partial_path(destination: Path) -> Path:
 def journal_path(partial: Path) -> Path:
     """Return the name of the journal of a partial file."""
     return partial.with_name(partial.name + JOURNAL_SUFFIX)
+
+
+def upload_journal_path(url: str) -> Path:
+    """Return the default name of the journal of an object, in the working directory."""
+    name = Path.cwd() / url.rpartition("/")[2]
+    return name.with_name(_stem(name) + UPLOAD_SUFFIX + JOURNAL_SUFFIX)
 
 
 def leases_path(partial: Path) -> Path:

@@ -11,9 +11,9 @@ from streamh5.errors import DestinationExistsError, SinkError, StateError, Store
 from streamh5.stores import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from streamh5.stores.base import ObjectStore, PartReceipt
+    from streamh5.stores.base import ObjectStore, PartReceipt, StoredObject
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ class Upload:
         Do not replace an object that is there.
     upload
         Id of an upload that has begun already: of an interrupted write, or of another process.
+    note
+        Called before the upload begins, with the uploads that are there, if that can be told, then with its id before
+        the first part.
 
     Attributes
     ----------
@@ -38,11 +41,20 @@ class Upload:
         Id of the upload; None before the first part.
     """
 
-    def __init__(self, store: ObjectStore, *, token: str, if_absent: bool, upload: str | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        token: str,
+        if_absent: bool,
+        upload: str | None = None,
+        note: Callable[[str | None, Sequence[str] | None], None] = lambda upload, others: None,
+    ) -> None:
         self.store = store
         self.token = token
         self.upload = upload
         self._if_absent = if_absent
+        self._note = note
         self._lock = threading.Lock()
         # Held until the write has ended. Not an Event: a signal handler that ends the write while its thread is in a
         # method of the same Event could wait for ever.
@@ -65,10 +77,12 @@ class Upload:
         with self._lock:
             if self.upload is None:
                 self.upload = self._run("an upload cannot begin", self._begin)
+                self._note(self.upload, ())
             return self.upload
 
     def _begin(self) -> str:
         before = self._uploads()
+        self._note(None, None if before is None else sorted(before))
         try:
             return self.store.begin_upload(self.token)
         except StoreError as error:
@@ -226,3 +240,17 @@ def object_exists_error(url: str) -> DestinationExistsError:
     return DestinationExistsError(
         f"{url} exists; pass overwrite=True (File: mode 'w') to replace it, or choose another name", path=url
     )
+
+
+def head_object(store: ObjectStore) -> StoredObject | None:
+    """Return the object; None if there is none.
+
+    Raises
+    ------
+    SinkError
+        The store does not answer, or refuses the request.
+    """
+    try:
+        return attempts.ATTEMPTS.run(store.head)
+    except StoreError as error:
+        raise SinkError(f"cannot write {store.url}: {error}", path=store.url) from error

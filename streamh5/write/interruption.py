@@ -99,6 +99,9 @@ class Leftover:
         """Sentence that says what is kept; empty if nothing is."""
         if self._journal is None or not self.is_worth_it or not (self.n_chunks or self.has_values):
             return ""
+        told: str | None = getattr(self._sink, "how_to_continue", None)
+        if told is not None:
+            return told
         path, partial = self._data_path, partial_path(Path(self._sink.name))
         if not path.exists():  # the file was published before the error
             return ""

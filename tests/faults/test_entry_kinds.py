@@ -144,8 +144,12 @@ OF_CHANGES = {"B", "O", "Z", "X", "M"}
 """Kinds of files that change: `test_growing_files`, `test_salvage_of_changes`."""
 
 
+OF_OBJECTS = {"Y", "K", "Q"}
+"""Kinds of objects of object stores: `test_objects`."""
+
+
 def test_every_kind_has_a_case() -> None:
-    assert CASES.keys() | OF_CHANGES == KINDS.keys()
+    assert CASES.keys() | OF_CHANGES | OF_OBJECTS == KINDS.keys()
 
 
 @pytest.mark.parametrize("letter", CASES)

@@ -1,0 +1,93 @@
+"""Parts of an object in memory, and what is handed over of an upload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamh5.sinks.base import Buffer
+    from streamh5.sinks.part_sizes import PartSizes
+    from streamh5.stores.base import PartReceipt
+    from streamh5.stores.upload import Upload
+
+
+class OpenUpload(NamedTuple):
+    """An upload that other processes send parts to.
+
+    Attributes
+    ----------
+    upload
+        The upload, which has begun.
+    first_number, n_numbers
+        Numbers of these parts.
+    missing_nbytes
+        Bytes that must come before them: only the last part may be small.
+    """
+
+    upload: Upload
+    first_number: int
+    n_numbers: int
+    missing_nbytes: int
+
+
+class FilledPart:
+    """A part in memory; pages that are never written take no room.
+
+    Attributes
+    ----------
+    content, n_filled
+        Its bytes, and how many of them have been written.
+    ranges
+        What has been written and is not in the journal.
+    """
+
+    __slots__ = ("content", "n_filled", "ranges")
+
+    def __init__(self, nbytes: int) -> None:
+        self.content = np.zeros(nbytes, np.uint8)
+        self.n_filled = 0
+        self.ranges: list[tuple[int, int]] = []
+
+    def note(self, first: int, last: int) -> None:
+        """Add to `ranges`; chunks come mostly one after the other."""
+        if self.ranges and self.ranges[-1][1] == first:
+            first = self.ranges.pop()[0]
+        self.ranges.append((first, last))
+
+    def resized(self, nbytes: int) -> FilledPart:
+        """Return the same part with another size; what is cut off is empty."""
+        other, n_kept = FilledPart(nbytes), min(nbytes, len(self.content))
+        other.content[:n_kept] = self.content[:n_kept]
+        other.n_filled = self.n_filled
+        return other
+
+
+class ResumedUpload(NamedTuple):
+    """What is there of an interrupted write.
+
+    Attributes
+    ----------
+    token
+        The token of the write.
+    upload
+        Id of the upload; None if it had not begun.
+    sizes
+        The parts.
+    receipts
+        Parts that the store has as they were confirmed.
+    held
+        Addresses and bytes of what else is there.
+    front_end
+        End of the front region.
+    """
+
+    token: str
+    upload: str | None
+    sizes: PartSizes
+    receipts: Sequence[PartReceipt]
+    held: Sequence[tuple[int, Buffer]]
+    front_end: int
