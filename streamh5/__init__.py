@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.recovery.salvage_report import SalvagedDataset, SalvageSummary
     from streamh5.references.file_references import FileReferences, read_references
     from streamh5.references.zarr_array import ChunkManifest
+    from streamh5.stores.pending_uploads import abort_upload
     from streamh5.write.part_records import PartRecords
     from streamh5.write.summary import DatasetSummary, SharedFigures, WriteSummary
 else:  # hidden from type checkers: with a `__getattr__` they would accept any name
@@ -82,6 +83,7 @@ _NAMES = {
     "recovery.salvage_report": "SalvageSummary SalvagedDataset",
     "references.zarr_array": "ChunkManifest",
     "references.file_references": "FileReferences read_references",
+    "stores.pending_uploads": "abort_upload",
     "write.part_records": "PartRecords",
     "write.summary": "DatasetSummary SharedFigures WriteSummary",
 }
@@ -119,6 +121,7 @@ __all__ = [
     "VirtualSource",
     "WriteSummary",
     "__version__",
+    "abort_upload",
     "convert",
     "create_space",
     "errors",

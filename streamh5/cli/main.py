@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import streamh5
 from streamh5.arguments.memory_size import read_memory_size
+from streamh5.cli.uploads import ABORT_UPLOAD
 from streamh5.errors import (
     ChunkShapeError,
     ForeignStructureError,
@@ -384,3 +385,6 @@ def _filters(*, as_json: bool, measure: bool) -> int:
         note = one.note if one.is_writable else f"not here: {one.note}"
         _show(f"{one.filter_id:>6}  {one.keyword:<12}{speed:>8}{ratio:>8}  {note}".rstrip())
     return 0
+
+
+COMMANDS["abort-upload"] = Command(*ABORT_UPLOAD)

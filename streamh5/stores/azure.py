@@ -192,9 +192,9 @@ class AzureStore:
             has_blob = found is not None and found.token != mark
             if has_blob or len(set(waiting)) > 1:
                 raise StoreError(
-                    f"{waiting.count(upload):,} blocks of upload {upload} stay: Azure drops them only with "
-                    f"{'the blob' if has_blob else 'the blocks of another upload'} of that name, or when it is "
-                    "written again, or after a week",
+                    f"Azure drops its {waiting.count(upload):,} blocks only with "
+                    f"{'the blob' if has_blob else 'those of another upload'} of that name, or when it is written "
+                    "again, or after a week",
                     waiting=waiting.count(upload),
                 )
             with excused("exists"):  # made meanwhile, which dropped the blocks

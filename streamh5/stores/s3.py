@@ -3,7 +3,8 @@
 * A part and a plain object carry Content-MD5: AWS, Ceph and MinIO refuse a body that differs, and what they return as
   entity tag is an MD5 as well, which is compared. It costs 22 ms of processor for 16 MiB outside the interpreter's
   lock; CRC-32 would cost 1 ms, but servers other than AWS take any value of it for right.
-* s3fs and botocore repeat nothing here: `streamh5.stores.attempts` does it.
+* s3fs and botocore repeat nothing here: `streamh5.stores.attempts` does it. (aiohttp repeats a request whose
+  connection was lost, once.)
 * If-None-Match: AWS, MinIO and moto refuse to replace an object; servers that ignore it (Ceph before 19) replace it.
 """
 
@@ -204,6 +205,8 @@ class S3Store:
                     raise
         if self.head() is not None:
             raise StoreError(f"{self.url} exists", reason="exists")
+        if "Body" in parameters:
+            parameters["Body"].seek(0)  # the refused request has read it
         return self._call(operation, **parameters)
 
     def _knows(self, operation: str, parameter: str) -> bool:

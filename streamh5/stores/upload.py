@@ -186,26 +186,16 @@ class Upload:
         self._remove_lost()
 
     def _abort(self, upload: str) -> None:
-        def remove() -> None:
-            self.store.abort_upload(upload)
-            try:
-                left = self.store.list_parts(upload)
-            except StoreError as error:
-                if error.reason == "transient":
-                    raise
-                return  # there is no such upload, or the user may not ask
-            if left:  # they were on their way, and keep it alive
-                raise StoreError(f"parts of upload {upload} came after it was aborted", reason="transient")
-
         try:
-            attempts.ATTEMPTS.run(remove)
+            remove_upload(self.store, upload)
         except StoreError as error:
-            raise SinkError(
-                f"upload {upload} of {self.store.url} may be left, and costs money; 'streamh5 abort-upload' and that "
-                "URL remove it",
-                path=self.store.url,
-                upload=upload,
-            ) from error
+            left = f"upload {upload} of {self.store.url} may be left, and costs money"
+            advice = (
+                f": {error}"
+                if error.reason == "refused"
+                else "; 'streamh5 abort-upload' and that URL remove it"
+            )
+            raise SinkError(left + advice, path=self.store.url, upload=upload) from error
 
     def _is_done(self) -> bool | None:
         """Tell whether the object is the one of this write: an answer may have been lost."""
@@ -233,6 +223,29 @@ class Upload:
             if error.reason == "exists":
                 raise object_exists_error(self.store.url) from error
             raise SinkError(f"cannot write {self.store.url}: {what}: {error}", path=self.store.url) from error
+
+
+def remove_upload(store: ObjectStore, upload: str) -> None:
+    """Remove an upload, however often that has to be asked for.
+
+    Raises
+    ------
+    StoreError
+        It may be left.
+    """
+
+    def remove() -> None:
+        store.abort_upload(upload)
+        try:
+            left = store.list_parts(upload)
+        except StoreError as error:
+            if error.reason == "transient":
+                raise
+            return  # there is no such upload, or the user may not ask
+        if left:  # they were on their way, and keep it alive
+            raise StoreError(f"parts of upload {upload} came after it was aborted", reason="transient")
+
+    attempts.ATTEMPTS.run(remove)
 
 
 def object_exists_error(url: str) -> DestinationExistsError:

@@ -169,7 +169,8 @@ def test_copy_of_stored_chunks_heeds_the_scheduler_of_the_environment(
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "verify", "inspect", "salvage", "references", "convert", "filters"]
+    "command",
+    ["", "demo", "verify", "inspect", "salvage", "references", "convert", "filters", "abort-upload"],
 )
 def test_help_imports_not_even_numpy(command: str) -> None:
     names = (*HEAVY, "numpy", "numcodecs", "h5py", "streamh5.check.verify", "streamh5.handles.file")

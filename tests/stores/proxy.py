@@ -25,13 +25,13 @@ __all__ = ["Fault", "Proxy", "Seen"]
 
 
 class Seen(NamedTuple):
-    """A request: its number from 1 on, in the order in which they came."""
+    """A request: its number from 1 on, in the order in which they came; names of headers in small letters."""
 
     number: int
     method: str
     target: str
     nbytes: int
-    range: str = ""
+    headers: dict[str, str]
 
     @property
     def path(self) -> str:
@@ -112,10 +112,10 @@ class Proxy:
         self.seen.clear()
         self.fault = lambda seen: None
 
-    def note(self, method: str, target: str, nbytes: int, asked: str) -> Seen:
+    def note(self, method: str, target: str, nbytes: int, headers: dict[str, str]) -> Seen:
         """Note a request."""
         with self._lock:
-            seen = Seen(len(self.seen) + 1, method, target, nbytes, asked)
+            seen = Seen(len(self.seen) + 1, method, target, nbytes, headers)
             self.seen.append(seen)
             return seen
 
@@ -157,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         proxy = self.server.proxy
         nbytes = int(self.headers.get("Content-Length") or 0)
-        seen = proxy.note(self.command, self.path, nbytes, self.headers.get("Range", ""))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        seen = proxy.note(self.command, self.path, nbytes, headers)
         fault = proxy.fault(seen) or Fault()
         if fault.before is not None:
             fault.before()

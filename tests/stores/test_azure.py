@@ -200,7 +200,7 @@ def test_abort_blob_is_there_is_not_touched(store: AzureStore) -> None:
     assert "after a week" in str(error)
     assert store.head() == before
     assert store.list_parts(upload) == [receipt]
-    with pytest.raises(SinkError, match=upload):
+    with pytest.raises(SinkError, match=f"upload {upload} of {store.url} may be left.*after a week"):
         Upload(store, token="token", if_absent=True, upload=upload).abort()
 
 
