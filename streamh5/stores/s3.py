@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/x-hdf5"
 
+MIN_SPEED = 64 << 10
+"""Bytes a second: a connection that sends fewer is taken for dead, after `read_timeout` and what they would take."""
+
 _FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, asyncio.TimeoutError, ValueError)
 """What s3fs raises for a request, or when it makes the client for the first one."""
 
@@ -48,6 +51,16 @@ class _OneAttempt(S3FileSystem):  # type: ignore[misc]
 
     retries = 1
     read_timeout = 60  # botocore's own: a busy server needs more for a part than s3fs's 15
+
+    async def set_session(self, *arguments: Any, **names: Any) -> Any:
+        """Return the client, made at the first request.
+
+        It does not wait for "100 Continue" before a body: aiohttp would let `read_timeout` begin with that answer, and
+        a slow line could never send a large part.
+        """
+        client = await super().set_session(*arguments, **names)
+        client.meta.events.register_last("before-call.s3", _expect_nothing, unique_id="streamh5")
+        return client
 
 
 class S3Store:
@@ -183,6 +196,8 @@ class S3Store:
         """Make one request; s3fs adds those of the user's ``s3_additional_kwargs`` that the operation knows."""
         system = self._usable_system()
         names = {"Bucket": self._bucket, "Key": self._key} | parameters
+        if "Body" in parameters:  # while it is sent, nothing limits the time but this
+            names["timeout"] = system.read_timeout + len(parameters["Body"]) / MIN_SPEED
         answer: dict[str, Any] = self._run(operation, system._call_s3, operation, system.req_kw, **names)
         return answer
 
@@ -272,6 +287,9 @@ class _View(io.RawIOBase):
         self._content = content
         self._at = 0
 
+    def __len__(self) -> int:
+        return len(self._content)
+
     def readable(self) -> bool:
         return True
 
@@ -288,6 +306,10 @@ class _View(io.RawIOBase):
         part = self._content[self._at : stop]
         self._at += len(part)
         return part
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    params["headers"].pop("Expect", None)
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -169,6 +169,31 @@ def test_tag_is_compared_where_it_is_an_md5(
         store.abort_upload(upload)
 
 
+def test_body_is_sent_without_waiting_for_leave(s3_server: S3Server, proxy: Proxy) -> None:
+    # aiohttp measures `read_timeout` from that answer on: a slow line would never send a large part
+    write_everything(opened(s3_server, proxy))
+    assert [operation(one) for one in proxy.seen if "expect" in one.headers] == []
+
+
+def test_body_that_nobody_takes_is_given_up(
+    s3_server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(s3_server, proxy)
+    upload = store.begin_upload("token")
+    monkeypatch.setattr("streamh5.stores.s3.MIN_SPEED", 1 << 30)
+    monkeypatch.setattr(type(store._system), "read_timeout", 2)
+    ends = threading.Event()
+    proxy.fault = lambda seen: Fault(before=ends.wait)
+    try:
+        with pytest.raises(StoreError) as caught:
+            store.send_part(upload, 1, memoryview(bytes(64 << 20)))  # more than the buffers of the system
+        assert caught.value.reason == "transient"
+    finally:
+        ends.set()
+        proxy.fault = lambda seen: None
+        store.abort_upload(upload)
+
+
 def test_parts_go_at_the_same_time(s3_server: S3Server, proxy: Proxy) -> None:
     store = opened(s3_server, proxy)
     upload = store.begin_upload("token")
