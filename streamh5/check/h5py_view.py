@@ -6,7 +6,7 @@ libhdf5 trusts the files that it reads: `verify` asks it only if streamh5's own 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -23,7 +23,6 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.chunk_iteration import iterate_chunks, tells_coords
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -65,8 +64,8 @@ class H5pyView:
 
     Parameters
     ----------
-    path
-        Path of the file.
+    source
+        Path of the file, or a file object.
 
     Raises
     ------
@@ -74,9 +73,9 @@ class H5pyView:
         h5py cannot open the file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, source: str | IO[bytes]) -> None:
         try:
-            self._file = h5py.File(path, "r")
+            self._file = h5py.File(source, "r")
         except (OSError, RuntimeError) as error:
             raise UnreadableError(f"h5py {h5py.__version__} cannot open the file: {_words(error)}") from error
 

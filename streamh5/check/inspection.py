@@ -10,7 +10,7 @@ import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
-from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.paths import LocalPath
 from streamh5.check.report import counted
 from streamh5.errors import printable
 from streamh5.filters.registry import filter_name
@@ -27,9 +27,10 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
+from streamh5.stores.open_store import open_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.reader.file_content import Finding, ObjectContent
@@ -190,7 +191,8 @@ class FileInspection:
                 yield from textwrap.wrap(line, width, subsequent_indent="    ")
 
 
-def inspect(path: LocalPath) -> FileInspection:
+@check_keywords
+def inspect(path: LocalPath, *, storage_options: Mapping[str, Any] | None = None) -> FileInspection:
     """List the objects of a file, and where they lie, without reading its data.
 
     Use it to see how a file is stored: chunk indexes, filters, compression ratios, and space to which nothing refers.
@@ -198,7 +200,11 @@ def inspect(path: LocalPath) -> FileInspection:
     Parameters
     ----------
     path
-        Path of the file, which may have been written by any program. A damaged file is shown as far as it can be read.
+        Path or URL of the file, which may have been written by any program. A damaged file is shown as far as it can be
+        read. Of an object in a store, only the metadata is requested; for a file of streamh5 that is one request, of
+        1 MiB, unless it has more metadata than that.
+    storage_options
+        For a URL: credentials and the like, as for fsspec's file system of its protocol.
 
     Returns
     -------
@@ -212,12 +218,11 @@ def inspect(path: LocalPath) -> FileInspection:
     UnreadableError
         The file does not exist or cannot be read.
     """
-    name = local_path(path)
-    with FileBytes(name) as file:
+    with FileBytes(open_readable(path, storage_options)) as file:
         content = read_file_content(file)
     base = content.superblock.base_address
     return FileInspection(
-        path=name,
+        path=file.name,
         file_nbytes=content.file_nbytes,
         superblock_version=content.superblock.version,
         groups=tuple(

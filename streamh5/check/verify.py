@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
-from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.paths import LocalPath
 from streamh5.check.chunk_check import DamagedChunk, check_stored_chunks
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
@@ -27,10 +27,11 @@ from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
+from streamh5.stores.open_store import open_readable
 from streamh5.write.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,10 +41,14 @@ if TYPE_CHECKING:
     from streamh5.reader.file_content import FileContent, ObjectContent
     from streamh5.reader.file_map import Overlaps
     from streamh5.reader.stored_chunks import StoredChunks
+    from streamh5.stores.base import ReadableObject
 
 
 _MAX_DAMAGED_CHUNKS = 100
 """Damaged chunks that a report describes; others are only counted."""
+
+N_REQUESTS = 8
+"""Fewest threads for an object in a store: they wait for answers more than they compute (`object_reads`)."""
 
 
 @check_keywords
@@ -55,6 +60,7 @@ def verify(
     progress: bool | Callable[[int, int], object] | None = None,
     with_h5py: bool = True,
     safe: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
     """Check a file: superblock, object headers, chunk indexes, checksums, and every chunk.
 
@@ -70,12 +76,13 @@ def verify(
     Parameters
     ----------
     path
-        Path of the file.
+        Path or URL of the file.
     data
         Read and decode the chunks. False checks only the metadata, in a time that does not depend on the size of the
         data.
     jobs
-        Number of threads that decode chunks. By default, one for each processor.
+        Number of threads that read and decode chunks. By default, one for each processor, and at least 8 for a URL:
+        that many requests run at the same time.
     progress
         True for a bar on stderr; False for none; None for a bar if stderr is a terminal or the code runs in a notebook;
         or a function of the checked and the total number of stored bytes.
@@ -85,6 +92,8 @@ def verify(
         not made for them.
     safe
         Check in a child process, so that a crash of libhdf5 becomes an `UnreadableError`.
+    storage_options
+        For a URL: credentials and the like, as for fsspec's file system of its protocol.
 
     Returns
     -------
@@ -96,7 +105,8 @@ def verify(
         The file has no readable superblock: it is not an HDF5 file, or its first bytes are damaged. Other damage is in
         the report.
     UnreadableError
-        The file does not exist or cannot be read, or there is not enough memory to decode a chunk.
+        The file does not exist or cannot be read, or there is not enough memory to decode a chunk; an object was
+        replaced while it was read.
     SpecError
         `jobs` is below 1.
 
@@ -108,19 +118,26 @@ def verify(
     """
     if jobs is not None and jobs < 1:
         raise SpecError(f"jobs must be at least 1, not {jobs}", jobs=jobs)
-    name = local_path(path)
+    source = open_readable(path, storage_options)
+    if jobs is None:
+        jobs = max(available_cpus(), 1 if isinstance(source, str) else N_REQUESTS)
     if safe:
-        return _verify_in_child(name, progress, data=data, jobs=jobs, with_h5py=with_h5py)
-    with FileBytes(name) as file:
-        return Verification(file, name).run(
-            data=data, jobs=jobs or available_cpus(), progress=progress, with_h5py=with_h5py
-        )
+        return _verify_in_child(source, progress, data=data, jobs=jobs, with_h5py=with_h5py)
+    return verify_source(source, data=data, jobs=jobs, progress=progress, with_h5py=with_h5py)
+
+
+def verify_source(source: str | ReadableObject, **asked: Any) -> VerifyReport:
+    """Check a local file or an object; see `Verification.run`."""
+    with FileBytes(source) as file:
+        return Verification(file).run(**asked)
 
 
 def _verify_in_child(
-    path: str, progress: bool | Callable[[int, int], object] | None, **asked: Any
+    source: str | ReadableObject, progress: bool | Callable[[int, int], object] | None, **asked: Any
 ) -> VerifyReport:
     from streamh5.processes.child_process import call_in_child  # imported here: 3 ms
+
+    path = source if isinstance(source, str) else source.url
 
     def died(how: str) -> UnreadableError:
         return UnreadableError(
@@ -130,7 +147,7 @@ def _verify_in_child(
             signal=how,
         )
 
-    report: VerifyReport = call_in_child(verify, path, died=died, progress=progress, **asked)
+    report: VerifyReport = call_in_child(verify_source, source, died=died, progress=progress, **asked)
     return report
 
 
@@ -141,14 +158,11 @@ class Verification:
     ----------
     file
         The open file. The caller closes it.
-    path
-        Path of the file, for the report and for h5py.
     """
 
-    def __init__(self, file: FileBytes, path: str) -> None:
+    def __init__(self, file: FileBytes) -> None:
         self._started = time.perf_counter()
         self._file = file
-        self._path = path
         self._content: FileContent = read_file_content(file)
         self._damaged: list[DamagedChunk] = []
         self._n_damaged = 0
@@ -223,7 +237,7 @@ class Verification:
         if self._content.n_damages or self._n_damaged or self._content.superblock.is_open_for_writing:
             return
         try:
-            self._view = H5pyView(self._path)
+            self._view = H5pyView(self._file.for_h5py())
         except FormatError as error:
             self._content.add("/", 0, error)
             return
@@ -274,7 +288,7 @@ class Verification:
         objects: list[ObjectContent[Any]] = [*content.groups, *content.datasets]
         stored = [dataset.chunks for dataset in content.datasets if dataset.chunks is not None]
         return VerifyReport(
-            path=self._path,
+            path=self._file.name,
             file_nbytes=content.file_nbytes,
             n_groups=len(content.groups),
             n_datasets=len(content.datasets),

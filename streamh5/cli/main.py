@@ -19,10 +19,11 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import streamh5
-from streamh5.arguments.memory_size import read_memory_size
+from streamh5.arguments.paths import object_url
+from streamh5.cli.option_values import read_chunks, read_compression, read_n_jobs, read_nbytes
+from streamh5.cli.storage_options import STORAGE_OPTION
 from streamh5.cli.uploads import ABORT_UPLOAD
 from streamh5.errors import (
-    ChunkShapeError,
     ForeignStructureError,
     FormatError,
     SpecError,
@@ -145,48 +146,7 @@ def _flag(name: str, text: str, *, action: str = "store_true", **settings: Any) 
     return _option(name, action=action, help=text, **settings)
 
 
-def _nbytes(text: str) -> int:
-    """Return the bytes of ``512MiB``, ``2GB`` or ``4096``."""
-    try:
-        return read_memory_size(text, "size") or 0
-    except SpecError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 512MiB, 2GB or 4096") from None
-
-
-def _n_jobs(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
-    return int(text)
-
-
-def _chunks(texts: list[str]) -> Any:
-    """Return the argument `chunks` of `convert` for all ``--chunks``.
-
-    Raises
-    ------
-    ChunkShapeError
-        Neither ``auto`` nor numbers, or shapes with and without paths.
-    """
-    shapes: dict[str | None, Any] = {}
-    for text in texts:
-        path, _, shape = text.rpartition("=")
-        try:
-            shapes[path or None] = shape if shape == "auto" else tuple(map(int, shape.split(",")))
-        except ValueError:
-            raise ChunkShapeError(f"--chunks {text}: write 1,256,256, auto or /x=1,256,256") from None
-    if len(shapes) > 1 and None in shapes:
-        raise ChunkShapeError("--chunks: give one shape for all arrays, or PATH=N,N,... for each")
-    return shapes.get(None, shapes or None)
-
-
-def _compression(text: str) -> dict[str, Any]:
-    """Return the keywords of `convert` for ``NAME[=LEVEL]``."""
-    name, _, level = text.partition("=")
-    options = {} if not level else {"compression_opts": int(level) if level.isdecimal() else level}
-    return {"compression": None if name == "none" else name, **options}
-
-
-FILE = _option("file", metavar="FILE")
+FILE = _option("file", metavar="FILE", help="a path or a URL")
 JSON = _flag("--json", "print the result as JSON", dest="as_json")
 OVERWRITE = _flag("--overwrite", "replace OUT if it exists")
 SAFE = _flag("--safe", "let the HDF5 library read in a child process: for files that are not trusted")
@@ -197,10 +157,10 @@ SAFE = _flag("--safe", "let the HDF5 library read in a child process: for files 
     "Stream a lazily computed array, several times larger than the memory that is allowed, into one HDF5 file; then "
     "read it with h5py and compare values with the array.",
     _option("out", nargs="?", metavar="OUT", help="keep the file here; by default it is removed at the end"),
-    _option("--size", type=_nbytes, default="2GiB", help="size of the array (default: %(default)s)"),
+    _option("--size", type=read_nbytes, default="2GiB", help="size of the array (default: %(default)s)"),
     _option(
         "--memory",
-        type=_nbytes,
+        type=read_nbytes,
         default="256MiB",
         help="memory allowed in addition to that of the interpreter and its imports (default: %(default)s)",
     ),
@@ -224,7 +184,13 @@ def _demo(out: str | None, *, size: int, memory: int, overwrite: bool) -> int:
         "--no-h5py", "do not show the file to h5py: for hostile files", dest="with_h5py", action="store_false"
     ),
     SAFE,
-    _option("--jobs", type=_n_jobs, metavar="N", help="threads (default: one per processor)"),
+    _option(
+        "--jobs",
+        type=read_n_jobs,
+        metavar="N",
+        help="threads (default: one per processor; for a URL at least 8)",
+    ),
+    STORAGE_OPTION,
     judges=True,
 )
 def _verify(file: str, *, as_json: bool, **options: Any) -> int:
@@ -243,12 +209,13 @@ def _verify(file: str, *, as_json: bool, **options: Any) -> int:
     "success, 1 the file is damaged (what is left of it is shown), 2 it cannot be read.",
     FILE,
     JSON,
+    STORAGE_OPTION,
     judges=True,
 )
-def _inspect(file: str, *, as_json: bool) -> int:
+def _inspect(file: str, *, as_json: bool, **options: Any) -> int:
     from streamh5.check.inspection import inspect
 
-    found = inspect(file)
+    found = inspect(file, **options)
     width = min(120, max(80, shutil.get_terminal_size((100, 24)).columns))
     _show(json.dumps(found.to_dict(), indent=2) if as_json else found.render(width))
     return 1 if found.damaged else 0
@@ -286,13 +253,13 @@ def _salvage(path: str, *, output: str | None, as_json: bool) -> int:
     _option(
         "--output",
         metavar="OUT",
-        help="a .json file or a .parquet directory (default: JSON to standard output)",
+        help="a .json file or a .parquet directory, path or URL (default: JSON to standard output)",
     ),
     _option("--format", choices=("json", "parquet"), help="default: by the suffix of OUT"),
-    _option("--url", help="where readers will find FILE (default: its absolute path)"),
+    _option("--url", help="where readers will find FILE (default: its URL or absolute path)"),
     _option(
         "--inline",
-        type=_nbytes,
+        type=read_nbytes,
         default=0,
         metavar="N",
         help="store the values of datasets of one chunk in the references if they have at most N bytes",
@@ -300,14 +267,19 @@ def _salvage(path: str, *, output: str | None, as_json: bool) -> int:
     _flag("--skip", "leave out datasets that references cannot express, and report which"),
     OVERWRITE,
     SAFE,
+    STORAGE_OPTION,
 )
 def _references(file: str, *, output: str | None, url: str | None, safe: bool, **options: Any) -> int:
     if output is None and options["format"] == "parquet":
         raise SpecError(
             "references --format parquet writes a directory of files; name it: --output OUT.parquet"
         )
-    found = streamh5.read_references(file, url=url, safe=safe)
-    made = found.to_kerchunk(output, **options)
+    storage_options = options.pop("storage_options")
+    # each function refuses options for a local path
+    to_url = storage_options if output is not None and object_url(output) is not None else None
+    from_url = None if to_url and object_url(file) is None else storage_options
+    found = streamh5.read_references(file, url=url, safe=safe, storage_options=from_url)
+    made = found.to_kerchunk(output, storage_options=to_url, **options)
     if made is not None:
         print(json.dumps(made))
     for problem in found.refused.values():
@@ -332,7 +304,7 @@ def _references(file: str, *, output: str | None, url: str | None, safe: bool, *
     ),
     _option(
         "--compression",
-        type=_compression,
+        type=read_compression,
         metavar="NAME[=LEVEL]",
         default="keep",
         help="gzip, zstd, lzf, ... or none (default: as in IN; gzip if HDF5 does not have the filter)",
@@ -355,7 +327,7 @@ def _convert(
     as_json: bool,
     **options: Any,
 ) -> int:
-    done = streamh5.convert(source, out, chunks=_chunks(chunks), **compression, **options)
+    done = streamh5.convert(source, out, chunks=read_chunks(chunks), **compression, **options)
     if as_json:
         print(json.dumps(done.to_dict(), indent=2))
         return 0

@@ -25,6 +25,7 @@ from streamh5.sinks.destination_path import (
 from streamh5.sinks.file_object import FileObjectSink, check_file_object
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.sequential_object import SequentialObjectSink
+from streamh5.stores.open_store import refuse_storage_options
 
 if TYPE_CHECKING:
     from typing import IO
@@ -60,7 +61,10 @@ def references_output(options: WriteOptions) -> ReferencesOutput | None:
         return None
     from streamh5.references.file_references import ReferencesOutput  # 20 ms that few files need
 
-    return ReferencesOutput(options.references, overwrite=options.mode != "x")
+    # of a local path none are given: they are those of the file
+    is_url = destination_url(options.references) is not None
+    given = options.storage_options if is_url else None
+    return ReferencesOutput(options.references, overwrite=options.mode != "x", storage_options=given)
 
 
 def open_destination(
@@ -86,10 +90,8 @@ def open_destination(
             f"journal= is for the URL of an object; the journal of {destination_name(path):.100} lies beside it: leave "
             "journal out"
         )
-    if options.storage_options:
-        raise SpecError(
-            f"storage_options are for the URL of an object, and {destination_name(path):.100} is none: leave them out"
-        )
+    if destination_url(options.references) is None:
+        refuse_storage_options(destination_name(path), options.storage_options)
     if not is_path(path):
         return open_object(path, options), None, None
     if options.must_exist and not destination_exists(path):

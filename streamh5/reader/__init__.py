@@ -10,6 +10,7 @@ block.
 
 From bytes to the content of a file:
 
+* ``byte_sources``, ``object_source``: the bytes of a local file, of content in memory, of an object in a store.
 * ``file_bytes``: reads by address, never beyond the end.
 * ``file_map``: the extent of each structure; `StructureReader` enters an extent and reads it.
 * ``superblock``: finds the superblock, and reads its extension.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from streamh5.arguments.paths import is_url
-from streamh5.errors import FileMissingError, FormatError, UnreadableError
+from streamh5.errors import FormatError, StoreError, UnreadableError
 from streamh5.format.fields import ENCODING, Encoding
+from streamh5.reader.byte_sources import open_source
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from streamh5.reader.byte_sources import Source
 
 
 class FileBytes:
@@ -23,6 +23,8 @@ class FileBytes:
     ----------
     name
         Name of the file, for messages.
+    version
+        What tells an object in a store from one that replaces it; empty for a local file.
     nbytes
         Number of bytes from `base_address` to the end of the file.
     base_address
@@ -33,7 +35,7 @@ class FileBytes:
     Parameters
     ----------
     source
-        Path of a regular file, or the content of a file.
+        Path of a regular file, the content of a file, or an object in a store.
 
     Raises
     ------
@@ -43,31 +45,13 @@ class FileBytes:
         The file cannot be opened, or is not a regular file.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
-        self.name = "the content" if isinstance(source, bytes) else os.fspath(source)
-        self._content = source if isinstance(source, bytes) else None
-        self._descriptor = -1
+    def __init__(self, source: Source) -> None:
+        self._source = open_source(source)
+        self.name = self._source.name
+        self.version = self._source.version
+        self.nbytes = self._source.nbytes
         self.base_address = 0
         self.encoding: Encoding = ENCODING
-        if isinstance(source, bytes):
-            self.nbytes = len(source)
-            return
-        # O_NONBLOCK: the open of a FIFO does not wait for a writer. O_BINARY exists on Windows.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            self._descriptor = os.open(source, flags)
-            status = os.fstat(self._descriptor)
-        except FileNotFoundError as error:
-            hint = " (URLs are not read: download it first)" if is_url(self.name) else ""
-            raise FileMissingError(f"{self.name}: {error.strerror}{hint}", errno=error.errno) from error
-        except OSError as error:
-            raise UnreadableError(f"{self.name}: {error.strerror}", errno=error.errno) from error
-        except ValueError as error:  # a NUL character in the path
-            raise UnreadableError(f"{self.name!r}: {error}") from error
-        self.nbytes = status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            self.close()
-            raise UnreadableError(f"{self.name} is not a regular file")
 
     def __enter__(self) -> FileBytes:
         return self
@@ -75,13 +59,26 @@ class FileBytes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except UnreadableError:
+            # the reason for the errors that followed from it; Ctrl-C is not one of them
+            if error is None or isinstance(error, Exception):
+                raise
 
     def close(self) -> None:
-        """Close the file. Further calls do nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close the file. Further calls do nothing.
+
+        Raises
+        ------
+        UnreadableError
+            An object in a store could not be read.
+        """
+        self._source.close()
+
+    def for_h5py(self) -> str | IO[bytes]:
+        """Return what `h5py.File` opens, before this is closed."""
+        return self._source.for_h5py()
 
     def begin_at(self, base_address: int) -> None:
         """Make `base_address` the position of address 0."""
@@ -118,15 +115,17 @@ class FileBytes:
             They extend beyond the end of the file.
         UnreadableError
             The operating system cannot read them.
+        StoreError
+            An object cannot be read; no damage of the file: leaving the context makes it an `UnreadableError`.
         """
         self.check_range(address, nbytes, structure)
         address += self.base_address
-        if self._content is not None:
-            return self._content[address : address + nbytes]
         parts: list[bytes] = []
-        while nbytes:  # one read returns at most 2 GiB on Linux
+        while nbytes:
             try:
-                part = os.pread(self._descriptor, nbytes, address)
+                part = self._source.read(nbytes, address)
+            except StoreError:
+                raise
             except OSError as error:
                 raise _unreadable(structure, address, nbytes, error) from error
             if not part:
@@ -140,12 +139,11 @@ class FileBytes:
         """Fill `memory`, of bytes, with what lies at an address; errors are those of `read`."""
         self.check_range(address, len(memory), structure)
         address += self.base_address
-        if self._content is not None:
-            memory[:] = self._content[address : address + len(memory)]
-            return
         while len(memory):
             try:
-                n_read = os.preadv(self._descriptor, [memory], address)
+                n_read = self._source.read_into(memory, address)
+            except StoreError:
+                raise
             except OSError as error:
                 raise _unreadable(structure, address, len(memory), error) from error
             if not n_read:

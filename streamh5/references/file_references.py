@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
-from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.paths import LocalPath, object_url
 from streamh5.errors import ReferencesError, SpecError, StreamH5Error
 from streamh5.model.object_path import split_path
+from streamh5.reader.file_bytes import FileBytes
 from streamh5.references.attributes import (
     dimension_names,
     is_only_dimension,
@@ -25,10 +26,10 @@ from streamh5.references.publication import check_references_path, publish_refer
 from streamh5.references.virtual_arrays import check_virtualizarr, manifest_array, manifest_group
 from streamh5.references.zarr_array import zarr_array
 from streamh5.references.zarr_elements import check_expressible
-from streamh5.sinks.destination_path import real_path
+from streamh5.stores.open_store import open_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from virtualizarr.manifests import ManifestGroup
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from streamh5.model.tree import GroupNode
     from streamh5.references.stored_file import StoredFile
     from streamh5.references.zarr_array import ChunkManifest, ZarrArray
+    from streamh5.stores.base import ReadableObject
 
 
 class FileReferences:
@@ -46,7 +48,9 @@ class FileReferences:
     file
         Groups and arrays of the file.
     url
-        Where readers find the file; by default its absolute path.
+        Where readers find the file; by default its own URL or absolute path.
+    source
+        The object in a store in which the file lies; None for a local file.
 
     Attributes
     ----------
@@ -57,13 +61,16 @@ class FileReferences:
         that have passed different filters.
     """
 
-    def __init__(self, file: StoredFile, url: str | None = None) -> None:
+    def __init__(
+        self, file: StoredFile, url: str | None = None, source: ReadableObject | None = None
+    ) -> None:
         self.url = url or (file.path if "://" in file.path else os.path.abspath(file.path))
         self.refused: dict[str, str] = {}
         groups = sorted(file.groups, key=_depth)
         self._groups = {path: json_attributes(file.groups[path]) for path in groups}
         self._arrays: list[ZarrArray] = []
         self._path = file.path
+        self._source = source
         names = dimension_names(file.arrays)
         taken = set(file.groups)
         for array in sorted(file.arrays, key=lambda one: _depth(one.path)):
@@ -120,13 +127,14 @@ class FileReferences:
         skip: bool = False,
         overwrite: bool = False,
         record_size: int = RECORD_SIZE,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any] | None:
         """Write references in kerchunk's form, or return them.
 
         Parameters
         ----------
         path
-            A JSON file, or a directory of Parquet files; None returns the JSON form as a dictionary.
+            A JSON file, or a directory of Parquet files, as path or URL; None returns the JSON form as a dictionary.
         format
             ``"json"`` or ``"parquet"``; by default, the ending of `path` decides.
         inline
@@ -137,6 +145,9 @@ class FileReferences:
             Replace existing references.
         record_size
             Chunks of one Parquet file.
+        storage_options
+            For URLs, of `path` and of a file that was just written: credentials and the like, as for fsspec's file
+            system of its protocol. JSON is one object, Parquet one for each file.
 
         Raises
         ------
@@ -152,11 +163,13 @@ class FileReferences:
         if path is None:
             if format not in (None, "json"):
                 raise SpecError(f"references: format={format!r} is written to files; give a path (--output)")
-            return kerchunk_dict(self._groups, self._inlined(inline, skip))
-        kind = check_references_path(path, format=format, overwrite=overwrite)
+            return kerchunk_dict(self._groups, self._inlined(inline, skip, storage_options))
+        kind = check_references_path(
+            path, format=format, overwrite=overwrite, storage_options=storage_options
+        )
         if record_size < 1:
             raise SpecError(f"record_size must be at least 1, not {record_size}", record_size=record_size)
-        arrays = self._inlined(inline, skip)
+        arrays = self._inlined(inline, skip, storage_options)
 
         def write(new: Path) -> None:
             if kind == "parquet":
@@ -166,7 +179,7 @@ class FileReferences:
                 with new.open("xb") as file:
                     file.writelines(kerchunk_json(self._groups, arrays))
 
-        publish_references(real_path(path), kind, write, overwrite=overwrite)
+        publish_references(path, kind, write, overwrite=overwrite, storage_options=storage_options)
         return None
 
     @check_keywords
@@ -201,34 +214,47 @@ class FileReferences:
             raise ReferencesError(f"{first}{more}; skip=True leaves it out", refused=dict(self.refused))
         return self._arrays
 
-    def _inlined(self, inline: int, skip: bool) -> list[ZarrArray]:
+    def _inlined(self, inline: int, skip: bool, storage_options: Mapping[str, Any] | None) -> list[ZarrArray]:
         """Return the arrays, those of one small chunk with its bytes."""
         arrays = self._checked(skip)
         if inline <= 0:
             return arrays
-        with open(self._path, "rb") as file:
+        is_local = object_url(self._path) is None
+        source = self._source or open_readable(self._path, None if is_local else storage_options)
+        with FileBytes(source) as file:
             return [_with_content(array, file, inline) for array in arrays]
 
 
 @check_keywords
-def read_references(path: LocalPath, *, url: str | None = None, safe: bool = False) -> FileReferences:
+def read_references(
+    path: LocalPath,
+    *,
+    url: str | None = None,
+    safe: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> FileReferences:
     """Return references to the chunks of any HDF5 file, whichever program wrote it.
 
     Parameters
     ----------
     path
-        The file.
+        Path or URL of the file.
     url
-        Where readers will find it; its absolute path by default.
+        Where readers will find it; by default, its URL or absolute path.
     safe
         Let the HDF5 library read in a child process: for files that are not trusted.
+    storage_options
+        For a URL: credentials and the like, as for fsspec's file system of its protocol. They are not part of the
+        references: readers bring their own (``remote_options`` of fsspec's reference file system).
 
     Raises
     ------
     UnreadableError
         The file does not exist, is not an HDF5 file, or is damaged; the message names the object.
     """
-    return FileReferences(read_file(local_path(path), safe=safe), url)
+    source = open_readable(path, storage_options)
+    file = read_file(source, safe=safe)
+    return FileReferences(file, url, None if isinstance(source, str) else source)
 
 
 def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> FileReferences:
@@ -236,12 +262,11 @@ def tree_references(root: GroupNode, path: str, *, url: str | None = None) -> Fi
     return FileReferences(describe_tree(root, path), url)
 
 
-def _with_content(array: ZarrArray, file: BinaryIO, inline: int) -> ZarrArray:
+def _with_content(array: ZarrArray, file: FileBytes, inline: int) -> ZarrArray:
     manifest = array.manifest
     if len(manifest) != 1 or manifest.n_missing or int(manifest.lengths[0]) > inline:
         return array
-    file.seek(int(manifest.offsets[0]))
-    return replace(array, content=file.read(int(manifest.lengths[0])))
+    return replace(array, content=file.read(int(manifest.offsets[0]), int(manifest.lengths[0]), array.path))
 
 
 def _depth(path: str) -> tuple[int, str]:
@@ -255,9 +280,11 @@ class ReferencesOutput:
     Parameters
     ----------
     path
-        Path for `FileReferences.to_kerchunk`.
+        Path or URL for `FileReferences.to_kerchunk`.
     overwrite
         Replace existing references.
+    storage_options
+        For a URL.
 
     Raises
     ------
@@ -265,9 +292,13 @@ class ReferencesOutput:
         See `check_references_path`.
     """
 
-    def __init__(self, path: LocalPath, *, overwrite: bool) -> None:
-        check_references_path(path, overwrite=overwrite)
+    def __init__(
+        self, path: LocalPath, *, overwrite: bool, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        check_references_path(path, overwrite=overwrite, storage_options=storage_options)
         self._path: LocalPath | None = path
+        self._overwrite = overwrite
+        self._storage_options = storage_options
 
     def check(self, spec: DatasetSpec) -> None:
         """Refuse a dataset that references cannot express, before any data is written.
@@ -303,7 +334,9 @@ class ReferencesOutput:
         path, self._path = self._path, None
         if path is not None:
             try:
-                references().to_kerchunk(path, overwrite=True)
+                references().to_kerchunk(
+                    path, overwrite=self._overwrite, storage_options=self._storage_options
+                )
             except StreamH5Error as error:
                 error.add_note("the file itself is complete")
                 raise

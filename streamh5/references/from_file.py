@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -36,19 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streamh5.format.attribute import Attribute
+    from streamh5.stores.base import ReadableObject
 
 _EXTRA_NBYTES = 16 << 20
 """Heap objects that are read may be larger than the file by this many bytes in total. In a valid file each belongs to
 one element; a hostile file could refer to one large object from many elements."""
 
 
-def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile:
+def read_file(source: str | ReadableObject, *, safe: bool = False) -> StoredFile:
     """Describe a file; of its data, only strings of variable length are read.
 
     Parameters
     ----------
-    path
-        The file.
+    source
+        Path of the file, or an object in a store.
     safe
         Let h5py read in a child process.
 
@@ -58,9 +58,9 @@ def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile
         The file does not exist, is not an HDF5 file, or is damaged: the message names the object. Or h5py cannot read
         what streamh5's own reader does not support, or crashed the child process.
     """
-    name = os.fsdecode(path)
-    file = StoredFile(name)
-    with FileBytes(name) as raw:
+    with FileBytes(source) as raw:
+        name, version = raw.name, raw.version
+        file = StoredFile(name)
         try:
             seen, foreign = _read_objects(raw, file)
         except ForeignStructureError:  # from the superblock or its extension: no object was read
@@ -69,7 +69,12 @@ def read_file(path: str | os.PathLike[str], *, safe: bool = False) -> StoredFile
             where = "" if name in str(error) else f"{name}: "
             raise UnreadableError(f"{where}{error}", path=name) from error
     if foreign:
-        asked = name, [place.path for place in foreign], seen - {place.address for place in foreign}
+        asked = (
+            source,
+            [place.path for place in foreign],
+            seen - {place.address for place in foreign},
+            version,
+        )
         rest = call_in_child(read_with_h5py, *asked, died=_died(name)) if safe else read_with_h5py(*asked)
         file.groups.update(rest.groups)
         file.arrays.extend(rest.arrays)

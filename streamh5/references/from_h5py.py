@@ -31,6 +31,8 @@ from streamh5.references.stored_file import StoredArray, StoredFile, single_chun
 if TYPE_CHECKING:
     import h5py
 
+    from streamh5.stores.base import ReadableObject
+
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError)
 """Exceptions that h5py raises for a file that is damaged, or that it does not support."""
 
@@ -46,19 +48,23 @@ def _naming(path: str, what: str) -> Iterator[None]:
         raise UnreadableError(f"{what}: h5py cannot read it: {error}", path=path) from error
 
 
-def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
+def read_with_h5py(
+    source: str | ReadableObject, roots: list[str], seen: set[int], version: str = ""
+) -> StoredFile:
     """Describe objects of a file and those that they link to; only strings of variable length are read.
 
     An object with several names is listed under the first one. Only hard links are followed.
 
     Parameters
     ----------
-    path
-        Path of the file.
+    source
+        Path of the file, or an object in a store.
     roots
         Paths of the objects to start from, with surrogates for bytes that are not UTF-8.
     seen
         Addresses of objects to leave out.
+    version
+        Version of the object in the store that they were found in.
 
     Raises
     ------
@@ -67,9 +73,12 @@ def read_with_h5py(path: str, roots: list[str], seen: set[int]) -> StoredFile:
     """
     import h5py
 
+    path = source if isinstance(source, str) else source.url
     found = StoredFile(path)
     left_out = set(seen)
-    with _naming(path, path), FileBytes(path) as raw, h5py.File(path, "r") as file:
+    with _naming(path, path), FileBytes(source) as raw, h5py.File(raw.for_h5py(), "r") as file:
+        if raw.version != version:
+            raise UnreadableError(f"{path} has been replaced while it was read; begin again", path=path)
         walk = None
         with suppress(FormatError):  # with a cache image, for example, nothing lies where its address says
             _, walk = open_walk(raw)

@@ -13,41 +13,61 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.paths import LocalPath, local_path, object_url
 from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
 from streamh5.references.kerchunk_parquet import check_pyarrow
+from streamh5.references.object_publication import check_references_url, publish_at_url
 from streamh5.sinks.destination_path import check_path, real_path
 from streamh5.sinks.replaced_file import ReplacedFile
+from streamh5.stores.open_store import check_object_url, refuse_storage_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
-def check_references_path(path: LocalPath, *, format: str | None = None, overwrite: bool = False) -> str:
+def check_references_path(
+    path: LocalPath,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> str:
     """Return the format of references at `path`, or refuse a path to which they cannot be written.
 
     Raises
     ------
     SpecError
-        The format is unknown, the ending of `path` names none, or `path` is a URL.
+        The format is unknown, the ending of `path` names none, or it is a URL of an unknown kind.
     DestinationExistsError
         `path` exists, and `overwrite` is False or it is not references.
     DestinationMissingError
         The directory of `path` does not exist.
+    SinkError
+        The store of a URL does not answer.
     MissingCodecError
         Parquet files need pyarrow, which is not installed.
     """
-    check_path(path)
-    target = real_path(path)
-    suffix = Path(local_path(path)).suffix
+    name = local_path(path)
+    url = object_url(name)
+    if url is not None:
+        check_object_url(url.rstrip("/"))
+    suffix = Path(name).suffix
     kind = format or {".json": "json", ".parquet": "parquet", ".parq": "parquet"}.get(suffix)
     if kind not in ("json", "parquet"):
         wrong = f"format must be 'json' or 'parquet', not {format!r}"
-        raise SpecError(f"references: {wrong if format else f'{target} ends in neither .json nor .parquet'}")
+        raise SpecError(
+            f"references: {wrong if format else f'{name:.200} ends in neither .json nor .parquet'}"
+        )
     if kind == "parquet":
         check_pyarrow()
+    if url is not None:
+        check_references_url(url, kind, overwrite=overwrite, storage_options=storage_options)
+        return kind
+    check_path(path)
+    refuse_storage_options(name, storage_options)
+    target = real_path(path)
     if not target.parent.is_dir():
         raise DestinationMissingError(
             f"references: the directory {target.parent} does not exist; create it first",
@@ -65,27 +85,44 @@ def is_references(path: Path, kind: str) -> bool:
     return (path / ".zmetadata").is_file() and not path.is_symlink()
 
 
-def publish_references(target: Path, kind: str, write: Callable[[Path], None], *, overwrite: bool) -> None:
-    """Let `write` create a file or directory, then rename it to `target`.
+def publish_references(
+    path: LocalPath,
+    kind: str,
+    write: Callable[[Path], None],
+    *,
+    overwrite: bool,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Let `write` create a file or directory, then rename it to `path`, or send it to a URL.
 
     Parameters
     ----------
-    target
-        The final path, with symbolic links resolved.
+    path
+        The final path or URL.
     kind
         ``"json"`` or ``"parquet"``.
     write
         Called with the path at which to create it.
     overwrite
-        Replace existing references at `target`.
+        Replace existing references at `path`.
+    storage_options
+        For a URL.
 
     Raises
     ------
     DestinationExistsError
-        `target` has been created in the meantime.
+        `path` has been created in the meantime.
     SinkError
-        The file system reports an error.
+        The file system or the store reports an error.
     """
+    url = object_url(local_path(path))
+    if url is not None:
+        publish_at_url(url, kind, write, overwrite=overwrite, storage_options=storage_options)
+    else:
+        _publish_locally(real_path(path), kind, write, overwrite=overwrite)
+
+
+def _publish_locally(target: Path, kind: str, write: Callable[[Path], None], *, overwrite: bool) -> None:
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=".", suffix=".streamh5", dir=target.parent))

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from streamh5.arguments.paths import LocalPath, local_path, object_url
 from streamh5.errors import MissingCodecError, SpecError, shown
 
 if TYPE_CHECKING:
-    from streamh5.stores.base import ObjectStore
+    from streamh5.stores.base import ObjectStore, ReadableObject
 
 _STORES = {
     "s3": ("streamh5.stores.s3", "S3Store", "s3"),
@@ -23,6 +24,12 @@ _STORES = {
     "memory": ("streamh5.stores.memory", "MemoryStore", ""),
 }
 """Module and class of each protocol, and the extra that brings its package."""
+
+_READ_ONLY = {
+    "http": ("streamh5.stores.http", "HttpObject", "http"),
+    "https": ("streamh5.stores.http", "HttpObject", "http"),
+}
+"""The same for protocols that are only read."""
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*:[^/@]*@|\?.*", re.DOTALL)
 
@@ -40,7 +47,7 @@ def check_object_url(url: str) -> str:
     if protocol.lower() not in _STORES:
         raise SpecError(
             f"{named:.200} is a URL of a kind that streamh5 does not write: s3://, gs://, az://, abfs:// and memory:// "
-            "are; write to a local file and upload it, or pass an open file object"
+            "are (http:// is read); use a local file and upload or download it, or write to an open file object"
         )
     bucket, _, key = rest.partition("/")
     if (
@@ -72,24 +79,69 @@ def open_store(url: str, storage_options: Mapping[str, Any] | None = None) -> Ob
     MissingCodecError
         The package for it is not installed.
     """
-    protocol = check_object_url(url)
+    store: ObjectStore = _made(url, _STORES[check_object_url(url)], storage_options)
+    return store
+
+
+def open_readable(path: LocalPath, storage_options: Mapping[str, Any] | None = None) -> str | ReadableObject:
+    """Return a local path as text, or the object of a URL; nothing is requested yet.
+
+    Parameters
+    ----------
+    path
+        A local path, or a URL as for `open_store`, ``http://`` or ``https://``.
+    storage_options
+        As for `open_store`.
+
+    Raises
+    ------
+    SpecError, MissingCodecError
+        See `open_store`; or there are options for a local path.
+    """
+    name = local_path(path)
+    url = object_url(name)
+    if url is None:
+        refuse_storage_options(name, storage_options)
+        return name
+    protocol = url.partition("://")[0].lower()
+    if protocol in _READ_ONLY:
+        found: ReadableObject = _made(url, _READ_ONLY[protocol], storage_options)
+        return found
+    return open_store(url, storage_options)
+
+
+def _made(url: str, row: tuple[str, str, str], storage_options: Mapping[str, Any] | None) -> Any:
     if storage_options is not None and not isinstance(storage_options, Mapping):
         raise SpecError(f"storage_options must be a dictionary, not {type(storage_options).__name__}")
-    module, name, extra = _STORES[protocol]
+    module, name, extra = row
+    named = _CREDENTIALS.sub("", url)
     try:
         made = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise MissingCodecError(
-            f"{protocol}:// needs a package that is not installed ({error.name}): pip install 'streamh5[{extra}]'"
+            f"{named:.100} needs a package that is not installed ({error.name}): pip install 'streamh5[{extra}]'"
         ) from error
     try:
-        store: ObjectStore = made(url, dict(storage_options or {}))
+        return made(url, dict(storage_options or {}))
     except TypeError as error:  # values may be secrets: only the names
         raise SpecError(
-            f"storage_options of {url} has names that its file system does not know: "
+            f"storage_options of {named:.100} has names that its file system does not know: "
             f"{shown(sorted(storage_options or {}))}"
         ) from error
-    return store
+
+
+def refuse_storage_options(name: str, storage_options: Mapping[str, Any] | None) -> None:
+    """Refuse options for what is not the URL of an object.
+
+    Raises
+    ------
+    SpecError
+        There are options.
+    """
+    if storage_options:
+        raise SpecError(
+            f"storage_options are for the URL of an object, and {name:.100} is none: leave them out"
+        )
 
 
 def package_extra(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
+from streamh5.arguments.paths import object_url
 from streamh5.engine.index_choice import choose_index
 from streamh5.errors import FormatError
 from streamh5.format.datatype import decode_datatype, encode_datatype
@@ -17,7 +18,7 @@ from streamh5.format.primitives import N_CACHED
 from streamh5.model.tree import DatasetNode, GroupNode, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
     from virtualizarr.manifests import ManifestGroup
@@ -184,18 +185,22 @@ class WriteSummary:
         }
 
     @check_keywords
-    def references(self, *, url: str | None = None) -> FileReferences:
+    def references(
+        self, *, url: str | None = None, storage_options: Mapping[str, Any] | None = None
+    ) -> FileReferences:
         """Return references to the chunks of the file, from the chunk map of the write.
 
         Parameters
         ----------
         url
-            Where readers will find the file; its absolute path by default.
+            Where readers will find the file; by default, its URL or absolute path.
+        storage_options
+            For a file at a URL, if it has to be read (the write had been finished before).
         """
         from streamh5.references.file_references import read_references, tree_references
 
         if self.tree is None:
-            return read_references(self.path, url=url)
+            return read_references(self.path, url=url, storage_options=storage_options)
         return tree_references(self.tree, self.path, url=url)
 
     @check_keywords
@@ -213,18 +218,25 @@ class WriteSummary:
         inline: int = 0,
         skip: bool = False,
         overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any] | None:
         """Write references in kerchunk's format, as JSON or Parquet, or return them as a dictionary.
 
         Parameters
         ----------
-        path, format, inline, skip, overwrite
+        path, format, inline, skip, overwrite, storage_options
             See `FileReferences.to_kerchunk`.
         url
-            Where readers will find the file; its absolute path by default.
+            Where readers will find the file; by default, its URL or absolute path.
         """
-        return self.references(url=url).to_kerchunk(
-            path, format=format, inline=inline, skip=skip, overwrite=overwrite
+        own_options = storage_options if object_url(self.path) is not None else None
+        return self.references(url=url, storage_options=own_options).to_kerchunk(
+            path,
+            format=format,
+            inline=inline,
+            skip=skip,
+            overwrite=overwrite,
+            storage_options=storage_options,
         )
 
     @check_keywords

@@ -185,10 +185,9 @@ def test_what_is_not_a_path_is_refused(call: Callable[[Any], Any], given: Any, t
 
 
 @pytest.mark.parametrize("call", [streamh5.inspect, streamh5.verify, streamh5.read_references])
-def test_url_that_is_to_be_read_is_refused_as_one(call: Callable[[Any], Any]) -> None:
-    with pytest.raises(FileNotFoundError, match="URLs are not read: download it first") as caught:
-        call("s3://bucket/a.h5")
-    assert isinstance(caught.value, errors.FileMissingError)
+def test_url_of_an_unknown_kind_is_refused(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(errors.SpecError, match=r"ftp:.*of a kind that streamh5 does not write"):
+        call("ftp://host/a.h5")
 
 
 @pytest.mark.parametrize("name", ["s3:/a.h5", "a:b.h5", "12:30.h5", "c:/d.h5"])

@@ -60,7 +60,7 @@ def everything(path: Path) -> dict[str, Any]:
 
 def is_reported(content: bytes) -> bool:
     try:
-        report = Verification(FileBytes(content), "memory").run(with_h5py=False)
+        report = Verification(FileBytes(content)).run(with_h5py=False)
     except FormatError:
         return True
     return not report.ok

@@ -168,7 +168,7 @@ def test_words_of_the_library_are_bounded_and_on_one_line(tmp_path: Path) -> Non
 
     path = tmp_path.joinpath(*["d" * 200] * 10)
     with pytest.raises(StreamH5Error, match=r"^h5py .* cannot open the file: ") as caught:
-        H5pyView(path)
+        H5pyView(str(path))
     message = str(caught.value)
     head, words = message.split("cannot open the file: ")
     assert len(words) <= MAX_WORDS < len(str(caught.value.__cause__))

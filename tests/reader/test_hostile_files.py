@@ -66,7 +66,7 @@ def verified(content: bytes) -> VerifyReport | FormatError:
     """Verify `content` in bounded memory."""
     with bounded_memory(len(content)):
         try:
-            return Verification(FileBytes(content), "memory").run(with_h5py=False)
+            return Verification(FileBytes(content)).run(with_h5py=False)
         except FormatError as error:
             return error
 
