@@ -48,6 +48,9 @@ class VerifyReport:
         Stored bytes that no checksum in the file covers: a flipped bit there cannot be detected.
     compared_with
         Versions of the h5py and HDF5 with which chunk maps were compared; None if they were not compared.
+    object_checksum
+        Which checksum of the object store agrees with all bytes of the object, or why none was compared; None for a
+        local file, and if it was not asked for. Another checksum is a damaged structure.
     seconds
         Time of the check.
     """
@@ -71,6 +74,7 @@ class VerifyReport:
     unchecked: tuple[Finding, ...]
     unprotected_nbytes: int
     compared_with: str | None
+    object_checksum: str | None
     seconds: float
 
     @property
@@ -113,6 +117,8 @@ class VerifyReport:
         yield "  " + self._chunk_line()
         if self.compared_with and not self.n_damaged_structures:
             yield f"  {self.compared_with} sees the same chunks"
+        if self.object_checksum:
+            yield f"  {self.object_checksum}"
         if self.unprotected_nbytes:
             nbytes = format_nbytes(self.unprotected_nbytes)
             yield f"  {nbytes} have no checksum in the file: flipped bits there cannot be detected"

@@ -59,6 +59,7 @@ def verify(
     jobs: int | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     with_h5py: bool = True,
+    checksum: bool = True,
     safe: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
@@ -90,6 +91,9 @@ def verify(
         Compare the chunk maps with those that h5py sees, and let h5py decode chunks with filters that streamh5 does not
         have. h5py opens the file only if no structure is damaged. Use False for files that may be malicious: libhdf5 is
         not made for them.
+    checksum
+        Compare an object with the checksum that its store has of it, which is that of what was uploaded: on S3 the MD5,
+        also of parts. The object is read once more for it; not with ``data=False``.
     safe
         Check in a child process, so that a crash of libhdf5 becomes an `UnreadableError`.
     storage_options
@@ -122,14 +126,19 @@ def verify(
     if jobs is None:
         jobs = max(available_cpus(), 1 if isinstance(source, str) else N_REQUESTS)
     if safe:
-        return _verify_in_child(source, progress, data=data, jobs=jobs, with_h5py=with_h5py)
-    return verify_source(source, data=data, jobs=jobs, progress=progress, with_h5py=with_h5py)
+        return _verify_in_child(
+            source, progress, data=data, jobs=jobs, with_h5py=with_h5py, checksum=checksum
+        )
+    return verify_source(
+        source, data=data, jobs=jobs, progress=progress, with_h5py=with_h5py, checksum=checksum
+    )
 
 
-def verify_source(source: str | ReadableObject, **asked: Any) -> VerifyReport:
+def verify_source(source: str | ReadableObject, *, checksum: bool, **asked: Any) -> VerifyReport:
     """Check a local file or an object; see `Verification.run`."""
+    store = None if isinstance(source, str) or not checksum else source
     with FileBytes(source) as file:
-        return Verification(file).run(**asked)
+        return Verification(file).run(store=store, **asked)
 
 
 def _verify_in_child(
@@ -170,6 +179,7 @@ class Verification:
         self._n_undecoded = 0
         self._view: H5pyView | None = None
         self._compared_with: str | None = None
+        self._object_checksum: str | None = None
 
     def run(
         self,
@@ -178,8 +188,9 @@ class Verification:
         jobs: int = 1,
         progress: bool | Callable[[int, int], object] | None = False,
         with_h5py: bool = True,
+        store: ReadableObject | None = None,
     ) -> VerifyReport:
-        """Check the file; see `verify` for the parameters."""
+        """Check the file; see `verify` for the parameters. `store` has a checksum of the object to compare it with."""
         overlaps = self._content.file_map.overlaps()
         self._report_overlaps(overlaps)
         sound = [
@@ -192,6 +203,8 @@ class Verification:
                 self._compare()
             if data:
                 self._check_data(sound, jobs, progress)
+            if data and store is not None:
+                self._compare_object(store, jobs, progress)
         finally:
             if self._view is not None:
                 self._view.close()
@@ -267,6 +280,24 @@ class Verification:
             pool.shutdown(cancel_futures=True)
             progress.close()
 
+    def _compare_object(
+        self, store: ReadableObject, jobs: int, show: bool | Callable[[int, int], object] | None
+    ) -> None:
+        from streamh5.check.object_checksum import compare_object
+
+        # a function is told of the chunks only
+        progress = Progress(self._content.file_nbytes, False if callable(show) else show, "checksum")
+        try:
+            self._object_checksum = compare_object(
+                store, self._file.version, jobs=jobs, progress=progress.add
+            )
+        except UnreadableError:
+            raise
+        except FormatError as error:
+            self._content.add("/", -self._content.superblock.base_address, error)
+        finally:
+            progress.close()
+
     def _count(self, frame: ChunkFrame, chunks: ChunkMap, damaged: Iterator[tuple[int, str]]) -> None:
         for row, problem in damaged:
             self._add_damaged(frame.owner, chunks.take(np.array([row])), problem)
@@ -307,6 +338,7 @@ class Verification:
             unchecked=tuple(content.unchecked),
             unprotected_nbytes=_unprotected_nbytes(content),
             compared_with=self._compared_with,
+            object_checksum=self._object_checksum,
             seconds=time.perf_counter() - self._started,
         )
 

@@ -183,6 +183,12 @@ def _demo(out: str | None, *, size: int, memory: int, overwrite: bool) -> int:
     _flag(
         "--no-h5py", "do not show the file to h5py: for hostile files", dest="with_h5py", action="store_false"
     ),
+    _flag(
+        "--no-checksum",
+        "do not compare an object with the checksum of its store, for which it is read once more",
+        dest="checksum",
+        action="store_false",
+    ),
     SAFE,
     _option(
         "--jobs",

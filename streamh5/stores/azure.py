@@ -28,7 +28,9 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.storage.blob import BlobBlock
 
 from streamh5.errors import SpecError, StoreError, shown
+from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
+from streamh5.stores.checksums import StoredChecksum
 from streamh5.stores.requests import Body, excused, run_request
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class AzureStore:
 
     def read(self, start: int, stop: int, version: str | None = None) -> bytes:
         """See `ReadableObject`."""
-        same = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
+        same = _if_version(version) if version else {}
         if stop <= start:
             return b""
         try:
@@ -103,6 +105,15 @@ class AzureStore:
             if error.facts.get("status") == _BEHIND_THE_END:
                 return b""
             raise
+
+    def checksum(self, version: str) -> StoredChecksum | None:
+        """See `ChecksummedObject`: Azure has the MD5 of a blob that was sent in one request."""
+
+        def properties() -> Any:
+            return self._request(lambda blob: blob.get_blob_properties(**_if_version(version), **self._each))
+
+        digest = attempts.ATTEMPTS.run(properties).content_settings.content_md5
+        return StoredChecksum("MD5", bytes(digest)) if digest else None
 
     def _download(self, start: int, nbytes: int, **same: Any) -> tuple[StoredObject, bytes]:
         async def download(blob: Any) -> tuple[StoredObject, bytes]:
@@ -289,6 +300,10 @@ def _store_error(error: Exception) -> StoreError:
     said = shown(_QUERY.sub("?...", str(error)), quoted=False)
     reason = "denied" if isinstance(error, ClientAuthenticationError) else "transient"
     return StoreError(f"Azure cannot be asked: {type(error).__name__}: {said}", reason=reason)
+
+
+def _if_version(version: str) -> dict[str, Any]:
+    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
 
 
 def _md5(content: memoryview) -> bytes:

@@ -24,7 +24,9 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from yarl import URL
 
 from streamh5.errors import SpecError, StoreError, shown
+from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
+from streamh5.stores.checksums import StoredChecksum
 from streamh5.stores.requests import Body, excused, run_request
 
 if TYPE_CHECKING:
@@ -127,6 +129,15 @@ class GCSStore:
             if error.reason == "missing" and version and self.head() is not None:
                 raise StoreError(f"{self.url} was replaced", reason="changed") from None
             raise
+
+    def checksum(self, version: str) -> StoredChecksum | None:
+        """See `ChecksummedObject`: Google has the CRC-32C of every object."""
+        answer = attempts.ATTEMPTS.run(lambda: self._ask("HEAD", {"generation": version}))
+        for told in answer.headers.get("x-goog-hash", "").split(","):
+            name, _, value = told.strip().partition("=")
+            if name == "crc32c":
+                return StoredChecksum("CRC-32C", base64.b64decode(value))
+        return None
 
     def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
         """See `ObjectStore`."""

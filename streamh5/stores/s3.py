@@ -27,7 +27,9 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from streamh5.errors import SpecError, StoreError
+from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
+from streamh5.stores.checksums import StoredChecksum
 from streamh5.stores.s3_errors import store_error
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ _FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, asyncio.T
 _OF_FSSPEC = frozenset({"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"})
 
 _MD5 = re.compile("[0-9a-f]{32}")
+
+_MD5_OF_PARTS = re.compile("([0-9a-f]{32})-([0-9]+)")
 
 
 class _OneAttempt(S3FileSystem):  # type: ignore[misc]
@@ -117,10 +121,8 @@ class S3Store:
         """See `ReadableObject`."""
         if start >= stop:
             return b""
-        # servers that do not know If-Match have an option of s3fs
-        asks = version is not None and not getattr(self._system, "local_expiry_check", False)
         try:
-            answer, content = self._get(start, stop, **({"IfMatch": f'"{version}"'} if asks else {}))
+            answer, content = self._get(start, stop, **self._if_match(version))
         except StoreError as error:
             if error.facts.get("status") == 416:  # behind the end
                 return b""
@@ -128,6 +130,38 @@ class S3Store:
         if version is not None and _tag(answer) != version:
             raise StoreError(f"{self.url} has been replaced", reason="changed")
         return content
+
+    def checksum(self, version: str) -> StoredChecksum | None:
+        """See `ChecksummedObject`: the entity tag is the MD5 of the object, or that of the MD5s of its parts."""
+        answer = self._head(**self._if_match(version))
+        of_parts = _MD5_OF_PARTS.fullmatch(version)
+        if not _is_tag_md5(answer):
+            return None
+        if _MD5.fullmatch(version):
+            return StoredChecksum("MD5", bytes.fromhex(version))
+        edges = None if of_parts is None else self._edges(int(of_parts[2]), answer["ContentLength"])
+        return StoredChecksum("MD5", bytes.fromhex(of_parts[1]), edges) if of_parts and edges else None
+
+    def _edges(self, n_parts: int, nbytes: int) -> tuple[int, ...] | None:
+        """Return the positions between the parts; None from a server that does not tell the sizes of parts."""
+        edges = [0]
+        for number in range(1, self.limits.max_number + 1):  # numbers may be left out
+            try:
+                edges.append(edges[-1] + self._head(PartNumber=number)["ContentLength"])
+            except StoreError as error:
+                if error.reason in ("transient", "denied") or number == 1:
+                    raise
+            if len(edges) > n_parts or edges[-1] >= nbytes:
+                break
+        return tuple(edges) if len(edges) == n_parts + 1 and edges[-1] == nbytes else None
+
+    def _head(self, **parameters: Any) -> dict[str, Any]:
+        return attempts.ATTEMPTS.run(lambda: self._call("head_object", **parameters))
+
+    def _if_match(self, version: str | None) -> dict[str, str]:
+        # servers that do not know If-Match have an option of s3fs
+        asks = version is not None and not getattr(self._system, "local_expiry_check", False)
+        return {"IfMatch": f'"{version}"'} if asks else {}
 
     def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
         """See `ObjectStore`."""
@@ -259,12 +293,8 @@ class S3Store:
         }
 
     def _check_tag(self, answer: dict[str, Any], digest: bytes, what: str) -> None:
-        # with keys of the user or of KMS it is the MD5 of something else
-        is_md5 = not answer.get("ServerSideEncryption", "").startswith("aws:kms") and not answer.get(
-            "SSECustomerAlgorithm"
-        )
         tag = _tag(answer)
-        if not tag or (is_md5 and _MD5.fullmatch(tag) and tag != digest.hex()):
+        if not tag or (_is_tag_md5(answer) and _MD5.fullmatch(tag) and tag != digest.hex()):
             raise StoreError(f"{self.url}: {what} has not been stored as it was sent", reason="transient")
 
     def _usable_system(self) -> S3FileSystem:
@@ -337,6 +367,12 @@ def _file_system(options: dict[str, Any]) -> S3FileSystem:
 
 def _md5(content: memoryview) -> bytes:
     return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def _is_tag_md5(answer: dict[str, Any]) -> bool:
+    """Tell whether an entity tag is an MD5 of the content; with keys of the user or of KMS it is one of other bytes."""
+    is_of_kms = answer.get("ServerSideEncryption", "").startswith("aws:kms")
+    return not is_of_kms and not answer.get("SSECustomerAlgorithm")
 
 
 def _tag(answer: dict[str, Any]) -> str:

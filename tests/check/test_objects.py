@@ -59,7 +59,7 @@ def test_reports_of_an_object_are_those_of_the_file(made: Any, tmp_path: Path) -
     here, there = streamh5.verify(path), streamh5.verify(url)
     assert there.ok, there
     assert there.compared_with is not None
-    assert replace(there, path=here.path, seconds=here.seconds) == here
+    assert replace(there, path=here.path, seconds=here.seconds, object_checksum=None) == here
     assert replace(streamh5.inspect(url), path=str(path)) == streamh5.inspect(path)
 
 
@@ -201,7 +201,7 @@ def test_object_of_s3_is_verified_with_storage_options(
     started = noted_commands(monkeypatch)
     found = streamh5.verify(url, safe=safe, storage_options=s3_server.options())
     here = streamh5.verify(path)
-    assert replace(found, path=here.path, seconds=here.seconds) == here
+    assert replace(found, path=here.path, seconds=here.seconds, object_checksum=None) == here
     assert bool(started) == safe
     assert not any(secret in word for command in started for word in command for secret in (KEY, SECRET))
 

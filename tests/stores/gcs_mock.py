@@ -129,9 +129,12 @@ class GCSMock:
             return _Response(200)
         if found is None or request.query.get("generation", str(found.generation)) != str(found.generation):
             raise _Refusal(404, "NoSuchKey")
-        headers = {"x-goog-generation": str(found.generation), "ETag": f'"{found.generation}"'} | {
-            f"x-goog-meta-{name}": value for name, value in found.metadata.items()
-        }
+        checksum = base64.b64encode(_crc32c(found.content)).decode()
+        headers = {
+            "x-goog-generation": str(found.generation),
+            "ETag": f'"{found.generation}"',
+            "x-goog-hash": f"crc32c={checksum}",
+        } | {f"x-goog-meta-{name}": value for name, value in found.metadata.items()}
         return _ranged(found.content, request.headers.get("range"), headers)
 
     def _part_request(self, request: _Request, key: str) -> _Response:
