@@ -299,7 +299,7 @@ def _references(file: str, *, output: str | None, url: str | None, safe: bool, *
     "one HDF5 file; with names for all dimensions as netCDF-4. Stored chunks are copied unchanged if neither chunks "
     "nor compression change and HDF5 has the filters.",
     _option("source", metavar="IN"),
-    _option("out", metavar="OUT"),
+    _option("out", metavar="OUT", help="a path, or the URL of an object"),
     _option("--name", help="path of the dataset (IN holds one array) or group (of zarr) in OUT"),
     _option(
         "--chunks",
@@ -320,6 +320,7 @@ def _references(file: str, *, output: str | None, url: str | None, safe: bool, *
     _flag("--skip-unsupported", "leave out what an HDF5 file written by streamh5 cannot hold"),
     OVERWRITE,
     SAFE,
+    STORAGE_OPTION,
     _flag("--verbose", "report for each array how it was converted, and why"),
     JSON,
 )

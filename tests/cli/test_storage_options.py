@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from streamh5.cli.main import main
 from streamh5.cli.storage_options import STORAGE_OPTION
+from tests.stores.servers import S3Server
 
 
 def parsed(*arguments: str) -> Any:
@@ -42,3 +46,21 @@ def test_what_is_not_an_option_is_refused_without_showing_it(
         parsed("--storage-option", text)
     assert "argument --storage-option: write NAME=VALUE" in (printed := capsys.readouterr().err)
     assert "secret" not in printed
+
+
+def test_convert_writes_an_object(
+    s3_server: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "in.npy", np.arange(10.0))
+    url = s3_server.url()
+    options = [f"--storage-option={name}={value}" for name, value in s3_server.options().items()]
+    assert main(["convert", str(tmp_path / "in.npy"), url, *options]) == 0
+    assert main(["convert", str(tmp_path / "in.npy"), url, *options]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "in.npy"), url, "--overwrite", "--safe", *options]) == 0
+    capsys.readouterr()
+    assert main(["verify", url, *options]) == 0
+    assert main(["inspect", url, *options]) == 0
+    said = capsys.readouterr()
+    assert "/data" in said.out
+    assert s3_server.options()["secret"] not in said.out + said.err
