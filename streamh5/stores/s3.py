@@ -5,7 +5,8 @@
   lock; CRC-32 would cost 1 ms, but servers other than AWS take any value of it for right.
 * s3fs and botocore repeat nothing here: `streamh5.stores.attempts` does it. (aiohttp repeats a request whose
   connection was lost, once.)
-* If-None-Match: AWS, MinIO and moto refuse to replace an object; servers that ignore it (Ceph before 19) replace it.
+* If-None-Match: AWS, MinIO and moto refuse to replace an object; Ceph's gateway (16.2) does so for objects of one
+  request, and ignores it where parts are joined.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import inspect
 import io
 import os
 import re
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -42,6 +45,10 @@ MIN_SPEED = 64 << 10
 
 _FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, asyncio.TimeoutError, ValueError)
 """What s3fs raises for a request, or when it makes the client for the first one."""
+
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
+
+_RENEWING = threading.Lock()
 
 _OF_FSSPEC = frozenset({"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"})
 
@@ -232,8 +239,29 @@ class S3Store:
         names = {"Bucket": self._bucket, "Key": self._key} | parameters
         if "Body" in parameters:  # while it is sent, nothing limits the time but this
             names["timeout"] = system.read_timeout + len(parameters["Body"]) / MIN_SPEED
-        answer: dict[str, Any] = self._run(operation, system._call_s3, operation, system.req_kw, **names)
+        request = partial(self._run, operation, system._call_s3, operation, system.req_kw, **names)
+        client = system._s3
+        try:
+            answer: dict[str, Any] = request()
+        except StoreError as error:
+            if error.facts.get("code") not in EXPIRED or not self._renew(system, client):
+                raise
+            if "Body" in parameters:
+                parameters["Body"].seek(0)
+            answer = request()
         return answer
+
+    def _renew(self, system: S3FileSystem, client: object) -> bool:
+        """Read credentials again that have expired: another program may have renewed their file.
+
+        Those of roles and machines botocore renews in time, and there is nothing to read if the user gave them.
+        """
+        if next(self._secrets(), None) is not None:
+            return False
+        with _RENEWING:
+            if system._s3 is client:  # otherwise another thread has done it
+                self._run("renewal of credentials", system.set_session, refresh=True)
+        return True
 
     def _run(
         self, operation: str, function: Callable[..., Awaitable[Any]], *arguments: Any, **names: Any

@@ -128,6 +128,31 @@ def test_credentials_come_by_the_libraries_own_chain(
     assert "/eu-west-1/s3/" in proxy.seen[0].headers["authorization"]
 
 
+def test_credentials_that_expire_are_read_again(
+    s3_server: S3Server, proxy: Proxy, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    text = f"[ocean]\naws_access_key_id = %s\naws_secret_access_key = {SECRET}\naws_session_token = t\n"
+    path.write_text(text % "AKIDFORMER")
+    store = open_store(s3_server.url(), {"endpoint_url": proxy.endpoint, "profile": "ocean"})
+    upload = store.begin_upload("token")
+    proxy.fault = lambda seen: EXPIRED if "AKIDFORMER" in seen.headers["authorization"] else None
+    with pytest.raises(StoreError) as caught:  # nobody has renewed it
+        store.send_part(upload, 1, memoryview(b"part"))
+    assert caught.value.reason == "denied"
+    path.write_text(text % "AKIDLATTER")
+    proxy.seen.clear()
+    parts = [store.send_part(upload, number, memoryview(b"part")) for number in (1, 2)]
+    assert [one.headers["authorization"][28:38] for one in proxy.seen] == [
+        "AKIDFORMER",
+        "AKIDLATTER",
+        "AKIDLATTER",
+    ]
+    assert store.list_parts(upload) == parts
+    store.abort_upload(upload)
+
+
 def test_anonymous_requests_are_not_signed(s3_server: S3Server, proxy: Proxy) -> None:
     open_store(s3_server.url(), {"anon": True, "endpoint_url": proxy.endpoint}).head()
     assert "authorization" not in proxy.seen[0].headers
