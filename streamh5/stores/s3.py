@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import inspect
-import io
 import os
 import re
 import threading
@@ -23,16 +21,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiobotocore.session import AioSession
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from streamh5.errors import SpecError, StoreError
+from streamh5.errors import StoreError
 from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
 from streamh5.stores.checksums import StoredChecksum
+from streamh5.stores.s3_client import SentBuffer, check_s3_options, s3_file_system
 from streamh5.stores.s3_errors import store_error
 
 if TYPE_CHECKING:
@@ -50,28 +47,10 @@ EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequi
 
 _RENEWING = threading.Lock()
 
-_OF_FSSPEC = frozenset({"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"})
 
 _MD5 = re.compile("[0-9a-f]{32}")
 
 _MD5_OF_PARTS = re.compile("([0-9a-f]{32})-([0-9]+)")
-
-
-class _OneAttempt(S3FileSystem):  # type: ignore[misc]
-    """s3fs that repeats nothing; as a class of its own it has instances of its own, apart from the user's."""
-
-    retries = 1
-    read_timeout = 60  # botocore's own: a busy server needs more for a part than s3fs's 15
-
-    async def set_session(self, *arguments: Any, **names: Any) -> Any:
-        """Return the client, made at the first request.
-
-        It does not wait for "100 Continue" before a body: aiohttp would let `read_timeout` begin with that answer, and
-        a slow line could never send a large part.
-        """
-        client = await super().set_session(*arguments, **names)
-        client.meta.events.register_last("before-call.s3", _expect_nothing, unique_id="streamh5")
-        return client
 
 
 class S3Store:
@@ -90,9 +69,9 @@ class S3Store:
     def __init__(self, url: str, storage_options: dict[str, Any]) -> None:
         self.url = url
         self._options = storage_options
-        _check_options(storage_options)
+        check_s3_options(storage_options)
         self._pid = os.getpid()
-        self._system = _file_system(storage_options)
+        self._system = s3_file_system(storage_options)
         self._bucket, self._key, _ = self._system.split_path(url)
 
     def __repr__(self) -> str:
@@ -176,7 +155,7 @@ class S3Store:
         answer = self._call_if_absent(
             "put_object",
             if_absent,
-            Body=_View(content),
+            Body=SentBuffer(content),
             ContentMD5=base64.b64encode(digest).decode(),
             **self._description(token),
         )
@@ -194,7 +173,7 @@ class S3Store:
             "upload_part",
             UploadId=upload,
             PartNumber=number,
-            Body=_View(content),
+            Body=SentBuffer(content),
             ContentMD5=base64.b64encode(digest).decode(),
         )
         self._check_tag(answer, digest, f"part {number}")
@@ -238,7 +217,7 @@ class S3Store:
         system = self._usable_system()
         names = {"Bucket": self._bucket, "Key": self._key} | parameters
         if "Body" in parameters:  # while it is sent, nothing limits the time but this
-            names["timeout"] = system.read_timeout + len(parameters["Body"]) / MIN_SPEED
+            names["timeout"] = system.read_timeout + parameters["Body"].nbytes / MIN_SPEED
         request = partial(self._run, operation, system._call_s3, operation, system.req_kw, **names)
         client = system._s3
         try:
@@ -327,7 +306,7 @@ class S3Store:
 
     def _usable_system(self) -> S3FileSystem:
         if self._pid != os.getpid():  # its connections are those of the process that was forked
-            self._system, self._pid = _file_system(self._options), os.getpid()
+            self._system, self._pid = s3_file_system(self._options), os.getpid()
         return self._system
 
     def _secrets(self) -> Iterator[str]:
@@ -336,61 +315,6 @@ class S3Store:
         for name in (*names, "aws_secret_access_key", "aws_session_token"):
             if given.get(name):
                 yield str(given[name])
-
-
-class _View(io.RawIOBase):
-    """A buffer as a file: botocore copies buffers that it does not know, aiohttp warns of large ones."""
-
-    def __init__(self, content: memoryview) -> None:
-        self._content = content
-        self._at = 0
-
-    def __len__(self) -> int:
-        return len(self._content)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, len(self._content))[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> memoryview:
-        """Return a part of the buffer itself: copies take 3 of 50 ms of processor for a part of 16 MiB."""
-        stop = len(self._content) if size is None or size < 0 else self._at + size
-        part = self._content[self._at : stop]
-        self._at += len(part)
-        return part
-
-
-def _expect_nothing(params: dict[str, Any], **_: object) -> None:
-    params["headers"].pop("Expect", None)
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    """Refuse options before anything is requested; s3fs would find them when it makes the client."""
-    known = {
-        name for made in (S3FileSystem, AioSession) for name in inspect.signature(made.__init__).parameters
-    }
-    if options.keys() - known - _OF_FSSPEC:
-        raise TypeError("unknown options")
-    if "ChecksumAlgorithm" in (options.get("s3_additional_kwargs") or {}):
-        raise SpecError(
-            "storage_options: ChecksumAlgorithm cannot be chosen: parts are sent with Content-MD5"
-        )
-
-
-def _file_system(options: dict[str, Any]) -> S3FileSystem:
-    config: dict[str, Any] = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
-    if "request_checksum_calculation" in Config.OPTION_DEFAULTS:  # no second checksum: there is Content-MD5
-        config["request_checksum_calculation"] = "when_required"
-    try:
-        return _OneAttempt(**{**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}})
-    except (KeyError, ValueError) as error:  # of two names for the same
-        raise SpecError(f"storage_options: {error.args[0]}") from error
 
 
 def _md5(content: memoryview) -> bytes:
