@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -19,6 +20,7 @@ from streamh5.errors import StoreError
 from streamh5.sinks import part_sizes
 from streamh5.stores import attempts
 from streamh5.stores.open_store import open_store
+from tests.stores.gcs_mock import TOKEN
 
 
 class Place(NamedTuple):
@@ -27,6 +29,7 @@ class Place(NamedTuple):
     url: str
     options: dict[str, Any]
     system: Any
+    secret: str
 
     @contextmanager
     def opened(self) -> Iterator[h5py.File]:
@@ -38,14 +41,14 @@ class Place(NamedTuple):
 def _azure(request: pytest.FixtureRequest) -> Place:
     pytest.importorskip("adlfs")
     server = request.getfixturevalue("azurite")
-    return Place(server.url(), server.options(), fsspec.filesystem("az", **server.options()))
+    return Place(server.url(), server.options(), fsspec.filesystem("az", **server.options()), server.key)
 
 
 def _gcs(request: pytest.FixtureRequest) -> Place:
     gcsfs = pytest.importorskip("gcsfs")
     server = request.getfixturevalue("gcs")
     # the newer class asks for the kind of bucket by gRPC first, which the mock does not speak
-    return Place(server.url(), server.options(), gcsfs.core.GCSFileSystem(**server.options()))
+    return Place(server.url(), server.options(), gcsfs.core.GCSFileSystem(**server.options()), TOKEN)
 
 
 KINDS: dict[str, Callable[[pytest.FixtureRequest], Place]] = {"azure": _azure, "gcs": _gcs}
@@ -126,3 +129,62 @@ def test_write_over_an_object_that_fails_leaves_it(place: Place) -> None:
     assert len(left) == 1  # Azure could drop the blocks only with the object
     with pytest.raises(StoreError, match="after a week"):
         open_store(place.url, place.options).abort_upload(left[0])
+
+
+def test_write_that_was_interrupted_is_resumed(place: Place, tmp_path: Path) -> None:
+    values = np.random.default_rng(2).random((2500, 1000))
+    source = da.from_array(values, chunks=(100, 1000))
+    n_computed, left = 0, 18
+
+    def count(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        nonlocal n_computed, left
+        left -= 1
+        if not left:
+            raise KeyError("of the source")
+        n_computed += 1
+        return block
+
+    x = source.map_blocks(count, dtype=float, meta=np.ones((1, 1)))
+    keywords: dict[str, Any] = {
+        "compression": None,
+        "journal": tmp_path / "journal",
+        "storage_options": place.options,
+        "scheduler": "synchronous",
+        "overwrite": True,
+        "resume": True,
+        "resume_key": "values",
+    }
+    streamh5.to_fixed_h5(place.url, "/x", np.zeros(10), storage_options=place.options)
+    with pytest.raises(KeyError, match="of the source"):
+        x.to_fixed_h5(place.url, "/x", **keywords)
+    assert len(uploads(place)) == 1
+    journal = (tmp_path / "journal").read_bytes()
+    assert place.secret.encode() not in journal
+    n_before, n_computed = n_computed, 0
+    x.to_fixed_h5(place.url, "/x", **keywords)
+    assert n_computed <= 25 - n_before + 2  # what was kept was not computed again
+    with place.opened() as f:
+        np.testing.assert_array_equal(f["x"][...], values)
+    assert uploads(place) == []
+    assert not (tmp_path / "journal").exists()
+
+
+def test_verify_and_inspect_read_the_object(place: Place) -> None:
+    streamh5.to_fixed_h5(place.url, "/x", np.arange(1000.0), storage_options=place.options)
+    assert streamh5.verify(place.url, storage_options=place.options).ok
+    assert "/x" in str(streamh5.inspect(place.url, storage_options=place.options))
+
+
+def test_parts_from_the_workers_of_a_cluster_are_what_h5py_reads(place: Place) -> None:
+    distributed = pytest.importorskip("distributed")
+    x = da.random.default_rng(3).random((4000, 1000), chunks=(1000, 1000))
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        x.to_fixed_h5(place.url, "/x", compression=None, storage_options=place.options)
+        with place.opened() as f:
+            np.testing.assert_array_equal(f["x"][...], x.compute())
+    assert uploads(place) == []
