@@ -12,18 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamh5.errors import FileMissingError, FormatError, StoreError, UnreadableError
+from streamh5.reader import object_source
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.object_source import N_OBJECT_BLOCKS, OBJECT_BLOCK_NBYTES, ObjectSource
+from streamh5.reader.object_source import N_OBJECT_BLOCKS, ObjectSource
 from streamh5.stores import attempts
 from streamh5.stores.attempts import Attempts
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.stores.readable import NotedObject
 
-CONTENT = random.Random(5).randbytes(5 * OBJECT_BLOCK_NBYTES + 7)
+BLOCK = 1 << 16
+CONTENT = random.Random(5).randbytes(5 * BLOCK + 7)
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks_and_no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_source, "OBJECT_START_NBYTES", BLOCK)
+    monkeypatch.setattr(object_source, "OBJECT_BLOCK_NBYTES", BLOCK)
     monkeypatch.setattr(attempts, "ATTEMPTS", Attempts(3, 0.0, 0.0))
 
 
@@ -35,7 +39,7 @@ def failing(reason: str, numbers: set[int]) -> Callable[[int], None]:
     return before
 
 
-@given(st.lists(st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 3 * OBJECT_BLOCK_NBYTES)), max_size=8))
+@given(st.lists(st.tuples(st.integers(0, len(CONTENT)), st.integers(0, 3 * BLOCK)), max_size=8))
 def test_reads_of_an_object_return_its_bytes(reads: list[tuple[int, int]]) -> None:
     with FileBytes(NotedObject(CONTENT)) as file:
         assert file.nbytes == len(CONTENT)
@@ -51,47 +55,47 @@ def test_reads_of_the_first_block_make_no_request() -> None:
     store = NotedObject(CONTENT)
     with FileBytes(store) as file:
         file.read(0, 100, "")
-        file.read(OBJECT_BLOCK_NBYTES - 10, 10, "")
-    assert store.ranges == [(0, OBJECT_BLOCK_NBYTES)]
+        file.read(BLOCK - 10, 10, "")
+    assert store.ranges == [(0, BLOCK)]
 
 
 def test_small_reads_of_one_block_make_one_request() -> None:
     store = NotedObject(CONTENT)
     with FileBytes(store) as file:
-        for start in range(OBJECT_BLOCK_NBYTES, 2 * OBJECT_BLOCK_NBYTES, 1000):
+        for start in range(BLOCK, 2 * BLOCK, 1000):
             file.read(start, 100, "")
-        file.read(5 * OBJECT_BLOCK_NBYTES, 7, "")
-        file.read(3 * OBJECT_BLOCK_NBYTES - 1, 2, "")
+        file.read(5 * BLOCK, 7, "")
+        file.read(3 * BLOCK - 1, 2, "")
     assert store.ranges[1:] == [
-        (OBJECT_BLOCK_NBYTES, 2 * OBJECT_BLOCK_NBYTES),
-        (5 * OBJECT_BLOCK_NBYTES, len(CONTENT)),
-        (2 * OBJECT_BLOCK_NBYTES, 3 * OBJECT_BLOCK_NBYTES),  # the last read crosses the edge of two blocks
-        (3 * OBJECT_BLOCK_NBYTES, 4 * OBJECT_BLOCK_NBYTES),
+        (BLOCK, 2 * BLOCK),
+        (5 * BLOCK, len(CONTENT)),
+        (2 * BLOCK, 3 * BLOCK),  # the last read crosses the edge of two blocks
+        (3 * BLOCK, 4 * BLOCK),
     ]
 
 
 def test_large_read_is_one_request_of_these_bytes() -> None:
     store = NotedObject(CONTENT)
     with FileBytes(store) as file:
-        file.read(OBJECT_BLOCK_NBYTES + 5, 3 * OBJECT_BLOCK_NBYTES, "")
-    assert store.ranges[1:] == [(OBJECT_BLOCK_NBYTES + 5, 4 * OBJECT_BLOCK_NBYTES + 5)]
+        file.read(BLOCK + 5, 3 * BLOCK, "")
+    assert store.ranges[1:] == [(BLOCK + 5, 4 * BLOCK + 5)]
 
 
 def test_blocks_in_memory_are_limited() -> None:
-    store = NotedObject(bytes((N_OBJECT_BLOCKS + 3) * OBJECT_BLOCK_NBYTES))
+    store = NotedObject(bytes((N_OBJECT_BLOCKS + 3) * BLOCK))
     with FileBytes(store) as file:
         for number in [*range(1, N_OBJECT_BLOCKS + 2), 1, N_OBJECT_BLOCKS + 1]:
-            file.read(number * OBJECT_BLOCK_NBYTES, 1, "")
+            file.read(number * BLOCK, 1, "")
     # the block that was not used for the longest time was dropped, and read again
-    assert [start // OBJECT_BLOCK_NBYTES for start, _ in store.ranges] == [*range(N_OBJECT_BLOCKS + 2), 1]
+    assert [start // BLOCK for start, _ in store.ranges] == [*range(N_OBJECT_BLOCKS + 2), 1]
 
 
 def test_threads_that_want_the_same_block_share_its_request() -> None:
     store = NotedObject(CONTENT)
     with FileBytes(store) as file, ThreadPoolExecutor(8) as pool:
-        reads = [pool.submit(file.read, OBJECT_BLOCK_NBYTES + i, 9, "") for i in range(100)]
+        reads = [pool.submit(file.read, BLOCK + i, 9, "") for i in range(100)]
         found = [read.result(DEADLOCK_SECONDS) for read in reads]
-    assert found == [CONTENT[OBJECT_BLOCK_NBYTES + i :][:9] for i in range(100)]
+    assert found == [CONTENT[BLOCK + i :][:9] for i in range(100)]
     assert len(store.ranges) == 2
 
 
@@ -99,7 +103,7 @@ def test_requests_that_fail_for_a_moment_are_repeated() -> None:
     store = NotedObject(CONTENT)
     store.before = failing("transient", {0, 2, 3})
     with FileBytes(store) as file:
-        assert file.read(OBJECT_BLOCK_NBYTES, 9, "") == CONTENT[OBJECT_BLOCK_NBYTES:][:9]
+        assert file.read(BLOCK, 9, "") == CONTENT[BLOCK:][:9]
     assert len(store.ranges) == 5
 
 
@@ -113,7 +117,7 @@ def test_answer_that_is_too_short_is_asked_for_again(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(store, "read", cut)
     with FileBytes(store) as file:
-        assert file.read(OBJECT_BLOCK_NBYTES, 9, "") == CONTENT[OBJECT_BLOCK_NBYTES:][:9]
+        assert file.read(BLOCK, 9, "") == CONTENT[BLOCK:][:9]
     assert len(answers) == 2
 
 
@@ -138,7 +142,7 @@ def test_object_that_is_replaced_meanwhile_is_unreadable(now: bytes | None, expe
     file = FileBytes(store)
     store.content = now
     with pytest.raises(UnreadableError, match=expected), file:
-        file.read(2 * OBJECT_BLOCK_NBYTES, 9, "")
+        file.read(2 * BLOCK, 9, "")
 
 
 def file_that_has_failed() -> FileBytes:
@@ -147,7 +151,7 @@ def file_that_has_failed() -> FileBytes:
     file = FileBytes(store)
     for number in (2, 3):  # the second request would succeed, and is not made
         with pytest.raises(StoreError):
-            file.read(number * OBJECT_BLOCK_NBYTES, 9, "")
+            file.read(number * BLOCK, 9, "")
     assert len(store.ranges) == 2
     return file
 
@@ -172,8 +176,8 @@ def test_file_object_for_h5py_reads_as_a_file_does() -> None:
     with source.for_h5py() as file:
         for offset, whence, nbytes in (
             (0, 2, 5),
-            (OBJECT_BLOCK_NBYTES - 5, 0, 20),
-            (-7, 1, 3 * OBJECT_BLOCK_NBYTES),
+            (BLOCK - 5, 0, 20),
+            (-7, 1, 3 * BLOCK),
             (-9, 2, 30),
         ):
             assert file.seek(offset, whence) == expected.seek(offset, whence)

@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore
 import streamh5
 from streamh5.cli.main import main
 from streamh5.errors import DestinationExistsError, SpecError, UnreadableError
-from streamh5.reader.object_source import OBJECT_BLOCK_NBYTES
+from streamh5.reader.object_source import OBJECT_START_NBYTES
 from streamh5.references import from_file
 from streamh5.references.from_h5py import read_with_h5py
 from streamh5.stores.memory import MemoryStore
@@ -68,7 +68,7 @@ def test_references_of_an_object_are_made_of_its_metadata_only(
     url = as_object(written(tmp_path / "a.h5"))
     ranges = noted_ranges(monkeypatch)
     streamh5.read_references(url).to_kerchunk()
-    assert ranges == [(0, OBJECT_BLOCK_NBYTES)]
+    assert ranges == [(0, OBJECT_START_NBYTES)]
 
 
 def test_inlined_data_of_an_object_is_read_from_it(tmp_path: Path) -> None:
