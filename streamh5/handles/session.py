@@ -299,9 +299,7 @@ class Session:
                     raise self._life.over()
                 self.sink.commit(self._engine.end_of_file)
         except DestinationExistsError as error:
-            self.leftover.keep = (
-                "always"  # another program made a file of that name meanwhile; all data is stored
-            )
+            self.leftover.keep = "always"  # a file of that name was made meanwhile; all data is stored
             self.interrupt(error, before=("being published",))
             error.add_note("move the existing file away first")
             raise
@@ -392,6 +390,8 @@ class Session:
         # every `__del__`, and cannot be raised later: sent again from here, it would arrive before `__del__` returns.
         # The data is kept all the same. A `with` block does not depend on `__del__`: it gets the KeyboardInterrupt.
         if self._is_whole:  # not if `__init__` failed
+            if hasattr(self.sink, "is_collected"):
+                self.sink.is_collected = True
             self.interrupt(None)
 
     def __reduce__(self) -> Any:

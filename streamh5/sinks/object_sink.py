@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from streamh5.sinks.upload_parts import ResumedUpload
     from streamh5.stores.base import ObjectStore, PartReceipt
 
+COLLECTED_SECONDS = 5.0
+"""So long waits the garbage collector for the upload of a dropped write to be removed, which goes on afterwards."""
+
 
 class ObjectSink(GatedSink):
     """Write one object.
@@ -69,6 +72,8 @@ class ObjectSink(GatedSink):
         Called then, too: returns the end of the front region, which is written last.
     keeps_journal
         Whether an interrupted write can be resumed.
+    is_collected
+        True while the garbage collector ends a write that was dropped.
     remains
         What the store could not be made to remove, as a sentence; empty after every other end.
     """
@@ -90,6 +95,7 @@ class ObjectSink(GatedSink):
         self.front_end: Callable[[], int] = lambda: 0
         self.keeps_journal = journal is not None
         self.remains = ""
+        self.is_collected = False
         self._store, self._if_absent, self._journal = store, not overwrite, journal
         self._begin(resumed)
         self._sizes: PartSizes | None = None
@@ -346,15 +352,17 @@ class ObjectSink(GatedSink):
                 self._journal.remove()
 
     def _drop(self) -> None:
-        if self._sender.is_caller or is_request_thread():  # a collected write: it would wait for itself
-            self._forget()
-            threading.Thread(target=self._remove, name="streamh5-abort").start()
-            return
-        try:
+        if not self.is_collected:
             self._remove()
-            self._forget()
-        except SinkError as error:
-            self.remains = str(error)
+            if not self.remains:
+                self._forget()
+            return
+        self._forget()
+        # the garbage collector may run in a thread that sends a part, or that holds a lock for which those wait
+        remover = threading.Thread(target=self._remove, name="streamh5-abort")
+        remover.start()
+        if not (self._sender.is_caller or is_request_thread()):
+            remover.join(COLLECTED_SECONDS)
 
     def _keep(self) -> None:
         """Enter in the journal what the store has not confirmed; without the store, which may be the reason."""
@@ -372,11 +380,15 @@ class ObjectSink(GatedSink):
     def _remove(self) -> None:
         self._parts.clear()
         try:
-            self._sender.close()
-        finally:  # also if a second Ctrl-C ends the waiting for parts: an upload that is left costs money
-            self._upload.abort()
+            try:
+                self._sender.close()
+            finally:  # also if a second Ctrl-C ends the waiting for parts: an upload that is left costs money
+                self._upload.abort()
+        except SinkError as error:
+            self.remains = str(error)
 
     def _close(self) -> None:
-        self._sender.close()
+        if not (self.is_collected and self.state == "aborted"):
+            self._sender.close()
         if self._journal is not None:
             self._journal.close()

@@ -108,7 +108,7 @@ def test_file_without_objects() -> None:
 def test_dropped_write_is_collected_wherever_that_happens(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has_ended, is_dropped = threading.Event(), threading.Event()
+    has_ended, is_dropped, has_collected = threading.Event(), threading.Event(), threading.Event()
     remove = ObjectSink._remove
 
     def noted(self: ObjectSink) -> None:
@@ -118,6 +118,7 @@ def test_dropped_write_is_collected_wherever_that_happens(
     def collect() -> None:
         if is_dropped.wait(60):
             gc.collect()
+            has_collected.set()
 
     monkeypatch.setattr(ObjectSink, "_remove", noted)
     gc.collect()
@@ -132,7 +133,7 @@ def test_dropped_write_is_collected_wherever_that_happens(
             is_dropped.set()
             if where == "put of another":
                 system = fsspec.implementations.memory.MemoryFileSystem
-                monkeypatch.setattr(system, "pipe_file", lambda *_, **__: gc.collect())
+                monkeypatch.setattr(system, "pipe_file", lambda *_, **__: collect())
                 other = threading.Thread(
                     target=MemoryStore("memory://bucket/b", {}).put,
                     args=(memoryview(b""),),
@@ -141,8 +142,9 @@ def test_dropped_write_is_collected_wherever_that_happens(
                 )
                 other.start()
             elif where == "loop of fsspec":
-                fsspec.asyn.get_loop().call_soon_threadsafe(gc.collect)
+                fsspec.asyn.get_loop().call_soon_threadsafe(collect)
             assert has_ended.wait(60)
+            assert has_collected.wait(60)
     finally:
         gc.enable()
     assert not memory._UPLOADS
