@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.engine.engine import Engine
-from streamh5.errors import PathError
+from streamh5.errors import JournalError, PathError
 from streamh5.model.attribute_spec import blank
 from streamh5.model.reference import HeapObject
-from streamh5.model.tree import walk
+from streamh5.model.tree import DatasetNode, walk
 from streamh5.recovery.journal_values import assemble_value
+from streamh5.recovery.read_journal import NONSENSE
+from streamh5.recovery.salvage_report import describe_kept, mark, mark_file
+from streamh5.recovery.salvaged_chunks import keep_chunks
 
 if TYPE_CHECKING:
     from streamh5.engine.reference_targets import ReferenceTargets
     from streamh5.model.reference import AnyReference, Part, Parts
-    from streamh5.model.tree import DatasetNode, GroupNode
+    from streamh5.model.tree import GroupNode
     from streamh5.recovery.journal import Journal
     from streamh5.recovery.resume import Recovery
+    from streamh5.recovery.salvage_report import SalvagedDataset
+    from streamh5.recovery.salvaged_chunks import KeptChunks
 
 _OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
 
@@ -107,3 +112,54 @@ def _leads_somewhere(targets: ReferenceTargets, reference: AnyReference) -> bool
     except PathError:
         return False
     return True
+
+
+def keep_everything(
+    journal: Journal,
+    recovery: Recovery,
+    destination: str,
+    existing: tuple[GroupNode, int, bytes] | None = None,
+) -> tuple[Engine, list[SalvagedDataset]]:
+    """Build the tree of an interrupted write again, with what is stored; nothing is written.
+
+    Parameters
+    ----------
+    journal, recovery
+        The interrupted write.
+    destination
+        Its path or URL.
+    existing
+        Tree, end and superblock of the public file, if it is an addition.
+
+    Raises
+    ------
+    JournalError
+        The journal makes no sense.
+    """
+    try:
+        engine = rebuild(journal, recovery, existing)
+        is_addition = existing is not None
+        nodes: dict[DatasetNode, KeptChunks] = {}
+        for one in walk(engine.root):
+            if isinstance(one, DatasetNode) and (history := recovery.history(one)) is not None:
+                nodes[one] = keep_chunks(engine, one, history, journal, recovery, until_gap=is_addition)
+        blank_references(engine)  # now that all lengths are known
+        datasets = []
+        for node, chunks in nodes.items():
+            has_value = _has_value(engine, node, journal, recovery)
+            datasets.append(describe_kept(node, chunks, has_value=has_value))
+            if datasets[-1].is_new:
+                mark(engine, node, datasets[-1])
+        mark_file(engine, destination.rpartition("/")[2], datasets, is_addition=is_addition)
+    except JournalError:
+        raise
+    except (*NONSENSE, MemoryError) as error:
+        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
+    return engine, datasets
+
+
+def _has_value(engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery) -> bool:
+    """Set data without chunks, if the journal has it; return False if the data is lost."""
+    if node.spec.chunks is not None or node.shape is None or node.is_virtual:
+        return True
+    return keep_value(engine, node, journal, recovery)

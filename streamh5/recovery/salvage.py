@@ -9,12 +9,14 @@ write of a new file  into the partial file, which then gets its name        the 
 addition to a file   a new generation of the file (`engine`), in its place  a copy of the file gets the
                                                                             generation; the file stays as it was
 ==================== ====================================================== =====================================
+
+A write to an object is completed under its own name: `salvaged_object`.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.errors import (
@@ -22,6 +24,7 @@ from streamh5.errors import (
     InterruptedWriteError,
     JournalError,
     SinkError,
+    SpecError,
     UnreadableError,
 )
 from streamh5.filters import FilterChain
@@ -29,11 +32,11 @@ from streamh5.model.tree import DatasetNode, walk
 from streamh5.reader.existing_file import read_existing
 from streamh5.recovery.entry_kinds import PUBLIC, PUBLISHED, USED
 from streamh5.recovery.journal import generation_of
-from streamh5.recovery.read_journal import NONSENSE, decode_journal
-from streamh5.recovery.rebuilt_tree import blank_references, keep_value, rebuild
+from streamh5.recovery.read_journal import decode_journal
+from streamh5.recovery.rebuilt_tree import keep_everything
 from streamh5.recovery.resume import Recovery
-from streamh5.recovery.salvage_report import SalvageSummary, describe_kept, mark, mark_file
-from streamh5.recovery.salvaged_chunks import keep_chunks
+from streamh5.recovery.salvage_report import SalvageSummary, salvage_summary
+from streamh5.recovery.salvaged_object import interrupted_url, salvage_object
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
@@ -42,36 +45,45 @@ from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.place import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from streamh5.arguments.paths import LocalPath
     from streamh5.engine.engine import Engine
-    from streamh5.model.tree import GroupNode
     from streamh5.reader.existing_file import ExistingFile
     from streamh5.recovery.journal import Journal
-    from streamh5.recovery.salvage_report import SalvagedDataset
-    from streamh5.recovery.salvaged_chunks import KeptChunks
 
 COPY_NBYTES = 16 << 20
 """Bytes of a copy that are in memory at a time."""
 
 
 @check_keywords
-def salvage(path: LocalPath, *, output: LocalPath | None = None) -> SalvageSummary:
+def salvage(
+    path: LocalPath,
+    *,
+    output: LocalPath | None = None,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> SalvageSummary:
     """Turn what an interrupted write has stored into a valid HDF5 file.
 
     What was stored of a new file becomes a file of its own, without being copied. What was added to a file becomes the
     next generation of that file: a dataset that was appended to ends before the first gap, chunks that were written
     replace the old ones, and objects, links, attributes and shapes are as they were when the write was interrupted.
+    Of a write to the URL of an object, the object is completed with what is there.
 
     Parameters
     ----------
     path
         The file that was written, ``OUT.h5``, or its partial file, ``OUT.h5.partial``. (For a destination with a very
-        long name, ``OUT.h5`` is abbreviated there: see docs/reliability.md.)
+        long name, ``OUT.h5`` is abbreviated there: see docs/reliability.md.) Of an object: the journal of the write.
     output
         Name of the new file, ``OUT.salvaged.h5`` by default, in the same file system. Of an addition: name of a copy,
-        which is salvaged instead of the file; the addition can then still be resumed.
+        which is salvaged instead of the file; the addition can then still be resumed. An object keeps its name.
+    overwrite
+        Replace an object that is there.
+    storage_options
+        How to reach the object store, as for fsspec.
 
     Returns
     -------
@@ -99,6 +111,18 @@ def salvage(path: LocalPath, *, output: LocalPath | None = None) -> SalvageSumma
     >>> print(streamh5.salvage("out.h5"))  # doctest: +SKIP
     """
     given = real_path(path)
+    url = interrupted_url(given)
+    if url is not None:
+        if output is not None:
+            raise SpecError(
+                f"the name of an object is fixed when its upload begins: {url} gets its own name; leave output out, "
+                "and copy it afterwards"
+            )
+        return salvage_object(given, url, overwrite=overwrite, storage_options=storage_options)
+    if overwrite or storage_options:
+        raise SpecError(
+            f"overwrite and storage_options are for the journal of an object, which {given} is not"
+        )
     destination = _destination(given)
     partial = partial_path(destination)
     is_public = destination.exists() and (given == destination or not partial.exists())
@@ -157,7 +181,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
         raise JournalError(
             f"{sink.partial} holds no chunk that its journal claims; there is nothing to salvage"
         )
-    engine, datasets = _keep_everything(journal, recovery, destination)
+    engine, datasets = keep_everything(journal, recovery, str(destination))
     entries = recovery.entries(sink.journal_facts)
     sink.check_content(journal.inode, recovery.is_intact)
     sink.resume_at(journal.nbytes, recovery.end, entries)
@@ -171,7 +195,7 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
             sink.append_log(PUBLISHED.encode(str(target)))
         sink.write(address, [piece])
     sink.commit(engine.end_of_file)
-    return _summary(target, destination, engine, journal, datasets)
+    return salvage_summary(target, destination, engine, journal, datasets)
 
 
 def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
@@ -185,7 +209,7 @@ def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes, inode=os.stat(path).st_ino)
             end = max(existing.end_of_file, sink.leased_end, recovery.end)
             found = existing.root, end, existing.superblock
-            engine, datasets = _keep_everything(journal, recovery, path, found)
+            engine, datasets = keep_everything(journal, recovery, str(path), found)
             if output is None:
                 _switch(sink, engine, journal, recovery, existing, begin=end)
             else:
@@ -194,7 +218,9 @@ def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
     except BaseException:
         sink.suspend()
         raise
-    return _summary(path if output is None else output, path, engine, journal, datasets, is_addition=True)
+    return salvage_summary(
+        path if output is None else output, path, engine, journal, datasets, is_addition=True
+    )
 
 
 def _addition(sink: AppendFileSink, existing: ExistingFile) -> Journal:
@@ -225,42 +251,6 @@ def _addition(sink: AppendFileSink, existing: ExistingFile) -> Journal:
             f"{sink.path}: {sink.journal.name} has no change of it; there is nothing to salvage"
         )
     return journal
-
-
-def _keep_everything(
-    journal: Journal,
-    recovery: Recovery,
-    destination: Path,
-    existing: tuple[GroupNode, int, bytes] | None = None,
-) -> tuple[Engine, list[SalvagedDataset]]:
-    """Build the tree of an interrupted write again, with what is stored; nothing is written."""
-    try:
-        engine = rebuild(journal, recovery, existing)
-        is_addition = existing is not None
-        nodes: dict[DatasetNode, KeptChunks] = {}
-        for one in walk(engine.root):
-            if isinstance(one, DatasetNode) and (history := recovery.history(one)) is not None:
-                nodes[one] = keep_chunks(engine, one, history, journal, recovery, until_gap=is_addition)
-        blank_references(engine)  # now that all lengths are known
-        datasets = []
-        for node, chunks in nodes.items():
-            has_value = _has_value(engine, node, journal, recovery)
-            datasets.append(describe_kept(node, chunks, has_value=has_value))
-            if datasets[-1].is_new:
-                mark(engine, node, datasets[-1])
-        mark_file(engine, destination.name, datasets, is_addition=is_addition)
-    except JournalError:
-        raise
-    except (*NONSENSE, MemoryError) as error:
-        raise JournalError(f"the journal of {destination} makes no sense: {error}") from error
-    return engine, datasets
-
-
-def _has_value(engine: Engine, node: DatasetNode, journal: Journal, recovery: Recovery) -> bool:
-    """Set data without chunks, if the journal has it; return False if the data is lost."""
-    if node.spec.chunks is not None or node.shape is None or node.is_virtual:
-        return True
-    return keep_value(engine, node, journal, recovery)
 
 
 def _switch(
@@ -306,18 +296,3 @@ def _fill_places(engine: Engine, sink: LocalFileSink, node: DatasetNode) -> None
         return
     writer = ChunkWriter(spec, FilterChain((), spec.chunk_nbytes), engine.allocate(node).address)
     writer.fill_missing(node, Place(engine.reserve, sink.write))
-
-
-def _summary(
-    path: Path,
-    interrupted: Path,
-    engine: Engine,
-    journal: Journal,
-    datasets: list[SalvagedDataset],
-    *,
-    is_addition: bool = False,
-) -> SalvageSummary:
-    n_changes = len(journal.changes)
-    return SalvageSummary(
-        str(path), str(interrupted), is_addition, engine.end_of_file, n_changes, tuple(datasets)
-    )

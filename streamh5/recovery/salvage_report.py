@@ -34,11 +34,13 @@ from streamh5.write.rows import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from streamh5.engine.engine import Engine
     from streamh5.model.tree import DatasetNode, Node
+    from streamh5.recovery.journal import Journal
     from streamh5.recovery.salvaged_chunks import KeptChunks
 
 MAX_RANGES = 1000
@@ -201,3 +203,19 @@ def _missing_rows(node: DatasetNode) -> NDArray[np.int64]:
 def _set(engine: Engine, node: Node, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         engine.set_attribute(node, attribute_spec(name, value, path=node.path))
+
+
+def salvage_summary(
+    path: Path | str,
+    interrupted: Path | str,
+    engine: Engine,
+    journal: Journal,
+    datasets: list[SalvagedDataset],
+    *,
+    is_addition: bool = False,
+) -> SalvageSummary:
+    """Return the summary of a salvaged file."""
+    n_changes = len(journal.changes)
+    return SalvageSummary(
+        str(path), str(interrupted), is_addition, engine.end_of_file, n_changes, tuple(datasets)
+    )
