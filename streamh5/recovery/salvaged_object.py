@@ -20,8 +20,8 @@ from streamh5.recovery.interrupted_upload import (
 from streamh5.recovery.read_journal import NONSENSE, split_entries
 from streamh5.recovery.rebuilt_tree import keep_everything
 from streamh5.recovery.salvage_report import salvage_summary
-from streamh5.sinks.object_sink import ObjectSink, head_object
-from streamh5.stores.upload import object_exists_error
+from streamh5.sinks.object_sink import ObjectSink
+from streamh5.stores.upload import head_object, object_exists_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,162 @@
+"""An interrupted write to an object is completed with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import h5py
+import numpy as np
+import pytest
+
+import streamh5
+from streamh5 import errors
+from streamh5.sinks import part_sizes
+from streamh5.stores import memory
+from streamh5.stores.memory import MemoryStore
+from tests.faults import object_states
+from tests.faults.object_states import GRID, ROWS, URL, State
+from tests.faults.tally import tried
+
+
+@pytest.fixture(autouse=True)
+def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """fsspec's memory, with parts of 1 MiB that are sent one at a time."""
+    monkeypatch.setattr(part_sizes, "PART_NBYTES", 1 << 20)
+    monkeypatch.setattr("streamh5.sinks.part_sender.N_SENDERS", 1)
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    memory._UPLOADS.clear()
+    yield system
+    system.store.clear()
+    left = list(memory._UPLOADS)
+    memory._UPLOADS.clear()
+    assert not left, "an upload was left"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "out.journal"
+
+
+def check_part_of_grid(summary: Any) -> int:
+    """Every chunk is right or the fill value, as the attributes say; return the number of those that are there."""
+    with object_states.content() as f:
+        x, values = f["x"], f["x"][...]
+        is_right = (values == GRID).all(axis=1)
+        is_missing = (values == 0).all(axis=1)
+        assert (is_right | is_missing).all()
+        assert x.attrs["streamh5_missing_chunks"] == is_missing.sum()
+        assert "chunks are there" in f.attrs["streamh5_salvaged"]
+        assert f.attrs["streamh5_salvaged"].startswith("interrupted write of out.h5")
+    assert summary.path == URL
+    return int(is_right.sum())
+
+
+def check_part_of_rows() -> int:
+    """The stream ends before the first gap or has zeros in it; texts are right or missing."""
+    with object_states.content() as f:
+        rows = f["rows"][...]
+        assert ((rows == ROWS[: len(rows)]) | (rows == 0)).all()
+        n_rows = int(f["rows"].attrs["streamh5_appended_rows"])
+        np.testing.assert_array_equal(rows[:n_rows], ROWS[:n_rows])
+        for i, text in enumerate(f["text"].asstr()[...]):
+            assert text in ("", f"row {50 * i}" * 100)
+    return n_rows
+
+
+@pytest.mark.parametrize("kind", ["dask", "stream"])
+def test_write_killed_between_two_requests_is_salvaged(kind: str, journal: Path) -> None:
+    states: list[State] = []
+    with object_states.recorded(journal, states):
+        (object_states.write_grid if kind == "dask" else object_states.write_rows)(journal)
+    n_kept = []
+    for state in states:
+        state.restore(journal)
+        if fsspec.filesystem("memory").exists(URL):
+            with pytest.raises(errors.SinkError, match="finished object"):
+                streamh5.salvage(journal)
+            memory._UPLOADS.clear()  # this store is not atomic inside `complete`
+            continue
+        summary = streamh5.salvage(journal)
+        n_kept.append(check_part_of_grid(summary) if kind == "dask" else check_part_of_rows())
+        assert not memory._UPLOADS
+        assert not journal.exists()
+        tried("salvage of a write to an object that was killed between two requests")
+    assert n_kept == sorted(n_kept)
+    assert n_kept[-1] > (50 if kind == "dask" else 2000)
+
+
+def interrupted(journal: Path) -> None:
+    with pytest.raises(ZeroDivisionError), streamh5.File(URL, "w", journal=journal) as f:  # noqa: PT012
+        d = f.create_dataset("a", (None, 1000), "f8", chunks=(10, 1000), compression=None)
+        d.append(np.ones((777, 1000)))
+        f.attrs["title"] = "kept"
+        _ = 1 / 0
+
+
+def test_what_was_in_memory_is_salvaged(journal: Path) -> None:
+    interrupted(journal)
+    assert "rows without a gap" in str(streamh5.salvage(journal))
+    with object_states.content() as f:
+        assert f["a"].shape == (777, 1000)
+        assert (f["a"][:777] == 1).all()
+        assert f.attrs["title"] == "kept"
+
+
+def test_object_that_is_there_is_replaced_only_on_request(journal: Path, system: Any) -> None:
+    system.pipe_file(URL, b"old")
+    interrupted(journal)
+    with pytest.raises(errors.DestinationExistsError, match="overwrite=True"):
+        streamh5.salvage(journal)
+    with pytest.raises(errors.SpecError, match="leave output out"):
+        streamh5.salvage(journal, output="other.h5")
+    assert system.cat_file(URL) == b"old"
+    streamh5.salvage(journal, overwrite=True)
+    with object_states.content() as f:
+        assert "a" in f
+
+
+def test_salvage_that_fails_can_be_repeated_or_resumed(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object_states_before: list[State] = []
+    interrupted(journal)
+    object_states_before.append(State.now(journal))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise errors.StoreError("not now", reason="denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "complete", fail)
+        for _ in range(2):
+            with pytest.raises(errors.SinkError, match="not now"):
+                streamh5.salvage(journal)
+    object_states_before.append(State.now(journal))
+    streamh5.salvage(journal)
+    with object_states.content() as f:
+        assert (f["a"][:777] == 1).all()
+    for state in object_states_before:
+        state.restore(journal)
+        with streamh5.File(URL, "w", journal=journal, resume=True) as g:
+            d = g.create_dataset("a", (None, 1000), "f8", chunks=(10, 1000), compression=None)
+            assert d.n_appended == 770
+            d.append(np.ones((30, 1000)))
+        with object_states.content() as f:
+            assert f["a"].shape == (800, 1000)
+            assert (f["a"][...] == 1).all()
+            assert "streamh5_salvaged" not in f.attrs
+
+
+def test_upload_that_is_gone_cannot_be_salvaged(journal: Path, tmp_path: Path) -> None:
+    interrupted(journal)
+    memory._UPLOADS.clear()
+    with pytest.raises(errors.JournalError, match="gone"):
+        streamh5.salvage(journal)
+    assert journal.exists()
+    with h5py.File(tmp_path / "a.h5", "w"):
+        pass
+    with pytest.raises(errors.SpecError, match="journal of an object"):
+        streamh5.salvage(tmp_path / "a.h5", storage_options={"key": "x"})
