@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,11 @@ from streamh5.recovery.read_journal import decode_journal, split_entries
 from streamh5.sinks import part_sizes
 from streamh5.stores import memory
 from streamh5.stores.memory import MemoryStore
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.faults import object_states
 from tests.faults.object_states import URL, State
-from tests.faults.tally import tried
+from tests.faults.tally import ROOT, tried
+from tests.stores.servers import S3Server
 
 WRITES: dict[str, tuple[Callable[..., int], Callable[[], None], int]] = {
     "dask": (object_states.write_grid, object_states.check_grid, 64),
@@ -293,3 +298,33 @@ def test_resumed_write_fills_the_holes_first(journal: Path, system: Any) -> None
     object_states.write_grid(journal)
     object_states.check_grid()
     assert system.size(URL) <= nbytes + (1 << 18)
+
+
+def run_kills(tmp_path: Path, s3_server: S3Server, n: int, seed: int, kind: str) -> None:
+    options = json.dumps(s3_server.options())
+    arguments = [tmp_path / "nursery", str(n), str(seed), kind, s3_server.url(), options]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.faults.object_nursery", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLOCK_SECONDS * (1 + n // 10),
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tried("kill -9 of a write to an object store at a random moment", int(done.stdout.split()[-1]))
+
+
+@pytest.mark.parametrize("kind", ["dask", "stream"])
+def test_killed_writer_leaves_the_old_object_and_is_resumed(
+    tmp_path: Path, s3_server: S3Server, kind: str
+) -> None:
+    run_kills(tmp_path, s3_server, 3, 1, kind)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", ["dask", "stream"])
+def test_writer_killed_many_times_leaves_the_old_object_and_is_resumed(
+    tmp_path: Path, s3_server: S3Server, kind: str
+) -> None:
+    run_kills(tmp_path, s3_server, 50, 2, kind)
