@@ -302,7 +302,7 @@ def test_resumed_write_fills_the_holes_first(journal: Path, system: Any) -> None
 
 def run_kills(tmp_path: Path, s3_server: S3Server, n: int, seed: int, kind: str) -> None:
     options = json.dumps(s3_server.options())
-    arguments = [tmp_path / "nursery", str(n), str(seed), kind, s3_server.url(), options]
+    arguments = [str(tmp_path / "nursery"), str(n), str(seed), kind, s3_server.url(), options]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.faults.object_nursery", *arguments],
         cwd=ROOT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import streamh5
 from streamh5 import errors
+from streamh5.cli import main as cli
 from streamh5.sinks import part_sizes
 from streamh5.stores import memory
 from streamh5.stores.memory import MemoryStore
@@ -117,6 +119,14 @@ def test_object_that_is_there_is_replaced_only_on_request(journal: Path, system:
     streamh5.salvage(journal, overwrite=True)
     with object_states.content() as f:
         assert "a" in f
+
+
+def test_command_takes_the_options_of_a_store(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(journal)
+    assert cli.main(["salvage", str(journal), "--storage-option", "asynchronous=false", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["path"] == summary["interrupted"] == URL
+    assert not journal.exists()
 
 
 def test_salvage_that_fails_can_be_repeated_or_resumed(
