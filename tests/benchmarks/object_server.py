@@ -25,10 +25,9 @@ PART = re.compile(rb"<PartNumber>(\d+)</PartNumber>")
 
 objects: dict[str, list[bytearray]] = {}
 tokens: dict[str, dict[str, str]] = {}
-uploads: dict[str, dict[int, bytearray]] = {}
+uploads: dict[str, dict[int, tuple[str, bytearray]]] = {}
 metadata: dict[str, dict[str, str]] = {}
 numbers = itertools.count(1)
-n_bytes_kept = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, document("InitiateMultipartUploadResult", UploadId=upload))
         elif "uploadId" in query:
             parts = uploads.pop(query["uploadId"])
-            objects[key] = [parts[int(n)] for n in PART.findall(body)]
+            objects[key] = [parts[int(n)][1] for n in PART.findall(body)]
             tokens[key] = metadata.pop(query["uploadId"]) | {"ETag": f'"{next(numbers)}"'}
             self.answer(200, document("CompleteMultipartUploadResult", ETag="&quot;1&quot;"))
         else:
@@ -99,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         content = self.body()
         tag = f'"{next(numbers)}"'
         if "uploadId" in query:
-            uploads[query["uploadId"]][int(query["partNumber"])] = content
+            uploads[query["uploadId"]][int(query["partNumber"])] = tag, content
         elif "/" in key:
             objects[key], tokens[key] = [content], self.user_metadata() | {"ETag": tag}
         self.answer(200, headers={"ETag": tag})
@@ -128,14 +127,26 @@ class Handler(BaseHTTPRequestHandler):
         if "uploads" in query:
             self.answer(200, document("ListMultipartUploadsResult", IsTruncated="false"))
         elif "uploadId" in query:
-            listed = uploads.get(query["uploadId"])
-            self.answer(404 if listed is None else 200, document("ListPartsResult", IsTruncated="false"))
+            self.list_parts(query["uploadId"])
         elif "/" not in key:
             self.answer(200, document("ListBucketResult", IsTruncated="false", KeyCount="0"))
         elif key not in objects:
             self.answer(404, document("Error", Code="NoSuchKey", Message="none"))
         else:
             self.send_range(key)
+
+    def list_parts(self, upload: str) -> None:
+        """Send the list of parts, on one page."""
+        if upload not in uploads:
+            self.answer(404, document("Error", Code="NoSuchUpload", Message="none"))
+            return
+        listed = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag><Size>{len(content)}</Size></Part>"
+            for number, (tag, content) in sorted(uploads[upload].items())
+        )
+        self.answer(
+            200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{listed}</ListPartsResult>".encode()
+        )
 
     def send_range(self, key: str) -> None:
         """Send a range of an object."""
