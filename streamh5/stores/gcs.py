@@ -133,8 +133,11 @@ class GCSStore:
     def checksum(self, version: str) -> StoredChecksum | None:
         """See `ChecksummedObject`: Google has the CRC-32C of every object."""
         answer = attempts.ATTEMPTS.run(lambda: self._ask("HEAD", {"generation": version}))
-        for told in answer.headers.get("x-goog-hash", "").split(","):
-            name, _, value = told.strip().partition("=")
+        told = [
+            value for name, value in answer.headers.items() if name.lower() == "x-goog-hash"
+        ]  # a line for each
+        for one in ",".join(told).split(","):
+            name, _, value = one.strip().partition("=")
             if name == "crc32c":
                 return StoredChecksum("CRC-32C", base64.b64decode(value))
         return None

@@ -130,10 +130,11 @@ class GCSMock:
         if found is None or request.query.get("generation", str(found.generation)) != str(found.generation):
             raise _Refusal(404, "NoSuchKey")
         checksum = base64.b64encode(_crc32c(found.content)).decode()
+        md5 = base64.b64encode(hashlib.md5(found.content).digest()).decode()
         headers = {
             "x-goog-generation": str(found.generation),
             "ETag": f'"{found.generation}"',
-            "x-goog-hash": f"crc32c={checksum}",
+            "x-goog-hash": f"md5={md5}\ncrc32c={checksum}",  # a line for each
         } | {f"x-goog-meta-{name}": value for name, value in found.metadata.items()}
         return _ranged(found.content, request.headers.get("range"), headers)
 
@@ -309,7 +310,8 @@ def gcs_mock() -> Iterator[GCSMock]:
                 return
             self.send_response(response.status)
             for name, value in response.headers.items():
-                self.send_header(name, value)
+                for line in value.split("\n"):
+                    self.send_header(name, line)
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
             if self.command != "HEAD":
