@@ -59,7 +59,8 @@ class JournalFile:
     nbytes
         End of the entries that have been written.
     is_taken_back
-        An fsync has failed: entries that were not synced before have been cut off, and no more are written.
+        No more entries are written: an fsync has failed, and those that were not synced before have been cut off; or
+        the file is about to be closed.
     """
 
     def __init__(self, fd: int, system: Any) -> None:
@@ -222,6 +223,11 @@ class JournalFile:
             self.is_taken_back = True
             with suppress(OSError):
                 self._system.ftruncate(self.fd, self._safe_nbytes)
+
+    def end(self) -> None:
+        """Write no more, before the file is closed: its number may then be that of another file."""
+        with self._flushing:
+            self.is_taken_back = True
 
     def _flush(self, sync_data: Callable[[], None] | None) -> None:
         waiting: list[bytes] = []

@@ -358,15 +358,18 @@ class ObjectSink(GatedSink):
                 self._forget()
             return
         self._forget()
+        self._collect(self._remove)
+
+    def _collect(self, call: Callable[[], None]) -> None:
         # the garbage collector may run in a thread that sends a part, or that holds a lock for which those wait
-        remover = threading.Thread(target=self._remove, name="streamh5-abort")
-        remover.start()
+        thread = threading.Thread(target=call, name="streamh5-abort")
+        thread.start()
         if not (self._sender.is_caller or is_request_thread()):
-            remover.join(COLLECTED_SECONDS)
+            thread.join(COLLECTED_SECONDS)
 
     def _keep(self) -> None:
         """Enter in the journal what the store has not confirmed; without the store, which may be the reason."""
-        self._sender.close()
+        self._collect(self._sender.close) if self.is_collected else self._sender.close()
         if self._journal is None:
             return
         with suppress(SinkError):  # what cannot be entered is computed again
@@ -388,7 +391,7 @@ class ObjectSink(GatedSink):
             self.remains = str(error)
 
     def _close(self) -> None:
-        if not (self.is_collected and self.state == "aborted"):
+        if not self.is_collected:
             self._sender.close()
         if self._journal is not None:
             self._journal.close()

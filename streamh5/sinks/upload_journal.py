@@ -171,6 +171,7 @@ class UploadJournal:
 
     def close(self) -> None:
         """Close the file; then another write may open it."""
+        self._file.end()  # a part that is confirmed late is not entered any more
         files.close(self._file.fd, self._system)
 
     def _failure(self, what: str, error: OSError) -> SinkError:
