@@ -301,7 +301,8 @@ class Session:
         except DestinationExistsError as error:
             self.leftover.keep = "always"  # a file of that name was made meanwhile; all data is stored
             self.interrupt(error, before=("being published",))
-            error.add_note("move the existing file away first")
+            if self.leftover.kept:
+                error.add_note("move the existing file away first")
             raise
         except BaseException as error:
             self.interrupt(error, before=("open", "being published"))
@@ -361,8 +362,7 @@ class Session:
         if self._life.leave("given up") and self._life.is_mine:
             self._end()
             self.sink.abort()
-            remains = getattr(self.sink, "remains", "")
-            if remains:
+            if remains := getattr(self.sink, "remains", ""):
                 self.leftover.tell(None, remains)
 
     def suspend(self) -> None:

@@ -24,17 +24,18 @@ from __future__ import annotations
 
 import secrets
 import threading
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from streamh5.errors import LimitError, SinkError
+from streamh5.errors import LimitError, SinkError, StateError
 from streamh5.sinks.gated_sink import GatedSink
 from streamh5.sinks.part_sender import PartSender
 from streamh5.sinks.part_sizes import PartRange, PartSizes
-from streamh5.sinks.upload_parts import FilledPart, OpenUpload
-from streamh5.stores.request_thread import is_request_thread
+from streamh5.sinks.upload_parts import FilledPart, OpenUpload, PartsInMemory
+from streamh5.stores.request_thread import call_apart
 from streamh5.stores.upload import Upload
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from streamh5.sinks.upload_journal import UploadJournal
     from streamh5.sinks.upload_parts import ResumedUpload
     from streamh5.stores.base import ObjectStore, PartReceipt
-
-COLLECTED_SECONDS = 5.0
-"""So long waits the garbage collector for the upload of a dropped write to be removed, which goes on afterwards."""
 
 
 class ObjectSink(GatedSink):
@@ -99,17 +97,18 @@ class ObjectSink(GatedSink):
         self._store, self._if_absent, self._journal = store, not overwrite, journal
         self._begin(resumed)
         self._sizes: PartSizes | None = None
-        self._front_end = 0
+        self._front_end, self._n_front = 0, 1
         self._last = PartRange(1, 0, 0)  # part of this process before those of others
         self._others: list[PartReceipt] = []
-        self._parts: dict[int, FilledPart] = {}  # until the store has confirmed them
-        # for the parts in memory; reentrant, as a signal handler may end the write meanwhile
+        self._parts = PartsInMemory()
+        # for how the file is cut; reentrant, as a signal handler may end the write meanwhile
         self._lock = threading.RLock()
         if resumed is not None:
             self._resume(resumed)
 
     def _resume(self, resumed: ResumedUpload) -> None:
         self._sizes, self._front_end = resumed.sizes, resumed.front_end
+        self._n_front = resumed.sizes.at(max(0, self._front_end - 1)).number
         self._sender.receipts.update((one.number, one) for one in resumed.receipts)
         for address, held in resumed.held:
             content = np.frombuffer(cast("bytes", held), np.uint8)
@@ -122,8 +121,12 @@ class ObjectSink(GatedSink):
     @property
     def journal_facts(self) -> dict[str, Any]:
         """`sync`, and the URL."""
-        sync = "close" if self._journal is None else self._journal.sync
-        return {"sync": sync, "name": None, "inode": None, "url": self.name}
+        return {
+            "sync": getattr(self._journal, "sync", "close"),
+            "name": None,
+            "inode": None,
+            "url": self.name,
+        }
 
     @property
     def how_to_continue(self) -> str:
@@ -164,8 +167,7 @@ class ObjectSink(GatedSink):
     def _note_part(self, receipt: PartReceipt) -> None:
         if self._journal is not None:
             self._note(self._journal.entries.part(receipt))
-        with self._lock:
-            self._parts.pop(receipt.number, None)
+        self._parts.drop(receipt.number)
 
     def _begin(self, resumed: ResumedUpload | None = None) -> None:
         self._upload = Upload(
@@ -190,9 +192,9 @@ class ObjectSink(GatedSink):
         SinkError
             They have been sent: no store shows parts before the object is complete.
         """
-        pieces = []
-        with self._writing(), self._lock:
-            for part, first, last in self._pieces(address, nbytes):
+        pieces, found = [], self._pieces(address, nbytes)
+        with self._writing():
+            for part, first, last in found:
                 filled = self._parts.get(part.number)
                 if filled is None:
                     raise SinkError(
@@ -224,8 +226,8 @@ class ObjectSink(GatedSink):
                 "journal out, or write it from threads (scheduler='threads')",
                 path=self.name,
             )
+        ((last, n_filled, _),) = self._pieces(end, 1)
         with self._writing(), self._lock:
-            ((last, n_filled, _),) = self._pieces(end, 1)
             self._last = last
             limits = self._store.limits
             n_rest = limits.max_number - last.number
@@ -249,22 +251,21 @@ class ObjectSink(GatedSink):
         receipts
             What the store has of them, by ascending number.
         """
-        with self._writing(), self._lock:
-            self._sender.wait()
+        with self._writing():
+            self._sender.wait()  # without the lock, which its threads need
             self._others = list(receipts)
             if receipts and self._sizes is not None:
                 last = self._last._replace(stop=stop)
                 end = stop + sum(one.nbytes for one in receipts)
                 self._sizes.cut(last, receipts[-1].number + 1, end)
-                filled = self._parts.pop(last.number, None)
-                if filled is not None:
-                    self._parts[last.number] = filled.resized(stop - last.start)
+                self._parts.resize(last.number, stop - last.start)
             elif not self._sender.receipts:  # the object may fit in one request
                 self._upload.abort()
                 self._begin()
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        self._sender.check()
+        # the parts of the front region stay to the end
+        self._sender.wait_for_room(lambda: self._parts.nbytes_after(self._n_front))
         for buffer in buffers:
             content = np.frombuffer(cast("bytes", buffer), np.uint8)
             done = 0
@@ -295,6 +296,7 @@ class ObjectSink(GatedSink):
                 sizes = PartSizes(self._upload.store.limits, bound)
                 if self._journal is not None:
                     self._note(self._journal.entries.upload(self._upload.token, None, sizes.steps, None))
+                self._n_front = sizes.at(max(0, front_end - 1)).number
                 self._sizes = sizes  # last: the others wait for the journal
 
     def _fill(
@@ -306,22 +308,15 @@ class ObjectSink(GatedSink):
         is_held: bool = False,
     ) -> None:
         """Fill a part, and send it when it is full; `is_held`: the journal has these bytes."""
-        with self._lock:
-            filled = self._parts.get(part.number)
-            if filled is None:
-                filled = self._parts[part.number] = FilledPart(part.stop - part.start)
-        filled.content[first : first + len(content)] = content  # a copy: the caller uses its memory again
+        filled = self._parts.fill(part, first, content)
         if self._journal is not None and part.start < self._front_end <= part.start + first and not is_held:
             # the part is complete only at the end, and its chunks come before all others
             self._journal.hold(part.start + first, filled.content[first : first + len(content)].data)
             is_held = True
-        with self._lock:
-            filled.n_filled += len(content)
-            if not is_held:
-                filled.note(first, first + len(content))
-            # the first part is sent at the end, even if it is full: it may be the whole file
-            is_full = filled.n_filled == len(filled.content) and part.number > 1
-        if is_full:
+        is_noted = self._journal is not None and not is_held
+        is_full = self._parts.count(filled, first, first + len(content), is_noted=is_noted)
+        # the first part is sent at the end, even if it is full: it may be the whole file
+        if is_full and part.number > 1:
             self._sender.send(part.number, filled.content.data)
 
     def _commit(self, nbytes: int) -> None:
@@ -342,6 +337,8 @@ class ObjectSink(GatedSink):
 
     def _content(self, part: PartRange, first: int, last: int) -> memoryview:
         filled = self._parts.get(part.number)  # bytes that nobody has written are zero
+        if filled is None and part.number in self._sender.numbers:
+            raise StateError(f"{self.name}: part {part.number} was sent, and the store has not confirmed it")
         return (filled or FilledPart(part.stop - part.start)).content[first:last].data
 
     def _forget(self) -> None:
@@ -358,14 +355,13 @@ class ObjectSink(GatedSink):
                 self._forget()
             return
         self._forget()
-        self._collect(self._remove)
+        self._collect(self._remove_collected)
 
     def _collect(self, call: Callable[[], None]) -> None:
-        # the garbage collector may run in a thread that sends a part, or that holds a lock for which those wait
-        thread = threading.Thread(target=call, name="streamh5-abort")
-        thread.start()
-        if not (self._sender.is_caller or is_request_thread()):
-            thread.join(COLLECTED_SECONDS)
+        try:
+            call_apart(call, is_waiting=not self._sender.is_caller)
+        except RuntimeError as error:  # no thread can be started any more
+            self.remains = f"an upload of {self.name} is left: {error}; see streamh5 abort-upload {self.name}"
 
     def _keep(self) -> None:
         """Enter in the journal what the store has not confirmed; without the store, which may be the reason."""
@@ -373,7 +369,7 @@ class ObjectSink(GatedSink):
         if self._journal is None:
             return
         with suppress(SinkError):  # what cannot be entered is computed again
-            for number, filled in sorted(self._parts.items()):
+            for number, filled in self._parts.items():
                 start = cast("PartSizes", self._sizes).part(number).start
                 if start >= self._front_end:  # of the others the journal has the chunks
                     for first, last in filled.ranges:
@@ -389,6 +385,11 @@ class ObjectSink(GatedSink):
                 self._upload.abort()
         except SinkError as error:
             self.remains = str(error)
+
+    def _remove_collected(self) -> None:
+        self._remove()
+        if self.remains:  # the write has been reported as dropped already
+            warnings.warn(self.remains, UserWarning, stacklevel=1)
 
     def _close(self) -> None:
         if not self.is_collected:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from streamh5.stores.upload import Upload
 
 SENT_NBYTES = 96 << 20
-"""Full parts in memory, being sent or waiting for it: six of the usual size, beside those that are being filled."""
+"""Full parts in memory, being sent or waiting for it: six of the usual size, beside those that are being filled. While
+more than that is in memory, full or not, no more is written."""
 
 N_SENDERS = 4
 """Parts sent at a time: one connection does not fill the line to most stores (tests/benchmarks, object store)."""
@@ -36,16 +37,20 @@ class PartSender:
     ----------
     receipts
         What the store has, by number.
+    numbers
+        The parts that were given to `send`.
     """
 
     def __init__(self, upload: Upload, confirmed: Callable[[PartReceipt], None]) -> None:
         self.receipts: dict[int, PartReceipt] = {}
+        self.numbers: set[int] = set()
         self._confirmed = confirmed
         self._upload = upload
         self._threads: ThreadPoolExecutor | None = None
         self._idents: set[int] = set()
-        self._waiting_nbytes = 0
-        self._n_waiting = 0
+        self._on_their_way: dict[
+            int, int
+        ] = {}  # bytes of the parts that are being sent or wait for it, by number
         self._error: BaseException | None = None
         # reentrant: a signal handler may end the write while its thread holds it
         self._lock = threading.RLock()
@@ -64,15 +69,35 @@ class PartSender:
         with self._lock:
             wait_for(self._changed, lambda: self._error or self._has_room(len(content)))
             self.check()
-            self._waiting_nbytes += len(content)
-            self._n_waiting += 1
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(N_SENDERS, thread_name_prefix="streamh5-upload")
-            self._threads.submit(self._send, number, content)
+            self._on_their_way[number] = len(content)
+            self.numbers.add(number)
+            try:
+                if self._threads is None:
+                    self._threads = ThreadPoolExecutor(N_SENDERS, thread_name_prefix="streamh5-upload")
+                self._threads.submit(self._send, number, content)
+            except BaseException:  # no thread could be started, or a Ctrl-C: nobody must wait for this part
+                self._on_their_way.pop(number, None)
+                self._changed.notify_all()
+                raise
+
+    def wait_for_room(self, filled_nbytes: Callable[[], int]) -> None:
+        """Wait while parts are on their way and `filled_nbytes`, of all parts in memory, is above the limit.
+
+        Raises
+        ------
+        SinkError, StateError
+            See `send`.
+        """
+        with self._lock:
+            wait_for(
+                self._changed,
+                lambda: self._error or len(self._on_their_way) < 2 or filled_nbytes() <= SENT_NBYTES,
+            )
+            self.check()
 
     def _has_room(self, nbytes: int) -> bool:
         # of large parts two: one is sent while another is filled
-        return self._n_waiting < 2 or self._waiting_nbytes + nbytes <= SENT_NBYTES
+        return len(self._on_their_way) < 2 or sum(self._on_their_way.values()) + nbytes <= SENT_NBYTES
 
     def check(self) -> None:
         """Raise the error of a part that could not be sent."""
@@ -88,7 +113,7 @@ class PartSender:
             See `send`.
         """
         with self._lock:
-            wait_for(self._changed, lambda: self._error or not self._n_waiting)
+            wait_for(self._changed, lambda: self._error or not self._on_their_way)
             self.check()
 
     def give_up(self) -> None:
@@ -114,7 +139,8 @@ class PartSender:
         self._idents.add(threading.get_ident())
         receipt, failure = None, None
         try:
-            if self._error is None:
+            # not a part whose `send` has failed after it was queued
+            if self._error is None and number in self._on_their_way:
                 receipt = self._upload.send(number, content)
                 self._confirmed(receipt)
         except BaseException as error:  # noqa: BLE001 - raised in the threads that write
@@ -123,6 +149,5 @@ class PartSender:
             if receipt is not None:
                 self.receipts[number] = receipt
             self._error = self._error or failure
-            self._waiting_nbytes -= len(content)
-            self._n_waiting -= 1
+            self._on_their_way.pop(number, None)
             self._changed.notify_all()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from streamh5.stores.base import PartLimits
 
 PART_NBYTES = 16 << 20
-"""Size of a part: requests of half of it take a tenth longer in all, and each part that is being sent is memory
-(tests/benchmarks, object store)."""
+"""Size of a part. Sizes from 5 to 32 MiB take the same processor time; larger ones take more memory, smaller ones let a
+file of unknown length begin to grow its parts earlier (tests/benchmarks, object store)."""
 
 GROWTH_NBYTES = 13 << 20
 """By so much grow the parts of a stream of unknown length after each hundredth of them, from the tenth hundredth on:
@@ -51,11 +51,14 @@ class PartSizes:
     def __init__(self, limits: PartLimits, bound: int | None = None) -> None:
         self._limits = limits
         n, step = limits.max_number, max(1, limits.max_number // 100)
-        if bound is None:
-            n_equal, nbytes = step * 10, PART_NBYTES
-        else:
-            n_equal = max(1, int(n * KNOWN_SHARE))
-            nbytes = max(PART_NBYTES, _round_up(-(-bound // n_equal)))
+        n_equal, nbytes = step * 10, PART_NBYTES
+        if bound is not None:
+            n_known = max(1, int(n * KNOWN_SHARE))
+            known_nbytes = max(PART_NBYTES, _round_up(-(-bound // n_known)))
+            if known_nbytes <= limits.max_nbytes:
+                n_equal, nbytes = n_known, known_nbytes
+            else:  # no object is so large: the chunks will be compressed, or most of them missing
+                bound = None
         self.steps = [(1, 0, nbytes)]
         first, start = 1, 0
         while first + (n_equal if first == 1 else step) <= n:

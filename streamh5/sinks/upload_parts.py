@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from streamh5.sinks.base import Buffer
-    from streamh5.sinks.part_sizes import PartSizes
+    from streamh5.sinks.part_sizes import PartRange, PartSizes
     from streamh5.stores.base import PartReceipt
     from streamh5.stores.upload import Upload
 
@@ -64,6 +67,61 @@ class FilledPart:
         other.content[:n_kept] = self.content[:n_kept]
         other.n_filled = self.n_filled
         return other
+
+
+class PartsInMemory:
+    """Parts that the store has not confirmed, by number. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, FilledPart] = {}
+        self._lock = threading.RLock()  # reentrant: a signal handler may end the write meanwhile
+
+    def fill(self, part: PartRange, first: int, content: NDArray[np.uint8]) -> FilledPart:
+        """Copy bytes to a part: the caller uses its memory again."""
+        with self._lock:
+            filled = self._parts.get(part.number)
+            if filled is None:
+                filled = self._parts[part.number] = FilledPart(part.stop - part.start)
+        filled.content[first : first + len(content)] = content
+        return filled
+
+    def count(self, filled: FilledPart, first: int, last: int, *, is_noted: bool) -> bool:
+        """Count bytes as written, and note which they are; return whether the part is full."""
+        with self._lock:
+            filled.n_filled += last - first
+            if is_noted:
+                filled.note(first, last)
+            return filled.n_filled == len(filled.content)
+
+    def get(self, number: int) -> FilledPart | None:
+        """Return a part; None if nothing of it is in memory."""
+        return self._parts.get(number)
+
+    def drop(self, number: int) -> None:
+        """Forget a part, which the store has."""
+        with self._lock:
+            self._parts.pop(number, None)
+
+    def resize(self, number: int, nbytes: int) -> None:
+        """Give a part another size."""
+        with self._lock:
+            if number in self._parts:
+                self._parts[number] = self._parts[number].resized(nbytes)
+
+    def nbytes_after(self, number: int) -> int:
+        """Return the size of the parts with higher numbers."""
+        parts = list(
+            self._parts.items()
+        )  # one step of the interpreter: without the lock, as the sender has its own
+        return sum(len(filled.content) for i, filled in parts if i > number)
+
+    def items(self) -> list[tuple[int, FilledPart]]:
+        """Return the parts by number."""
+        return sorted(self._parts.items())
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._parts.clear()
 
 
 class ResumedUpload(NamedTuple):

@@ -104,8 +104,9 @@ class MemoryStore:
             for one in parts:
                 if one.number not in stored or _receipt(one.number, stored[one.number]) != one:
                     raise StoreError(f"part {one.number} of {self.url} is another one", reason="part differs")
-        self.put(memoryview(b"".join(stored[one.number] for one in parts)), token=token, if_absent=if_absent)
-        self.abort_upload(upload)
+            content = memoryview(b"".join(stored[one.number] for one in parts))
+            self.put(content, token=token, if_absent=if_absent)
+            self.abort_upload(upload)
 
     def abort_upload(self, upload: str) -> None:
         """See `ObjectStore`."""

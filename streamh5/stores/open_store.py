@@ -52,6 +52,7 @@ def check_object_url(url: str) -> str:
     bucket, _, key = rest.partition("/")
     if (
         _CREDENTIALS.search(url)
+        or ":" in bucket  # a password with a slash
         or not (key.strip("/") or (protocol == "memory" and bucket))
         or key.endswith("/")
     ):

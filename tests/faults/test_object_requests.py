@@ -171,8 +171,9 @@ def test_store_that_is_lost_leaves_the_old_object_or_the_new_one(
             memory._UPLOADS.clear()
             check_right(values)
         told = " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
-        for _, upload in memory._UPLOADS:
-            assert upload in told or names[k] == "begin_upload", names[k]
+        for (_, upload), parts_left in memory._UPLOADS.items():
+            # an upload of which nobody knows the id has no parts, which cost money
+            assert upload in told or not parts_left, names[k]
         failing.fails = lambda i: False
 
 
@@ -186,6 +187,11 @@ def test_request_that_never_succeeds_leaves_nothing(
     for name in sorted(set(names)):
         begin(overwrite=True)
         failing.names, failing.fails = [], lambda i, name=name: failing.names[i] == name  # type: ignore[misc]
+        if name == "list_uploads" and reason != "transient":  # who may write may not be allowed to list
+            write(overwrite=True)
+            failing.fails = lambda i: False
+            check_right(values)
+            continue
         with pytest.raises(errors.SinkError):
             write(overwrite=True)
         assert content() == OLD

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -27,6 +28,7 @@ from streamh5.stores import attempts, memory
 from streamh5.stores.attempts import Attempts
 from streamh5.stores.memory import MemoryStore
 from streamh5.stores.upload import Upload
+from tests.deadlock import DEADLOCK_SECONDS
 from tests.stores.servers import S3Server
 
 URL = "memory://bucket/out.h5"
@@ -277,3 +279,38 @@ def test_fork_of_a_process_that_writes_changes_nothing(s3_server: S3Server) -> N
     assert found is not None
     assert found.nbytes > 68 << 20
     assert store.list_uploads() == []
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), MemoryError(), KeyboardInterrupt()]
+)
+def test_part_that_could_not_be_handed_over_is_sent_later(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, left = ThreadPoolExecutor.submit, [error]
+
+    def failing(self: ThreadPoolExecutor, *args: Any) -> Any:
+        if left:
+            raise left.pop()
+        return submit(self, *args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", failing)
+    f = streamh5.File(URL, "w")
+    d = f.create_dataset("x", shape=(None, 1 << 17), dtype="f8", chunks=(1, 1 << 17), compression=None)
+    with pytest.raises(type(error)):
+        d.append(np.ones((4, 1 << 17)))
+    assert not left
+    closing = threading.Thread(target=f.abort)
+    closing.start()
+    closing.join(DEADLOCK_SECONDS)
+    assert not closing.is_alive()
+
+
+def test_no_part_is_made_of_zeros_that_was_handed_over() -> None:
+    sink = ObjectSink(MemoryStore(URL, {}), overwrite=True)
+    sink.write(0, [np.ones(3 * PART, np.uint8)])
+    sink._sender.wait()
+    del sink._sender.receipts[2]
+    with pytest.raises(errors.StateError, match="part 2"):
+        sink.commit(3 * PART)
+    sink.abort()
