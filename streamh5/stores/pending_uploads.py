@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamh5.arguments.keywords import check_keywords
 from streamh5.errors import SinkError, StoreError
 from streamh5.stores import attempts
 from streamh5.stores.open_store import open_store
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from streamh5.stores.base import ObjectStore, PendingUpload
 
 
+@check_keywords
 def abort_upload(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
     """Remove the uploads of an object that were neither completed nor aborted.
 
