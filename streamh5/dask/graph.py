@@ -22,7 +22,7 @@ import sys
 import threading
 import uuid
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -214,23 +214,23 @@ class Write:
     def _store_all(self, client: Client | None, compute_kwargs: dict[str, Any]) -> None:
         """Store every block that is not stored yet: on the cluster of `client`, or in threads of this process."""
         blocks = {target.spec.path: self._missing(target) for target in self.targets}
-        local = [target for target in self.targets if client is None or self._is_local(target)]
-        remote = [target for target in self.targets if target not in local]
+        here = [target for target in self.targets if client is None or self._is_local(target)]
+        fetched = [one for one in here if client and not (one.is_local or one.copy)]  # others compute them
+        local = [one for one in here if one not in fetched]
         if local:
-            if client is not None:  # of those that other processes can compute, blocks are fetched one by one
-                local = [
-                    one if one.is_local or one.copy else replace(one, array=client.persist(one.array))
-                    for one in local
-                ]
             arrays = [target.array for target in local]
             # with a client, the keywords are those of its cluster
             keywords = {"scheduler": "threads"} if client else local_keywords(compute_kwargs, arrays)
             self._compute_local(local, {one.spec.path: blocks[one.spec.path] for one in local}, keywords)
         if client is not None:
             from streamh5.dask.cluster import cluster_write  # imports distributed
+            from streamh5.dask.fetched_blocks import store_fetched
 
-            given = {one.spec.path: blocks[one.spec.path].ids() for one in remote}
-            cluster_write(client, self, self._worker_path, cluster_keywords(compute_kwargs)).run(given)
+            keywords = cluster_keywords(compute_kwargs)
+            for one in fetched:
+                store_fetched(client, self, one, blocks[one.spec.path].ids(), keywords)
+            given = {one.spec.path: blocks[one.spec.path].ids() for one in self.targets if one not in here}
+            cluster_write(client, self, self._worker_path, keywords).run(given)
 
     def _is_local(self, target: Target) -> bool:
         """Tell whether this process stores an array, although there is a cluster."""
