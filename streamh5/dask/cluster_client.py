@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributed import Client, as_completed
 
 MAX_ASKED = 100
-"""Workers that are asked at the same time."""
+"""Workers that are asked at the same time, as they may all wait for one disk."""
 
 
 def find_client(scheduler: Any, arrays: list[da.Array]) -> Client | None:
@@ -71,7 +71,12 @@ def list_workers(client: Client) -> list[str]:
 
 
 def ask(
-    client: Client, function: Callable[..., Any], *args: Any, workers: Iterable[str], seconds: float
+    client: Client,
+    function: Callable[..., Any],
+    *args: Any,
+    workers: Iterable[str],
+    seconds: float,
+    n_at_once: int = MAX_ASKED,
 ) -> dict[str, Any]:
     """Call a function on workers, and return the answers, or errors, by address; those that are silent are left out.
 
@@ -87,6 +92,8 @@ def ask(
         Addresses.
     seconds
         Time for each answer.
+    n_at_once
+        Workers that are asked at the same time. Those that are silent keep others waiting.
     """
     limit: asyncio.Semaphore
 
@@ -104,7 +111,7 @@ def ask(
 
     async def run() -> list[tuple[str, Any] | None]:
         nonlocal limit
-        limit = asyncio.Semaphore(MAX_ASKED)
+        limit = asyncio.Semaphore(n_at_once)
         return await asyncio.gather(*map(one, workers))
 
     return dict(found for found in client.sync(run) if found is not None)

@@ -39,8 +39,9 @@ from streamh5.dask.upload_tasks import (
     send_part,
     stop_sending,
 )
-from streamh5.errors import SinkError
+from streamh5.errors import SinkError, listed
 from streamh5.handles.upload_sharing import UploadSharing
+from streamh5.write.part_records import moved
 from streamh5.write.shared_upload import end_upload
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from streamh5.handles.file import File
 
 LOOK_SECONDS = 90.0
-"""Time in which a worker reaches the object, repetitions included."""
+"""Time in which a worker says whether it reaches the object, repetitions included."""
 
 STOP_SECONDS = 90.0
 """Time for parts that are on their way when a write fails: one that arrives after the upload was removed might stay."""
@@ -63,8 +64,6 @@ LEFT_NBYTES = 16 << 20
 
 N_ROUNDS = 5
 """How often blocks are computed whose parts are not those that were reported."""
-
-ALL = float("inf")
 
 
 class ClusterUpload:
@@ -112,30 +111,50 @@ class ClusterUpload:
             collecting = self._first(sharing, blocks)
             for i in range(N_ROUNDS):
                 self._round(file, sharing, collecting, f"{sharing.shared.token}-{i}")
+                # before the comparison: a task that comes late must not send any more, also after the end of the write
+                self._stop(sharing)
                 again = self._again(sharing)
                 if not again:
                     self._finish(file, sharing)
                     return
+                sharing.take_turn()
                 collecting = _collecting(
                     sharing,
                     [[(s.path, block) for s in sent.stored for block in s.blocks] for sent, _ in again],
                     [(sent.receipt.number, n_kept) for sent, n_kept in again],
                 )
-        except BaseException:
-            self._stop(sharing)
+        except BaseException as error:
+            sending = self._stop(sharing)
+            if sending:
+                error.add_note(
+                    f"a part of {self._write.name} may be left in upload {sharing.shared.upload}, and costs money: "
+                    f"{sending}; 'streamh5 abort-upload' and that URL remove it"
+                )
             raise
-        self._stop(sharing)
         raise SinkError(
             f"cannot write {self._write.name}: {len(again):,} parts were others than those that were sent, after "
             f"{N_ROUNDS} attempts: another program sends parts to the same upload"
         )
 
-    def _stop(self, sharing: UploadSharing) -> None:
-        """Let nobody send parts any more: the upload is about to be removed."""
-        token = sharing.shared.token
-        end_upload(token)
-        with suppress(Exception):  # the first error is the one to report; the cluster may be gone
-            ask(self._client, stop_sending, token, workers=list_workers(self._client), seconds=STOP_SECONDS)
+    def _stop(self, sharing: UploadSharing) -> str:
+        """Let nobody send parts any more: the upload is about to end. Return who may do it all the same."""
+        token, turn = sharing.shared.token, sharing.shared.turn
+        sending = [] if end_upload(token, turn) else ["this process"]
+        try:
+            workers = list_workers(self._client)
+            replies = ask(
+                self._client,
+                stop_sending,
+                token,
+                turn,
+                workers=workers,
+                seconds=STOP_SECONDS,
+                n_at_once=max(1, len(workers)),
+            )
+        except Exception:  # noqa: BLE001 - the first error is the one to report; the cluster may be gone
+            return "the workers cannot be asked whether they still send parts"
+        sending += [one for one in workers if replies.get(one) is not True]
+        return f"{listed(sending)} may still send parts" if sending else ""
 
     def _look(self, sharing: UploadSharing) -> None:
         """Refuse to begin if a worker that may be used does not reach the object."""
@@ -144,11 +163,24 @@ class ClusterUpload:
             workers &= {given} if isinstance(given, str) else set(given)
         shared = sharing.shared
         replies = ask(
-            self._client, reach, shared.name, pickle.dumps(shared), workers=workers, seconds=LOOK_SECONDS
+            self._client,
+            reach,
+            shared.name,
+            pickle.dumps(shared),
+            workers=workers,
+            seconds=LOOK_SECONDS,
+            n_at_once=max(1, len(workers)),
         )
         for reply in replies.values():
             if isinstance(reply, Exception):
                 raise reply
+        silent = sorted((workers - replies.keys()).intersection(list_workers(self._client)))
+        if silent:
+            raise SinkError(
+                f"cannot write {shared.name}: {listed(silent)} did not say within {LOOK_SECONDS:g} s whether the "
+                "object can be reached there; remove these workers, or name others (workers=)",
+                path=shared.name,
+            )
 
     def _first(self, sharing: UploadSharing, blocks: Mapping[str, list[BlockId]]) -> Collecting:
         turns = block_turns(blocks)
@@ -200,6 +232,8 @@ class ClusterUpload:
             self._rest.append(one)
 
     def _add_progress(self, file: File, stored: Stored, sign: int = 1) -> None:
+        if stored.is_front:  # counted with the rest of the block
+            return
         n_elements = self._write.blocks[stored.path].size(stored.blocks)
         self._write.add_progress(sign * n_elements * file.datasets[stored.path].dtype.itemsize)
 
@@ -217,27 +251,46 @@ class ClusterUpload:
             sent = send_part(sharing.shared, some)
             self._parts[sent.receipt.number] = sent
             self._rest = kept
+        nbytes = sum(len(one.content) for one in self._rest)
+        if nbytes > sharing.max_rest_nbytes:
+            raise SinkError(
+                f"cannot write {self._write.name}: the first block, of {nbytes:,} bytes after its filters, and what is "
+                "before it are more than a part may have; rechunk the array to smaller blocks",
+                path=self._write.name,
+            )
 
-    def _again(self, sharing: UploadSharing) -> list[tuple[SentPart, float]]:
+    def _again(self, sharing: UploadSharing) -> list[tuple[SentPart, int]]:
         """Return the parts whose blocks are to be computed again, and how many of their bytes are not to be sent.
 
         The store has other parts of their numbers, because a task that does not count has sent them later. Or a part is
         needed, as bytes, at the beginning of the file.
         """
-        again: list[tuple[SentPart, float]] = []
+        again: list[tuple[SentPart, int]] = []
         for number in sharing.differing([one.receipt for one in self._parts.values()]):
             sent = self._parts.pop(number)
-            again.append((sent, 0))
+            again.append((sent, self._drop_fronts(sent)))
             self._lost_nbytes += sent.receipt.nbytes
-        has_rest = sum(len(one.content) for one in self._rest) >= sharing.missing_nbytes
-        if not again and self._parts and not has_rest:
+        missing = sharing.missing_nbytes - sum(len(one.content) for one in self._rest)
+        if not again and self._parts and missing > 0:
             sent = min(self._parts.values(), key=lambda one: one.receipt.nbytes)
-            again.append((self._parts.pop(sent.receipt.number), ALL))
+            del self._parts[sent.receipt.number]
+            again.append((sent, missing + self._drop_fronts(sent)))
         file = self._write.open()
         for sent, _ in again:
             for stored in sent.stored:
                 self._add_progress(file, stored, -1)
         return again
+
+    def _drop_fronts(self, sent: SentPart) -> int:
+        """Drop the first chunks of blocks that are computed again, as others may come; return their bytes."""
+        blocks = {(stored.path, block) for stored in sent.stored for block in stored.blocks}
+        fronts = [
+            one
+            for one in self._rest
+            if one.is_front and not blocks.isdisjoint((one.path, b) for b in one.blocks)
+        ]
+        self._rest = [one for one in self._rest if all(one is not front for front in fronts)]
+        return sum(len(one.content) for one in fronts)
 
     def _finish(self, file: File, sharing: UploadSharing) -> None:
         """Place the parts, write what is left before them, and enter all chunks."""
@@ -262,14 +315,14 @@ class ClusterUpload:
     def _enter(self, file: File, stored: Stored, address: int) -> None:
         """Enter chunks in the chunk table."""
         if stored.part is not None:
-            file.datasets[stored.path].out.record_part(stored.part.moved(address))
+            file.datasets[stored.path].out.record_part(moved(stored.part, address))
             self._write.count(stored.path, stored.counts)
 
 
 def _collecting(
     sharing: UploadSharing,
     groups: list[list[tuple[str, BlockId]]],
-    numbers: Sequence[tuple[int, float]],
+    numbers: Sequence[tuple[int, int]],
 ) -> Collecting:
     """Return what sends groups of blocks as parts, given their numbers and how many bytes of each are not sent."""
     join = partial(send_blocks, sharing.shared, None)

@@ -129,7 +129,8 @@ class Stored(NamedTuple):
     """Blocks of one dataset that one process has stored, and their records; a value for data without chunks.
 
     `counts` says what became of chunks that were copied from a source. `content` are the bytes of the chunks where
-    these are to be sent to an object store: see `streamh5.dask.upload_tasks`.
+    these are to be sent to an object store: see `streamh5.dask.upload_tasks`. With `is_front`, they are only
+    the first chunks of the block; the others are elsewhere.
     """
 
     path: str
@@ -139,6 +140,7 @@ class Stored(NamedTuple):
     value: Any = None
     content: Buffer = b""
     number: int | None = None
+    is_front: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from streamh5.dask.store_task import Stored, collect
+from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.errors import StateError
+from streamh5.filters.base import byte_view
+from streamh5.write.part_records import NO_NUMBERS, moved
 from streamh5.write.shared_upload import end_upload, reach_object
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def join_levels(n_groups: int) -> tuple[int, ...]:
 def send_blocks(
     shared: SharedUpload,
     number: int | None,
-    n_kept: float,
+    n_kept: int,
     groups: Iterable[list[Stored | SentPart]],
 ) -> list[Stored | SentPart]:
     """Send blocks as one part; return them with their bytes if these are too few.
@@ -84,8 +87,8 @@ def send_blocks(
     number
         Number of the part; by default the least of its blocks, which tasks before have numbered.
     n_kept
-        Bytes of the first blocks that are not sent: the client needs them at the beginning of the file. These blocks
-        get the number 0.
+        Bytes of the first blocks that are not sent, up to the end of a chunk: the client needs them at the beginning of
+        the file. They get the number 0.
     groups
         Results of stores, or of this function.
     """
@@ -104,13 +107,39 @@ def send_blocks(
     some: list[Stored] = []
     for one in left:
         if n_kept > 0:
-            n_kept -= len(one.content)
-            done.append(one._replace(number=0))
+            front, rest = _cut(one, n_kept)
+            shared.check(len(front.content))
+            n_kept -= len(front.content)
+            done.append(front)
+            some += rest
         else:
             some.append(one)
     if sum(len(one.content) for one in some) < shared.min_nbytes:
         return [*done, *some]
     return [*done, send_part(shared, some)]
+
+
+def _cut(one: Stored, nbytes: int) -> tuple[Stored, list[Stored]]:
+    """Return the chunks at the beginning of a block that have so many bytes, with the number 0, and the others."""
+    part = one.part
+    if part is None or len(one.content) <= nbytes:
+        return one._replace(number=0), []
+    # chunks lie one after the other, in the order of their records
+    n_front = 1 + int(np.searchsorted(part.records["address"][1:], np.uint64(nbytes)))
+    if n_front >= len(part.records):
+        return one._replace(number=0), []
+    cut = int(part.records["address"][n_front])
+    content = byte_view(one.content)
+    front = part._replace(
+        records=part.records[:n_front], checksums=part.checksums[:n_front], skipped=NO_NUMBERS, nbytes=cut
+    )
+    rest = part._replace(
+        records=part.records[n_front:], checksums=part.checksums[n_front:], nbytes=part.nbytes - cut
+    )
+    return (
+        one._replace(part=front, counts=CopyCounts(), content=bytes(content[:cut]), number=0, is_front=True),
+        [one._replace(part=moved(rest, -cut), content=content[cut:].tobytes())],
+    )
 
 
 def send_part(shared: SharedUpload, some: Sequence[Stored]) -> SentPart:
@@ -120,7 +149,7 @@ def send_part(shared: SharedUpload, some: Sequence[Stored]) -> SentPart:
     start, stored = 0, []
     for one in some:
         if one.part is not None:
-            stored.append(one._replace(content=b"", part=one.part.moved(start)))
+            stored.append(one._replace(content=b"", part=moved(one.part, start)))
         start += len(one.content)
     return SentPart(receipt, collect([stored]))
 
@@ -130,6 +159,6 @@ async def reach(url: str, pickled: bytes) -> str:
     return await asyncio.to_thread(reach_object, url, pickled)
 
 
-async def stop_sending(token: str) -> None:
+async def stop_sending(token: str, turn: int) -> bool:
     """Send no more parts from this worker: see `end_upload`."""
-    await asyncio.to_thread(end_upload, token)
+    return await asyncio.to_thread(end_upload, token, turn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -54,6 +55,8 @@ class UploadSharing:
         Numbers of their parts.
     missing_nbytes
         Bytes of chunks that must come before their parts.
+    max_rest_nbytes
+        Bytes of chunks that may come before them.
     """
 
     def __init__(self, session: Session) -> None:
@@ -68,6 +71,14 @@ class UploadSharing:
         )
         self.first_number, self.n_numbers = opened.first_number, opened.n_numbers
         self.missing_nbytes = opened.missing_nbytes
+        front = max(
+            0, store.limits.min_nbytes - opened.missing_nbytes
+        )  # the part has more only if nothing is missing
+        self.max_rest_nbytes = store.limits.max_nbytes - front
+
+    def take_turn(self) -> None:
+        """Let other processes send parts again, after `end_upload`."""
+        self.shared = replace(self.shared, turn=self.shared.turn + 1)
 
     def differing(self, receipts: Sequence[PartReceipt]) -> set[int]:
         """Return the numbers of the parts of which the store has other ones, or none.

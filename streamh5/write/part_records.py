@@ -52,11 +52,12 @@ class PartRecords(NamedTuple):
     stop: int
     is_safe: bool
 
-    def moved(self, nbytes: int) -> PartRecords:
-        """Return them for chunks that lie so many bytes further on."""
-        records = self.records.copy()
-        records["address"] += np.uint64(nbytes)
-        return self._replace(records=records)
+
+def moved(part: PartRecords, nbytes: int) -> PartRecords:
+    """Return records for chunks that lie so many bytes further on, or, if it is negative, further in front."""
+    records = part.records.copy()
+    records["address"] += np.uint64(nbytes % 2**64)  # adds modulo 2**64
+    return part._replace(records=records)
 
 
 NO_RECORDS = np.zeros(0, RECORD)

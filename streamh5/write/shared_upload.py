@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 SENDING_SECONDS = 60.0
 """Time for which `end_upload` waits for parts that are being sent."""
 
+LOOK_ATTEMPTS = attempts.Attempts(n_attempts=3, max_seconds=1.0)
+"""Few, as the owner waits for the answers of all processes before any work, and not for long."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedUpload:
@@ -52,12 +55,15 @@ class SharedUpload:
         Identity of the write.
     min_nbytes
         Size from which bytes become a part.
+    turn
+        Which time of several this is in which parts are sent: each is ended by `end_upload`.
     """
 
     store: ObjectStore = field(repr=False)
     upload: str
     token: str
     min_nbytes: int
+    turn: int = 0
     sync = "close"
 
     @property
@@ -79,19 +85,29 @@ class SharedUpload:
         StateError
             The write has ended.
         """
-        nbytes, largest = sum(map(len, contents)), self.store.limits.max_nbytes
+        self.check(sum(map(len, contents)))
+        views = list(map(byte_view, contents))
+        content = views[0] if len(views) == 1 else memoryview(b"".join(views))
+        return _SENDING.send(self, number, content)
+
+    def check(self, nbytes: int) -> None:
+        """Refuse bytes that are more than a part may have.
+
+        Raises
+        ------
+        SinkError
+            They are.
+        """
+        largest = self.store.limits.max_nbytes
         if nbytes > largest:
             raise SinkError(
                 f"cannot write {self.name}: a block has {nbytes:,} bytes after its filters, and a part at most "
                 f"{largest:,}; rechunk the array to smaller blocks",
                 path=self.name,
             )
-        views = list(map(byte_view, contents))
-        content = views[0] if len(views) == 1 else memoryview(b"".join(views))
-        return _SENDING.send(self, number, content)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _shared_upload, (__version__, self.store, self.upload, self.token, self.min_nbytes)
+        return _shared_upload, (__version__, self.store, self.upload, self.token, self.min_nbytes, self.turn)
 
 
 def _shared_upload(version: str, *values: Any) -> SharedUpload:
@@ -141,47 +157,56 @@ class _Sending:
 
     def __init__(self) -> None:
         self.writer = new_writer_name()
-        self._uploads: dict[str, Upload] = {}
-        self._n_sending: dict[str, int] = {}
-        self._ended: deque[str] = deque(maxlen=1000)  # a task that comes late must send nothing more
+        self._uploads: dict[tuple[str, int], Upload] = {}
+        self._n_sending: dict[tuple[str, int], int] = {}
+        self._ended: deque[tuple[str, int]] = deque(
+            maxlen=1000
+        )  # a task that comes late must send nothing more
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
     def send(self, shared: SharedUpload, number: int, content: memoryview) -> PartReceipt:
-        token = shared.token
+        turn = (shared.token, shared.turn)
         with self._lock:
-            if token in self._ended:
+            if turn in self._ended:
                 raise StateError(f"the write to {shared.name} has ended, and nothing more can be sent to it")
-            upload = self._uploads.get(token)
+            upload = self._uploads.get(turn)
             if upload is None:
-                upload = self._uploads[token] = Upload(
-                    shared.store, token=token, if_absent=False, upload=shared.upload
+                upload = self._uploads[turn] = Upload(
+                    shared.store, token=shared.token, if_absent=False, upload=shared.upload
                 )
-            self._n_sending[token] = self._n_sending.get(token, 0) + 1
+            self._n_sending[turn] = self._n_sending.get(turn, 0) + 1
         try:
             return upload.send(number, content)
         finally:
             with self._lock:
-                self._n_sending[token] -= 1
+                self._n_sending[turn] -= 1
+                if not self._n_sending[turn]:
+                    del self._n_sending[turn]
                 self._changed.notify_all()
 
-    def end(self, token: str) -> None:
+    def end(self, turn: tuple[str, int]) -> bool:
         with self._lock:
-            self._ended.append(token)
-            upload = self._uploads.pop(token, None)
-            if upload is None:
-                return
-            upload.stop_waiting()
-            self._changed.wait_for(lambda: not self._n_sending.get(token), SENDING_SECONDS)
-            self._n_sending.pop(token, None)
+            if turn not in self._ended:
+                self._ended.append(turn)
+            upload = self._uploads.pop(turn, None)
+            if upload is not None:
+                upload.stop_waiting()
+            return self._changed.wait_for(lambda: turn not in self._n_sending, SENDING_SECONDS)
 
 
 _SENDING = _Sending()
 
 
-def end_upload(token: str) -> None:
-    """Send nothing more for a write, and wait for parts that are on their way: its upload is about to be removed."""
-    _SENDING.end(token)
+def end_upload(token: str, turn: int = 0) -> bool:
+    """Send nothing more for a write, and wait for parts that are on their way: its upload is about to end.
+
+    Returns
+    -------
+    bool
+        Whether none is on its way any more.
+    """
+    return _SENDING.end((token, turn))
 
 
 def reach_object(url: str, pickled: bytes) -> str:
@@ -209,7 +234,7 @@ def reach_object(url: str, pickled: bytes) -> str:
             f"pip install 'streamh5[{package_extra(url)}]'"
         ) from error
     try:
-        attempts.ATTEMPTS.run(shared.store.head)
+        LOOK_ATTEMPTS.run(shared.store.head)
     except StoreError as error:
         raise SinkError(f"cannot write {url} on {host_name()}: {error}", path=url) from error
     return host_name()

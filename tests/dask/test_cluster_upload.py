@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,12 @@ import streamh5
 from streamh5.dask import cluster_upload, stored_chunks
 from streamh5.errors import MissingCodecError, SchedulerError, SinkError, SpecError, StateError
 from streamh5.handles import upload_sharing
+from streamh5.handles.dataset import Dataset
 from streamh5.handles.upload_sharing import UploadSharing
 from streamh5.sinks import part_sizes
 from streamh5.stores import attempts, open_store
 from streamh5.stores.upload import Upload
+from streamh5.write import shared_upload
 from streamh5.write.shared_upload import SharedUpload, end_upload
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.stores.folder import FolderStore
@@ -229,7 +235,9 @@ def test_zarr_and_hdf5_sources_are_copied_by_workers(
     with place.opened() as file:
         (name,) = file
         assert np.array_equal(file[name][...], x)
-    assert len(place.parts()) == 4  # blocks of two chunks, and that of the client
+    assert (
+        len(place.parts()) == 5
+    )  # blocks of two chunks, of the first one its second chunk, and that of the client
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=x, chunks=(1, 6 * UNIT), compression="gzip", compression_opts=1)
         file.create_dataset("s", data=["a", "é"], chunks=(1,))
@@ -296,6 +304,161 @@ def test_task_that_comes_late_sends_nothing(place: Place) -> None:
     with pytest.raises(StateError, match="ended"):
         shared.send(4, [bytes(10)])
     upload.abort()
+
+
+def test_part_that_is_on_its_way_for_too_long_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_upload, "SENDING_SECONDS", 0)
+    upload = Upload(place.store, token="slow", if_absent=False)
+    shared = SharedUpload(place.store, upload.begin(), "slow", 1)
+    is_sending, may_end = threading.Event(), threading.Event()
+    send_part = FolderStore.send_part
+
+    def slow(self: Any, *args: Any) -> Any:
+        is_sending.set()
+        assert may_end.wait(DEADLOCK_SECONDS)
+        return send_part(self, *args)
+
+    monkeypatch.setattr(FolderStore, "send_part", slow)
+    with ThreadPoolExecutor(1) as threads:
+        sent = threads.submit(shared.send, 3, [bytes(10)])
+        assert is_sending.wait(DEADLOCK_SECONDS)
+        assert not end_upload("slow")
+        may_end.set()
+        assert sent.result().number == 3
+    assert end_upload("slow")
+    upload.abort()
+
+
+def _sendings(dask_worker: Any = None) -> tuple[int, int]:
+    sending = shared_upload._SENDING
+    return len(sending._uploads), len(sending._n_sending)
+
+
+def test_workers_are_told_that_the_write_has_ended(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[SharedUpload] = []
+    end = UploadSharing.end
+
+    def noted(self: Any, *args: Any, **keywords: Any) -> Any:
+        shared.append(self.shared)
+        return end(self, *args, **keywords)
+
+    monkeypatch.setattr(UploadSharing, "end", noted)
+    place.write({"/x": random(12, 6 * UNIT)}, compression=None)
+    assert _sendings() == (0, 0)
+    assert set(active.run(_sendings).values()) == {(0, 0)}
+    for late in active.run(_late, pickle.dumps(shared[0])).values():
+        assert late == "StateError"
+    with pytest.raises(StateError, match="ended"):
+        shared[0].send(3, [bytes(10)])
+
+
+def _late(pickled: bytes) -> str:
+    try:
+        pickle.loads(pickled).send(3, [bytes(10)])
+    except StateError as error:
+        return type(error).__name__
+    return "sent"
+
+
+async def _silent(url: str, pickled: bytes) -> None:
+    await asyncio.Event().wait()
+
+
+def test_worker_that_does_not_say_whether_it_reaches_the_store_is_named(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_upload, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster_upload, "reach", _silent)
+    with pytest.raises(SinkError, match="did not say within") as caught:
+        place.write({"/x": random(6, 6 * UNIT)})
+    assert min(active.nthreads()) in str(caught.value)
+    assert not place.parts()
+
+
+def test_first_block_is_cut_where_the_client_has_enough(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    finish = cluster_upload.ClusterUpload._finish
+
+    def noted(self: Any, *args: Any) -> None:
+        held.append(sum(len(one.content) for one in self._rest))
+        finish(self, *args)
+
+    monkeypatch.setattr(cluster_upload.ClusterUpload, "_finish", noted)
+    x = random(30, 2 * UNIT).rechunk((15, 2 * UNIT))
+    streamh5.to_fixed_h5(URL, "/x", x, chunks=(1, 2 * UNIT), storage_options=place.options, compression=None)
+    with place.opened() as file:
+        assert np.array_equal(file["x"][...], x.compute(scheduler="sync"))
+    assert held == [6 * UNIT]
+    numbers = {number: nbytes for number, nbytes, _ in place.parts()}
+    assert numbers[2] == 24 * UNIT
+
+
+def test_block_that_is_cut_is_computed_again_as_a_whole(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, original = random(30, 2 * UNIT).rechunk((15, 2 * UNIT)), UploadSharing.differing
+    done: list[int] = []
+    seen: list[tuple[int, int]] = []
+
+    def differing(self: Any, receipts: Any) -> set[int]:
+        if not done:
+            done.append(min(receipts).number)
+            place.store.send_part(self.shared.upload, done[0], memoryview(bytes(6 * UNIT)))
+        return original(self, receipts)
+
+    monkeypatch.setattr(UploadSharing, "differing", differing)
+    streamh5.to_fixed_h5(
+        URL,
+        "/x",
+        x,
+        chunks=(1, 2 * UNIT),
+        storage_options=place.options,
+        compression=None,
+        progress=lambda now, total: seen.append((now, total)),
+    )
+    with place.opened() as file:
+        assert np.array_equal(file["x"][...], x.compute(scheduler="sync"))
+    assert done == [2]
+    assert [nbytes for number, nbytes, _ in place.parts() if number == 2] == [24 * UNIT, 6 * UNIT, 24 * UNIT]
+    assert seen[-1] == (60 * UNIT, 60 * UNIT)
+    assert place.store.path.stat().st_size < 61 * UNIT  # each chunk once
+
+
+def test_first_block_that_is_too_large_with_what_is_before_it_is_refused(
+    active: Client, place: Place
+) -> None:
+    place.options |= {"max_nbytes": 7 * UNIT}
+    with pytest.raises(SinkError, match=r"first block.*rechunk"):
+        place.write({"/x": random(6, 7 * UNIT)}, compression=None)
+
+
+def _counted(block: Any, folder: str) -> Any:
+    descriptor, _ = tempfile.mkstemp(dir=folder, suffix=".made")
+    os.close(descriptor)
+    return block
+
+
+def test_text_is_fetched_in_few_blocks_at_a_time(active: Client, place: Place, tmp_path: Path) -> None:
+    text = da.from_array(np.array([f"text {i}" * 50 for i in range(1000)], object), chunks=50)
+    made, most = tmp_path / "made", []
+    made.mkdir()
+    counted = text.map_blocks(_counted, str(made), dtype=object, meta=np.empty(0, object)).astype("T")
+    write_block = Dataset.write_block
+
+    def noted(self: Any, block: Any, origin: Any) -> Any:
+        most.append(len(list(made.iterdir())) - origin[0] // 50)
+        return write_block(self, block, origin)
+
+    with patch.object(Dataset, "write_block", noted):
+        place.write({"/text": counted, "/x": random(3, 6 * UNIT)})
+    with place.opened() as file:
+        assert file["text"].asstr()[...].tolist() == text.compute(scheduler="sync").tolist()
+    assert len(list(made.iterdir())) == len(most) == 20
+    assert max(most) <= 2  # threads of the cluster
 
 
 def test_credentials_are_in_no_text(place: Place) -> None:
