@@ -211,6 +211,7 @@ class ClusterUpload:
             for result in received(results, self._write.name):
                 for one in result:
                     self._take(file, one)
+                sharing.check()
                 self._gather(sharing)
         except BaseException:
             with suppress(Exception):

@@ -80,6 +80,17 @@ class UploadSharing:
         """Let other processes send parts again, after `end_upload`."""
         self.shared = replace(self.shared, turn=self.shared.turn + 1)
 
+    def check(self) -> None:
+        """Notice that a handler or another thread has ended the write, whose upload is removed then.
+
+        Raises
+        ------
+        StateError
+            It has.
+        """
+        if not self._session.is_open:
+            raise StateError(f"the write to {self._sink.name} was ended while its parts were sent")
+
     def differing(self, receipts: Sequence[PartReceipt]) -> set[int]:
         """Return the numbers of the parts of which the store has other ones, or none.
 

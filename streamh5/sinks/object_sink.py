@@ -233,7 +233,7 @@ class ObjectSink(GatedSink):
             n_rest = limits.max_number - last.number
             if n_rest < 2:
                 raise LimitError(f"{self.name} has no part numbers left for other processes", path=self.name)
-            self._upload.begin()
+            self._upload.begin_apart()
             return OpenUpload(
                 self._upload,
                 last.number + 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -79,6 +80,11 @@ class Upload:
                 self.upload = self._run("an upload cannot begin", self._begin)
                 self._note(self.upload, ())
             return self.upload
+
+    def begin_apart(self) -> None:
+        """Begin the upload in another thread: a Ctrl-C in this one waits for its id, without which it would be left."""
+        with ThreadPoolExecutor(1, thread_name_prefix="streamh5-upload") as threads:
+            threads.submit(self.begin).result()
 
     def _begin(self) -> str:
         before = self._uploads()

@@ -541,6 +541,40 @@ def test_interrupted_write_leaves_nothing(active: Client, place: Place) -> None:
         assert np.array_equal(file["x"][...], x.compute(scheduler="sync"))
 
 
+def test_ctrl_c_while_the_upload_begins_leaves_nothing(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_upload = FolderStore.begin_upload
+
+    def interrupted(self: Any, token: str) -> str:
+        upload = begin_upload(self, token)
+        os.kill(os.getpid(), signal.SIGINT)
+        return upload
+
+    monkeypatch.setattr(FolderStore, "begin_upload", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        place.write({"/x": random(6, 6 * UNIT)})
+    assert not place.store.list_uploads()
+
+
+def test_write_that_is_aborted_by_a_handler_ends(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[Any] = []
+    begin = UploadSharing.__init__
+
+    def noted(self: Any, session: Any) -> None:
+        sessions.append(session)
+        begin(self, session)
+
+    monkeypatch.setattr(UploadSharing, "__init__", noted)
+    with pytest.raises(StateError, match="ended while its parts were sent"):
+        place.write(
+            {"/x": random(20, 6 * UNIT)}, compression=None, progress=lambda now, total: sessions[0].abort()
+        )
+    assert not place.store.path.exists()
+
+
 def _row(seed: int) -> Any:
     """A row that tells how it was made, and is compressed to a size of its own."""
     rng = np.random.default_rng(seed)
