@@ -31,7 +31,8 @@ from streamh5.errors import SpecError, StoreError, shown
 from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
 from streamh5.stores.checksums import StoredChecksum
-from streamh5.stores.requests import Body, excused, run_request
+from streamh5.stores.failures import translated
+from streamh5.stores.requests import SECRETS_OF_URLS, Body, excused, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -59,7 +60,6 @@ _ADVICE = {
     "InvalidBlobOrBlock": ": blocks of another program wait under this name; delete the blob, or choose another name",
 }
 _BEHIND_THE_END = 416  # status of a range without a byte
-_QUERY = re.compile(r"\?\S*")  # a shared access signature is one
 
 
 class AzureStore:
@@ -262,26 +262,30 @@ class AzureStore:
 
     def _connect(self) -> None:
         options = self._options
-        try:
-            self._system, path = fsspec.core.url_to_fs(self.url, **options)
-        except ValueError:  # its message may repeat the options
-            raise SpecError(
+        self._system, path = translated(
+            lambda: fsspec.core.url_to_fs(self.url, **options),
+            (ValueError,),
+            lambda error: SpecError(  # the message of the error may repeat the options
                 f"storage_options of {self.url} do not say how to connect: adlfs takes account_name, or "
                 f"connection_string, and credentials; these are given: {shown(sorted(options))}"
-            ) from None
+            ),
+        )
         container, key, _ = AzureBlobFileSystem.split_path(self._system, path)
         self._blob = self._system.service_client.get_blob_client(container, key)
-        # requests are repeated by those who call: each is one attempt
-        self._each = {"retry_total": 0, **{name: options[name] for name in _TIMEOUTS if name in options}}
+        self._each = {
+            "retry_total": 0,  # requests are repeated by those who call: each is one attempt
+            **{name: options[name] for name in _TIMEOUTS if name in options},
+        }
         self._process = os.getpid()
 
     def _request(self, request: Callable[[Any], Coroutine[Any, Any, T]], *, nbytes: int = 0) -> T:
         if self._process != os.getpid():  # the event loop did not come along
             self._connect()
-        try:
-            return run_request(self._system, lambda: request(self._blob), nbytes=nbytes)
-        except (AzureError, ClientError, OSError) as error:
-            raise _store_error(error) from None  # the cause may repeat the request, and with it credentials
+        return translated(
+            lambda: run_request(self._system, lambda: request(self._blob), nbytes=nbytes),
+            (AzureError, ClientError, OSError),
+            _store_error,
+        )
 
 
 def _store_error(error: Exception) -> StoreError:
@@ -297,7 +301,7 @@ def _store_error(error: Exception) -> StoreError:
             status=status,
             code=code,
         )
-    said = shown(_QUERY.sub("?...", str(error)), quoted=False)
+    said = shown(SECRETS_OF_URLS.sub("...", str(error)), 160, quoted=False)
     reason = "denied" if isinstance(error, ClientAuthenticationError) else "transient"
     return StoreError(f"Azure cannot be asked: {type(error).__name__}: {said}", reason=reason)
 

@@ -27,7 +27,8 @@ from streamh5.errors import SpecError, StoreError, shown
 from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
 from streamh5.stores.checksums import StoredChecksum
-from streamh5.stores.requests import Body, excused, run_request
+from streamh5.stores.failures import translated
+from streamh5.stores.requests import SECRETS_OF_URLS, Body, excused, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -229,13 +230,14 @@ class GCSStore:
             query = query | {marker: _text(page, tag) for marker, tag in markers.items()}
 
     def _connect(self) -> None:
-        try:
-            self._system, path = fsspec.core.url_to_fs(self.url, **self._options)
-        except (*_CREDENTIALS_ERRORS, OSError, ValueError, KeyError) as error:
-            raise SpecError(  # the message of the error may repeat the options
+        self._system, path = translated(
+            lambda: fsspec.core.url_to_fs(self.url, **self._options),
+            (*_CREDENTIALS_ERRORS, OSError, ValueError, KeyError),
+            lambda error: SpecError(  # the message of the error may repeat the options
                 f"storage_options of {self.url} do not connect ({type(error).__name__}): gcsfs takes token, project, "
                 f"endpoint_url; these are given: {shown(sorted(self._options))}"
-            ) from None
+            ),
+        )
         bucket, self._key, generation = self._system.split_path(path)
         if generation is not None:
             raise SpecError(f"{self.url} names a version of an object, which cannot be written or chosen")
@@ -282,11 +284,11 @@ class GCSStore:
             ) as answer:
                 return _Answer(answer.status, answer.headers, await answer.read())
 
-        try:
+        def run() -> _Answer:
             self._system.credentials.apply(sent)
-            answer = run_request(self._system, ask, nbytes=nbytes + len(content or b""))
-        except (*_CREDENTIALS_ERRORS, ClientError, OSError) as error:
-            raise _unreachable(error) from None  # the cause may repeat the request, and with it credentials
+            return run_request(self._system, ask, nbytes=nbytes + len(content or b""))
+
+        answer = translated(run, (*_CREDENTIALS_ERRORS, ClientError, OSError), _unreachable)
         if answer.status >= 300:
             raise _refused(answer.status, _code(answer.content))
         return answer
@@ -327,4 +329,5 @@ def _refused(status: int, code: str) -> StoreError:
 def _unreachable(error: Exception) -> StoreError:
     if isinstance(error, _CREDENTIALS_ERRORS) and not isinstance(error, TransportError):
         return StoreError(f"Google does not take the credentials ({type(error).__name__})", reason="denied")
-    return StoreError(f"Google cannot be asked: {type(error).__name__}: {error!s:.100}", reason="transient")
+    said = shown(SECRETS_OF_URLS.sub("...", str(error)), 160, quoted=False)
+    return StoreError(f"Google cannot be asked: {type(error).__name__}: {said}", reason="transient")

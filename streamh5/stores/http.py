@@ -17,6 +17,7 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from streamh5.errors import StoreError
 from streamh5.stores.base import StoredObject
+from streamh5.stores.failures import translated
 
 _SECRETS = re.compile(r"(?<=://)[^/@]*@|[?#].*", re.DOTALL)
 
@@ -65,16 +66,21 @@ class HttpObject:
     def _get(self, start: int, stop: int) -> tuple[StoredObject, bytes]:
         if self._pid != os.getpid():  # its connections are those of the process that was forked
             self._system, self._pid = HTTPFileSystem(**self._options, skip_instance_cache=True), os.getpid()
-        try:
-            found: tuple[StoredObject, bytes] = sync(self._system.loop, self._request, start, stop)
-        except (aiohttp.ClientSSLError, aiohttp.InvalidURL, ValueError) as error:
-            raise StoreError(f"{self.url}: {type(error).__name__}", reason="refused") from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error, StoreError):
-                raise
-            # its text may show the URL as it was given
-            raise StoreError(f"{self.url}: {type(error).__name__}", reason="transient") from None
+        found: tuple[StoredObject, bytes] = translated(
+            lambda: sync(self._system.loop, self._request, start, stop),
+            (aiohttp.ClientError, ValueError, OSError),
+            self._store_error,
+        )
         return found
+
+    def _store_error(self, error: Exception) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        is_refused = isinstance(error, (aiohttp.ClientSSLError, ValueError))
+        # its text may show the URL as it was given
+        return StoreError(
+            f"{self.url}: {type(error).__name__}", reason="refused" if is_refused else "transient"
+        )
 
     async def _request(self, start: int, stop: int) -> tuple[StoredObject, bytes]:
         session = await self._system.set_session()

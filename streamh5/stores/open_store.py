@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.paths import LocalPath, local_path, object_url
 from streamh5.errors import MissingCodecError, SpecError, shown
+from streamh5.stores.failures import translated
 
 if TYPE_CHECKING:
     from streamh5.stores.base import ObjectStore, ReadableObject
@@ -122,13 +123,14 @@ def _made(url: str, row: tuple[str, str, str], storage_options: Mapping[str, Any
         raise MissingCodecError(
             f"{named:.100} needs a package that is not installed ({error.name}): pip install 'streamh5[{extra}]'"
         ) from error
-    try:
-        return made(url, dict(storage_options or {}))
-    except TypeError as error:  # values may be secrets: only the names
-        raise SpecError(
+    return translated(
+        lambda: made(url, dict(storage_options or {})),
+        (TypeError,),
+        lambda error: SpecError(  # values may be secrets: only the names
             f"storage_options of {named:.100} has names that its file system does not know: "
             f"{shown(sorted(storage_options or {}))}"
-        ) from error
+        ),
+    )
 
 
 def refuse_storage_options(name: str, storage_options: Mapping[str, Any] | None) -> None:

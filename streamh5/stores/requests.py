@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,9 @@ REQUEST_SECONDS = 120.0
 
 SLOWEST_BYTES_PER_SECOND = 50_000
 """Content that moves more slowly counts as stuck."""
+
+SECRETS_OF_URLS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
+"""In any message: credentials, and queries, of which a shared access signature is one."""
 
 _PIECE_NBYTES = 256 << 10  # aiohttp warns of content in one piece, during which its loop does nothing else
 

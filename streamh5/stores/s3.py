@@ -29,6 +29,7 @@ from streamh5.errors import StoreError
 from streamh5.stores import attempts
 from streamh5.stores.base import TOKEN_KEY, PartLimits, PartReceipt, PendingUpload, StoredObject
 from streamh5.stores.checksums import StoredChecksum
+from streamh5.stores.failures import translated
 from streamh5.stores.s3_client import SentBuffer, check_s3_options, s3_file_system
 from streamh5.stores.s3_errors import store_error
 
@@ -245,10 +246,11 @@ class S3Store:
     def _run(
         self, operation: str, function: Callable[..., Awaitable[Any]], *arguments: Any, **names: Any
     ) -> Any:
-        try:
-            return sync(self._system.loop, function, *arguments, **names)
-        except _FAILURES as error:
-            raise store_error(error, self.url, operation, self._secrets()) from error
+        return translated(
+            lambda: sync(self._system.loop, function, *arguments, **names),
+            _FAILURES,
+            lambda error: store_error(error, self.url, operation, self._secrets()),
+        )
 
     def _call_if_absent(self, operation: str, if_absent: bool, **parameters: Any) -> dict[str, Any]:
         if not if_absent:

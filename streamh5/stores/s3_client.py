@@ -12,6 +12,7 @@ from botocore.config import Config
 from s3fs import S3FileSystem
 
 from streamh5.errors import SpecError
+from streamh5.stores.failures import translated
 
 _OF_FSSPEC = frozenset({"use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"})
 
@@ -98,7 +99,10 @@ def s3_file_system(options: dict[str, Any]) -> S3FileSystem:
     config: dict[str, Any] = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
     if "request_checksum_calculation" in Config.OPTION_DEFAULTS:  # no second checksum: there is Content-MD5
         config["request_checksum_calculation"] = "when_required"
-    try:
-        return _OneAttempt(**{**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}})
-    except (KeyError, ValueError) as error:  # of two names for the same
-        raise SpecError(f"storage_options: {error.args[0]}") from error
+    return translated(
+        lambda: _OneAttempt(
+            **{**options, "config_kwargs": {**config, **(options.get("config_kwargs") or {})}}
+        ),
+        (KeyError, ValueError),  # of two names for the same
+        lambda error: SpecError(f"storage_options: {error.args[0]}"),
+    )

@@ -100,7 +100,8 @@ def store_error(error: Exception, url: str, operation: str, secrets: Iterable[st
     """
     cause = error if isinstance(error, ClientError) else error.__cause__
     if not isinstance(cause, ClientError):
-        return StoreError(f"{url}: {_safe(error, secrets)}", reason=_reason_without_answer(error))
+        said = f"{url}: {type(error).__name__}: {_safe(error, secrets)}"
+        return StoreError(said, reason=_reason_without_answer(error))
     code = str(cause.response.get("Error", {}).get("Code", ""))
     status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     reason = _reason(code, status, operation)
