@@ -274,6 +274,7 @@ class AzureStore:
         self._blob = self._system.service_client.get_blob_client(container, key)
         self._each = {
             "retry_total": 0,  # requests are repeated by those who call: each is one attempt
+            "raw_request_hook": _send_in_pieces,
             **{name: options[name] for name in _TIMEOUTS if name in options},
         }
         self._process = os.getpid()
@@ -304,6 +305,13 @@ def _store_error(error: Exception) -> StoreError:
     said = shown(SECRETS_OF_URLS.sub("...", str(error)), 160, quoted=False)
     reason = "denied" if isinstance(error, ClientAuthenticationError) else "transient"
     return StoreError(f"Azure cannot be asked: {type(error).__name__}: {said}", reason=reason)
+
+
+def _send_in_pieces(request: Any) -> None:
+    """Send the bytes that the client has made of an object or a list of blocks as `Body` sends a part."""
+    content = request.http_request.data
+    if isinstance(content, bytes):
+        request.http_request.data = Body(memoryview(content))
 
 
 def _if_version(version: str) -> dict[str, Any]:
