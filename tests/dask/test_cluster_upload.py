@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster
 
 import streamh5
 from streamh5.dask import cluster_upload, stored_chunks
-from streamh5.errors import MissingCodecError, SchedulerError, SinkError, SpecError, StateError
+from streamh5.errors import MissingCodecError, SchedulerError, SinkError, SpecError, StateError, StoreError
 from streamh5.handles import upload_sharing
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.upload_sharing import UploadSharing
@@ -36,6 +36,7 @@ from streamh5.write import shared_upload
 from streamh5.write.shared_upload import SharedUpload, end_upload
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.stores.folder import FolderStore
+from tests.stores.proxy import Fault, Proxy
 from tests.stores.servers import S3Server
 
 URL = "s3://bucket/out.h5"
@@ -645,7 +646,33 @@ def test_failure_leaves_nothing_in_s3(active: Client, s3_server: S3Server) -> No
     assert not store.list_uploads()
 
 
-def test_wrong_credentials_fail_before_any_work(active: Client, s3_server: S3Server) -> None:
+def _note(folder: str, block_id: Any = None) -> Any:
+    Path(folder, f"block {block_id[0]}").touch()
+    return np.zeros((1, 6 * UNIT), "u1")
+
+
+def test_wrong_credentials_fail_before_any_work(active: Client, s3_server: S3Server, tmp_path: Path) -> None:
+    x = da.map_blocks(
+        _note, str(tmp_path), chunks=((1,) * 4, (6 * UNIT,)), dtype="u1", meta=np.empty((0, 0), "u1")
+    )
+    with Proxy(s3_server.port) as proxy:
+        proxy.fault = lambda seen: Fault(403)
+        options = s3_server.options(endpoint_url=proxy.endpoint)
+        with pytest.raises(SinkError, match="cannot write s3://") as caught:
+            x.to_fixed_h5(s3_server.url(), "/x", storage_options=options)
+    assert isinstance(caught.value.__cause__, StoreError)
+    assert caught.value.__cause__.reason == "denied"
+    assert {seen.method for seen in proxy.seen} == {"HEAD"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_store_that_is_not_there_fails_before_any_work(
+    active: Client, s3_server: S3Server, tmp_path: Path
+) -> None:
+    x = da.map_blocks(
+        _note, str(tmp_path), chunks=((1,) * 4, (6 * UNIT,)), dtype="u1", meta=np.empty((0, 0), "u1")
+    )
     options = s3_server.options(endpoint_url="http://127.0.0.1:9")  # nobody listens
     with patch.object(attempts, "ATTEMPTS", attempts.Attempts(n_attempts=1)), pytest.raises(SinkError):
-        random(2, 10).to_fixed_h5(s3_server.url(), "/x", storage_options=options)
+        x.to_fixed_h5(s3_server.url(), "/x", storage_options=options)
+    assert not list(tmp_path.iterdir())
