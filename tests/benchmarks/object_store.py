@@ -1,6 +1,6 @@
 """One HDF5 file to an object store: streamh5 beside a local file that is then uploaded.
 
-    python -m tests.benchmarks.object_store [--mib 1024] [--rounds 5] [--server small|moto] [--aws PATH]
+    python -m tests.benchmarks.object_store [--mib 1024] [--rounds 5] [--server small|moto] [--aws PATH] [--ways ...]
 
 Work "a": float32, blocks and chunks of 4 MiB, gzip with shuffle. The server is a process on the same cores:
 `object_server`, which costs little, or moto. Each timing has a process of its own with a warm-up write; ways take
@@ -200,8 +200,8 @@ def measure(rows: dict[str, dict[str, Any]], n_rounds: int, server: str) -> dict
     return {name: runs for name, runs in found.items() if runs}
 
 
-def main() -> None:
-    """Measure."""
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Return what was given on the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.object_store",
         description=__doc__,
@@ -212,14 +212,19 @@ def main() -> None:
     add("--rounds", type=int, default=5)
     add("--server", default="small", choices=["small", "moto"])
     add("--aws", default="", help="the aws command, which needs an environment of its own")
-    add("--ways", default="")
+    add("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY", help="; ".join(WAYS))
     add("--parts", default="", help="sizes of parts in MiB, separated by commas")
     add("--senders", default="", help="numbers of senders, separated by commas")
     add("--memory", default="", help="max_memory, such as 256MiB")
     add("--quiet-seconds", type=float, default=10)
     add("--dir", type=Path, default=Path(tempfile.gettempdir()))
     add("--one", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    """Measure."""
+    given = arguments()
     if given.one:
         print(json.dumps(timed(given.one)))
         return
@@ -250,7 +255,7 @@ def main() -> None:
             for n in senders
         }
     else:
-        rows = {way: usual | {"way": way} for way in (given.ways.split(",") if given.ways else WAYS)}
+        rows = {way: usual | {"way": way} for way in given.ways}
     found = measure(rows, given.rounds, given.server)
     first = next(iter(found.values()))
     print(

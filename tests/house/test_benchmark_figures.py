@@ -7,6 +7,7 @@ from typing import Any
 from tests.benchmarks.contenders import HANDED_OVER, contenders_of
 from tests.benchmarks.expert import OWN_SETTING, chosen
 from tests.benchmarks.figures import durability_of, ratio_of
+from tests.benchmarks.object_store import WAYS, arguments
 from tests.benchmarks.work import WORKS
 
 
@@ -50,3 +51,9 @@ def test_handed_over_ratio_uses_the_twin_and_durable_ratio_all_syncs() -> None:
     assert durable is not None
     assert share is not None
     assert (handed_over.median, durable.median, share.median) == (10.0, 6.0, 0.4)
+
+
+def test_ways_to_an_object_are_chosen_by_names_with_commas() -> None:
+    assert arguments([]).ways == list(WAYS)
+    names = ["local file, s3fs put", "local file only"]
+    assert arguments(["--ways", *names]).ways == names
