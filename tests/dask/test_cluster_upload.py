@@ -297,6 +297,22 @@ def test_failure_of_a_task_leaves_nothing(active: Client, place: Place) -> None:
     assert not place.store.path.exists()
 
 
+async def _still_sending(token: str, turn: int) -> bool:
+    return end_upload(token, turn) and False
+
+
+def test_worker_that_still_sends_when_a_write_fails_is_named(
+    active: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_upload, "stop_sending", _still_sending)
+    with pytest.raises(ZeroDivisionError) as caught:
+        place.write({"/x": random(6, 6 * UNIT).map_blocks(_fail, dtype="u1")}, compression=None)
+    (note,) = [one for one in caught.value.__notes__ if "may be left" in one]
+    assert all(worker in note for worker in active.nthreads())
+    assert "abort-upload" in note
+    assert "this process" not in note
+
+
 def test_task_that_comes_late_sends_nothing(place: Place) -> None:
     upload = Upload(place.store, token="t", if_absent=False)
     shared = SharedUpload(place.store, upload.begin(), "t", 1)
@@ -374,7 +390,7 @@ def test_worker_that_does_not_say_whether_it_reaches_the_store_is_named(
     monkeypatch.setattr(cluster_upload, "reach", _silent)
     with pytest.raises(SinkError, match="did not say within") as caught:
         place.write({"/x": random(6, 6 * UNIT)})
-    assert min(active.nthreads()) in str(caught.value)
+    assert all(worker in str(caught.value) for worker in active.nthreads())
     assert not place.parts()
 
 
