@@ -140,6 +140,8 @@ class ClusterUpload:
         """Let nobody send parts any more: the upload is about to end. Return who may do it all the same."""
         token, turn = sharing.shared.token, sharing.shared.turn
         sending = [] if end_upload(token, turn) else ["this process"]
+        if self._client.status != "running":  # a lost scheduler answers nothing, for a long time
+            return "the workers cannot be asked whether they still send parts"
         try:
             workers = list_workers(self._client)
             replies = ask(

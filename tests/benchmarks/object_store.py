@@ -7,9 +7,8 @@ Work "a": float32, blocks and chunks of 4 MiB, gzip with shuffle. The server is 
 turns, every other round goes backwards, and ratios are taken within a round. The local file is not made durable
 (``sync="none"``), and the tools have their defaults. ``--parts`` and ``--senders`` compare the constants
 `streamh5.sinks.part_sizes.PART_NBYTES` and `streamh5.sinks.part_sender.N_SENDERS`; ``--memory`` prints the peak of
-memory instead, with blocks that are copies, as a reader or a computation gives them; ``--latency`` adds milliseconds to
-each request, as a store that is far has them. ``--cluster`` compares workers of a cluster with one another, and their
-processor time with that of a write to a shared file.
+memory instead, with blocks that are copies, as a reader or a computation gives them. Workers of a cluster:
+`object_cluster`.
 """
 
 from __future__ import annotations
