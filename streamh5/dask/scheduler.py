@@ -94,9 +94,9 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
         return
     if client is not None:
         raise SchedulerError(
-            f"workers cannot write to {destination_name(path)}: it is not a path or an object that they reach, or has a "
-            "user block; write to a shared file system or an object store, pass scheduler='threads', or persist the "
-            "array first",
+            f"workers cannot write to {destination_name(path)}: it is not a path or an object that they reach, or it "
+            "has a user block; write to a shared file system or an object store, pass scheduler='threads', or persist "
+            "the array first",
             scheduler=client,
         )
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)

@@ -64,12 +64,14 @@ class ObjectSource:
     def read(self, nbytes: int, position: int) -> bytes:
         """See `ByteSource`."""
         stop = min(position + nbytes, self.nbytes)
+        if position >= stop:
+            return b""
         if position < len(self._start):
             return self._start[position:stop]
         if stop - position >= OBJECT_BLOCK_NBYTES:
             return self._fetch(position, stop)
         number, begin = divmod(position - len(self._start), OBJECT_BLOCK_NBYTES)
-        return self._block(number)[begin : begin + max(0, stop - position)]
+        return self._block(number)[begin : begin + stop - position]
 
     def read_into(self, memory: memoryview, position: int) -> int:
         """See `ByteSource`."""

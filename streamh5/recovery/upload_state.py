@@ -165,6 +165,7 @@ class KeptBytes:
         for number, claims in journal.claims.items():
             # text and sequences have objects at lower addresses, which no claim names; a resumed write fills holes
             is_encoded = spec_from_facts(journal.datasets[number]).is_encoded
+            kept = []
             for i, records in enumerate(claims.records):
                 is_there = self._are_there(records)
                 if is_encoded:
@@ -172,6 +173,9 @@ class KeptBytes:
                     is_there &= records["address"] + records["stored_nbytes"] <= np.uint64(end)
                 if is_resumed and claims.are_partial[i]:
                     is_there[:] = False
+                kept.append(is_there)
+            _drop_old(claims.records, kept)
+            for i, (records, is_there) in enumerate(zip(claims.records, kept, strict=True)):
                 if not is_there.all():
                     lost.append(records["address"][~is_there])
                     claims.records[i] = records[is_there]
@@ -185,6 +189,17 @@ class KeptBytes:
         i = np.searchsorted(starts, records["address"], side="right") - 1
         ends = records["address"] + records["stored_nbytes"]
         return np.asarray((i >= 0) & (ends <= stops[np.maximum(i, 0)]))
+
+
+def _drop_old(claimed: list[ChunkRecords], kept: list[NDArray[np.bool_]]) -> None:
+    """Drop what is there of a chunk whose last claim is not kept: it is an older content."""
+    if not claimed or all(one.all() for one in kept):
+        return
+    numbers, are_kept = np.concatenate([one["number"] for one in claimed]), np.concatenate(kept)
+    last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
+    old = np.isin(numbers, numbers[last][~are_kept[last]])
+    ends = np.cumsum([len(one) for one in claimed])
+    kept[:] = [one & ~is_old for one, is_old in zip(kept, np.split(old, ends[:-1]), strict=True)]
 
 
 def _joined(ranges: Iterable[AddressRange]) -> list[AddressRange]:

@@ -161,12 +161,15 @@ class ObjectSink(GatedSink):
 
     def _note_upload(self, upload: str | None, others: Sequence[str] | None) -> None:
         if self._journal is not None and self._sizes is not None:
-            entry = self._journal.entries.upload(self._upload.token, upload, self._sizes.steps, others)
-            self._note(entry, is_urgent=True)
+            entries = self._journal.entries
+            self._note(entries.upload(self._upload.token, upload, self._sizes.steps, others), is_urgent=True)
 
     def _note_part(self, receipt: PartReceipt) -> None:
         if self._journal is not None:
             self._note(self._journal.entries.part(receipt))
+            _, start, stop = cast("PartSizes", self._sizes).part(receipt.number)
+            if receipt.nbytes < stop - start:
+                return  # the last part is cut, so that a resume does not use it: its chunks stay
         self._parts.drop(receipt.number)
 
     def _begin(self, resumed: ResumedUpload | None = None) -> None:
@@ -192,9 +195,9 @@ class ObjectSink(GatedSink):
         SinkError
             They have been sent: no store shows parts before the object is complete.
         """
-        pieces, found = [], self._pieces(address, nbytes)
+        pieces = []
         with self._writing():
-            for part, first, last in found:
+            for part, first, last in self._pieces(address, nbytes):
                 filled = self._parts.get(part.number)
                 if filled is None:
                     raise SinkError(
@@ -215,10 +218,8 @@ class ObjectSink(GatedSink):
 
         Raises
         ------
-        LimitError
-            No part numbers are left for them.
-        SinkError
-            The write has a journal.
+        LimitError, SinkError
+            No part numbers are left for them; or the write has a journal.
         """
         if self._journal is not None:
             raise SinkError(

@@ -91,7 +91,12 @@ class PartSender:
         with self._lock:
             wait_for(
                 self._changed,
-                lambda: self._error or len(self._on_their_way) < 2 or filled_nbytes() <= SENT_NBYTES,
+                # of parts so large that two are above the limit, a third may be filled
+                lambda: (
+                    self._error
+                    or len(self._on_their_way) < 2
+                    or filled_nbytes() <= max(SENT_NBYTES, 2 * max(self._on_their_way.values()))
+                ),
             )
             self.check()
 

@@ -110,10 +110,8 @@ class PartsInMemory:
 
     def nbytes_after(self, number: int) -> int:
         """Return the size of the parts with higher numbers."""
-        parts = list(
-            self._parts.items()
-        )  # one step of the interpreter: without the lock, as the sender has its own
-        return sum(len(filled.content) for i, filled in parts if i > number)
+        # a copy is one step of the interpreter: it needs no lock, as the sender has its own
+        return sum(len(filled.content) for i, filled in self._parts.copy().items() if i > number)
 
     def items(self) -> list[tuple[int, FilledPart]]:
         """Return the parts by number."""

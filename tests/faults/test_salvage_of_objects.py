@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,48 @@ def test_upload_that_is_gone_cannot_be_salvaged(journal: Path, tmp_path: Path) -
         pass
     with pytest.raises(errors.SpecError, match="journal of an object"):
         streamh5.salvage(tmp_path / "a.h5", storage_options={"key": "x"})
+
+
+ROW = 16_384
+
+
+def stream_of_rows(mode: str, journal: Path) -> tuple[streamh5.File, Any]:
+    file = streamh5.File(URL, mode, resume=True, journal=journal, threads=1)
+    return file, file.create_dataset("x", (64, ROW), "i8", chunks=(1, ROW), compression=None)
+
+
+def first_of_each_row() -> Any:
+    with h5py.File(io.BytesIO(fsspec.filesystem("memory").cat_file(URL))) as file:
+        return file["x"][:, 0]
+
+
+def test_old_content_of_a_chunk_does_not_come_back(journal: Path) -> None:
+    file, d = stream_of_rows("w", journal)
+    for i in range(40):
+        d[i] = np.full(ROW, i + 1)
+    d[10] = np.full(ROW, 1000)  # in a part that is never full
+    file.session.sink._sender.wait()  # type: ignore[attr-defined]
+    killed = State.now(journal)
+    file.abort()
+    killed.restore(journal)
+    streamh5.salvage(journal, overwrite=True)
+    rows = first_of_each_row()
+    assert rows[9] == 10
+    assert rows[10] in (0, 1000)
+    killed.restore(journal)
+    file, d = stream_of_rows("w", journal)
+    assert d.is_stored((9, 0), (1, ROW))
+    assert not d.is_stored((10, 0), (1, ROW))
+    file.abort()
+
+
+def test_last_part_outlives_a_completion_that_is_refused(journal: Path, system: Any) -> None:
+    file, d = stream_of_rows("x", journal)
+    for i in range(64):
+        d[i] = np.full(ROW, i + 1)
+    system.pipe_file(URL, b"another")
+    with pytest.raises(errors.DestinationExistsError):
+        file.close()
+    system.rm_file(URL)
+    streamh5.salvage(journal)
+    assert first_of_each_row().tolist() == list(range(1, 65))

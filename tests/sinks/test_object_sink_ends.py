@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import fsspec
 import fsspec.asyn
 import fsspec.implementations.memory
+import h5py
 import numpy as np
 import pytest
 
@@ -281,6 +283,11 @@ def test_fork_of_a_process_that_writes_changes_nothing(s3_server: S3Server) -> N
     assert store.list_uploads() == []
 
 
+def write_four_rows(dataset: Any) -> None:
+    for i in range(4):
+        dataset[i : i + 1] = np.full((1, 1 << 17), i + 1.0)
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("can't start new thread"), MemoryError(), KeyboardInterrupt()]
 )
@@ -298,12 +305,15 @@ def test_part_that_could_not_be_handed_over_is_sent_later(
     f = streamh5.File(URL, "w")
     d = f.create_dataset("x", shape=(None, 1 << 17), dtype="f8", chunks=(1, 1 << 17), compression=None)
     with pytest.raises(type(error)):
-        d.append(np.ones((4, 1 << 17)))
+        write_four_rows(d)
     assert not left
-    closing = threading.Thread(target=f.abort)
+    write_four_rows(d)
+    closing = threading.Thread(target=f.close)
     closing.start()
     closing.join(DEADLOCK_SECONDS)
     assert not closing.is_alive()
+    with h5py.File(io.BytesIO(fsspec.filesystem("memory").cat_file(URL))) as there:
+        assert there["x"][:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_no_part_is_made_of_zeros_that_was_handed_over() -> None:
