@@ -95,8 +95,7 @@ def check_scheduler(scheduler: Any, arrays: list[da.Array], path: Any) -> None:
     if client is not None:
         raise SchedulerError(
             f"workers cannot write to {destination_name(path)}: it is not a path or an object that they reach, or it "
-            "has a user block; write to a shared file system or an object store, pass scheduler='threads', or persist "
-            "the array first",
+            "has a user block; pass scheduler='threads', or persist the array first, whose blocks are then fetched",
             scheduler=client,
         )
     get = dask.base.get_scheduler(scheduler=scheduler, collections=remote)
