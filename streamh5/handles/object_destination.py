@@ -195,9 +195,9 @@ def _interrupted(
     found = find_upload(store, journal)
     if found is None:
         _warn(
-            f"the upload of the interrupted write of {store.url} is gone: it was removed, has expired, or is at another "
-            "endpoint or account than these storage_options name (then it is left there). Nothing of it can be used, and "
-            "everything is computed again"
+            f"the upload of the interrupted write of {store.url} is gone: it was removed, has expired, or is at "
+            "another endpoint or account than that of these storage_options. Nothing of it can be used, and everything "
+            "is computed again"
         )
         drop_upload(store, journal)
     return found
