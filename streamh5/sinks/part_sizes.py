@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from streamh5.stores.base import PartLimits
 
 PART_NBYTES = 16 << 20
-"""Size of a part. Sizes from 5 to 32 MiB take the same processor time; larger ones take more memory, smaller ones let a
-file of unknown length begin to grow its parts earlier (tests/benchmarks, object store)."""
+"""Size of a part. From 8 to 32 MiB the size makes no difference of speed; larger parts take more memory, and of smaller
+ones a file of unknown length uses up the numbers earlier (tests/benchmarks, object store)."""
 
 GROWTH_NBYTES = 13 << 20
 """By so much grow the parts of a stream of unknown length after each hundredth of them, from the tenth hundredth on:
