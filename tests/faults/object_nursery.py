@@ -100,7 +100,7 @@ def look(url: str, folder: Path, options: dict[str, Any], *, is_over: bool) -> N
             assert file["x"].shape == (N_BLOCKS * SMALL[0], SMALL[1])
             for n in range(N_BLOCKS):
                 assert np.array_equal(file["x"][n * SMALL[0] : (n + 1) * SMALL[0]], value(n))
-        (folder / "copy.h5").unlink()
+        (folder / "copy.h5").rename(folder / "complete.h5")
     if is_over:
         assert not open_store(url, options).list_uploads(), "an upload is left"
         assert not (folder / "journal").exists(), "the journal is left"
@@ -136,6 +136,8 @@ def main(folder: Path, n_kills: int, seed: int, kind: str, url: str, options: di
     n_done = 0
     while n_done < n_kills:
         ended(forked(put_old))
+        complete = folder / "complete.h5"
+        complete.unlink(missing_ok=True)
         for _ in range(chance.choice([1, 1, 2, 3])):  # also a resumed write is killed
             child = forked(write)
             time.sleep(chance.uniform(0, whole))
@@ -143,7 +145,8 @@ def main(folder: Path, n_kills: int, seed: int, kind: str, url: str, options: di
             n_done += ended(child)
             ended(forked(partial(look, url, folder, options, is_over=False)))
             computed(folder)
-        n_confirmed = confirmed(folder)
+        # killed between the completion and the end: that write is over, and the next one replaces the object
+        n_confirmed = 0 if complete.exists() else confirmed(folder)
         ended(forked(write))
         n_computed = computed(folder)
         # a stream begins again at the first gap: parts that were on their way at the same time leave some
