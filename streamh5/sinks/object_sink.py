@@ -92,12 +92,11 @@ class ObjectSink(GatedSink):
         self.bound: Callable[[], int | None] = lambda: None
         self.front_end: Callable[[], int] = lambda: 0
         self.keeps_journal = journal is not None
-        self.remains = ""
-        self.is_collected = False
+        self.remains, self.is_collected = "", False
         self._store, self._if_absent, self._journal = store, not overwrite, journal
         self._begin(resumed)
         self._sizes: PartSizes | None = None
-        self._front_end, self._n_front = 0, 1
+        self._front_end = 0
         self._last = PartRange(1, 0, 0)  # part of this process before those of others
         self._others: list[PartReceipt] = []
         self._parts = PartsInMemory()
@@ -108,7 +107,6 @@ class ObjectSink(GatedSink):
 
     def _resume(self, resumed: ResumedUpload) -> None:
         self._sizes, self._front_end = resumed.sizes, resumed.front_end
-        self._n_front = resumed.sizes.at(max(0, self._front_end - 1)).number
         self._sender.receipts.update((one.number, one) for one in resumed.receipts)
         for address, held in resumed.held:
             content = np.frombuffer(cast("bytes", held), np.uint8)
@@ -265,8 +263,7 @@ class ObjectSink(GatedSink):
                 self._begin()
 
     def _write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        # the parts of the front region stay to the end
-        self._sender.wait_for_room(lambda: self._parts.nbytes_after(self._n_front))
+        self._sender.wait_for_room(self._sent_nbytes)
         for buffer in buffers:
             content = np.frombuffer(cast("bytes", buffer), np.uint8)
             done = 0
@@ -274,6 +271,11 @@ class ObjectSink(GatedSink):
                 self._fill(part, first, content[done : done + last - first])
                 done += last - first
             address += len(content)
+
+    def _sent_nbytes(self) -> int:
+        """Return the size of the parts in memory, without those of the front region, which stay to the end."""
+        front = cast("PartSizes", self._sizes).at(max(0, self._front_end - 1))
+        return self._parts.nbytes_after(front.number)
 
     def _pieces(self, address: int, nbytes: int) -> list[tuple[PartRange, int, int]]:
         """Return the parts of a range, and which of their bytes it is."""
@@ -297,7 +299,6 @@ class ObjectSink(GatedSink):
                 sizes = PartSizes(self._upload.store.limits, bound)
                 if self._journal is not None:
                     self._note(self._journal.entries.upload(self._upload.token, None, sizes.steps, None))
-                self._n_front = sizes.at(max(0, front_end - 1)).number
                 self._sizes = sizes  # last: the others wait for the journal
 
     def _fill(

@@ -6,19 +6,17 @@ import gc
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
-import fsspec
 import numpy as np
 import pytest
 
 import streamh5
 from streamh5 import errors
 from streamh5.recovery.read_journal import decode_journal, split_entries
-from streamh5.sinks import part_sizes
 from streamh5.stores import memory
 from streamh5.stores.memory import MemoryStore
 from tests.deadlock import DEADLOCK_SECONDS
@@ -33,23 +31,7 @@ WRITES: dict[str, tuple[Callable[..., int], Callable[[], None], int]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """fsspec's memory, with parts of 1 MiB that are sent one at a time."""
-    monkeypatch.setattr(part_sizes, "PART_NBYTES", 1 << 20)
-    monkeypatch.setattr("streamh5.sinks.part_sender.N_SENDERS", 1)
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-    left = list(memory._UPLOADS)
-    memory._UPLOADS.clear()
-    assert not left, "an upload was left"
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "out.journal"
+pytestmark = pytest.mark.usefixtures("memory_objects")
 
 
 class KilledError(BaseException):
@@ -74,10 +56,10 @@ def interrupt(write: Callable[..., int], journal: Path, n_parts: int = 5, **keyw
 
 
 @pytest.mark.parametrize("kind", WRITES)
-def test_write_killed_between_two_requests_is_resumed(kind: str, journal: Path, system: Any) -> None:
+def test_write_killed_between_two_requests_is_resumed(kind: str, journal: Path, memory_objects: Any) -> None:
     write, check, n_all = WRITES[kind]
     states: list[State] = []
-    system.pipe_file(URL, b"old")
+    memory_objects.pipe_file(URL, b"old")
     with object_states.recorded(journal, states):
         assert write(journal) == n_all
     assert not journal.exists()
@@ -290,14 +272,14 @@ def test_file_that_is_not_worth_it_leaves_nothing(journal: Path) -> None:
     assert not journal.exists()
 
 
-def test_resumed_write_fills_the_holes_first(journal: Path, system: Any) -> None:
+def test_resumed_write_fills_the_holes_first(journal: Path, memory_objects: Any) -> None:
     object_states.write_grid(journal)
-    nbytes = system.size(URL)
+    nbytes = memory_objects.size(URL)
     for _ in range(4):
         interrupt(object_states.write_grid, journal, 2)
     object_states.write_grid(journal)
     object_states.check_grid()
-    assert system.size(URL) <= nbytes + (1 << 18)
+    assert memory_objects.size(URL) <= nbytes + (1 << 18)
 
 
 def run_kills(tmp_path: Path, s3_server: S3Server, n: int, seed: int, kind: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,13 @@ import pytest
 import streamh5
 from streamh5 import errors
 from streamh5.cli import main as cli
-from streamh5.sinks import part_sizes
 from streamh5.stores import memory
 from streamh5.stores.memory import MemoryStore
 from tests.faults import object_states
 from tests.faults.object_states import GRID, ROWS, URL, State
 from tests.faults.tally import tried
 
-
-@pytest.fixture(autouse=True)
-def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """fsspec's memory, with parts of 1 MiB that are sent one at a time."""
-    monkeypatch.setattr(part_sizes, "PART_NBYTES", 1 << 20)
-    monkeypatch.setattr("streamh5.sinks.part_sender.N_SENDERS", 1)
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    memory._UPLOADS.clear()
-    yield system
-    system.store.clear()
-    left = list(memory._UPLOADS)
-    memory._UPLOADS.clear()
-    assert not left, "an upload was left"
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "out.journal"
+pytestmark = pytest.mark.usefixtures("memory_objects")
 
 
 def check_part_of_grid(summary: Any) -> int:
@@ -109,14 +89,14 @@ def test_what_was_in_memory_is_salvaged(journal: Path) -> None:
         assert f.attrs["title"] == "kept"
 
 
-def test_object_that_is_there_is_replaced_only_on_request(journal: Path, system: Any) -> None:
-    system.pipe_file(URL, b"old")
+def test_object_that_is_there_is_replaced_only_on_request(journal: Path, memory_objects: Any) -> None:
+    memory_objects.pipe_file(URL, b"old")
     interrupted(journal)
     with pytest.raises(errors.DestinationExistsError, match="overwrite=True"):
         streamh5.salvage(journal)
     with pytest.raises(errors.SpecError, match="leave output out"):
         streamh5.salvage(journal, output="other.h5")
-    assert system.cat_file(URL) == b"old"
+    assert memory_objects.cat_file(URL) == b"old"
     streamh5.salvage(journal, overwrite=True)
     with object_states.content() as f:
         assert "a" in f
@@ -206,13 +186,13 @@ def test_old_content_of_a_chunk_does_not_come_back(journal: Path) -> None:
     file.abort()
 
 
-def test_last_part_outlives_a_completion_that_is_refused(journal: Path, system: Any) -> None:
+def test_last_part_outlives_a_completion_that_is_refused(journal: Path, memory_objects: Any) -> None:
     file, d = stream_of_rows("x", journal)
     for i in range(64):
         d[i] = np.full(ROW, i + 1)
-    system.pipe_file(URL, b"another")
+    memory_objects.pipe_file(URL, b"another")
     with pytest.raises(errors.DestinationExistsError):
         file.close()
-    system.rm_file(URL)
+    memory_objects.rm_file(URL)
     streamh5.salvage(journal)
     assert first_of_each_row().tolist() == list(range(1, 65))
