@@ -46,4 +46,4 @@ STORAGE_OPTION: tuple[tuple[str, ...], dict[str, Any]] = (
         "be repeated); credentials are better left to the environment, where other users do not see them",
     },
 )
-"""The option, as `streamh5.cli.main` adds it to a command."""
+"""The option, as `Command` has it."""

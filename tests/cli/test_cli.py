@@ -13,6 +13,7 @@ import pytest
 
 import streamh5
 from streamh5.cli import main as cli
+from streamh5.cli.command import Command
 from tests.deadlock import DEADLOCK_SECONDS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run_module(
 
 
 def with_command(monkeypatch: pytest.MonkeyPatch, run: Callable[[], int]) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", {"act": cli.Command(run, "act", "Act.")})
+    monkeypatch.setattr(cli, "COMMANDS", {"act": Command(run, "act", "Act.")})
 
 
 def test_cli_version_prints_the_version_of_the_package() -> None:

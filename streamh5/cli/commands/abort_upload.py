@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import streamh5
+from streamh5.cli.command import Command, flag, option
 from streamh5.cli.storage_options import STORAGE_OPTION
 
 
 def _abort_upload(url: str, *, storage_options: dict[str, Any] | None, only_list: bool) -> int:
-    """Run the command."""
     if only_list:
         from streamh5.stores.open_store import open_store
         from streamh5.stores.pending_uploads import pending_uploads
@@ -22,23 +22,19 @@ def _abort_upload(url: str, *, storage_options: dict[str, Any] | None, only_list
     return 0
 
 
-ABORT_UPLOAD = (
+ABORT_UPLOAD = Command(
     _abort_upload,
     "remove what interrupted writes have left in an object store",
     "Remove the uploads of an object that were neither completed nor aborted, and print their ids. They are left by "
     "writes whose process or machine died, cost money, and are seen in no listing of objects. An object of that name "
     "stays as it is; a write to it that goes on fails.",
     (
-        (("url",), {"metavar": "URL"}),
+        option("url", metavar="URL"),
         STORAGE_OPTION,
-        (
-            ("--list",),
-            {
-                "dest": "only_list",
-                "action": "store_true",
-                "help": "print when each began (UTC, - if the store does not tell) and its id, and remove nothing",
-            },
+        flag(
+            "--list",
+            "print when each began (UTC, - if the store does not tell) and its id, and remove nothing",
+            dest="only_list",
         ),
     ),
 )
-"""Function, texts and options, as `streamh5.cli.main` adds them."""
