@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.format.link import ExternalLink, HardLink, SoftLink
     from streamh5.handles.dataset import Dataset
     from streamh5.handles.file import File
-    from streamh5.handles.group import Datatype, Group
+    from streamh5.handles.group import Group
+    from streamh5.handles.named_datatype import Datatype
     from streamh5.handles.part_writer import PartWriter
     from streamh5.handles.virtual import VirtualLayout, VirtualSource
     from streamh5.model.reference import Reference, RegionReference
@@ -74,7 +75,8 @@ _NAMES = {
     "format.link": "ExternalLink HardLink SoftLink",
     "handles.dataset": "Dataset",
     "handles.file": "File",
-    "handles.group": "Datatype Group",
+    "handles.group": "Group",
+    "handles.named_datatype": "Datatype",
     "handles.part_writer": "PartWriter",
     "handles.virtual": "VirtualLayout VirtualSource",
     "model.reference": "Reference RegionReference",

@@ -12,15 +12,11 @@ from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.errors import SpecError
-from streamh5.format.object_header import NO_FIELDS
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_free_destination, references_output
-from streamh5.handles.group import Group
+from streamh5.handles.file_datasets import FileDatasets
 from streamh5.handles.object_times import times_now
 from streamh5.handles.session import Session
-from streamh5.handles.stored_dataset import stored_dataset
-from streamh5.model.block_value import as_elements
-from streamh5.model.tree import find
 from streamh5.sinks.base import as_journaled
 from streamh5.sinks.destination_path import destination_url, is_path
 from streamh5.sinks.working_names import snapshot_path
@@ -30,10 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from streamh5.filters import FilterChain
-    from streamh5.format.object_header import OptionalFields
-    from streamh5.model.dataset_spec import DatasetSpec
-    from streamh5.model.tree import DatasetNode
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -44,7 +36,7 @@ HEADER_SLACK = 512
 """Bytes reserved after each header in the front region for later attributes: about ten short ones."""
 
 
-class File(Group):
+class File(FileDatasets):
     """Write a new HDF5 file, which readers see when it is complete.
 
     As a context manager it is closed, and thereby published, at the end of the block. If the block raises, the process
@@ -174,11 +166,6 @@ class File(Group):
         self._node = self.session.root
 
     @property
-    def libver(self) -> str:
-        """Oldest HDF5 library that can read the file; with mode ``"a"`` that of the existing file."""
-        return self.session.options.libver
-
-    @property
     def track_order(self) -> bool:
         """Whether the creation order of links and attributes is tracked by default, as the root group does."""
         return self.session.options.track_order
@@ -189,11 +176,6 @@ class File(Group):
         return self
 
     @property
-    def filename(self) -> str:
-        """The destination."""
-        return self.session.sink.name
-
-    @property
     def mode(self) -> str:
         """``"r+"``, as h5py says of every file that can be written."""
         return "r+"
@@ -202,82 +184,6 @@ class File(Group):
     def summary(self) -> WriteSummary | None:
         """Summary of the closed file; None before it is closed."""
         return self.session.summary
-
-    def add_dataset(
-        self,
-        spec: DatasetSpec,
-        chain: FilterChain,
-        *,
-        source: str | None = None,
-        write_empty_chunks: bool = True,
-        optional: OptionalFields = NO_FIELDS,
-        value: Any = None,
-    ) -> Dataset:
-        """Create a dataset from its plan; `source` is the identity of the source that it is written from.
-
-        `optional` are the optional fields of its header, `value` its data.
-
-        Raises
-        ------
-        SpecError
-            It was planned for another `libver` than that of the file.
-        """
-        if (spec.libver == "v108") != (self.libver == "v108"):
-            raise SpecError(
-                f"{spec.path} is planned with libver={spec.libver!r}, and {self.filename} is a file for "
-                f"{self.libver!r}: pass libver={self.libver!r}",
-                libver=spec.libver,
-            )
-        if self._references is not None:
-            self._references.check(spec)
-        if spec.is_early and not getattr(self.session.sink, "overwrites_in_place", True):
-            raise SpecError(
-                f"{spec.path}: chunks with fixed addresses (alloc_time='early') are overwritten in place, which an "
-                f"object store does not do: leave alloc_time out, or write {self.filename:.100} as a local file",
-                path=spec.path,
-            )
-        whole = as_elements(value, spec) if value is not None and spec.chunks is None else None
-        with self.session.call():
-            node, n_rows = self.session.create_dataset(spec, source, whole)
-            if whole is not None and whole.ndim:
-                n_rows = len(whole)  # where `append` continues
-            node.optional = optional
-            dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
-            self.datasets[spec.path] = dataset
-            self.session.file = self
-            if value is not None and whole is None:
-                try:
-                    dataset[...] = value
-                except BaseException:
-                    self.discard_dataset(dataset)
-                    raise
-            return dataset
-
-    def dataset(self, node: DatasetNode) -> Dataset:
-        """Return the handle of a dataset; that of an existing file is made when it is first needed."""
-        self.session.file = self
-        with self._references_lock:
-            found = self.datasets.get(node.path)
-            if found is None or found.node is not node:
-                found = self.datasets[node.path] = stored_dataset(self.session, node)
-            return found
-
-    def forget_handles(self) -> None:
-        """Enter the datasets under their present paths, without those that were deleted."""
-        with self._references_lock:
-            handles = list(self.datasets.values())
-            alive = [one for one in handles if find(self.session.root, one.name) is one.node]
-            self.datasets = {one.name: one for one in alive}
-            for one in handles:
-                if one not in alive:
-                    self.session.forget(one.node)
-                    self.session.partial_chunks.drop(one.out)
-
-    def discard_dataset(self, dataset: Dataset) -> None:
-        """Remove a dataset whose data could not be written: the file is written without it."""
-        self.datasets.pop(dataset.name, None)
-        self.session.discard_dataset(dataset.node)
-        self.session.partial_chunks.drop(dataset.out)
 
     def close(self) -> WriteSummary:
         """Write index and headers, make everything durable, and publish the file.

@@ -1,22 +1,22 @@
-"""``Group`` and ``Datatype``: the handles of groups, which create objects, and of named datatypes."""
+"""``Group``: the handle of a group, which creates objects."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
 from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
-from streamh5.handles.attributes import Handle, named_type
+from streamh5.handles.attributes import named_type
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.dataset_plan import NO_CHAIN, plan_dataset
-from streamh5.handles.given_data import as_array, as_dtype, as_link, shape_of, without_data
-from streamh5.handles.group_contents import GroupContents, object_at
+from streamh5.handles.given_data import as_array, shape_of, without_data
+from streamh5.handles.group_contents import object_at
+from streamh5.handles.group_links import GroupLinks
 from streamh5.handles.like_dataset import check_same, keywords_of
+from streamh5.handles.named_datatype import Datatype
 from streamh5.handles.object_times import times_now
 from streamh5.handles.virtual import VirtualLayout, plan_virtual
 from streamh5.model.object_path import check_new_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streamh5.handles.file import File
 
 
-class Group(GroupContents):
+class Group(GroupLinks):
     """A group of a file that is being written.
 
     A mapping of its objects. Its keys include soft and external links; `values` and `items` leave these out.
@@ -297,96 +297,8 @@ class Group(GroupContents):
             return Datatype(self.file, node)
         return self.file.dataset(node) if isinstance(node, DatasetNode) else Group(self.file, node)
 
-    def __setitem__(self, name: str | bytes, value: Any) -> None:
-        """Link an object under `name`, or write data there, as h5py does.
-
-        Parameters
-        ----------
-        name
-            Path, from this group or, with a leading ``/``, from the root.
-        value
-            A `Group`, `Dataset` or `Datatype` of this file (a hard link), an `h5py.SoftLink`, an
-            `h5py.ExternalLink`, a `numpy.dtype`, which becomes a named `Datatype`, or an array-like, which becomes a
-            dataset.
-
-        Raises
-        ------
-        PathError
-            The name is taken.
-        DatatypeError
-            The dtype cannot be written.
-        """
-        if isinstance(value, np.dtype):
-            path = check_new_path(self.absolute_path(name))
-            element = as_dtype(value, path)
-            self.session.create_datatype(DatatypeNode(path, element, track_order=self.file.track_order))
-            return
-        is_handle = isinstance(value, (Group, Dataset, Datatype))
-        target = value.node if is_handle else as_link(value)
-        if is_handle and value.session is not self.session:
-            raise PathError(
-                f"{value.name} belongs to another file; link it with streamh5.ExternalLink(filename, path)",
-                path=value.name,
-            )
-        if target is None:
-            # as `data`, None means no data; here it is a value
-            self.create_dataset(name, data=np.asarray(None, object) if value is None else value)
-        else:
-            self.session.link(self.absolute_path(name), target)
-
-    def __delitem__(self, name: str | bytes) -> None:
-        """Delete a link; an object without links is deleted, and references to it become null.
-
-        Raises
-        ------
-        KeyError
-            There is no such link.
-        """
-        path = self.absolute_path(name)
-        try:
-            self.session.remove(path)
-        except PathError as error:
-            raise KeyError(str(error)) from error
-        self.file.forget_handles()
-
-    def move(self, source: str | bytes, dest: str | bytes) -> None:
-        """Give a link another path, from this group or, with a leading ``/``, from the root.
-
-        Raises
-        ------
-        PathError
-            There is no such link, or the new path is taken.
-        """
-        self.session.move(self.absolute_path(source), self.absolute_path(dest))
-        self.file.forget_handles()
-
     def __bool__(self) -> bool:
         return self.session.is_open
 
     def __repr__(self) -> str:
         return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
-
-
-class Datatype(Handle[DatatypeNode]):
-    """A named (committed) datatype; made by ``f["t"] = numpy.dtype(...)``, as in h5py.
-
-    Pass it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: the new dataset or attribute
-    then shares this datatype, which readers can see.
-    """
-
-    def __init__(self, file: File, node: DatatypeNode) -> None:
-        super().__init__(file.session, node)
-        self._file = file
-
-    @property
-    def file(self) -> File:
-        """The `File` that contains the datatype."""
-        return self._file
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Element type in memory."""
-        return self._node.dtype
-
-    def __repr__(self) -> str:
-        return f"<streamh5.Datatype {self.name!r}: {self.dtype}>"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, ValuesView
 
     from streamh5.handles.dataset import Dataset
-    from streamh5.handles.group import Datatype, Group
+    from streamh5.handles.group import Group
+    from streamh5.handles.named_datatype import Datatype
     from streamh5.model.reference import Reference
     from streamh5.model.tree import LinkedTarget
 
