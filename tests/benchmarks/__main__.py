@@ -14,6 +14,7 @@ from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.index import run_index
 from tests.benchmarks.machine import describe_machine, describe_versions
 from tests.benchmarks.memory import MEMORY_CONTENDERS
+from tests.benchmarks.readme_picture import put_picture
 from tests.benchmarks.readme_table import put_table
 from tests.benchmarks.run import (
     REPOSITORY,
@@ -135,6 +136,7 @@ def main() -> None:
         report.save(results, arguments.out)
         if arguments.out.resolve() == REPOSITORY / "docs":
             put_table(results["works"], REPOSITORY / "README.md")
+            put_picture(results, REPOSITORY / "docs" / "images" / "speed-and-memory.svg")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tests.benchmarks.figures import ratio_of, seconds_of, timings_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["put_table"]
+__all__ = ["put_table", "rate_of"]
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 OURS = "streamh5 gzip"
@@ -28,11 +28,16 @@ ROWS = {
 }
 
 
-def _rate(work: dict[str, Any], name: str, *, durable: bool) -> str:
-    """Median rate in MB/s; empty where the contender took no part."""
+def rate_of(work: dict[str, Any], name: str, *, durable: bool) -> float | None:
+    """Median rate in MB/s; None where the contender took no part."""
     timings = timings_of(work, name, durable=durable)
     rates = [t["nbytes"] / seconds_of(t, durable=durable) / 1e6 for t in timings]
-    return f"{median(rates):.0f}" if rates else ""
+    return median(rates) if rates else None
+
+
+def _rate(work: dict[str, Any], name: str, *, durable: bool) -> str:
+    rate = rate_of(work, name, durable=durable)
+    return "" if rate is None else f"{rate:.0f}"
 
 
 def _cells(work: dict[str, Any], name: str) -> tuple[str, str]:
