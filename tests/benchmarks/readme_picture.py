@@ -9,7 +9,7 @@ from tests.benchmarks.readme_table import rate_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["picture_of", "put_picture"]
+__all__ = ["BARS", "picture_of", "put_picture"]
 
 BARS = {
     "streamh5 gzip": "streamh5",
@@ -75,7 +75,8 @@ def _curve(memory: list[dict[str, Any]]) -> list[str]:
         parts.append(f'<text class="small middle" x="{x:.1f}" y="{BOTTOM + 18}">{gib:.0f}</text>')
     return [
         *parts,
-        f'<text class="small middle" x="{(CURVE_LEFT + CURVE_RIGHT) / 2}" y="{BOTTOM + 36}">size of the array (GiB)</text>',
+        f'<text class="small middle" x="{(CURVE_LEFT + CURVE_RIGHT) / 2}" y="{BOTTOM + 36}">'
+        "size of the array (GiB)</text>",
         f'<path class="axis" d="M{CURVE_LEFT} {TOP}V{BOTTOM}H{CURVE_RIGHT}" fill="none"/>',
         f'<polyline class="other-line" points="{point(0, 0)} {point(1, 1024)}"/>',
         f'<text class="small" x="{CURVE_LEFT + 18}" y="{TOP + 10}">the array itself</text>',

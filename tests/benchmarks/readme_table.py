@@ -10,7 +10,7 @@ from tests.benchmarks.figures import ratio_of, seconds_of, timings_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["put_table", "rate_of"]
+__all__ = ["put_table", "rate_of", "table_of"]
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 OURS = "streamh5 gzip"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.contenders import HANDED_OVER, contenders_of
 from tests.benchmarks.expert import OWN_SETTING, chosen
 from tests.benchmarks.figures import durability_of, ratio_of
 from tests.benchmarks.object_store import WAYS, arguments
+from tests.benchmarks.readme_picture import BARS, picture_of
+from tests.benchmarks.readme_table import rate_of, table_of
 from tests.benchmarks.work import WORKS
+
+ROOT = Path(__file__).parents[2]
 
 
 def timing(seconds: float, own_sync: float = 0.0, sync: float = 0.0) -> dict[str, float]:
@@ -57,3 +63,23 @@ def test_ways_to_an_object_are_chosen_by_names_with_commas() -> None:
     assert arguments([]).ways == list(WAYS)
     names = ["local file, s3fs put", "local file only"]
     assert arguments(["--ways", *names]).ways == names
+
+
+RESULTS = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+
+
+def test_picture_of_the_readme_shows_the_figures_on_record() -> None:
+    shown = (ROOT / "docs" / "images" / "speed-and-memory.svg").read_text(encoding="utf-8")
+    assert shown == picture_of(RESULTS)
+    assert ">streamh5<" in shown
+    assert shown.count("<rect") == len(BARS)
+
+
+def test_readme_says_the_rates_on_record() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    work = RESULTS["works"]["a"]
+    for name, text in (("to_hdf5 gzip-4", "behind one lock"), ("streamh5 gzip", "without a lock")):
+        rate = rate_of(work, name, durable=False)
+        assert rate is not None
+        assert f"{text}: {rate:.0f} MB/s" in readme
+    assert table_of(RESULTS["works"]) in readme
