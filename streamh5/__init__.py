@@ -20,7 +20,9 @@ from streamh5.version import __version__
 from streamh5.write.interruption import InterruptedWriteWarning
 
 if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the interpreter
-    from streamh5.check.inspection import FileInspection, inspect
+    from streamh5.check.cloud_report import CloudCheck, CloudReport
+    from streamh5.check.inspect_file import inspect
+    from streamh5.check.inspection import FileInspection
     from streamh5.check.report import VerifyReport
     from streamh5.check.verify import verify
     from streamh5.conversion.convert import convert, from_zarr
@@ -64,7 +66,9 @@ else:  # hidden from type checkers: with a `__getattr__` they would accept any n
 
 
 _NAMES = {
-    "check.inspection": "FileInspection inspect",
+    "check.cloud_report": "CloudCheck CloudReport",
+    "check.inspect_file": "inspect",
+    "check.inspection": "FileInspection",
     "check.report": "VerifyReport",
     "check.verify": "verify",
     "conversion.convert": "convert from_zarr",
@@ -97,6 +101,8 @@ _when_imported("xarray", _register_accessors)
 __all__ = [
     "ArrayConversion",
     "ChunkManifest",
+    "CloudCheck",
+    "CloudReport",
     "Conversion",
     "Dataset",
     "DatasetSummary",

@@ -4,5 +4,8 @@
 * ``chunk_check``: reads chunks in the order of their addresses, and decodes them in threads.
 * ``h5py_view``: the same file as h5py sees it, for comparison.
 * ``report``: the result of `verify`.
-* ``inspection``: `inspect` and its result, with a map of the file.
+* ``inspect_file``: `inspect`.
+* ``inspection``: its result, with a map of the file.
+* ``cloud``: whether a file is right for object stores, from an inspection.
+* ``cloud_report``: the answer.
 """

@@ -1,45 +1,28 @@
-"""`inspect`: what a file contains and where it lies, without its data."""
+"""The result of `inspect`: what a file contains and where it lies, as values and as text."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
-from streamh5.arguments.paths import LocalPath
 from streamh5.check.report import counted
 from streamh5.errors import printable
-from streamh5.filters.registry import filter_name
-from streamh5.format.data_layout import (
-    ChunkedLayout,
-    CompactLayout,
-    ContiguousLayout,
-    ImplicitIndex,
-    SingleChunkIndex,
-    VirtualDatasetLayout,
-)
-from streamh5.format.datatype_class import datatype_name
-from streamh5.format.primitives import UNDEFINED_ADDRESS
-from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_content import read_file_content
 from streamh5.reader.file_map import Kind
-from streamh5.stores.open_store import open_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from streamh5.format.filter_pipeline import FilterRecord
-    from streamh5.reader.file_content import Finding, ObjectContent
-    from streamh5.reader.file_map import FileMap
-    from streamh5.reader.object_content import DatasetMessages
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from streamh5.check.cloud_report import CloudReport
+    from streamh5.reader.file_content import Finding
 
 
-_N_CELLS = 72  # of the map: a line of a terminal
-_LETTERS = {
+CELL_LETTERS = {
     Kind.SUPERBLOCK: "S",
     Kind.HEADER: "H",
     Kind.INDEX: "I",
@@ -47,8 +30,7 @@ _LETTERS = {
     Kind.DATA: "█",
     Kind.UNUSED: "·",
 }
-_USER_BLOCK, _USER_BLOCK_LETTER = "user block", "U"
-_METADATA = (Kind.SUPERBLOCK, Kind.HEADER, Kind.INDEX, Kind.HEAP)
+USER_BLOCK, USER_BLOCK_LETTER = "user block", "U"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +54,11 @@ class DatasetInspection:
         Size of the array in bytes, and size of its stored data.
     n_attributes
         Number of attributes.
+    chunk_nbytes, largest_chunk_nbytes
+        Size of a chunk in bytes before the filters (None for a dataset without chunks), and size of the largest stored
+        chunk, 0 if there is none.
+    is_variable_length, heap_nbytes
+        Whether elements refer to heaps, as text of variable length does, and the size of their heaps in bytes.
     header_address, index_address
         Positions of the object header and the chunk index in the file; None without an index.
     data_start, data_stop
@@ -90,6 +77,10 @@ class DatasetInspection:
     nbytes: int
     stored_nbytes: int
     n_attributes: int
+    chunk_nbytes: int | None
+    largest_chunk_nbytes: int
+    is_variable_length: bool
+    heap_nbytes: int
     header_address: int
     index_address: int | None
     data_start: int | None
@@ -130,6 +121,20 @@ class Region:
     stop: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MetadataPlaces:
+    """Where the metadata of a file lies: all structures but data, and heaps with the elements of datasets.
+
+    Attributes
+    ----------
+    starts, stops
+        Positions in the file, ``(n,) int64``.
+    """
+
+    starts: NDArray[np.int64] = field(repr=False)
+    stops: NDArray[np.int64] = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class FileInspection:
     """What a file contains, and where it lies. All addresses are positions in the file.
@@ -138,6 +143,8 @@ class FileInspection:
     ----------
     path, file_nbytes, superblock_version
         Path of the file, its size in bytes, and the version of its superblock.
+    page_nbytes, is_open_for_writing
+        Size of the pages of a file with the PAGE file space strategy, 0 without; whether the file is marked as open.
     groups, datasets
         All groups, including the root group, and all datasets, in the order in which links lead to them.
     regions
@@ -149,21 +156,49 @@ class FileInspection:
     damaged, unchecked
         The first 1,000 structures that are damaged, and the first 1,000 that streamh5 does not know. Their content is
         missing from the other fields.
+    metadata
+        Where each structure lies, for `cloud`; not in `to_dict`.
     """
 
     path: str
     file_nbytes: int
     superblock_version: int
+    page_nbytes: int
+    is_open_for_writing: bool
     groups: tuple[GroupInspection, ...]
     datasets: tuple[DatasetInspection, ...]
     regions: tuple[Region, ...]
     cells: str
     damaged: tuple[Finding, ...]
     unchecked: tuple[Finding, ...]
+    metadata: MetadataPlaces = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values for JSON."""
-        return asdict(self)
+        found = asdict(self)
+        del found["metadata"]
+        return found
+
+    def cloud(self) -> CloudReport:
+        """Tell whether the file is right for object stores, and what would make it better.
+
+        Use it before a file is published: a reader of an object store waits for every request, so that metadata that is
+        scattered, and chunks that are small, make a file slow which is fast on a disk.
+
+        Returns
+        -------
+        CloudReport
+            One check for each thing that data providers ask for, with figures and advice.
+
+        Examples
+        --------
+        >>> report = streamh5.inspect("run1.h5").cloud()  # doctest: +SKIP
+        >>> report.verdict, report.requests.n_1mib_blocks  # doctest: +SKIP
+        ('right for the cloud', 1)
+        """
+        from streamh5.check.cloud import judge  # most inspections do not ask
+
+        return judge(self)
 
     @check_keywords
     def render(self, width: int = 100) -> str:
@@ -191,132 +226,8 @@ class FileInspection:
                 yield from textwrap.wrap(line, width, subsequent_indent="    ")
 
 
-@check_keywords
-def inspect(path: LocalPath, *, storage_options: Mapping[str, Any] | None = None) -> FileInspection:
-    """List the objects of a file, and where they lie, without reading its data.
-
-    Use it to see how a file is stored: chunk indexes, filters, compression ratios, and space to which nothing refers.
-
-    Parameters
-    ----------
-    path
-        Path or URL of the file, which may have been written by any program. A damaged file is shown as far as it can be
-        read. Of an object in a store, only the metadata is requested; for a file of streamh5 that is one request, of
-        1 MiB, unless it has more metadata than that.
-    storage_options
-        For a URL: credentials and the like, as for fsspec's file system of its protocol.
-
-    Returns
-    -------
-    FileInspection
-        Its `repr` is a page of text with a map of the file.
-
-    Raises
-    ------
-    FormatError
-        The file has no readable superblock.
-    UnreadableError
-        The file does not exist or cannot be read.
-    """
-    with FileBytes(open_readable(path, storage_options)) as file:
-        content = read_file_content(file)
-    base = content.superblock.base_address
-    return FileInspection(
-        path=file.name,
-        file_nbytes=content.file_nbytes,
-        superblock_version=content.superblock.version,
-        groups=tuple(
-            GroupInspection(
-                group.path,
-                group.address + base,
-                len(group.messages.links),
-                len(group.messages.common.attributes),
-            )
-            for group in content.groups
-        ),
-        datasets=tuple(_inspect_dataset(dataset, base) for dataset in content.datasets),
-        regions=tuple(_regions(content.file_map, base)),
-        cells=_cells(content.file_map, base),
-        damaged=tuple(content.damages),
-        unchecked=tuple(content.unchecked),
-    )
-
-
-def _regions(file_map: FileMap, base_address: int) -> Iterator[Region]:
-    if base_address:
-        yield Region(_USER_BLOCK, 1, base_address, 0, base_address)
-    for total in file_map.totals():
-        start, stop = total.start + base_address, total.stop + base_address
-        yield Region(total.kind.value, total.n_extents, total.nbytes, start, stop)
-
-
-def _inspect_dataset(dataset: ObjectContent[DatasetMessages], base_address: int) -> DatasetInspection:
-    messages = dataset.messages
-    chunks, index_address, storage = None, None, "contiguous"
-    n_chunks = n_missing = stored_nbytes = 0
-    data: tuple[int | None, int | None] = (None, None)
-    match messages.layout:
-        case CompactLayout(content):
-            storage, stored_nbytes = "compact", len(content)
-        case ContiguousLayout(address, nbytes) if address != UNDEFINED_ADDRESS:
-            stored_nbytes, data = nbytes, (address, address + nbytes)
-        case ContiguousLayout() if messages.external_files:
-            storage = "external files"
-        case VirtualDatasetLayout():
-            storage = "virtual"
-        case ChunkedLayout() as layout:
-            chunks, storage = layout.chunks, layout.index_kind.value
-            # these have no block of their own
-            if not isinstance(layout.index, (SingleChunkIndex, ImplicitIndex)):
-                index_address = layout.index.address
-    if dataset.chunks is not None:
-        n_missing, stored_nbytes = dataset.chunks.n_missing, dataset.chunks.nbytes
-        found = dataset.chunks.chunk_map
-        n_chunks = len(found)
-        if n_chunks:
-            data = int(found.addresses.min()), int((found.addresses + found.stored_nbytes).max())
-    return DatasetInspection(
-        path=dataset.path,
-        shape=messages.dataspace.shape,
-        maxshape=messages.dataspace.maxshape,
-        dtype=datatype_name(messages.datatype),
-        chunks=chunks,
-        storage=storage,
-        filters=tuple(map(_filter_name, messages.filters)),
-        n_chunks=n_chunks,
-        n_missing=n_missing,
-        nbytes=messages.nbytes,
-        stored_nbytes=stored_nbytes,
-        n_attributes=len(messages.common.attributes),
-        header_address=dataset.address + base_address,
-        index_address=_position(index_address, base_address),
-        data_start=_position(data[0], base_address),
-        data_stop=_position(data[1], base_address),
-    )
-
-
-def _position(address: int | None, base_address: int) -> int | None:
-    return None if address in (None, UNDEFINED_ADDRESS) else address + base_address
-
-
-def _filter_name(record: FilterRecord) -> str:
-    name = filter_name(record)
-    return f"{name}({', '.join(map(str, record.client_values))})" if record.client_values else name
-
-
-def _cells(file_map: FileMap, base_address: int) -> str:
-    n_user_block = round(_N_CELLS * base_address / max(1, base_address + file_map.file_nbytes))
-    n_cells = _N_CELLS - n_user_block
-    coverage = file_map.coverage(n_cells)
-    metadata = np.stack([coverage[kind] for kind in _METADATA])
-    letters = np.array([_LETTERS[kind] for kind in _METADATA])[metadata.argmax(axis=0)]
-    has_data = coverage[Kind.DATA] >= coverage[Kind.UNUSED]
-    others = np.where(has_data, _LETTERS[Kind.DATA], _LETTERS[Kind.UNUSED])
-    return _USER_BLOCK_LETTER * n_user_block + "".join(np.where(metadata.sum(axis=0) > 0, letters, others))
-
-
 def _legend(cells: str, file_nbytes: int) -> str:
-    letters = {_USER_BLOCK: _USER_BLOCK_LETTER} | {kind.value: letter for kind, letter in _LETTERS.items()}
+    letters = {USER_BLOCK: USER_BLOCK_LETTER} | {kind.value: letter for kind, letter in CELL_LETTERS.items()}
     parts = [f"{letter} {name}" for name, letter in letters.items() if letter in cells]
     return f"one block: {format_nbytes(file_nbytes / len(cells))}   " + "   ".join(parts)
 

@@ -94,6 +94,8 @@ class FileContent:
         Number of damaged structures, and the first of them.
     n_unchecked, unchecked
         Number of structures that the reader does not know, and the first of them.
+    page_nbytes
+        Size of the pages of a file with paged aggregation; 0 without.
     """
 
     superblock: Superblock
@@ -106,6 +108,7 @@ class FileContent:
     damages: list[Finding] = field(default_factory=list)
     n_unchecked: int = 0
     unchecked: list[Finding] = field(default_factory=list)
+    page_nbytes: int = 0
 
     def add(self, path: str, address: int, error: FormatError) -> None:
         """Add an error of a decoder as damage, or as not checked if it is a `ForeignStructureError`."""
@@ -154,7 +157,9 @@ def read_file_content(file: FileBytes) -> FileContent:
         )
     shared = SharedMessages(file, content.file_map)
     try:
-        for problem in read_superblock_extension(file, content.file_map, superblock, shared):
+        extension = read_superblock_extension(file, content.file_map, superblock, shared)
+        content.page_nbytes = extension.page_nbytes
+        for problem in extension.unchecked:
             content.add_unchecked("/", superblock.extension_address, problem)
     except ForeignStructureError:
         raise

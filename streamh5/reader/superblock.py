@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
@@ -15,6 +15,7 @@ from streamh5.format.superblock_extension import (
     decode_btree_k,
     decode_driver_block,
     decode_driver_info,
+    decode_page_nbytes,
 )
 from streamh5.reader.file_map import Kind, StructureReader
 
@@ -70,17 +71,28 @@ def read_superblock(file: FileBytes) -> Superblock:
     return replace(found, base_address=position, end_of_file=position + found.span)
 
 
+@dataclass(slots=True)
+class SuperblockExtension:
+    """What the superblock extension says about the whole file.
+
+    Attributes
+    ----------
+    page_nbytes
+        Size of the pages of a file with paged aggregation; 0 without.
+    unchecked
+        Structures of the extension that are not checked.
+    """
+
+    page_nbytes: int = 0
+    unchecked: list[str] = field(default_factory=list)
+
+
 def read_superblock_extension(
     file: FileBytes, file_map: FileMap, superblock: Superblock, shared: SharedMessages
-) -> list[str]:
+) -> SuperblockExtension:
     """Read the superblock extension, or the driver information block of superblock versions 0 and 1.
 
     Node sizes of old B-trees go into `file.encoding`, and the table of shared messages into `shared`.
-
-    Returns
-    -------
-    list of str
-        Structures of the extension that are not checked.
 
     Raises
     ------
@@ -91,26 +103,26 @@ def read_superblock_extension(
     """
     if superblock.driver_address != UNDEFINED_ADDRESS:
         _read_driver_block(file, file_map, superblock.driver_address)
+    found = SuperblockExtension()
     if superblock.extension_address == UNDEFINED_ADDRESS:
-        return []
-    unchecked: list[str] = []
+        return found
     for message in shared.header("/", superblock.extension_address).messages:
         body = message.body
         match message.type_id:
             case MessageType.SHARED_MESSAGE_TABLE:
                 shared.read_table(body)
-                unchecked.append("the indexes of shared object header messages")
+                found.unchecked.append("the indexes of shared object header messages")
             case MessageType.BTREE_K:
                 file.encoding = decode_btree_k(body, file.encoding)
             case MessageType.DRIVER_INFO:
                 raise _refusal("driver info message", decode_driver_info(body, file.encoding))
             case MessageType.FILE_SPACE_INFO:
-                pass  # only about free space
+                found.page_nbytes = decode_page_nbytes(body, file.encoding)
             case MessageType.CACHE_IMAGE:
                 check_cache_image(body, file.encoding)
             case type_id:
-                unchecked.append(f"a message of type {type_id:#04x} in the superblock extension")
-    return unchecked
+                found.unchecked.append(f"a message of type {type_id:#04x} in the superblock extension")
+    return found
 
 
 def _read_driver_block(file: FileBytes, file_map: FileMap, address: int) -> None:
