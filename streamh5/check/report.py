@@ -53,6 +53,16 @@ class VerifyReport:
         local file, and if it was not asked for. Another checksum is a damaged structure.
     seconds
         Time of the check.
+
+    Examples
+    --------
+    >>> import json
+    >>> with streamh5.File("out.h5", "w") as f:
+    ...     f["x"] = np.zeros((1000, 1000))
+    >>> report = streamh5.verify("out.h5", data=False)
+    >>> report.ok, report.damaged, report.complete
+    (True, False, True)
+    >>> text = json.dumps(report.to_dict())
     """
 
     path: str

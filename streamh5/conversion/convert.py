@@ -97,6 +97,7 @@ def convert(
     Returns
     -------
     Conversion
+        The summary of the file, and for each array how it was converted and why.
 
     Raises
     ------
@@ -108,7 +109,22 @@ def convert(
     SpecError, DatatypeError, LimitError
         Something cannot be written as requested; the message names the array.
     SinkError
-        The destination.
+        The destination cannot be written.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> with h5py.File("old.h5", "w") as f:
+    ...     x = f.create_dataset("x", data=np.zeros((100, 100)), chunks=(50, 100), compression="gzip")
+    >>> done = streamh5.convert("old.h5", "new.h5")
+    >>> print(done.explain())
+    /x: 2 chunks copied as stored: ...
+    >>> done.arrays[0].to_dict()["n_copied"], done.to_dict()["format"]
+    (2, 'HDF5')
+
+    Other chunks and filters; every chunk is decoded and encoded:
+
+    >>> done = streamh5.convert("old.h5", "small.h5", chunks={"/x": (10, 100)}, compression="gzip")
     """
     source = local_path(source)
     asked = {**locals()}
@@ -186,10 +202,12 @@ def from_zarr(
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
         it, only headers and sizes of the stored chunks are checked.
-    overwrite, resume, journal, sync, libver, max_memory, progress, storage_options, worker_path
+    overwrite, resume, journal, sync, libver, max_memory, progress
         As for `to_fixed_h5`.
     scheduler
         As for `convert`.
+    storage_options, worker_path
+        As for `to_fixed_h5`.
 
     Returns
     -------
@@ -205,7 +223,19 @@ def from_zarr(
     SpecError, DatatypeError, LimitError
         An array or attribute cannot be written as requested; the message names it.
     SinkError
-        The destination.
+        The destination cannot be written.
+
+    See Also
+    --------
+    convert : The same for a store at a path, and other kinds of files.
+
+    Examples
+    --------
+    >>> import zarr
+    >>> array = zarr.create_array("x.zarr", shape=(100, 100), chunks=(50, 100), dtype="f4")
+    >>> array[...] = 1
+    >>> streamh5.from_zarr(array, "x.h5", "/x").summary.datasets[0].shape
+    (100, 100)
     """
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     source = local_path(source) if is_path(source) else source

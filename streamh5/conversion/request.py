@@ -216,6 +216,12 @@ class ArrayConversion:
         Why.
     n_copied, n_encoded
         Chunks copied as stored, and chunks that had to be decoded and encoded.
+
+    Examples
+    --------
+    >>> np.save("x.npy", np.zeros(10))
+    >>> streamh5.convert("x.npy", "x.h5").arrays[0].to_dict()["is_copied"]
+    False
     """
 
     path: str
@@ -249,6 +255,15 @@ class Conversion:
         ``"HDF5"`` or ``"netCDF-4"``.
     notes
         Further notes: why it is not netCDF-4, what was left out.
+
+    Examples
+    --------
+    >>> np.save("x.npy", np.zeros(10))
+    >>> done = streamh5.convert("x.npy", "x.h5", "/x")
+    >>> done.explain()
+    '/x: decoded and encoded: ...'
+    >>> done.to_dict()["format"]
+    'HDF5'
     """
 
     summary: WriteSummary

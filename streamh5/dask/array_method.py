@@ -31,7 +31,19 @@ def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: An
     name
         Path of the dataset in the file, for example ``"/x"``.
     **kwargs
-        Further keywords of `streamh5.to_fixed_h5`.
+        Further keywords of `streamh5.to_fixed_h5`, which names the errors, too.
+
+    Returns
+    -------
+    WriteSummary or Delayed
+        Sizes in bytes, numbers of chunks, and seconds; with ``compute=False`` what will return it.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> x = da.ones((1000, 1000), chunks=(250, 1000))
+    >>> x.to_fixed_h5("ones.h5", "/x").n_chunks
+    4
     """
     with IMPORT_LOCK:
         from streamh5.dask.to_fixed_h5 import to_fixed_h5

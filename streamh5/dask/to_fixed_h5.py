@@ -102,6 +102,9 @@ def to_fixed_h5(
     compression, compression_opts, shuffle, fletcher32
         Filters, as in h5py. ``compression=None`` stores without compression. By default, shuffle is on
         except for blosc and bitshuffle, which shuffle themselves.
+    scaleoffset
+        Store integers with this number of bits (0 or True: as many as each chunk needs), and floats rounded to this
+        number of decimal digits, as in h5py.
     fillvalue
         Value that pads the chunks at the edge and replaces masked elements.
     write_empty_chunks
@@ -165,6 +168,7 @@ def to_fixed_h5(
     Returns
     -------
     WriteSummary or Delayed
+        Sizes in bytes, numbers of chunks, and seconds; with ``compute=False`` what will return it.
 
     Raises
     ------
@@ -180,11 +184,16 @@ def to_fixed_h5(
     --------
     >>> import dask.array as da, streamh5
     >>> x = da.ones((1000, 1000), chunks=(250, 1000))
-    >>> streamh5.to_fixed_h5("ones.h5", "/x", x)  # doctest: +SKIP
+    >>> summary = streamh5.to_fixed_h5("ones.h5", {"/x": x, "/twice": 2 * x}, compression="gzip")
+    >>> summary.nbytes
+    16000000
 
     A file that grows every day:
 
-    >>> streamh5.to_fixed_h5("year.h5", "/x", x, mode="a", append_dim=0)  # doctest: +SKIP
+    >>> for day in range(2):
+    ...     summary = x.to_fixed_h5("year.h5", "/x", append_dim=0)
+    >>> summary.datasets[0].shape
+    (2000, 1000)
     """
     arrays, attributes = _arguments(args, attrs)
     placements = placements_of(list(arrays), append_dim, region)

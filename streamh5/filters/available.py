@@ -40,6 +40,12 @@ class AvailableFilter:
         the filter leaves the data unchanged.
     ratio
         Raw size divided by stored size of the same data; None where `mb_per_s` is.
+
+    Examples
+    --------
+    >>> from streamh5.filters import available
+    >>> [one.to_dict()["keyword"] for one in available() if one.is_writable][:3]
+    ['gzip', 'shuffle', 'fletcher32']
     """
 
     filter_id: int
@@ -66,6 +72,13 @@ def available(*, measure: bool = False) -> list[AvailableFilter]:
     -------
     list of AvailableFilter
         Ordered by filter number.
+
+    Examples
+    --------
+    >>> from streamh5.filters import available
+    >>> one = available()[0]
+    >>> one.keyword, one.is_writable, one.to_dict()["filter_id"]
+    ('gzip', True, 1)
     """
     if not measure:
         return [_describe(row, None) for row in FILTERS]

@@ -73,10 +73,22 @@ class RawChunk:
     def limit_nbytes(self, limit: int, filter_name: str) -> None:
         """Check that a codec accepts chunks of this size.
 
+        Parameters
+        ----------
+        limit
+            Most bytes of a chunk.
+        filter_name
+            Keyword of the filter, for the message.
+
         Raises
         ------
         FilterError
             If the chunk is larger than ``limit`` bytes.
+
+        Examples
+        --------
+        >>> from streamh5.filters.base import RawChunk
+        >>> RawChunk(np.dtype("f4"), (100, 100), 40_000).limit_nbytes(2**31, "mine")
         """
         if self.nbytes > limit:
             raise FilterError(
@@ -90,10 +102,24 @@ class RawChunk:
     def require(self, kinds: str, sizes: tuple[int, ...], filter_name: str) -> None:
         """Check that a filter can encode this dtype.
 
+        Parameters
+        ----------
+        kinds
+            Letters of the kinds that it accepts (`numpy.dtype.kind`).
+        sizes
+            Sizes in bytes that it accepts.
+        filter_name
+            Keyword of the filter, for the message.
+
         Raises
         ------
         FilterError
             If the dtype's kind is not among ``kinds`` or its size not among ``sizes``.
+
+        Examples
+        --------
+        >>> from streamh5.filters.base import RawChunk
+        >>> RawChunk(np.dtype("f4"), (100, 100), 40_000).require("iuf", (4, 8), "mine")
         """
         if self.dtype.kind not in kinds or self.dtype.itemsize not in sizes:
             raise FilterError(

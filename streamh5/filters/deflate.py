@@ -90,6 +90,11 @@ def deflate_engine(level: int) -> str:
     -------
     str
         Packages and their settings, for example ``"isal 1 or 2"`` or ``"libdeflate 6 or isal 1 min"``.
+
+    Examples
+    --------
+    >>> from streamh5.filters import deflate_engine
+    >>> engine = deflate_engine(4)
     """
     return " or ".join(_engines(level))
 

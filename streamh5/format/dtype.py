@@ -74,6 +74,13 @@ def native_complex_dtype(dtype: Any = np.complex128) -> np.dtype[Any]:
     ------
     DatatypeError
         Not a complex dtype.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w", libver="v200") as f:
+    ...     x = f.create_dataset("x", (100, 100), streamh5.native_complex_dtype("c8"))
+    >>> x.dtype
+    dtype('complex64')
     """
     try:
         element: np.dtype[Any] = np.dtype(dtype)

@@ -35,21 +35,41 @@ class _Flag(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """A link to the object whose header is at `address`."""
+    """A link to an object of the file; what `Group.get` returns with ``getlink=True``.
+
+    Attributes
+    ----------
+    address
+        Position of the header of the object in the file; undefined while the file is written.
+    """
 
     address: int
 
 
 @dataclass(frozen=True, slots=True)
 class SoftLink:
-    """A link to the object at `path` in the same file; bytes that are not UTF-8 are represented by surrogates."""
+    """A link to the object at a path of the same file, which may not exist: ``f["new"] = SoftLink("/old")``.
+
+    Parameters
+    ----------
+    path
+        Path of the object, or from the group of the link; bytes that are not UTF-8 are represented by surrogates.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalLink:
-    """A link to the object at `path` in the file `filename`."""
+    """A link to the object at a path of another file: ``f["x"] = ExternalLink("other.h5", "/x")``.
+
+    Parameters
+    ----------
+    filename
+        The other file, as readers will find it: absolute, or from the folder of this file.
+    path
+        Path of the object in it.
+    """
 
     filename: str
     path: str

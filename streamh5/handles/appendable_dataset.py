@@ -63,6 +63,15 @@ class AppendableDataset(ResizableDataset):
             dataset of fixed length. Nothing of the block is written then.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (None, 512, 512), "u2", chunks=(1, 512, 512), compression="gzip")
+        ...     x.append(np.zeros((512, 512), int))
+        ...     x.append(np.zeros((8, 512, 512), int))
+        >>> x.shape
+        (9, 512, 512)
         """
         self.session.appends.shared(self._turns.alone, self._append_block, rows)
 

@@ -52,10 +52,19 @@ def names_in_order(node: Node, names: Iterable[str]) -> list[str]:
 
 
 class Attributes(MutableMapping[str, Any]):
-    """Attributes by name; they can be set until the file is closed.
+    """Attributes by name, as a dictionary, which can be set until the file is closed; made by ``attrs``.
 
     Values are kept unchanged, for reading back. They are converted for the file when they are set,
     so a value that cannot be written is refused then. Values of an existing file are read when they are asked for.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f.attrs["unit"] = "mm"
+    ...     f.attrs.update(gain=0.5, offsets=[1, 2])
+    ...     del f.attrs["offsets"]
+    ...     dict(f.attrs)
+    {'gain': 0.5, 'unit': 'mm'}
     """
 
     def __init__(self, session: Session, node: Node) -> None:
@@ -100,6 +109,11 @@ class Attributes(MutableMapping[str, Any]):
         ------
         AttributeValueError
             The name or the value cannot be written, or the value does not fit the shape or dtype.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f.attrs.create("gains", [1, 2, 3, 4], shape=(2, 2), dtype="f4")
         """
         self._session.check_open()
         name = decode_text(name)
@@ -131,7 +145,23 @@ class Attributes(MutableMapping[str, Any]):
         self._session.set_attribute(self._node, spec)
 
     def modify(self, name: str | bytes, value: Any) -> None:
-        """Set an attribute, like ``attrs[name] = value``; h5py has a method of the same name."""
+        """Set an attribute, like ``attrs[name] = value``; h5py has a method of the same name.
+
+        Parameters
+        ----------
+        name, value
+            Attribute name, and its value.
+
+        Raises
+        ------
+        AttributeValueError
+            The name or the value cannot be written.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f.attrs.modify("gain", 0.5)
+        """
         self[name] = value
 
     def __repr__(self) -> str:

@@ -6,24 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.arguments.keywords import check_keywords
-from streamh5.arguments.paths import local_path
-from streamh5.errors import BlockError, SpecError, shown
+from streamh5.errors import BlockError
 from streamh5.filters import FilterChain
-from streamh5.handles.appendable_dataset import AppendableDataset
+from streamh5.handles.dataset_parts import DatasetParts
 from streamh5.handles.given_data import direct_chunk, parse_region
 from streamh5.handles.resizable_dataset import writing
-from streamh5.processes.cpus import available_cpus
-from streamh5.write.part_records import PartRecords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from streamh5.arguments.paths import LocalPath
     from streamh5.filters import Buffer
-    from streamh5.handles.part_writer import PartWriter
     from streamh5.handles.session import Session
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.model.tree import DatasetNode
@@ -31,12 +25,28 @@ if TYPE_CHECKING:
     from streamh5.write.place import Place
 
 
-class Dataset(AppendableDataset):
-    """A dataset that is being written; made by `create_dataset`.
+class Dataset(DatasetParts):
+    """A dataset that is being written; made by `Group.create_dataset`.
 
     Thread-safe. The threads of the file split, filter and write blocks. A call copies its block, so
     the caller may reuse the memory when it returns. A chunk may be written more than once: the last
     call counts, and the summary tells how many chunks were rewritten.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     x = f.create_dataset("x", (None, 10), "i4", chunks=(4, 10), compression="gzip", fillvalue=-1)
+    ...     x.append(np.zeros((6, 10), int))
+    ...     x.attrs["unit"] = "mm"
+    ...     x[0] = 7
+    ...     x.shape, x.maxshape, x.ndim, x.size, x.nbytes, len(x), x.len(), x.n_appended
+    ...     x.dtype, int(x.fillvalue), x.chunks, x.compression, x.compression_opts, x.compression_keywords
+    ...     x.shuffle, x.fletcher32, x.scaleoffset, x.filter_ids, x.filter_names, x.external, x.is_virtual, x.is_scale
+    ...     x.name, x.ref, x.parent == f, x.file is f, x.regionref[:3], len(x.dims)
+    ((6, 10), (6, 10), 2, 60, 240, 6, 6, 6)
+    (dtype('int32'), -1, (4, 10), 'gzip', 4, {'compression': 'gzip', 'compression_opts': 4})
+    (False, False, None, (1,), ('deflate',), None, False, False)
+    ('/x', Reference(path='/x'), True, True, RegionReference(path='/x', region=[...]), 2)
     """
 
     def __init__(
@@ -77,6 +87,13 @@ class Dataset(AppendableDataset):
             The region is not inside the dataset, or the value does not fit it.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (100, 100), chunks=(10, 10))
+        ...     x[3:17, 5] = np.arange(14)
+        ...     x[..., -1] = 1
         """
         self._turns.shared(self._write_region, region, value)
 
@@ -131,6 +148,13 @@ class Dataset(AppendableDataset):
             exactly the size of the chunk), or the mask names filters that the dataset does not have.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> import zlib
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (2, 1000), "u1", chunks=(1, 1000), compression="gzip")
+        ...     x.write_direct_chunk((1, 0), zlib.compress(bytes(1000)))
         """
         self._chunked_shape("write a chunk of")
         self._check_has_chunks()
@@ -160,10 +184,23 @@ class Dataset(AppendableDataset):
         origin
             Index of its first element in the dataset.
 
+        Returns
+        -------
+        ndarray
+            ``(n,)``, one record for each chunk: number, address, stored size in bytes, filter mask.
+
         Raises
         ------
         BlockError
             The block exceeds the dataset, or has values that the dtype cannot hold.
+
+        Examples
+        --------
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> with streamh5.File("x.h5", "w") as f, ThreadPoolExecutor() as threads:
+        ...     x = f.create_dataset("x", (100, 10), chunks=(10, 10), compression="gzip")
+        ...     for records in threads.map(lambda i: x.write_block(np.full((10, 10), i), (10 * i, 0)), range(10)):
+        ...         x.record(records)
         """
         self._check_changeable()
         self._check_has_chunks()
@@ -180,74 +217,6 @@ class Dataset(AppendableDataset):
         self._check_has_chunks()
         return self._turns.shared(self.out.write_encoded, encoded)
 
-    @check_keywords
-    @writing
-    def part_writer(self, *, n_processes: int | None = None, path: LocalPath | None = None) -> PartWriter:
-        """Return a handle that can be pickled, with which other processes write blocks of this dataset.
-
-        For processes of `multiprocessing`, ranks of MPI, or one process for each detector module; dask's workers use
-        the same handle when `to_fixed_h5` runs on a cluster. The processes take address ranges for themselves, so
-        that nobody waits for anybody. Until the file is closed, this process may write, too, but `resize` only lets
-        the leading dimension grow.
-
-        Parameters
-        ----------
-        n_processes
-            Number of processes that will write at the same time, by default the number of cores. It only decides the
-            size of the ranges; the first call counts.
-        path
-            The destination as the other processes see it, if they see it under another name.
-
-        Returns
-        -------
-        PartWriter
-            The records that its methods return count once they are passed to `record_part`.
-
-        Raises
-        ------
-        SinkError
-            The file is not written to a path, or its file system has no symbolic links.
-        SpecError
-            The chunks have fixed addresses (``alloc_time="early"``), the dataset has no chunks, or `n_processes` is
-            not a positive integer.
-        """
-        if self.chunks is None or self._node.spec.is_early:
-            what = "has no chunks" if self.chunks is None else "has chunks that are overwritten in place"
-            raise SpecError(f"{self.name} {what}: other processes cannot write it; write it in this process")
-        shared = self.session.sharing.begin(n_writers=n_processes or available_cpus())
-        if path is not None:
-            shared = shared.seen_as(local_path(path))
-        return self.out.part_writer(shared, is_flushing=True)
-
-    @writing
-    def record_part(self, part: PartRecords) -> None:
-        """Enter the chunks that another process has written with a `part_writer` of this dataset.
-
-        Parameters
-        ----------
-        part
-            What its method returned. A chunk that was written twice has the content of the records that were
-            entered last.
-
-        Raises
-        ------
-        BlockError
-            They are not records of this dataset and of this write, or of rows beyond its maximum length.
-        StateError
-            The file is closed.
-        """
-        token = self.session.sharing.token
-        if not isinstance(part, PartRecords) or (part.token, part.path) != (token, self.name):
-            raise BlockError(
-                f"{self.name}: record_part needs what a part_writer of this dataset and of this write has returned, "
-                f"not {shown(part)}"
-            )
-        if self._is_appended:
-            raise BlockError(f"{self.name}: it is appended to; use either append or part_writer")
-        self.out.check_length(part.stop)
-        self.out.claim_part(part)
-        self.out.record_part(part)
-
     def is_stored(self, origin: tuple[int, ...], shape: tuple[int, ...]) -> bool:
         """Return whether every chunk of a block is stored: after a resume, such a block need not be written again.
 
@@ -263,6 +232,14 @@ class Dataset(AppendableDataset):
         ------
         BlockError
             The block exceeds the dataset.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w", resume=True) as f:
+        ...     x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+        ...     for start in range(0, 100, 10):
+        ...         if not x.is_stored((start, 0), (10, 10)):
+        ...             x[start : start + 10] = start
         """
         return self._node.spec.chunks is not None and self.out.is_stored(origin, shape)
 
@@ -273,10 +250,21 @@ class Dataset(AppendableDataset):
     def record(self, records: ChunkRecords) -> None:
         """Enter the records that `write_block` returned in the chunk table.
 
+        Parameters
+        ----------
+        records
+            ``(n,)`` records of `write_block`.
+
         Raises
         ------
         StateError
             The dataset was resized meanwhile, and its chunks have other numbers now: write the block again.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+        ...     x.record(x.write_block(np.ones((10, 10)), (0, 0)))
         """
         self._turns.shared(self.out.record_block, records)
 

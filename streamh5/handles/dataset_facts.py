@@ -164,6 +164,12 @@ class DatasetFacts(Handle[DatasetNode]):
         ------
         BlockError
             The part does not fit the region.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (10, 4))
+        ...     x.write_direct(np.ones((100, 4)), np.s_[50:55], np.s_[:5])
         """
         self[... if dest_sel is None else dest_sel] = source[... if source_sel is None else source_sel]
 
@@ -181,6 +187,14 @@ class DatasetFacts(Handle[DatasetNode]):
             It is not virtual.
         StateError
             It was in the file before: h5py reads its sources.
+
+        Examples
+        --------
+        >>> with streamh5.File("all.h5", "w") as f:
+        ...     with f.build_virtual_dataset("x", (100,), "f8") as layout:
+        ...         layout[:] = streamh5.VirtualSource("part.h5", "/x", shape=(100,))
+        ...     f["x"].virtual_sources()[0].file_name
+        'part.h5'
         """
         block = self._node.spec.virtual
         if block is None and self.is_virtual:
@@ -206,6 +220,13 @@ class DatasetFacts(Handle[DatasetNode]):
         ------
         BlockError
             The dataset has no chunks, or `sel` exceeds it.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (100, 100), chunks=(50, 100))
+        ...     for region in x.iter_chunks():
+        ...         x[region] = np.ones((50, 100))
         """
         return iter_chunks(self, sel)
 
@@ -243,6 +264,14 @@ class DatasetFacts(Handle[DatasetNode]):
             The dataset has scales itself.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["time"] = np.arange(10.0)
+        ...     f["time"].make_scale("time")
+        ...     f["x"] = np.zeros((10, 3))
+        ...     f["x"].dims[0].attach_scale(f["time"])
         """
         make_scale(self._node, self.session, name)
 

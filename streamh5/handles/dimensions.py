@@ -43,13 +43,28 @@ _RESERVED_CLASSES = ("IMAGE", "PALETTE", "TABLE")
 
 
 class DimensionManager:
-    """The dimensions of a dataset: ``d.dims[0]``; made by `Dataset.dims`."""
+    """The dimensions of a dataset: ``d.dims[0]``; made by `Dataset.dims`.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros((10, 3))
+    ...     for dimension, label in zip(f["x"].dims, ("time", "channel")):
+    ...         dimension.label = label
+    ...     f["x"].dims[0]
+    <'time' dimension 0 of /x>
+    """
 
     def __init__(self, dataset: DatasetFacts) -> None:
         self._dataset = dataset
 
     def __getitem__(self, axis: int) -> DimensionProxy:
         """Return one dimension.
+
+        Parameters
+        ----------
+        axis
+            Its number, from 0 on.
 
         Raises
         ------
@@ -75,6 +90,18 @@ class DimensionProxy:
 
     As in h5py, a sequence of scales by number, and a mapping of scales by name: ``d.dims[0][0]``,
     ``d.dims[0]["time"]``.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"], f["time"] = np.zeros((10, 3)), np.arange(10.0)
+    ...     f["time"].make_scale("time")
+    ...     rows = f["x"].dims[0]
+    ...     rows.attach_scale(f["time"])
+    ...     rows.label = "rows"
+    ...     print(rows.keys(), rows.values() == [f["time"]], rows.items()[0][0], rows["time"].name, rows[0].name)
+    ...     rows.detach_scale(f["time"])
+    ['time'] True time /time /time
     """
 
     def __init__(self, dataset: DatasetFacts, axis: int) -> None:
@@ -129,6 +156,11 @@ class DimensionProxy:
     def detach_scale(self, dset: Dataset) -> None:
         """Undo `attach_scale`; the scale remains one.
 
+        Parameters
+        ----------
+        dset
+            The scale.
+
         Raises
         ------
         SpecError
@@ -169,6 +201,11 @@ class DimensionProxy:
 
     def __getitem__(self, key: int | str | bytes) -> Dataset:
         """Return a scale by its number or its name.
+
+        Parameters
+        ----------
+        key
+            Number or name.
 
         Raises
         ------

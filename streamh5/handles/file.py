@@ -65,6 +65,8 @@ class File(FileDatasets):
         Largest total size of the raw blocks in flight, in bytes or as text such as ``"1 GB"``; `append`
         and item assignment wait while it is used up. Chunks that were filled in part may take half of it; by default,
         they have room of their own, at least one row of chunks of each dataset: see docs/performance.md.
+    header_slack
+        Bytes reserved after each header in front of the data, for attributes that are set later.
     resume
         Resume an interrupted write of the same name, or start a new one if there is none. Create the
         same objects again; `Dataset.n_appended` and `Dataset.is_stored` tell which data is stored.
@@ -98,6 +100,27 @@ class File(FileDatasets):
     ------
     SinkError
         The destination cannot be written: see its subclasses.
+    SpecError
+        A keyword has a value that it cannot have, or contradicts another.
+    ResumeError
+        The interrupted write differs from this one.
+
+    See Also
+    --------
+    to_fixed_h5 : Write dask arrays, and others, in one call.
+    salvage : Turn an interrupted write into a file.
+
+    Examples
+    --------
+    >>> with streamh5.File("run.h5", "w") as f:
+    ...     f.attrs["operator"] = "M. Curie"
+    ...     frames = f.create_dataset("frames", (None, 64, 64), "u2", compression="gzip")
+    ...     for i in range(100):
+    ...         frames.append(np.full((64, 64), i))
+    >>> f.summary.nbytes
+    819200
+    >>> f.filename, f.mode, f.libver, f.track_order, f.file is f
+    ('...run.h5', 'r+', 'v110', False, True)
     """
 
     @check_keywords
@@ -191,11 +214,26 @@ class File(FileDatasets):
         Calling it again, even from several threads, returns the same summary. It waits for running calls of other
         threads. If it fails, the stored data is kept as after any interruption.
 
+        Returns
+        -------
+        WriteSummary
+            Sizes in bytes, numbers of chunks, and seconds.
+
         Raises
         ------
+        SinkError
+            The disk is full, or the name cannot be given.
         StateError
             The write has been aborted or interrupted; or a signal handler closes the file in the middle of a call of
             its thread: set a flag there and close after the call, or use `suspend`.
+
+        Examples
+        --------
+        >>> f = streamh5.File("x.h5", "w")
+        >>> f["x"] = np.arange(1000)
+        >>> summary = f.close()
+        >>> summary.nbytes
+        8000
         """
         summary = self.session.close()
         with self._references_lock:
@@ -209,11 +247,38 @@ class File(FileDatasets):
         """Abort the write and drop the stored data: nothing is published, an existing file stays unchanged.
 
         Calls of other threads, even waiting ones, raise a `StateError`.
+
+        Examples
+        --------
+        >>> import os
+        >>> f = streamh5.File("x.h5")
+        >>> f["x"] = np.arange(1000)
+        >>> f.abort()
+        >>> os.path.exists("x.h5")
+        False
         """
         self.session.abort()
 
     def suspend(self) -> None:
-        """End the write and keep the stored data next to the destination, for a `File` with ``resume=True``."""
+        """End the write and keep the stored data next to the destination, for a `File` with ``resume=True``.
+
+        Examples
+        --------
+        >>> f = streamh5.File("x.h5")
+        >>> x = f.create_dataset("x", (None, 100), chunks=(10, 100))
+        >>> x.append(np.ones((50, 100)))
+        >>> f.suspend()
+
+        The same program, started again, continues where it was:
+
+        >>> with streamh5.File("x.h5", resume=True) as f:
+        ...     x = f.create_dataset("x", (None, 100), chunks=(10, 100))
+        ...     print(x.n_appended)
+        ...     x.append(np.ones((20, 100)))
+        50
+        >>> x.shape
+        (70, 100)
+        """
         self.session.suspend()
 
     def flush(self) -> None:
@@ -234,6 +299,22 @@ class File(FileDatasets):
             unless the disk reported that data is lost.
         StateError
             The file is closed, other processes write to it, or it has a dataset with ``alloc_time="early"``.
+
+        See Also
+        --------
+        checkpoint : Show readers the present state under another name.
+
+        Examples
+        --------
+        >>> import h5py
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (None, 4), maxshape=(None, 4), chunks=(2, 4))
+        ...     x.append(np.ones((2, 4)))
+        ...     f.flush()
+        ...     with h5py.File("x.h5") as reader:
+        ...         print(reader["x"].shape)
+        ...     x.append(np.ones((2, 4)))
+        (2, 4)
         """
         self.session.publish(self.session.flush)
 
@@ -253,6 +334,7 @@ class File(FileDatasets):
         Returns
         -------
         Path
+            Name of the snapshot.
 
         Raises
         ------
@@ -260,6 +342,17 @@ class File(FileDatasets):
             The file system does not support hard links.
         StateError
             The file is closed, or a signal handler calls this in the middle of another call.
+
+        Examples
+        --------
+        >>> import h5py
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (None, 4), chunks=(2, 4))
+        ...     x.append(np.ones((2, 4)))
+        ...     snapshot = f.checkpoint()
+        ...     with h5py.File(snapshot) as reader:
+        ...         print(snapshot.name, reader["x"].shape)
+        x.h5.snapshot (2, 4)
         """
         snapshot = snapshot_path(Path(self.filename)) if path is None else Path(local_path(path))
         self.session.publish(self.session.checkpoint, snapshot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
@@ -11,28 +10,36 @@ from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
 from streamh5.handles.attributes import named_type
 from streamh5.handles.dataset import Dataset
-from streamh5.handles.dataset_plan import NO_CHAIN, plan_dataset
+from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.given_data import as_array, shape_of, without_data
 from streamh5.handles.group_contents import object_at
-from streamh5.handles.group_links import GroupLinks
+from streamh5.handles.group_virtual import GroupVirtual
 from streamh5.handles.like_dataset import check_same, keywords_of
 from streamh5.handles.named_datatype import Datatype
 from streamh5.handles.object_times import times_now
-from streamh5.handles.virtual import VirtualLayout, plan_virtual
-from streamh5.model.object_path import check_new_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from streamh5.handles.file import File
 
 
-class Group(GroupLinks):
-    """A group of a file that is being written.
+class Group(GroupVirtual):
+    """A group of a file that is being written; made by `create_group`, and a `File` is its root group.
 
     A mapping of its objects. Its keys include soft and external links; `values` and `items` leave these out.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     run = f.create_group("run")
+    ...     run["temperature"] = [20.5, 20.7]
+    ...     run["again"] = streamh5.SoftLink("/run/temperature")
+    ...     run.attrs["station"] = 4
+    ...     print(run.name, list(run), list(run.items()), len(run.values()))
+    ...     print(run.parent == f, run.file is f, run.ref, "humidity" in run, run.get("humidity", "none"))
+    /run ['again', 'temperature'] [('temperature', <streamh5.Dataset '/run/temperature': ...>)] 1
+    True True Reference(path='/run') False none
     """
 
     def __init__(self, file: File, node: GroupNode) -> None:
@@ -59,12 +66,23 @@ class Group(GroupLinks):
         track_times
             Store the present time in its header.
 
+        Returns
+        -------
+        Group
+            The new group.
+
         Raises
         ------
         PathError
             The name is taken, or invalid in HDF5.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f.create_group("runs/1").name
+        '/runs/1'
         """
         self.session.check_open()
         order = self.file.track_order if track_order is None else track_order
@@ -132,6 +150,7 @@ class Group(GroupLinks):
         Returns
         -------
         Dataset
+            The new dataset, to which data is written with `Dataset.append` and ``dataset[...] = ...``.
 
         Raises
         ------
@@ -143,6 +162,15 @@ class Group(GroupLinks):
             A limit of HDF5 is exceeded.
         StateError
             The file is closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (1000, 1000), "f4", chunks=(100, 1000), compression="gzip")
+        ...     x[:500] = 1
+        ...     names = f.create_dataset("names", data=["north", "south"])
+        >>> x.chunks, names.shape
+        ((100, 1000), (2,))
         """
         self.session.check_open()
         path = self.absolute_path(name)
@@ -204,12 +232,24 @@ class Group(GroupLinks):
         **kwds
             Other keywords of `create_dataset`, for a new dataset.
 
+        Returns
+        -------
+        Dataset
+            The one that is there, or a new one.
+
         Raises
         ------
         PathError
             The name is that of a group or a named datatype.
         ShapeError, DatatypeError
             The dataset that is there has another shape or dtype.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.require_dataset("x", (10,), "i4")
+        ...     f.require_dataset("x", (10,), "i4") == x
+        True
         """
         if name not in self:
             return self.create_dataset(name, shape, dtype, **kwds)
@@ -230,61 +270,69 @@ class Group(GroupLinks):
             A dataset of streamh5 or h5py, of any file.
         **kwupdate
             Keywords of `create_dataset` that replace those of `other`.
+
+        Returns
+        -------
+        Dataset
+            The new dataset.
+
+        Raises
+        ------
+        SpecError, DatatypeError, LimitError
+            As for `create_dataset`.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     raw = f.create_dataset("raw", (100, 100), "u2", chunks=(10, 100), compression="gzip")
+        ...     flat = f.create_dataset_like("flat", raw, dtype="f4")
+        >>> flat.chunks, flat.dtype, flat.compression
+        ((10, 100), dtype('float32'), 'gzip')
         """
         return self.create_dataset(name, **{**keywords_of(other), **kwupdate})
 
-    def create_virtual_dataset(self, name: str | bytes, layout: Any, fillvalue: Any = None) -> Dataset:
-        """Create a dataset whose elements are in other datasets, of this file or of others.
+    def require_group(self, name: str | bytes) -> Group:
+        """Return the group `name`; create it if it is missing.
 
         Parameters
         ----------
         name
             Path, from this group or, with a leading ``/``, from the root.
-        layout
-            A `VirtualLayout` of streamh5 or h5py.
-        fillvalue
-            Value of elements that no source has.
-
-        Raises
-        ------
-        SpecError
-            The file is written for HDF5 1.8, or `layout` is not a layout; see also `create_dataset`.
-        """
-        self.session.check_open()
-        path, order = check_new_path(self.absolute_path(name)), self.file.track_order
-        spec = plan_virtual(path, layout, fillvalue, session=self.session, track_order=order)
-        return self.file.add_dataset(spec, NO_CHAIN)
-
-    @contextmanager
-    def build_virtual_dataset(
-        self, name: str | bytes, shape: Any, dtype: Any, maxshape: Any = None, fillvalue: Any = None
-    ) -> Iterator[VirtualLayout]:
-        """Create a virtual dataset at the end of a ``with`` block, from the `VirtualLayout` that the block gets.
-
-        Parameters
-        ----------
-        name, fillvalue
-            See `create_virtual_dataset`.
-        shape, dtype, maxshape
-            See `VirtualLayout`.
-        """
-        layout = VirtualLayout(shape, dtype, maxshape)
-        yield layout
-        self.create_virtual_dataset(name, layout, fillvalue)
-
-    def require_group(self, name: str | bytes) -> Group:
-        """Return the group `name`; create it if it is missing.
 
         Raises
         ------
         PathError
             The name is that of another object, or invalid in HDF5.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f.require_group("runs") == f.require_group("runs")
+        True
         """
         found = find(self.session.root, self.absolute_path(name))
         return Group(self.file, found) if isinstance(found, GroupNode) else self.create_group(name)
 
     def __getitem__(self, name: str | bytes | Reference) -> Group | Dataset | Datatype:
-        """Return the handle of an object, by its path or a reference to it."""
+        """Return the handle of an object, by its path or a reference to it.
+
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root; or a `Reference`.
+
+        Raises
+        ------
+        KeyError
+            There is no such object, or a link leads to another file.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["runs/1/x"] = np.zeros(10)
+        ...     f["runs"]["1/x"] == f["/runs/1/x"]
+        True
+        """
         path = name.path if isinstance(name, Reference) else self.absolute_path(name)
         node = object_at(self.session.root, path)
         if node is None:

@@ -122,6 +122,16 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
             Return the class of the handle, or with `getlink` that of the link.
         getlink
             Return the link: a `HardLink`, `SoftLink` or `ExternalLink`.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["x"] = np.arange(5)
+        ...     f["soft"] = streamh5.SoftLink("/x")
+        ...     f.get("soft", getlink=True)
+        ...     f.get("y") is None
+        SoftLink(path='/x')
+        True
         """
         path = self.absolute_path(name)
         if getlink:
@@ -142,23 +152,99 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
         As in h5py, paths begin in the group, names are sorted, each object is visited once, and soft and external links
         are left out.
 
+        Parameters
+        ----------
+        func
+            Called with a path.
+
         Returns
         -------
         object
             What `func` has returned; None at the end.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["a/x"] = np.arange(5)
+        ...     f["a/soft"] = streamh5.SoftLink("/a/x")
+        ...     f.visit(print)
+        a
+        a/x
         """
         return _first(func(path) for path, _ in objects_below(self._node))
 
     def visititems(self, func: Callable[[str, Any], Any]) -> Any:
-        """Call `func` with the path and the handle of each object below this group; see `visit`."""
+        """Call `func` with the path and the handle of each object below this group; see `visit`.
+
+        Parameters
+        ----------
+        func
+            Called with a path and a handle.
+
+        Returns
+        -------
+        object
+            What `func` has returned; None at the end.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["a/x"] = np.arange(5)
+        ...     f["a/soft"] = streamh5.SoftLink("/a/x")
+        ...     f.visititems(print)
+        a <streamh5.Group '/a': 2 objects>
+        a/x <streamh5.Dataset '/a/x': shape (5,), int64, chunks None>
+        """
         return _first(func(path, self.handle_of(node)) for path, node in objects_below(self._node))
 
     def visit_links(self, func: Callable[[str], Any]) -> Any:
-        """Call `func` with the path of each link below this group, of all kinds; see `visit`."""
+        """Call `func` with the path of each link below this group, of all kinds; see `visit`.
+
+        Parameters
+        ----------
+        func
+            Called with a path.
+
+        Returns
+        -------
+        object
+            What `func` has returned; None at the end.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["a/x"] = np.arange(5)
+        ...     f["a/soft"] = streamh5.SoftLink("/a/x")
+        ...     f.visit_links(print)
+        a
+        a/soft
+        a/x
+        """
         return _first(func(path) for path, _ in links_below(self._node))
 
     def visititems_links(self, func: Callable[[str, Any], Any]) -> Any:
-        """Call `func` with the path and the link of each link below this group; see `visit` and `get`."""
+        """Call `func` with the path and the link of each link below this group; see `visit` and `get`.
+
+        Parameters
+        ----------
+        func
+            Called with a path and a link.
+
+        Returns
+        -------
+        object
+            What `func` has returned; None at the end.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["a/x"] = np.arange(5)
+        ...     f["a/soft"] = streamh5.SoftLink("/a/x")
+        ...     f.visititems_links(print)
+        a HardLink(address=...)
+        a/soft SoftLink(path='/a/x')
+        a/x HardLink(address=...)
+        """
         return _first(func(path, self.get(path, getlink=True)) for path, _ in links_below(self._node))
 
     def items(self) -> ItemsView[str, Group | Dataset | Datatype]:

@@ -45,6 +45,15 @@ class GroupLinks(GroupContents):
             The name is taken.
         DatatypeError
             The dtype cannot be written.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["x"] = np.arange(5)
+        ...     f["same"] = f["x"]
+        ...     f["soft"] = streamh5.SoftLink("/x")
+        ...     f["other"] = streamh5.ExternalLink("other.h5", "/x")
+        ...     f["point"] = np.dtype([("x", "f4"), ("y", "f4")])
         """
         if isinstance(value, np.dtype):
             path = check_new_path(self.absolute_path(name))
@@ -67,10 +76,21 @@ class GroupLinks(GroupContents):
     def __delitem__(self, name: str | bytes) -> None:
         """Delete a link; an object without links is deleted, and references to it become null.
 
+        Parameters
+        ----------
+        name
+            Path, from this group or, with a leading ``/``, from the root.
+
         Raises
         ------
         KeyError
             There is no such link.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["x"] = np.arange(5)
+        ...     del f["x"]
         """
         path = self.absolute_path(name)
         try:
@@ -80,12 +100,25 @@ class GroupLinks(GroupContents):
         self.file.forget_handles()
 
     def move(self, source: str | bytes, dest: str | bytes) -> None:
-        """Give a link another path, from this group or, with a leading ``/``, from the root.
+        """Give a link another path, which renames or moves its object.
+
+        Parameters
+        ----------
+        source, dest
+            Old and new path, from this group or, with a leading ``/``, from the root.
 
         Raises
         ------
         PathError
             There is no such link, or the new path is taken.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     f["x"] = np.arange(5)
+        ...     f.move("x", "raw/x")
+        ...     list(f["raw"])
+        ['x']
         """
         self.session.move(self.absolute_path(source), self.absolute_path(dest))
         self.file.forget_handles()

@@ -18,6 +18,15 @@ class Datatype(Handle[DatatypeNode]):
 
     Pass it as `dtype` to `Group.create_dataset` or `Attributes.create` of the same file: the new dataset or attribute
     then shares this datatype, which readers can see.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["point"] = np.dtype([("x", "f4"), ("y", "f4")])
+    ...     points = f.create_dataset("points", (100,), f["point"])
+    ...     f["point"].attrs["unit"] = "mm"
+    ...     f["point"].name, f["point"].dtype.names, f["point"].file is f, f["point"].parent == f, f["point"].ref
+    ('/point', ('x', 'y'), True, True, Reference(path='/point'))
     """
 
     def __init__(self, file: File, node: DatatypeNode) -> None:

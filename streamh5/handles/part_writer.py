@@ -44,14 +44,15 @@ class PartWriter:
 
     Examples
     --------
-    >>> import multiprocessing, functools, numpy as np, streamh5
-    >>> def work(part, row):
-    ...     return part.write(np.full((1, 512, 512), row), (row, 0, 0))
-    >>> with streamh5.File("run.h5", "w") as f:  # doctest: +SKIP
-    ...     x = f.create_dataset("x", (100, 512, 512), "u2", chunks=(1, 512, 512), compression="gzip")
-    ...     with multiprocessing.Pool() as pool:
-    ...         for records in pool.imap_unordered(functools.partial(work, x.part_writer()), range(100)):
+    >>> import multiprocessing
+    >>> with streamh5.File("run.h5", "w") as f:
+    ...     x = f.create_dataset("x", (4, 512, 512), "u2", chunks=(1, 512, 512), compression="gzip")
+    ...     blocks = [(np.full((1, 512, 512), row), (row, 0, 0)) for row in range(4)]
+    ...     with multiprocessing.get_context("spawn").Pool(2) as pool:
+    ...         for records in pool.starmap(x.part_writer().write, blocks):
     ...             x.record_part(records)
+    >>> f.summary.datasets[0].n_missing
+    0
     """
 
     __slots__ = ("_chunks", "_is_flushing", "_shared", "_writes_empty")
@@ -102,13 +103,37 @@ class PartWriter:
             This process does not see the file, or cannot write to it: the message names the host.
         StateError
             The file was closed.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+        ...     records = x.part_writer().write(np.ones((20, 10)), (50, 0))
+        ...     x.record_part(records)
         """
         one = self.begin()
         one.write_block(block, tuple(origin))
         return one.result()
 
     def write_direct_chunk(self, offsets: Sequence[int], data: Buffer, filter_mask: int = 0) -> PartRecords:
-        """Write one chunk that is already filtered: see `Dataset.write_direct_chunk`, and `write`."""
+        """Write one chunk that is already filtered: see `write` for what it raises.
+
+        Parameters
+        ----------
+        offsets, data, filter_mask
+            See `Dataset.write_direct_chunk`.
+
+        Returns
+        -------
+        PartRecords
+            To be passed to `Dataset.record_part` of the owner.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (2, 1000), "u1", chunks=(1, 1000))
+        ...     x.record_part(x.part_writer().write_direct_chunk((1, 0), bytes(1000)))
+        """
         box, encoded = direct_chunk(self._chunks, offsets, data, filter_mask)
         one = self.begin()
         one.write_encoded(encoded)

@@ -19,7 +19,14 @@ MAX_REGION_BLOCKS = 65_536
 
 
 class RegionReferences:
-    """References to regions of a dataset: ``d.regionref[0:3, ::2]``; made by `Dataset.regionref`."""
+    """References to regions of a dataset: ``d.regionref[0:3, ::2]``; made by `Dataset.regionref`.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros((10, 4))
+    ...     f.attrs["valid"] = f["x"].regionref[0:3, 1:]
+    """
 
     def __init__(self, dataset: DatasetFacts) -> None:
         self._dataset = dataset

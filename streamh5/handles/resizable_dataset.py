@@ -98,6 +98,14 @@ class ResizableDataset(DatasetFacts):
         StateError
             The file is closed, or other processes write the dataset (`part_writer`) and chunks would be dropped or get
             other numbers.
+
+        Examples
+        --------
+        >>> with streamh5.File("x.h5", "w") as f:
+        ...     x = f.create_dataset("x", (10, 4), maxshape=(None, 4), chunks=(10, 4))
+        ...     x.resize(20, axis=0)
+        >>> x.shape
+        (20, 4)
         """
         self._check_changeable()
         self._turns.alone(self._resize, size, axis, maxshape)

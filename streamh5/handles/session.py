@@ -21,7 +21,7 @@ from streamh5.write.interruption import Leftover
 from streamh5.write.lifecycle import Lifecycle, Standing
 from streamh5.write.place import Place
 from streamh5.write.pool import Pool
-from streamh5.write.summary import summarize
+from streamh5.write.summarize import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable

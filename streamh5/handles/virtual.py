@@ -47,6 +47,12 @@ class VirtualSource:
     ------
     SpecError
         `name` or `shape` is missing, or given although there is a dataset.
+
+    Examples
+    --------
+    >>> source = streamh5.VirtualSource("a.h5", "/x", shape=(10, 4))
+    >>> source.shape, source[0:3].shape
+    ((10, 4), (3, 4))
     """
 
     def __init__(
@@ -84,7 +90,12 @@ class VirtualSource:
         return (self.selection or whole).n_elements
 
     def __getitem__(self, key: Any) -> VirtualSource:
-        """Return the source with a selection: ints, slices with steps, ``...``, or `h5py.MultiBlockSlice`.
+        """Return the source with a selection.
+
+        Parameters
+        ----------
+        key
+            Ints, slices with steps, ``...``, or `h5py.MultiBlockSlice`.
 
         Raises
         ------
@@ -111,6 +122,14 @@ class VirtualLayout:
         As in `Group.create_dataset`.
     filename
         Not needed, as in h5py: sources in the file of the virtual dataset are recognized when it is created.
+
+    Examples
+    --------
+    >>> layout = streamh5.VirtualLayout((2, 100), "f8", maxshape=(None, 100))
+    >>> layout[0] = streamh5.VirtualSource("a.h5", "/x", shape=(100,))
+    >>> layout[1, 50:] = streamh5.VirtualSource("b.h5", "/x", shape=(100,))[:50]
+    >>> with streamh5.File("all.h5", "w") as f:
+    ...     x = f.create_virtual_dataset("x", layout, fillvalue=np.nan)
     """
 
     def __init__(self, shape: Any, dtype: Any, maxshape: Any = None, filename: Any = None) -> None:
@@ -122,6 +141,13 @@ class VirtualLayout:
 
     def __setitem__(self, key: Any, source: VirtualSource) -> None:
         """Map a selection of the virtual dataset to a source with as many elements.
+
+        Parameters
+        ----------
+        key
+            Ints, slices with steps, ``...``, or `h5py.MultiBlockSlice`.
+        source
+            The source, or a part of it.
 
         Raises
         ------

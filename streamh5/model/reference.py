@@ -30,10 +30,21 @@ class Reference:
     h5py reads it as `h5py.Reference`. The object may be created later than the reference, before
     the file is closed.
 
+    Parameters
+    ----------
+    path
+        The object; a path that does not begin with ``/`` is taken from the root.
+
     Raises
     ------
     PathError
         `path` is not a valid path.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros(10)
+    ...     f.attrs["default"] = streamh5.Reference("/x")
     """
 
     path: str
@@ -64,6 +75,15 @@ class RegionReference:
         `path` is not a valid path.
     SpecError
         The region has no elements, an open slice, a step, or boxes of different rank.
+
+    Examples
+    --------
+    >>> valid = streamh5.RegionReference("/x", np.s_[0:3, 5:9])
+    >>> valid.boxes
+    ((slice(0, 3, None), slice(5, 9, None)),)
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros((10, 10))
+    ...     f.attrs["valid"] = valid
     """
 
     path: str

@@ -45,7 +45,18 @@ class StreamH5Accessor:
         mode, format, group, engine, encoding, unlimited_dims, compute
             See `streamh5.to_netcdf`.
         **kwargs
-            Further keywords of `streamh5.to_netcdf`.
+            Further keywords of `streamh5.to_netcdf`, which names the errors, too.
+
+        Returns
+        -------
+        WriteSummary, Delayed or memoryview
+            See `streamh5.to_netcdf`.
+
+        Examples
+        --------
+        >>> import xarray as xr
+        >>> ds = xr.Dataset({"t": (("time", "x"), np.zeros((365, 1000)))})
+        >>> summary = ds.streamh5.to_netcdf("t.nc", compression="gzip")
         """
         if path is None:
             path = kwargs.pop("filepath", None)  # its name in `xarray.DataTree.to_netcdf`
@@ -65,6 +76,19 @@ class StreamH5Accessor:
             See `streamh5.create_space`.
         **kwargs
             Further keywords of `streamh5.create_space`.
+
+        Returns
+        -------
+        WriteSummary
+            Of a file without chunks.
+
+        Examples
+        --------
+        >>> import xarray as xr
+        >>> ds = xr.Dataset({"t": (("time", "x"), np.zeros((365, 1000)))})
+        >>> summary = ds.streamh5.create_space("t.nc")
+        >>> summary.n_missing == summary.n_chunks
+        True
         """
         with IMPORT_LOCK:
             from streamh5.netcdf.xarray_dataset import create_space

@@ -135,6 +135,8 @@ def to_netcdf(
     Returns
     -------
     WriteSummary, Delayed or memoryview
+        Sizes in bytes, numbers of chunks, and seconds; with ``compute=False`` what will return it; with
+        ``path=None`` the bytes of the file.
 
     Raises
     ------
@@ -148,6 +150,15 @@ def to_netcdf(
         `data` is not an xarray object, or the scheduler uses other processes.
     SinkError
         The destination cannot be written.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> day = xr.Dataset({"t": (("time", "x"), np.zeros((24, 1000)))}, {"time": np.arange(24)})
+    >>> summary = streamh5.to_netcdf(day, "year.nc", unlimited_dims="time", compression="gzip")
+    >>> summary = streamh5.to_netcdf(day.assign_coords(time=day.time + 24), "year.nc", append_dim="time")
+    >>> xr.load_dataset("year.nc").sizes["time"]
+    48
     """
     request = read_request(mode, append_dim, region)
     options = WriteOptions(
@@ -228,6 +239,7 @@ def create_space(
     Returns
     -------
     WriteSummary
+        Of a file without chunks.
 
     Raises
     ------
@@ -239,9 +251,10 @@ def create_space(
     Examples
     --------
     >>> import dask.array as da, xarray as xr, streamh5
-    >>> t = xr.Dataset({"t": (("time", "x"), da.zeros((365, 1000)))}, {"time": range(365)})
-    >>> streamh5.create_space(t, "year.nc", compression="gzip")  # doctest: +SKIP
-    >>> day.streamh5.to_netcdf("year.nc", region="auto")  # doctest: +SKIP
+    >>> year = xr.Dataset({"t": (("time", "x"), da.zeros((365, 1000)))}, {"time": range(365)})
+    >>> summary = streamh5.create_space(year, "year.nc", compression="gzip")
+    >>> day = year.isel(time=[41]).compute()
+    >>> summary = day.streamh5.to_netcdf("year.nc", region="auto")
     """
     request = read_request(mode, None, None)
     options = WriteOptions(

@@ -88,6 +88,7 @@ def salvage(
     Returns
     -------
     SalvageSummary
+        What was kept of each dataset; its text is a few lines.
 
     Raises
     ------
@@ -108,7 +109,17 @@ def salvage(
 
     Examples
     --------
-    >>> print(streamh5.salvage("out.h5"))  # doctest: +SKIP
+    >>> f = streamh5.File("run.h5", "w")
+    >>> x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+    >>> x[:30] = 1
+    >>> f.suspend()  # or the process dies
+    >>> summary = streamh5.salvage("run.h5")
+    >>> print(summary)
+    /...run.salvaged.h5: salvaged from the interrupted write of /...run.h5
+      /x (100, 10): 3 of 10 chunks
+      1 changes of objects, links and attributes
+    >>> summary.datasets[0].n_missing, summary.to_dict()["is_addition"]
+    (7, False)
     """
     given = real_path(path)
     url = interrupted_url(given)

@@ -66,6 +66,16 @@ class SalvagedDataset:
         False for data without chunks whose value was not in the journal: it has the old one, or the fill value.
     is_new
         Whether the interrupted write had created it.
+
+    Examples
+    --------
+    >>> f = streamh5.File("run.h5", "w")
+    >>> x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+    >>> x[:30] = 1
+    >>> f.suspend()  # or the process dies
+    >>> summary = streamh5.salvage("run.h5")
+    >>> summary.datasets[0].to_dict()["n_missing"]
+    7
     """
 
     path: str
@@ -100,6 +110,16 @@ class SalvageSummary:
         Objects, links, attributes, moves and deletions that were repeated.
     datasets
         All datasets of a new file; those that an addition has created or written to.
+
+    Examples
+    --------
+    >>> f = streamh5.File("run.h5", "w")
+    >>> x = f.create_dataset("x", (100, 10), chunks=(10, 10))
+    >>> x[:30] = 1
+    >>> f.suspend()  # or the process dies
+    >>> summary = streamh5.salvage("run.h5")
+    >>> summary.to_dict()["is_addition"]
+    False
     """
 
     path: str

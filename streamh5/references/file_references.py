@@ -59,6 +59,16 @@ class FileReferences:
     refused
         Why a dataset cannot be referred to, by path: a filter without a codec, a type that zarr does not have, chunks
         that have passed different filters.
+
+    Examples
+    --------
+    >>> x = np.ones((1000, 1000))
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+    >>> references = streamh5.read_references("x.h5")
+    >>> references.refused, references.to_dict()["arrays"][0]["n_chunks"]
+    ({}, 4)
+    >>> sorted(references.to_kerchunk()["refs"])
+    ['.zattrs', '.zgroup', '.zmetadata', 'x/.zarray', 'x/.zattrs', 'x/0.0', 'x/0.1', 'x/1.0', 'x/1.1']
     """
 
     def __init__(
@@ -114,6 +124,13 @@ class FileReferences:
         ------
         ReferencesError
             A dataset that cannot be referred to.
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> streamh5.read_references("x.h5").manifest()["/x"].grid
+        (2, 2)
         """
         return {array.path: array.manifest for array in self._checked(skip)}
 
@@ -148,6 +165,11 @@ class FileReferences:
         storage_options
             For URLs, of `path` and of a file that was just written: credentials and the like, as for fsspec's file
             system of its protocol. JSON is one object, Parquet one for each file.
+
+        Returns
+        -------
+        dict or None
+            The references, ``{"version": 1, "refs": {...}}``, if `path` is None.
 
         Raises
         ------
@@ -198,6 +220,14 @@ class FileReferences:
             A dataset that cannot be referred to.
         MissingCodecError
             VirtualiZarr is not installed.
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> group = streamh5.read_references("x.h5").to_virtualizarr()
+        >>> group.arrays["x"].shape
+        (1000, 1000)
         """
         check_virtualizarr()
         arrays = {
@@ -251,6 +281,12 @@ def read_references(
     ------
     UnreadableError
         The file does not exist, is not an HDF5 file, or is damaged; the message names the object.
+
+    Examples
+    --------
+    >>> x = np.ones((1000, 1000))
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+    >>> streamh5.read_references("x.h5", url="s3://bucket/x.h5").to_kerchunk("x.json")
     """
     source = open_readable(path, storage_options)
     file = read_file(source, safe=safe)

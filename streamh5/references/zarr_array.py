@@ -45,6 +45,18 @@ class ChunkManifest:
         ``(n,) uint64``: address of each chunk in the file.
     lengths
         ``(n,)``, unsigned: stored size of each chunk in bytes.
+
+    Examples
+    --------
+    >>> x = np.ones((1000, 1000))
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+    >>> chunks = summary.manifest(url="s3://bucket/x.h5")["/x"]
+    >>> chunks.grid, len(chunks), chunks.n_missing, chunks.paths[0]
+    ((2, 2), 4, 0, 's3://bucket/x.h5')
+    >>> rows, columns = chunks.coords()
+    >>> offsets, lengths = chunks.dense()
+    >>> offsets.shape, chunks.to_dict()["grid"]
+    ((2, 2), [2, 2])
     """
 
     url: str

@@ -50,14 +50,51 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """A destination for the bytes of one file: the members that every sink has."""
+    """A destination for the bytes of one file: the members that every sink has.
+
+    Implement it to write where neither a path, nor a URL, nor a file object leads. No base class is needed.
+
+    Attributes
+    ----------
+    name
+        The destination's name in messages.
+
+    Examples
+    --------
+    >>> class Memory:
+    ...     name = "memory"
+    ...     image = bytearray()
+    ...
+    ...     def write(self, address, buffers):
+    ...         data = b"".join(map(bytes, buffers))
+    ...         self.image.extend(bytes(max(0, address + len(data) - len(self.image))))
+    ...         self.image[address : address + len(data)] = data
+    ...
+    ...     def commit(self, nbytes):
+    ...         self.image.extend(bytes(nbytes - len(self.image)))
+    ...
+    ...     def abort(self):
+    ...         self.image.clear()
+    >>> sink = Memory()
+    >>> with streamh5.File(sink) as f:
+    ...     f["x"] = np.zeros(10)
+    >>> bytes(sink.image[1:4])
+    b'HDF'
+    """
 
     @property
     def name(self) -> str:
         """The destination's name in messages."""
 
     def write(self, address: int, buffers: Sequence[Buffer]) -> None:
-        """Write `buffers`, one after the other, at `address`.
+        """Write `buffers`, one after the other, at `address`; called from many threads at the same time.
+
+        Parameters
+        ----------
+        address
+            Position in the file, in bytes.
+        buffers
+            Contiguous bytes, which may be reused when this returns.
 
         Raises
         ------
@@ -68,7 +105,13 @@ class Sink(Protocol):
         """
 
     def commit(self, nbytes: int) -> None:
-        """Make the `nbytes` of the file durable and publish it under its name."""
+        """Make the file durable and publish it under its name.
+
+        Parameters
+        ----------
+        nbytes
+            Size of the file; bytes that were not written are zero.
+        """
 
     def abort(self) -> None:
         """Remove what was written. May be called at any time, also twice."""
@@ -80,6 +123,11 @@ class Snapshots(Sink, Protocol):
 
     def snapshot(self, path: Path) -> None:
         """Make what the superblock refers to now readable at `path`.
+
+        Parameters
+        ----------
+        path
+            Name of the snapshot.
 
         Raises
         ------
@@ -94,6 +142,11 @@ class Readable(Sink, Protocol):
 
     def read(self, address: int, nbytes: int) -> bytes:
         """Return `nbytes` at `address`; fewer at the end of the file. Thread-safe.
+
+        Parameters
+        ----------
+        address, nbytes
+            Position in the file, and number of bytes.
 
         Raises
         ------
@@ -110,6 +163,11 @@ class Flushable(Sink, Protocol):
         """Make the `nbytes` that the superblock refers to durable, and let readers see them.
 
         Other threads may write meanwhile, beyond `nbytes`, too.
+
+        Parameters
+        ----------
+        nbytes
+            Size of the file that the superblock describes.
 
         Raises
         ------
@@ -140,7 +198,13 @@ class Journaled(Sink, Protocol):
         """
 
     def has_name(self, path: str | os.PathLike[str]) -> bool:
-        """Tell whether the file being written has the name `path` in the file system."""
+        """Return whether the file being written has the name `path` in the file system.
+
+        Parameters
+        ----------
+        path
+            A path of the file system.
+        """
 
     def suspend(self) -> None:
         """Stop writing, and keep what was written so that it can be resumed."""

@@ -60,7 +60,17 @@ class PartLimits(NamedTuple):
 
 
 class PartReceipt(NamedTuple):
-    """What a store has of a part: its number, its tag (the entity tag; on Azure the id of the block), its size."""
+    """What a store has of a part.
+
+    Attributes
+    ----------
+    number
+        Its number, from 1 on.
+    etag
+        Its entity tag; on Azure the id of the block.
+    nbytes
+        Its size in bytes.
+    """
 
     number: int
     etag: str
@@ -68,7 +78,17 @@ class PartReceipt(NamedTuple):
 
 
 class StoredObject(NamedTuple):
-    """An object: its size, what tells this version of it from others, and the token of the write that made it."""
+    """An object in a store.
+
+    Attributes
+    ----------
+    nbytes
+        Its size in bytes.
+    version
+        What tells this version of it from others.
+    token
+        Of the write that made it; None if another program did.
+    """
 
     nbytes: int
     version: str
@@ -76,7 +96,15 @@ class StoredObject(NamedTuple):
 
 
 class PendingUpload(NamedTuple):
-    """An upload that was neither completed nor aborted: its id, and when it began (ISO 8601; empty if unknown)."""
+    """An upload that was neither completed nor aborted.
+
+    Attributes
+    ----------
+    upload
+        Its id.
+    began
+        When it began, as ISO 8601; empty if unknown.
+    """
 
     upload: str
     began: str
@@ -89,6 +117,15 @@ class ReadableObject(Protocol):
     ----------
     url
         The object, for messages: without credentials.
+
+    Examples
+    --------
+    >>> from streamh5.stores.open_store import open_store
+    >>> summary = streamh5.to_fixed_h5("memory://bucket/y.h5", "/y", np.zeros(10))
+    >>> store = open_store("memory://bucket/y.h5")
+    >>> found, start = store.read_start(4)
+    >>> found.nbytes == summary.file_nbytes, store.read(1, 4, found.version)
+    (True, b'HDF')
     """
 
     url: str
@@ -97,6 +134,11 @@ class ReadableObject(Protocol):
         """Return what the object is, and its first `nbytes` bytes, fewer if it has fewer: in one request.
 
         A reader needs no `head` before it, and all later reads ask for the version that this one has found.
+
+        Parameters
+        ----------
+        nbytes
+            Number of bytes.
 
         Raises
         ------
@@ -107,6 +149,13 @@ class ReadableObject(Protocol):
     def read(self, start: int, stop: int, version: str | None = None) -> bytes:
         """Return the bytes from `start` to `stop`, fewer at the end of the object.
 
+        Parameters
+        ----------
+        start, stop
+            Range of positions in the object.
+        version
+            The version that is wanted (`StoredObject.version`); None for any.
+
         Raises
         ------
         StoreError
@@ -115,12 +164,28 @@ class ReadableObject(Protocol):
 
 
 class ObjectStore(ReadableObject, Protocol):
-    """The requests for one object.
+    """The requests for one object: what a new kind of object store has to have.
+
+    The row of its protocol in `streamh5/stores/open_store.py` makes it known.
 
     Attributes
     ----------
     limits
         What the store allows.
+
+    Examples
+    --------
+    >>> from streamh5.stores.open_store import open_store
+    >>> store = open_store("memory://bucket/x.h5")
+    >>> store.head() is None
+    True
+    >>> upload = store.begin_upload("token")
+    >>> receipt = store.send_part(upload, 1, memoryview(b"content"))
+    >>> store.list_parts(upload) == [receipt], len(store.list_uploads())
+    (True, 1)
+    >>> store.complete(upload, [receipt], token="token", if_absent=True)
+    >>> store.put(memoryview(b"other"), token="token", if_absent=False)
+    >>> store.abort_upload(store.begin_upload("token"))
     """
 
     limits: PartLimits
@@ -131,6 +196,15 @@ class ObjectStore(ReadableObject, Protocol):
     def put(self, content: memoryview, *, token: str, if_absent: bool) -> None:
         """Make the object, with a checksum that the store verifies.
 
+        Parameters
+        ----------
+        content
+            All bytes of it.
+        token
+            Of the write; stored with the object.
+        if_absent
+            Do not replace an object.
+
         Raises
         ------
         StoreError
@@ -138,10 +212,35 @@ class ObjectStore(ReadableObject, Protocol):
         """
 
     def begin_upload(self, token: str) -> str:
-        """Begin an upload, and return its id."""
+        """Begin an upload in parts.
+
+        Parameters
+        ----------
+        token
+            Of the write; stored with the object.
+
+        Returns
+        -------
+        str
+            Id of the upload.
+        """
 
     def send_part(self, upload: str, number: int, content: memoryview) -> PartReceipt:
         """Send a part, with a checksum that the store verifies.
+
+        Parameters
+        ----------
+        upload
+            Id of the upload.
+        number
+            Number of the part, from 1 on.
+        content
+            Its bytes; their number is within `PartLimits`.
+
+        Returns
+        -------
+        PartReceipt
+            What `complete` needs.
 
         Raises
         ------
@@ -154,6 +253,11 @@ class ObjectStore(ReadableObject, Protocol):
 
         On Azure a part that was sent again with other content is there twice, until one of the two is completed.
 
+        Parameters
+        ----------
+        upload
+            Id of the upload.
+
         Raises
         ------
         StoreError
@@ -163,6 +267,15 @@ class ObjectStore(ReadableObject, Protocol):
     def complete(self, upload: str, parts: Sequence[PartReceipt], *, token: str, if_absent: bool) -> None:
         """Make the object of exactly these parts, by number.
 
+        Parameters
+        ----------
+        upload
+            Id of the upload.
+        parts
+            What `send_part` has returned, by number.
+        token, if_absent
+            See `put`.
+
         Raises
         ------
         StoreError
@@ -171,6 +284,11 @@ class ObjectStore(ReadableObject, Protocol):
 
     def abort_upload(self, upload: str) -> None:
         """Remove an upload; nothing happens if there is none.
+
+        Parameters
+        ----------
+        upload
+            Its id.
 
         Raises
         ------

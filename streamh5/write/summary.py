@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import object_url
-from streamh5.engine.index_choice import choose_index
-from streamh5.errors import FormatError
-from streamh5.format.datatype import decode_datatype, encode_datatype
-from streamh5.format.datatype_class import EncodedDatatype, datatype_name
-from streamh5.format.primitives import N_CACHED
-from streamh5.model.tree import DatasetNode, GroupNode, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +17,7 @@ if TYPE_CHECKING:
     from virtualizarr.manifests import ManifestGroup
 
     from streamh5.arguments.paths import LocalPath
-    from streamh5.model.tree import Node
+    from streamh5.model.tree import GroupNode
     from streamh5.references.file_references import FileReferences
     from streamh5.references.zarr_array import ChunkManifest
 
@@ -48,6 +41,15 @@ class DatasetSummary:
         written again, whose first version stays unused in the file.
     nbytes, stored_nbytes
         Size in bytes of the array, and of its stored chunks.
+
+    Examples
+    --------
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.zeros((100, 100)), chunks=(50, 100))
+    >>> x = summary.datasets[0]
+    >>> x.n_chunks, x.nbytes, x.ratio > 100
+    (2, 80000, True)
+    >>> x.to_dict()["index"]
+    'Fixed Array'
     """
 
     path: str
@@ -131,6 +133,17 @@ class WriteSummary:
     unused_nbytes
         Bytes to which nothing refers any more since this write: chunks, indexes and headers that were replaced, and
         deleted objects. `convert` writes a file without them.
+
+    Examples
+    --------
+    >>> import json
+    >>> x = np.ones((1000, 1000))
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+    >>> summary.nbytes, summary.n_chunks, summary.n_missing, summary.stored_nbytes, summary.ratio
+    (8000000, 4, 0, 8000000, 1.0)
+    >>> summary.nbytes_per_second > 0
+    True
+    >>> text = json.dumps(summary.to_dict())
     """
 
     path: str
@@ -196,6 +209,13 @@ class WriteSummary:
             Where readers will find the file; by default, its URL or absolute path.
         storage_options
             For a file at a URL, if it has to be read (the write had been finished before).
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> summary.references(url="https://example.org/x.h5")
+        <streamh5.FileReferences 'https://example.org/x.h5': 1 arrays, 4 chunks>
         """
         from streamh5.references.file_references import read_references, tree_references
 
@@ -205,7 +225,20 @@ class WriteSummary:
 
     @check_keywords
     def manifest(self, *, url: str | None = None, skip: bool = False) -> dict[str, ChunkManifest]:
-        """Return where the chunks of each dataset lie, as numpy columns: `FileReferences.manifest`."""
+        """Return where the chunks of each dataset lie, as numpy columns, by path.
+
+        Parameters
+        ----------
+        url, skip
+            See `references` and `FileReferences.manifest`.
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> summary.manifest()["/x"].lengths
+        array([2000000, 2000000, 2000000, 2000000], dtype=uint64)
+        """
         return self.references(url=url).manifest(skip=skip)
 
     @check_keywords
@@ -224,10 +257,23 @@ class WriteSummary:
 
         Parameters
         ----------
-        path, format, inline, skip, overwrite, storage_options
+        path
             See `FileReferences.to_kerchunk`.
         url
             Where readers will find the file; by default, its URL or absolute path.
+        format, inline, skip, overwrite, storage_options
+            See `FileReferences.to_kerchunk`.
+
+        Returns
+        -------
+        dict or None
+            See `FileReferences.to_kerchunk`.
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> summary.to_kerchunk("x.json")
         """
         own_options = storage_options if object_url(self.path) is not None else None
         return self.references(url=url, storage_options=own_options).to_kerchunk(
@@ -241,7 +287,19 @@ class WriteSummary:
 
     @check_keywords
     def to_virtualizarr(self, *, url: str | None = None, skip: bool = False) -> ManifestGroup:
-        """Return the file as VirtualiZarr's `ManifestGroup`: `FileReferences.to_virtualizarr`."""
+        """Return the file as VirtualiZarr's `ManifestGroup`.
+
+        Parameters
+        ----------
+        url, skip
+            See `references` and `FileReferences.to_virtualizarr`.
+
+        Examples
+        --------
+        >>> x = np.ones((1000, 1000))
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
+        >>> ds = summary.to_virtualizarr().to_virtual_dataset()
+        """
         return self.references(url=url).to_virtualizarr(skip=skip)
 
     @property
@@ -288,67 +346,6 @@ class WriteSummary:
 
 MAX_ROWS = 20
 """Most datasets that a printed summary lists."""
-
-
-def summarize(
-    path: str,
-    root: GroupNode,
-    *,
-    file_nbytes: int,
-    seconds: float,
-    shared: SharedFigures | None,
-    unused_nbytes: int,
-) -> WriteSummary:
-    """Summarize a written file from its tree; `unused_nbytes` are those apart from chunks that were replaced."""
-    nodes = list(walk(root))
-    datasets = tuple(_summarize(node) for node in nodes if isinstance(node, DatasetNode) and node.is_written)
-    tree = None if any(_was_read(node) for node in nodes) else root
-    replaced = sum(
-        node.table.counts.dead_nbytes for node in nodes if isinstance(node, DatasetNode) and node.is_written
-    )
-    return WriteSummary(path, datasets, file_nbytes, seconds, tree, shared, unused_nbytes + replaced)
-
-
-def _was_read(node: Node) -> bool:
-    """Return whether an object was read from an existing file, so that the tree does not describe all of it."""
-    return isinstance(node, DatasetNode) and node.stored is not None
-
-
-def _summarize(node: DatasetNode) -> DatasetSummary:
-    spec = node.spec
-    nbytes = 0 if node.shape is None else math.prod(node.shape) * spec.dtype.itemsize
-    index = (
-        choose_index(spec, node.n_numbers, node.table.counts.n_written).value
-        if spec.chunks is not None
-        else None
-    )
-    return DatasetSummary(
-        path=spec.path,
-        shape=node.shape,
-        dtype=spec.dtype,
-        datatype=_datatype_name(encode_datatype(spec.file_datatype)),
-        chunks=spec.chunks,
-        index=index,
-        n_chunks=node.n_chunks,
-        n_missing=node.n_chunks - node.table.counts.n_written if index else 0,
-        n_empty=node.n_empty,
-        n_rewritten=node.table.counts.n_rewritten,
-        nbytes=nbytes,
-        stored_nbytes=node.table.counts.stored_nbytes
-        if index
-        else 0
-        if node.value is None
-        else node.value.nbytes,
-    )
-
-
-@lru_cache(N_CACHED)
-def _datatype_name(body: bytes) -> str:
-    """Return the name of an encoded datatype, even if another program encoded it."""
-    try:
-        return datatype_name(decode_datatype(body))
-    except FormatError:
-        return datatype_name(EncodedDatatype(body))
 
 
 _CELLS: dict[str, Callable[[DatasetSummary], Any]] = {
