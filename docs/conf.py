@@ -6,11 +6,17 @@ The pages are Markdown that reads well on a forge, too. Links there lead out of 
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -20,6 +26,7 @@ NOTEBOOKS = DOCS.parent / "notebooks"
 sys.path.insert(0, str(DOCS.parent))  # this checkout, whatever is installed
 
 import streamh5  # noqa: E402
+from streamh5.cli.main import main  # noqa: E402
 
 project = "streamh5"
 author = "The streamh5 developers"
@@ -61,6 +68,7 @@ html_show_copyright = False
 html_theme_options = {
     "logo": {"text": "streamh5"},
     "header_links_before_dropdown": 6,
+    "search_as_you_type": True,
     "navbar_persistent": ["search-button"],
     "navbar_end": ["theme-switcher"],
     "show_nav_level": 2,
@@ -103,7 +111,24 @@ def copy_notebooks(app: Sphinx) -> None:
             shutil.copyfile(path, copy)
 
 
+class CommandHelp(SphinxDirective):
+    """Show what ``streamh5 COMMAND --help`` prints now."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return it as a block of text."""
+        os.environ.update(COLUMNS="88", NO_COLOR="1")
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            main([self.arguments[0], "--help"])
+        if not text.getvalue():
+            raise self.error(f"streamh5 has no command {self.arguments[0]}")
+        return [nodes.literal_block(text.getvalue(), text.getvalue(), language="text")]
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the two functions above."""
+    """Connect what is above."""
+    app.add_directive("command-help", CommandHelp)
     app.connect("builder-inited", copy_notebooks, priority=100)
     app.connect("source-read", links_inside)
