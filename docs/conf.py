@@ -62,6 +62,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "streamh5"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(DOCS / "search_scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
@@ -77,7 +78,7 @@ html_theme_options = {
     "show_prev_next": True,
     "pygments_light_style": "tango",
     "pygments_dark_style": "monokai",
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_start": [],
     "footer_end": ["theme-version"],
 }

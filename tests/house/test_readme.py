@@ -25,6 +25,7 @@ README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 RUN = CHECKOUT / ".ci" / "run"
 COMMANDS = {
     "main job": "python -m pip install . && streamh5 demo",
+    "docs": 'python -m pip install ".[docs]" && python -m sphinx -W --keep-going docs docs/_build/html',
     "tests": 'python -m pip install ".[test]" && python -m pytest',
 }
 
