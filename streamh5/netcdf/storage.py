@@ -21,6 +21,7 @@ from streamh5.filters.registry import FILTERS
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset
 from streamh5.handles.file_plan import PlannedDataset
 from streamh5.model.chunk_shape import auto_chunks
+from streamh5.netcdf.quantization import ROUNDING_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ COMPRESSIONS = {name: (row.keyword, row.netcdf) for row in FILTERS if row.netcdf
 STORAGE_KEYS = frozenset(
     {
         *COMPRESSION_FLAGS,
+        *ROUNDING_KEYS,
         "blosc_shuffle",
         "chunksizes",
         "complevel",
@@ -55,9 +57,6 @@ STORAGE_KEYS = frozenset(
 
 FLAGS = frozenset({"zlib", "shuffle", "fletcher32", "contiguous"})
 """Keys whose value is True or False."""
-
-LOSSY_KEYS = frozenset({"least_significant_digit", "significant_digits", "quantize_mode"})
-"""Rounding by netCDF-C while it writes; data read with these keys is already rounded."""
 
 IGNORED_KEYS = frozenset({"original_shape", "preferred_chunks", "source", "_FillValue", "dtype"})
 """Keys that describe the file that was read, or that xarray's own encoders have applied."""
@@ -195,16 +194,8 @@ def _check_keys(given: Mapping[str, Any], path: str) -> None:
     for key in FLAGS & given.keys():
         if given[key] is not None:
             check_flag(f"variable {path}: {key}", given[key])
-    lossy = sorted(key for key in LOSSY_KEYS & given.keys() if given[key] is not None)
-    if lossy and lossy != ["quantize_mode"]:
-        raise SpecError(
-            f"variable {path}: {', '.join(lossy)} cannot be applied, as streamh5 stores values unchanged; round "
-            "them first, for example with xarray.DataArray.round, or pack them with scale_factor and dtype",
-            path=path,
-            keys=lossy,
-        )
     known = sorted(STORAGE_KEYS | {"_FillValue", "dtype"})
-    unknown = sorted(map(str, given.keys() - STORAGE_KEYS - LOSSY_KEYS))
+    unknown = sorted(map(str, given.keys() - STORAGE_KEYS))
     if unknown:
         raise SpecError(
             f"variable {path}: unexpected encoding parameters {listed(map(repr, unknown))}"

@@ -15,6 +15,8 @@ import dask.array as da
 import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError, SpecError, shown
+from streamh5.netcdf.quantization import kept_values, rounding_of
+from streamh5.netcdf.storage import default_fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +71,13 @@ def encoded_as_stored(variable: xr.Variable, stored: StoredVariable) -> xr.Varia
         )
     else:
         data = check(np.asarray(data), np.asarray(original))
-    return encoded.copy(data=data)
+    return encoded.copy(data=_rounded(data, stored))
+
+
+def _rounded(data: Any, stored: StoredVariable) -> Any:
+    """Return values rounded as those that are in the file, which its attributes tell."""
+    fill = stored.attributes.get("_FillValue", default_fill(stored.dtype))
+    return rounding_of(stored).apply(data, kept_values(fill, stored.attributes, stored.dtype))
 
 
 def encoding_of(variable: xr.Variable, stored: StoredVariable) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from streamh5.netcdf.existing import ExistingNetcdf
 from streamh5.netcdf.growth import Growth
 from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfGroup, NetcdfVariable
 from streamh5.netcdf.placement import DimensionRanges, WriteRequest, place
+from streamh5.netcdf.quantization import kept_values, read_rounding
 from streamh5.netcdf.storage import (
     COMPRESSION_FLAGS,
     Storage,
@@ -201,22 +202,23 @@ class XarrayPlan:
         storage = _with_default(storage, variable, self.default, is_explicit=is_explicit)
         if self.is_space and shape and storage.chunks is None and not storage.contiguous:
             storage = replace(storage, chunks="auto")
-        attributes = dict(variable.attrs)
-        fill = attributes.pop("_FillValue", None)
         array, dtype = _typed(variable, path, storage)
+        rounding = read_rounding(variable.encoding, dtype, path, is_explicit=is_explicit)
+        fill = variable.attrs.get("_FillValue")
         if fill is None:
             fill = default_fill(dtype)
         elif dtype.kind == "U":
             fill = str(fill)
+        array = rounding.apply(array, kept_values(fill, variable.attrs, dtype))
         maxshape = tuple(None if free else n for n, free in zip(shape, is_unlimited, strict=True))
         planned.dataset, planned.target = plan_variable(
             path, array, dtype, storage, maxshape, fill, self.options, origin, shape
         )
-        if "_FillValue" in variable.attrs:
-            planned.attributes.append(
-                _fill_attribute(variable.attrs["_FillValue"], planned.dataset.spec, path)
-            )
-        planned.attributes += [netcdf_attribute(key, value, where=path) for key, value in attributes.items()]
+        for name, value in rounding.with_attributes(variable.attrs).items():
+            if name == "_FillValue":
+                planned.attributes.append(_fill_attribute(value, planned.dataset.spec, path))
+            else:
+                planned.attributes.append(netcdf_attribute(name, value, where=path))
 
 
 def _with_default(
