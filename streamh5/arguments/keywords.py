@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
 import numpy as np
 
+from streamh5.arguments.page_size import read_page
 from streamh5.errors import KeywordError, SpecError, listed, shown
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ _INSTEAD = {
     "efile_prefix": "streamh5 writes all data to the file itself",
     "external": "streamh5 writes all data to the file itself; use h5py for data in files of their own",
     "fill_time": "readers get the fill value wherever nothing was written",
-    "fs_page_size": "streamh5 never reuses space, so it has no strategy for it",
+    "fs_page_size": "pass page= with the size of pages",
     "fs_persist": "streamh5 never reuses space, so it has no strategy for it",
-    "fs_strategy": "streamh5 never reuses space, so it has no strategy for it",
+    "fs_strategy": "page=True writes the file with pages; of the others streamh5 needs none, as it reuses no space",
     "fs_threshold": "streamh5 never reuses space, so it has no strategy for it",
     "locking": "streamh5 always locks the file that it writes",
     "meta_block_size": "streamh5 writes all metadata of a file together",
@@ -198,6 +199,8 @@ def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
         return check_choice
     if name == "libver":
         return read_libver
+    if name == "page":
+        return read_page
     if name in _TEXTS:
         return _text
     is_optional = annotation.endswith(" | None")

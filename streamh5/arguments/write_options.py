@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SpecError, shown
+from streamh5.format.object_header import MAX_FREE_NBYTES
 
 if TYPE_CHECKING:
     from streamh5.arguments.keywords import Keep, Sync
@@ -47,6 +48,8 @@ class WriteOptions:
         compute.
     header_slack
         Bytes reserved after each object header in the front of the file, for attributes that are set later.
+    page
+        Size in bytes of the pages of the file; True for pages that fit what is in front of it, False for none.
     threads
         Threads that run the filters of a `File`; None for one per core. Tasks of dask use dask's own threads.
     max_memory
@@ -68,6 +71,7 @@ class WriteOptions:
     sync: Sync = "close"
     keep: Keep = "costly"
     header_slack: int = 0
+    page: bool | int = False
     threads: int | None = None
     max_memory: int | None = None
     references: LocalPath | None = None
@@ -80,3 +84,14 @@ class WriteOptions:
             raise SpecError(f"mode must be 'w', 'x' or 'a', not {shown(self.mode)}{instead}", mode=self.mode)
         if self.threads is not None and self.threads < 1:
             raise SpecError(f"threads must be at least 1, not {self.threads}", n_threads=self.threads)
+        if self.header_slack > MAX_FREE_NBYTES:
+            raise SpecError(
+                f"header_slack must be at most {MAX_FREE_NBYTES:,}, not {self.header_slack:,}: the free space of a "
+                "header is one empty message, which has no more bytes",
+                header_slack=self.header_slack,
+            )
+        if self.page and self.libver == "v108":
+            raise SpecError(
+                "page= needs HDF5 1.10, the first with pages, and libver='v108' is for HDF5 1.8: leave one of them out",
+                page=self.page,
+            )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import Sync, check_keywords
+from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.plan import run
@@ -46,6 +47,7 @@ def convert(
     overwrite: bool = False,
     sync: Sync = "close",
     libver: str = "v110",
+    page: PageSize | None = None,
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     scheduler: Any = None,
@@ -80,7 +82,7 @@ def convert(
         Decode every chunk that is copied, too.
     skip_unsupported
         Leave out objects of an HDF5 file that cannot be carried over; the notes name them.
-    overwrite, sync, libver, max_memory, progress
+    overwrite, sync, libver, page, max_memory, progress
         As for `to_fixed_h5`.
     scheduler
         As for `dask.compute`: ``"threads"``, ``"synchronous"`` or a `distributed.Client`, which dask uses by itself
@@ -133,7 +135,11 @@ def convert(
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
     check_not_source(source, path)
     options = WriteOptions(
-        mode="w" if overwrite else "x", libver=libver, sync=sync, storage_options=storage_options
+        mode="w" if overwrite else "x",
+        libver=libver,
+        page=read_page("page", page),
+        sync=sync,
+        storage_options=storage_options,
     )
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
@@ -167,6 +173,7 @@ def from_zarr(
     journal: LocalPath | None = None,
     sync: Sync = "close",
     libver: str = "v110",
+    page: PageSize | None = None,
     max_memory: MemorySize | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
     scheduler: Any = None,
@@ -202,7 +209,7 @@ def from_zarr(
     verify
         Decode every chunk that is copied, too, as a reader will; one that is damaged is an error. Without
         it, only headers and sizes of the stored chunks are checked.
-    overwrite, resume, journal, sync, libver, max_memory, progress
+    overwrite, resume, journal, sync, libver, page, max_memory, progress
         As for `to_fixed_h5`.
     scheduler
         As for `convert`.
@@ -246,6 +253,7 @@ def from_zarr(
     options = WriteOptions(
         mode="w" if overwrite else "x",
         libver=libver,
+        page=read_page("page", page),
         resume=resume,
         journal=journal,
         sync=sync,

@@ -10,6 +10,7 @@ import dask.array as da
 from dask.delayed import Delayed
 
 from streamh5.arguments.keywords import Sync, check_keywords
+from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_array, limit_workers
@@ -63,6 +64,7 @@ def to_fixed_h5(
     write_empty_chunks: bool = True,
     maxshape: Any = None,
     libver: str = "v110",
+    page: PageSize | None = None,
     track_order: bool | None = False,
     attrs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -113,6 +115,9 @@ def to_fixed_h5(
         Extents up to which readers may resize the datasets later; by default they are fixed.
     libver
         Oldest version of the HDF5 library that can read the file; see `File`.
+    page
+        Write the file with pages, so that readers with a page buffer get all metadata with one or two requests: True,
+        or their size; see `File`.
     track_order
         Track the creation order of links and attributes.
     attrs
@@ -203,6 +208,7 @@ def to_fixed_h5(
     options = WriteOptions(
         mode=("w" if overwrite else "x") if mode is None else mode,
         libver=libver,
+        page=read_page("page", page),
         track_order=bool(track_order),
         resume=resume,
         journal=journal,

@@ -100,6 +100,25 @@ class AddressCursor:
             self._address = address + nbytes
         return address
 
+    def reserve_aligned(self, nbytes: int, alignment: int) -> int:
+        """Reserve `nbytes` at a multiple of `alignment`, behind everything else; what is left before stays unused.
+
+        Raises
+        ------
+        LimitError
+            See `reserve`.
+        """
+        with self._lock:
+            free, self._free = self._free, []
+            try:
+                rest = -self._address % alignment
+                if self._more is not None:  # another lease begins elsewhere
+                    rest = alignment - 1
+                address = self.reserve(rest + nbytes)
+            finally:
+                self._free = free
+        return address + -address % alignment
+
     def share(self, begin: Callable[[int], More]) -> None:
         """Take addresses from leases from now on, as other processes do.
 

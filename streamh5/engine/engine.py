@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from functools import wraps
 from types import MappingProxyType
@@ -35,8 +36,17 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from streamh5.engine.address_cursor import AddressCursor
 from streamh5.engine.file_bound import max_file_nbytes
 from streamh5.engine.file_tree import FileTree
-from streamh5.engine.metadata_plan import Front, MetadataPlan, reserve_front
+from streamh5.engine.front_region import PAGE_STEP_NBYTES, FrontLayout
+from streamh5.engine.metadata_plan import Front, MetadataPlan
+from streamh5.engine.metadata_space import MetadataSpace
 from streamh5.errors import StateError
+from streamh5.format.file_space_info import (
+    SIZEOF_SUPERBLOCK_EXTENSION,
+    FileSpaceInfo,
+    FileSpaceStrategy,
+    encode_superblock_extension,
+)
+from streamh5.format.page_rule import NO_PAGES, PageRule
 from streamh5.format.superblock import (
     SIZEOF_SUPERBLOCK,
     Superblock,
@@ -49,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from streamh5.engine.header_plan import HeaderPlan
+    from streamh5.engine.metadata_plan import Placer
     from streamh5.engine.reference_targets import ReferenceTargets
     from streamh5.model.reference import Reference, StoredReference
     from streamh5.model.tree import Node
@@ -91,15 +102,28 @@ class Engine:
         Bytes that `begin` reserves after each object header for later attributes and links.
     libver
         Oldest library that is to read the file: ``"v108"``, ``"v110"`` or ``"v200"``.
+    page
+        Size in bytes of the pages of the file; True for pages that fit the front region, False for none.
     """
 
-    def __init__(self, *, track_order: bool = False, header_slack: int = 0, libver: str = "v110") -> None:
+    def __init__(
+        self,
+        *,
+        track_order: bool = False,
+        header_slack: int = 0,
+        libver: str = "v110",
+        page: bool | int = False,
+    ) -> None:
         self._tree = FileTree(track_order=track_order)
         self.state = State.DEFINING
         self._header_slack = header_slack
         self._libver = libver
+        self._page = page
+        self._rule = NO_PAGES
         self._cursor = AddressCursor()
+        self._space: MetadataSpace | None = None
         self._superblock: bytes | None = None
+        self._has_extension = False
         self._lock = threading.RLock()  # reentrant: `allocate` calls `begin`
 
     @property
@@ -120,7 +144,7 @@ class Engine:
     @property
     def end_of_file(self) -> int:
         """First address after everything reserved so far."""
-        return self._cursor.address
+        return self._cursor.address if self._space is None else self._space.end_of_file
 
     create_group = _locked(FileTree.create_group)
     create_datatype = _locked(FileTree.create_datatype)
@@ -159,14 +183,15 @@ class Engine:
             return {}
         self._check(State.DEFINING)
         with self._latching():
-            self._cursor.reserve(SIZEOF_SUPERBLOCK)
-            self._tree.front, headers = reserve_front(
-                self.root, self._cursor.reserve, header_slack=self._header_slack
-            )
+            layout = FrontLayout(self.root, header_slack=self._header_slack)
+            page_nbytes = layout.fitting_page(SIZEOF_SUPERBLOCK) if self._page is True else int(self._page)
+            self._tree.front = front = layout.front(SIZEOF_SUPERBLOCK, page_nbytes)
+            self._cursor.reserve(front.end)
+            self._begin_at(self._cursor, page_nbytes)
             for node in walk(self.root):
                 self._tree.adopt(node)
             self.state = State.STREAMING
-            return headers
+            return {} if page_nbytes else layout.plans
 
     def reserve(self, nbytes: int) -> int:
         """Reserve `nbytes` for stored chunks and return their address."""
@@ -199,8 +224,13 @@ class Engine:
         """
         with self._lock:
             self._check(State.DEFINING)
+            cursor = AddressCursor(end, free=free)
+            if self._page and not front.page_nbytes:  # it was interrupted before it had pages
+                page_nbytes = PAGE_STEP_NBYTES if self._page is True else int(self._page)
+                extension = cursor.reserve_aligned(SIZEOF_SUPERBLOCK_EXTENSION, page_nbytes)
+                front = replace(front, page_nbytes=page_nbytes, extension=extension)
             self._tree.front = front
-            self._cursor = AddressCursor(end, free=free)
+            self._begin_at(cursor, front.page_nbytes)
             self._tree.adopt(self.root)
             self.state = State.STREAMING
 
@@ -221,7 +251,7 @@ class Engine:
         """Bytes before the end of the file that leases have left unused."""
         return self._cursor.free_nbytes
 
-    def extend_file(self, root: GroupNode, end: int, superblock: bytes) -> None:
+    def extend_file(self, root: GroupNode, end: int, superblock: bytes, page_nbytes: int = 0) -> None:
         """Continue an existing file after its end.
 
         Parameters
@@ -232,12 +262,14 @@ class Engine:
             First address after everything to keep.
         superblock
             The superblock, as the file has it.
+        page_nbytes
+            Size of its pages; 0 for none.
         """
         with self._lock:
             self._check(State.DEFINING)
             self._tree.continue_from(root)
             self._superblock = superblock
-            self._cursor = AddressCursor(end)
+            self._begin_at(AddressCursor(PageRule(page_nbytes).end_of_page(end)), page_nbytes)
             self.state = State.STREAMING
 
     def finish(self) -> Generator[tuple[int, bytes], None, None]:
@@ -269,7 +301,7 @@ class Engine:
             plan = self._plan(self._place)
             yield from self._encode(plan)
             self._tree.unused_nbytes += plan.settle()
-            self._tree.front = Front({}, {}, None, self._tree.front.end)
+            self._tree.front = replace(self._tree.front, headers={}, indexes={}, heap=None)
 
     def snapshot(self) -> Generator[tuple[int, bytes], None, None]:
         """Encode the present state of the file after its present end; writing continues after it.
@@ -279,7 +311,7 @@ class Engine:
         self.begin()
         with self._lock:
             self._check(State.STREAMING)
-            yield from self._encode(self._plan(lambda _, nbytes: self._cursor.reserve(nbytes)))
+            yield from self._encode(self._plan(self._place_behind))
 
     def targets(self) -> ReferenceTargets:
         """Return where references of the present tree lead."""
@@ -293,29 +325,50 @@ class Engine:
 
     def _plan(
         self,
-        place: Callable[[ReservedRange | None, int], int],
+        place: Placer,
         headers: Mapping[Node, HeaderPlan] = MappingProxyType({}),
     ) -> MetadataPlan:
-        return MetadataPlan(self.targets(), self._tree.front.heap, place, headers)
+        return MetadataPlan(self.targets(), self._tree.front.heap, place, headers, self._rule)
 
     def _encode(self, plan: MetadataPlan) -> Iterator[tuple[int, bytes]]:
         yield from plan.encode()
         # the end is read last: other threads may have reserved chunks while a snapshot was encoded
         end, root_address = self.end_of_file, plan.address(self.root)
         if self._superblock is None:
+            front = self._tree.front
+            if front.page_nbytes and not self._has_extension:
+                info = FileSpaceInfo(FileSpaceStrategy.PAGE, front.page_nbytes)
+                yield front.extension, encode_superblock_extension(info)
             version = 2 if self._libver == "v108" else 3
-            yield 0, encode_superblock(Superblock(end, root_address, version=version))
+            yield (
+                0,
+                encode_superblock(
+                    Superblock(end, root_address, extension_address=front.extension, version=version)
+                ),
+            )
+            self._has_extension = True  # a generation that could not be written is repeated with it
         else:
             yield 0, renewed_superblock(self._superblock, end_of_file=end, root_address=root_address)
 
     def _region(self, nbytes: int) -> ReservedRange:
         return ReservedRange(self._cursor.reserve(nbytes), nbytes)
 
-    def _place(self, region: ReservedRange | None, nbytes: int) -> int:
+    def _place(self, region: ReservedRange | None, nbytes: int, /, *, is_raw: bool = False) -> int:
         """Return the address of a block: its reserved region if it fits there, else the end of the file."""
         if region is not None and nbytes <= region.nbytes:
             return region.address
-        return self._cursor.reserve(nbytes)
+        return self._place_behind(region, nbytes, is_raw=is_raw)
+
+    def _place_behind(self, region: ReservedRange | None, nbytes: int, /, *, is_raw: bool = False) -> int:
+        """Return an address at the end of the file, where there is nothing yet."""
+        if is_raw or self._space is None:
+            return self._cursor.reserve(nbytes)
+        return self._space.reserve(nbytes)
+
+    def _begin_at(self, cursor: AddressCursor, page_nbytes: int = 0) -> None:
+        """Take addresses from a cursor, in a file with pages of this size; 0 for none."""
+        self._cursor, self._rule = cursor, PageRule(page_nbytes)
+        self._space = MetadataSpace(cursor, self._rule) if page_nbytes else None
 
     def _check(self, *states: State) -> None:
         """Refuse a call in any other state."""

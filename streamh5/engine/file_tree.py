@@ -98,6 +98,8 @@ class FileTree:
         node.header = self.front.headers[node.path]
         if isinstance(node, DatasetNode):
             node.index = self.front.indexes.get(node.path)
+        elif isinstance(node, GroupNode):
+            node.dense_links = self.front.indexes.get(node.path)
 
     def create_group(self, path: str, *, track_order: bool = False) -> GroupNode:
         """Add a group, with its parents where missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamh5.engine.chunk_index_plan import index_layout
@@ -31,6 +31,7 @@ from streamh5.format.object_header import (
     pack_messages,
     position_of_messages,
 )
+from streamh5.format.page_rule import NO_PAGES, PageRule
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
 from streamh5.format.reference_count import encode_reference_count
 from streamh5.format.shared_message import encode_shared_datatype_message
@@ -58,8 +59,12 @@ MAX_KEPT_NBYTES = 1024
 
 @dataclass(slots=True)
 class Places:
-    """Addresses of the parts of each object; 0 while unknown. ``data`` is a chunk index, or data without chunks."""
+    """Addresses of the parts of each object; 0 while unknown. ``data`` is a chunk index, or data without chunks.
 
+    ``rule`` says where blocks of metadata may lie.
+    """
+
+    rule: PageRule = NO_PAGES
     headers: dict[Node, int] = field(default_factory=dict)
     data: dict[Node, int] = field(default_factory=dict)
     dense_links: dict[Node, int] = field(default_factory=dict)
@@ -108,6 +113,10 @@ class HeaderPlan:
         self.dense_links_nbytes = 0 if links is None else links.nbytes
         self.dense_attributes_nbytes = 0 if attributes is None else attributes.nbytes
         self.nbytes = PackedMessages(own + shared, node.track_order).nbytes(node.optional)
+
+    def sizeof_dense_links(self, rule: PageRule) -> int:
+        """Return the size of the dense storage of links under another rule."""
+        return 0 if self._dense_links is None else replace(self._dense_links, rule=rule).nbytes
 
     def encode(self, nbytes: int, places: Places, resolve: Resolve) -> Iterator[tuple[int, bytes]]:
         """Yield address and content of the dense storage, and of the header.
@@ -194,7 +203,7 @@ class _Messages:
     def storage_of_links(self) -> DenseStorage:
         """Return the dense storage of the links of a group."""
         if self.dense_links is None:
-            self.dense_links = dense_links(self._links())
+            self.dense_links = dense_links(self._links(), self.places.rule)
         return self.dense_links
 
     def storage_of_attributes(self) -> DenseStorage:
@@ -202,7 +211,7 @@ class _Messages:
         if self.dense_attributes is None:
             attributes, order = self.node.attributes, self.node.track_order
             self.dense_attributes = dense_attributes(
-                list(attributes), self._attribute_bodies(), creation_order=order
+                list(attributes), self._attribute_bodies(), creation_order=order, rule=self.places.rule
             )
         return self.dense_attributes
 
@@ -283,7 +292,7 @@ class _Messages:
     def _layout(self, dataset: DatasetNode) -> DataLayout:
         spec = dataset.spec
         if spec.chunks is not None:
-            return index_layout(dataset, self._address(self.places.data))
+            return index_layout(dataset, self._address(self.places.data), self.places.rule)
         if spec.virtual == b"":
             return VirtualDatasetLayout(UNDEFINED_ADDRESS, 0)
         if dataset.mappings is not None:

@@ -16,78 +16,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from streamh5.engine.attribute_heap import AttributeHeap
-from streamh5.engine.chunk_index_plan import encode_data, max_sizeof_data, sizeof_data
+from streamh5.engine.chunk_index_plan import encode_data, sizeof_data
 from streamh5.engine.header_plan import HeaderPlan, Places
-from streamh5.engine.reference_targets import ReferenceTargets, referring
+from streamh5.engine.reference_targets import referring
+from streamh5.format.object_header import MAX_FREE_NBYTES
+from streamh5.format.page_rule import NO_PAGES, PageRule
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.model.chunk_records import RECORD
 from streamh5.model.reference import join_parts
 from streamh5.model.tree import DatasetNode, GroupNode, Node, ReservedRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
+    from streamh5.engine.reference_targets import ReferenceTargets
     from streamh5.model.reference import AnyReference, Resolve
 
-    Placer = Callable[[ReservedRange | None, int], int]
+
+class Placer(Protocol):
     """Returns the address of a block of a given size: in the region reserved for it if it fits, or elsewhere."""
+
+    def __call__(self, region: ReservedRange | None, nbytes: int, /, *, is_raw: bool = False) -> int:
+        """Return the address; `is_raw` says that it is data, which may cross the pages of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The front region: regions reserved for headers and indexes, by path, and its end."""
+    """The front region: regions reserved for headers and indexes, by path, and its end.
+
+    In a file with pages of `page_nbytes`, the indexes are also those of links outside of headers, and the superblock
+    extension is at `extension`.
+    """
 
     headers: dict[str, ReservedRange]
     indexes: dict[str, ReservedRange]
     heap: ReservedRange | None
     end: int
-
-
-def reserve_front(
-    root: GroupNode, reserve: Callable[[int], int], *, header_slack: int
-) -> tuple[Front, dict[Node, HeaderPlan]]:
-    """Reserve the front region of a file: headers, heap, then the indexes of datasets whose shape is known.
-
-    Parameters
-    ----------
-    root
-        The objects known so far.
-    reserve
-        Reserves bytes at the present end of the front region.
-    header_slack
-        Bytes after each header for later attributes and links.
-
-    Returns
-    -------
-    Front
-    dict
-        The headers, for a `MetadataPlan` that is made before anything changes.
-    """
-
-    def region(nbytes: int) -> ReservedRange:
-        return ReservedRange(reserve(nbytes), nbytes)
-
-    targets = ReferenceTargets(root, {}, {})
-    targets.count_users()
-    nodes = targets.nodes
-    headers: dict[str, ReservedRange] = {}
-    plans: dict[Node, HeaderPlan] = {}
-    # The root group comes last in the walk and first in the file: readers begin with it.
-    for node in reversed(nodes):
-        plans[node] = HeaderPlan(node, Places())
-        headers[node.path] = region(plans[node].nbytes + header_slack)
-    heap_nbytes = AttributeHeap(referring(nodes)).nbytes
-    heap = region(heap_nbytes) if heap_nbytes else None
-    indexes = {
-        node.path: region(max_sizeof_data(node))
-        for node in nodes
-        if isinstance(node, DatasetNode) and node.spec.shape is not None and None not in node.spec.shape
-    }
-    return Front(headers, indexes, heap, reserve(0)), plans
+    page_nbytes: int = 0
+    extension: int = UNDEFINED_ADDRESS
 
 
 class MetadataPlan:
@@ -103,6 +74,8 @@ class MetadataPlan:
         Returns the address of each block.
     headers
         Headers that are planned already.
+    rule
+        Where blocks of metadata may lie.
     """
 
     def __init__(
@@ -111,10 +84,12 @@ class MetadataPlan:
         heap: ReservedRange | None,
         place: Placer,
         headers: Mapping[Node, HeaderPlan] = MappingProxyType({}),
+        rule: PageRule = NO_PAGES,
     ) -> None:
         self._targets = targets
         self._place = place
-        self._places = Places()
+        self._rule = rule
+        self._places = Places(rule)
         self._headers = dict(headers)
         self._header_nbytes: dict[Node, int] = {}
         self._dense_nbytes: dict[Node, int] = {}
@@ -137,7 +112,7 @@ class MetadataPlan:
         """Yield address and contents of each block, referents before references."""
         for node in self._nodes:
             if isinstance(node, DatasetNode) and node.parts is None and node.is_data_changed:
-                yield from encode_data(node, self._places.data[node])
+                yield from encode_data(node, self._places.data[node], self._rule)
         yield from self._heap.encode(self._address_of)
         resolve = self._heap.resolver(self._address_of)
         for node in self._nodes:
@@ -159,8 +134,10 @@ class MetadataPlan:
             if isinstance(node, DatasetNode):
                 if node.is_data_changed:
                     unused += node.data_nbytes
-                    node.data_nbytes = sizeof_data(node)
+                    node.data_nbytes = sizeof_data(node, self._rule)
                 node.is_data_changed, node.moves_chunks, node.index = False, False, None
+            elif isinstance(node, GroupNode):
+                node.dense_links = None
         return unused
 
     def _place_node(self, node: Node) -> None:
@@ -170,30 +147,37 @@ class MetadataPlan:
             if node.is_data_changed:
                 if node.moves_chunks:
                     self._place_chunks(node)
-                nbytes = sizeof_data(node)
-                places.data[node] = self._place(node.index, nbytes)
+                nbytes = sizeof_data(node, self._rule)
+                places.data[node] = self._place(node.index, nbytes, is_raw=node.spec.chunks is None)
                 node.data_address = places.data[node] if nbytes else None
             else:
                 places.data[node] = node.data_address or 0
         header = self._headers.get(node) or HeaderPlan(node, places)
         self._headers[node] = header
-        for dense, dense_nbytes in (
-            (places.dense_links, header.dense_links_nbytes),
-            (places.dense_attributes, header.dense_attributes_nbytes),
+        links = node.dense_links if isinstance(node, GroupNode) else None
+        for dense, region, dense_nbytes in (
+            (places.dense_links, links, header.dense_links_nbytes),
+            (places.dense_attributes, None, header.dense_attributes_nbytes),
         ):
             if dense_nbytes:
-                dense[node] = self._place(None, dense_nbytes)
+                dense[node] = self._place(region, dense_nbytes)
                 self._dense_nbytes[node] = self._dense_nbytes.get(node, 0) + dense_nbytes
-        nbytes = header.nbytes
+        nbytes = self._rule.header_nbytes(header.nbytes)
         places.headers[node] = self._place(node.header, nbytes)
         if node.header is not None and places.headers[node] == node.header.address:
-            nbytes = node.header.nbytes  # padded to the whole region, so that programs can edit it in place
+            nbytes = self._padded(header.nbytes, node.header.nbytes)
         self._header_nbytes[node] = nbytes
+
+    def _padded(self, nbytes: int, region_nbytes: int) -> int:
+        """Return the size of a header of `nbytes` in its region, so that programs can edit it in place."""
+        # the whole region, unless so much was removed that a header cannot have such a rest
+        padded = min(region_nbytes, nbytes + MAX_FREE_NBYTES)
+        return padded if self._rule.header_nbytes(padded) == padded else self._rule.page_nbytes
 
     def _place_chunks(self, dataset: DatasetNode) -> None:
         """Assign addresses to chunks of references: unfiltered, as their sizes must be known before their bytes."""
         old, spec = dataset.chunk_map, dataset.spec
-        start = self._place(None, len(old) * spec.chunk_nbytes)
+        start = self._place(None, len(old) * spec.chunk_nbytes, is_raw=True)
         records = np.zeros(len(old), RECORD)
         records["number"] = old.numbers
         records["address"] = start + np.arange(len(old)) * spec.chunk_nbytes

@@ -4,6 +4,9 @@ It is written in one piece; messages that are too large for the heap block are h
 
     heap header | heap block | name index | creation order index | index of huge objects | huge objects
 
+If that is larger than a page of a file with pages, its blocks are spread: each begins at a multiple of 512, the size of
+nodes, and the first of them at a page.
+
 The header messages that point into it are link info and attribute info (specification IV.A.2.c and v).
 """
 
@@ -30,6 +33,7 @@ from streamh5.format.fractal_heap import (
     huge_object_record,
 )
 from streamh5.format.link import Link, encode_link_body, with_address
+from streamh5.format.page_rule import NO_PAGES, PageRule
 from streamh5.format.primitives import UNDEFINED_ADDRESS, concat
 from streamh5.format.storage_info import StorageInfo
 from streamh5.format.v2_btree import (
@@ -87,6 +91,8 @@ class DenseStorage:
         Sorted by hash, then name.
     creation_order_index
         None if creation order is not tracked.
+    rule
+        Where the blocks may lie.
     """
 
     names: Sequence[str]
@@ -95,6 +101,7 @@ class DenseStorage:
     heap: FractalHeap
     name_index: V2BTree
     creation_order_index: V2BTree | None
+    rule: PageRule = NO_PAGES
 
     @property
     def huge_index(self) -> V2BTree | None:
@@ -104,9 +111,20 @@ class DenseStorage:
     @property
     def positions(self) -> tuple[int, ...]:
         """Positions of name index, creation order index, index of huge objects, huge objects, and of the end."""
-        sizes = map(_sizeof_index, (self.name_index, self.creation_order_index, self.huge_index))
-        heap_nbytes = SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes
-        return tuple(accumulate((heap_nbytes, *sizes, self.heap.huge_nbytes)))
+        compact = self._positions(SIZEOF_V2_BTREE_HEADER, SIZEOF_FRACTAL_HEAP_HEADER)
+        if self.rule.holds(compact[-1]):
+            return compact
+        return self._positions(_NODE_SIZE, self._block_position)
+
+    def _positions(self, nodes_position: int, block_position: int) -> tuple[int, ...]:
+        indexes = (self.name_index, self.creation_order_index, self.huge_index)
+        sizes = [0 if tree is None else nodes_position + tree.sizeof_nodes for tree in indexes]
+        return tuple(accumulate((block_position + self.heap.block_nbytes, *sizes, self.heap.huge_nbytes)))
+
+    @property
+    def _block_position(self) -> int:
+        """Position of the heap block if the blocks are spread."""
+        return self.rule.position(_NODE_SIZE, self.heap.block_nbytes)
 
     @property
     def nbytes(self) -> int:
@@ -140,21 +158,27 @@ class DenseStorage:
         huge = [body for body in self.bodies if len(body) > heap.max_object_nbytes]
         managed = [body for body in self.bodies if len(body) <= heap.max_object_nbytes]
         names_at, orders_at, huge_index_at, huge_at, _ = (address + position for position in self.positions)
-        block_at = address + SIZEOF_FRACTAL_HEAP_HEADER
+        block_at = names_at - heap.block_nbytes
+        is_spread = block_at != address + SIZEOF_FRACTAL_HEAP_HEADER
+        nodes_at = _NODE_SIZE if is_spread else SIZEOF_V2_BTREE_HEADER
+        header = encode_fractal_heap_header(heap, block_at, huge_index_at if huge else UNDEFINED_ADDRESS)
         parts = [
-            encode_fractal_heap_header(heap, block_at, huge_index_at if huge else UNDEFINED_ADDRESS),
+            header.ljust(block_at - address, b"\0"),
             encode_fractal_heap_block(heap, address, managed),
-            _encode_index(self.name_index, names_at, columns, by_name),
+            _encode_index(self.name_index, names_at, columns, by_name, nodes_at=nodes_at),
         ]
         if self.creation_order_index is not None:
             by_order = np.argsort(columns["order"], kind="stable")
-            parts.append(_encode_index(self.creation_order_index, orders_at, columns, by_order))
+            parts.append(
+                _encode_index(self.creation_order_index, orders_at, columns, by_order, nodes_at=nodes_at)
+            )
         if self.huge_index is not None:
-            parts += (_encode_index(self.huge_index, huge_index_at, _huge_columns(huge, huge_at)), *huge)
+            places = _huge_columns(huge, huge_at)
+            parts += (_encode_index(self.huge_index, huge_index_at, places, nodes_at=nodes_at), *huge)
         return b"".join(parts)
 
 
-def dense_links(links: Sequence[Link]) -> DenseStorage:
+def dense_links(links: Sequence[Link], rule: PageRule = NO_PAGES) -> DenseStorage:
     """Return the dense storage of `links`. Creation order is indexed if the links have one.
 
     Raises
@@ -181,10 +205,13 @@ def dense_links(links: Sequence[Link]) -> DenseStorage:
         FractalHeap.of(LINK_ID_NBYTES, MAX_DENSE_LINK_NBYTES, [len(body) for body in bodies]),
         _index(RecordType.LINK_NAME, len(links)),
         _index(RecordType.LINK_CREATION_ORDER, len(links)) if orders else None,
+        rule,
     )
 
 
-def dense_attributes(names: Sequence[str], bodies: Sequence[bytes], *, creation_order: bool) -> DenseStorage:
+def dense_attributes(
+    names: Sequence[str], bodies: Sequence[bytes], *, creation_order: bool, rule: PageRule = NO_PAGES
+) -> DenseStorage:
     """Return the dense storage of attributes, created in this order.
 
     Parameters
@@ -195,6 +222,8 @@ def dense_attributes(names: Sequence[str], bodies: Sequence[bytes], *, creation_
         Bodies of their messages: see `encode_attribute_head`.
     creation_order
         Whether to index the order in which they were created.
+    rule
+        Where the blocks may lie.
 
     Raises
     ------
@@ -209,6 +238,7 @@ def dense_attributes(names: Sequence[str], bodies: Sequence[bytes], *, creation_
         FractalHeap.of(ATTRIBUTE_ID_NBYTES, MAX_MANAGED_ATTRIBUTE_NBYTES, [len(body) for body in bodies]),
         _index(RecordType.ATTRIBUTE_NAME, len(names)),
         _index(RecordType.ATTRIBUTE_CREATION_ORDER, len(names)) if creation_order else None,
+        rule,
     )
 
 
@@ -223,24 +253,25 @@ def _index(record_type: RecordType, n_records: int) -> V2BTree:
     return V2BTree(record_type, RECORDS[record_type].itemsize, n_records, _NODE_SIZE)
 
 
-def _sizeof_index(tree: V2BTree | None) -> int:
-    return 0 if tree is None else SIZEOF_V2_BTREE_HEADER + tree.sizeof_nodes
-
-
 def _encode_index(
     tree: V2BTree,
     header_address: int,
     columns: Mapping[str, NDArray[Any]],
     order: Sequence[int] | NDArray[np.intp] | slice = slice(None),
+    *,
+    nodes_at: int,
 ) -> bytes:
-    """Encode an index of records in `order`; their fields are `columns`, or 0 (the flags of attributes)."""
+    """Encode an index of records in `order`; their fields are `columns`, or 0 (the flags of attributes).
+
+    Its nodes follow its header after `nodes_at` bytes.
+    """
     records = np.zeros(tree.n_records, RECORDS[tree.record_type])
     for name in columns.keys() & (records.dtype.names or ()):
         records[name] = columns[name][order]
     rows = records.view(np.uint8).reshape(len(records), records.itemsize)
-    nodes_address = header_address + SIZEOF_V2_BTREE_HEADER
+    nodes_address = header_address + nodes_at
     nodes = encode_v2_btree_nodes(tree, nodes_address, lambda positions: rows[positions])
-    return concat(encode_v2_btree_header(tree, nodes_address), *nodes)
+    return concat(encode_v2_btree_header(tree, nodes_address).ljust(nodes_at, b"\0"), *nodes)
 
 
 def _name_order(names: Sequence[str]) -> tuple[NDArray[np.uint32], list[int]]:

@@ -94,6 +94,9 @@ _MESSAGE_HEADER = Struct("<BHB")
 _ORDERED_MESSAGE_HEADER = Struct("<BHBH")
 """Type, size and flags of a message, and its creation index."""
 
+MAX_FREE_NBYTES = _MESSAGE_HEADER.size + MAX_MESSAGE_NBYTES
+"""Most free space of an object header: one NIL message covers it."""
+
 SIZEOF_SMALLEST_OBJECT_HEADER = _SIZEOF_PREFIX + 1 + SIZEOF_CHECKSUM
 
 

@@ -7,8 +7,6 @@ from streamh5.format.fields import ENCODING, Encoding, Fields
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import with_node_sizes
 
-_PAGE_STRATEGY = 1  # H5F_FSPACE_STRATEGY_PAGE
-
 SIZEOF_DRIVER_BLOCK_PREFIX = 16
 """Size in bytes of the driver information block of old superblocks before the driver's own data."""
 
@@ -54,23 +52,6 @@ def decode_driver_block(block: bytes) -> tuple[int, str]:
     fields.take(3, "reserved bytes")
     nbytes = fields.uint(4, "driver information size")
     return SIZEOF_DRIVER_BLOCK_PREFIX + nbytes, fields.text(8, "driver identification")
-
-
-def decode_page_nbytes(body: bytes, encoding: Encoding = ENCODING) -> int:
-    """Return the size of the pages of a file from its file space info message; 0 if it has none.
-
-    Raises
-    ------
-    FormatError
-        The message is too short.
-    """
-    fields = Fields(body, "file space info message", encoding)
-    version, strategy = fields.uint(1, "version"), fields.uint(1, "strategy")
-    if (version, strategy) != (1, _PAGE_STRATEGY):  # version 0 has no pages
-        return 0
-    fields.take(1, "free-space persisting")
-    fields.length("free-space section threshold")
-    return fields.length("file space page size")
 
 
 def check_cache_image(body: bytes, encoding: Encoding = ENCODING) -> None:

@@ -28,6 +28,7 @@ from streamh5.sinks.sequential_object import SequentialObjectSink
 from streamh5.stores.open_store import refuse_storage_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import IO
 
     from streamh5.arguments.paths import LocalPath
@@ -154,6 +155,7 @@ def open_existing(
         existing = read_existing(sink.path)
         sink.base_address = existing.base_address
         sink.check_name()  # the file that was read must be the one that is open and locked
+        _check_page(sink.path, existing.page_nbytes, options.page)
         if existing.libver == "v110" and libver == "v200":
             existing = replace(existing, libver=libver)
         if libver not in ("v110", existing.libver):
@@ -178,6 +180,16 @@ def open_existing(
         sink.suspend()
         raise
     return sink, recovery, replace(existing, end_of_file=end)
+
+
+def _check_page(path: Path, present: int, wanted: bool | int) -> None:
+    """Refuse to change the pages of a file that is there."""
+    if wanted is not False and (not present or wanted not in (True, present)):
+        has = f"has pages of {present:,} bytes" if present else "has no pages"
+        raise SpecError(
+            f"{path} {has}, which stay: leave page out, or write a new file (streamh5 convert --page)",
+            page=wanted,
+        )
 
 
 def _interrupted_addition(

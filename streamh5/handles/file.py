@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import Keep, Sync, check_keywords, read_libver
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
+from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.errors import SpecError
@@ -85,6 +86,10 @@ class File(FileDatasets):
         Oldest HDF5 library that must be able to read the file: ``"v110"`` (HDF5 1.10), ``"v108"`` (HDF5 1.8, older
         MATLAB; v1 B-trees as chunk index) or ``"v200"`` (chunks of 4 GiB and more are allowed). As in h5py also
         ``"earliest"`` (v108), ``"latest"`` (v200) and tuples, of which the first counts.
+    page
+        Write the file with pages (file space strategy PAGE), for readers with a page buffer (``page_buf_size`` of
+        h5py): they get all metadata with one or two requests (docs/cloud.md). True for pages that fit the metadata in
+        front of the file; or their size, such as ``"8 MiB"``. A file that is there keeps its own.
     references
         Where to write kerchunk references when the file is closed (`WriteSummary.to_kerchunk`): a ``.json``
         file or a ``.parquet`` directory. Objects that they cannot express are refused on creation.
@@ -140,6 +145,7 @@ class File(FileDatasets):
         sync: Sync = "close",
         keep: Keep = "always",
         libver: str | tuple[str, str] = "v110",
+        page: PageSize | None = None,
         references: LocalPath | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -156,6 +162,7 @@ class File(FileDatasets):
             sync=sync,
             keep=keep,
             libver=read_libver("libver", libver),
+            page=read_page("page", page),
             references=references,
             storage_options=storage_options,
         )

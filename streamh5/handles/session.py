@@ -107,7 +107,7 @@ class Session:
             options,
             self.leftover,
             recovery=recovery,
-            existing=None if existing is None else (existing.root, existing.end_of_file, existing.superblock),
+            existing=None if existing is None else existing.base,
         )
         self._engine = engine
         self.place = Place(engine.reserve, sink.write)

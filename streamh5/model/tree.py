@@ -64,11 +64,15 @@ class ObjectNode:
 
 @dataclass(slots=True, eq=False)
 class GroupNode(ObjectNode):
-    """A group: its links by name, in creation order, and its attributes."""
+    """A group: its links by name, in creation order, and its attributes.
+
+    ``dense_links`` is the region that is reserved for links outside of its header.
+    """
 
     path: str
     track_order: bool = False
     links: dict[str, LinkedTarget] = field(default_factory=dict)
+    dense_links: ReservedRange | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.blocks import limit_workers
 from streamh5.dask.graph import Write
@@ -68,6 +69,7 @@ def to_netcdf(
     write_inherited_coords: bool = False,
     write_empty_chunks: bool = True,
     libver: str = "v110",
+    page: PageSize | None = None,
     resume: bool = False,
     resume_key: str | None = None,
     journal: LocalPath | None = None,
@@ -126,7 +128,7 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False skips chunks in which every element is the fill value.
-    libver, resume, resume_key, journal, sync, max_memory, progress, references, storage_options, worker_path
+    libver, page, resume, resume_key, journal, sync, max_memory, progress, references, storage_options, worker_path
         See `to_fixed_h5`.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
@@ -164,6 +166,7 @@ def to_netcdf(
     options = WriteOptions(
         mode="a" if request.is_addition else request.mode,
         libver=libver,
+        page=read_page("page", page),
         track_order=True,
         resume=resume,
         journal=journal,
@@ -214,6 +217,7 @@ def create_space(
     shuffle: bool | None = None,
     write_inherited_coords: bool = False,
     libver: str = "v110",
+    page: PageSize | None = None,
     sync: Sync = "close",
     storage_options: Mapping[str, Any] | None = None,
 ) -> WriteSummary:
@@ -233,7 +237,7 @@ def create_space(
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to it.
     group, encoding, unlimited_dims, compression, compression_opts, shuffle, write_inherited_coords
         See `to_netcdf`.
-    libver, sync, storage_options
+    libver, page, sync, storage_options
         See `to_fixed_h5`.
 
     Returns
@@ -260,6 +264,7 @@ def create_space(
     options = WriteOptions(
         mode="a" if request.is_addition else request.mode,
         libver=libver,
+        page=read_page("page", page),
         track_order=True,
         sync=sync,
         storage_options=storage_options,

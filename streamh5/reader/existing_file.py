@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamh5.format.link import Link
     from streamh5.format.superblock import Superblock
     from streamh5.model.tree import Node
+    from streamh5.reader.superblock import SuperblockExtension
 
 _KNOWN_EXTENSION = {
     MessageType.BTREE_K,
@@ -38,9 +39,6 @@ _KNOWN_EXTENSION = {
     MessageType.SHARED_MESSAGE_TABLE,
 }
 """Messages of the superblock extension that stay right when something is added behind the end of the file."""
-
-_PAGED = 1
-"""H5F_FSPACE_STRATEGY_PAGE."""
 
 
 @dataclass(slots=True)
@@ -63,6 +61,8 @@ class ExistingFile:
         Its end as its superblock gives it: what lies behind is of an interrupted addition.
     libver
         Oldest library that can read it: ``"v108"`` or ``"v110"``.
+    page_nbytes
+        Size of its pages; 0 for none.
     """
 
     file: FileBytes
@@ -72,6 +72,12 @@ class ExistingFile:
     end_of_file: int
     public_end: int
     libver: str
+    page_nbytes: int = 0
+
+    @property
+    def base(self) -> tuple[GroupNode, int, bytes, int]:
+        """What an addition begins with: tree, end, superblock and size of the pages."""
+        return self.root, self.end_of_file, self.superblock, self.page_nbytes
 
     def __enter__(self) -> Self:
         return self
@@ -125,12 +131,16 @@ def _read(file: FileBytes) -> ExistingFile:
     file.limit(superblock.span)
     file_map = FileMap(file.nbytes)
     shared = SharedMessages(file, file_map)
-    read_superblock_extension(file, file_map, superblock, shared)
-    _check_extension(file, superblock)
-    libver = "v108" if superblock.version < 3 else "v110"
+    extension = read_superblock_extension(file, file_map, superblock, shared)
+    _check_extension(file, superblock, extension)
+    page_nbytes = extension.page_nbytes
+    # only HDF5 1.10 knows pages, and its chunk indexes obey their rule
+    libver = "v108" if superblock.version < 3 and not page_nbytes else "v110"
     root = _read_tree(NodeReader(file, ObjectWalk(file, file_map, shared), libver), superblock.root_address)
     block = _superblock_bytes(file)
-    return ExistingFile(file, root, block, superblock.base_address, superblock.span, superblock.span, libver)
+    return ExistingFile(
+        file, root, block, superblock.base_address, superblock.span, superblock.span, libver, page_nbytes
+    )
 
 
 def _superblock_bytes(file: FileBytes) -> bytes:
@@ -151,7 +161,7 @@ def _check_superblock(superblock: Superblock) -> None:
         raise FormatError("superblock: a driver information block")
 
 
-def _check_extension(file: FileBytes, superblock: Superblock) -> None:
+def _check_extension(file: FileBytes, superblock: Superblock, extension: SuperblockExtension) -> None:
     """Refuse an extension that describes free space or cached metadata: it would become wrong."""
     if superblock.extension_address == UNDEFINED_ADDRESS:
         return
@@ -160,14 +170,10 @@ def _check_extension(file: FileBytes, superblock: Superblock) -> None:
     for message in header.messages:
         if message.type_id not in _KNOWN_EXTENSION:
             raise FormatError(f"superblock extension: a message of type {message.type_id:#04x}")
-        # version 1 of the message: strategy, whether free space persists (H5O__fsinfo_decode)
-        version, strategy, is_persistent = message.body[:3]
-        if message.type_id == MessageType.FILE_SPACE_INFO and (
-            version != 1 or strategy == _PAGED or is_persistent
-        ):
+        info = extension.file_space
+        if message.type_id == MessageType.FILE_SPACE_INFO and (info is None or info.is_persistent):
             raise FormatError(
-                "superblock extension: the file has pages, or keeps its free space (fs_strategy), which an addition "
-                "would not know"
+                "superblock extension: the file keeps its free space (fs_persist), which an addition would not know"
             )
 
 

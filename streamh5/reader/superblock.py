@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamh5.errors import ForeignStructureError, FormatError
+from streamh5.format.file_space_info import FileSpaceInfo, decode_file_space_info
 from streamh5.format.object_header import MessageType
 from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIGNATURE, SIZEOF_LONGEST_SUPERBLOCK, Superblock, decode_superblock
@@ -15,7 +16,6 @@ from streamh5.format.superblock_extension import (
     decode_btree_k,
     decode_driver_block,
     decode_driver_info,
-    decode_page_nbytes,
 )
 from streamh5.reader.file_map import Kind, StructureReader
 
@@ -77,14 +77,19 @@ class SuperblockExtension:
 
     Attributes
     ----------
-    page_nbytes
-        Size of the pages of a file with paged aggregation; 0 without.
+    file_space
+        How libraries find space in the file; None if it does not say.
     unchecked
         Structures of the extension that are not checked.
     """
 
-    page_nbytes: int = 0
+    file_space: FileSpaceInfo | None = None
     unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def page_nbytes(self) -> int:
+        """Size of the pages of a file with paged aggregation; 0 without."""
+        return 0 if self.file_space is None else self.file_space.pages_nbytes
 
 
 def read_superblock_extension(
@@ -117,7 +122,7 @@ def read_superblock_extension(
             case MessageType.DRIVER_INFO:
                 raise _refusal("driver info message", decode_driver_info(body, file.encoding))
             case MessageType.FILE_SPACE_INFO:
-                found.page_nbytes = decode_page_nbytes(body, file.encoding)
+                found.file_space = decode_file_space_info(body, file.encoding)
             case MessageType.CACHE_IMAGE:
                 check_cache_image(body, file.encoding)
             case type_id:

@@ -19,6 +19,8 @@ from streamh5.format.datatype_class import EncodedDatatype
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.format.filter_pipeline import FilterRecord
 from streamh5.format.link import ExternalLink, SoftLink, UserDefinedLink
+from streamh5.format.page_rule import MAX_PAGE_NBYTES, MIN_PAGE_NBYTES
+from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.attribute_spec import AttributeSpec, check_attribute_name
 from streamh5.model.chunk_shape import check_chunks, check_shape
@@ -249,6 +251,7 @@ def front_facts(front: Front) -> dict[str, Any]:
         "indexes": {path: [region.address, region.nbytes] for path, region in front.indexes.items()},
         "heap": None if front.heap is None else [front.heap.address, front.heap.nbytes],
         "end": front.end,
+        **({"page": front.page_nbytes, "extension": front.extension} if front.page_nbytes else {}),
     }
 
 
@@ -260,6 +263,8 @@ def front_from_facts(facts: dict[str, Any]) -> Front:
         {path: _region(place) for path, place in facts["indexes"].items()},
         None if heap is None else _region(heap),
         address_of(facts["end"]),
+        int(page_of(facts)),
+        address_of(facts["extension"]) if "extension" in facts else UNDEFINED_ADDRESS,
     )
     regions = [*front.headers.values(), *front.indexes.values(), *([front.heap] if front.heap else [])]
     first = SIZEOF_SUPERBLOCK
@@ -270,6 +275,16 @@ def front_from_facts(facts: dict[str, Any]) -> Front:
     if first > front.end:
         raise ValueError(f"a region at {first} in a front region that ends at {front.end}")
     return front
+
+
+def page_of(facts: dict[str, Any]) -> bool | int:
+    """Return the size of pages of an H or F entry; False for none, also in journals of older versions."""
+    page = facts.get("page", False)
+    if page is True or page is False:
+        return page
+    if address_of(page) > MAX_PAGE_NBYTES or page % MIN_PAGE_NBYTES:
+        raise ValueError(f"pages of {page} bytes")
+    return int(page)
 
 
 def _region(place: Any) -> ReservedRange:

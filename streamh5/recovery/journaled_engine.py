@@ -82,7 +82,7 @@ class JournaledEngine:
     recovery
         An interrupted write to resume.
     existing
-        Tree, end and superblock of an existing file to change.
+        Tree, end, superblock and size of the pages of an existing file to change.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class JournaledEngine:
         leftover: Leftover,
         *,
         recovery: Recovery | None = None,
-        existing: tuple[GroupNode, int, bytes] | None = None,
+        existing: tuple[GroupNode, int, bytes, int] | None = None,
     ) -> None:
         # reentrant: a signal handler may end the write in the middle of any call
         self.lock = threading.RLock()
@@ -109,6 +109,7 @@ class JournaledEngine:
             "track_order": options.track_order,
             "header_slack": options.header_slack,
             "libver": options.libver,
+            "page": options.page,
         }
         self._engine = engine = Engine(**self._layout)
         # calls without an entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from streamh5.errors import JournalError, PathError
 from streamh5.model.attribute_spec import blank
 from streamh5.model.reference import HeapObject
 from streamh5.model.tree import DatasetNode, walk
+from streamh5.recovery.journal_facts import page_of
 from streamh5.recovery.journal_values import assemble_value
 from streamh5.recovery.read_journal import NONSENSE
 from streamh5.recovery.salvage_report import describe_kept, mark, mark_file
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
     from streamh5.recovery.salvage_report import SalvagedDataset
     from streamh5.recovery.salvaged_chunks import KeptChunks
 
-_OPTIONS = {"track_order": bool, "header_slack": int, "libver": str}
-
 
 def rebuild(
-    journal: Journal, recovery: Recovery, existing: tuple[GroupNode, int, bytes] | None = None
+    journal: Journal, recovery: Recovery, existing: tuple[GroupNode, int, bytes, int] | None = None
 ) -> Engine:
     """Repeat all changes of the tree that are in the journal.
 
@@ -39,15 +38,20 @@ def rebuild(
     journal, recovery
         The interrupted write.
     existing
-        Tree, end and superblock of the public file, if it is an addition.
+        Tree, end, superblock and size of the pages of the public file, if it is an addition.
 
     Raises
     ------
     PathError
         A change cannot be repeated: the journal makes no sense.
     """
-    options: dict[str, Any] = {name: kind(journal.header[name]) for name, kind in _OPTIONS.items()}
-    engine = Engine(**options)
+    header = journal.header
+    engine = Engine(
+        track_order=bool(header["track_order"]),
+        header_slack=int(header["header_slack"]),
+        libver=str(header["libver"]),
+        page=page_of(header),
+    )
     if existing is None:
         engine.resume(recovery.front, recovery.end, recovery.free)
     else:
@@ -118,7 +122,7 @@ def keep_everything(
     journal: Journal,
     recovery: Recovery,
     destination: str,
-    existing: tuple[GroupNode, int, bytes] | None = None,
+    existing: tuple[GroupNode, int, bytes, int] | None = None,
 ) -> tuple[Engine, list[SalvagedDataset]]:
     """Build the tree of an interrupted write again, with what is stored; nothing is written.
 
@@ -129,7 +133,7 @@ def keep_everything(
     destination
         Its path or URL.
     existing
-        Tree, end and superblock of the public file, if it is an addition.
+        Tree, end, superblock and size of the pages of the public file, if it is an addition.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from streamh5.model.tree import ReservedRange
 from streamh5.recovery.claimed_chunks import are_inside, began_empty, claimed_chunks, decode_claims
 from streamh5.recovery.entry_kinds import SESSION, USED, VOIDS
 from streamh5.recovery.journal import Claims
-from streamh5.recovery.journal_facts import spec_facts
+from streamh5.recovery.journal_facts import page_of, spec_facts
 from streamh5.sinks.machine import boot_id
 from streamh5.write.chunk_checksums import are_intact
 from streamh5.write.rows import stored_rows
@@ -156,7 +156,9 @@ class Recovery:
         ResumeError
             An option differs.
         """
-        then = {key: self._journal.header.get(key) for key in options}
+        then = {key: self._journal.header.get(key) for key in options} | {
+            "page": page_of(self._journal.header)
+        }
         self._compare("the file", then, options)
 
     def check_dataset(self, spec: DatasetSpec, source: str | None) -> int | None:

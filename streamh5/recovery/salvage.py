@@ -219,7 +219,7 @@ def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
             journal = _addition(sink, existing)
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes, inode=os.stat(path).st_ino)
             end = max(existing.end_of_file, sink.leased_end, recovery.end)
-            found = existing.root, end, existing.superblock
+            found = existing.root, end, existing.superblock, existing.page_nbytes
             engine, datasets = keep_everything(journal, recovery, str(path), found)
             if output is None:
                 _switch(sink, engine, journal, recovery, existing, begin=end)

@@ -54,6 +54,13 @@ CONVERT = Command(
             default="keep",
             help="gzip, zstd, lzf, ... or none (default: as in IN; gzip if HDF5 does not have the filter)",
         ),
+        option(
+            "--page",
+            nargs="?",
+            const=True,
+            metavar="SIZE",
+            help="write pages, for readers with a page buffer: of this size, such as 8MiB; without SIZE as they fit",
+        ),
         flag("--no-copy", "decode and encode every chunk", dest="copy", action="store_const", const=False),
         flag("--verify", "also decode every chunk that is copied"),
         flag("--skip-unsupported", "leave out what an HDF5 file written by streamh5 cannot hold"),

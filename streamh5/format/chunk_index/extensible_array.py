@@ -145,15 +145,20 @@ def encode_extensible_array_blocks(
     after_index_block = columns[array.parameters.n_index_block_elements :]
     blocks = used_super_blocks(array)
     yield _encode_index_block(array, columns, blocks, header_address, index_block_address)
+    end_position = array.sizeof_index_block
     for block in blocks:
         end = block.start + block.n_used * block.n_block_elements
         part = after_index_block[block.start : end]
         if not block.is_direct:
-            yield _encode_super_block(block, part, header_address, index_block_address)
-        for i in range(block.n_used):
+            gap = bytes(block.position - end_position)
+            yield gap + _encode_super_block(block, part, header_address, index_block_address)
+            end_position = block.position + block.sizeof_super_block
+        for i, position in enumerate(block.positions):
             start = i * block.n_block_elements
             one = part[start : start + block.n_block_elements].padded(block.n_block_elements)
-            yield _encode_data_block(block, one, header_address, block.start + start)
+            gap = bytes(position - end_position)
+            yield gap + _encode_data_block(block, one, header_address, block.start + start)
+            end_position = position + block.sizeof_data_block
 
 
 def _encode_index_block(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streamh5.format.checksum import SIZEOF_CHECKSUM
 from streamh5.format.chunk_index.element import SIZEOF_BLOCK_PREFIX
 from streamh5.format.data_layout import ExtensibleArrayIndex
+from streamh5.format.page_rule import NO_PAGES, PageRule
 from streamh5.format.primitives import SIZEOF_ADDRESS, UNDEFINED_ADDRESS
 
 LIBRARY_PARAMETERS = ExtensibleArrayIndex()
@@ -28,11 +29,15 @@ class ExtensibleArray:
     parameters
         Record of the data layout message, whose address does not matter here; by default with the library's numbers.
         The two minima are powers of two, `page_bits` is the binary logarithm of the elements in a page.
+    rule, origin
+        Where the blocks may lie in a file with pages; position of the index block behind the begin of a page.
     """
 
     n_elements: int
     element: np.dtype[np.void]
     parameters: ExtensibleArrayIndex = LIBRARY_PARAMETERS
+    rule: PageRule = NO_PAGES
+    origin: int = 0
 
     @property
     def n_super_blocks(self) -> int:
@@ -73,7 +78,12 @@ class ExtensibleArray:
     @property
     def sizeof_blocks(self) -> int:
         """Total size in bytes of the index block, and of the super blocks and data blocks that `n_elements` need."""
-        return self.sizeof_index_block + sum(block.nbytes for block in used_super_blocks(self))
+        blocks = used_super_blocks(self)
+        return blocks[-1].end_position if blocks else self.sizeof_index_block
+
+    def position(self, position: int, nbytes: int) -> int:
+        """Return the first position relative to the index block for a block of `nbytes`, from `position` on."""
+        return self.rule.position(self.origin + position, nbytes) - self.origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,8 @@ class SuperBlock:
     start
         Number of its first element, not counting those of the index block.
     position
-        Position relative to the index block, which is followed by the blocks of a new array.
+        Position relative to the index block, which is followed by the blocks of a new array, and by gaps where those
+        would cross the end of a page.
     """
 
     array: ExtensibleArray
@@ -152,14 +163,25 @@ class SuperBlock:
         return self.sizeof_prefix + elements + (1 + self.n_pages) * SIZEOF_CHECKSUM
 
     @property
-    def nbytes(self) -> int:
-        """Total size in bytes of the super block and of the data blocks that contain elements."""
-        return self.sizeof_super_block + self.n_used * self.sizeof_data_block
+    def positions(self) -> list[int]:
+        """Positions relative to the index block of the data blocks that contain elements."""
+        position, nbytes = self.position + self.sizeof_super_block, self.sizeof_data_block
+        if not self.array.rule.is_paged:
+            return [position + i * nbytes for i in range(self.n_used)]
+        found = []
+        for _ in range(self.n_used):
+            found.append(self.array.position(position, nbytes))
+            position = found[-1] + nbytes
+        return found
+
+    @property
+    def end_position(self) -> int:
+        """Position relative to the index block of the end of the last of them."""
+        return self.positions[-1] + self.sizeof_data_block
 
     def data_block_addresses(self, index_block_address: int) -> list[int]:
         """Return the address of each data block, undefined for those without elements."""
-        first = index_block_address + self.position + self.sizeof_super_block
-        used = [first + i * self.sizeof_data_block for i in range(self.n_used)]
+        used = [index_block_address + position for position in self.positions]
         return used + [UNDEFINED_ADDRESS] * (self.n_data_blocks - self.n_used)
 
 
@@ -168,8 +190,9 @@ def used_super_blocks(array: ExtensibleArray) -> list[SuperBlock]:
     blocks: list[SuperBlock] = []
     start, position = 0, array.sizeof_index_block
     while start < array.n_elements - array.parameters.n_index_block_elements:
-        block = SuperBlock(array, len(blocks), start, position)
+        block = SuperBlock(array, len(blocks), start)
+        block = replace(block, position=array.position(position, block.sizeof_super_block))
         blocks.append(block)
         start = block.end
-        position += block.nbytes
+        position = block.end_position
     return blocks

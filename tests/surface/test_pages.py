@@ -1,0 +1,277 @@
+"""Files with pages (file space strategy PAGE): what HDF5's page buffer reads, and with how many reads.
+
+A block of metadata that crosses the end of a page cannot be read with a page buffer, so h5py with ``page_buf_size`` is
+the judge of every file here.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import streamh5
+from streamh5.errors import SpecError
+from tests.readers.programs import missing_program, run_program
+
+BUFFER_NBYTES = 32 << 20
+PAGES = (512, 1024, 4096, 12_288, 1 << 16, 1 << 20, True)
+
+
+class CountingFile(io.RawIOBase):
+    """A file that notes where it is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.reads: list[tuple[int, int]] = []
+        self._file = path.open("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *to: int) -> int:
+        return self._file.seek(*to)
+
+    def readinto(self, buffer: Any) -> int:
+        self.reads.append((self._file.tell(), len(memoryview(buffer))))
+        return self._file.readinto(buffer) or 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def page_nbytes(path: Path) -> int | None:
+    """The size of the pages of a file as h5py says it, None if it has none."""
+    with h5py.File(path) as file:
+        plist = file.id.get_create_plist()
+        is_paged = plist.get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE
+        return int(plist.get_file_space_page_size()) if is_paged else None
+
+
+@contextmanager
+def buffered(path: Path) -> Iterator[h5py.File]:
+    with h5py.File(path, page_buf_size=BUFFER_NBYTES) as file:
+        yield file
+
+
+def everything(group: h5py.Group) -> dict[str, Any]:
+    """Every value and attribute below a group."""
+    found: dict[str, Any] = {f"@{name}": value for name, value in group.attrs.items()}
+    for name, node in group.items():
+        if isinstance(node, h5py.Group):
+            found[name] = everything(node)
+        else:
+            found[name] = node[()], {key: node.attrs[key] for key in node.attrs}
+    return found
+
+
+def assert_paged(path: Path, size: int | None = None) -> None:
+    """Assert that a page buffer reads all that is read without it."""
+    found = page_nbytes(path)
+    assert found is not None
+    assert size in (None, found)
+    with h5py.File(path) as plain, buffered(path) as file:
+        np.testing.assert_equal(everything(file), everything(plain))
+
+
+def write_many(path: Path, **keywords: Any) -> None:
+    """200 datasets with attributes, 1 MiB each."""
+    data = np.random.default_rng(0).integers(0, 1 << 16, (512, 1024), "u2")
+    with streamh5.File(path, "x", **keywords) as file:
+        made = [
+            file.create_dataset(
+                f"x{i}", data.shape, "u2", chunks=(64, 1024), compression="gzip", compression_opts=1
+            )
+            for i in range(200)
+        ]
+        for i, dataset in enumerate(made):
+            dataset.attrs.update({"number": i, "units": f"unit {i}"})
+        for dataset in made:
+            dataset[...] = data
+
+
+def list_all(file: h5py.File) -> int:
+    """What a reader asks for before it reads data: shapes, types, filters, attributes, places of chunks."""
+    n = 0
+    for dataset in file.values():
+        assert dataset.chunks == (64, 1024)
+        assert dataset.compression == "gzip"
+        assert dict(dataset.attrs)
+        n += sum(dataset.id.get_chunk_info(i).size > 0 for i in range(dataset.id.get_num_chunks()))
+    return n
+
+
+def test_page_buffer_gets_all_metadata_of_200_datasets_with_one_read(tmp_path: Path) -> None:
+    write_many(tmp_path / "plain.h5")
+    write_many(tmp_path / "paged.h5", page=True)
+    size = page_nbytes(tmp_path / "paged.h5")
+    source = CountingFile(tmp_path / "paged.h5")
+    with h5py.File(source, page_buf_size=BUFFER_NBYTES) as file:
+        assert list_all(file) == 200 * 8
+    # signature, superblock and extension are read before there is a page buffer
+    assert source.reads[:3] == [(0, 8), (0, 48), (48, 512)]
+    assert source.reads[3:] == [(0, size)]
+    plain, paged = (tmp_path / f"{name}.h5" for name in ("plain", "paged"))
+    assert paged.stat().st_size <= plain.stat().st_size * 1.01
+    source = CountingFile(plain)
+    with h5py.File(source) as file:
+        list_all(file)
+    assert len(source.reads) > 400
+
+
+def test_small_file_grows_by_less_than_a_disk_block(tmp_path: Path) -> None:
+    data = np.frombuffer(np.random.default_rng(0).bytes(100_000), "u1")
+    for name, page in (("plain", None), ("paged", True)):
+        with streamh5.File(tmp_path / f"{name}.h5", page=page) as file:
+            dataset = file.create_dataset("x", data.shape, "u1", chunks=(20_000,))
+            dataset.attrs["units"] = np.bytes_("m")
+            dataset[...] = data
+    plain, paged = ((tmp_path / f"{name}.h5").stat().st_size for name in ("plain", "paged"))
+    assert paged - plain < 4096
+    assert_paged(tmp_path / "paged.h5", 4096)
+
+
+def _xarray() -> xr.Dataset:
+    return xr.Dataset(
+        {"t": (("time", "x"), np.arange(60.0).reshape(10, 6), {"units": "K", "names": ["a", "b"]})},
+        {"time": np.arange(10), "label": ("x", list("abcdef"))},
+    )
+
+
+def _zarr(folder: Path) -> str:
+    zarr.create_array(str(folder / "a.zarr"), data=np.arange(100), chunks=(10,))
+    return str(folder / "a.zarr")
+
+
+def _file(path: Path, **keywords: Any) -> None:
+    with streamh5.File(path, **keywords) as file:
+        file["x"] = np.arange(10)
+
+
+WRITERS: dict[str, Callable[[Path, Path, Any], object]] = {
+    "File": lambda path, _, page: _file(path, page=page),
+    "to_fixed_h5": lambda path, _, page: streamh5.to_fixed_h5(
+        path, "/x", da.arange(100, chunks=9), page=page
+    ),
+    "to_netcdf": lambda path, _, page: streamh5.to_netcdf(_xarray(), path, page=page),
+    "create_space": lambda path, _, page: streamh5.create_space(_xarray(), path, page=page),
+    "from_zarr": lambda path, folder, page: streamh5.from_zarr(_zarr(folder), path, page=page),
+    "convert": lambda path, folder, page: streamh5.convert(_zarr(folder), path, page=page),
+}
+
+
+@pytest.mark.parametrize("page", [True, 1 << 16, "1 MiB"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_writer_writes_pages(writer: str, page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    WRITERS[writer](path, tmp_path, page)
+    assert_paged(path, {True: 4096, "1 MiB": 1 << 20}.get(page, page))
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("page", [0, -1, 511, 3000, 6000, (1 << 30) + 4096, "2 GiB", "many", 1.5, [4096]])
+def test_wrong_size_is_refused_before_any_work(writer: str, page: Any, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="page must be"):
+        WRITERS[writer](tmp_path / "a.h5", tmp_path, page)
+    assert not list(tmp_path.glob("a.h5*"))
+
+
+def test_pages_for_hdf5_1_8_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"needs HDF5 1\.10"):
+        streamh5.File(tmp_path / "a.h5", page=True, libver="v108")
+    assert not list(tmp_path.iterdir())
+
+
+def test_header_slack_is_refused_above_what_a_header_can_have_free(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="header_slack must be at most 65,539, not 65,540"):
+        streamh5.File(tmp_path / "a.h5", header_slack=65_540)
+    assert not list(tmp_path.iterdir())
+    with streamh5.File(tmp_path / "a.h5", header_slack=65_539) as file:
+        file["x"] = np.arange(10)
+
+
+def test_attributes_removed_with_most_header_slack_leave_a_file_that_reads(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, header_slack=65_539) as file:
+        dataset = file.create_dataset("x", (10,), "i4", chunks=(5,))
+        dataset.attrs["bytes"] = np.full(60_000, 7, "u1")
+        dataset[...] = np.arange(10)
+        del dataset.attrs["bytes"]
+    with h5py.File(path) as file:
+        assert file["x"][()].tolist() == list(range(10))
+        assert not file["x"].attrs
+
+
+def test_h5stat_names_strategy_and_page(tmp_path: Path) -> None:
+    if reason := missing_program("h5stat"):
+        pytest.skip(reason)
+    _file(tmp_path / "a.h5", page="64 KiB")
+    said = run_program("h5stat", "-S", tmp_path / "a.h5").stdout
+    assert "File space management strategy: H5F_FSPACE_STRATEGY_PAGE" in said
+    assert "File space page size: 65536 bytes" in said
+
+
+def _add_anything(data: st.DataObject, file: streamh5.File, path: str, depth: int) -> None:
+    """Create objects of any kind in a group."""
+    draw = data.draw
+    group = file.require_group(path)
+    for i in range(draw(st.integers(0, 5))):
+        name = f"d{i}"
+        match draw(st.sampled_from(["fixed", "grows", "grows twice", "plain", "text", "filtered", "many"])):
+            case "fixed":
+                group.create_dataset(name, data=np.arange(draw(st.integers(1, 3000))), chunks=(1,))
+            case "filtered":
+                n = draw(st.integers(1, 500))
+                group.create_dataset(name, data=np.arange(n), chunks=(1,), compression="gzip")
+            case "grows":
+                dataset = group.create_dataset(name, (0,), "i4", maxshape=(None,), chunks=(1,))
+                dataset.append(np.arange(draw(st.integers(1, 3000)), dtype="i4"))
+            case "grows twice":
+                n = draw(st.integers(1, 40))
+                group.create_dataset(
+                    name, data=np.arange(n * n).reshape(n, n), maxshape=(None, None), chunks=(1, 1)
+                )
+            case "plain":
+                group.create_dataset(name, data=np.arange(draw(st.integers(1, 3000))), chunks=False)
+            case "text":
+                group.create_dataset(name, data=["text"] * draw(st.integers(7, 300)), chunks=(7,))
+            case "many":
+                for j in range(draw(st.sampled_from([10, 257, 700]))):
+                    group.require_group(f"{name}-{j}")
+    for i in range(draw(st.integers(0, 4))):
+        size = draw(st.sampled_from([1, 100, 700, 4000, 30_000, 70_000]))
+        group.attrs[f"a{i}"] = np.full(size, i, "u1")
+        group.attrs[f"t{i}"] = "text" * (size // 8)
+    if depth:
+        _add_anything(data, file, f"{path}/g", depth - 1)
+
+
+@settings(max_examples=40)
+@given(data=st.data(), page=st.sampled_from(PAGES))
+def test_any_tree_reads_with_a_page_buffer(data: st.DataObject, page: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.h5")
+        with streamh5.File(path, page=page, track_order=data.draw(st.booleans())) as file:
+            _add_anything(data, file, "/a", 2)
+            if data.draw(st.booleans()):
+                file.flush()
+                _add_anything(data, file, "/b", 1)
+        assert_paged(path, None if page is True else page)
+        report = streamh5.verify(path)
+        assert report.ok, report
