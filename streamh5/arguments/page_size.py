@@ -8,12 +8,13 @@ import numpy as np
 
 from streamh5.arguments.memory_size import read_memory_size
 from streamh5.errors import SpecError, shown
-from streamh5.format.page_rule import MAX_PAGE_NBYTES, MIN_PAGE_NBYTES
 
 PageSize: TypeAlias = bool | int | str
 """Size of the pages of a file: a number of bytes, text such as ``"8 MiB"``, or True for pages that fit the file."""
 
 _STEP_NBYTES = 4096
+_SMALL = (512, 1024, 2048)
+_MOST_NBYTES = 1 << 30  # H5F_FILE_SPACE_PAGE_SIZE_MAX
 
 
 def read_page(name: str, value: Any) -> bool | int:
@@ -28,8 +29,7 @@ def read_page(name: str, value: Any) -> bool | int:
         return bool(value)
     nbytes = read_memory_size(value, name)
     # nodes of B-trees have 512 and 2,048 bytes, and must not cross the end of a page
-    is_allowed = nbytes in (512, 1024, 2048) or (nbytes is not None and nbytes % _STEP_NBYTES == 0)
-    if nbytes is None or not MIN_PAGE_NBYTES <= nbytes <= MAX_PAGE_NBYTES or not is_allowed:
+    if nbytes is None or nbytes > _MOST_NBYTES or (nbytes % _STEP_NBYTES and nbytes not in _SMALL):
         raise SpecError(
             f"{name} must be True, or a size of 512, 1,024, 2,048 or a multiple of 4,096 bytes up to 1 GiB, such as "
             f"'8 MiB', not {shown(value)}",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamh5.errors import SpecError, shown
-from streamh5.format.object_header import MAX_FREE_NBYTES
 
 if TYPE_CHECKING:
     from streamh5.arguments.keywords import Keep, Sync
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
 _ADVICE = {"r": "; read files with h5py", "r+": "; 'a' adds to a file", "w-": "; 'x' is the same"}
 """Advice for modes of h5py that do not exist here; `File` has the last two."""
+
+MAX_HEADER_SLACK = 65_539
+"""The free space of an object header is one empty message, whose size has 2 bytes, with its own header of 4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +86,9 @@ class WriteOptions:
             raise SpecError(f"mode must be 'w', 'x' or 'a', not {shown(self.mode)}{instead}", mode=self.mode)
         if self.threads is not None and self.threads < 1:
             raise SpecError(f"threads must be at least 1, not {self.threads}", n_threads=self.threads)
-        if self.header_slack > MAX_FREE_NBYTES:
+        if self.header_slack > MAX_HEADER_SLACK:
             raise SpecError(
-                f"header_slack must be at most {MAX_FREE_NBYTES:,}, not {self.header_slack:,}: the free space of a "
+                f"header_slack must be at most {MAX_HEADER_SLACK:,}, not {self.header_slack:,}: the free space of a "
                 "header is one empty message, which has no more bytes",
                 header_slack=self.header_slack,
             )
