@@ -22,6 +22,8 @@ from urllib.parse import quote, unquote, urlsplit
 SEARCHES = {
     "power cut": "reliability.html",
     "append": "growing.html",
+    "append a day": "xarray.html",
+    "dask array": "dask.html",
     "slurm": "cluster.html",
     "add a filter": "filters.html",
 }
