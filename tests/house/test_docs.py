@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 WITH_SERVICES = {"cloud.md", "cluster.md"}
-"""Pages with tests of their own below; `tests/house/test_recipes.py` runs those of docs/recipes."""
+"""Pages with tests of their own below; `tests/recipes` runs those of docs/recipes."""
 LOOKED_AT = {
     "dask.md": "assert h5py.File('long.h5')['x'].shape == (240, 500, 500)",
     "file.md": "import h5py; assert h5py.File('long.h5')['frames'][:, 0, 0].tolist() == list(range(30))",
