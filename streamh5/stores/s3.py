@@ -277,10 +277,14 @@ class S3Store:
         answer = self._call("get_object", Range=f"bytes={start}-{stop - 1}", **parameters)
 
         async def body() -> bytes:
-            async with answer["Body"] as stream:
-                if "ContentRange" not in answer:  # a server that ignores the range sends everything
-                    return (await stream.read(stop))[start:]  # type: ignore[no-any-return]
-                return await stream.read()  # type: ignore[no-any-return]
+            stream = answer["Body"]
+            async with stream:  # what this returns has another `read` before aiobotocore 3
+                if "ContentRange" in answer:
+                    return await stream.read()  # type: ignore[no-any-return]
+                found = bytearray()  # a server that ignores the range sends everything, piece by piece
+                while len(found) < stop and (piece := await stream.read(stop - len(found))):
+                    found += piece
+                return bytes(found[start:])
 
         content: bytes = self._run("get_object", body)
         return answer, content

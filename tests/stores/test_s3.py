@@ -401,6 +401,13 @@ def test_server_that_ignores_ranges_is_read_rightly(s3_server: S3Server, proxy: 
         store.read(3, 6, "v0")
 
 
+def test_large_range_of_a_server_that_ignores_ranges_is_whole(s3_server: S3Server, proxy: Proxy) -> None:
+    content = bytes(range(256)) * 8192  # more than arrives at once
+    whole = Fault(200, content, (("ETag", '"v1"'), ("Content-Length", str(len(content)))))
+    proxy.fault = lambda seen: whole
+    assert opened(s3_server, proxy).read(1_000, 2_000_000) == content[1_000:2_000_000]
+
+
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("stranger", ["server", "botocore"])
 def test_condition_that_nobody_knows_is_looked_for(
