@@ -118,7 +118,8 @@ def present_superblock(path: str | os.PathLike[str]) -> bytes | None:
     """Return the superblock of a file as stored; None if it is not there or not an HDF5 file."""
     try:
         with FileBytes(path) as file:
-            return _superblock_bytes(file) if read_superblock(file) else None
+            read_superblock(file)
+            return _superblock_bytes(file)
     except FormatError:
         return None
 

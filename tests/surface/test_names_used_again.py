@@ -70,7 +70,7 @@ def test_users_of_a_named_datatype_keep_it_when_another_gets_its_name(
         assert file.attrs["a"] == 1.5
         assert file["t"].dtype == np.dtype("i8")
         assert file["d"].id.get_type().committed() == (way == "move")
-    assert streamh5.verify(path)
+    assert streamh5.verify(path).ok
 
 
 def test_stored_reference_to_a_deleted_object_does_not_lead_to_the_next_of_its_name(tmp_path: Path) -> None:

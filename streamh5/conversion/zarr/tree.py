@@ -190,7 +190,10 @@ def _open(source: Any) -> Any:
         try:
             return zarr.open(source, mode="r")
         except ImportError as error:  # fsspec imports what a protocol needs when it is used
-            raise MissingCodecError(f"{source}: {error}", package=error.name or "fsspec") from error
+            raise MissingCodecError(
+                f"{source}: {error} (pip install 'streamh5[s3]', or gcs, azure, http: what the URL begins with)",
+                package=error.name or "fsspec",
+            ) from error
 
 
 def _zip_store(path: str) -> Any:
