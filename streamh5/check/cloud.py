@@ -37,7 +37,7 @@ _MAX_PAGE_NBYTES = 16 << 20  # what the HDF5 library caches of an object in ROS3
 _MAX_PAGES = 4
 _N_SHOWN = 3  # datasets with other chunks
 _IN_LIBRARY = {"gzip", "shuffle", "fletcher32", "szip", "nbit", "scaleoffset"}
-_CONVERT = "streamh5 convert IN OUT"
+_CONVERT = "streamh5 convert --cloud IN OUT"
 
 
 def judge(found: FileInspection) -> CloudReport:
@@ -129,7 +129,7 @@ def _check_pages(requests: CloudRequests, found: FileInspection) -> CloudCheck:
     if not page:
         if found.file_nbytes <= _MIB:
             return CloudCheck("pages", "good", "none, in a file of one request", figures=figures)
-        advice = f"h5repack -S PAGE -G {right} IN OUT"
+        advice = f"page=True when it is written; {_CONVERT}; h5repack -S PAGE -G {right} IN OUT"
         text = "none: HDF5's page buffer (page_buf_size, ROS3) cannot be used"
         return CloudCheck("pages", "could be better", text, advice, figures)
     text = (
@@ -139,7 +139,7 @@ def _check_pages(requests: CloudRequests, found: FileInspection) -> CloudCheck:
     if page > _MAX_PAGE_NBYTES:
         advice = f"smaller pages: each is read as a whole; h5repack -S PAGE -G {right} IN OUT"
     elif (requests.n_pages or 0) > _MAX_PAGES:
-        advice = f"larger pages: h5repack -S PAGE -G {right} IN OUT"
+        advice = f"larger pages: page={right} when it is written; h5repack -S PAGE -G {right} IN OUT"
     else:
         return CloudCheck("pages", "good", text, figures=figures)
     return CloudCheck("pages", "could be better", text, advice, figures)
@@ -170,11 +170,7 @@ def _check_chunks(datasets: Iterable[DatasetInspection]) -> CloudCheck:
     shown = [line for _, line in lines[:_N_SHOWN]]
     shown += [f"and {len(lines) - _N_SHOWN:,} more"] if len(lines) > _N_SHOWN else []
     text = "; ".join([f"right in {n_right:,} of {counted(len(figures), 'dataset')}", *shown])
-    advice = (
-        ""
-        if worst == "good"
-        else f"chunks of 1 to 10 MB: chunks= when it is written; {_CONVERT} --chunks ..."
-    )
+    advice = "" if worst == "good" else f"chunks of 1 to 10 MB: chunks= when it is written; {_CONVERT}"
     return CloudCheck("chunks", worst, text, advice, {"datasets": figures})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
+from streamh5.check.report import counted
 from streamh5.errors import printable
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class CloudRequests:
         pages = "" if self.n_pages is None else f", {self.n_pages:,} with a page buffer"
         return (
             f"to open it, list everything and find every chunk, a reader makes about {self.n_structures:,} reads "
-            f"without a cache, {again}{self.n_1mib_blocks:,} requests with blocks of 1 MiB, {self.n_8mib_blocks:,} "
-            f"with blocks of 8 MiB{pages}"
+            f"without a cache, {again}{counted(self.n_1mib_blocks, 'request')} with blocks of 1 MiB, "
+            f"{self.n_8mib_blocks:,} with blocks of 8 MiB{pages}"
         )
 
 

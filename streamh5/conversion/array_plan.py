@@ -256,8 +256,11 @@ def plan_array(
     SpecError, DatatypeError, LimitError
         See `plan_dataset`.
     """
+    own, request = request, request.for_cloud(source)
     try:
         request.check_copy()
+        if request is not own and request.cloud is not None:
+            raise NotCopiable(request.cloud.reasons[source.path])
         stored = find_stored()
     except NotCopiable as reason:
         if request.copy:

@@ -11,6 +11,7 @@ from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
+from streamh5.conversion.cloud_chunks import CloudChunks
 from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_not_source
 from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecError, UnreadableError
@@ -44,6 +45,7 @@ def convert(
     copy: bool | None = None,
     verify: bool = False,
     skip_unsupported: bool = False,
+    cloud: bool = False,
     overwrite: bool = False,
     sync: Sync = "close",
     libver: str = "v110",
@@ -82,6 +84,9 @@ def convert(
         Decode every chunk that is copied, too.
     skip_unsupported
         Leave out objects of an HDF5 file that cannot be carried over; the notes name them.
+    cloud
+        Make the file right for object stores (`FileInspection.cloud`): with pages, and arrays get chunks of 1 to 10 MB,
+        or one for all that is smaller, where they have others. `chunks` and `page` win where they are given.
     overwrite, sync, libver, page, max_memory, progress
         As for `to_fixed_h5`.
     scheduler
@@ -129,10 +134,17 @@ def convert(
     >>> done = streamh5.convert("old.h5", "small.h5", chunks={"/x": (10, 100)}, compression="gzip")
     """
     source = local_path(source)
+    if cloud and page is None:
+        if libver == "v108":
+            raise SpecError(
+                "cloud=True writes pages, which HDF5 1.8 does not read: leave libver='v108' out, or give page=False"
+            )
+        page = True
     asked = {**locals()}
     if asked.pop("safe"):
         return _in_child(**asked)
-    request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver)
+    found = CloudChunks() if cloud else None
+    request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver, found)
     check_not_source(source, path)
     options = WriteOptions(
         mode="w" if overwrite else "x",
@@ -143,7 +155,7 @@ def convert(
     )
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
-        return run(
+        done = run(
             plan,
             path,
             options,
@@ -152,6 +164,11 @@ def convert(
             scheduler=scheduler,
             worker_path=worker_path,
         )
+    return (
+        done
+        if found is None
+        else replace(done, notes=(*found.notes(has_pages=bool(options.page)), *done.notes))
+    )
 
 
 @check_keywords

@@ -63,7 +63,7 @@ def plan_npy(source: str | os.PathLike[str], name: str, request: Request) -> Con
     one = SourceArray(
         name, array.shape, dtype, Regions(mapped), identity, is_contiguous=array.flags.c_contiguous
     )
-    planned = encoded(one, request, "a .npy file has no chunks", [])
+    planned = encoded(one, request.for_cloud(one), "a .npy file has no chunks", [])
     return ConversionPlan(FilePlan({name: planned.dataset}), [planned])
 
 
@@ -180,6 +180,11 @@ def _plan_variable(
                 f"variable {path} of {dtype} has {stored.size} of {stored.dtype.newbyteorder('=')} as {FILL_VALUE}, "
                 "which cannot be its fill value: it is kept as an attribute"
             )
+    if data.nbytes > MAX_WHOLE_NBYTES:
+        described = SourceArray(
+            path, data.shape, dtype, Regions(data.__getitem__), chunks=auto_chunks(data.shape, dtype.itemsize)
+        )
+        request = request.for_cloud(described)
     chunks: Any = request.chunks_of(path, data.shape)
     filters = request.filters
     if data.nbytes <= MAX_WHOLE_NBYTES and chunks is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.paths import local_path
@@ -19,6 +19,8 @@ from streamh5.sinks.destination_path import (
 )
 
 if TYPE_CHECKING:
+    from streamh5.conversion.array_plan import SourceArray
+    from streamh5.conversion.cloud_chunks import CloudChunks
     from streamh5.sinks.destination_path import Destination
     from streamh5.write.summary import WriteSummary
 
@@ -48,6 +50,8 @@ class Request:
         Decode every chunk that is copied.
     libver
         Oldest library that is to read the file.
+    cloud
+        Chooses chunks of 1 to 10 MB for arrays for which none are requested; None to leave chunks as they are.
 
     Raises
     ------
@@ -63,6 +67,7 @@ class Request:
     copy: bool | None = None
     verify: bool = False
     libver: str = "v110"
+    cloud: CloudChunks | None = None
 
     def __post_init__(self) -> None:
         if self.keeps_filters and (self.compression_opts, self.shuffle, self.fletcher32) != (None,) * 3:
@@ -129,6 +134,19 @@ class Request:
         asked = self.chunks_of(path, shape)
         if asked is not None and asked != chunks:
             raise NotCopiable(f"chunks {asked} were requested, those stored are {chunks}")
+
+    def for_cloud(self, source: SourceArray) -> Request:
+        """Return the request with the chunks of an array for object stores, where it gets others and none were given.
+
+        Raises
+        ------
+        ChunkShapeError
+            See `chunks_of`.
+        """
+        if self.cloud is None or self.chunks_of(source.path, source.shape or ()) is not None:
+            return self
+        chosen = self.cloud.choose(source)
+        return self if chosen is None else replace(self, chunks=chosen)
 
     @property
     def keeps_filters(self) -> bool:

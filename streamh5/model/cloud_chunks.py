@@ -45,4 +45,15 @@ def cloud_chunks(
             if shape[axis] <= new[axis]:
                 break  # one chunk
             new[axis] = min(2 * new[axis], shape[axis])
+        _balance(new, shape, chunks or (1,) * len(shape), itemsize)
     return None if tuple(new) == chunks else tuple(new)
+
+
+def _balance(new: list[int], shape: tuple[int, ...], old: tuple[int, ...], itemsize: int) -> None:
+    """Make chunks smaller along axes where the last one would hang over: 100 of 200 elements, not 128."""
+    for axis, (n, unit) in enumerate(zip(shape, old, strict=True)):
+        n_old = -(-n // unit)
+        n_new = -(-n // new[axis])
+        extent = min(unit * -(-n_old // n_new), n)
+        if math.prod(new) // new[axis] * extent * itemsize >= MIN_CLOUD_NBYTES:
+            new[axis] = extent

@@ -40,8 +40,8 @@ def by_h5py(path: Path, **options: Any) -> None:
         fill(file)
 
 
-def by_streamh5(path: Path) -> None:
-    with streamh5.File(path, "w") as file:
+def by_streamh5(path: Path, *, page: int | None = None) -> None:
+    with streamh5.File(path, "w", page=page) as file:
         fill(file)
 
 
@@ -77,6 +77,7 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "netcdf4": (by_netcdf4, "bad", "could be better"),
     "h5repack-8MB": (partial(by_h5repack, page_nbytes=8_000_000), "good", "good"),
     "streamh5": (by_streamh5, "good", "could be better"),
+    "streamh5-page-1MiB": (partial(by_streamh5, page=MIB), "good", "good"),
 }
 """How a file is written; the grades of its metadata and of its pages."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import Any
 
@@ -58,8 +59,14 @@ CONVERT = Command(
             "--page",
             nargs="?",
             const=True,
+            default=argparse.SUPPRESS,  # None would be a wish for no pages
             metavar="SIZE",
             help="write pages, for readers with a page buffer: of this size, such as 8MiB; without SIZE as they fit",
+        ),
+        flag(
+            "--cloud",
+            "make OUT right for object stores, as inspect --cloud tells: pages, and chunks of 1 to 10 MB where IN has "
+            "others; --chunks and --page win where they are given",
         ),
         flag("--no-copy", "decode and encode every chunk", dest="copy", action="store_const", const=False),
         flag("--verify", "also decode every chunk that is copied"),

@@ -21,7 +21,7 @@ from streamh5.errors import FormatError, StreamH5Error
 from streamh5.filters import FilterChain, FilterOptions
 from streamh5.filters.deflate import ROW as DEFLATE
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
-from streamh5.filters.registry import filter_name
+from streamh5.filters.registry import REGISTRY, filter_name
 from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.format.fill_value import WriteTime
 from streamh5.model.chunk_grid import MAX_NUMBERS, ChunkGrid
@@ -241,7 +241,10 @@ def _options(found: dict[int, tuple[int, ...]]) -> FilterOptions | None:
         if number == DEFLATE.filter_id and values:
             options = replace(options, compression="gzip", compression_opts=values[0])
         else:
-            options = replace(options, compression=number, compression_opts=values)
+            row = REGISTRY.get(number)
+            # without those that the filter adds itself, such as the size of a chunk, which may be another one now
+            given = values if row is None or row.given_values is None else row.given_values(values)
+            options = replace(options, compression=number, compression_opts=given)
     return options
 
 
