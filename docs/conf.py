@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 NOTEBOOKS = DOCS.parent / "notebooks"
 sys.path.insert(0, str(DOCS.parent))  # this checkout, whatever is installed
+sys.path.insert(0, str(DOCS))
 
 import streamh5  # noqa: E402
 from streamh5.cli.main import main  # noqa: E402
@@ -40,6 +41,7 @@ extensions = [
     "myst_nb",
     "sphinx_design",
     "sphinx_copybutton",
+    "api_types",
 ]
 exclude_patterns = ["_build"]
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a notebook's fallback, the text, is shown
@@ -51,11 +53,9 @@ nb_execution_mode = "off"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# The API. No intersphinx: the build needs no network.
+# The API; `api_types` sets more. No intersphinx: the build needs no network.
 autosummary_generate = True
-autodoc_typehints = "none"  # the section Parameters names the types
 numpydoc_show_class_members = False  # the pages name them
-numpydoc_xref_param_type = False
 python_maximum_signature_line_length = 90
 
 html_theme = "pydata_sphinx_theme"

@@ -147,6 +147,14 @@ class StreamH5Error(Exception):
         message that is still longer than `MAX_MESSAGE` loses its middle.
     **facts
         The same values for programs, kept in ``facts``.
+
+    Examples
+    --------
+    >>> try:
+    ...     f = streamh5.File("x.h5", "w", libver="v99")
+    ... except streamh5.StreamH5Error as error:
+    ...     print(type(error).__name__, isinstance(error, ValueError), error.facts)
+    SpecError True {'libver': 'v99'}
     """
 
     facts: dict[str, object]
@@ -280,6 +288,15 @@ class StoreError(StreamH5Error, OSError):
         ``"transient"`` (may pass: busy, unreachable, slow, reset), ``"missing"`` (no object), ``"exists"`` (it must not
         be replaced), ``"changed"`` (another version), ``"no upload"``, ``"part differs"``, ``"denied"`` (credentials),
         ``"refused"`` (anything else).
+
+    Examples
+    --------
+    >>> from streamh5.stores.open_store import open_store
+    >>> try:
+    ...     open_store("memory://bucket/nothing.h5").read(0, 4)
+    ... except streamh5.errors.StoreError as error:
+    ...     print(error.reason)
+    missing
     """
 
     def __init__(self, message: str, *, reason: str = "refused", **facts: object) -> None:

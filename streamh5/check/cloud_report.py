@@ -97,6 +97,17 @@ class CloudReport:
         What a reader requests before it reads data.
     checks
         One for each thing that data providers ask for.
+
+    Examples
+    --------
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.ones((1000, 1000)), chunks=(500, 500))
+    >>> report = streamh5.inspect("x.h5").cloud()
+    >>> report.ok, report.verdict, report.requests.n_8mib_blocks
+    (True, 'right for the cloud...', 1)
+    >>> report.to_dict()["checks"][0]["grade"]
+    'good'
+    >>> print(report.render(width=80))
+    x.h5 ...
     """
 
     path: str
@@ -123,7 +134,13 @@ class CloudReport:
 
     @check_keywords
     def render(self, width: int = 100) -> str:
-        """Return a text whose lines have at most `width` characters, except for longer words."""
+        """Return what was found as text.
+
+        Parameters
+        ----------
+        width
+            Most characters of a line, except for longer words.
+        """
         return printable("\n".join(self._lines(width)))
 
     def __repr__(self) -> str:

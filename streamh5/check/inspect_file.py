@@ -75,6 +75,14 @@ def inspect(path: LocalPath, *, storage_options: Mapping[str, Any] | None = None
         The file has no readable superblock.
     UnreadableError
         The file does not exist or cannot be read.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros((1000, 1000))
+    >>> found = streamh5.inspect("x.h5")
+    >>> found.datasets[0].storage, found.datasets[0].stored_nbytes
+    ('Single Chunk', 8000000)
     """
     with FileBytes(open_readable(path, storage_options)) as file:
         content = read_file_content(file)

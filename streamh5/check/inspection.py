@@ -63,6 +63,13 @@ class DatasetInspection:
         Positions of the object header and the chunk index in the file; None without an index.
     data_start, data_stop
         Range of positions in which the data lies; None if nothing is stored.
+
+    Examples
+    --------
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.ones((1000, 1000)), chunks=(500, 500))
+    >>> x = streamh5.inspect("x.h5").datasets[0]
+    >>> x.filters, x.n_chunks, x.ratio > 100, x.to_dict()["storage"]
+    (('shuffle(8)', 'gzip(4)'), 4, True, 'Fixed Array')
     """
 
     path: str
@@ -98,7 +105,22 @@ class DatasetInspection:
 
 @dataclass(frozen=True, slots=True)
 class GroupInspection:
-    """One group of a file: its path, the position of its object header, and numbers of its links and attributes."""
+    """One group of a file.
+
+    Attributes
+    ----------
+    path, header_address
+        Path, and position of its object header in the file.
+    n_links, n_attributes
+        Numbers of its links and attributes.
+
+    Examples
+    --------
+    >>> with streamh5.File("x.h5", "w") as f:
+    ...     f["x"] = np.zeros(10)
+    >>> streamh5.inspect("x.h5").groups[0].to_dict()["n_links"]
+    1
+    """
 
     path: str
     header_address: int
@@ -112,7 +134,17 @@ class GroupInspection:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """All parts of a file of one kind: their number, total size in bytes, and the range of positions they lie in."""
+    """All parts of a file of one kind.
+
+    Attributes
+    ----------
+    kind
+        ``"superblock"``, ``"object headers"``, ``"data"`` and so on.
+    n_extents, nbytes
+        Number of parts, and total size in bytes.
+    start, stop
+        Range of positions in which they lie.
+    """
 
     kind: str
     n_extents: int
@@ -158,6 +190,18 @@ class FileInspection:
         missing from the other fields.
     metadata
         Where each structure lies, for `cloud`; not in `to_dict`.
+
+    Examples
+    --------
+    >>> import json
+    >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.ones((1000, 1000)), chunks=(500, 500), compression=None)
+    >>> found = streamh5.inspect("x.h5")
+    >>> found.datasets[0].n_chunks, found.datasets[0].ratio, found.groups[0].to_dict()["path"]
+    (4, 1.0, '/')
+    >>> text = json.dumps(found.to_dict())
+    >>> print(found.render(width=80))
+    x.h5  7.6 MiB, superblock version 3
+    ...
     """
 
     path: str
@@ -192,9 +236,10 @@ class FileInspection:
 
         Examples
         --------
-        >>> report = streamh5.inspect("run1.h5").cloud()  # doctest: +SKIP
-        >>> report.verdict, report.requests.n_1mib_blocks  # doctest: +SKIP
-        ('right for the cloud', 1)
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.ones((1000, 1000)), chunks=(500, 500))
+        >>> report = streamh5.inspect("x.h5").cloud()
+        >>> report.ok, report.requests.n_1mib_blocks
+        (True, 1)
         """
         from streamh5.check.cloud import judge  # most inspections do not ask
 
@@ -202,7 +247,13 @@ class FileInspection:
 
     @check_keywords
     def render(self, width: int = 100) -> str:
-        """Return a text whose lines have at most `width` characters, except for longer words."""
+        """Return what was found as text.
+
+        Parameters
+        ----------
+        width
+            Most characters of a line, except for longer words.
+        """
         return printable("\n".join(self._lines(width)))
 
     def __repr__(self) -> str:

@@ -53,6 +53,13 @@ class RawChunk:
         Size of one chunk in bytes.
     fillvalue
         Fill value of the dataset, None for zero.
+
+    Examples
+    --------
+    >>> from streamh5.filters.base import RawChunk
+    >>> chunk = RawChunk(np.dtype(">f4"), (100, 100), 40_000)
+    >>> chunk.n_elements, chunk.is_big_endian
+    (10000, True)
     """
 
     dtype: np.dtype[Any]
@@ -245,6 +252,12 @@ class FilterRow:
         Codecs of zarr whose stored bytes it can decode.
     netcdf
         Its names in netCDF4-python; None if netCDF-C does not write it.
+
+    Examples
+    --------
+    >>> from streamh5.filters.registry import REGISTRY
+    >>> REGISTRY[1].keyword, REGISTRY[1].example
+    ('gzip', (4,))
     """
 
     filter_id: int

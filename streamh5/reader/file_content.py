@@ -44,7 +44,15 @@ _PIECE_NBYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is damaged or not checked: path of the object, position of its header in the file, description."""
+    """Something that is damaged or not checked.
+
+    Attributes
+    ----------
+    path, address
+        Path of the object, and position of its header in the file.
+    problem
+        Description.
+    """
 
     path: str
     address: int
