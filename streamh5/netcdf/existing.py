@@ -21,7 +21,7 @@ from streamh5.model.object_path import split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, GroupNode, find, walk
 from streamh5.netcdf.attributes import RESERVED, shown_value
-from streamh5.netcdf.netcdf4 import Dimension
+from streamh5.netcdf.dimension import Dimension
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping

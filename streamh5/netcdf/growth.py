@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from streamh5.handles.file import File
     from streamh5.handles.file_plan import FilePlan
     from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.netcdf.dimension import Dimension
     from streamh5.netcdf.existing import ExistingNetcdf, StoredVariable
-    from streamh5.netcdf.netcdf4 import Dimension
     from streamh5.netcdf.placement import DimensionRanges
 
 

@@ -16,22 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamh5.errors import PathError, ShapeError
-from streamh5.filters import FilterChain
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
 from streamh5.model.attribute_spec import attribute_spec, text_attribute
-from streamh5.model.dataset_spec import DatasetSpec
 from streamh5.model.dimension_scale import (
     NOT_A_COORDINATE,
-    WITHOUT_VARIABLE,
     dimension_list,
-    reference_list,
-    scale_class,
-    scale_name,
 )
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.reference import Reference
 from streamh5.model.tree import GroupNode
 from streamh5.netcdf.attributes import netcdf_name
+from streamh5.netcdf.classic_model import check_model
+from streamh5.netcdf.dimension import Dimension, scale_attributes, scale_without_variable
+from streamh5.netcdf.enumerations import add_enumeration, check_names
 from streamh5.version import __version__
 
 if TYPE_CHECKING:
@@ -39,43 +36,10 @@ if TYPE_CHECKING:
 
     from streamh5.dask.graph import Target
     from streamh5.model.attribute_spec import AttributeSpec
-
-SCALE_DTYPE = np.dtype(">f4")
-"""Element type that netCDF-C gives a scale without a variable (``nc4_create_dim_wo_var``)."""
-
-SCALE_CHUNK = 1 << 20
-"""Chunk extent of a scale without data. No chunk is ever stored, so it is large: most dimensions have one chunk."""
+    from streamh5.netcdf.enumerations import NamedEnumeration
 
 PROPERTIES = f"version=2,streamh5={__version__}"
 """``_NCProperties``: provenance of the file, in the form that netCDF-C parses (``libsrc4/nc4info.c``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """A dimension and the place of its scale.
-
-    Parameters
-    ----------
-    name
-        Name of the dimension.
-    length
-        Present length.
-    is_unlimited
-        Whether readers may extend it.
-    number
-        Dimension id of netCDF: position among the dimensions of the file.
-    path
-        Path of its scale.
-    has_variable
-        Whether the scale is a coordinate variable.
-    """
-
-    name: str
-    length: int
-    is_unlimited: bool
-    number: int
-    path: str
-    has_variable: bool
 
 
 @dataclass(slots=True)
@@ -94,6 +58,8 @@ class NetcdfVariable:
         The blocks that tasks write; None for data in memory.
     attributes
         Its attributes, without those that netCDF-4 adds.
+    enumeration
+        The enumeration that its type is; None for other types.
     """
 
     path: str
@@ -101,6 +67,7 @@ class NetcdfVariable:
     dataset: PlannedDataset = field(init=False)
     target: Target | None = None
     attributes: list[AttributeSpec] = field(default_factory=list)
+    enumeration: NamedEnumeration | None = None
 
     @property
     def is_scale(self) -> bool:
@@ -135,6 +102,14 @@ class NetcdfGroup:
         if name in self.dimensions or self.parent is None:
             return self.dimensions.get(name)
         return self.parent.find(name)
+
+    def enumerations(self) -> dict[str, NamedEnumeration]:
+        """Return the enumerations of its variables, by path."""
+        found: dict[str, NamedEnumeration] = {}
+        for variable in self.variables.values():
+            if variable.enumeration is not None:
+                add_enumeration(found, variable.enumeration, variable.path)
+        return found
 
     def member(self, name: str) -> str:
         """Return the path of a member."""
@@ -205,12 +180,15 @@ class NetcdfFile:
         Paths of the scales that are in the file already.
     former_uses
         Uses of the dimensions that were in the file without a variable and get one, by the path of the scale.
+    is_classic
+        Whether the file follows the classic model.
     """
 
     n_dimensions: int = 0
     groups: dict[str, NetcdfGroup] = field(default_factory=lambda: {"/": NetcdfGroup("/")})
     stored_scales: frozenset[str] = frozenset()
     former_uses: dict[str, list[tuple[Reference, int]]] = field(default_factory=dict)
+    is_classic: bool = False
 
     def add_stored_dimensions(self, path: str, dimensions: Mapping[str, Dimension]) -> None:
         """Add a group that is in the file already, with its dimensions; its parents are there."""
@@ -291,26 +269,31 @@ class NetcdfFile:
         Raises
         ------
         PathError
-            A group has the name of a variable or a dimension of its parent.
+            A group or an enumeration has the name of another member of its parent.
         """
         self._check_members()
         plan = FilePlan(write_empty_chunks=write_empty_chunks)
         if is_new:
             plan.attributes["/"] = [text_attribute("_NCProperties", PROPERTIES.encode())]
+        if self.is_classic:
+            plan.attributes["/"].append(attribute_spec("_nc3_strict", np.int32(1), path="/"))
         uses = self._uses()
         scales: list[Dimension] = []
         for group in self.groups.values():
             plan.objects[group.path] = GroupNode(group.path, track_order=True)
             plan.attributes.setdefault(group.path, []).extend(group.attributes)
             scales += group.dimensions.values()
+            for enumeration in group.enumerations().values():
+                if not enumeration.is_stored:
+                    plan.objects[enumeration.path] = enumeration.node
             for dimension in group.dimensions.values():
                 if not dimension.has_variable and dimension.path not in self.stored_scales:
-                    plan.objects[dimension.path] = _scale_without_variable(dimension, libver)
+                    plan.objects[dimension.path] = scale_without_variable(dimension, libver)
             for variable in group.variables.values():
                 plan.objects[variable.path] = variable.dataset
         for dimension in scales:
             if dimension.path not in self.stored_scales:
-                plan.attributes[dimension.path] = _scale_attributes(dimension, uses.get(dimension.path, []))
+                plan.attributes[dimension.path] = scale_attributes(dimension, uses.get(dimension.path, []))
         for variable in self.variables():
             plan.attributes.setdefault(variable.path, []).extend(variable.all_attributes())
         return plan
@@ -343,7 +326,15 @@ class NetcdfFile:
         return [variable for group in self.groups.values() for variable in group.variables.values()]
 
     def _check_members(self) -> None:
+        if self.is_classic:
+            check_model(self.groups.values())
         for group in self.groups.values():
+            kinds = {
+                **dict.fromkeys(map(group.member, group.dimensions), "dimension"),
+                **dict.fromkeys(map(group.member, group.variables), "variable"),
+                **dict.fromkeys(self.groups, "group"),
+            }
+            check_names(group.enumerations(), kinds)
             for name in [*group.variables, *group.dimensions]:
                 if group.member(name) in self.groups:
                     raise PathError(
@@ -351,28 +342,3 @@ class NetcdfFile:
                         "one of them",
                         path=group.member(name),
                     )
-
-
-def _scale_without_variable(dimension: Dimension, libver: str) -> PlannedDataset:
-    length = dimension.length
-    spec = DatasetSpec(
-        dimension.path,
-        (length,),
-        SCALE_DTYPE,
-        chunks=(max(1, min(length, SCALE_CHUNK)),),
-        track_order=True,
-        maxshape=(None,) if dimension.is_unlimited else None,
-        libver=libver,
-    )
-    return PlannedDataset(spec, FilterChain((), spec.chunk_nbytes))
-
-
-def _scale_attributes(dimension: Dimension, uses: list[tuple[Reference, int]]) -> list[AttributeSpec]:
-    """Return the attributes that make a dataset a scale and list the variables that use it."""
-    name = dimension.name if dimension.has_variable else f"{WITHOUT_VARIABLE}{dimension.length:10d}"
-    attributes = [
-        scale_class(),
-        scale_name(name),
-        attribute_spec("_Netcdf4Dimid", np.int32(dimension.number), path=dimension.path),
-    ]
-    return [*attributes, reference_list(uses)] if uses else attributes

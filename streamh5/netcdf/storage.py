@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.handles.dataset import Dataset
+    from streamh5.netcdf.enumerations import NamedEnumeration
 
 COMPRESSION_FLAGS = {row.netcdf.flag: row.netcdf for row in FILTERS if row.netcdf}
 """Keys of netCDF4-python's older style, each of which enables one compression."""
@@ -97,12 +98,15 @@ class Storage:
         Filters, as in h5py.
     byteorder
         ``"<"``, ``">"``, or ``"="`` for the machine's.
+    enumeration
+        The enumeration that is the type; None for other types.
     """
 
     chunks: Any = None
     contiguous: bool = False
     filters: FilterOptions = NO_FILTERS
     byteorder: str = "="
+    enumeration: NamedEnumeration | None = None
 
 
 def read_encoding(
@@ -314,6 +318,8 @@ def plan_variable(
         fillvalue=fillvalue,
         track_order=True,
         libver=options.libver,
+        datatype=None if storage.enumeration is None else storage.enumeration.datatype,
+        type_path=None if storage.enumeration is None else storage.enumeration.path,
     )
     if chunks is None and spec.chunks is not None:
         spec = replace(spec, chunks=None)

@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 
 from streamh5.errors import BlockError, DatatypeError, SpecError, shown
+from streamh5.netcdf.enumerations import members_only
 from streamh5.netcdf.quantization import kept_values, rounding_of
 from streamh5.netcdf.storage import default_fill
 
@@ -71,11 +72,15 @@ def encoded_as_stored(variable: xr.Variable, stored: StoredVariable) -> xr.Varia
         )
     else:
         data = check(np.asarray(data), np.asarray(original))
-    return encoded.copy(data=_rounded(data, stored))
+    return encoded.copy(data=_as_stored(data, stored))
 
 
-def _rounded(data: Any, stored: StoredVariable) -> Any:
-    """Return values rounded as those that are in the file, which its attributes tell."""
+def _as_stored(data: Any, stored: StoredVariable) -> Any:
+    """Return values rounded as those that are in the file, which its attributes tell; refuse what is no member."""
+    metadata: Mapping[str, Any] = stored.dtype.metadata or {}
+    members = metadata.get("enum")
+    if members is not None:
+        return members_only(data, members, stored.attributes.get("_FillValue"), stored.path)
     fill = stored.attributes.get("_FillValue", default_fill(stored.dtype))
     return rounding_of(stored).apply(data, kept_values(fill, stored.attributes, stored.dtype))
 
@@ -86,7 +91,10 @@ def encoding_of(variable: xr.Variable, stored: StoredVariable) -> dict[str, Any]
     if stored.dtype.kind == "O":
         return {"dtype": str}
     decoded = _decoded(one, stored, variable)
-    return {"dtype": stored.dtype.newbyteorder("="), **decoded.encoding}
+    found = {"dtype": stored.dtype.newbyteorder("="), **decoded.encoding}
+    if "enum" in (stored.dtype.metadata or {}):  # xarray's encoders get the integers
+        found["dtype"] = np.dtype(found["dtype"].str)
+    return found
 
 
 def decoded_like(variable: xr.Variable, stored: StoredVariable, values: NDArray[Any]) -> NDArray[Any]:
@@ -183,11 +191,11 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
 
 
 def _is_netcdf_type(dtype: np.dtype[Any]) -> bool:
-    """Return whether a variable has an atomic type of netCDF-4: numbers, characters and strings."""
+    """Return whether a variable has a type that is written here: numbers, enumerations, characters and strings."""
     metadata: Mapping[str, Any] = dtype.metadata or {}
     if dtype.kind == "O":
         return metadata.get("vlen") in (str, bytes)
-    return dtype == np.dtype("S1") or (dtype.kind in "iuf" and dtype.itemsize > 0 and "enum" not in metadata)
+    return dtype == np.dtype("S1") or (dtype.kind in "iuf" and dtype.itemsize > 0)
 
 
 def _texts(block: NDArray[Any]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from streamh5.dask.stored_targets import present_file
 from streamh5.errors import DestinationMissingError, SpecError
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.attributes import netcdf_name
+from streamh5.netcdf.classic_model import read_format
 from streamh5.netcdf.existing import ExistingNetcdf, read_existing_netcdf
 from streamh5.netcdf.placement import WriteRequest, read_request
 from streamh5.netcdf.storage import read_filters
@@ -100,11 +101,12 @@ def to_netcdf(
         they are. ``"r+"`` only writes values of variables that are there. Readers see the old content until the
         write is complete. By default ``"a"`` with `append_dim`, ``"r+"`` with `region`, otherwise ``"w"``.
     format
-        None or ``"NETCDF4"``.
+        ``"NETCDF4"``, the default, or ``"NETCDF4_CLASSIC"``: groups, strings and further types are refused, integers of
+        64 bits and unsigned ones become narrower ones of the same values, and text becomes characters.
     group
         Path of the group to write to; it is created with its parents.
     engine
-        None: no other library writes the file.
+        None or ``"streamh5"``: no other library writes the file.
     encoding
         How to store each variable, by name, with the keys of xarray's `to_netcdf` for either of its engines
         for netCDF-4 (docs/xarray.md). For a DataTree, by path of the group, then by name.
@@ -128,7 +130,10 @@ def to_netcdf(
         Write the coordinates that a node of a DataTree inherits to its group, too.
     write_empty_chunks
         False skips chunks in which every element is the fill value.
-    libver, page, resume, resume_key, journal, sync, max_memory, progress, references, storage_options, worker_path
+    libver
+        Oldest HDF5 library that can read the file. ``"v108"`` is also what pyfive reads, the backend with which
+        h5netcdf does without the library: it knows no chunk index of HDF5 1.10.
+    page, resume, resume_key, journal, sync, max_memory, progress, references, storage_options, worker_path
         See `to_fixed_h5`.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``; xarray's ``invalid_netcdf``
@@ -175,14 +180,16 @@ def to_netcdf(
         references=references,
         storage_options=storage_options,
     )
-    _check_request(format, engine, compute_kwargs)
+    _check_request(engine, compute_kwargs)
     if not compute and (resume or path is None):
         what = "resume=True" if resume else "a file in memory (path=None)"
         raise SpecError(f"{what} needs compute=True")
     filters = _default_filters(to_netcdf, compression, compression_opts, shuffle)
     memory = MemorySink()
     with _existing(path, request, data, options, is_opened=compute) as (existing, file):
-        planned = XarrayPlan(request, existing, filters, replace(options, libver=existing.libver or libver))
+        options = replace(options, libver=existing.libver or libver)
+        is_classic = read_format(format, existing)
+        planned = XarrayPlan(request, existing, filters, options, is_classic=is_classic)
         planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
         targets = planned.targets
         if compute:
@@ -212,6 +219,7 @@ def create_space(
     encoding: Mapping[Any, Any] | None = None,
     unlimited_dims: Any = None,
     *,
+    format: str | None = None,
     compression: Any = None,
     compression_opts: Any = None,
     shuffle: bool | None = None,
@@ -235,9 +243,9 @@ def create_space(
         The file to write.
     mode
         ``"w"`` replaces an existing file, ``"x"`` fails if there is one, ``"a"`` adds to it.
-    group, encoding, unlimited_dims, compression, compression_opts, shuffle, write_inherited_coords
+    group, encoding, unlimited_dims, format, compression, compression_opts, shuffle, write_inherited_coords, libver
         See `to_netcdf`.
-    libver, page, sync, storage_options
+    page, sync, storage_options
         See `to_fixed_h5`.
 
     Returns
@@ -271,9 +279,9 @@ def create_space(
     )
     filters = _default_filters(create_space, compression, compression_opts, shuffle)
     with _existing(path, request, data, options) as (existing, file):
-        planned = XarrayPlan(
-            request, existing, filters, replace(options, libver=existing.libver or libver), is_space=True
-        )
+        options = replace(options, libver=existing.libver or libver)
+        is_classic = read_format(format, existing)
+        planned = XarrayPlan(request, existing, filters, options, is_space=True, is_classic=is_classic)
         planned.add(dataset_nodes(data, _group_path(group), encoding, unlimited_dims, write_inherited_coords))
         prepare = planned.preparation(write_empty_chunks=True)
         return Write(path, planned.targets, prepare, planned.options, progress=False, file=file).compute()
@@ -331,10 +339,8 @@ def _existing(
         yield ExistingNetcdf(), None
 
 
-def _check_request(format: Any, engine: Any, compute_kwargs: dict[str, Any]) -> None:
-    if format is not None and (not isinstance(format, str) or format.upper() != "NETCDF4"):
-        raise SpecError(f"format must be 'NETCDF4', not {format!r}: streamh5 writes no other", format=format)
-    if engine is not None:
+def _check_request(engine: Any, compute_kwargs: dict[str, Any]) -> None:
+    if engine not in (None, "streamh5"):
         raise SpecError(
             f"engine={engine!r}: streamh5 writes the file itself; leave engine out", engine=engine
         )

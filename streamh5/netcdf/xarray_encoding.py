@@ -13,6 +13,8 @@ from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
 from streamh5.errors import SourceError, SpecError, listed
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.object_path import join_path, split_path
+from streamh5.netcdf.classic_model import classic_attributes, classic_variable, refuse_strings
+from streamh5.netcdf.enumerations import enumeration_dtype, with_enumeration
 from streamh5.netcdf.placement import DimensionRanges, fitted
 from streamh5.netcdf.stored_encoding import encoded_as_stored
 
@@ -117,7 +119,12 @@ def streamed_nbytes(nodes: list[PlannedGroup]) -> int:
 
 
 def encode_node(
-    node: PlannedGroup, max_nbytes: int, stored: Mapping[str, StoredVariable], placement: DimensionRanges
+    node: PlannedGroup,
+    max_nbytes: int,
+    stored: Mapping[str, StoredVariable],
+    placement: DimensionRanges,
+    *,
+    is_classic: bool = False,
 ) -> EncodedGroup:
     """Encode a dataset as xarray does for its own engines.
 
@@ -131,13 +138,15 @@ def encode_node(
         The variables that are in the file already, by name: their encoding is the file's.
     placement
         Where the data goes.
+    is_classic
+        Whether the file follows the classic model.
 
     Raises
     ------
     SpecError
         xarray cannot encode a variable; the message names it.
     ShapeError, BlockError, DatatypeError
-        A variable, or a value of it, does not fit the one that is in the file.
+        A variable, or a value of it, does not fit the one that is in the file, or the classic model.
     """
     from xarray import conventions
 
@@ -160,15 +169,25 @@ def encode_node(
     for name, variable in variables.items():
         variables[name] = _streamed(variable, max_nbytes, is_explicit=name in node.encoding)
     new = {name: variable for name, variable in variables.items() if name not in there}
-    encoded = encode_variables(node.path, new)
+    encoded = encode_variables(node.path, new, is_classic=is_classic)
+    encoded = {name: with_enumeration(one, enumeration_dtype(new[name])) for name, one in encoded.items()}
+    if is_classic:
+        refuse_strings(node.encoding)
+        attributes = classic_attributes(attributes, node.path)
+        encoded = {
+            name: classic_variable(one, f"{node.path.rstrip('/')}/{_variable_name(name)}")
+            for name, one in encoded.items()
+        }
     for name, one in there.items():
         encoded[name] = encoded_as_stored(variables[name], one)
     by_name = {_variable_name(name): encoded[name] for name in variables}
     return EncodedGroup(by_name, attributes, explicit, in_memory)
 
 
-def encode_variables(path: str, variables: Mapping[Any, xr.Variable]) -> dict[Any, xr.Variable]:
-    """Encode variables of the group at `path` with the encoding that each has.
+def encode_variables(
+    path: str, variables: Mapping[Any, xr.Variable], *, is_classic: bool = False
+) -> dict[Any, xr.Variable]:
+    """Encode variables of the group at `path` with the encoding that each has; `is_classic` has text as characters.
 
     Raises
     ------
@@ -176,13 +195,13 @@ def encode_variables(path: str, variables: Mapping[Any, xr.Variable]) -> dict[An
         xarray cannot encode a variable; the message names it.
     """
     try:
-        return dict(_encoder().encode(variables, {})[0])
+        return dict(_encoder(is_classic).encode(variables, {})[0])
     except (TypeError, ValueError, OverflowError) as error:
-        what = _culprit(path, variables)
+        what = _culprit(path, variables, is_classic)
         raise SpecError(f"variable {what}: xarray cannot encode it for netCDF: {error}") from error
 
 
-def _encoder() -> Any:
+def _encoder(is_classic: bool) -> Any:
     """Return the encoder that xarray's own engines for netCDF-4 use."""
     from xarray.backends.common import WritableCFDataStore
     from xarray.coding.strings import CharacterArrayCoder, EncodedStringCoder
@@ -191,18 +210,18 @@ def _encoder() -> Any:
         __slots__ = ()
 
         def encode_variable(self, variable: Any, name: Any = None) -> Any:
-            for coder in (EncodedStringCoder(allows_unicode=True), CharacterArrayCoder()):
+            for coder in (EncodedStringCoder(allows_unicode=not is_classic), CharacterArrayCoder()):
                 variable = coder.encode(variable, name=name)
             return variable
 
     return Encoder()
 
 
-def _culprit(path: str, variables: Mapping[Any, xr.Variable]) -> str:
+def _culprit(path: str, variables: Mapping[Any, xr.Variable], is_classic: bool) -> str:
     """Return the path of the variable that cannot be encoded."""
     for name, variable in variables.items():
         try:
-            _encoder().encode({name: variable}, {})
+            _encoder(is_classic).encode({name: variable}, {})
         except (TypeError, ValueError, OverflowError):
             return f"{path.rstrip('/')}/{_variable_name(name)}"
     return f"of {path}"

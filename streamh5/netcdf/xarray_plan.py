@@ -12,7 +12,9 @@ from streamh5.dask.blocks import check_known_sizes
 from streamh5.errors import DatatypeError, SourceError, StreamH5Error
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.attribute_spec import AttributeSpec
+from streamh5.model.tree import GroupNode, find
 from streamh5.netcdf.attributes import NUMBERS, netcdf_attribute, string_attribute
+from streamh5.netcdf.enumerations import members_only, read_enumeration
 from streamh5.netcdf.existing import ExistingNetcdf
 from streamh5.netcdf.growth import Growth
 from streamh5.netcdf.netcdf4 import NetcdfFile, NetcdfGroup, NetcdfVariable
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from streamh5.dask.graph import Target
     from streamh5.filters import FilterOptions
     from streamh5.handles.file import File
-    from streamh5.model.dataset_spec import DatasetSpec
+    from streamh5.netcdf.enumerations import NamedEnumeration
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class XarrayPlan:
         How the file is written.
     is_space
         Whether data variables get no data: see `create_space`.
+    is_classic
+        Whether a new file follows the classic model.
     """
 
     request: WriteRequest
@@ -68,13 +72,16 @@ class XarrayPlan:
     default: FilterOptions
     options: WriteOptions
     is_space: bool = False
+    is_classic: bool = False
     _file: NetcdfFile = field(init=False)
     _growth: Growth = field(init=False)
 
     def __post_init__(self) -> None:
         existing = self.existing
         self._growth = Growth(existing, self.options.resume_key)
-        self._file = NetcdfFile(existing.n_dimensions, stored_scales=existing.scales)
+        self._file = NetcdfFile(
+            existing.n_dimensions, stored_scales=existing.scales, is_classic=self.is_classic
+        )
         for group in existing.groups.values():
             self._file.add_stored_dimensions(group.path, group.dimensions)
 
@@ -126,7 +133,7 @@ class XarrayPlan:
             node = replace(node, unlimited=(*node.unlimited, str(self.request.append_dim)))
         if self.is_space:
             node = replace(node, dataset=without_values(node.dataset))
-        encoded = encode_node(node, max_nbytes, stored, placement)
+        encoded = encode_node(node, max_nbytes, stored, placement, is_classic=self.is_classic)
         empty = set(node.dataset.data_vars) if self.is_space else set()
         for name, one in encoded.variables.items():
             if name not in encoded.in_memory:
@@ -209,6 +216,12 @@ class XarrayPlan:
             fill = default_fill(dtype)
         elif dtype.kind == "U":
             fill = str(fill)
+        enumeration = self._enumeration(variable, path)
+        if enumeration is not None:
+            members = dict(enumeration.members)
+            array = members_only(array, members, variable.attrs.get("_FillValue"), path)
+            storage = replace(storage, enumeration=enumeration)
+            planned.enumeration = enumeration
         array = rounding.apply(array, kept_values(fill, variable.attrs, dtype))
         maxshape = tuple(None if free else n for n, free in zip(shape, is_unlimited, strict=True))
         planned.dataset, planned.target = plan_variable(
@@ -216,9 +229,14 @@ class XarrayPlan:
         )
         for name, value in rounding.with_attributes(variable.attrs).items():
             if name == "_FillValue":
-                planned.attributes.append(_fill_attribute(value, planned.dataset.spec, path))
+                planned.attributes.append(_fill_attribute(value, planned))
             else:
                 planned.attributes.append(netcdf_attribute(name, value, where=path))
+
+    def _enumeration(self, variable: xr.Variable, path: str) -> NamedEnumeration | None:
+        group = path.rpartition("/")[0] or "/"
+        node = find(self.existing.root, group)
+        return read_enumeration(variable, group, node.links if isinstance(node, GroupNode) else {}, path)
 
 
 def _with_default(
@@ -245,12 +263,6 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
         or (variable.encoding.get("dtype") is str and element.kind in "SO")
     ):
         return data if element.kind == "U" else data.astype(object), np.dtype("U")
-    if "enum" in metadata:
-        raise DatatypeError(
-            f"variable {path}: netCDF enumerations cannot be written; remove dtype from the variable's encoding to "
-            "store the integers",
-            dtype=element,
-        )
     if element != np.dtype("S1") and f"{element.kind}{element.itemsize}" not in NUMBERS:
         real = "float32" if element.itemsize < 4 else "float64"
         hint = {"c": "split it into .real and .imag", "f": f"encode it with dtype={real!r}"}.get(element.kind)
@@ -259,12 +271,15 @@ def _typed(variable: xr.Variable, path: str, storage: Storage) -> tuple[Any, np.
             dtype=element,
         )
     # numpy's types list the byte orders; the encoding gives a str, which was checked when it was read
-    wanted = element.newbyteorder(storage.byteorder)  # type: ignore[arg-type]
+    wanted = np.dtype(element.str).newbyteorder(storage.byteorder)  # type: ignore[arg-type]
     return data if element == wanted else data.astype(wanted), wanted
 
 
-def _fill_attribute(fill: Any, spec: DatasetSpec, path: str) -> AttributeSpec:
+def _fill_attribute(fill: Any, planned: NetcdfVariable) -> AttributeSpec:
     """Return ``_FillValue`` in the type of the variable; ``nc_put_att`` refuses any other type."""
+    spec, path = planned.dataset.spec, planned.path
+    if planned.enumeration is not None:
+        return planned.enumeration.fill_attribute(spec.fillvalue, path)
     if spec.is_encoded:
         return string_attribute("_FillValue", [fill if isinstance(fill, str) else str(fill)], where=path)
     value = spec.fillvalue

@@ -202,12 +202,6 @@ def test_fill_value_that_the_dtype_cannot_hold_is_refused(fill: Any, tmp_path: P
     refuse(tmp_path, dataset, FillValueError, "/temp")
 
 
-def test_enumeration_is_refused(tmp_path: Path) -> None:
-    enum = np.dtype("u1", metadata={"enum": {"a": 0}, "enum_name": "letters"})
-    dataset = xr.Dataset({"temp": ("x", np.zeros(3, enum))})
-    refuse(tmp_path, dataset, DatatypeError, "/temp.*enumeration", encoding={"temp": {"dtype": enum}})
-
-
 def test_chunks_of_unknown_size_are_refused(tmp_path: Path) -> None:
     x = da.arange(10, chunks=5)
     dataset = xr.Dataset({"temp": ("x", x[x > 3])})
@@ -219,7 +213,6 @@ def test_chunks_of_unknown_size_are_refused(tmp_path: Path) -> None:
     [
         ({"mode": "r"}, "mode"),
         ({"format": "NETCDF3_64BIT"}, "format"),
-        ({"format": "NETCDF4_CLASSIC"}, "format"),
         ({"engine": "scipy"}, "engine"),
         ({"engine": "h5netcdf"}, "leave engine out"),
         ({"invalid_netcdf": True}, "invalid_netcdf"),
