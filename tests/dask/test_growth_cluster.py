@@ -91,3 +91,28 @@ def test_workers_add_to_a_file_with_a_user_block(client: Client, tmp_path: Path)
     with h5py.File(path) as file:
         assert file.userblock_size == 1024
     assert path.read_bytes()[:4] == b"mine"
+
+
+def test_workers_quantize_and_check_what_they_store(client: Client, tmp_path: Path) -> None:
+    xr = pytest.importorskip("xarray")
+    nc4 = pytest.importorskip("netCDF4")
+    path = tmp_path / "a.nc"
+    values = np.random.default_rng(0).normal(size=(90, 501))
+    types = np.dtype("u1", metadata={"enum": {"low": 0, "high": 1}, "enum_name": "level"})
+
+    def rows(start: int, stop: int) -> Any:
+        part = blocks(values[start:stop], (16, 200))
+        return xr.Dataset({"v": (("t", "x"), part), "high": (("t", "x"), part > 0)})
+
+    encoding = {"v": {"significant_digits": 3}, "high": {"dtype": types}}
+    summary = rows(0, 48).streamh5.to_netcdf(path, encoding=encoding, unlimited_dims=["t"], scheduler=client)
+    assert summary.shared is not None
+    rows(48, 90).streamh5.to_netcdf(path, append_dim="t", scheduler=client)
+    with nc4.Dataset("ref.nc", "w", diskless=True) as reference, nc4.Dataset(path) as file:
+        reference.createDimension("t", 90)
+        reference.createDimension("x", 501)
+        expected = reference.createVariable("v", "f8", ("t", "x"), significant_digits=3)
+        expected[:48], expected[48:] = values[:48], values[48:]
+        assert np.array_equal(file["v"][:], expected[:])
+        assert np.array_equal(file["high"][:], values > 0)
+        assert file["high"].datatype.name == "level"
