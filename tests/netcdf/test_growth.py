@@ -611,8 +611,8 @@ def test_variable_of_a_type_of_its_own_is_refused_by_name(tmp_path: Path) -> Non
     path = tmp_path / "a.nc"
     with netcdf4.Dataset(path, "w") as file:
         file.createDimension("t", None)
-        kind = file.createEnumType("u1", "kind", {"no": 0, "yes": 1})
-        file.createVariable("e", kind, ("t",))[:] = np.array([0, 1], "u1")
+        kind = np.dtype([("a", "u1"), ("b", "f4")])
+        file.createVariable("e", file.createCompoundType(kind, "kind"), ("t",))[:] = np.zeros(2, kind)
         file.createVariable("v", "i4", ("t",))[:] = [1, 2]
     refused(xr.Dataset({"e": ("t", [1])}), path, DatatypeError, "/e has dtype", append_dim="t")
     xr.Dataset({"v": ("t", [3])}).streamh5.to_netcdf(path, append_dim="t")
