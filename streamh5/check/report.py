@@ -44,6 +44,12 @@ class VerifyReport:
     n_unchecked, unchecked
         Number of structures that the reader does not know or cannot follow and therefore does not check, and the first
         1,000 of them.
+    page_nbytes
+        Size of the pages of the file; 0 without pages.
+    n_unbuffered, unbuffered
+        Number of structures that cannot be read with a page buffer (``page_buf_size`` of h5py), because they cross the
+        end of a page, and the first 1,000 of them. Files of the HDF5 library have some, which readers without a page
+        buffer read; they are no damage.
     unprotected_nbytes
         Stored bytes that no checksum in the file covers: a flipped bit there cannot be detected.
     compared_with
@@ -82,6 +88,9 @@ class VerifyReport:
     damaged_structures: tuple[Finding, ...]
     n_unchecked: int
     unchecked: tuple[Finding, ...]
+    page_nbytes: int
+    n_unbuffered: int
+    unbuffered: tuple[Finding, ...]
     unprotected_nbytes: int
     compared_with: str | None
     object_checksum: str | None
@@ -148,6 +157,12 @@ class VerifyReport:
                 ],
                 self.n_damaged_chunks,
             )
+        if self.n_unbuffered:
+            structures = counted(self.n_unbuffered, "structure")
+            yield f"  {structures} that a page buffer (page_buf_size) cannot read; other readers can"
+            yield from _some([f"{one.path}: {one.problem}" for one in self.unbuffered], self.n_unbuffered)
+        elif self.page_nbytes:
+            yield f"  pages of {format_nbytes(self.page_nbytes)}; a page buffer can read all metadata"
         if self.n_unchecked:
             yield f"  {counted(self.n_unchecked, 'structure')} not checked"
             yield from _some([f"{one.path}: {one.problem}" for one in self.unchecked], self.n_unchecked)

@@ -16,7 +16,7 @@ MIN_PAGE_NBYTES = 512
 MAX_PAGE_NBYTES = 1 << 30
 """H5F_FILE_SPACE_PAGE_SIZE_MAX."""
 
-_SPECULATIVE_NBYTES = 512
+SPECULATIVE_NBYTES = 512
 """H5O_SPEC_READ_SIZE: object headers are read from their first 512 bytes on."""
 
 
@@ -63,7 +63,7 @@ class PageRule:
         Its rest after the first 512 bytes must not be smaller than a page if the header is larger.
         """
         page = self.page_nbytes
-        return page + _SPECULATIVE_NBYTES if page < nbytes < page + _SPECULATIVE_NBYTES and page else nbytes
+        return page + SPECULATIVE_NBYTES if page < nbytes < page + SPECULATIVE_NBYTES and page else nbytes
 
 
 NO_PAGES = PageRule()

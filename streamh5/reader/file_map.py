@@ -32,7 +32,9 @@ class Kind(Enum):
 class Extent:
     """The `nbytes` bytes at `address`, which belong to the object with the path `owner`.
 
-    ``row`` is the row of a chunk in the chunk map of `owner`; None for other extents.
+    ``row`` is the row of a chunk in the chunk map of `owner`; None for other extents. ``pages`` are the sizes in bytes
+    of the prefix and of each page of an index block whose pages are read one by one; empty for what the library reads
+    as data; None for other extents.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Extent:
     address: int
     nbytes: int
     row: int | None = None
+    pages: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ class FileMap:
         """Return all extents other than chunks, in the order in which they were claimed."""
         return tuple(self._extents)
 
-    def claim(self, kind: Kind, owner: str, address: int, nbytes: int) -> None:
+    def claim(
+        self, kind: Kind, owner: str, address: int, nbytes: int, pages: tuple[int, ...] | None = None
+    ) -> None:
         """Enter the extent of one structure. It must lie inside the file.
 
         Raises
@@ -125,7 +130,7 @@ class FileMap:
                 nbytes=nbytes,
             )
         if nbytes:
-            self._extents.append(Extent(kind, owner, address, nbytes))
+            self._extents.append(Extent(kind, owner, address, nbytes, pages=pages))
 
     def claim_chunks(self, owner: str, addresses: NDArray[np.uint64], nbytes: NDArray[Any]) -> None:
         """Enter the chunks of a dataset: addresses and sizes in bytes, ``(n,)`` each, in the order of its chunk map.
@@ -253,8 +258,16 @@ class StructureReader:
         """How the file encodes its fields."""
         return self.file.encoding
 
-    def read(self, address: int, nbytes: int, structure: str, *, n_read: int | None = None) -> bytes:
-        """Claim `nbytes` bytes at `address`, and read them or the first `n_read` of them.
+    def read(
+        self,
+        address: int,
+        nbytes: int,
+        structure: str,
+        *,
+        n_read: int | None = None,
+        pages: tuple[int, ...] | None = None,
+    ) -> bytes:
+        """Claim `nbytes` bytes at `address`, and read them or the first `n_read` of them; for `pages` see `Extent`.
 
         The claim comes first, as it ends the walk over structures whose addresses form a circle.
 
@@ -263,10 +276,10 @@ class StructureReader:
         FormatError
             They extend beyond the end of the file, or the structures of the file overlap.
         """
-        self.claim(address, nbytes, structure)
+        self.claim(address, nbytes, structure, pages)
         return self.file.read(address, nbytes if n_read is None else n_read, structure)
 
-    def claim(self, address: int, nbytes: int, structure: str) -> None:
+    def claim(self, address: int, nbytes: int, structure: str, pages: tuple[int, ...] | None = None) -> None:
         """Claim `nbytes` bytes at `address` that were read already; errors are those of `read`."""
         self.file.check_range(address, nbytes, structure)
-        self.file_map.claim(self.kind, self.owner, address, nbytes)
+        self.file_map.claim(self.kind, self.owner, address, nbytes, pages)

@@ -78,11 +78,11 @@ class FractalHeapReader:
             case ManagedObject(offset, nbytes):
                 return self._managed_object(offset, nbytes)
             case HugeObject(address, nbytes):
-                return self._reader.read(address, nbytes, _HUGE_OBJECT)
+                return self._reader.read(address, nbytes, _HUGE_OBJECT, pages=())
             case int() as key:
                 if key not in self._huge_objects:
                     raise FormatError(f"fractal heap ID: the heap has no huge object {key:,}")
-                return self._reader.read(*self._huge_objects[key], _HUGE_OBJECT)
+                return self._reader.read(*self._huge_objects[key], _HUGE_OBJECT, pages=())
             case tiny:
                 return tiny
 

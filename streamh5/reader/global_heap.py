@@ -74,7 +74,9 @@ class GlobalHeap:
         if collection_address not in self._sizes:
             reader = StructureReader(self._file, self._map, Kind.HEAP, owner)
             try:
-                found = read_global_heap_collection(self._file, collection_address, reader.read)
+                # which the library reads as data (H5F_block_read)
+                read = partial(reader.read, pages=())
+                found = read_global_heap_collection(self._file, collection_address, read)
                 self._sizes[collection_address] = {i: len(content) for i, content in found.items()}
             except FormatError as error:
                 self._sizes[collection_address] = error

@@ -139,6 +139,11 @@ class SuperBlock:
         return self.n_block_elements // page_size if self.n_block_elements > page_size else 0
 
     @property
+    def sizeof_page(self) -> int:
+        """Size in bytes of a page."""
+        return (self.array.element.itemsize << self.array.parameters.page_bits) + SIZEOF_CHECKSUM
+
+    @property
     def sizeof_prefix(self) -> int:
         """Size in bytes of the prefix of the super block, and of a data block."""
         return SIZEOF_BLOCK_PREFIX + self.array.sizeof_block_offset

@@ -83,6 +83,11 @@ class FixedArray:
         return -(-self.n_elements >> self.page_bits) if self.is_paged else 0
 
     @property
+    def sizeof_page(self) -> int:
+        """Size in bytes of a page with all its elements."""
+        return (self.element.itemsize << self.page_bits) + SIZEOF_CHECKSUM
+
+    @property
     def sizeof_page_bitmap(self) -> int:
         """Size of the page bitmap in bytes."""
         return -(-self.n_pages // 8)

@@ -64,7 +64,10 @@ def read_fixed_array(
     if address == UNDEFINED_ADDRESS:
         return None, no_chunks(array.element)
     sizeof_start = array.sizeof_prefix + SIZEOF_CHECKSUM if array.is_paged else array.sizeof_data_block
-    start = reader.read(address, array.sizeof_data_block, FIXED_ARRAY_DATA_BLOCK, n_read=sizeof_start)
+    pages = (sizeof_start, array.sizeof_page) if array.is_paged else None
+    start = reader.read(
+        address, array.sizeof_data_block, FIXED_ARRAY_DATA_BLOCK, n_read=sizeof_start, pages=pages
+    )
     found = decode_fixed_array_data_block(array, index.address, start)
     if isinstance(found, ChunkColumns):
         return None, found
@@ -75,7 +78,7 @@ def _read_pages(
     reader: StructureReader, array: FixedArray, address: int, end: int, written: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64] | None, ChunkColumns]:
     """Read only the pages that were written, so that time and memory depend on the stored chunks."""
-    page_nbytes = (array.element.itemsize << array.page_bits) + SIZEOF_CHECKSUM
+    page_nbytes = array.sizeof_page
     numbers, parts = [], []
     for first, last in _runs(written, array.n_elements >> array.page_bits):
         at = address + first * page_nbytes
@@ -153,7 +156,13 @@ def _read_blocks(
             addresses, pages = decode_super_block(block, header_address, raw)
         for i, at in enumerate(addresses):
             if at != UNDEFINED_ADDRESS:
-                raw = reader.read(at, block.sizeof_data_block, EXTENSIBLE_ARRAY_DATA_BLOCK)
+                sizes = block.sizeof_prefix + SIZEOF_CHECKSUM, block.sizeof_page
+                raw = reader.read(
+                    at,
+                    block.sizeof_data_block,
+                    EXTENSIBLE_ARRAY_DATA_BLOCK,
+                    pages=sizes if block.n_pages else None,
+                )
                 written = None if pages is None else pages[i]
                 first = n_own + block.start + i * block.n_block_elements
                 yield first, decode_data_block(block, i, header_address, raw, written)
