@@ -137,7 +137,8 @@ def _read(file: FileBytes) -> ExistingFile:
     page_nbytes = extension.page_nbytes
     # only HDF5 1.10 knows pages, and its chunk indexes obey their rule
     libver = "v108" if superblock.version < 3 and not page_nbytes else "v110"
-    root = _read_tree(NodeReader(file, ObjectWalk(file, file_map, shared), libver), superblock.root_address)
+    walk = ObjectWalk(file, file_map, shared)
+    root = _read_tree(NodeReader(file, walk, libver, is_paged=page_nbytes > 0), superblock.root_address)
     block = _superblock_bytes(file)
     return ExistingFile(
         file, root, block, superblock.base_address, superblock.span, superblock.span, libver, page_nbytes

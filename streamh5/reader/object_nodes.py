@@ -87,6 +87,8 @@ class NodeReader:
         The file, and the walk over its objects.
     libver
         Oldest library that can read it, which decides the chunk index of data that gets chunks later.
+    is_paged
+        Whether it has pages: then old chunk indexes are replaced when they change, as they do not obey the `PageRule`.
 
     Attributes
     ----------
@@ -94,9 +96,9 @@ class NodeReader:
         The objects by the addresses of their headers.
     """
 
-    def __init__(self, file: FileBytes, walk: ObjectWalk, libver: str) -> None:
+    def __init__(self, file: FileBytes, walk: ObjectWalk, libver: str, *, is_paged: bool = False) -> None:
         self._file = file
-        self._libver = libver
+        self._libver, self._is_paged = libver, is_paged
         self.walk = walk
         self._heap = GlobalHeap(file, FileMap(file.nbytes))
         self.nodes: dict[int, Node] = {}
@@ -188,7 +190,11 @@ class NodeReader:
             filters=content.filters,
             track_order=header.attribute_order,
             maxshape=None if maxshape == shape and chunked is not None else maxshape,
-            libver=self._libver if chunked is None else "v108" if chunked.version == 3 else "v110",
+            libver=self._libver
+            if chunked is None
+            else "v108"
+            if chunked.version == 3 and not self._is_paged
+            else "v110",
             datatype=EncodedDatatype(content.datatype_body),
         )
         stored = StoredData(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ import streamh5
 from streamh5.arguments.write_options import MAX_HEADER_SLACK
 from streamh5.errors import SpecError
 from streamh5.format.object_header import MAX_FREE_NBYTES
+from tests.readers.page_buffer import BUFFER_NBYTES, assert_paged, buffered, page_nbytes
 from tests.readers.programs import missing_program, run_program
 
-BUFFER_NBYTES = 32 << 20
 PAGES = (512, 1024, 4096, 12_288, 1 << 16, 1 << 20, True)
 
 
@@ -56,45 +55,6 @@ class CountingFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def page_nbytes(path: Path) -> int | None:
-    """The size of the pages of a file as h5py says it, None if it has none."""
-    with h5py.File(path) as file:
-        plist = file.id.get_create_plist()
-        is_paged = plist.get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE
-        return int(plist.get_file_space_page_size()) if is_paged else None
-
-
-@contextmanager
-def buffered(path: Path) -> Iterator[h5py.File]:
-    with h5py.File(path, page_buf_size=BUFFER_NBYTES) as file:
-        yield file
-
-
-def everything(group: h5py.Group) -> dict[str, Any]:
-    """Every value and attribute below a group."""
-    found: dict[str, Any] = {f"@{name}": _plain(value) for name, value in group.attrs.items()}
-    for name, node in group.items():
-        if isinstance(node, h5py.Group):
-            found[name] = everything(node)
-        else:
-            found[name] = _plain(node[()]), {key: _plain(value) for key, value in node.attrs.items()}
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A value that can be compared: references of two open files never are equal."""
-    return repr(value.tolist()) if isinstance(value, np.ndarray) and value.dtype.hasobject else value
-
-
-def assert_paged(path: Path, size: int | None = None) -> None:
-    """Assert that a page buffer reads all that is read without it."""
-    found = page_nbytes(path)
-    assert found is not None
-    assert size in (None, found)
-    with h5py.File(path) as plain, buffered(path) as file:
-        np.testing.assert_equal(everything(file), everything(plain))
 
 
 def write_many(path: Path, **keywords: Any) -> None:
@@ -275,6 +235,92 @@ def test_verify_judges_files_of_hdf5_as_its_page_buffer_does(page: int, tmp_path
                 refused.add(f"/{name}")
     report = streamh5.verify(path)
     assert refused == {one.path for one in report.unbuffered}
+
+
+def _changed(path: Path, **keywords: Any) -> Any:
+    return streamh5.File(path, "a", **keywords)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("size", [512, 1 << 14])
+def test_additions_to_files_of_hdf5_keep_its_pages(libver: str, size: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver=libver, fs_strategy="page", fs_page_size=size) as file:
+        file.create_dataset("rows", data=np.arange(300), chunks=(1,), maxshape=(None,))
+        file.create_dataset("grid", data=np.arange(64).reshape(8, 8), chunks=(1, 1), maxshape=(None, None))
+        file.create_dataset("fixed", (1000,), "i4", chunks=(1,))
+        file["plain"] = np.arange(10)
+    with _changed(path) as file:
+        file["rows"].append(np.arange(300, 2000))
+        file["fixed"][:] = np.arange(1000)
+        file["grid"][2:5] = 7
+        file["plain"].attrs["text"] = "a" * 3000
+        for i in range(300):
+            file.require_group(f"groups/{i}")
+    assert_paged(path, size)
+    assert not streamh5.verify(path).n_unbuffered
+    with h5py.File(path, "r+") as file:
+        assert file["rows"][()].tolist() == list(range(2000))
+        assert file["fixed"][()].tolist() == list(range(1000))
+        file["rows"].resize((2100,))
+        file["rows"][2000:] = 1
+        del file["fixed"]
+        file.create_group("more").attrs["a"] = "b" * 500
+    with h5py.File(path) as file:
+        assert file["rows"][-1] == 1
+
+
+@pytest.mark.parametrize("page", [512, True, 1 << 16])
+def test_additions_keep_pages_and_refuse_others(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, page=page) as file:
+        file.create_dataset("rows", (0,), "i4", maxshape=(None,), chunks=(10,)).append(np.arange(50))
+    size = page_nbytes(path)
+    for i in range(3):
+        with _changed(path, page=None if i else True) as file:
+            file["rows"].append(np.arange(1000))
+            file.create_dataset(f"x{i}", data=np.arange(100), chunks=(5,), compression="gzip").attrs["a"] = (
+                "b"
+            )
+            if i == 1:
+                file.flush()
+                file["rows"].attrs["text"] = "a" * 2000
+        assert_paged(path, size)
+        assert not streamh5.verify(path).n_unbuffered
+    with pytest.raises(SpecError, match=r"has pages of .* which stay"):
+        streamh5.File(path, "a", page=8192)
+    _file(tmp_path / "b.h5")
+    with pytest.raises(SpecError, match="has no pages, which stay"):
+        streamh5.File(tmp_path / "b.h5", "a", page=True)
+
+
+def test_file_that_keeps_its_free_space_is_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", fs_strategy="page", fs_persist=True) as file:
+        file["x"] = np.arange(10)
+    with pytest.raises(SpecError, match="keeps its free space"):
+        streamh5.File(path, "a")
+
+
+@pytest.mark.parametrize("page", [512, True, 1 << 20])
+def test_library_changes_a_file_with_pages(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, page=page) as file:
+        file.create_dataset("x", data=np.arange(1000), chunks=(10,), compression="gzip").attrs["a"] = "text"
+        file.create_dataset("rows", (0,), "i4", maxshape=(None,), chunks=(10,)).append(np.arange(50))
+        file["group/plain"] = np.arange(10)
+    for keywords in ({}, {"page_buf_size": BUFFER_NBYTES}):
+        with h5py.File(path, "r+", **keywords) as file:
+            file["x"][...] = file["x"][()] + 1
+            file["x"].attrs["more"] = "a" * 300
+            file["rows"].resize((file["rows"].shape[0] + 500,))
+            file["rows"][-500:] = 7
+            file[f"new{len(keywords)}"] = np.arange(5000)
+            file.require_group("group").attrs[f"a{len(keywords)}"] = np.arange(50)
+        assert_paged(path)
+    with h5py.File(path) as file:
+        assert file["x"][0] == 2
+        assert file["rows"].shape == (1050,)
 
 
 def _add_anything(data: st.DataObject, file: streamh5.File, path: str, depth: int) -> None:

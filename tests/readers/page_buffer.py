@@ -1,0 +1,52 @@
+"""HDF5's page buffer as judge: it cannot read a block of metadata that crosses the end of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+BUFFER_NBYTES = 32 << 20
+
+
+def page_nbytes(path: Path) -> int | None:
+    """The size of the pages of a file as h5py says it, None if it has none."""
+    with h5py.File(path) as file:
+        plist = file.id.get_create_plist()
+        is_paged = plist.get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE
+        return int(plist.get_file_space_page_size()) if is_paged else None
+
+
+@contextmanager
+def buffered(path: Path) -> Iterator[h5py.File]:
+    with h5py.File(path, page_buf_size=BUFFER_NBYTES) as file:
+        yield file
+
+
+def everything(group: h5py.Group) -> dict[str, Any]:
+    """Every value and attribute below a group."""
+    found: dict[str, Any] = {f"@{name}": _plain(value) for name, value in group.attrs.items()}
+    for name, node in group.items():
+        if isinstance(node, h5py.Group):
+            found[name] = everything(node)
+        else:
+            found[name] = _plain(node[()]), {key: _plain(value) for key, value in node.attrs.items()}
+    return found
+
+
+def assert_paged(path: Path, size: int | None = None) -> None:
+    """Assert that a page buffer reads all that is read without it."""
+    found = page_nbytes(path)
+    assert found is not None
+    assert size in (None, found)
+    with h5py.File(path) as plain, buffered(path) as file:
+        np.testing.assert_equal(everything(file), everything(plain))
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be compared: references of two open files never are equal."""
+    return repr(value.tolist()) if isinstance(value, np.ndarray) and value.dtype.hasobject else value
