@@ -125,6 +125,52 @@ def listed(names: Iterable[object], *, limit: int = MAX_SHOWN) -> str:
     return ", ".join(texts) + (f" and {n_more:,} more" if n_more else "")
 
 
+_SYNONYMS = (
+    ("chunks", "chunksizes", "chunk", "chunk_shape", "chunk_size", "blocks"),
+    ("compression_opts", "complevel", "level", "compression_level", "clevel"),
+    ("compression", "zlib", "compress", "compressor", "compressors", "complib", "codec", "filters"),
+    ("fillvalue", "_FillValue", "fill_value", "fill"),
+    ("fletcher32", "checksum", "checksums", "crc"),
+    ("attrs", "attributes", "attribute"),
+    ("overwrite", "clobber", "replace"),
+    ("maxshape", "unlimited", "resizable"),
+    (
+        "num_workers",
+        "threads",
+        "jobs",
+        "n_jobs",
+        "n_threads",
+        "nthreads",
+        "n_workers",
+        "max_workers",
+        "workers",
+    ),
+    ("max_memory", "memory", "memory_limit"),
+    ("append_dim", "axis", "dim"),
+    ("region", "slices", "selection"),
+    ("scheduler", "client"),
+    ("progress", "verbose", "pbar", "progressbar", "show_progress"),
+    ("compute", "delayed", "lazy"),
+    ("storage_options", "fs_kwargs", "backend_kwargs", "s3_options", "filesystem"),
+    ("path", "filename", "filepath", "file", "out", "destination"),
+)
+"""Names that other libraries give to the same thing."""
+
+
+def did_you_mean(word: str, known: Iterable[object]) -> str:
+    """Return a suggestion for a word that is not known, or an empty text if no known word is similar.
+
+    The way of every message about a keyword, a choice, a name or a path that does not exist.
+    """
+    import difflib  # now: only an error needs it, and it takes 1 ms of the start of each command
+
+    words = [one for one in known if isinstance(one, str)]
+    synonyms = [one for group in _SYNONYMS if word in group for one in group if one in words]
+    cutoff = 0.0 if synonyms else 0.6
+    found = difflib.get_close_matches(word, synonyms or words, n=1, cutoff=cutoff)
+    return f"; did you mean {shown(found[0])}?" if found else ""
+
+
 def printable(text: str) -> str:
     """Return text that can be printed; names that are not UTF-8 have surrogates, as in h5py, for their bytes."""
     return text.encode(errors="backslashreplace").decode()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 import numpy as np
 
 from streamh5.arguments.page_size import read_page
-from streamh5.errors import KeywordError, SpecError, listed, shown
+from streamh5.arguments.signatures import shown_signature
+from streamh5.errors import KeywordError, SpecError, did_you_mean, listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,25 +64,37 @@ _INSTEAD = {
     "virtual_prefix": "readers set it when they open the dataset",
 }
 """Keywords of h5py that streamh5 does not have, and the reason."""
+
+_INSTEAD_OF: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("File", "create_dataset", "require_dataset", "create_dataset_like"), _INSTEAD),
+    "to_fixed_h5": {
+        "dtype": "the file has the dtype of the array; convert it first: x.astype('f4')",
+        "shape": "the file has the shape of the array",
+        "data": "give the array after its name: to_fixed_h5(path, '/x', array)",
+        "encoding": "its keys are keywords here: chunks, compression, compression_opts, ...",
+    },
+    "to_netcdf": {
+        "chunks": "give chunks by variable: encoding={'x': {'chunksizes': (10, 100)}}",
+        "chunksizes": "give them by variable: encoding={'x': {'chunksizes': (10, 100)}}",
+        "dtype": "give it by variable: encoding={'x': {'dtype': 'f4'}}",
+        "_FillValue": "give it by variable: encoding={'x': {'_FillValue': -1}}",
+        "fillvalue": "give it by variable: encoding={'x': {'_FillValue': -1}}",
+        "attrs": "they are those of the variables: ds.x.attrs",
+        "overwrite": "mode='w', the default, replaces a file; mode='x' does not",
+    },
+}
+"""Keywords that functions do not have, as what they mean is said in another way; by function."""
+
 _LEAST = {"header_slack": 0, "inline": 0, "n_processes": 1, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a suggestion for a word that is not known, or an empty text if no known word is similar."""
-    import difflib  # now: only an error needs it, and it takes 1 ms of the start of each command
-
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]) -> KeywordError:
     """Return the error for unknown keywords of a function."""
     names, choices = sorted(unknown), sorted(known)
-    if names[0] in _INSTEAD and function in ("File", "create_dataset"):
-        return KeywordError(
-            f"{function} has no keyword {names[0]}: {_INSTEAD[names[0]]}", unknown=names, known=choices
-        )
+    instead = _INSTEAD_OF.get(function, {}).get(names[0])
+    if instead is not None:
+        return KeywordError(f"{function} has no keyword {names[0]}: {instead}", unknown=names, known=choices)
     return KeywordError(
         f"{function} has no keyword {listed(names)}{did_you_mean(names[0], choices) or f'; it has {listed(choices)}'}",
         unknown=names,
@@ -100,9 +113,14 @@ def check_choice(name: str, value: Any) -> str:
     choices = _CHOICES[name]
     if not isinstance(value, str) or value not in choices:
         raise SpecError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}", **{name: value}
+            f"{name} must be one of {', '.join(map(repr, choices))}, not {shown(value)}{_meant(value, choices)}",
+            **{name: value},
         )
     return value
+
+
+def _meant(value: Any, choices: Iterable[str]) -> str:
+    return did_you_mean(value.lower(), choices) if isinstance(value, str) else ""
 
 
 def read_libver(name: str, value: Any) -> str:
@@ -131,7 +149,7 @@ def read_libver(name: str, value: Any) -> str:
     if not all(isinstance(bound, str) and bound in _LIBVERS for bound in bounds):
         raise SpecError(
             f"{name} must be one of {', '.join(map(repr, words))}, or a tuple of the oldest and the newest, not "
-            f"{shown(value)}",
+            f"{shown(value)}{_meant(value, words)}",
             **{name: value},
         )
     if words.index(bounds[0]) > words.index(bounds[1]):
@@ -190,6 +208,7 @@ def check_keywords(function: Callable[P, R]) -> Callable[P, R]:
             kwargs[name] = checks[name](name, kwargs[name])
         return function(*values, **kwargs)
 
+    checked.__signature__ = shown_signature(function)  # type: ignore[attr-defined] # as `wraps` sets __wrapped__
     return checked
 
 

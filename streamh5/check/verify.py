@@ -29,7 +29,7 @@ from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import MAX_FINDINGS, Finding, read_file_content
 from streamh5.reader.file_map import Kind
 from streamh5.stores.open_store import open_readable
-from streamh5.write.progress import Progress
+from streamh5.write.progress import Progress, progress_of_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -166,7 +166,8 @@ def _verify_in_child(
             signal=how,
         )
 
-    report: VerifyReport = call_in_child(verify_source, source, died=died, progress=progress, **asked)
+    with progress_of_child(progress, "verify") as shown:
+        report: VerifyReport = call_in_child(verify_source, source, died=died, progress=shown, **asked)
     return report
 
 

@@ -18,7 +18,8 @@ from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecEr
 from streamh5.processes.child_process import call_in_child
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.superblock import find_superblock
-from streamh5.sinks.destination_path import destination_url, is_path
+from streamh5.sinks.destination_path import destination_name, destination_url, is_path
+from streamh5.write.progress import progress_of_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -328,7 +329,8 @@ def _in_child(source: str, **asked: Any) -> Conversion:
             signal=how,
         )
 
-    done: Conversion = call_in_child(_convert, source, died=died, **asked)
+    with progress_of_child(asked.pop("progress"), destination_name(asked["path"])) as shown:
+        done: Conversion = call_in_child(_convert, source, died=died, progress=shown, **asked)
     return done
 
 

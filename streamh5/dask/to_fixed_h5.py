@@ -11,6 +11,7 @@ from dask.delayed import Delayed
 
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.page_size import PageSize, read_page
+from streamh5.arguments.signatures import passes_on
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_array, limit_workers
@@ -23,7 +24,7 @@ from streamh5.dask.stored_targets import (
     plan_stored,
     present_file,
 )
-from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, listed
+from streamh5.errors import DatatypeError, PathError, SourceError, SpecError, did_you_mean, listed
 from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.handles.dataset_plan import plan_dataset
 from streamh5.handles.file_plan import FilePlan, PlannedDataset
@@ -162,7 +163,7 @@ def to_fixed_h5(
     compute
         False returns a `dask.delayed.Delayed` that writes the file when it is computed.
     progress
-        True or False; None shows a bar in a terminal; or a function that is called with the number of
+        True or False; None shows a bar in terminals and notebooks; or a function that is called with the number of
         bytes written and the total.
     **compute_kwargs
         Keywords of `dask.compute`, such as ``scheduler`` and ``num_workers``. If the scheduler is a
@@ -261,6 +262,32 @@ def to_fixed_h5(
         return write.compute(**compute_kwargs) if compute else write.delayed(**compute_kwargs)
 
 
+@passes_on(to_fixed_h5)
+def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
+    """Write this array into one HDF5 file: `streamh5.to_fixed_h5` as a method.
+
+    The array streams: a block is computed, filtered and written by one worker thread, and nothing but its chunks'
+    addresses stays in memory. The file gets its name when it is complete.
+
+    Parameters
+    ----------
+    path
+        The file to write: a path, the URL of an object, a binary file object or a `Sink`.
+    name
+        Path of the dataset in the file, for example ``"/x"``.
+    **kwargs
+        Those of `to_fixed_h5`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> x = da.ones((1000, 1000), chunks=(250, 1000))
+    >>> x.to_fixed_h5("ones.h5", "/x").n_chunks
+    4
+    """
+    return to_fixed_h5(path, name, self, **kwargs)
+
+
 def _plan_array(
     path: str, given: Any, options: WriteOptions, settings: Mapping[str, Any], *, append_dim: Any
 ) -> tuple[PlannedDataset, Target]:
@@ -341,8 +368,11 @@ def _arguments(
         attributes[path] = [attribute_spec(key, value, path=path) for key, value in values.items()]
     if by_name:
         raise SpecError(
-            f"attrs names {listed(map(repr, by_name))}, which is not an array of this call; "
-            "with a dictionary of arrays, attrs is a dictionary of dictionaries with the same names",
+            f"attrs names {listed(map(repr, by_name))}, which is not an array of this call"
+            + (
+                did_you_mean(next(iter(by_name)), given)
+                or "; with a dictionary of arrays, attrs is a dictionary of dictionaries with the same names"
+            ),
             names=list(by_name),
         )
     return arrays, attributes

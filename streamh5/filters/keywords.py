@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import FilterError, shown
+from streamh5.errors import FilterError, did_you_mean, shown
 from streamh5.filters.base import RawChunk
 from streamh5.filters.chain import FilterChain
 from streamh5.filters.deflate import ROW as GZIP
@@ -206,14 +206,10 @@ def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
 def _row_of_word(word: str) -> FilterRow:
     if word in _BY_WORD:
         return _BY_WORD[word]
-    import difflib  # as in `did_you_mean`
-
     plain = word.strip().lower()
-    close = difflib.get_close_matches(plain, _BY_WORD, n=1)
-    meant = "None" if plain in _NO_FILTER else repr(close[0]) if close else ""
+    meant = "; did you mean None?" if plain in _NO_FILTER else did_you_mean(plain, _BY_WORD)
     raise FilterError(
-        f"compression {shown(word)} cannot be written; {meant and f'did you mean {meant}? '}known are {_known()}",
-        compression=word,
+        f"compression {shown(word)} cannot be written{meant or ';'} known are {_known()}", compression=word
     )
 
 

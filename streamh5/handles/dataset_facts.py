@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from streamh5.arguments.keywords import check_keywords
 from streamh5.errors import SpecError, StateError
 from streamh5.filters.fletcher32 import ROW as FLETCHER32
 from streamh5.filters.registry import REGISTRY
@@ -148,6 +149,7 @@ class DatasetFacts(Handle[DatasetNode]):
     def __setitem__(self, region: Any, value: Any) -> None:
         """Write a region."""
 
+    @check_keywords
     def write_direct(self, source: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
         """Write a part of an array to a region, as h5py's method of the same name does.
 
@@ -250,6 +252,7 @@ class DatasetFacts(Handle[DatasetNode]):
         """Whether the dataset is a dimension scale."""
         return is_scale(self._node)
 
+    @check_keywords
     def make_scale(self, name: str | bytes = "") -> None:
         """Make the dataset a dimension scale, to be attached to dimensions of others: ``d.dims[0].attach_scale``.
 

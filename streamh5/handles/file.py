@@ -325,6 +325,7 @@ class File(FileDatasets):
         """
         self.session.publish(self.session.flush)
 
+    @check_keywords
     def checkpoint(self, path: LocalPath | None = None) -> Path:
         """Let other processes read everything written so far, while writing continues.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
+from streamh5.arguments.signatures import passes_on
 from streamh5.errors import PathError
 from streamh5.filters import FilterOptions
 from streamh5.handles.attributes import named_type
@@ -17,10 +18,12 @@ from streamh5.handles.group_virtual import GroupVirtual
 from streamh5.handles.like_dataset import check_same, keywords_of
 from streamh5.handles.named_datatype import Datatype
 from streamh5.handles.object_times import times_now
+from streamh5.model.links import similar_name
 from streamh5.model.reference import Reference
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find
 
 if TYPE_CHECKING:
+    from streamh5.handles.dataset_keywords import DatasetKeywords, OtherKeywords
     from streamh5.handles.file import File
 
 
@@ -213,8 +216,15 @@ class Group(GroupVirtual):
         )
 
     @check_keywords
+    @passes_on(create_dataset)
     def require_dataset(
-        self, name: str | bytes, shape: Any, dtype: Any, *, exact: bool = False, **kwds: Any
+        self,
+        name: str | bytes,
+        shape: Any,
+        dtype: Any,
+        *,
+        exact: bool = False,
+        **kwds: Unpack[OtherKeywords],
     ) -> Dataset:
         """Return the dataset `name`; create it if it is missing.
 
@@ -259,7 +269,11 @@ class Group(GroupVirtual):
         check_same(found, shape, dtype, is_exact=exact, maxshape=kwds.get("maxshape", ...))
         return found
 
-    def create_dataset_like(self, name: str | bytes, other: Any, **kwupdate: Any) -> Dataset:
+    @check_keywords
+    @passes_on(create_dataset)
+    def create_dataset_like(
+        self, name: str | bytes, other: Any, **kwupdate: Unpack[DatasetKeywords]
+    ) -> Dataset:
         """Create a dataset with the shape, dtype, chunks, filters and fill value of another, without its data.
 
         Parameters
@@ -336,7 +350,8 @@ class Group(GroupVirtual):
         path = name.path if isinstance(name, Reference) else self.absolute_path(name)
         node = object_at(self.session.root, path)
         if node is None:
-            raise KeyError(f"there is no object {path} in the file, or it is in another file")
+            meant = similar_name(self.session.root, path)
+            raise KeyError(f"there is no object {path} in the file, or it is in another file{meant}")
         return self.handle_of(node)
 
     def handle_of(self, node: Node) -> Group | Dataset | Datatype:

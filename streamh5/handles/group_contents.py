@@ -140,8 +140,11 @@ class GroupContents(Handle[GroupNode], MutableMapping[str, "Group | Dataset | Da
                 return default
             link = target if isinstance(target, LinkValue) else HardLink(UNDEFINED_ADDRESS)
             return type(link) if getclass else link
+        node = object_at(self.session.root, path)
+        if node is None:
+            return default
         try:
-            handle = self[name]
+            handle = self.handle_of(node)
         except KeyError:
             return default
         return type(handle) if getclass else handle

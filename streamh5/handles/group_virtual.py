@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from streamh5.arguments.keywords import check_keywords
 from streamh5.handles.dataset_plan import NO_CHAIN
 from streamh5.handles.group_links import GroupLinks
 from streamh5.handles.virtual import VirtualLayout, plan_virtual
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 class GroupVirtual(GroupLinks):
     """The part of `Group` that creates datasets whose elements are in others."""
 
+    @check_keywords
     def create_virtual_dataset(self, name: str | bytes, layout: Any, fillvalue: Any = None) -> Dataset:
         """Create a dataset whose elements are in other datasets, of this file or of others.
 
@@ -56,6 +58,7 @@ class GroupVirtual(GroupLinks):
         spec = plan_virtual(path, layout, fillvalue, session=self.session, track_order=order)
         return self.file.add_dataset(spec, NO_CHAIN)
 
+    @check_keywords
     @contextmanager
     def build_virtual_dataset(
         self, name: str | bytes, shape: Any, dtype: Any, maxshape: Any = None, fillvalue: Any = None

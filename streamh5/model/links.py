@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from streamh5.errors import PathError
+from streamh5.errors import PathError, did_you_mean
 from streamh5.model.object_path import join_path, split_path
 from streamh5.model.tree import DatasetNode, DatatypeNode, GroupNode, Node, find, walk
 
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamh5.model.tree import LinkedTarget
+
+
+MAX_COMPARED = 1000
+"""Most names that are compared with one that does not exist: a few milliseconds."""
+
+
+def similar_name(root: GroupNode, path: str) -> str:
+    """Return a suggestion for the first name of a path that does not exist; an empty text without a similar one."""
+    group = root
+    for name in split_path(path):
+        child = group.links.get(name)
+        if not isinstance(child, GroupNode):
+            return did_you_mean(name, islice(list(group.links), MAX_COMPARED))
+        group = child
+    return ""
 
 
 def make_parents(root: GroupNode, path: str, *, track_order: bool) -> tuple[GroupNode, str]:
@@ -68,7 +84,8 @@ def check_link(root: GroupNode, path: str) -> tuple[GroupNode, str]:
     names = split_path(path)
     group = find(root, join_path(names[:-1])) if names else None
     if not isinstance(group, GroupNode) or names[-1] not in group.links:
-        raise PathError(f"there is no object or link {join_path(names)}", path=path)
+        meant = similar_name(root, path)
+        raise PathError(f"there is no object or link {join_path(names)}{meant}", path=path)
     return group, names[-1]
 
 

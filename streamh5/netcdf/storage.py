@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 
-from streamh5.arguments.keywords import check_flag, did_you_mean
+from streamh5.arguments.keywords import check_flag
 from streamh5.dask.blocks import aligned_array, aligned_region
 from streamh5.dask.graph import Target
-from streamh5.errors import FilterError, SpecError, listed
+from streamh5.errors import FilterError, SpecError, did_you_mean, listed
 from streamh5.filters import FilterOptions, wants_shuffle
 from streamh5.filters.registry import FILTERS
 from streamh5.handles.dataset_plan import NO_FILTERS, plan_dataset

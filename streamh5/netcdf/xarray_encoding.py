@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dask.array as da
 
 from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
-from streamh5.errors import SourceError, SpecError, listed
+from streamh5.errors import SourceError, SpecError, did_you_mean, listed
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.classic_model import classic_attributes, classic_variable, refuse_strings
@@ -301,8 +301,11 @@ def _node(path: str, dataset: xr.Dataset, encoding: Any, unlimited: Any) -> Plan
     unknown = [name for name in encoding if name not in dataset.variables]
     if unknown:
         raise SpecError(
-            f"encoding names {listed(map(repr, unknown))}, which is not a variable of {path}; it has "
-            f"{listed(map(repr, dataset.variables))}",
+            f"encoding names {listed(map(repr, unknown))}, which is not a variable of {path}"
+            + (
+                did_you_mean(str(unknown[0]), dataset.variables)
+                or f"; it has {listed(map(repr, dataset.variables))}"
+            ),
             names=unknown,
         )
     for name, given in encoding.items():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
-
-    from tqdm import tqdm
+    from collections.abc import Callable, Iterator
 
 
 class Progress:
@@ -23,8 +21,9 @@ class Progress:
     total_nbytes
         Total number of bytes.
     show
-        True for a bar on stderr; False for nothing; None for a bar if stderr is a terminal or the
-        code runs in a notebook; or a function of the processed and the total number of bytes.
+        True for a bar: a widget in a notebook with ipywidgets, otherwise text on stderr; False for nothing; None for a
+        bar if stderr is a terminal or the code runs in a notebook; or a function of the processed and the total number
+        of bytes.
     label
         Label in front of the bar.
     """
@@ -36,8 +35,7 @@ class Progress:
         self._done_nbytes = 0
         self._lock = threading.Lock()
         self._call = show if callable(show) else None
-        is_shown = _is_interactive() if show is None else show is True
-        self._bar = _bar(total_nbytes, label) if is_shown else None
+        self._bar = _bar(total_nbytes, label) if _is_shown(show) else None
 
     def add(self, nbytes: int) -> None:
         """Count `nbytes` more."""
@@ -54,16 +52,55 @@ class Progress:
             self._bar.close()
 
 
-def _bar(total_nbytes: int, label: str) -> tqdm[NoReturn]:
-    from tqdm import tqdm  # imported here because it takes a third of the time of a small `verify`
+@contextmanager
+def progress_of_child(
+    show: bool | Callable[[int, int], object] | None, label: str
+) -> Iterator[bool | Callable[[int, int], object]]:
+    """Yield the keyword `progress` for a child process: the bar is here, where the terminal or notebook is.
 
-    return tqdm(total=total_nbytes, desc=label, unit="B", unit_scale=True, unit_divisor=1024)
+    Parameters
+    ----------
+    show, label
+        See `Progress`; the child says what the total is.
+    """
+    if callable(show) or not _is_shown(show):
+        yield show if callable(show) else False
+        return
+    bars: list[Any] = []
+
+    def report(done_nbytes: int, total_nbytes: int) -> None:
+        if not bars:
+            bars.append(_bar(total_nbytes, label))
+        bars[0].update(done_nbytes - bars[0].n)
+
+    try:
+        yield report
+    finally:
+        for bar in bars:
+            bar.close()
 
 
-def _is_interactive() -> bool:
-    return sys.stderr.isatty() or type(_ipython()).__name__ == "ZMQInteractiveShell"
+def _is_shown(show: object) -> bool:
+    return show is True or (show is None and (sys.stderr.isatty() or _is_notebook()))
 
 
-def _ipython() -> object:
-    module = sys.modules.get("IPython")
-    return None if module is None else module.get_ipython()
+def _bar(total_nbytes: int, label: str) -> Any:
+    """Return a bar of tqdm; not by ``tqdm.auto``, which warns in each notebook without ipywidgets."""
+    from tqdm import tqdm as bar  # imported here because it takes a third of the time of a small `verify`
+
+    if _is_notebook():
+        from tqdm import notebook
+
+        if notebook.IProgress is not None:  # ipywidgets is there
+            bar = notebook.tqdm
+    return bar(total=total_nbytes, desc=label, unit="B", unit_scale=True, unit_divisor=1024)
+
+
+def _is_notebook() -> bool:
+    """Return whether a kernel of Jupyter runs the code: JupyterLab, VS Code, Colab, whose shells are subclasses.
+
+    Consoles that show no widgets have such a kernel, too; Spyder's is known by its name.
+    """
+    ipython = sys.modules.get("IPython")
+    names = [] if ipython is None else [one.__name__ for one in type(ipython.get_ipython()).__mro__]
+    return "ZMQInteractiveShell" in names and "SpyderShell" not in names

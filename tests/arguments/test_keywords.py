@@ -50,6 +50,87 @@ CALLS: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def _netcdf(path: Path, **keywords: Any) -> Any:
+    return xr.Dataset({"temperature": ("t", np.arange(3))}).streamh5.to_netcdf(path, **keywords)
+
+
+def _array(path: Path, **keywords: Any) -> Any:
+    return da.ones(4).to_fixed_h5(path, "/x", **keywords)
+
+
+def _lookup(path: Path) -> Any:
+    with streamh5.File(path) as file:
+        file.create_group("run/temperature")
+        return file["run/temprature"]
+
+
+def _delete(path: Path) -> Any:
+    with streamh5.File(path) as file:
+        file.create_group("run/temperature")
+        del file["run/temprature"]
+
+
+MEANT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "complevel": (lambda path: _array(path, complevel=4), "did you mean 'compression_opts'"),
+    "zlib": (lambda path: _array(path, zlib=True), "did you mean 'compression'"),
+    "compress": (lambda path: _array(path, compress=True), "did you mean 'compression'"),
+    "chunk": (lambda path: _array(path, chunk=(2,)), "did you mean 'chunks'"),
+    "chunksizes": (lambda path: _array(path, chunksizes=(2,)), "did you mean 'chunks'"),
+    "checksum": (lambda path: _array(path, checksum=True), "did you mean 'fletcher32'"),
+    "n_workers": (lambda path: _array(path, n_workers=2), "did you mean 'num_workers'"),
+    "dtype": (lambda path: _array(path, dtype="f4"), "no keyword dtype: the file has the dtype of the array"),
+    "netcdf chunks": (lambda path: _netcdf(path, chunks=(2,)), "by variable: encoding="),
+    "key of an encoding": (
+        lambda path: _netcdf(path, encoding={"temperature": {"level": 4}}),
+        "did you mean 'complevel'",
+    ),
+    "variable of an encoding": (
+        lambda path: _netcdf(path, encoding={"temprature": {"zlib": True}}),
+        "did you mean 'temperature'",
+    ),
+    "name in attrs": (
+        lambda path: streamh5.to_fixed_h5(path, {"/xyz": np.ones(3)}, attrs={"/xzy": {}}),
+        "did you mean '/xyz'",
+    ),
+    "sync": (lambda path: _array(path, sync="cloze"), "did you mean 'close'"),
+    "libver": (lambda path: _array(path, libver="1.10"), "did you mean 'v110'"),
+    "h5py's name": (
+        lambda path: streamh5.File(path).require_dataset("x", (4,), "f4", rdcc_w0=1),  # type: ignore[call-arg]
+        "writes a chunk once it is complete",
+    ),
+    "path": (_lookup, "did you mean 'temperature'"),
+    "path that is deleted": (_delete, "did you mean 'temperature'"),
+}
+
+
+@pytest.mark.parametrize("name", MEANT)
+@pytest.mark.filterwarnings("ignore::streamh5.InterruptedWriteWarning")
+def test_name_from_another_library_or_misspelt_name_is_refused_with_what_was_meant(
+    name: str, tmp_path: Path
+) -> None:
+    call, message = MEANT[name]
+    with pytest.raises((SpecError, KeyError), match=message):
+        call(tmp_path / "a.h5")
+
+
+def test_keyword_of_a_dataset_that_is_there_is_checked_too(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        file.require_dataset("x", (4,), "f4")
+        with pytest.raises(KeywordError, match="require_dataset has no keyword chunk; did you mean 'chunks'"):
+            file.require_dataset("x", (4,), "f4", chunk=(2,))  # type: ignore[call-arg]
+
+
+def _keyword_of(function: Callable[..., Any]) -> str:
+    """Return the longest name of an optional parameter."""
+    parameters = inspect.signature(function).parameters.values()
+    return max((one.name for one in parameters if one.default is not one.empty), key=len, default="")
+
+
+def _keyword_functions() -> list[str]:
+    own = {name: one for name, one in _functions().items() if one.__module__.startswith("streamh5")}
+    return [name for name, one in own.items() if name not in INTERNAL and len(_keyword_of(one)) > 3]
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_unknown_keyword_is_refused_with_the_one_that_was_meant(name: str, tmp_path: Path) -> None:
     call, message = CALLS[name]
@@ -107,8 +188,14 @@ def _functions() -> dict[str, Callable[..., Any]]:
     return found | {"File": streamh5.File.__init__}
 
 
-INTERNAL = {"File.add_dataset", "Dataset.write_direct_chunk", "PartWriter.write_direct_chunk"}
-"""Takes plans, not what a person asks; has checks of its own, for each chunk."""
+INTERNAL = {
+    "Dataset.write_direct_chunk",
+    "File.add_dataset",
+    "PartWriter.begin",
+    "PartWriter.write_direct_chunk",
+    "native_complex_dtype",
+}
+"""Takes plans, not what a person asks; has checks of its own, for each chunk; has one parameter."""
 
 CHECKED = {
     "bool": "yes",
@@ -141,9 +228,18 @@ def test_flag_number_or_choice_that_is_none_is_refused_before_any_work(
         for key, one in inspect.signature(function).parameters.items()
         if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD and key != keyword
     ]
-    with pytest.raises(SpecError, match=rf"^{keyword} must be .* not {value!r}$"):
+    with pytest.raises(SpecError, match=rf"^{keyword} must be .* not {value!r}(; did you mean .*)?$"):
         function(*[object() for _ in needed], **{keyword: value})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", _keyword_functions())
+def test_misspelt_keyword_of_any_public_function_is_refused_with_the_right_one(name: str) -> None:
+    function = _functions()[name]
+    longest = _keyword_of(function)
+    arrays = ("/x", np.ones(3)) if name == "to_fixed_h5" else ()
+    with pytest.raises(KeywordError, match=f"did you mean '{longest}'"):
+        function(object(), *arrays, **{longest[:-2] + longest[-1]: None})
 
 
 def test_flag_that_is_none_is_off_where_it_is_in_h5py(tmp_path: Path) -> None:
