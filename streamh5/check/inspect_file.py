@@ -30,6 +30,7 @@ from streamh5.format.data_layout import (
 )
 from streamh5.format.datatype_class import datatype_name
 from streamh5.format.primitives import UNDEFINED_ADDRESS
+from streamh5.model.chunk_cells import ChunkCells, chunk_cells
 from streamh5.reader.elements import refers_elsewhere
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.reader.file_content import read_file_content
@@ -146,6 +147,7 @@ def _inspect_dataset(
     messages = dataset.messages
     chunks, index_address, storage, largest = None, None, "contiguous", 0
     n_chunks = n_missing = stored_nbytes = 0
+    cells: ChunkCells | None = None
     data: tuple[int | None, int | None] = (None, None)
     match messages.layout:
         case CompactLayout(content):
@@ -165,6 +167,9 @@ def _inspect_dataset(
         n_missing, stored_nbytes = dataset.chunks.n_missing, dataset.chunks.nbytes
         found = dataset.chunks.chunk_map
         n_chunks = len(found)
+        if found.grid.n_chunks:
+            present = found.present()
+            cells = chunk_cells(present.grid, present.numbers, present.stored_nbytes)
         if n_chunks:
             data = int(found.addresses.min()), int((found.addresses + found.stored_nbytes).max())
             largest = int(found.stored_nbytes.max())
@@ -189,6 +194,7 @@ def _inspect_dataset(
         index_address=_position(index_address, base_address),
         data_start=_position(data[0], base_address),
         data_stop=_position(data[1], base_address),
+        chunk_cells=cells,
     )
 
 

@@ -1,24 +1,21 @@
-"""The result of `inspect`: what a file contains and where it lies, as values and as text."""
+"""The result of `inspect`: what a file contains and where it lies."""
 
 from __future__ import annotations
 
-import textwrap
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
-from streamh5.arguments.memory_size import format_nbytes
-from streamh5.check.report import counted
-from streamh5.errors import printable
+from streamh5.errors import did_you_mean, printable
+from streamh5.model.links import MAX_COMPARED
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
     from streamh5.check.cloud_report import CloudReport
+    from streamh5.model.chunk_cells import ChunkCells
     from streamh5.reader.file_content import Finding
 
 
@@ -31,6 +28,8 @@ CELL_LETTERS = {
     Kind.UNUSED: "·",
 }
 USER_BLOCK, USER_BLOCK_LETTER = "user block", "U"
+NAMES = {USER_BLOCK_LETTER: USER_BLOCK} | {letter: kind.value for kind, letter in CELL_LETTERS.items()}
+"""The kind of content for which each letter of a map stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,8 @@ class DatasetInspection:
         Positions of the object header and the chunk index in the file; None without an index.
     data_start, data_stop
         Range of positions in which the data lies; None if nothing is stored.
+    chunk_cells
+        Its chunk map in few numbers, for a picture; None without chunks; not in `to_dict`.
 
     Examples
     --------
@@ -92,6 +93,7 @@ class DatasetInspection:
     index_address: int | None
     data_start: int | None
     data_stop: int | None
+    chunk_cells: ChunkCells | None = field(default=None, repr=False, compare=False)
 
     @property
     def ratio(self) -> float | None:
@@ -100,7 +102,15 @@ class DatasetInspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values for JSON."""
-        return asdict(self)
+        facts = asdict(replace(self, chunk_cells=None))
+        del facts["chunk_cells"]
+        return facts
+
+    def _repr_html_(self) -> str:
+        from streamh5.check.html_repr import dataset_html  # now: only notebooks need it
+        from streamh5.display.document import fragment
+
+        return fragment(dataset_html(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +229,50 @@ class FileInspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values for JSON."""
-        found = asdict(self)
+        found = asdict(replace(self, datasets=()))
         del found["metadata"]
-        return found
+        return found | {"datasets": tuple(dataset.to_dict() for dataset in self.datasets)}
+
+    def __getitem__(self, path: str) -> DatasetInspection:
+        """Return a dataset by its path: ``streamh5.inspect("out.h5")["/x"]``.
+
+        Raises
+        ------
+        KeyError
+            There is no such dataset.
+        """
+        wanted = "/" + path.strip("/")
+        for dataset in self.datasets:
+            if dataset.path == wanted:
+                return dataset
+        paths = [dataset.path for dataset in self.datasets[:MAX_COMPARED]]
+        raise KeyError(f"{self.path} has no dataset {wanted}{did_you_mean(wanted, paths)}")
+
+    def to_html(self) -> str:
+        """Return a page of its own with the map of the file, its tree, and the chunk maps of its datasets.
+
+        It has no scripts and loads nothing, so it can be sent to somebody, or kept beside the file.
+
+        Returns
+        -------
+        str
+            HTML, of less than 1 MB for any file.
+
+        Examples
+        --------
+        >>> page = streamh5.inspect("run1.h5").to_html()  # doctest: +SKIP
+        >>> Path("run1.html").write_text(page)  # doctest: +SKIP
+        """
+        from streamh5.check.html_repr import file_parts
+        from streamh5.display.document import page
+
+        return page(f"{self.path}: what it holds", *file_parts(self))
+
+    def _repr_html_(self) -> str:
+        from streamh5.check.html_repr import file_parts  # now: only notebooks need it
+        from streamh5.display.document import fragment
+
+        return fragment(*file_parts(self))
 
     def cloud(self) -> CloudReport:
         """Tell whether the file is right for object stores, and what would make it better.
@@ -254,75 +305,9 @@ class FileInspection:
         width
             Most characters of a line, except for longer words.
         """
-        return printable("\n".join(self._lines(width)))
+        from streamh5.check.text_repr import file_lines
+
+        return printable("\n".join(file_lines(self, width)))
 
     def __repr__(self) -> str:
         return self.render()
-
-    def _lines(self, width: int) -> Iterator[str]:
-        yield f"{self.path}  {format_nbytes(self.file_nbytes)}, superblock version {self.superblock_version}"
-        yield ""
-        yield self.cells
-        yield from textwrap.wrap(_legend(self.cells, self.file_nbytes), width)
-        yield ""
-        yield from _region_table(self.regions)
-        yield ""
-        yield f"{counted(len(self.groups), 'group')}, {counted(len(self.datasets), 'dataset')}"
-        for dataset in self.datasets:
-            yield ""
-            yield from _dataset_lines(dataset, width)
-        for title, findings in (("damaged", self.damaged), ("not checked", self.unchecked)):
-            for finding in findings:
-                line = f"{title}: {finding.path} (header at {finding.address:,}): {finding.problem}"
-                yield from textwrap.wrap(line, width, subsequent_indent="    ")
-
-
-def _legend(cells: str, file_nbytes: int) -> str:
-    letters = {USER_BLOCK: USER_BLOCK_LETTER} | {kind.value: letter for kind, letter in CELL_LETTERS.items()}
-    parts = [f"{letter} {name}" for name, letter in letters.items() if letter in cells]
-    return f"one block: {format_nbytes(file_nbytes / len(cells))}   " + "   ".join(parts)
-
-
-def _region_table(regions: tuple[Region, ...]) -> Iterator[str]:
-    yield f"{'what':<16}{'number':>12}{'size':>12}   addresses"
-    for region in regions:
-        size = format_nbytes(region.nbytes)
-        yield (f"{region.kind:<16}{region.n_extents:>12,}{size:>12}   {region.start:,} to {region.stop:,}")
-
-
-def _dataset_lines(dataset: DatasetInspection, width: int) -> Iterator[str]:
-    shape = "null" if dataset.shape is None else str(dataset.shape)
-    yield f"{dataset.path}  {shape} {dataset.dtype}"
-    for facts in (_size_facts(dataset), _storage_facts(dataset), _place_facts(dataset)):
-        line = ", ".join(facts)
-        yield from textwrap.wrap(line, width, initial_indent="    ", subsequent_indent="      ")
-
-
-def _size_facts(dataset: DatasetInspection) -> Iterator[str]:
-    yield f"{format_nbytes(dataset.nbytes)} stored as {format_nbytes(dataset.stored_nbytes)}"
-    if dataset.ratio is not None:
-        yield f"ratio {dataset.ratio:.2f}"
-    if dataset.filters:
-        yield " > ".join(dataset.filters)
-    if dataset.n_attributes:
-        yield counted(dataset.n_attributes, "attribute")
-
-
-def _storage_facts(dataset: DatasetInspection) -> Iterator[str]:
-    if dataset.chunks is None:
-        yield dataset.storage
-    else:
-        yield f"{counted(dataset.n_chunks, 'chunk')} of {dataset.chunks}"
-        yield f"{dataset.storage} index"
-    if dataset.n_missing:
-        yield f"{dataset.n_missing:,} never written"
-    if dataset.maxshape not in (None, dataset.shape):
-        yield f"grows to {dataset.maxshape}".replace("None", "unlimited")
-
-
-def _place_facts(dataset: DatasetInspection) -> Iterator[str]:
-    yield f"header at {dataset.header_address:,}"
-    if dataset.index_address is not None:
-        yield f"index at {dataset.index_address:,}"
-    if dataset.data_start is not None:
-        yield f"data from {dataset.data_start:,} to {dataset.data_stop:,}"

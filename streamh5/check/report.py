@@ -119,6 +119,32 @@ class VerifyReport:
     def __repr__(self) -> str:
         return printable("\n".join(self._lines()))
 
+    def _repr_html_(self) -> str:
+        from streamh5.check.html_repr import verify_html  # now: only notebooks need it
+        from streamh5.display.document import fragment
+
+        return fragment(*verify_html(self))
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """Yield names and values of what was checked, for a table."""
+        yield "size", format_nbytes(self.file_nbytes)
+        yield (
+            "objects",
+            f"{counted(self.n_groups, 'group')}, {counted(self.n_datasets, 'dataset')}, "
+            f"{counted(self.n_attributes, 'attribute')}, {counted(self.n_structures, 'block')} of metadata",
+        )
+        yield "data", self._chunk_line()
+        if self.compared_with and not self.n_damaged_structures:
+            yield "other reader", f"{self.compared_with} sees the same chunks"
+        if self.object_checksum:
+            yield "object store", self.object_checksum
+        if self.unprotected_nbytes:
+            nbytes = format_nbytes(self.unprotected_nbytes)
+            yield (
+                "unprotected",
+                f"{nbytes} have no checksum in the file: flipped bits there cannot be detected",
+            )
+
     def _lines(self) -> Iterator[str]:
         verdict = (
             "DAMAGED"
@@ -128,19 +154,9 @@ class VerifyReport:
             else "not damaged, as far as it was checked"
         )
         yield f"{self.path}: {verdict}"
-        yield (
-            f"  {format_nbytes(self.file_nbytes)}: {counted(self.n_groups, 'group')}, "
-            f"{counted(self.n_datasets, 'dataset')}, {counted(self.n_attributes, 'attribute')}, "
-            f"{counted(self.n_structures, 'block')} of metadata"
-        )
-        yield "  " + self._chunk_line()
-        if self.compared_with and not self.n_damaged_structures:
-            yield f"  {self.compared_with} sees the same chunks"
-        if self.object_checksum:
-            yield f"  {self.object_checksum}"
-        if self.unprotected_nbytes:
-            nbytes = format_nbytes(self.unprotected_nbytes)
-            yield f"  {nbytes} have no checksum in the file: flipped bits there cannot be detected"
+        (_, size), (_, objects), *others = self.facts()
+        yield f"  {size}: {objects}"
+        yield from (f"  {text}" for _, text in others)
         if self.n_damaged_structures:
             yield f"  {counted(self.n_damaged_structures, 'structure')} damaged"
             yield from _some(

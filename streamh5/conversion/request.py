@@ -321,7 +321,8 @@ class Conversion:
         return f"{self.summary!r}\n{head}"
 
     def _repr_html_(self) -> str:
-        import html  # see WriteSummary
+        from streamh5.display.document import fragment  # now: only notebooks need it
+        from streamh5.display.elements import bullets, line
 
-        rows = "".join(f"<li>{html.escape(str(line))}</li>" for line in [*self.arrays, *self.notes])
-        return f"{self.summary._repr_html_()}<p>{self.format}</p><ul>{rows}</ul>"
+        lines = bullets([*self.arrays, *self.notes])
+        return fragment(*self.summary.html_parts("Conversion"), line(self.format), lines)

@@ -211,6 +211,11 @@ class Handle(Generic[N]):
         """Attributes by name."""
         return Attributes(self.session, self._node)
 
+    def _repr_html_(self) -> str:
+        from streamh5.handles.html_repr import handle_html  # now: only notebooks need it
+
+        return handle_html(type(self).__name__, self.name, self._node, self.session)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and other.node is self._node
 

@@ -304,5 +304,10 @@ class Dataset(DatasetParts):
         with self._lock:
             self.session.set_value(self._node, region, block)
 
+    def _repr_html_(self) -> str:
+        from streamh5.handles.html_repr import handle_html  # now: only notebooks need it
+
+        return handle_html("Dataset", self.name, self._node, self.session, n_rows=self.n_appended)
+
     def __repr__(self) -> str:
         return f"<streamh5.Dataset {self.name!r}: shape {self.shape}, {self.dtype}, chunks {self.chunks}>"

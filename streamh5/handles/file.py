@@ -377,6 +377,11 @@ class File(FileDatasets):
         elif self.session.is_open:
             self.close()
 
+    def _repr_html_(self) -> str:
+        from streamh5.handles.html_repr import handle_html  # now: only notebooks need it
+
+        return handle_html("File", self.filename, self._node, self.session)
+
     def __repr__(self) -> str:
         return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
 

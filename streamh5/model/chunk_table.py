@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,6 +111,15 @@ class ChunkTable:
         with self._lock:
             self._settle()
             return self._rows.written(n_chunks)
+
+    def sizes(self) -> tuple[NDArray[np.intp], NDArray[np.unsignedinteger[Any]]]:
+        """Return copies of numbers and stored sizes of the stored chunks, which stay as they are when others record."""
+        with self._lock:
+            self._settle()
+            numbers, columns = self._rows.written(None)
+            if columns.stored_nbytes is not None:
+                return numbers, columns.stored_nbytes.copy()
+        return numbers, np.broadcast_to(np.uint64(self.chunk_nbytes), len(numbers))
 
     def are_written(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of ``(n,)`` chunk numbers are stored."""

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from streamh5.arguments.keywords import did_you_mean
-from streamh5.errors import SpecError, shown
+from streamh5.errors import SpecError, did_you_mean, shown
 from streamh5.netcdf.granular_bits import BITS_PER_DIGIT, PIECE, zeroed_bits
 
 if TYPE_CHECKING:

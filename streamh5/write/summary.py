@@ -328,20 +328,25 @@ class WriteSummary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        import html  # 10 ms that only notebooks need
+        from streamh5.display.document import fragment
 
-        rows = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(str(cell(dataset)))}</td>" for cell in _CELLS.values())
-            + "</tr>"
+        return fragment(*self.html_parts())
+
+    def html_parts(self, kind: str = "WriteSummary") -> list[str]:
+        """Return what a notebook shows: figures, and a table of datasets."""
+        from streamh5.display.elements import heading, line, table  # 10 ms that only notebooks need
+
+        rows = [
+            ["" if (text := cell(dataset)) is None else text for cell in _CELLS.values()]
             for dataset in self.datasets[:MAX_ROWS]
-        )
-        return (
-            f"<p><b>{html.escape(self.path)}</b>: {self._figures}</p>"
-            f"{f'<p>{self.shared}</p>' if self.shared is not None else ''}"
-            f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in _CELLS)}</tr></thead>"
-            f"<tbody>{rows}</tbody></table>{self._more and f'<p>{self._more}</p>'}"
-        )
+        ]
+        return [
+            heading(f"streamh5.{kind}", self.path),
+            line(self._figures),
+            line(self.shared or ""),
+            table(_CELLS, rows) if rows else "",
+            line(self._more),
+        ]
 
 
 MAX_ROWS = 20

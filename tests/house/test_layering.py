@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "format": frozenset({"errors"}),
     "filters": frozenset({"errors", "format"}),
     "model": frozenset({"errors", "format"}),
+    "display": frozenset({"errors", "arguments", "model"}),  # facts in, HTML out
     "stores": frozenset({"errors", "arguments", "processes"}),
     "reader": frozenset({"errors", "arguments", "format", "filters", "model", "stores"}),
     "sinks": frozenset({"errors", "arguments", "processes", "stores"}),
@@ -47,6 +48,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "format",
             "filters",
             "model",
+            "display",
             "reader",
             "sinks",
             "stores",
@@ -58,7 +60,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {"errors", "arguments", "format", "filters", "model", "reader", "sinks", "stores", "engine", "write"}
     ),
     "check": frozenset(
-        {"errors", "arguments", "processes", "format", "filters", "model", "reader", "stores", "write"}
+        {
+            "errors",
+            "arguments",
+            "processes",
+            "format",
+            "filters",
+            "model",
+            "display",
+            "reader",
+            "stores",
+            "write",
+        }
     ),
     "handles": frozenset(
         {
@@ -68,6 +81,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "format",
             "filters",
             "model",
+            "display",
             "reader",
             "sinks",
             "stores",
@@ -117,6 +131,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "format",
             "filters",
             "model",
+            "display",
             "reader",
             "sinks",
             "stores",
