@@ -8,7 +8,6 @@ Exit status: 0 success, 1 the command found a problem, 2 an error of streamh5 or
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import re
@@ -16,7 +15,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import streamh5
-from streamh5.cli.command import Command
 from streamh5.cli.commands.abort_upload import ABORT_UPLOAD
 from streamh5.cli.commands.convert import CONVERT
 from streamh5.cli.commands.demo import DEMO
@@ -25,6 +23,7 @@ from streamh5.cli.commands.inspect import INSPECT
 from streamh5.cli.commands.references import REFERENCES
 from streamh5.cli.commands.salvage import SALVAGE
 from streamh5.cli.commands.verify import VERIFY
+from streamh5.cli.parser import parse
 from streamh5.errors import (
     ForeignStructureError,
     FormatError,
@@ -61,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # closed by the caller: the exit status still counts
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
-    options = vars(_parser().parse_args(argv))
-    command: Command = options.pop("command")
+    command, options = parse(argv, COMMANDS, streamh5.__version__)
     try:
         status = command.run(**options)
         sys.stdout.flush()
@@ -99,17 +97,3 @@ def _drop_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="streamh5", description="Write arrays larger than memory into one ordinary HDF5 file."
-    )
-    parser.add_argument("--version", action="version", version=f"streamh5 {streamh5.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        own = commands.add_parser(name, help=command.summary, description=command.description)
-        own.set_defaults(command=command)
-        for names, settings in command.options:
-            own.add_argument(*names, **settings)
-    return parser

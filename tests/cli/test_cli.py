@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import entry_points
 from typing import IO, TYPE_CHECKING
 
+import h5py
+import numpy as np
 import pytest
 
 import streamh5
@@ -143,3 +145,52 @@ def test_cli_demo_size_that_is_none_is_refused(size: str, capsys: pytest.Capture
         cli.main(["demo", f"--size={size}"])
     assert ended.value.code == 2
     assert "argument --size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["verfy", "a.h5"], "did you mean 'verify'"),
+        (["inspect", "a.h5", "--jsn"], "did you mean '--json'"),
+        (["convert", "a.h5", "b.h5", "--compresion=gzip"], "did you mean '--compression'"),
+        (["convert", "a.h5", "b.h5", "--complevel", "4"], "unrecognized arguments: --complevel"),
+        (["references", "a.h5", "--format", "jsn"], "did you mean 'json'"),
+    ],
+)
+def test_command_option_or_choice_that_is_misspelt_is_refused_with_the_one_that_was_meant(
+    given: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(given)
+    assert ended.value.code == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_inspect_html_writes_a_page_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("a.h5", "w") as file:
+        file.create_dataset("größe", data=np.ones((4, 4)), chunks=(2, 2))
+    assert cli.main(["inspect", "a.h5", "--html"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.isascii()
+    assert "gr&#246;&#223;e" in page
+    assert "4 of 4 chunks are stored" in page
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "a.html"]) == 0
+    assert (tmp_path / "a.html").read_text().strip() == page.strip()
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "a.h5"]) == 2  # a slip must not cost the file
+    assert "--overwrite" in capsys.readouterr().err
+    assert h5py.is_hdf5("a.h5")
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "a.html", "--overwrite"]) == 0
+    assert cli.main(["inspect", "a.h5", "--output", "b.html"]) == 2
+    assert cli.main(["inspect", "a.h5", "--html", "--json"]) == 2
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "none/a.html"]) == 2
+
+
+def test_inspect_html_of_a_url_is_a_page_of_its_metadata(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "memory://html/a.h5"
+    streamh5.to_fixed_h5(url, "/x", np.ones((4, 4)), chunks=(2, 2))
+    assert cli.main(["inspect", url, "--html"]) == 0
+    assert url in capsys.readouterr().out

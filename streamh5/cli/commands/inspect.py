@@ -6,19 +6,46 @@ import json
 import shutil
 from typing import Any
 
-from streamh5.cli.command import FILE, JSON, Command, flag, show
+from streamh5.cli.command import FILE, JSON, Command, flag, option, show
 from streamh5.cli.storage_options import STORAGE_OPTION
+from streamh5.errors import DestinationExistsError, SinkError, SpecError
 
 
-def _inspect(file: str, *, as_json: bool, cloud: bool, **options: Any) -> int:
+def _inspect(
+    file: str, *, as_json: bool, html: bool, output: str | None, overwrite: bool, cloud: bool, **options: Any
+) -> int:
     from streamh5.check.inspect_file import inspect
 
+    if html and (as_json or cloud):
+        raise SpecError("inspect --html writes a page; leave --json and --cloud out")
+    if output is not None and not html:
+        raise SpecError("inspect --output names the page of --html; add --html")
     found = inspect(file, **options)
+    if html:
+        _write_page(found.to_html(), output, overwrite=overwrite)
+        return 1 if found.damaged else 0
     report = found.cloud() if cloud else None
     shown = found if report is None else report
     width = min(120, max(80, shutil.get_terminal_size((100, 24)).columns))
     show(json.dumps(shown.to_dict(), indent=2) if as_json else shown.render(width))
     return 1 if found.damaged or (report is not None and not report.ok) else 0
+
+
+def _write_page(page: str, output: str | None, *, overwrite: bool) -> None:
+    """Write a page to a file, or to the standard output, in ASCII, which every encoding has."""
+    text = page.encode("ascii", "xmlcharrefreplace")
+    if output is None:
+        show(text.decode())
+        return
+    try:
+        with open(output, "wb" if overwrite else "xb") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise DestinationExistsError(
+            f"{output} exists; choose another name, or pass --overwrite", path=output
+        ) from error
+    except OSError as error:
+        raise SinkError(f"{output} cannot be written: {error.strerror}", path=output) from error
 
 
 INSPECT = Command(
@@ -29,6 +56,12 @@ INSPECT = Command(
     (
         FILE,
         JSON,
+        flag(
+            "--html",
+            "write a page with the map of the file, its tree and pictures of its chunks, which needs nothing else",
+        ),
+        option("--output", metavar="OUT.html", help="where --html writes (default: standard output)"),
+        flag("--overwrite", "replace OUT.html if it exists"),
         flag(
             "--cloud",
             "tell whether the file is right for object stores: requests to open it, sizes of chunks and more, with "
