@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 300
 """Most characters of one text."""
 
-MAX_ROWS = 50
+MAX_LINES = 50
 """Most rows of a table or list, unless a caller says less."""
 
 
@@ -54,7 +54,7 @@ def table(names: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
     return f'<div class="sh5-wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def bullets(texts: Sequence[object], n_all: int | None = None, *, limit: int = MAX_ROWS) -> str:
+def bullets(texts: Sequence[object], n_all: int | None = None, *, limit: int = MAX_LINES) -> str:
     """Return a list of the first `limit` texts, and the number of the others of `n_all`."""
     items = "".join(f"<li>{escaped(text)}</li>" for text in texts[:limit])
     n_more = (len(texts) if n_all is None else n_all) - min(limit, len(texts))
@@ -69,8 +69,8 @@ def section(title: object, body: str, *, is_open: bool = False) -> str:
 def attribute_section(attributes: Sequence[tuple[str, str]], n_all: int | None = None) -> str:
     """Return the attributes of an object by name, folded; an empty text if there are none."""
     n = len(attributes) if n_all is None else n_all
-    more = [("...", f"and {n - MAX_ROWS:,} more")] if n > MAX_ROWS else []
-    return section(f"Attributes ({n:,})", facts([*attributes[:MAX_ROWS], *more])) if n else ""
+    more = [("...", f"and {n - MAX_LINES:,} more")] if n > MAX_LINES else []
+    return section(f"Attributes ({n:,})", facts([*attributes[:MAX_LINES], *more])) if n else ""
 
 
 def side_by_side(*parts: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.display.cards import card_body, storage_pairs
 from streamh5.display.document import fragment
-from streamh5.display.elements import MAX_ROWS, attribute_section, badge, facts, heading
+from streamh5.display.elements import MAX_LINES, attribute_section, badge, facts, heading
 from streamh5.display.object_tree import TreeItem, object_tree
 from streamh5.engine.index_choice import choose_index
 from streamh5.errors import shown
@@ -93,7 +93,7 @@ def _dataset(node: DatasetNode, n_rows: int) -> tuple[list[tuple[str, object]], 
 def _attributes(node: Node) -> list[tuple[str, str]]:
     """Return names and values of the attributes that are shown; those of an existing file are not read."""
     specs = dict(node.attributes)
-    names = islice(names_in_order(node, specs), MAX_ROWS)
+    names = islice(names_in_order(node, specs), MAX_LINES)
     return [
         (name, shown(spec.value, MAX_VALUE, quoted=False) if spec.read_value is None else "(in the file)")
         for name in names
