@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.check.inspection import NAMES
-from streamh5.check.report import counted
+from streamh5.check.report import counted, report_facts
 from streamh5.display.cards import card_body, storage_pairs
 from streamh5.display.elements import badge, bullets, facts, heading, line, section, table
 from streamh5.display.file_bar import file_bar
@@ -83,7 +83,7 @@ def verify_html(report: VerifyReport) -> Iterator[str]:
     if not report.damaged and not report.complete:
         verdict, mood = "not damaged, as far as it was checked", "warn"
     yield heading("streamh5.VerifyReport", report.path, badge(verdict, mood))
-    yield facts(report.facts())
+    yield facts(report_facts(report))
     if report.n_damaged_structures:
         body = _findings(report.damaged_structures, report.n_damaged_structures)
         yield section(f"Damaged structures ({report.n_damaged_structures:,})", body, is_open=True)

@@ -125,26 +125,6 @@ class VerifyReport:
 
         return fragment(*verify_html(self))
 
-    def facts(self) -> Iterator[tuple[str, str]]:
-        """Yield names and values of what was checked, for a table."""
-        yield "size", format_nbytes(self.file_nbytes)
-        yield (
-            "objects",
-            f"{counted(self.n_groups, 'group')}, {counted(self.n_datasets, 'dataset')}, "
-            f"{counted(self.n_attributes, 'attribute')}, {counted(self.n_structures, 'block')} of metadata",
-        )
-        yield "data", self._chunk_line()
-        if self.compared_with and not self.n_damaged_structures:
-            yield "other reader", f"{self.compared_with} sees the same chunks"
-        if self.object_checksum:
-            yield "object store", self.object_checksum
-        if self.unprotected_nbytes:
-            nbytes = format_nbytes(self.unprotected_nbytes)
-            yield (
-                "unprotected",
-                f"{nbytes} have no checksum in the file: flipped bits there cannot be detected",
-            )
-
     def _lines(self) -> Iterator[str]:
         verdict = (
             "DAMAGED"
@@ -154,7 +134,7 @@ class VerifyReport:
             else "not damaged, as far as it was checked"
         )
         yield f"{self.path}: {verdict}"
-        (_, size), (_, objects), *others = self.facts()
+        (_, size), (_, objects), *others = report_facts(self)
         yield f"  {size}: {objects}"
         yield from (f"  {text}" for _, text in others)
         if self.n_damaged_structures:
@@ -196,6 +176,27 @@ class VerifyReport:
         elif self.n_chunks:
             parts.append(f"{self.n_decoded_chunks:,} decoded")
         return ", ".join(parts) + f" ({self.seconds:.2f} s)"
+
+
+def report_facts(report: VerifyReport) -> Iterator[tuple[str, str]]:
+    """Yield names and values of what was checked, for a table."""
+    yield "size", format_nbytes(report.file_nbytes)
+    yield (
+        "objects",
+        f"{counted(report.n_groups, 'group')}, {counted(report.n_datasets, 'dataset')}, "
+        f"{counted(report.n_attributes, 'attribute')}, {counted(report.n_structures, 'block')} of metadata",
+    )
+    yield "data", report._chunk_line()
+    if report.compared_with and not report.n_damaged_structures:
+        yield "other reader", f"{report.compared_with} sees the same chunks"
+    if report.object_checksum:
+        yield "object store", report.object_checksum
+    if report.unprotected_nbytes:
+        nbytes = format_nbytes(report.unprotected_nbytes)
+        yield (
+            "unprotected",
+            f"{nbytes} have no checksum in the file: flipped bits there cannot be detected",
+        )
 
 
 def counted(n: int, noun: str) -> str:

@@ -323,6 +323,7 @@ class Conversion:
     def _repr_html_(self) -> str:
         from streamh5.display.document import fragment  # now: only notebooks need it
         from streamh5.display.elements import bullets, line
+        from streamh5.write.summary import summary_html
 
         lines = bullets([*self.arrays, *self.notes])
-        return fragment(*self.summary.html_parts("Conversion"), line(self.format), lines)
+        return fragment(*summary_html(self.summary, "Conversion"), line(self.format), lines)

@@ -328,25 +328,9 @@ class WriteSummary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from streamh5.display.document import fragment
+        from streamh5.display.document import fragment  # now: only notebooks need it
 
-        return fragment(*self.html_parts())
-
-    def html_parts(self, kind: str = "WriteSummary") -> list[str]:
-        """Return what a notebook shows: figures, and a table of datasets."""
-        from streamh5.display.elements import heading, line, table  # 10 ms that only notebooks need
-
-        rows = [
-            ["" if (text := cell(dataset)) is None else text for cell in _CELLS.values()]
-            for dataset in self.datasets[:MAX_ROWS]
-        ]
-        return [
-            heading(f"streamh5.{kind}", self.path),
-            line(self._figures),
-            line(self.shared or ""),
-            table(_CELLS, rows) if rows else "",
-            line(self._more),
-        ]
+        return fragment(*summary_html(self, "WriteSummary"))
 
 
 MAX_ROWS = 20
@@ -366,6 +350,21 @@ _CELLS: dict[str, Callable[[DatasetSummary], Any]] = {
     "ratio": lambda one: f"{one.ratio:.2f}" if one.stored_nbytes else "",
 }
 """The columns of a summary in a notebook."""
+
+
+def summary_html(summary: WriteSummary, kind: str) -> list[str]:
+    """Return what a notebook shows: figures, and a table of datasets; `kind` is the class of the result."""
+    from streamh5.display.elements import heading, line, table  # 10 ms that only notebooks need
+
+    values = [[cell(dataset) for cell in _CELLS.values()] for dataset in summary.datasets[:MAX_ROWS]]
+    rows = [["" if value is None else value for value in row] for row in values]
+    return [
+        heading(f"streamh5.{kind}", summary.path),
+        line(summary._figures),
+        line(summary.shared or ""),
+        table(_CELLS, rows) if rows else "",
+        line(summary._more),
+    ]
 
 
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
