@@ -33,7 +33,7 @@ _DARK_PLACES = ",".join(
 STYLE = f"""<style>
 .sh5{{{_LIGHT};color:var(--sh5-ink);line-height:1.5;max-width:1000px;overflow-wrap:anywhere}}
 {_DARK_PLACES}{{{_DARK}}}
-.sh5 code{{background:none;color:inherit;padding:0}}
+.sh5 code{{background:none!important;color:inherit;padding:0!important}}
 .sh5-head{{border-bottom:1px solid var(--sh5-line);padding-bottom:4px;margin-bottom:6px}}
 .sh5-badge{{border:1px solid;border-radius:9px;padding:0 8px;font-size:.85em;white-space:nowrap}}
 .sh5-soft{{color:var(--sh5-soft)}} .sh5-good{{color:var(--sh5-good)}}
@@ -42,7 +42,8 @@ STYLE = f"""<style>
 .sh5-row>div{{min-width:0}}
 .sh5-wide{{overflow-x:auto}}
 .sh5 table{{border-collapse:collapse;margin:4px 0;font-size:inherit;border:0;width:auto}}
-.sh5 th,.sh5 td{{text-align:left;vertical-align:top;padding:1px 14px 1px 0;border:0;background:none;max-width:60ch}}
+.sh5 th,.sh5 td{{text-align:left!important;vertical-align:top;padding:1px 14px 1px 0;border:0;background:none}}
+.sh5 td{{max-width:60ch}}
 .sh5 tr{{background:none!important}}
 .sh5 th{{color:var(--sh5-soft);font-weight:normal;white-space:nowrap}}
 .sh5 thead th{{border-bottom:1px solid var(--sh5-line)}}
