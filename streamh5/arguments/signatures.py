@@ -93,7 +93,8 @@ def _documented(own: str | None, target: str | None, passed: set[str]) -> str | 
     sections["Parameters"] = "".join(one.rstrip("\n") + "\n" for one in [*of_own, *of_target]) + "\n"
     merged = others | sections
     head = merged.pop("")
-    return head + "".join(f"{name}\n{'-' * len(name)}\n{text}" for name, text in merged.items())
+    text = head + "".join(f"{name}\n{'-' * len(name)}\n{body}" for name, body in merged.items())
+    return text.rstrip("\n")
 
 
 def _sections(docstring: str) -> Iterator[tuple[str, str]]:

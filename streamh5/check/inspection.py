@@ -234,12 +234,23 @@ class FileInspection:
         return found | {"datasets": tuple(dataset.to_dict() for dataset in self.datasets)}
 
     def __getitem__(self, path: str) -> DatasetInspection:
-        """Return a dataset by its path: ``streamh5.inspect("out.h5")["/x"]``.
+        """Return a dataset by its path.
+
+        Parameters
+        ----------
+        path
+            Path of the dataset in the file.
 
         Raises
         ------
         KeyError
-            There is no such dataset.
+            There is no such dataset; the message suggests one with a similar path.
+
+        Examples
+        --------
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/run/x", np.ones((100, 100)), chunks=(50, 50))
+        >>> streamh5.inspect("x.h5")["/run/x"].n_chunks
+        4
         """
         wanted = "/" + path.strip("/")
         for dataset in self.datasets:
@@ -260,8 +271,10 @@ class FileInspection:
 
         Examples
         --------
-        >>> page = streamh5.inspect("run1.h5").to_html()  # doctest: +SKIP
-        >>> Path("run1.html").write_text(page)  # doctest: +SKIP
+        >>> summary = streamh5.to_fixed_h5("x.h5", "/x", np.ones((100, 100)), chunks=(50, 50))
+        >>> page = streamh5.inspect("x.h5").to_html()
+        >>> "4 of 4 chunks are stored" in page
+        True
         """
         from streamh5.check.html_repr import file_parts
         from streamh5.display.document import page
