@@ -67,7 +67,7 @@ class AppendableDataset(ResizableDataset):
         Examples
         --------
         >>> with streamh5.File("x.h5", "w") as f:
-        ...     x = f.create_dataset("x", (None, 512, 512), "u2", chunks=(1, 512, 512), compression="gzip")
+        ...     x = f.create_dataset("x", (None, 512, 512), "u2", compression="gzip")
         ...     x.append(np.zeros((512, 512), int))
         ...     x.append(np.zeros((8, 512, 512), int))
         >>> x.shape

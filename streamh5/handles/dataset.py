@@ -35,18 +35,20 @@ class Dataset(DatasetParts):
     Examples
     --------
     >>> with streamh5.File("x.h5", "w") as f:
-    ...     x = f.create_dataset("x", (None, 10), "i4", chunks=(4, 10), compression="gzip", fillvalue=-1)
+    ...     x = f.create_dataset("x", (None, 10), "i4", chunks=(4, 10), compression="gzip")
     ...     x.append(np.zeros((6, 10), int))
-    ...     x.attrs["unit"] = "mm"
     ...     x[0] = 7
+    ...     x.attrs["unit"] = "mm"
     ...     x.shape, x.maxshape, x.ndim, x.size, x.nbytes, len(x), x.len(), x.n_appended
-    ...     x.dtype, int(x.fillvalue), x.chunks, x.compression, x.compression_opts, x.compression_keywords
-    ...     x.shuffle, x.fletcher32, x.scaleoffset, x.filter_ids, x.filter_names, x.external, x.is_virtual, x.is_scale
     ...     x.name, x.ref, x.parent == f, x.file is f, x.regionref[:3], len(x.dims)
     ((6, 10), (6, 10), 2, 60, 240, 6, 6, 6)
-    (dtype('int32'), -1, (4, 10), 'gzip', 4, {'compression': 'gzip', 'compression_opts': 4})
-    (False, False, None, (1,), ('deflate',), None, False, False)
     ('/x', Reference(path='/x'), True, True, RegionReference(path='/x', region=[...]), 2)
+    >>> x.dtype, x.chunks, int(x.fillvalue), x.external, x.is_virtual, x.is_scale
+    (dtype('int32'), (4, 10), 0, None, False, False)
+    >>> x.compression, x.compression_opts, x.compression_keywords
+    ('gzip', 4, {'compression': 'gzip', 'compression_opts': 4})
+    >>> x.shuffle, x.fletcher32, x.scaleoffset, x.filter_ids, x.filter_names
+    (False, False, None, (1,), ('deflate',))
     """
 
     def __init__(
