@@ -20,6 +20,7 @@ from streamh5.check.cloud_report import CloudCheck, CloudReport
 from streamh5.cli.main import main
 from tests.check.counted_reads import CachedFile, CountedFile, list_and_find_chunks
 from tests.deadlock import DEADLOCK_SECONDS
+from tests.foreign_files import BUILDERS
 
 MIB = 1 << 20
 SHAPE, CHUNKS = (512, 256), (64, 256)
@@ -242,3 +243,13 @@ def test_cloud_as_json_holds_everything(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_cloud_of_a_file_that_cannot_be_read_ends_with_status_2(tmp_path: Path) -> None:
     assert main(["inspect", "--cloud", str(tmp_path / "missing.h5")]) == 2
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_cloud_judges_every_structure_of_the_format(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.h5"
+    BUILDERS[name](path)
+    report = streamh5.inspect(path).cloud()
+    assert report.requests.n_1mib_blocks == -(-report.requests.metadata_stop // MIB) == 1
+    assert json.dumps(report.to_dict())
+    assert len(report.render().splitlines()) > len(report.checks)
