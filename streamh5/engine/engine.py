@@ -166,7 +166,7 @@ class Engine:
     def max_nbytes(self) -> int | None:
         """Return the size that the file cannot exceed, unless more objects are created; None if nobody knows."""
         with self._lock:
-            return max_file_nbytes(self.root)
+            return max_file_nbytes(self.root, self._rule.page_nbytes)
 
     def front_end(self) -> int:
         """Return the end of the front region."""

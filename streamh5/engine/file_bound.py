@@ -17,14 +17,21 @@ CHUNK_OVERHEAD_NBYTES = 64
 """Per chunk: its element of the index, and what a filter adds to data that it cannot compress."""
 
 
-def max_file_nbytes(root: GroupNode) -> int | None:
+def max_file_nbytes(root: GroupNode, page_nbytes: int = 0) -> int | None:
     """Return the size that a file cannot exceed, unless more objects are created; None if nobody knows.
 
     It is not known of datasets that grow, and of elements of variable length, which lie in a heap.
+
+    Parameters
+    ----------
+    root
+        What the file is to hold.
+    page_nbytes
+        Size of its pages: up to half of one may be unused behind each block of metadata, and some at the ends.
     """
-    total = 1 << 20
+    total = (1 << 20) + 4 * page_nbytes
     for node in walk(root):
-        total += OBJECT_NBYTES
+        total += 2 * OBJECT_NBYTES if page_nbytes else OBJECT_NBYTES
         if not isinstance(node, DatasetNode):
             continue
         spec, shape = node.spec, node.spec.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,32 @@ import h5py
 import numpy as np
 
 BUFFER_NBYTES = 32 << 20
+
+
+class CountingFile(io.RawIOBase):
+    """A file that notes where it is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.reads: list[tuple[int, int]] = []
+        self._file = path.open("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, *to: int) -> int:
+        return self._file.seek(*to)
+
+    def readinto(self, buffer: Any) -> int:
+        self.reads.append((self._file.tell(), len(memoryview(buffer))))
+        return self._file.readinto(buffer) or 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def page_nbytes(path: Path) -> int | None:

@@ -6,7 +6,6 @@ the judge of every file here.
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,36 +24,10 @@ import streamh5
 from streamh5.arguments.write_options import MAX_HEADER_SLACK
 from streamh5.errors import SpecError
 from streamh5.format.object_header import MAX_FREE_NBYTES
-from tests.readers.page_buffer import BUFFER_NBYTES, assert_paged, buffered, page_nbytes
+from tests.readers.page_buffer import BUFFER_NBYTES, CountingFile, assert_paged, buffered, page_nbytes
 from tests.readers.programs import missing_program, run_program
 
 PAGES = (512, 1024, 4096, 12_288, 1 << 16, 1 << 20, True)
-
-
-class CountingFile(io.RawIOBase):
-    """A file that notes where it is read."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.reads: list[tuple[int, int]] = []
-        self._file = path.open("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, *to: int) -> int:
-        return self._file.seek(*to)
-
-    def readinto(self, buffer: Any) -> int:
-        self.reads.append((self._file.tell(), len(memoryview(buffer))))
-        return self._file.readinto(buffer) or 0
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def write_many(path: Path, **keywords: Any) -> None:
@@ -300,6 +273,16 @@ def test_file_that_keeps_its_free_space_is_not_changed(tmp_path: Path) -> None:
         file["x"] = np.arange(10)
     with pytest.raises(SpecError, match="keeps its free space"):
         streamh5.File(path, "a")
+
+
+def test_superblock_extension_has_the_bytes_of_hdf5(tmp_path: Path) -> None:
+    _file(tmp_path / "a.h5", page=True)
+    with h5py.File(tmp_path / "b.h5", "w", libver="latest", fs_strategy="page", fs_page_size=4096) as file:
+        file["x"] = np.arange(10)
+    ours = (tmp_path / "a.h5").read_bytes()
+    assert ours[20:28] == (48).to_bytes(8, "little")
+    assert ours[48:54] == b"OHDR\2\0"
+    assert ours[55:88] in (tmp_path / "b.h5").read_bytes()
 
 
 @pytest.mark.parametrize("page", [512, True, 1 << 20])
