@@ -225,7 +225,7 @@ class FileInspection:
     cells: str
     damaged: tuple[Finding, ...]
     unchecked: tuple[Finding, ...]
-    metadata: MetadataPlaces = field(repr=False)
+    metadata: MetadataPlaces = field(repr=False, compare=False)  # numpy columns
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values for JSON."""

@@ -243,4 +243,5 @@ def test_modules_that_the_pages_name_exist() -> None:
             inside = re.findall(rf"`((?:{folders})/[\w./]*|\w+\.py)`", text)
             named |= {f"streamh5/{name}" for name in inside}
     assert named
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    built = "docs/_build/"  # by the command of the README
+    assert not [name for name in sorted(named) if not (name.startswith(built) or (ROOT / name).exists())]
