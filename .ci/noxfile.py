@@ -52,9 +52,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation, warnings as errors."""
+    """Build the documentation, warnings as errors, and look at its links."""
     at_root(session, ".[docs]")
     session.run("python", "-m", "sphinx", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+    session.run("python", ".ci/check_site.py", "docs/_build/html")
 
 
 @nox.session
