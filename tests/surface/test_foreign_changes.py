@@ -11,7 +11,7 @@ from tests.foreign_files import BUILDERS
 
 REFUSED_KINDS = {
     "free_space_kept": "keeps its free space",
-    "paged": "has pages",
+    "paged": "keeps its free space",
     "small_addresses": "addresses or lengths of other than 8 bytes",
 }
 """Kinds of `BUILDERS` that cannot be changed in place, with a part of the reason."""
