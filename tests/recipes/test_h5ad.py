@@ -65,7 +65,10 @@ def test_anndata_writes_again_what_it_read_from_the_recipes_file(tmp_path: Path)
         first = anndata.read_h5ad(tmp_path / name)
         first.write_h5ad(tmp_path / "again.h5ad")
         for kind in ("encoding-type", "encoding-version"):
-            assert tags(tmp_path / "again.h5ad", kind).items() >= tags(tmp_path / name, kind).items()
+            again = tags(tmp_path / "again.h5ad", kind)
+            for node, tag in tags(tmp_path / name, kind).items():
+                if not node.endswith("_index"):  # anndata 0.13 makes of pandas 3's text another kind of array
+                    assert again[node] == tag, node
 
 
 def tags(path: Path, kind: str) -> dict[str, str]:
