@@ -44,6 +44,11 @@ def read_chunks(texts: list[str]) -> Any:
     return shapes.get(None, shapes or None)
 
 
+def read_page_option(text: str) -> bool | str:
+    """Return the keyword `page` of `convert` for ``auto``, ``none`` or a size, which `convert` checks."""
+    return {"auto": True, "none": False}.get(text, text)
+
+
 def read_compression(text: str) -> dict[str, Any]:
     """Return the keywords of `convert` for ``NAME[=LEVEL]``."""
     name, _, level = text.partition("=")

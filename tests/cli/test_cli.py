@@ -194,3 +194,28 @@ def test_inspect_html_of_a_url_is_a_page_of_its_metadata(capsys: pytest.CaptureF
     streamh5.to_fixed_h5(url, "/x", np.ones((4, 4)), chunks=(2, 2))
     assert cli.main(["inspect", url, "--html"]) == 0
     assert url in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "page_nbytes"), [("auto", 4096), ("64KiB", 65536), ("none", 0)])
+def test_convert_writes_the_pages_that_are_asked_for(tmp_path: Path, given: str, page_nbytes: int) -> None:
+    source, out = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file["x"] = np.arange(100)
+    assert cli.main(["convert", "--page", given, str(source), str(out)]) == 0
+    with h5py.File(out) as file:
+        strategy = file.id.get_create_plist().get_file_space_strategy()[0]
+        assert (strategy == h5py.h5f.FSPACE_STRATEGY_PAGE) == bool(page_nbytes)
+        if page_nbytes:
+            assert file.id.get_create_plist().get_file_space_page_size() == page_nbytes
+        assert file["x"][()].tolist() == list(range(100))
+
+
+def test_convert_refuses_a_size_that_no_page_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file["x"] = np.arange(100)
+    assert (
+        cli.main(["convert", "--page", str(source), str(source), str(out)]) == 2
+    )  # IN, where a size belongs
+    assert "page" in capsys.readouterr().err
+    assert not out.exists()

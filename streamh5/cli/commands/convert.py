@@ -8,7 +8,7 @@ from typing import Any
 
 import streamh5
 from streamh5.cli.command import JSON, OVERWRITE, SAFE, Command, flag, option, show
-from streamh5.cli.option_values import read_chunks, read_compression
+from streamh5.cli.option_values import read_chunks, read_compression, read_page_option
 from streamh5.cli.storage_options import STORAGE_OPTION
 
 
@@ -57,11 +57,11 @@ CONVERT = Command(
         ),
         option(
             "--page",
-            nargs="?",
-            const=True,
-            default=argparse.SUPPRESS,  # None would be a wish for no pages
-            metavar="SIZE",
-            help="write pages, for readers with a page buffer: of this size, such as 8MiB; without SIZE as they fit",
+            type=read_page_option,
+            default=argparse.SUPPRESS,  # a value would be a wish, which wins over --cloud
+            metavar="auto | SIZE | none",
+            help="write pages, for readers with a page buffer: as large as the metadata, or of this size, such as "
+            "8MiB",
         ),
         flag(
             "--cloud",
