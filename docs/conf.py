@@ -54,7 +54,6 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 # The API; `api_types` sets more. No intersphinx: the build needs no network.
-autosummary_generate = True
 numpydoc_show_class_members = False  # the pages name them
 python_maximum_signature_line_length = 90
 
