@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -115,7 +116,7 @@ def to_fixed_h5(
     maxshape
         Extents up to which readers may resize the datasets later; by default they are fixed.
     libver
-        Oldest version of the HDF5 library that can read the file; see `File`.
+        Oldest version of the HDF5 library that can read the file; see `File`. A file that is there keeps its own.
     page
         Write the file with pages, so that readers with a page buffer get all metadata with one or two requests: True,
         or their size; see `File`.
@@ -237,7 +238,10 @@ def to_fixed_h5(
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own, path)
-    with present_file(path, options, is_opened=compute) if is_growing else nullcontext() as present:
+    is_addition = is_growing or options.mode == "a"
+    with present_file(path, options, is_opened=compute) if is_addition else nullcontext() as present:
+        if present is not None:
+            options = replace(options, libver=present.libver)
         stored = find_datasets(path, present, placements) if is_growing else {}
         targets = []
         for name, given in arrays.items():

@@ -255,3 +255,19 @@ def test_interrupted_append_is_resumed_and_computes_only_what_is_missing(tmp_pat
     assert {35, 45} <= first
     assert not {35, 45} & set(computed)  # their chunks are stored, and no other chunk needs them
     assert np.array_equal(read(path), values)
+
+
+@pytest.mark.parametrize("compute", [True, False])
+def test_dataset_added_to_a_file_of_h5py_is_for_the_same_libraries(tmp_path: Path, *, compute: bool) -> None:
+    path = tmp_path / "of-h5py.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        file["old"] = np.arange(10)
+    written = da.arange(100, chunks=9).to_fixed_h5(path, "/new", mode="a", compute=compute)
+    if not compute:
+        written.compute()
+    with h5py.File(path) as file:
+        assert file["old"][()].tolist() == list(range(10))
+        assert file["new"][()].tolist() == list(range(100))
+        assert file["new"].id.get_create_plist().get_layout() == h5py.h5d.CHUNKED
+    superblock = path.read_bytes()[8]
+    assert superblock < 3  # HDF5 1.8 reads it

@@ -127,10 +127,7 @@ def test_addition_has_the_index_that_the_readers_of_the_file_know(
     with streamh5.File(path, "a") as file:
         file.create_dataset("new", data=OLD, chunks=(7, 8))
     array = da.from_array(OLD, chunks=(7, 8))
-    if libver == "v108":
-        with pytest.raises(errors.SpecError, match=r"/lazy.*libver='v108'"):
-            streamh5.to_fixed_h5(path, "/lazy", array, mode="a")
-    streamh5.to_fixed_h5(path, "/lazy", array, mode="a", libver=libver)
+    streamh5.to_fixed_h5(path, "/lazy", array, mode="a")
     assert_old(path, new=OLD, lazy=OLD)
     if libver == "v110":
         assert index_type(path, "/new") == index_type(path, "/lazy") == index
