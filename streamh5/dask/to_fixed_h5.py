@@ -238,10 +238,8 @@ def to_fixed_h5(
     if compute:
         own = [array for array in arrays.values() if isinstance(array, da.Array)]
         check_scheduler(compute_kwargs.get("scheduler"), own, path)
-    is_addition = is_growing or options.mode == "a"
-    with present_file(path, options, is_opened=compute) if is_addition else nullcontext() as present:
-        if present is not None:
-            options = replace(options, libver=present.libver)
+    with present_file(path, options, is_opened=compute) if options.mode == "a" else nullcontext() as present:
+        options = options if present is None else replace(options, libver=present.libver)
         stored = find_datasets(path, present, placements) if is_growing else {}
         targets = []
         for name, given in arrays.items():
