@@ -332,6 +332,8 @@ class Engine:
 
     def _encode(self, plan: MetadataPlan) -> Iterator[tuple[int, bytes]]:
         yield from plan.encode()
+        if self._space is not None and self._space.fill_page():
+            yield self.end_of_file - 1, b"\0"  # so that snapshots have the whole page, too
         # the end is read last: other threads may have reserved chunks while a snapshot was encoded
         end, root_address = self.end_of_file, plan.address(self.root)
         if self._superblock is None:

@@ -82,12 +82,12 @@ class FrontLayout:
         def region(nbytes: int) -> ReservedRange:
             nonlocal end
             address = rule.position(end, nbytes)
-            end = address + nbytes
+            end = rule.end(address, nbytes)
             return ReservedRange(address, nbytes)
 
         extension = region(SIZEOF_SUPERBLOCK_EXTENSION).address if rule.is_paged else UNDEFINED_ADDRESS
         headers = {
-            node.path: region(rule.header_nbytes(plan.nbytes + self._slack))
+            node.path: region(rule.header_nbytes(plan.nbytes, self._slack))
             for node, plan in self.plans.items()
         }
         heap = region(self._heap_nbytes) if self._heap_nbytes else None

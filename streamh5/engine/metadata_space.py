@@ -7,8 +7,8 @@ Metadata goes to pages of its own at the end of the file, chunks to what is left
                                                         ▲          ▲
                                                         open page  next metadata
 
-The library does the same when it writes such a file (``H5MF__alloc_pagefs``). The rest of the last page of metadata is
-not part of the file: nothing is written there before more metadata follows.
+The library does the same when it writes such a file (``H5MF__alloc_pagefs``). It adds pages at the end of the file, so
+the file ends with a whole page: else all pages that the library adds would lie across those of the file.
 """
 
 from __future__ import annotations
@@ -41,9 +41,19 @@ class MetadataSpace:
 
     @property
     def end_of_file(self) -> int:
-        """First address after everything reserved so far."""
+        """End of the page of the last byte reserved so far."""
+        return self._rule.end_of_page(self._cursor.address)
+
+    def fill_page(self) -> bool:
+        """Reserve the rest of the last page, which becomes part of a generation of the file; return whether it has one.
+
+        What follows goes to other pages, so that a generation stays as it is.
+        """
         with self._lock:
-            return self._next if self._stop == self._cursor.address else self._cursor.address
+            end = self._next if self._stop == self._cursor.address else self._cursor.address
+            self._cursor.reserve_aligned(0, self._rule.page_nbytes)
+            self._next = self._stop
+        return end < self.end_of_file
 
     def reserve(self, nbytes: int) -> int:
         """Reserve a block of `nbytes` that obeys the rule, and return its address."""
@@ -57,5 +67,5 @@ class MetadataSpace:
                     self._next = first
                 address = rule.position(self._next, nbytes)
                 self._stop = first + rule.end_of_page(nbytes)
-            self._next = address + nbytes
+            self._next = rule.end(address, nbytes)
             return address

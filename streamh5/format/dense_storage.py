@@ -111,20 +111,24 @@ class DenseStorage:
     @property
     def positions(self) -> tuple[int, ...]:
         """Positions of name index, creation order index, index of huge objects, huge objects, and of the end."""
-        compact = self._positions(SIZEOF_V2_BTREE_HEADER, SIZEOF_FRACTAL_HEAP_HEADER)
-        if self.rule.holds(compact[-1]):
-            return compact
-        return self._positions(_NODE_SIZE, self._block_position)
-
-    def _positions(self, nodes_position: int, block_position: int) -> tuple[int, ...]:
-        indexes = (self.name_index, self.creation_order_index, self.huge_index)
-        sizes = [0 if tree is None else nodes_position + tree.sizeof_nodes for tree in indexes]
-        return tuple(accumulate((block_position + self.heap.block_nbytes, *sizes, self.heap.huge_nbytes)))
+        if not self._is_spread:
+            return self._compact_positions
+        block_nbytes = self.heap.block_nbytes
+        block_end = self.rule.end(self.rule.position(_NODE_SIZE, block_nbytes), block_nbytes)
+        return self._positions(_NODE_SIZE, block_end)
 
     @property
-    def _block_position(self) -> int:
-        """Position of the heap block if the blocks are spread."""
-        return self.rule.position(_NODE_SIZE, self.heap.block_nbytes)
+    def _compact_positions(self) -> tuple[int, ...]:
+        return self._positions(SIZEOF_V2_BTREE_HEADER, SIZEOF_FRACTAL_HEAP_HEADER + self.heap.block_nbytes)
+
+    @property
+    def _is_spread(self) -> bool:
+        return not self.rule.holds(self._compact_positions[-1])
+
+    def _positions(self, nodes_position: int, block_end: int) -> tuple[int, ...]:
+        indexes = (self.name_index, self.creation_order_index, self.huge_index)
+        sizes = [0 if tree is None else nodes_position + tree.sizeof_nodes for tree in indexes]
+        return tuple(accumulate((block_end, *sizes, self.heap.huge_nbytes)))
 
     @property
     def nbytes(self) -> int:
@@ -158,13 +162,13 @@ class DenseStorage:
         huge = [body for body in self.bodies if len(body) > heap.max_object_nbytes]
         managed = [body for body in self.bodies if len(body) <= heap.max_object_nbytes]
         names_at, orders_at, huge_index_at, huge_at, _ = (address + position for position in self.positions)
-        block_at = names_at - heap.block_nbytes
-        is_spread = block_at != address + SIZEOF_FRACTAL_HEAP_HEADER
-        nodes_at = _NODE_SIZE if is_spread else SIZEOF_V2_BTREE_HEADER
+        block_at, nodes_at = address + SIZEOF_FRACTAL_HEAP_HEADER, SIZEOF_V2_BTREE_HEADER
+        if self._is_spread:
+            block_at, nodes_at = address + self.rule.position(_NODE_SIZE, heap.block_nbytes), _NODE_SIZE
         header = encode_fractal_heap_header(heap, block_at, huge_index_at if huge else UNDEFINED_ADDRESS)
         parts = [
             header.ljust(block_at - address, b"\0"),
-            encode_fractal_heap_block(heap, address, managed),
+            encode_fractal_heap_block(heap, address, managed).ljust(names_at - block_at, b"\0"),
             _encode_index(self.name_index, names_at, columns, by_name, nodes_at=nodes_at),
         ]
         if self.creation_order_index is not None:

@@ -4,6 +4,10 @@ HDF5's page buffer reads whole pages, and gives the library the part of a block 
 (``H5PB_read``). So a block that is smaller than a page must not cross a page boundary, or it cannot be read. A block
 that is at least as large as a page is read past the buffer; only its first bytes are not (``H5C__load_entry`` reads 512
 bytes of an object header, then the rest), so it begins a page.
+
+Such a block is also written past the buffer (``H5PB_write``). A program that changes the file would put the old bytes
+of its last page back, if that page were in the buffer for a smaller block behind it: so nothing follows in its last
+page. Neither does it in files of the library.
 """
 
 from __future__ import annotations
@@ -49,6 +53,11 @@ class PageRule:
         """Return whether a block may lie at `position`."""
         return self.position(position, nbytes) == position
 
+    def end(self, position: int, nbytes: int) -> int:
+        """Return where the next block may begin behind one of `nbytes` at `position`."""
+        stop = position + nbytes
+        return stop if nbytes < self.page_nbytes else self.end_of_page(stop)
+
     def end_of_page(self, position: int) -> int:
         """Return the first page boundary from `position` on; `position` itself without pages."""
         return position + -position % self.page_nbytes if self.page_nbytes else position
@@ -57,12 +66,14 @@ class PageRule:
         """Return whether `nbytes` fit a page."""
         return nbytes <= self.page_nbytes or not self.page_nbytes
 
-    def header_nbytes(self, nbytes: int) -> int:
-        """Return the size to which an object header of `nbytes` is padded.
+    def header_nbytes(self, nbytes: int, slack: int = 0) -> int:
+        """Return the size to which an object header of `nbytes` is padded, with as much of `slack` as its page holds.
 
-        Its rest after the first 512 bytes must not be smaller than a page if the header is larger.
+        Its rest after the first 512 bytes must not be smaller than a page if the header is larger. A header that fits a
+        page stays in it: programs that change the file with a page buffer read the old beginning of a larger one again.
         """
         page = self.page_nbytes
+        nbytes = max(nbytes, min(nbytes + slack, page)) if 0 < nbytes <= page else nbytes + slack
         return page + SPECULATIVE_NBYTES if page < nbytes < page + SPECULATIVE_NBYTES and page else nbytes
 
 

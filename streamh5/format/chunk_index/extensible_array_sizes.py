@@ -85,6 +85,10 @@ class ExtensibleArray:
         """Return the first position relative to the index block for a block of `nbytes`, from `position` on."""
         return self.rule.position(self.origin + position, nbytes) - self.origin
 
+    def end(self, position: int, nbytes: int) -> int:
+        """Return the first position for the block that follows one of `nbytes` at `position`."""
+        return self.rule.end(self.origin + position, nbytes) - self.origin
+
 
 @dataclass(frozen=True, slots=True)
 class SuperBlock:
@@ -170,13 +174,13 @@ class SuperBlock:
     @property
     def positions(self) -> list[int]:
         """Positions relative to the index block of the data blocks that contain elements."""
-        position, nbytes = self.position + self.sizeof_super_block, self.sizeof_data_block
+        position, nbytes = self.array.end(self.position, self.sizeof_super_block), self.sizeof_data_block
         if not self.array.rule.is_paged:
             return [position + i * nbytes for i in range(self.n_used)]
         found = []
         for _ in range(self.n_used):
             found.append(self.array.position(position, nbytes))
-            position = found[-1] + nbytes
+            position = self.array.end(found[-1], nbytes)
         return found
 
     @property
@@ -199,5 +203,5 @@ def used_super_blocks(array: ExtensibleArray) -> list[SuperBlock]:
         block = replace(block, position=array.position(position, block.sizeof_super_block))
         blocks.append(block)
         start = block.end
-        position = block.end_position
+        position = array.end(block.positions[-1], block.sizeof_data_block)
     return blocks
