@@ -155,16 +155,25 @@ class DatasetWriter:
 
     def write_block(self, elements: NDArray[Any], origin: tuple[int, ...]) -> ChunkRecords:
         """Write a block of stored elements in the calling thread; return its records: see `Dataset.write_block`."""
-        place, box = self._session.place, self._chunks.grid.covering(origin, elements.shape)
+        box = self._chunks.grid.covering(origin, elements.shape)
+        parts: list[ChunkRecords] = []
         self._settle_regions(box)
-        parts = []
+        # after the whole chunks of earlier regions that are in the threads: they must not be entered after these
+        write = partial(self._write_pieces, elements, origin, parts)
+        self._session.run(Job(write, elements.nbytes, self._node, box))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
+
+    def _write_pieces(
+        self, elements: NDArray[Any], origin: tuple[int, ...], parts: list[ChunkRecords]
+    ) -> None:
+        """Write a block, with the stored elements of chunks that it does not fill; append its records to `parts`."""
+        place = self._session.place
         for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
             is_partial = chunk is not None and self._is_incomplete(chunk)
             for raw in self._chunks.split(piece, first, place):
                 parts.append(self.write(raw, is_partial=is_partial))
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate(parts) if parts else np.zeros(0, RECORD)
 
     def _settle_regions(self, box: Box | None = None) -> None:
         """Write chunks of earlier regions, which the caller is about to write in its own way."""

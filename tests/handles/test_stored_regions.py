@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pytest
 from hypothesis import given, settings
 
 import streamh5
+from streamh5.handles.dataset_writer import DatasetWriter
+from streamh5.model.chunk_records import ChunkRecords
+from streamh5.write.chunk_writer import RawChunks
 
 FILTERS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -188,3 +193,22 @@ def test_loop_of_resize_and_assignment_writes_each_chunk_once(compression: Any, 
             stored.append(row)
     with h5py.File(path) as found:
         np.testing.assert_array_equal(found["x"][...], np.concatenate([data, data]))
+
+
+def test_block_after_a_region_whose_chunk_is_still_in_a_thread_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = DatasetWriter.write
+
+    def write_late(self: DatasetWriter, raw: RawChunks, *, is_partial: bool = False) -> ChunkRecords:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)  # long enough for a block that does not wait to come first
+        return write(self, raw, is_partial=is_partial)
+
+    monkeypatch.setattr(DatasetWriter, "write", write_late)
+    with streamh5.File(tmp_path / "x.h5", "w") as file:
+        x = file.create_dataset("x", (8, 4), chunks=(4, 4), compression="gzip")
+        x[:4] = 1
+        x.record(x.write_block(np.full((4, 4), 2), (0, 0)))
+    with h5py.File(tmp_path / "x.h5") as found:
+        assert (found["x"][:4] == 2).all()
