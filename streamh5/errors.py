@@ -42,6 +42,7 @@ says which chunk was being written.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import TYPE_CHECKING
 
@@ -171,9 +172,23 @@ def did_you_mean(word: str, known: Iterable[object]) -> str:
     return f"; did you mean {shown(found[0])}?" if found else ""
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All control characters but tabs and line ends: a terminal obeys them, or they turn the order of letters around."""
+
+
 def printable(text: str) -> str:
-    """Return text that can be printed; names that are not UTF-8 have surrogates, as in h5py, for their bytes."""
-    return text.encode(errors="backslashreplace").decode()
+    """Return text that can be printed: with escapes for surrogates and control characters.
+
+    Names that are not UTF-8 have surrogates, as in h5py, for their bytes. The file of a stranger may have a name that
+    tells a terminal what to do.
+    """
+    there = text.encode(errors="backslashreplace").decode()
+    return _CONTROL.sub(lambda one: one[0].encode("unicode_escape").decode(), there)
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """Return lines that can be printed; a line end in one of them is an escape, too."""
+    return "\n".join(printable(one).replace("\n", "\\n") for one in lines)
 
 
 def _without_middle(text: str, limit: int) -> str:

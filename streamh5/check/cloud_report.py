@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.check.report import counted
-from streamh5.errors import printable
+from streamh5.errors import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +141,7 @@ class CloudReport:
         width
             Most characters of a line, except for longer words.
         """
-        return printable("\n".join(self._lines(width)))
+        return printable_lines(self._lines(width))
 
     def __repr__(self) -> str:
         return self.render()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
-from streamh5.errors import did_you_mean, printable
+from streamh5.errors import did_you_mean, printable_lines
 from streamh5.model.links import MAX_COMPARED
 from streamh5.reader.file_map import Kind
 
@@ -320,7 +320,7 @@ class FileInspection:
         """
         from streamh5.check.text_repr import file_lines
 
-        return printable("\n".join(file_lines(self, width)))
+        return printable_lines(file_lines(self, width))
 
     def __repr__(self) -> str:
         return self.render()

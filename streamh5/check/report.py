@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.memory_size import format_nbytes
-from streamh5.errors import printable
+from streamh5.errors import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ class VerifyReport:
         return verdict | asdict(self)
 
     def __repr__(self) -> str:
-        return printable("\n".join(self._lines()))
+        return printable_lines(self._lines())
 
     def _repr_html_(self) -> str:
         from streamh5.check.html_repr import verify_html  # now: only notebooks need it

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from streamh5.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,8 @@ def flag(name: str, text: str, *, action: str = "store_true", **settings: Any) -
 
 
 def show(text: str) -> None:
-    """Print `text`, with ``?`` for characters that the terminal does not have."""
+    """Print `text`, with ``?`` for characters that the terminal does not have, and escapes for control characters."""
+    text = printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding))
 

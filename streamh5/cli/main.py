@@ -29,6 +29,7 @@ from streamh5.errors import (
     FormatError,
     StreamH5Error,
     UnreadableError,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except StreamH5Error as error:
-        print(f"streamh5: {_with_options(str(error))}", file=sys.stderr)
+        print(f"streamh5: {printable(_with_options(str(error)))}", file=sys.stderr)
         return 1 if command.judges and _is_damage(error) else 2
     except BrokenPipeError:
         _drop_output()

@@ -180,13 +180,55 @@ def test_inspect_html_writes_a_page_of_its_own(
     assert "4 of 4 chunks are stored" in page
     assert cli.main(["inspect", "a.h5", "--html", "--output", "a.html"]) == 0
     assert (tmp_path / "a.html").read_text().strip() == page.strip()
-    assert cli.main(["inspect", "a.h5", "--html", "--output", "a.h5"]) == 2  # a slip must not cost the file
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "a.html"]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert h5py.is_hdf5("a.h5")
     assert cli.main(["inspect", "a.h5", "--html", "--output", "a.html", "--overwrite"]) == 0
     assert cli.main(["inspect", "a.h5", "--output", "b.html"]) == 2
+    assert cli.main(["inspect", "a.h5", "--overwrite"]) == 2
     assert cli.main(["inspect", "a.h5", "--html", "--json"]) == 2
     assert cli.main(["inspect", "a.h5", "--html", "--output", "none/a.html"]) == 2
+    assert cli.main(["inspect", "a.h5", "--html", "--output", "s3://bucket/a.html"]) == 2
+
+
+@pytest.mark.parametrize("name", ["a.h5", "link.html", "hard.html"])
+def test_inspect_html_does_not_write_over_the_file_that_it_inspects(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = 1
+    (tmp_path / "link.html").symlink_to("a.h5")
+    (tmp_path / "hard.html").hardlink_to("a.h5")
+    assert cli.main(["inspect", "a.h5", "--html", "--output", name, "--overwrite"]) == 2
+    assert "inspected file itself" in capsys.readouterr().err
+    assert h5py.is_hdf5("a.h5")
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--html"], ["inspect", "--cloud"], ["verify"]])
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_names_in_a_file_do_not_reach_the_terminal_as_control_characters(
+    command: list[str], is_damaged: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.h5"
+    name = "x\x1b]0;title\x07\x1b[2J\r\x9b\u202e"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(name, data=np.ones((4, 4)), chunks=(2, 2), compression="gzip")
+        chunk = file[name].id.get_chunk_info(0)
+        file.attrs[name] = name
+    if is_damaged:
+        content = bytearray(path.read_bytes())
+        content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+        path.write_bytes(content)
+    cli.main([command[0], str(path), *command[1:]])
+    shown = capsys.readouterr()
+    assert not set("\x1b\x07\r\x9b\u202e") & set(shown.out + shown.err)
+    assert is_damaged or command[-1] == "verify" or "x\\x1b]0;title" in shown.out
+
+
+def test_name_with_a_line_end_is_one_line_of_an_inspection(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x\ndamaged: nothing"] = np.ones(4)
+    assert "/x\\ndamaged: nothing" in repr(streamh5.inspect(tmp_path / "a.h5"))
 
 
 def test_inspect_html_of_a_url_is_a_page_of_its_metadata(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import Any
 
+from streamh5.arguments.paths import local_path, object_url
 from streamh5.cli.command import FILE, JSON, Command, flag, option, show
 from streamh5.cli.storage_options import STORAGE_OPTION
 from streamh5.errors import DestinationExistsError, SinkError, SpecError
@@ -18,8 +20,10 @@ def _inspect(
 
     if html and (as_json or cloud):
         raise SpecError("inspect --html writes a page; leave --json and --cloud out")
-    if output is not None and not html:
-        raise SpecError("inspect --output names the page of --html; add --html")
+    if (output is not None or overwrite) and not html:
+        raise SpecError("inspect --output and --overwrite are about the page of --html; add --html")
+    if output is not None:
+        _check_output(output, file)
     found = inspect(file, **options)
     if html:
         _write_page(found.to_html(), output, overwrite=overwrite)
@@ -29,6 +33,16 @@ def _inspect(
     width = min(120, max(80, shutil.get_terminal_size((100, 24)).columns))
     show(json.dumps(shown.to_dict(), indent=2) if as_json else shown.render(width))
     return 1 if found.damaged or (report is not None and not report.ok) else 0
+
+
+def _check_output(output: str, file: str) -> None:
+    """Refuse to write the page to an object store, or over the file that it is about."""
+    if object_url(output) is not None:
+        raise SpecError("inspect --output is a local path; without it the page goes to the standard output")
+    if object_url(file) is None and os.path.exists(output) and os.path.samefile(output, local_path(file)):
+        raise SpecError(
+            f"{output} is the inspected file itself; choose another name for the page", path=output
+        )
 
 
 def _write_page(page: str, output: str | None, *, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from streamh5.arguments.paths import object_url
 from streamh5.cli.command import FILE, OVERWRITE, SAFE, Command, flag, option
 from streamh5.cli.option_values import read_nbytes
 from streamh5.cli.storage_options import STORAGE_OPTION
-from streamh5.errors import SpecError
+from streamh5.errors import SpecError, printable
 
 
 def _references(file: str, *, output: str | None, url: str | None, safe: bool, **options: Any) -> int:
@@ -28,7 +28,7 @@ def _references(file: str, *, output: str | None, url: str | None, safe: bool, *
     if made is not None:
         print(json.dumps(made))
     for problem in found.refused.values():
-        print(f"streamh5: left out: {problem}", file=sys.stderr)
+        print(f"streamh5: left out: {printable(str(problem))}", file=sys.stderr)
     return 0
 
 
