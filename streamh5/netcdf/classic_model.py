@@ -163,12 +163,14 @@ def _narrowed(block: NDArray[Any], *, dtype: np.dtype[Any], path: str) -> NDArra
 
 
 def _classic_value(name: Any, value: Any, where: str) -> Any:
-    array = np.asarray(value)
-    if isinstance(value, bytes) or array.dtype.kind in "fS":
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths are refused where all attributes are checked
         return value
-    if array.dtype.kind in "UTO":
-        if array.size == 1 and isinstance(array.ravel()[0], str):
-            return str(array.ravel()[0]).encode()
+    texts = array.ravel().tolist()
+    if array.dtype.kind in "SUTO" and all(isinstance(one, str | bytes) for one in texts):
+        if array.size == 1:
+            return value if isinstance(value, bytes) else _as_bytes(texts[0])
         raise AttributeValueError(
             f"{where}: attribute {name!r} is a list of {array.size:,}; the classic model has one text, or numbers; "
             "join them",
@@ -187,3 +189,7 @@ def _classic_value(name: Any, value: Any, where: str) -> Any:
             name=name,
         )
     return narrow
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

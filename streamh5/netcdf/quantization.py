@@ -257,7 +257,7 @@ def _round_to_place(values: NDArray[Any], is_kept: NDArray[np.bool_], digit: Any
     exponent = np.log10(pow(10.0, -float(digit)))
     exponent = np.floor(exponent) if exponent < 0 else np.ceil(exponent)
     scale = 2.0 ** np.ceil(np.log2(pow(10.0, -exponent)))
-    places = np.multiply(values, scale, dtype=np.float64)
+    places = np.asarray(np.multiply(values, scale, dtype=np.float64))  # a scalar, where there is no dimension
     np.rint(places, out=places)
     places /= scale
     # a number so large that its product overflows has no such places to round

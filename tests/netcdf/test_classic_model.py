@@ -81,6 +81,17 @@ def test_classic_file_is_read_and_appended_to(tmp_path: Path) -> None:
         days.streamh5.to_netcdf(tmp_path / "a.nc", append_dim="time", format="NETCDF4")
 
 
+@pytest.mark.parametrize("value", ["é", ["é"], np.array(["é".encode()]), np.array(["é"], object)])
+def test_classic_text_of_an_attribute_is_characters(value: Any, tmp_path: Path) -> None:
+    streamh5.to_netcdf(xr.Dataset(attrs={"a": value}), tmp_path / "a.nc", format=CLASSIC)
+    with h5py.File(tmp_path / "a.nc") as file:
+        assert (
+            file.attrs["a"] == "é".encode()
+        )  # not a string of variable length, which nccopy -k classic refuses
+    with nc4.Dataset(tmp_path / "a.nc") as read:
+        assert read.getncattr("a") == "é"
+
+
 def test_classic_space_is_filled(tmp_path: Path) -> None:
     dataset = weather()[["t2m", "count"]]
     streamh5.create_space(dataset, tmp_path / "a.nc", format=CLASSIC, compression="gzip")
@@ -122,6 +133,19 @@ def test_classic_space_is_filled(tmp_path: Path) -> None:
         ),
         (xr.Dataset({"v": ("x", [1], {"a": 2**40})}), {}, AttributeValueError, "/v: attribute 'a'.*int32"),
         (xr.Dataset(attrs={"a": ["b", "c"]}), {}, AttributeValueError, "/: attribute 'a' is a list of 2"),
+        (
+            xr.Dataset(attrs={"a": np.array([b"b", b"c"])}),
+            {},
+            AttributeValueError,
+            "/: attribute 'a' is a list of 2",
+        ),
+        (xr.Dataset(attrs={"a": None}), {}, AttributeValueError, "/: attribute 'a' is None; netCDF-4 stores"),
+        (
+            xr.Dataset(attrs={"a": [[1], [1, 2]]}),
+            {},
+            AttributeValueError,
+            r"/: attribute 'a' is \[\[1\], \[1, 2\]\]",
+        ),
         (
             xr.Dataset(
                 {

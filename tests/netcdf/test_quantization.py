@@ -123,6 +123,14 @@ def test_least_significant_digit_is_that_of_netcdf4_python(digit: Any, dtype: st
     assert np.array_equal(got, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3)])
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_places_of_a_scalar_are_rounded(shape: tuple[int, ...], is_lazy: bool) -> None:
+    values = np.full(shape, 1.23456)
+    got = Rounding("BitRound", 20, 1).apply(da.from_array(values) if is_lazy else values, [])
+    assert np.array_equal(np.asarray(got), np.full(shape, 1.25))
+
+
 @pytest.mark.parametrize("shape", [(7, 5, 3), (6, 4), (5, 4, 3), (0, 3), (1,), ()])
 @pytest.mark.parametrize("chunks", [1, 2, 3, -1])
 def test_groomed_bits_do_not_depend_on_blocks(shape: tuple[int, ...], chunks: int) -> None:
