@@ -74,7 +74,11 @@ class Rounding:
 
     def with_attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attributes of a variable with those that tell its rounding, in netCDF-C's order and types."""
-        first = {ATTRIBUTES[self.mode]: np.int32(self.digits)} if self.digits else {}
+        first: dict[str, Any] = {}
+        if self.digits:
+            first = {ATTRIBUTES[self.mode]: np.int32(self.digits)}
+            # another mode's, of the file that the data is from: it would tell readers and appends another rounding
+            attributes = {name: one for name, one in attributes.items() if name not in ATTRIBUTES.values()}
         fill = {name: attributes[name] for name in ("_FillValue",) if name in attributes}
         second = {} if self.least_digit is None else {LEAST_DIGIT: self.least_digit}
         return {**first, **fill, **second, **attributes, **first, **second}
@@ -151,9 +155,11 @@ def rounding_of(stored: StoredVariable) -> Rounding:
     if stored.dtype.kind != "f":
         return Rounding()
     encoding = {LEAST_DIGIT: stored.attributes.get(LEAST_DIGIT)}
-    for mode, name in ATTRIBUTES.items():
-        if name in stored.attributes:
-            encoding = {**encoding, "quantize_mode": mode, "significant_digits": stored.attributes[name]}
+    # of several the first, as in ``get_quantize_info`` of ``libhdf5/hdf5open.c``
+    found = next(((mode, name) for mode, name in ATTRIBUTES.items() if name in stored.attributes), None)
+    if found is not None:
+        mode, name = found
+        encoding |= {"quantize_mode": mode, "significant_digits": stored.attributes[name]}
     return read_rounding(encoding, stored.dtype, stored.path, is_explicit=True)
 
 
@@ -162,10 +168,12 @@ def kept_values(fill: Any, attributes: Mapping[str, Any], dtype: np.dtype[Any]) 
     found: list[Any] = []
     if dtype.kind != "f":
         return found
-    for one in [fill, *np.ravel(attributes.get("missing_value", ()))]:
-        with suppress(
-            TypeError, ValueError
-        ):  # fill values that are no numbers are refused where all are checked
+    missing: list[Any] = []
+    with suppress(ValueError):  # a list of different lengths is refused where all attributes are checked
+        missing = list(np.ravel(attributes.get("missing_value", ())))
+    for one in [fill, *missing]:
+        # so are numbers that no type holds; fill values that are no numbers are refused where all of them are checked
+        with suppress(TypeError, ValueError, OverflowError):
             found.append(dtype.type(one))
     return found
 

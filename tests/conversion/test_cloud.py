@@ -80,8 +80,10 @@ def assert_same_content(source: Path, path: Path) -> None:
         found: list[str] = []
         new.visit(found.append)
         assert sorted(found) == sorted(names)
-        for name in names:
-            assert new[name].attrs.keys() == old[name].attrs.keys()
+        for name in ["/", *names]:
+            assert list(new[name].attrs) == list(old[name].attrs)
+            for key in old[name].attrs.keys() - {"DIMENSION_LIST", "REFERENCE_LIST"}:
+                np.testing.assert_array_equal(new[name].attrs[key], old[name].attrs[key])
             if isinstance(old[name], h5py.Dataset):
                 assert (new[name].shape, new[name].dtype) == (old[name].shape, old[name].dtype)
                 assert new[name].maxshape == old[name].maxshape

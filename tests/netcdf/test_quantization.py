@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamh5
-from streamh5.errors import SpecError
+from streamh5.errors import AttributeValueError, SpecError
 from streamh5.netcdf.quantization import ATTRIBUTES, Rounding
 
 xr = pytest.importorskip("xarray")
@@ -189,6 +189,13 @@ def test_to_netcdf_missing_values_stay_missing(tmp_path: Path) -> None:
         assert np.isnan(read["v"].values).tolist() == [False, True, False, True]
 
 
+@pytest.mark.parametrize("value", [[[1], [1, 2]], 10**400])
+def test_missing_values_of_no_type_are_refused_as_attributes(value: Any, tmp_path: Path) -> None:
+    dataset = xr.Dataset({"v": ("x", [1.0], {"missing_value": value})})
+    with pytest.raises(AttributeValueError, match="/v: attribute 'missing_value'"):
+        streamh5.to_netcdf(dataset, tmp_path / "a.nc", encoding={"v": {"significant_digits": 2}})
+
+
 def test_to_netcdf_inherited_least_digit_is_kept_where_it_fits(tmp_path: Path) -> None:
     example(is_lazy=False).to_netcdf(
         tmp_path / "ref.nc", engine="netcdf4", encoding={"v": {"least_significant_digit": 1}}
@@ -215,6 +222,31 @@ def test_append_to_a_quantized_variable_is_quantized_as_netcdf_c_does(
         file["v"][6:] = values
     part = second.chunk({"t": 3, "x": 4}) if is_lazy else second
     streamh5.to_netcdf(part, tmp_path / "a.nc", append_dim="t")
+    assert np.array_equal(bits(stored(tmp_path / "a.nc")), bits(stored(tmp_path / "ref.nc")))
+
+
+def test_a_variable_tells_one_rounding_where_the_data_had_another(tmp_path: Path) -> None:
+    streamh5.to_netcdf(example(), tmp_path / "a.nc", encoding={"v": {"significant_digits": 2}})
+    with xr.open_dataset(tmp_path / "a.nc", engine="netcdf4") as read:
+        assert ATTRIBUTES["BitGroom"] in read["v"].attrs  # xarray keeps it there
+        encoding = {"significant_digits": 9, "quantize_mode": "BitRound"}
+        streamh5.to_netcdf(read, tmp_path / "b.nc", encoding={"v": encoding})
+    with nc4.Dataset(tmp_path / "b.nc") as file:
+        assert file["v"].quantization() == (9, "BitRound")
+        assert ATTRIBUTES["BitGroom"] not in file["v"].ncattrs()
+
+
+def test_append_to_a_variable_with_two_modes_takes_that_of_netcdf_c(tmp_path: Path) -> None:
+    first, second = example(is_lazy=False).isel(t=slice(6)), example(is_lazy=False).isel(t=slice(6, None))
+    first["v"].attrs[ATTRIBUTES["GranularBitRound"]] = np.int32(2)
+    for name in ("ref.nc", "a.nc"):
+        encoding = {"significant_digits": 12, "quantize_mode": "BitRound"}
+        first.to_netcdf(tmp_path / name, engine="netcdf4", encoding={"v": encoding}, unlimited_dims=["t"])
+    with nc4.Dataset(tmp_path / "ref.nc", "a") as file:
+        assert file["v"].quantization() == (2, "GranularBitRound")
+        file["v"].set_auto_maskandscale(False)
+        file["v"][6:] = second["v"].values
+    streamh5.to_netcdf(second, tmp_path / "a.nc", append_dim="t")
     assert np.array_equal(bits(stored(tmp_path / "a.nc")), bits(stored(tmp_path / "ref.nc")))
 
 
