@@ -32,11 +32,11 @@ class MetadataSpace:
         Of a file with pages.
     """
 
-    __slots__ = ("_cursor", "_lock", "_next", "_rule", "_stop")
+    __slots__ = ("_cursor", "_end", "_lock", "_next", "_rule", "_stop")
 
     def __init__(self, cursor: AddressCursor, rule: PageRule) -> None:
         self._cursor, self._rule = cursor, rule
-        self._next = self._stop = 0
+        self._next = self._stop = self._end = 0
         self._lock = threading.RLock()
 
     @property
@@ -50,7 +50,7 @@ class MetadataSpace:
         What follows goes to other pages, so that a generation stays as it is.
         """
         with self._lock:
-            end = self._next if self._stop == self._cursor.address else self._cursor.address
+            end = self._end if self._stop == self._cursor.address else self._cursor.address
             self._cursor.reserve_aligned(0, self._rule.page_nbytes)
             self._next = self._stop
         return end < self.end_of_file
@@ -67,5 +67,6 @@ class MetadataSpace:
                     self._next = first
                 address = rule.position(self._next, nbytes)
                 self._stop = first + rule.end_of_page(nbytes)
+            self._end = address + nbytes
             self._next = rule.end(address, nbytes)
             return address

@@ -314,7 +314,7 @@ def test_library_keeps_large_blocks_when_it_changes_small_ones_behind_them(
     # the index of "large" is larger than a page, and written past the page buffer, that of "small" is not
     path = tmp_path / "a.h5"
     with streamh5.File(path, page=page) as file:
-        for name, size in (("large", n), ("small", 20)):
+        for name, size in (("large", n), ("small", 50)):
             file.create_dataset(name, (size,), "i4", chunks=(1,))[:5] = 1
     with h5py.File(path, "r+", page_buf_size=BUFFER_NBYTES) as file:
         assert file["small"][:5].tolist() == [1] * 5
@@ -323,7 +323,7 @@ def test_library_keeps_large_blocks_when_it_changes_small_ones_behind_them(
         file["small"][5:] = 3
     with h5py.File(path) as file:
         assert file["large"][()].tolist() == [1] * 5 + [2] * (n - 5)
-        assert file["small"][()].tolist() == [1] * 5 + [3] * 15
+        assert file["small"][()].tolist() == [1] * 5 + [3] * 45
 
 
 @pytest.mark.parametrize("page", [1024, 12_288])
@@ -346,6 +346,23 @@ def test_file_ends_with_a_whole_page_so_that_pages_of_the_library_begin_with_one
             file.create_group(f"g{i}").attrs["text"] = "a" * 100
     assert_paged(changed, page)
     assert not streamh5.verify(changed).n_unbuffered
+
+
+@pytest.mark.parametrize("n", [0, 3, 40, 700, 2000])
+def test_flushed_file_has_its_last_page_whatever_lies_there(n: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path, page=4096) as file:
+        file.create_dataset("fixed", (10,), "i4", chunks=(1,))
+        file.flush()
+        for i in range(2):
+            rows = file.require_group("more").create_dataset(
+                f"x{i}", (0,), "i4", maxshape=(None,), chunks=(1,)
+            )
+            rows.append(np.arange(n, dtype="i4"))
+            file.create_dataset(f"fixed{i}", data=np.arange(n + 1), chunks=(1,))
+            file.flush()
+            assert path.stat().st_size % 4096 == 0
+            assert_paged(path, 4096)
 
 
 def test_header_slack_ends_with_the_page(tmp_path: Path) -> None:
