@@ -218,8 +218,8 @@ def _check_of(name: str, annotation: str) -> Callable[[str, Any], Any] | None:
         return check_choice
     if name == "libver":
         return read_libver
-    if name == "page":
-        return read_page
+    if name == "page":  # None stays: `convert` with ``cloud=True`` decides then
+        return lambda name, value: None if value is None else read_page(name, value)
     if name in _TEXTS:
         return _text
     is_optional = annotation.endswith(" | None")

@@ -175,8 +175,10 @@ def test_cloud_conversion_lets_given_chunks_and_pages_win(tmp_path: Path) -> Non
     assert {one.chunks for one in found.datasets if one.path != "/" + first} == {(512, 256)}
     streamh5.convert(source, path, page="64 KiB", cloud=True, overwrite=True, safe=True)
     assert streamh5.inspect(path).page_nbytes == 64 << 10
-    streamh5.convert(source, path, cloud=True, overwrite=True, safe=True)
-    assert streamh5.inspect(path).page_nbytes > 0
+    defaults: tuple[dict[str, Any], ...] = ({}, {"page": None})
+    for default in defaults:
+        streamh5.convert(source, path, cloud=True, overwrite=True, safe=True, **default)
+        assert streamh5.inspect(path).page_nbytes > 0
 
 
 def test_cloud_conversion_refuses_what_contradicts_it(tmp_path: Path) -> None:
