@@ -93,7 +93,9 @@ def _annotations(value: Any) -> dict[str, tuple[str, Any]]:
     if inspect.isclass(value):
         for base in reversed(value.__mro__):
             found |= {
-                k: (str(v), inspect.Parameter.empty) for k, v in vars(base).get("__annotations__", {}).items()
+                # a NamedTuple has ForwardRef('int') for int
+                k: (getattr(v, "__forward_arg__", str(v)), inspect.Parameter.empty)
+                for k, v in vars(base).get("__annotations__", {}).items()
             }
         found |= {
             name: (str(one.fget.__annotations__.get("return", "")), inspect.Parameter.empty)
@@ -104,7 +106,9 @@ def _annotations(value: Any) -> dict[str, tuple[str, Any]]:
     except (TypeError, ValueError):
         return found
     named = {
-        one.name: (str(one.annotation), one.default) for one in parameters if one.annotation is not one.empty
+        one.name: (getattr(one.annotation, "__forward_arg__", str(one.annotation)), one.default)
+        for one in parameters
+        if one.annotation is not one.empty
     }
     return found | named
 
@@ -116,7 +120,7 @@ def _type_of(names: str, known: dict[str, tuple[str, Any]]) -> str:
         return ""
     annotation, default = found.pop()
     parts = [readable(annotation)]
-    if default is None:
+    if default is None or inspect.isfunction(default):  # its repr has an address
         parts.append("optional")
     elif default is not inspect.Parameter.empty:
         parts.append("default " + repr(default).replace("'", '"'))

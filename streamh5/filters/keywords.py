@@ -44,8 +44,8 @@ class FilterOptions:
     ----------
     compression
         "gzip" (also "zlib"), "lzf", "szip", or another word of ``available()``; True or an integer from 0 to 9 for
-        gzip (h5py's old form); the registered number of a filter; or a filter object such as
-        hdf5plugin's, directly or unpacked with ``**``.
+        gzip (h5py's old form), so that szip and nbit have words only; the registered number of another filter; or a
+        filter object such as hdf5plugin's, directly or unpacked with ``**``.
     compression_opts
         For "gzip" the level, 0 to 9, 4 if None. For "szip" ("ec" or "nn", pixels per block). For
         a number and the other words the client values of the filter, or its only one.
@@ -169,7 +169,19 @@ def _compression(asked: FilterOptions, chunk: RawChunk) -> Filter | None:
     is_foreign = asked.allow_unknown_filter and number not in _GZIP_LEVELS and 0 < number <= _MAX_FILTER_ID
     if number in _BY_NUMBER or is_foreign:
         return set_up_filter(number, values, chunk)
-    raise FilterError(f"filter number {number} cannot be written; known are {_known()}", filter_id=number)
+    raise FilterError(_why_not(number), filter_id=number)
+
+
+def _why_not(number: int) -> str:
+    """Return why a filter number is refused, and what to do."""
+    if not 0 < number <= _MAX_FILTER_ID:
+        return f"compression={number}: filter numbers are positive and below {_MAX_FILTER_ID + 1:,}"
+    if number in _GZIP_LEVELS:
+        return f"filter number {number} is not a compression; known are {_known()}"
+    return (
+        f"streamh5 cannot encode with filter number {number}. For encoded chunks: File.create_dataset with shape and "
+        f"dtype, without data, then write_direct_chunk. It encodes with {_words()}"
+    )
 
 
 def _number_and_values(compression: Any, options: Any) -> tuple[int, Values]:
@@ -244,6 +256,10 @@ def _as_number(value: Any) -> int | None:
         return None
 
 
+def _words() -> str:
+    return ", ".join(repr(row.keyword) for row in _BY_NUMBER.values())
+
+
 def _known() -> str:
-    words = ", ".join(repr(row.keyword) for row in _BY_NUMBER.values())
-    return f"{words} and the filter numbers {', '.join(map(str, _BY_NUMBER))}"
+    numbers = [str(number) for number in _BY_NUMBER if number not in _GZIP_LEVELS]
+    return f"{_words()} and the filter numbers {', '.join(numbers)}"

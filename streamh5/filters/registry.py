@@ -171,7 +171,7 @@ def codec_package(package: str, filter_name: str) -> Any:
 
 def _refuse(filter_id: int, chunk: Buffer) -> Buffer:
     raise FilterError(
-        f"streamh5 has no filter number {filter_id}; write encoded chunks with "
+        f"streamh5 cannot encode with filter number {filter_id}; write encoded chunks with "
         "write_direct_chunk, or choose another compression",
         filter_id=filter_id,
     )

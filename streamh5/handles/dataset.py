@@ -139,7 +139,9 @@ class Dataset(DatasetParts):
         offsets
             First element of the chunk, multiples of the chunk shape.
         data
-            The filtered bytes, which are stored unchanged.
+            The filtered bytes of a whole chunk, which are stored unchanged: at the edge of the dataset, pad the chunk
+            before you encode it. All filters of the dataset are yours to apply, shuffle as well. What a filter that
+            streamh5 does not have has encoded, a chunk that is too short for example, is not checked.
         filter_mask
             Bit i set: filter i of the pipeline was skipped.
 

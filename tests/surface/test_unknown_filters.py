@@ -67,7 +67,7 @@ def test_direct_chunks_of_an_unknown_filter_are_those_of_h5py(
 def test_data_for_an_unknown_filter_is_refused_and_the_dataset_goes_on(tmp_path: Path) -> None:
     data = np.ones((4, 4), "i8")
     with streamh5.File(tmp_path / "a.h5") as file:
-        with pytest.raises(FilterError, match="filter number 32768"):
+        with pytest.raises(FilterError, match=r"filter number 32768.*without data, then write_direct_chunk"):
             file.create_dataset("y", data=data, chunks=(4, 4), compression=32768)
         with pytest.raises(FilterError, match="filter number 32768"):
             file.create_dataset("y", (4, 4), chunks=(4, 4), compression=32768, allow_unknown_filter=False)
@@ -80,6 +80,50 @@ def test_data_for_an_unknown_filter_is_refused_and_the_dataset_goes_on(tmp_path:
     with h5py.File(tmp_path / "a.h5") as found:
         assert list(found) == ["x"]
         assert zlib.decompress(found["x"].id.read_direct_chunk((0, 0))[1]) == data.tobytes()
+
+
+@pytest.mark.parametrize("number", [65_536, 2**40, -1])
+def test_number_that_no_filter_can_have_is_refused_with_the_range(number: int, tmp_path: Path) -> None:
+    with (
+        streamh5.File(tmp_path / "a.h5") as file,
+        pytest.raises(FilterError, match=f"compression={number}: .* below 65,536"),
+    ):
+        file.create_dataset("x", (8,), "i8", chunks=(4,), compression=number)
+
+
+def test_refusal_lists_no_number_that_is_a_level_of_gzip(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5") as file:
+        with pytest.raises(FilterError, match=r"'szip', 'nbit'.* and the filter numbers 307, 32000"):
+            file.create_dataset("x", (8,), "i8", chunks=(4,), compression="unknown")
+        for number in (4, 5):
+            file.create_dataset(f"x{number}", (8,), "i8", chunks=(4,), compression=number)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert [(found[name].compression, found[name].compression_opts) for name in found] == [
+            ("gzip", 4),
+            ("gzip", 5),
+        ]
+
+
+def test_chunks_of_a_plugin_decode_with_its_client_values_only_as_hdf5_stores_them(tmp_path: Path) -> None:
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    hdf5plugin.register(("sperr",))  # not done by the import where HDF5_PLUGIN_PATH is set
+    x = np.linspace(0, 1, 4000, dtype="f4").reshape(40, 100)
+    options = dict(hdf5plugin.Sperr(absolute=0.01))
+    with h5py.File("in-memory", "w", driver="core", backing_store=False) as memory:
+        encoder = memory.create_dataset("x", data=x, chunks=x.shape, **options)
+        number, _, values, _ = encoder.id.get_create_plist().get_filter(0)
+        mask, stored = encoder.id.read_direct_chunk((0, 0))
+    assert (number, values != options["compression_opts"]) == (options["compression"], True)
+    with streamh5.File(tmp_path / "a.h5") as file:
+        for name, given in {"stored": values, "given": options["compression_opts"]}.items():
+            dataset = file.create_dataset(
+                name, x.shape, x.dtype, chunks=x.shape, compression=number, compression_opts=given
+            )
+            dataset.write_direct_chunk((0, 0), stored, mask)
+    with h5py.File(tmp_path / "a.h5") as found:
+        assert 0 < abs(found["stored"][...] - x).max() <= 0.01
+        with pytest.raises(OSError, match="filter"):
+            found["given"][...]
 
 
 PARTS = """
