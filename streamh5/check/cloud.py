@@ -170,7 +170,7 @@ def _check_chunks(datasets: Iterable[DatasetInspection]) -> CloudCheck:
     shown = [line for _, line in lines[:_N_SHOWN]]
     shown += [f"and {len(lines) - _N_SHOWN:,} more"] if len(lines) > _N_SHOWN else []
     text = "; ".join([f"right in {n_right:,} of {counted(len(figures), 'dataset')}", *shown])
-    advice = "" if worst == "good" else f"chunks of 1 to 10 MB: chunks= when it is written; {_CONVERT}"
+    advice = "" if worst == "good" else f"chunks of 1 to 9.5 MiB: chunks= when it is written; {_CONVERT}"
     return CloudCheck("chunks", worst, text, advice, {"datasets": figures})
 
 
@@ -202,7 +202,7 @@ def _check_indexes(datasets: Iterable[DatasetInspection], metadata: Grade) -> Cl
         text += f"; old indexes (v1 B-trees) in {counted(len(trees), 'dataset')}"
         if metadata != "good":
             text += ", whose nodes lie all over the file"
-            advice.append("libver='v110' or later writes indexes of one block")
+            advice.append(f"libver='v110' or later writes indexes of one block; {_CONVERT}")
     if n_chunks > _MAX_INDEXED:
         advice.append("larger chunks: an index this large is a download of its own")
     grade: Grade = "could be better" if advice else "good"
@@ -229,7 +229,11 @@ def _check_filters(datasets: Iterable[DatasetInspection]) -> CloudCheck:
     plugins: dict[str, str] = {}
     plain = []
     for one in datasets:
-        for name in (text.partition("(")[0].strip() for text in one.filters):
+        for text_of_filter in one.filters:
+            name, _, number = text_of_filter.partition("(")
+            name = name.strip()
+            if name == "filter":  # without a name in the file
+                name = f"filter {number.partition(')')[0]}"
             if name not in _IN_LIBRARY:
                 plugins.setdefault(name, one.path)
         if not one.filters and one.stored_nbytes > MAX_CLOUD_NBYTES:
@@ -238,10 +242,10 @@ def _check_filters(datasets: Iterable[DatasetInspection]) -> CloudCheck:
     text, advice = [], []
     if plugins:
         text.append("plugins needed: " + ", ".join(f"{name} ({path})" for name, path in plugins.items()))
-        advice.append("compression='gzip' is in every reader")
+        advice.append(f"compression='gzip' is in every reader: {_CONVERT} --compression gzip")
     if plain:
         text.append(f"not compressed: {listed(plain)}")
-        advice.append("compression='gzip' for less to transfer")
+        advice.append(f"compression='gzip' for less to transfer: {_CONVERT} --compression gzip")
     if not text:
         return CloudCheck("filters", "good", "every reader has them", figures=figures)
     return CloudCheck("filters", "could be better", "; ".join(text), "; ".join(advice), figures)

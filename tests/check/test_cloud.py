@@ -180,6 +180,15 @@ def test_cloud_names_filters_that_need_a_plugin(tmp_path: Path) -> None:
     found = check_of(report, "filters")
     assert (found.grade, found.figures["plugins"]) == ("could be better", ["lzf"])
     assert "lzf (/x)" in found.found
+    assert "streamh5 convert --cloud IN OUT --compression gzip" in found.advice
+
+
+def test_cloud_names_the_number_of_a_filter_without_a_name(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("x", (4,), "u1", chunks=(4,), compression=511, compression_opts=(6,))
+        made.write_direct_chunk((0,), b"abc")
+    report = streamh5.inspect(tmp_path / "a.h5").cloud()
+    assert "filter 511 (/x)" in check_of(report, "filters").found
 
 
 def test_cloud_counts_text_of_variable_length(tmp_path: Path) -> None:
