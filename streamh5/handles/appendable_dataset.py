@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, ResumeError
 from streamh5.handles.resizable_dataset import ResizableDataset, writing
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ class AppendableDataset(ResizableDataset):
         chain: FilterChain,
         *,
         n_rows: int,
+        is_restored: bool,
         write_empty_chunks: bool,
     ) -> None:
         super().__init__(session, node, chain, write_empty_chunks=write_empty_chunks)
         self._is_appended = False
         self._n_appended = n_rows
+        self._must_ask = is_restored and n_rows > 0
 
     @abstractmethod
     def _chunked_shape(self, verb: str) -> tuple[int | None, ...]:
@@ -39,6 +41,7 @@ class AppendableDataset(ResizableDataset):
     @property
     def n_appended(self) -> int:
         """Number of rows appended; after a resume, the rows that are stored: continue with the next."""
+        self._must_ask = False
         return self._n_appended
 
     @writing
@@ -51,6 +54,9 @@ class AppendableDataset(ResizableDataset):
         Rows that do not fill their chunks, fewer than ``chunks[0]``, are kept in memory and written when the chunks
         are full or the file is closed.
 
+        After a resume a program that begins with its first row again would store rows twice. Therefore it must have
+        asked where to continue: `n_appended`, `is_stored`, or the length of a dataset that grows.
+
         Parameters
         ----------
         rows
@@ -61,6 +67,8 @@ class AppendableDataset(ResizableDataset):
         BlockError
             Another shape, a dtype that cannot be stored without loss, or rows past the end of a
             dataset of fixed length. Nothing of the block is written then.
+        ResumeError
+            A resume has restored rows, and the program has not asked where to continue. Nothing is written then.
         StateError
             The file is closed.
 
@@ -77,6 +85,12 @@ class AppendableDataset(ResizableDataset):
 
     def _append_block(self, rows: Any) -> None:
         shape = self._chunked_shape("append to")
+        if self._must_ask:
+            raise ResumeError(
+                f"{self.name}: the interrupted write has {self._n_appended:,} rows, and append goes after them; read "
+                "n_appended and go on there",
+                n_rows=self._n_appended,
+            )
         block = self._as_block(rows)
         if block.ndim == len(shape) - 1:
             block = block[np.newaxis]
@@ -88,7 +102,7 @@ class AppendableDataset(ResizableDataset):
                 shape=shape,
             )
         with self._lock:
-            start, stop = self.n_appended, self.n_appended + len(block)
+            start, stop = self._n_appended, self._n_appended + len(block)
             if self.chunks is not None:
                 self.out.check_length(stop)
             if shape[0] is not None and stop > shape[0]:
@@ -114,11 +128,12 @@ class AppendableDataset(ResizableDataset):
         """Append after the last row, as every row was set, by ``data=`` or a region of the whole dataset."""
         n_rows = (self._node.spec.shape or (None,))[0]
         if n_rows is not None and not self._is_appended:
-            self._n_appended = max(self.n_appended, n_rows)
+            self._must_ask &= self._n_appended > n_rows  # else every restored row was set again
+            self._n_appended = max(self._n_appended, n_rows)
 
     def _check_only_appended(self) -> None:
         """Refuse to append where regions were written: append and regions cannot both set the length of the dataset."""
-        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self.n_appended:
+        if (self._node.spec.shape or (0,))[0] is None and self._node.n_rows > self._n_appended:
             raise BlockError(
                 f"{self.name}: regions were written up to row {self._node.n_rows}, so nothing can be "
                 "appended; use either append or regions for a dataset of unknown length",
@@ -139,4 +154,5 @@ class AppendableDataset(ResizableDataset):
         self._n_appended = stop
 
     def _append_after(self, n_rows: int) -> None:
+        self._must_ask = False
         self._n_appended = n_rows

@@ -58,9 +58,17 @@ class Dataset(DatasetParts):
         chain: FilterChain,
         *,
         n_rows: int = 0,
+        is_restored: bool = False,
         write_empty_chunks: bool = True,
     ) -> None:
-        super().__init__(session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
+        super().__init__(
+            session,
+            node,
+            chain,
+            n_rows=n_rows,
+            is_restored=is_restored,
+            write_empty_chunks=write_empty_chunks,
+        )
         session.before_close(node, self._flush)
 
     @property
@@ -122,11 +130,11 @@ class Dataset(DatasetParts):
                 block_shape=block.shape,
                 region_shape=kept,
             ) from None
-        if self._is_appended and extents[0] is None and origin[0] + shape[0] > self.n_appended:
+        if self._is_appended and extents[0] is None and origin[0] + shape[0] > self._n_appended:
             raise BlockError(
-                f"{self.name}: it is appended to and has {self.n_appended} rows; a region up to row "
+                f"{self.name}: it is appended to and has {self._n_appended} rows; a region up to row "
                 f"{origin[0] + shape[0]} lies after them: use either append or regions for new rows",
-                n_rows=self.n_appended,
+                n_rows=self._n_appended,
             )
         self.out.write_region(self._writer.elements(whole, self.session.place), origin)
 
@@ -245,6 +253,7 @@ class Dataset(DatasetParts):
         ...         if not x.is_stored((start, 0), (10, 10)):
         ...             x[start : start + 10] = start
         """
+        self._must_ask = False
         return self._node.spec.chunks is not None and self.out.is_stored(origin, shape)
 
     def are_stored(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -292,8 +301,8 @@ class Dataset(DatasetParts):
         if self.chunks is None:
             return
         n_rows = None
-        if self._is_appended and self.n_appended % self._writer.grid.chunks[0]:
-            n_rows = self.n_appended
+        if self._is_appended and self._n_appended % self._writer.grid.chunks[0]:
+            n_rows = self._n_appended
             self.session.log_rows(self._node, n_rows)
         self.out.write_pending(n_rows)
         if not is_interrupted:

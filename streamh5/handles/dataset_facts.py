@@ -47,8 +47,8 @@ class DatasetFacts(Handle[DatasetNode]):
     @property
     def shape(self) -> tuple[int, ...] | None:
         """Current shape; the leading extent grows if it was given as None."""
-        shape = self._node.shape
-        if shape is not None and self._node.spec.shape is not None and None in self._node.spec.shape:
+        shape, spec = self._node.shape, self._node.spec
+        if shape and (spec.maxshape is not None or None in (spec.shape or ())):
             return (max(shape[0], self.n_appended), *shape[1:])
         return shape
 

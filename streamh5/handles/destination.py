@@ -6,7 +6,14 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from streamh5.errors import DestinationBusyError, DestinationMissingError, InterruptedWriteError, SpecError
+from streamh5.errors import (
+    DestinationBusyError,
+    DestinationExistsError,
+    DestinationMissingError,
+    FormatError,
+    InterruptedWriteError,
+    SpecError,
+)
 from streamh5.handles.open_sessions import open_here
 from streamh5.reader.existing_file import ExistingFile, present_superblock, read_existing
 from streamh5.recovery.journal import generation_of
@@ -25,6 +32,7 @@ from streamh5.sinks.destination_path import (
 from streamh5.sinks.file_object import FileObjectSink, check_file_object
 from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.sequential_object import SequentialObjectSink
+from streamh5.sinks.working_names import journal_path, partial_path
 from streamh5.stores.open_store import refuse_storage_options
 
 if TYPE_CHECKING:
@@ -250,13 +258,17 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
         Its journal cannot be trusted.
     """
     overwrite, resume = options.mode == "w", options.resume
-    sink = LocalFileSink(path, overwrite=overwrite, sync=options.sync)
+    try:
+        sink = LocalFileSink(path, overwrite=overwrite, sync=options.sync)
+    except DestinationExistsError:
+        _refuse_flushed(real_path(path))
+        raise
     try:
         journal = _interrupted_write(sink, overwrite=overwrite, is_resumed=resume)
         if journal is not None and not resume:
             raise InterruptedWriteError(
                 f"an interrupted write has left {_content(journal)}; resume it (resume=True), drop it "
-                f"(overwrite=True), or turn it into a file: streamh5 salvage {sink.partial}",
+                f"with mode 'w' (overwrite=True), or turn it into a file: streamh5 salvage {sink.partial}",
                 path=str(sink.partial),
                 n_chunks=journal.n_claimed,
             )
@@ -291,13 +303,34 @@ def _interrupted_write(sink: LocalFileSink, *, overwrite: bool, is_resumed: bool
         return None  # that write was complete: only its working name remains
     if journal.base is not None:
         if is_resumed and sink.path.exists():
-            raise InterruptedWriteError(
-                f"{sink.path} has its name already, with the state of its last flush, and what follows is an addition "
-                "to it: resume it with mode 'a', or replace the file (mode 'w' without resume)",
-                path=str(sink.path),
-            )
+            raise _flushed_error(sink.path)
         return None
     return journal if journal.has_content(sink.nbytes) else None
+
+
+def _refuse_flushed(path: Path) -> None:
+    """Refuse a new file where one was flushed, and an interrupted write has left more behind its end.
+
+    Raises
+    ------
+    InterruptedWriteError
+        It is so; a journal that cannot be read says nothing.
+    """
+    try:
+        superblock, log = present_superblock(path), journal_path(partial_path(path)).read_bytes()
+        journal = None if superblock is None else decode_journal(log, generation_of(superblock))
+    except (OSError, FormatError):
+        return
+    if journal is not None and not journal.is_over and journal.base is not None:
+        raise _flushed_error(path)
+
+
+def _flushed_error(path: Path) -> InterruptedWriteError:
+    return InterruptedWriteError(
+        f"{path} has its name already, with the state of its last flush, and what follows is an addition to it: resume "
+        "it with mode 'a' and resume=True, or replace the file with mode 'w' (overwrite=True), without resume",
+        path=str(path),
+    )
 
 
 def _content(journal: Journal) -> str:

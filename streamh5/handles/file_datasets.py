@@ -82,10 +82,18 @@ class FileDatasets(Group):
         whole = as_elements(value, spec) if value is not None and spec.chunks is None else None
         with self.session.call():
             node, n_rows = self.session.create_dataset(spec, source, whole)
+            is_restored = n_rows > 0
             if whole is not None and whole.ndim:
-                n_rows = len(whole)  # where `append` continues
+                n_rows, is_restored = len(whole), False  # where `append` continues
             node.optional = optional
-            dataset = Dataset(self.session, node, chain, n_rows=n_rows, write_empty_chunks=write_empty_chunks)
+            dataset = Dataset(
+                self.session,
+                node,
+                chain,
+                n_rows=n_rows,
+                is_restored=is_restored,
+                write_empty_chunks=write_empty_chunks,
+            )
             self.datasets[spec.path] = dataset
             self.session.file = self.file
             if value is not None and whole is None:

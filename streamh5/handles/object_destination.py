@@ -188,7 +188,8 @@ def _interrupted(
     if not options.resume:
         raise InterruptedWriteError(
             f"an interrupted write of {store.url} has left {_content(journal)}; resume it (resume=True, "
-            f"journal={str(file.path)!r}), drop it (overwrite=True), or complete it: streamh5 salvage {file.path}",
+            f"journal={str(file.path)!r}), drop it with mode 'w' (overwrite=True), or complete it: "
+            f"streamh5 salvage {file.path}",
             path=store.url,
             n_chunks=journal.n_claimed,
         )

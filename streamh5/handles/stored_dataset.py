@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def stored_dataset(session: Session, node: DatasetNode) -> Dataset:
     """Return the handle of a dataset of the existing file."""
+    n_public = node.n_rows
     session.open_dataset(node)
     spec = node.spec
     raw = RawChunk(
@@ -24,4 +25,4 @@ def stored_dataset(session: Session, node: DatasetNode) -> Dataset:
         None if spec.fillvalue is None or spec.is_encoded else spec.fillvalue[()],
     )
     chain = restored_chain(spec.filters, raw)
-    return Dataset(session, node, chain, n_rows=node.n_rows)
+    return Dataset(session, node, chain, n_rows=node.n_rows, is_restored=node.n_rows > n_public)

@@ -147,7 +147,7 @@ def _enter_header(journal: Journal, facts: dict[str, Any]) -> None:
     if facts["journal"] != JOURNAL_VERSION:
         raise JournalError(
             f"the journal has version {facts['journal']}, this streamh5 reads {JOURNAL_VERSION}; finish with "
-            "the streamh5 that began it, or pass overwrite=True without resume to start again",
+            "the streamh5 that began it, or start again with mode 'w' (overwrite=True), without resume",
             version=facts["journal"],
         )
     journal.header = facts

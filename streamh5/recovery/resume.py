@@ -195,7 +195,7 @@ class Recovery:
             raise ResumeError(
                 f"the interrupted write of {self._name} is a different one: it has {', '.join(missing)} with "
                 f"{sum(missing.values()):,} chunks, which was not created this time. Create the same objects, "
-                "or start again with overwrite=True and without resume",
+                "or start again with mode 'w' (overwrite=True), without resume",
                 missing=missing,
             )
 
@@ -366,7 +366,7 @@ class Recovery:
             )
         raise ResumeError(
             f"the interrupted write of {self._name} is a different one: for {what}, {listed}{hint}. "
-            "Repeat the original call, or start again with overwrite=True and without resume",
+            "Repeat the original call, or start again with mode 'w' (overwrite=True), without resume",
             differing=differing,
         )
 
@@ -388,8 +388,8 @@ class Recovery:
 
     def _nonsense(self, dataset: DatasetNode, what: str) -> JournalError:
         return JournalError(
-            f"the journal of {self._name} claims {what} of {dataset.path}, which cannot be; pass overwrite=True "
-            "without resume to start again",
+            f"the journal of {self._name} claims {what} of {dataset.path}, which cannot be; start again "
+            "with mode 'w' (overwrite=True), without resume",
             path=dataset.path,
         )
 
