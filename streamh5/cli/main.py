@@ -90,6 +90,8 @@ def _is_damage(error: StreamH5Error) -> bool:
 
 def _with_options(message: str) -> str:
     """Replace keywords in a message by the options of the command line."""
+    message = message.replace("mode 'w' (overwrite=True)", "overwrite=True")
+    message = message.replace("(output=)", "(--output)")
     return re.sub(r"\b(overwrite|skip)=True\b( \(File: mode 'w'\))?", r"--\1", message)
 
 

@@ -113,7 +113,7 @@ class AppendableDataset(ResizableDataset):
                     return
                 raise BlockError(
                     f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
-                    "create it with shape=(None, ...), or let it grow: resize(..., maxshape=(None, ...))",
+                    "let it grow: resize(d.shape, maxshape=(None, ...)), or create it with shape=(None, ...)",
                     start=start,
                     n_rows=len(block),
                     shape=shape,

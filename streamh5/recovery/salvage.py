@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.errors import (
+    DestinationExistsError,
     FileMissingError,
     InterruptedWriteError,
     JournalError,
@@ -132,7 +133,8 @@ def salvage(
         return salvage_object(given, url, overwrite=overwrite, storage_options=storage_options)
     if overwrite or storage_options:
         raise SpecError(
-            f"overwrite and storage_options are for the journal of an object, which {given} is not"
+            f"overwrite and storage_options are for the journal of an object, which {given} is not; output names "
+            "another file for what is salvaged"
         )
     destination = _destination(given)
     partial = partial_path(destination)
@@ -143,7 +145,13 @@ def salvage(
     target: LocalPath = (
         destination.with_suffix(f".salvaged{destination.suffix}") if output is None else output
     )
-    sink = LocalFileSink(destination, overwrite=False, publish_as=target)
+    try:
+        sink = LocalFileSink(destination, overwrite=False, publish_as=target)
+    except DestinationExistsError:
+        raise DestinationExistsError(
+            f"{real_path(target)} exists: choose another name for what is salvaged (output=), or remove it",
+            path=str(real_path(target)),
+        ) from None
     try:
         return _publish(sink, real_path(target))
     except BaseException:

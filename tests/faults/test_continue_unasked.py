@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import DestinationExistsError, InterruptedWriteError, ResumeError
+from streamh5.cli.main import main
+from streamh5.errors import DestinationExistsError, InterruptedWriteError, ResumeError, SpecError
 
 GROWING: dict[str, Any] = {"shape": (0, 4), "dtype": "i4", "chunks": (2, 4), "maxshape": (None, 4)}
 OPEN: dict[str, Any] = {**GROWING, "shape": (None, 4)}
@@ -122,3 +123,21 @@ def test_advice_to_drop_names_the_mode_of_file_and_the_keyword_of_the_others(tmp
     ):
         dataset(file, {**GROWING, "dtype": "f8"})
     file.abort()
+
+
+def test_salvage_beside_a_salvaged_file_names_the_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, salvaged = tmp_path / "run.h5", tmp_path / "run.salvaged.h5"
+    interrupted(path, "x", GROWING)
+    salvaged.write_bytes(b"mine")
+    with pytest.raises(
+        DestinationExistsError, match=r"exists: choose another name .* \(output=\), or remove it"
+    ):
+        streamh5.salvage(path)
+    with pytest.raises(SpecError, match="output names another file"):
+        streamh5.salvage(path, overwrite=True)
+    assert main(["salvage", str(path)]) != 0
+    assert "(--output), or remove it" in capsys.readouterr().err
+    assert salvaged.read_bytes() == b"mine"
+    assert streamh5.salvage(path, output=tmp_path / "other.h5").datasets[0].n_rows == 6
