@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import h5py
 import pytest
 
-from tests.recipes.pages import Script, run, scripts
+from tests.deadlock import DEADLOCK_SECONDS
+from tests.recipes.pages import ROOT, Script, run, scripts
 
 
 class TestSlurm:
-    """The scripts run here with a ``srun`` that starts its command once for each task."""
+    """The scripts run here with a ``srun`` that starts its command once for each task, and passes SIGTERM on."""
 
-    SRUN = '#!/bin/bash\nfor _ in $(seq "$SLURM_NTASKS"); do "$@" & done\nwait\n'
+    SRUN = (
+        "#!/bin/bash\n"
+        '[[ $1 == "--cpus-per-task=$SLURM_CPUS_PER_TASK" ]] || exit 2\n'
+        "shift\n"
+        "trap 'kill $(jobs -p); wait' TERM\n"
+        'for _ in $(seq "$SLURM_NTASKS"); do "$@" & done\n'
+        "wait\n"
+    )
     JOBQUEUE = (
         "from distributed import LocalCluster\n"
         "class SLURMCluster(LocalCluster):\n"
@@ -25,6 +34,20 @@ class TestSlurm:
         "        return super().adapt(minimum=minimum_jobs, maximum=2)\n"
     )
 
+    KILLED = "resume=True, progress=lambda done, _: done and os.kill(os.getpid(), 9)"
+    TOLD = "resume=True, progress=lambda done, _: print('done', done)"
+
+    def submit(self, job: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run a batch script as Slurm does: a failing command does not end it."""
+        return subprocess.run(
+            ["bash", "-c", job],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DEADLOCK_SECONDS,
+        )
+
     def prepare(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (tmp_path / "srun").write_text(self.SRUN)
         (tmp_path / "srun").chmod(0o755)
@@ -32,8 +55,14 @@ class TestSlurm:
         (tmp_path / "dask").chmod(0o755)
         (tmp_path / "dask_jobqueue.py").write_text(self.JOBQUEUE)
         monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), os.environ["PATH"]]))
-        for name, value in {"JOB_ID": "17", "NTASKS": "2", "CPUS_PER_TASK": "1"}.items():
+        settings = {"JOB_ID": "17", "NTASKS": "2", "CPUS_PER_TASK": "1", "MEM_PER_CPU": "1024"}
+        for name, value in settings.items():
             monkeypatch.setenv(f"SLURM_{name}", value)
+        activate = tmp_path / "venv" / "bin" / "activate"
+        activate.parent.mkdir(parents=True)
+        activate.touch()
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
         return [one.text for one in scripts("slurm")]
 
     def check(self, path: Path) -> None:
@@ -51,9 +80,45 @@ class TestSlurm:
     ) -> None:
         _, write, job, _ = self.prepare(tmp_path, monkeypatch)
         (tmp_path / "write.py").write_text(write)
-        assert "written by 2" in run(Script("bash", job), tmp_path)
+        done = self.submit(job, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "written by 2" in done.stdout
+        assert "Traceback" not in done.stderr
         self.check(tmp_path / "slurm.h5")
         assert not list(tmp_path.glob("scheduler-*"))
+
+        again = self.submit(job, tmp_path)
+        assert again.returncode == 1
+        assert "DestinationExistsError" in again.stderr
+        self.check(tmp_path / "slurm.h5")
+
+    def test_job_whose_write_fails_ends_with_its_status(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, write, job, _ = self.prepare(tmp_path, monkeypatch)
+        (tmp_path / "write.py").write_text(write.replace("slurm.h5", "no-such-folder/slurm.h5"))
+        done = self.submit(job, tmp_path)
+        assert done.returncode == 1
+        assert "no-such-folder" in done.stderr
+        assert not list(tmp_path.glob("scheduler-*"))
+        assert "End worker" in done.stderr
+        assert "End scheduler" in done.stderr
+
+    def test_job_that_is_killed_and_submitted_again_computes_what_is_missing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, write, job, _ = self.prepare(tmp_path, monkeypatch)
+        (tmp_path / "write.py").write_text(write.replace("resume=True", self.KILLED))
+        assert self.submit(job, tmp_path).returncode == 128 + 9
+        assert not (tmp_path / "slurm.h5").exists()
+        assert (tmp_path / "slurm.h5.partial").exists()
+
+        (tmp_path / "write.py").write_text(write.replace("resume=True", self.TOLD))
+        done = self.submit(job, tmp_path)
+        assert done.returncode == 0, done.stderr
+        self.check(tmp_path / "slurm.h5")
+        told = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("done ")]
+        assert told[0] > 0  # blocks of the first job count as done
 
     def test_script_with_jobqueue(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *_, jobqueue = self.prepare(tmp_path, monkeypatch)
