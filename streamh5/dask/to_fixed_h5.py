@@ -151,8 +151,8 @@ def to_fixed_h5(
         more) or ``"none"``; see docs/reliability.md.
     max_memory
         Bytes that the write may use, without the interpreter; a number or text such as ``"1 GB"``. It limits the
-        number of workers, each of which is assumed to use three times the largest block (`BLOCKS_PER_WORKER`), beside 64 MiB
-        for all: large blocks leave fewer threads than cores. By default dask decides.
+        number of workers, each of which is assumed to use three times the largest block (`BLOCKS_PER_WORKER`),
+        beside 64 MiB for all: large blocks leave fewer threads than cores. By default dask decides.
     references
         Also write kerchunk references, with which zarr readers open the file: a ``.json`` file or a
         ``.parquet`` directory (`WriteSummary.to_kerchunk`).
