@@ -79,7 +79,7 @@ class Rounding:
             first = {ATTRIBUTES[self.mode]: np.int32(self.digits)}
             # another mode's, of the file that the data is from: it would tell readers and appends another rounding
             attributes = {name: one for name, one in attributes.items() if name not in ATTRIBUTES.values()}
-        fill = {name: attributes[name] for name in ("_FillValue",) if name in attributes}
+        fill = {"_FillValue": attributes["_FillValue"]} if "_FillValue" in attributes else {}
         second = {} if self.least_digit is None else {LEAST_DIGIT: self.least_digit}
         return {**first, **fill, **second, **attributes, **first, **second}
 
