@@ -85,18 +85,25 @@ _INSTEAD_OF: dict[str, dict[str, str]] = {
 }
 """Keywords that functions do not have, as what they mean is said in another way; by function."""
 
+_COMPRESSIONS = frozenset(("gzip", "lzf", "zstd", "lz4", "blosc", "blosc2", "bitshuffle"))
+
 _LEAST = {"header_slack": 0, "inline": 0, "n_processes": 1, "width": 1}
 _TEXTS = frozenset(("resume_key", "url"))
 
 
-def unknown_keywords(function: str, unknown: Iterable[str], known: Iterable[str]) -> KeywordError:
-    """Return the error for unknown keywords of a function."""
-    names, choices = sorted(unknown), sorted(known)
+def unknown_keywords(
+    function: str, unknown: Iterable[str], known: Iterable[str], others: Iterable[str] = ()
+) -> KeywordError:
+    """Return the error for unknown keywords of a function; a list of its own has those of `others` last."""
+    names, choices = sorted(unknown), [*sorted(known), *sorted(others)]
     instead = _INSTEAD_OF.get(function, {}).get(names[0])
     if instead is not None:
         return KeywordError(f"{function} has no keyword {names[0]}: {instead}", unknown=names, known=choices)
+    meant = did_you_mean(names[0], choices)
+    if names[0] in _COMPRESSIONS and "compression" in choices:
+        meant = f"; did you mean compression={names[0]!r}?"
     return KeywordError(
-        f"{function} has no keyword {listed(names)}{did_you_mean(names[0], choices) or f'; it has {listed(choices)}'}",
+        f"{function} has no keyword {listed(names)}{meant or f'; it has {listed(choices)}'}",
         unknown=names,
         known=choices,
     )

@@ -173,8 +173,9 @@ class ClusterWrite:
             return shared
         if not isinstance(given, Mapping):
             return shared.seen_as(os.fspath(given))
+        name = os.path.abspath(name)
         for here, there in given.items():
-            root = os.path.join(os.fspath(here), "")
+            root = os.path.join(os.path.abspath(here), "")
             if name.startswith(root):
                 return shared.seen_as(os.path.join(os.fspath(there), name[len(root) :]))
         raise SpecError(f"worker_path has no prefix of {name}; it names {', '.join(map(str, given))}")

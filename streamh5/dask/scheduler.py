@@ -51,8 +51,8 @@ def check_compute_keywords(function: Callable[..., Any], compute_kwargs: Mapping
     known = COMPUTE_KEYWORDS | CLUSTER_KEYWORDS
     unknown = compute_kwargs.keys() - known
     if unknown:
-        own = inspect.signature(function).parameters.keys() - {"compute_kwargs"}
-        raise unknown_keywords(function.__name__, unknown, own | known)
+        own = inspect.signature(function).parameters.keys() - {"args", "compute_kwargs"}
+        raise unknown_keywords(function.__name__, unknown, own - known, known)
     n_workers = compute_kwargs.get("num_workers")
     if n_workers is not None and not (isinstance(n_workers, Integral) and int(n_workers) >= 1):
         raise SpecError(

@@ -85,7 +85,7 @@ def to_fixed_h5(
     progress: bool | Callable[[int, int], object] | None = None,
     **compute_kwargs: Any,
 ) -> WriteSummary | Delayed:
-    """Write arrays into one HDF5 file with Fixed Array chunk indexes.
+    """Write arrays that may be larger than memory into one HDF5 file, compressed on all cores.
 
     The arrays stream: a block is computed, filtered and written by one worker thread, and nothing
     but its chunks' addresses stays in memory. The file gets its name when it is complete.

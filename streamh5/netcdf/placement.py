@@ -60,10 +60,13 @@ class DimensionRanges:
     ranges
         First index, end and total length of the dimensions of which a part is written, by name. The others are written
         as a whole.
+    file
+        Name of the file, for messages.
     """
 
     append_dim: Hashable | None = None
     ranges: Mapping[Hashable, tuple[int, int, int]] = field(default_factory=dict)
+    file: str = ""
 
     def origin(self, dims: tuple[Hashable, ...]) -> tuple[int, ...]:
         """Return the index of the first element."""
@@ -134,7 +137,7 @@ def place(
             )
         start, stop, _ = bounds.indices(dimension.length)
         ranges[name] = start, max(start, stop), dimension.length
-    placement = DimensionRanges(request.append_dim, ranges)
+    placement = DimensionRanges(request.append_dim, ranges, existing.name)
     same = _checked_coordinates(dataset, path, request, placement, existing) if ranges else []
     if request.mode == "a-" and request.append_dim is not None:
         there = existing.group(path).variables
@@ -180,9 +183,16 @@ def fitted(
     }
     given = {dim: size for dim, size in variable.sizes.items() if dim != grown}
     if sizes != given:
+        there = {dim: size for dim, size in sizes.items() if size != given[dim]}
+        now = {dim: given[dim] for dim in there}
+        advice = (
+            "A dimension grows only with append_dim=; a part is written with region="
+            if grown is None
+            else f"Only {shown(str(grown), 30)} grows (append_dim); select or reindex the data"
+        )
         raise ShapeError(
-            f"variable {name!r} already exists with different dimension sizes: {sizes} != {given} ({stored.path}). A "
-            "dimension grows only with append_dim=; a part is written with region=",
+            f"variable {shown(str(name), 40)} already exists with different dimension sizes: {shown(there, 40)} in "
+            f"{shown(placement.file, 40, quoted=False)} != {shown(now, 40)} in the data. {advice}",
             path=stored.path,
         )
     return variable

@@ -18,6 +18,7 @@ from streamh5.errors import BlockError, DatatypeError, SpecError, shown
 from streamh5.netcdf.enumerations import members_only
 from streamh5.netcdf.quantization import kept_values, rounding_of
 from streamh5.netcdf.storage import default_fill
+from streamh5.processes.signals import first_frame_outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,9 @@ TIME_TOLERANCE = np.timedelta64(1, "ms")
 """Times that float64 stores are not exact: "days since" year 1 has steps of 10 microseconds today."""
 
 DATETIME64_CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian"})
+
+TIME_UNITS = {"day": "D", "hour": "h", "minute": "m", "second": "s", "millisecond": "ms", "microsecond": "us"}
+"""Units of times in CF that a file may count with integers, as numpy names them."""
 
 SHOWN_ATTRIBUTES = ("units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value")
 
@@ -175,6 +179,15 @@ def _check_kind(variable: xr.Variable, stored: StoredVariable) -> None:
             "(xarray.decode_cf), so that they are written in the file's units",
             path=stored.path,
         )
+    if isinstance(given, str) and isinstance(there, str) and given != there:
+        caller = first_frame_outside()
+        warnings.warn_explicit(
+            f"variable {stored.path}: the data have units {shown(given, 40)} and the file {shown(there, 40)}: the "
+            "numbers are written unchanged, and the units of the file stay; convert the data if they are not the same",
+            UserWarning,
+            caller.f_code.co_filename,
+            caller.f_lineno,
+        )
     calendar = str(stored.attributes.get("calendar", "standard")).lower()
     if variable.dtype.kind == "M" and calendar not in DATETIME64_CALENDARS:
         raise DatatypeError(
@@ -249,14 +262,32 @@ def _checked(
         reads = _decoded(values[at].reshape((1,) * values.ndim), stored, xr.Variable(stored.dims, original))
         how = {key: stored.attributes[key] for key in SHOWN_ATTRIBUTES if key in stored.attributes}
         how = {key: one.item() if isinstance(one, np.generic) else one for key, one in how.items()}
+        why = _between_units(original[is_lost], stored, xr.Variable(stored.dims, original)) or (
+            f"the first is {original[at]}, which would read as {reads.to_numpy().ravel()[0]}. Change the values, or "
+            "write the data to a new file"
+        )
         raise BlockError(
             f"variable {stored.path}: {int(is_lost.sum()):,} of {values.size:,} values cannot be stored in the file's "
-            f"encoding (dtype {stored.dtype}{''.join(f', {key} {shown(one)}' for key, one in how.items())}): the first "
-            f"is {original[at]}, which would read as {reads.to_numpy().ravel()[0]}. Change the values, or write the "
-            "data to a new file",
+            f"encoding (dtype {stored.dtype}{''.join(f', {key} {shown(one, 40)}' for key, one in how.items())}): "
+            f"{why}",
             path=stored.path,
         )
     return values
+
+
+def _between_units(values: NDArray[Any], stored: StoredVariable, like: xr.Variable) -> str:
+    """Return what is wrong with times that are no whole number of the units of a variable of integers; else nothing."""
+    unit = str(stored.attributes.get("units", "")).partition(" ")[0].lower()
+    step: Any = TIME_UNITS.get(unit.rstrip("s"))
+    if stored.dtype.kind not in "iu" or step is None or not (like.dtype.kind == "m" or _has_times(like)):
+        return ""
+    zero = _decoded(np.zeros((1,) * len(stored.shape), stored.dtype), stored, like).to_numpy().ravel()[0]
+    past_zero = np.asarray(values - zero).astype("m8[us]")
+    is_between = (past_zero % np.timedelta64(1, step) != np.timedelta64(0, "us")) & ~np.isnat(past_zero)
+    if not is_between.any():
+        return ""
+    first = values[int(np.argmax(is_between))]
+    return f"{first} is between two whole {unit}. Write a new file with finer units (encoding)"
 
 
 def _is_exact(dtype: np.dtype[Any], stored: StoredVariable) -> bool:

@@ -105,6 +105,8 @@ def read_existing(path: str | os.PathLike[str]) -> ExistingFile:
         return _read(file)
     except FormatError as error:
         file.close()
+        if "is_netcdf_classic" in error.facts:  # it says what to do; h5py cannot open it
+            raise SpecError(str(error), path=str(path)) from error
         raise SpecError(
             f"{path}: streamh5 cannot change it safely: {error}; change a copy (streamh5 convert), or use h5py",
             path=str(path),

@@ -41,6 +41,13 @@ def find_superblock(file: FileBytes) -> int:
         if file.read(address, len(SIGNATURE), "superblock") == SIGNATURE:
             return address
         address = 2 * address or _FIRST_USER_BLOCK_NBYTES
+    start = file.read(0, min(4, file.nbytes), "superblock")
+    if start.startswith(b"CDF") and start[3:] in (b"\x01", b"\x02", b"\x05"):
+        raise FormatError(
+            f"{file.name} is not an HDF5 file but a netCDF classic one (netCDF-3); streamh5 convert makes HDF5 of it",
+            file_nbytes=file.nbytes,
+            is_netcdf_classic=True,
+        )
     raise FormatError(
         f"{file.name} is not an HDF5 file: there is no superblock in its {file.nbytes:,} bytes",
         file_nbytes=file.nbytes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from streamh5.engine.metadata_plan import Front
-from streamh5.errors import JournalError, ResumeError
+from streamh5.errors import MAX_MESSAGE, JournalError, ResumeError, shown
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import ReservedRange
@@ -357,18 +357,20 @@ class Recovery:
         differing = {key: (then.get(key), value) for key, value in now.items() if then.get(key) != value}
         if not differing:
             return
-        listed = "; ".join(f"{key} was {a!r} and is {b!r}" for key, (a, b) in differing.items())
-        hint = ""
-        if "source" in differing:
-            hint = (
-                "; if the source is the same after all (dask tokens can differ from run to run), pass the same "
-                "resume_key= to both"
+        limit, advice = 60, "Repeat the original call, or start again with mode 'w' (overwrite=True), without resume"
+        if list(differing) == [
+            "source"
+        ]:  # dask's tokens can differ from run to run, although the source is the same
+            limit, advice = (
+                24,
+                "Salvage it (streamh5 salvage), or start again: overwrite=True (mode 'w'), no resume",
             )
-        raise ResumeError(
-            f"the interrupted write of {self._name} is a different one: for {what}, {listed}{hint}. "
-            "Repeat the original call, or start again with mode 'w' (overwrite=True), without resume",
-            differing=differing,
-        )
+            advice += "; and a resume_key= if tokens vary"
+        pairs = (f"{key} was {shown(a, limit)} and is {shown(b, limit)}" for key, (a, b) in differing.items())
+        name, what = shown(self._name, 40, quoted=False), shown(what, 20, quoted=False)
+        head = f"the interrupted write of {name} is a different one: for {what}, "
+        listed = shown("; ".join(pairs), MAX_MESSAGE - len(head + advice) - 2, quoted=False)
+        raise ResumeError(f"{head}{listed}. {advice}", differing=differing)
 
     def check_claims(self, dataset: DatasetNode, records: ChunkRecords, *, is_growing: bool = False) -> None:
         """Refuse records that no writer can have made; those of a dataset that grows have any number."""

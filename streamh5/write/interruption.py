@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from streamh5.errors import ResumeError
 from streamh5.processes.signals import first_frame_outside
 from streamh5.sinks.base import Shareable, as_journaled
 from streamh5.sinks.working_names import journal_path, partial_path
@@ -129,7 +130,11 @@ class Leftover:
         """
         is_seen = error is not None and not isinstance(error, (SystemExit, GeneratorExit))
         if error is not None and kept:
-            error.add_note(kept)
+            # a ResumeError that names another source: the call that has failed is no way to continue
+            is_other = isinstance(error, ResumeError) and "source" in str(error.facts.get("differing"))
+            error.add_note(
+                kept.replace("resume=True", "resume=True and the original source", 1) if is_other else kept
+            )
         if is_seen or self.is_told or (self.keep == "costly" and not kept):
             return
         filename, line = self._created_at

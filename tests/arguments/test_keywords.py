@@ -74,6 +74,8 @@ MEANT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "complevel": (lambda path: _array(path, complevel=4), "did you mean 'compression_opts'"),
     "zlib": (lambda path: _array(path, zlib=True), "did you mean 'compression'"),
     "compress": (lambda path: _array(path, compress=True), "did you mean 'compression'"),
+    "gzip": (lambda path: _array(path, gzip=True), "no keyword gzip; did you mean compression='gzip'"),
+    "nothing similar": (lambda path: _array(path, qqq=1), "it has append_dim, attrs, chunks, compression, "),
     "chunk": (lambda path: _array(path, chunk=(2,)), "did you mean 'chunks'"),
     "chunksizes": (lambda path: _array(path, chunksizes=(2,)), "did you mean 'chunks'"),
     "checksum": (lambda path: _array(path, checksum=True), "did you mean 'fletcher32'"),

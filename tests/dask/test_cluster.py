@@ -213,6 +213,18 @@ def test_worker_path_translates_prefixes(client: Client, tmp_path: Path) -> None
         assert np.array_equal(values(tmp_path / "real" / f"{name}.h5"), VALUES)
 
 
+def test_worker_path_of_a_relative_destination_has_absolute_prefixes(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "there").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "real")
+    for name, here in (("a", tmp_path / "real"), ("b", ".")):
+        worker_path = {str(here): str(tmp_path / "there")}
+        blocks().to_fixed_h5(f"{name}.h5", "/x", scheduler=client, worker_path=worker_path)
+        assert np.array_equal(values(tmp_path / "real" / f"{name}.h5"), VALUES)
+
+
 def test_worker_that_does_not_see_the_folder_is_named(client: Client, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"on .*: this machine does not see /nowhere/a\.h5\.partial\.leases"):
         blocks().to_fixed_h5(tmp_path / "a.h5", "/x", scheduler=client, worker_path="/nowhere/a.h5")

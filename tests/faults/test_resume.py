@@ -225,6 +225,30 @@ def test_resume_of_another_write_names_what_differs(
     tried("resume of another write")
 
 
+def test_resume_from_another_source_says_what_can_still_be_done(tmp_path: Path) -> None:
+    """However long the tokens and the paths are, and although no key was given to the interrupted write."""
+    path = tmp_path / ("d" * 200) / "out.h5"
+    path.parent.mkdir()
+    source, dataset = Source(), "/" + "x" * 100
+    source.fails_at = (3, 2)
+    first, second = (source.named(f"random_sample-{digit * 32}") for digit in "12")
+    with pytest.raises(RuntimeError):
+        first.to_fixed_h5(path, dataset, resume=True, scheduler="synchronous")
+    with pytest.raises(ResumeError) as caught:
+        second.to_fixed_h5(path, dataset, resume=True, scheduler="synchronous")
+    message, notes = str(caught.value), "".join(caught.value.__notes__)
+    assert len(message) <= 300
+    assert "/out.h5 is a different one: for /x" in message
+    assert "source was 'random_samp ... 1111' and is 'random_samp ... 2222'. Salvage it" in message
+    assert (
+        "(streamh5 salvage), or start again: overwrite=True (mode 'w'), no resume; and a resume_key="
+        in message
+    )
+    assert "continue with resume=True and the original source, or turn it into a file" in notes
+    with pytest.raises(ResumeError, match=r"dtype was .*source.*\. Repeat the original call, or start again"):
+        second.astype("f4").to_fixed_h5(path, dataset, resume=True, scheduler="synchronous")
+
+
 def test_resume_without_a_dataset_that_is_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     source = interrupted(path)

@@ -434,12 +434,70 @@ def test_request_that_does_not_fit_is_refused(
     refused(day(0), tmp_path / "a.nc", error, match, **options)
 
 
+@pytest.mark.parametrize("calendar", ["standard", "noleap"])
+@pytest.mark.parametrize("write", WRITERS)
+def test_hours_in_a_file_that_counts_whole_days_are_refused_with_the_unit(
+    write: Any, calendar: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.nc"
+    first, next_day = (
+        one.convert_calendar(calendar, use_cftime=calendar == "noleap") for one in (day(0, 1), day(1))
+    )
+    first.time.encoding.update(units="days since 2020-01-01", dtype="i4", calendar=calendar)
+    write(first, path, unlimited_dims=["time"])
+    message = r"of 4 values.* 2020-01-02.06:00:00.* is between two whole days\. .*finer units"
+    refused(next_day, path, BlockError, message, append_dim="time")
+
+
+def test_time_past_the_integers_of_the_file_is_refused_with_what_would_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    first = day(0, 1)
+    first.time.encoding.update(units="days since 2020-01-01", dtype="i2")
+    write_new(first, path, unlimited_dims=["time"])
+    later = day(1, 1)
+    later["time"] = later.time + np.timedelta64(40_000, "D")
+    refused(later, path, BlockError, "which would read as", append_dim="time")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_numbers_in_other_units_are_written_with_a_warning_that_names_both(
+    chunked: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.nc"
+    write_new(day(0), path, unlimited_dims=["time"])
+    other = day(1, chunked=chunked)
+    other["a"] = (other.a - 273).assign_attrs(units="degC")
+    with pytest.warns(UserWarning, match="/a: the data have units 'degC' and the file 'K'") as caught:
+        other.streamh5.to_netcdf(path, append_dim="time")
+    assert [one.filename for one in caught] == [__file__]
+    assert reread(path, "netcdf4").a.attrs == {"units": "K"}
+
+
+@pytest.mark.parametrize("form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"])
+def test_netcdf_classic_file_is_refused_by_its_name(form: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    xr.Dataset({"a": ("time", [1.0, 2])}).to_netcdf(path, engine="netcdf4", format=form)
+    before = path.read_bytes()
+    for call in (
+        lambda: day(1).streamh5.to_netcdf(path, append_dim="time"),
+        lambda: streamh5.File(path, "a"),
+        lambda: streamh5.inspect(path),
+    ):
+        with pytest.raises(
+            StreamH5Error, match=r"netCDF classic one \(netCDF-3\); streamh5 convert.*"
+        ) as caught:
+            call()
+        assert "h5py" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
 def test_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     write_new(day(0), path, unlimited_dims=["time"])
     refused(day(0, 3), path, ShapeError, "different dimension sizes.*4.*!=.*3", mode="a")
     narrow = day(1).isel(x=slice(3))
-    refused(narrow, path, ShapeError, "different dimension sizes.*'x': 5.*'x': 3.*/a", append_dim="time")
+    sizes = r"different dimension sizes: {'x': 5} in .*a\.nc != {'x': 3} in the data\. Only time grows"
+    refused(narrow, path, ShapeError, sizes, append_dim="time")
     refused(day(1).rename(x="z"), path, SpecError, "different dimension names", append_dim="time")
     refused(
         day(1)[["a", "time"]].assign(name=("time", [1, 2, 3, 4])),
