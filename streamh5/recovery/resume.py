@@ -357,15 +357,12 @@ class Recovery:
         differing = {key: (then.get(key), value) for key, value in now.items() if then.get(key) != value}
         if not differing:
             return
-        limit, advice = 60, "Repeat the original call, or start again with mode 'w' (overwrite=True), without resume"
-        if list(differing) == [
-            "source"
-        ]:  # dask's tokens can differ from run to run, although the source is the same
-            limit, advice = (
-                24,
-                "Salvage it (streamh5 salvage), or start again: overwrite=True (mode 'w'), no resume",
-            )
-            advice += "; and a resume_key= if tokens vary"
+        limit = 60
+        advice = "Repeat the original call, or start again with mode 'w' (overwrite=True), without resume"
+        if list(differing) == ["source"]:
+            # dask's tokens can differ from run to run, although the source is the same
+            limit, advice = 24, "Salvage it (streamh5 salvage), or start again: mode 'w' (overwrite=True), "
+            advice += "no resume; and a resume_key= if tokens vary"
         pairs = (f"{key} was {shown(a, limit)} and is {shown(b, limit)}" for key, (a, b) in differing.items())
         name, what = shown(self._name, 40, quoted=False), shown(what, 20, quoted=False)
         head = f"the interrupted write of {name} is a different one: for {what}, "

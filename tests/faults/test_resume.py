@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -239,13 +240,13 @@ def test_resume_from_another_source_says_what_can_still_be_done(tmp_path: Path) 
     message, notes = str(caught.value), "".join(caught.value.__notes__)
     assert len(message) <= 300
     assert "/out.h5 is a different one: for /x" in message
-    assert "source was 'random_samp ... 1111' and is 'random_samp ... 2222'. Salvage it" in message
+    assert re.search(r", source was 'random_.{1,12}111' and is 'random_.{1,12}222'\. Salvage it ", message)
     assert (
-        "(streamh5 salvage), or start again: overwrite=True (mode 'w'), no resume; and a resume_key="
+        "(streamh5 salvage), or start again: mode 'w' (overwrite=True), no resume; and a resume_key="
         in message
     )
     assert "continue with resume=True and the original source, or turn it into a file" in notes
-    with pytest.raises(ResumeError, match=r"dtype was .*source.*\. Repeat the original call, or start again"):
+    with pytest.raises(ResumeError, match=r"dtype was .*\. Repeat the original call, or start again"):
         second.astype("f4").to_fixed_h5(path, dataset, resume=True, scheduler="synchronous")
 
 

@@ -496,7 +496,7 @@ def test_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write_new(day(0), path, unlimited_dims=["time"])
     refused(day(0, 3), path, ShapeError, "different dimension sizes.*4.*!=.*3", mode="a")
     narrow = day(1).isel(x=slice(3))
-    sizes = r"different dimension sizes: {'x': 5} in .*a\.nc != {'x': 3} in the data\. Only time grows"
+    sizes = r"different dimension sizes: {'x': 5} in .*a\.nc != {'x': 3} in the data\. Only 'time' grows"
     refused(narrow, path, ShapeError, sizes, append_dim="time")
     refused(day(1).rename(x="z"), path, SpecError, "different dimension names", append_dim="time")
     refused(
