@@ -349,7 +349,7 @@ class File(FileDatasets):
         SinkError
             The file system does not support hard links.
         StateError
-            The file is closed, or a signal handler calls this in the middle of another call.
+            The file is closed or was flushed, or a signal handler calls this in the middle of another call.
 
         Examples
         --------

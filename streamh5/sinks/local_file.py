@@ -26,7 +26,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import SinkError, SpecError
+from streamh5.errors import SinkError, SpecError, StateError
 from streamh5.sinks import files
 from streamh5.sinks.destination_path import check_destination, exists_error, real_path
 from streamh5.sinks.journal_file import JournalFile
@@ -176,6 +176,10 @@ class LocalFileSink(JournaledSink):
 
     def snapshot(self, path: Path) -> None:
         """Give the partial file a second name, under which readers see what its superblock refers to."""
+        if self._is_public:
+            raise StateError(
+                f"{self.path} was flushed, so readers see it under its own name: call flush again, not checkpoint"
+            )
         with self._writing():
             # a symbolic link of that name is replaced, not followed
             snapshot = real_path(path.parent) / path.name

@@ -259,3 +259,18 @@ def test_rows_that_another_thread_is_appending_are_not_shown_before_they_are_sto
         thread.join(DEADLOCK_SECONDS)
         assert not thread.is_alive()
     assert n_shown > 0
+
+
+def test_checkpoint_of_a_file_that_was_flushed_is_refused_and_costs_nothing(tmp_path: Path) -> None:
+    rows = np.ones((4, 4), "i4")
+    with streamh5.File(tmp_path / "run.h5", "w") as file:
+        x = file.create_dataset("x", (None, 4), "i4", chunks=(2, 4))
+        x.append(rows)
+        file.flush()
+        x.append(2 * rows)
+        with pytest.raises(errors.StateError, match=r"flushed.*call flush again"):
+            file.checkpoint()
+        x.append(3 * rows)
+    with h5py.File(tmp_path / "run.h5") as found:
+        assert found["x"][:, 0].tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    assert [one.name for one in tmp_path.iterdir()] == ["run.h5"]
