@@ -191,6 +191,11 @@ def printable_lines(lines: Iterable[str]) -> str:
     return "\n".join(printable(one).replace("\n", "\\n") for one in lines)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def _without_middle(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text

@@ -13,8 +13,7 @@ import numpy as np
 
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.check.cloud_report import CloudCheck, CloudReport, CloudRequests
-from streamh5.check.report import counted
-from streamh5.errors import listed
+from streamh5.errors import counted, listed
 from streamh5.format.data_layout import ChunkIndexKind
 from streamh5.model.cloud_chunks import MAX_CLOUD_NBYTES, MIN_CLOUD_NBYTES
 

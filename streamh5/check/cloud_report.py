@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
-from streamh5.check.report import counted
-from streamh5.errors import printable_lines
+from streamh5.errors import counted, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.check.inspection import NAMES
-from streamh5.check.report import counted, report_facts
+from streamh5.check.report import report_facts
 from streamh5.display.cards import card_body, storage_pairs
 from streamh5.display.elements import badge, bullets, facts, heading, line, section, table
 from streamh5.display.file_bar import file_bar
 from streamh5.display.object_tree import TreeItem, object_tree
+from streamh5.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.memory_size import format_nbytes
-from streamh5.errors import printable_lines
+from streamh5.errors import counted, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,11 +197,6 @@ def report_facts(report: VerifyReport) -> Iterator[tuple[str, str]]:
             "unprotected",
             f"{nbytes} have no checksum in the file: flipped bits there cannot be detected",
         )
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _some(lines: list[str], n_all: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.check.inspection import NAMES
-from streamh5.check.report import counted
+from streamh5.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,6 +28,7 @@ from tqdm import tqdm
 import streamh5
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.errors import counted
 from streamh5.format.data_layout import ChunkIndexKind
 from streamh5.sinks.destination_path import check_destination
 
@@ -226,7 +227,7 @@ def _tell(screen: _Screen, summary: WriteSummary, report: _Report, n_threads: in
     sizes = f"{format_nbytes(dataset.nbytes)} as {format_nbytes(summary.file_nbytes)}"
     screen.say("stored", f"{sizes}, ratio {dataset.ratio:.2f}")
     rate = f"{format_nbytes(summary.nbytes_per_second)}/s"
-    threads = f"{n_threads} thread{'s' if n_threads > 1 else ''}"
+    threads = counted(n_threads, "thread")
     screen.say("speed", f"{rate}: computed, compressed and durable in {summary.seconds:.1f} s on {threads}")
 
 

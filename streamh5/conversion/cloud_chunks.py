@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.conversion.encoded_blocks import chunk_shape
-from streamh5.errors import listed
+from streamh5.errors import counted, listed
 from streamh5.format.global_heap import SIZEOF_VARIABLE_LENGTH_ELEMENT
 from streamh5.model.cloud_chunks import cloud_chunks
 
@@ -47,7 +47,7 @@ class CloudChunks:
         n = len(self.reasons)
         notes = ["for the cloud: no chunks had to be changed"]
         if n:
-            notes = [f"for the cloud: other chunks for {n:,} array{'s' * (n > 1)}: {listed(self.reasons)}"]
+            notes = [f"for the cloud: other chunks for {counted(n, 'array')}: {listed(self.reasons)}"]
         if has_pages:
             notes.append("for the cloud: pages, with which a page buffer reads all metadata at once")
         return notes

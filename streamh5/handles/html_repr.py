@@ -17,7 +17,7 @@ from streamh5.display.document import fragment
 from streamh5.display.elements import MAX_LINES, attribute_section, badge, facts, heading
 from streamh5.display.object_tree import TreeItem, object_tree
 from streamh5.engine.index_choice import choose_index
-from streamh5.errors import shown
+from streamh5.errors import counted, shown
 from streamh5.filters.registry import filter_name
 from streamh5.format.link import ExternalLink, SoftLink
 from streamh5.handles.attributes import names_in_order
@@ -115,8 +115,7 @@ def _item(name: str, target: LinkedTarget) -> TreeItem:
     match target:
         case GroupNode():
             n = len(target.links)
-            text = f"{n:,} object{'s' * (n != 1)}"
-            return TreeItem(name, text, lambda: _members(target), n)
+            return TreeItem(name, counted(n, "object"), lambda: _members(target), n)
         case DatasetNode():
             chunks = "" if target.spec.chunks is None else f", chunks {target.spec.chunks}"
             shape = "null" if target.shape is None else target.shape

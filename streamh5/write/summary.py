@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import format_nbytes
 from streamh5.arguments.paths import object_url
+from streamh5.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,11 +102,7 @@ class SharedFigures:
     n_parts: int = 0
 
     def __str__(self) -> str:
-        places = (
-            f"{self.n_leases:,} lease{'s' * (self.n_leases != 1)}"
-            if self.n_leases
-            else f"{self.n_parts:,} part{'s' * (self.n_parts != 1)}"
-        )
+        places = counted(self.n_leases, "lease") if self.n_leases else counted(self.n_parts, "part")
         return (
             f"written by {self.n_writers:,} process{'es' * (self.n_writers != 1)} in {places}, "
             f"{format_nbytes(self.unused_nbytes)} unused, {format_nbytes(self.rewritten_nbytes)} written in vain"
@@ -316,7 +313,7 @@ class WriteSummary:
     def _more(self) -> str:
         """Sentence that counts the datasets that are not listed."""
         n_more = len(self.datasets) - MAX_ROWS
-        return f"and {n_more:,} more dataset{'s' * (n_more > 1)}" if n_more > 0 else ""
+        return f"and {counted(n_more, 'more dataset')}" if n_more > 0 else ""
 
     def __repr__(self) -> str:
         lines = [f"{self.path}: {self._figures}"]
