@@ -103,5 +103,4 @@ class DatasetParts(AppendableDataset):
         if self._is_appended:
             raise BlockError(f"{self.name}: it is appended to; use either append or part_writer")
         self.out.check_length(part.stop)
-        self.out.claim_part(part)
-        self.out.record_part(part)
+        self.out.take_part(part)

@@ -175,7 +175,7 @@ class DatasetWriter:
             for raw in self._chunks.split(piece, first, place):
                 parts.append(self.write(raw, is_partial=is_partial))
 
-    def _settle_regions(self, box: Box | None = None) -> None:
+    def _settle_regions(self, box: Box) -> None:
         """Write chunks of earlier regions, which the caller is about to write in its own way."""
         if self._partial_chunks.knows(self):
             self._partial_chunks.write_out(self, box)
@@ -284,10 +284,15 @@ class DatasetWriter:
         """Write encoded chunks, then enter them in the journal, which must never claim unwritten chunks."""
         records = self._chunks.write(encoded, self._session.place)
         self._session.claim(self._node, records, encoded.buffers, is_partial=is_partial)
-        if not is_partial and self._node.incomplete:
-            for number in encoded.numbers.tolist():
-                self._node.incomplete.pop(self._chunks.grid.coords(number), None)
+        if not is_partial:
+            self._complete(encoded.numbers)
         return records
+
+    def _complete(self, numbers: NDArray[np.uint64]) -> None:
+        """Note that no elements of some chunks are missing any more."""
+        if self._node.incomplete:
+            for number in numbers.tolist():
+                self._node.incomplete.pop(self._chunks.grid.coords(number), None)
 
     def record(self, records: ChunkRecords) -> None:
         """Enter written chunks in the chunk table."""
@@ -303,13 +308,27 @@ class DatasetWriter:
             )
         self.record(records)
 
+    def take_part(self, part: PartRecords) -> None:
+        """Enter chunks in journal and chunk table that another process has written, after those of earlier calls."""
+        numbers = np.concatenate([part.records["number"], part.skipped])
+        if not len(numbers):
+            self._enter_part(part)
+            return
+        coords = self._chunks.grid.coords_of(numbers)
+        box = tuple((int(one.min()), int(one.max()) + 1) for one in coords)
+        self._settle_regions(box)
+        self._session.run(Job(partial(self._enter_part, part), 0, self._node, box))
+
+    def _enter_part(self, part: PartRecords) -> None:
+        self.claim_part(part)
+        self.record_part(part)
+
     def claim_part(self, part: PartRecords) -> None:
         """Enter chunks in the journal that another process has written."""
         self._session.claim_part(self._node, part.records, part.checksums)
 
     def record_part(self, part: PartRecords) -> None:
-        """Enter chunks in the chunk table that another process has written."""
-        self._settle_regions()
+        """Enter chunks in the chunk table that another process has written, and nothing here writes meanwhile."""
         if len(part.skipped):
             self._skipped.append(part.skipped)
             # those that were written before must be written again, or readers would see the earlier data
@@ -318,6 +337,7 @@ class DatasetWriter:
         if self._node.spec.shape and self._node.spec.shape[0] is None:
             self._session.extend(self._node, part.stop)
         self._session.sharing.enter(part)
+        self._complete(part.records["number"])
         self.record(part.records)
 
     def part_writer(self, shared: SharedFile | SharedUpload, *, is_flushing: bool) -> PartWriter:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import netCDF4
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from numpy.typing import NDArray
 
 import streamh5
 from streamh5.handles.dataset_writer import DatasetWriter
 from streamh5.model.chunk_records import ChunkRecords
+from streamh5.processes.signals import wait_for
 from streamh5.write.chunk_writer import RawChunks
+from tests.deadlock import DEADLOCK_SECONDS
 
 FILTERS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -195,20 +199,72 @@ def test_loop_of_resize_and_assignment_writes_each_chunk_once(compression: Any, 
         np.testing.assert_array_equal(found["x"][...], np.concatenate([data, data]))
 
 
-def test_block_after_a_region_whose_chunk_is_still_in_a_thread_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def enter_block(x: Any, values: NDArray[Any]) -> None:
+    x.record(x.write_block(values, (0, 0)))
+
+
+def enter_part(x: Any, values: NDArray[Any]) -> None:
+    x.record_part(x.part_writer().write(values, (0, 0)))
+
+
+@pytest.fixture
+def _held_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the threads of a file write nothing until this thread waits for them."""
+    caller, may_write = threading.current_thread(), threading.Event()
     write = DatasetWriter.write
 
-    def write_late(self: DatasetWriter, raw: RawChunks, *, is_partial: bool = False) -> ChunkRecords:
-        if threading.current_thread() is not threading.main_thread():
-            time.sleep(0.2)  # long enough for a block that does not wait to come first
+    def write_held(self: DatasetWriter, raw: RawChunks, *, is_partial: bool = False) -> ChunkRecords:
+        if threading.current_thread() is not caller:
+            assert may_write.wait(DEADLOCK_SECONDS)
         return write(self, raw, is_partial=is_partial)
 
-    monkeypatch.setattr(DatasetWriter, "write", write_late)
+    def wait_and_let_go(condition: threading.Condition, is_so: Callable[[], object]) -> None:
+        if threading.current_thread() is caller and not is_so():
+            may_write.set()
+        wait_for(condition, is_so)
+
+    monkeypatch.setattr(DatasetWriter, "write", write_held)
+    monkeypatch.setattr("streamh5.write.pool.wait_for", wait_and_let_go)
+
+
+@pytest.mark.usefixtures("_held_threads")
+@pytest.mark.parametrize("enter", [enter_block, enter_part])
+@pytest.mark.parametrize("region", [np.s_[:4], np.s_[:6], np.s_[:3]], ids=["whole", "more", "partial"])
+def test_block_or_part_after_a_region_whose_chunk_is_still_in_a_thread_counts(
+    enter: Callable[[Any, NDArray[Any]], None], region: slice, tmp_path: Path
+) -> None:
     with streamh5.File(tmp_path / "x.h5", "w") as file:
         x = file.create_dataset("x", (8, 4), chunks=(4, 4), compression="gzip")
-        x[:4] = 1
-        x.record(x.write_block(np.full((4, 4), 2), (0, 0)))
+        x[region] = 1
+        enter(x, np.full((4, 4), 2))
+        assert x.is_stored((0, 0), (4, 4))
     with h5py.File(tmp_path / "x.h5") as found:
         assert (found["x"][:4] == 2).all()
+        assert (found["x"][4:6] == int(region.stop == 6)).all()
+
+
+@pytest.mark.usefixtures("_held_threads")
+@pytest.mark.parametrize("enter", [enter_block, enter_part])
+def test_block_or_part_after_a_region_is_what_an_interrupted_write_keeps(
+    enter: Callable[[Any, NDArray[Any]], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.h5"
+    with suppress(KeyboardInterrupt), streamh5.File(path, "w", keep="always") as file:
+        x = file.create_dataset("x", (4, 4), chunks=(4, 4), compression="gzip")
+        x[:] = 1
+        enter(x, np.full((4, 4), 2))
+        raise KeyboardInterrupt
+    streamh5.salvage(path, output=tmp_path / "salvaged.h5")
+    with h5py.File(tmp_path / "salvaged.h5") as found:
+        assert (found["x"][...] == 2).all()
+
+
+@pytest.mark.usefixtures("_held_threads")
+def test_part_that_is_empty_after_a_region_leaves_the_fill_value(tmp_path: Path) -> None:
+    with streamh5.File(tmp_path / "x.h5", "w") as file:
+        x = file.create_dataset("x", (8, 4), chunks=(4, 4), compression="gzip", write_empty_chunks=False)
+        x[:] = 1
+        enter_part(x, np.zeros((4, 4)))
+    with h5py.File(tmp_path / "x.h5") as found:
+        assert (found["x"][:4] == 0).all()
+        assert (found["x"][4:] == 1).all()
