@@ -12,6 +12,7 @@ from streamh5.errors import (
     DestinationMissingError,
     FormatError,
     InterruptedWriteError,
+    JournalError,
     SpecError,
 )
 from streamh5.handles.open_sessions import open_here
@@ -34,6 +35,7 @@ from streamh5.sinks.local_file import LocalFileSink
 from streamh5.sinks.sequential_object import SequentialObjectSink
 from streamh5.sinks.working_names import journal_path, partial_path
 from streamh5.stores.open_store import refuse_storage_options
+from streamh5.write.interruption import warn_of_dropped_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,14 +230,14 @@ def _interrupted_addition(
         return None
     if journal.base != generation:
         raise InterruptedWriteError(
-            f"{sink.path}: another program has changed it since an interrupted addition, of which {_content(journal)} "
+            f"{sink.path}: another program has changed it since an interrupted addition, of which {journal.content} "
             f"cannot be used any more; remove {sink.journal.name} beside it to continue without them",
             path=str(sink.path),
             n_chunks=journal.n_claimed,
         )
     if not is_resumed:
         raise InterruptedWriteError(
-            f"{sink.path} is as it was, and an interrupted addition has left {_content(journal)} after its end: resume "
+            f"{sink.path} is as it was, and an interrupted addition has left {journal.content} after its end: resume "
             f"it (resume=True), make them part of the file (streamh5 salvage {sink.path}), or drop it (resume=True, "
             "then abort())",
             path=str(sink.path),
@@ -267,7 +269,7 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
         journal = _interrupted_write(sink, overwrite=overwrite, is_resumed=resume)
         if journal is not None and not resume:
             raise InterruptedWriteError(
-                f"an interrupted write has left {_content(journal)}; resume it (resume=True), drop it "
+                f"an interrupted write has left {journal.content}; resume it (resume=True), drop it "
                 f"with mode 'w' (overwrite=True), or turn it into a file: streamh5 salvage {sink.partial}",
                 path=str(sink.partial),
                 n_chunks=journal.n_claimed,
@@ -280,7 +282,7 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
             return sink, recovery
         sink.restart()
     except BaseException:
-        sink.suspend()
+        sink.leave()
         raise
     return sink, None
 
@@ -293,17 +295,30 @@ def _interrupted_write(sink: LocalFileSink, *, overwrite: bool, is_resumed: bool
     InterruptedWriteError
         It is to be resumed, and is an addition to the present file.
     """
-    if overwrite and not is_resumed:
-        return None
-    superblock = present_superblock(sink.path)
-    journal = decode_journal(sink.read_log(), None if superblock is None else generation_of(superblock))
+    is_dropped = overwrite and not is_resumed
+    log = sink.read_log()
+    superblock = present_superblock(sink.path) if log else None
+    present = None if superblock is None else generation_of(superblock)
+    try:
+        journal = decode_journal(log, present)
+    except JournalError:
+        if is_dropped:
+            return None
+        raise
     if journal is None or journal.is_over:
         return None
     if any(sink.has_name(name) for name in (str(sink.path), *journal.published)):
         return None  # that write was complete: only its working name remains
-    if journal.base is not None:
-        if is_resumed and sink.path.exists():
-            raise _flushed_error(sink.path)
+    is_addition = journal.base is not None
+    if is_addition and is_resumed and sink.path.exists():
+        raise _flushed_error(sink.path)
+    if (
+        is_dropped
+        and journal.base in (None, present)
+        and journal.has_content(1 if is_addition else sink.nbytes)
+    ):
+        warn_of_dropped_write(journal.content, sink.path if is_addition else sink.partial)
+    if is_addition or is_dropped:
         return None
     return journal if journal.has_content(sink.nbytes) else None
 
@@ -331,7 +346,3 @@ def _flushed_error(path: Path) -> InterruptedWriteError:
         "it with mode 'a' and resume=True, or replace the file with mode 'w' (overwrite=True), without resume",
         path=str(path),
     )
-
-
-def _content(journal: Journal) -> str:
-    return f"{journal.n_claimed:,} chunks" if journal.n_claimed else f"{len(journal.values):,} values"

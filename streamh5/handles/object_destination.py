@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,12 @@ from streamh5.errors import (
     SinkError,
     SpecError,
 )
-from streamh5.processes.signals import first_frame_outside
 from streamh5.sinks.working_names import upload_journal_path
-from streamh5.write.interruption import InterruptedWriteWarning
+from streamh5.write.interruption import warn_of_dropped_write, warn_of_interrupted_write
 
 if TYPE_CHECKING:
     from streamh5.arguments.write_options import WriteOptions
     from streamh5.recovery.interrupted_upload import FoundUpload
-    from streamh5.recovery.journal import Journal
     from streamh5.recovery.resume import Recovery
     from streamh5.sinks.object_sink import ObjectSink
     from streamh5.sinks.upload_journal import UploadJournal
@@ -169,7 +166,7 @@ def _interrupted(
     except JournalError:
         if not is_dropped:
             raise
-        _warn(
+        warn_of_interrupted_write(
             f"{file.path} is damaged, so the upload of an interrupted write may be left; remove it: streamh5 "
             f"abort-upload {store.url}"
         )
@@ -177,17 +174,15 @@ def _interrupted(
     if journal is None:
         return None
     # that write was complete; or nothing of it is there
-    if (
-        is_made_by(present, journal)
-        or is_dropped
-        or not (journal.n_claimed or journal.values)
-        or journal.front is None
-    ):
+    is_empty = not (journal.n_claimed or journal.values) or journal.front is None
+    if is_made_by(present, journal) or is_empty or is_dropped:
+        if is_dropped and not (is_empty or is_made_by(present, journal)):
+            warn_of_dropped_write(journal.content, f"the upload of {store.url} (journal {file.path})")
         drop_upload(store, journal)
         return None
     if not options.resume:
         raise InterruptedWriteError(
-            f"an interrupted write of {store.url} has left {_content(journal)}; resume it (resume=True, "
+            f"an interrupted write of {store.url} has left {journal.content}; resume it (resume=True, "
             f"journal={str(file.path)!r}), drop it with mode 'w' (overwrite=True), or complete it: "
             f"streamh5 salvage {file.path}",
             path=store.url,
@@ -195,19 +190,10 @@ def _interrupted(
         )
     found = find_upload(store, journal)
     if found is None:
-        _warn(
+        warn_of_interrupted_write(
             f"the upload of the interrupted write of {store.url} is gone: it was removed, has expired, or is at "
             "another endpoint or account than that of these storage_options. Nothing of it can be used, and everything "
             "is computed again"
         )
         drop_upload(store, journal)
     return found
-
-
-def _content(journal: Journal) -> str:
-    return f"{journal.n_claimed:,} chunks" if journal.n_claimed else f"{len(journal.values):,} values"
-
-
-def _warn(message: str) -> None:
-    caller = first_frame_outside()
-    warnings.warn_explicit(message, InterruptedWriteWarning, caller.f_code.co_filename, caller.f_lineno)

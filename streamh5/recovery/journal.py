@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from streamh5.arguments.memory_size import format_nbytes
+from streamh5.errors import counted
 from streamh5.format.superblock import decode_superblock
 from streamh5.recovery.change_log import ChangeLog
 from streamh5.recovery.dataset_history import DatasetHistory
@@ -168,6 +170,16 @@ class Journal:
     def has_content(self, nbytes: int) -> bool:
         """Return whether the journal claims data: a value, or chunks in a partial file of `nbytes`."""
         return bool(nbytes if self.n_claimed else self.values)
+
+    @property
+    def content(self) -> str:
+        """What it claims, for a message: chunks and their stored size, or if there are none values, or changes."""
+        if not self.n_claimed:
+            return counted(len(self.values), "value") if self.values else counted(len(self.changes), "change")
+        nbytes = sum(
+            int(one["stored_nbytes"].sum()) for claims in self.claims.values() for one in claims.records
+        )
+        return f"{counted(self.n_claimed, 'chunk')} ({format_nbytes(nbytes)})"
 
     @property
     def inode(self) -> int | None:

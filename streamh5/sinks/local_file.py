@@ -149,6 +149,12 @@ class LocalFileSink(JournaledSink):
                 lock_inode(self._fd, self.partial, is_exclusive=False)
                 self._hand_on()
 
+    def leave(self) -> None:
+        """Close without having written: everything is as it was found."""
+        if self._is_new:  # an empty file would stand for an interrupted write
+            self._remove((self.partial, self._fd))
+        self.suspend()
+
     def check_content(self, inode: int | None, is_intact: Callable[[], bool]) -> None:
         """Refuse to write to a partial file with other names, unless it is the one that the journal describes.
 

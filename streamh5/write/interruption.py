@@ -29,7 +29,11 @@ COSTLY_NBYTES = 1 << 30
 
 
 class InterruptedWriteWarning(UserWarning, ResourceWarning):
-    """A file was not closed: the stored data is kept next to the destination, or was dropped."""
+    """A file was not closed: the stored data is kept next to the destination, or was dropped.
+
+    Also raised when mode ``"w"`` (``overwrite=True``) drops what was kept. A filter that turns it into an error keeps
+    the data: ``warnings.simplefilter("error", streamh5.InterruptedWriteWarning)``.
+    """
 
 
 def _show(category: type[Warning]) -> None:
@@ -41,6 +45,20 @@ def _show(category: type[Warning]) -> None:
 
 
 _show(InterruptedWriteWarning)
+
+
+def warn_of_interrupted_write(message: str) -> None:
+    """Warn about an interrupted write that was found, at the line that called this package."""
+    caller = first_frame_outside()
+    warnings.warn_explicit(message, InterruptedWriteWarning, caller.f_code.co_filename, caller.f_lineno)
+
+
+def warn_of_dropped_write(content: str, where: object) -> None:
+    """Warn about what an interrupted write has left, before mode ``"w"`` drops it: a filter may raise the warning."""
+    warn_of_interrupted_write(
+        f"mode 'w' (overwrite=True) drops {content} that an interrupted write has left in {where}; resume=True "
+        "would have continued that write, and streamh5 salvage made a file of it"
+    )
 
 
 class Leftover:

@@ -184,11 +184,55 @@ def test_abort_drops_what_was_written(resume: bool, tmp_path: Path) -> None:
 def test_mode_w_drops_what_an_interrupted_write_has_left(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     interrupted(path)
-    with streamh5.File(path, "w") as file:
+    told = rf"drops 3 chunks \(79 B\) that .* has left in {path}\.partial; resume=True .*streamh5 salvage"
+    with pytest.warns(streamh5.InterruptedWriteWarning, match=told) as warned:
+        file = streamh5.File(path, "w")
+    assert warned[0].filename == __file__
+    with file:
         file["x"] = 1
     assert names(tmp_path) == ["out.h5"]
     with h5py.File(path) as read:
         assert list(read) == ["x"]
+
+
+@pytest.mark.parametrize("write", ["File", "to_fixed_h5", "convert"])
+def test_warning_that_a_filter_raises_keeps_what_an_interrupted_write_has_left(
+    write: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.h5"
+    interrupted(path)
+    np.save(tmp_path / "x.npy", np.arange(4))
+    begin: dict[str, Callable[[], object]] = {
+        "File": lambda: streamh5.File(path, "w"),
+        "to_fixed_h5": lambda: streamh5.to_fixed_h5(path, "/x", np.arange(4), overwrite=True),
+        "convert": lambda: streamh5.convert(tmp_path / "x.npy", path, overwrite=True),
+    }
+    with pytest.raises(streamh5.InterruptedWriteWarning, match="drops 3 chunks"):  # the filter of these tests
+        begin[write]()
+    check_salvaged(path)
+
+
+@pytest.mark.parametrize("is_raised", [True, False])
+def test_mode_w_warns_of_an_addition_that_it_drops_with_the_file(is_raised: bool, tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+
+    def body(file: streamh5.File) -> None:
+        rows = file.create_dataset("rows", (0, 5), "i4", chunks=(4, 5), maxshape=(None, 5))
+        rows.append(np.ones((4, 5), "i4"))
+        file.flush()
+        rows.append(np.ones((4, 5), "i4"))
+
+    interrupted(path, body)
+    told = rf"drops 1 chunk \(80 B\) that .* has left in {path};"
+    if is_raised:
+        with pytest.raises(streamh5.InterruptedWriteWarning, match=told):
+            streamh5.File(path, "w")
+        assert names(tmp_path) == ["out.h5", "out.h5.partial.journal"]
+        assert streamh5.salvage(path).datasets[0].n_kept == 1
+        return
+    with pytest.warns(streamh5.InterruptedWriteWarning, match=told):
+        streamh5.File(path, "w").close()
+    assert names(tmp_path) == ["out.h5"]
 
 
 def stored_first(block: np.ndarray[Any, Any], block_id: tuple[int, ...] = (0,)) -> np.ndarray[Any, Any]:

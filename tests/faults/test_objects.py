@@ -108,7 +108,13 @@ def test_write_that_is_not_resumed_is_dropped_or_named(journal: Path) -> None:
         streamh5.File(URL, "x", journal=journal)
     assert str(journal) in str(caught.value)
     assert memory._UPLOADS
-    with streamh5.File(URL, "w", journal=journal) as f:
+    with pytest.raises(streamh5.InterruptedWriteWarning):  # the filter of these tests
+        streamh5.File(URL, "w", journal=journal)
+    assert memory._UPLOADS
+    told = rf"drops \d+ chunks .* the upload of {URL} \(journal {journal}\)"
+    with pytest.warns(streamh5.InterruptedWriteWarning, match=told):
+        f = streamh5.File(URL, "w", journal=journal)
+    with f:
         assert not memory._UPLOADS
         f["x"] = 1
     assert first not in {upload for _, upload in memory._UPLOADS}
@@ -130,7 +136,9 @@ def test_default_journal_is_found_by_every_write_of_that_object(
     with pytest.raises(errors.SpecError, match="journal="):
         streamh5.File(other, "w", resume=True)
     assert default.exists()
-    with streamh5.File(URL, "w") as f:
+    with pytest.warns(streamh5.InterruptedWriteWarning, match="drops .* chunks"):
+        f = streamh5.File(URL, "w")
+    with f:
         f["x"] = 1
     assert not default.exists()
 
