@@ -86,10 +86,7 @@ class FrontLayout:
             return ReservedRange(address, nbytes)
 
         extension = region(SIZEOF_SUPERBLOCK_EXTENSION).address if rule.is_paged else UNDEFINED_ADDRESS
-        headers = {
-            node.path: region(rule.header_nbytes(plan.nbytes, self._slack))
-            for node, plan in self.plans.items()
-        }
+        headers = {node.path: region(plan.sizeof(rule, self._slack)) for node, plan in self.plans.items()}
         heap = region(self._heap_nbytes) if self._heap_nbytes else None
         indexes: dict[str, ReservedRange] = {}
         values: dict[str, int] = {}

@@ -25,11 +25,17 @@ from streamh5.format.filter_pipeline import encode_filter_pipeline
 from streamh5.format.group_info import encode_group_info
 from streamh5.format.link import HardLink, Link, encode_link
 from streamh5.format.object_header import (
+    MAX_FREE_NBYTES,
+    POSITION_OF_CONTINUED_MESSAGES,
+    SIZEOF_CONTINUATION_BLOCK,
     Message,
     MessageType,
     PackedMessages,
+    encode_continuation,
+    encode_continuation_block,
     pack_messages,
     position_of_messages,
+    sizeof_object_header,
 )
 from streamh5.format.page_rule import NO_PAGES, PageRule
 from streamh5.format.primitives import MAX_MESSAGE_NBYTES, UNDEFINED_ADDRESS
@@ -93,7 +99,7 @@ class HeaderPlan:
     """
 
     __slots__ = (
-        *("_data_stop", "_dense_links", "_has_targets", "_node", "_own", "_shared"),
+        *("_data_stop", "_dense_links", "_has_targets", "_n_messages", "_node", "_own", "_shared"),
         *("dense_attributes_nbytes", "dense_links_nbytes", "nbytes"),
     )
 
@@ -112,7 +118,18 @@ class HeaderPlan:
         attributes = messages.dense_attributes
         self.dense_links_nbytes = 0 if links is None else links.nbytes
         self.dense_attributes_nbytes = 0 if attributes is None else attributes.nbytes
-        self.nbytes = PackedMessages(own + shared, node.track_order).nbytes(node.optional)
+        self._n_messages = len(own) + len(shared)
+        self.nbytes = sizeof_object_header(self._n_messages, node.optional)
+
+    def sizeof(self, rule: PageRule, slack: int = 0) -> int:
+        """Return the size in bytes of the header under a rule, padded with `slack` as far as a page has room.
+
+        A header of two blocks has a page for the first one, in front of the other.
+        """
+        if rule.holds_header(self.nbytes):
+            return rule.header_nbytes(self.nbytes, slack)
+        n_rest = self._n_messages - self._first_block(rule)[0]
+        return rule.page_nbytes + SIZEOF_CONTINUATION_BLOCK + n_rest + slack
 
     def sizeof_dense_links(self, rule: PageRule) -> int:
         """Return the size of the dense storage of links under another rule."""
@@ -124,7 +141,7 @@ class HeaderPlan:
         Parameters
         ----------
         nbytes
-            Size of the header, to which it is padded.
+            Size of the header as `sizeof` returns it, to which it is padded.
         places
             Addresses of all parts.
         resolve
@@ -145,16 +162,46 @@ class HeaderPlan:
             yield address, messages.storage_of_attributes().encode(address)
         own = self._pack(messages.own()) if self._own is None else self._own
         shared = self._pack(messages.shared()) if self._shared is None else self._shared
-        header = PackedMessages(own + shared, node.track_order).encode(optional=node.optional, size=nbytes)
-        yield places.headers[node], header
+        yield places.headers[node], self._encode_header(own + shared, nbytes, places)
 
-    def data_position(self, nbytes: int) -> int:
+    def data_position(self, nbytes: int, rule: PageRule) -> int:
         """Return the byte position of compact data in the header that `encode` pads to `nbytes`."""
         dataset = self._node
         if not isinstance(dataset, DatasetNode) or not dataset.spec.is_compact:
             raise TypeError(f"{dataset.path} has no data in its header")
         # the data layout is the last message of its own, and ends with the data
-        return position_of_messages(nbytes, dataset.optional) + self._data_stop - dataset.spec.value_nbytes
+        position = self._data_stop - dataset.spec.value_nbytes
+        if not rule.holds_header(self.nbytes):
+            n_first, nbytes = self._first_block(rule)
+            if not n_first:
+                return rule.page_nbytes + POSITION_OF_CONTINUED_MESSAGES + position
+        return position_of_messages(nbytes, dataset.optional) + position
+
+    def _first_block(self, rule: PageRule) -> tuple[int, int]:
+        """Return of the first of two blocks how many bytes of messages it has, and its size, with free space.
+
+        It has the messages of its own and leaves the others to the continuation block, or leaves all of them to it.
+        """
+        node = self._node
+        pointer = len(self._pack([encode_continuation(0, 0)]))
+        n_first = self._data_stop
+        if not rule.holds_header(sizeof_object_header(n_first + pointer, node.optional)):
+            n_first = 0
+        smallest = sizeof_object_header(n_first + pointer, node.optional)
+        return n_first, rule.header_nbytes(smallest, MAX_FREE_NBYTES)
+
+    def _encode_header(self, messages: bytes, nbytes: int, places: Places) -> bytes:
+        """Encode the header, in a file with pages in two blocks if it would be larger than one."""
+        order, optional, rule = self._node.track_order, self._node.optional, places.rule
+        if rule.holds_header(self.nbytes):
+            return PackedMessages(messages, order).encode(optional=optional, size=nbytes)
+        n_first, size = self._first_block(rule)
+        block = encode_continuation_block(messages[n_first:])
+        pointer = encode_continuation(places.headers[self._node] + rule.page_nbytes, len(block))
+        head = PackedMessages(messages[:n_first] + self._pack([pointer]), order).encode(
+            optional=optional, size=size
+        )
+        return head.ljust(rule.page_nbytes, b"\0") + block
 
     def _pack(self, messages: Iterable[Message]) -> bytes:
         return pack_messages(messages, attribute_order=self._node.track_order).content

@@ -162,17 +162,12 @@ class MetadataPlan:
             if dense_nbytes:
                 dense[node] = self._place(region, dense_nbytes)
                 self._dense_nbytes[node] = self._dense_nbytes.get(node, 0) + dense_nbytes
-        nbytes = self._rule.header_nbytes(header.nbytes)
+        nbytes = header.sizeof(self._rule)
         places.headers[node] = self._place(node.header, nbytes)
         if node.header is not None and places.headers[node] == node.header.address:
-            nbytes = self._padded(header.nbytes, node.header.nbytes)
+            # the whole region, so that programs can edit it in place, as far as a header can have so much free
+            nbytes = header.sizeof(self._rule, min(node.header.nbytes - nbytes, MAX_FREE_NBYTES))
         self._header_nbytes[node] = nbytes
-
-    def _padded(self, nbytes: int, region_nbytes: int) -> int:
-        """Return the size of a header of `nbytes` in its region, so that programs can edit it in place."""
-        # the whole region, unless so much was removed that a header cannot have such a rest
-        padded = min(region_nbytes, nbytes + MAX_FREE_NBYTES)
-        return padded if self._rule.header_nbytes(padded) == padded else self._rule.page_nbytes
 
     def _place_chunks(self, dataset: DatasetNode) -> None:
         """Assign addresses to chunks of references: unfiltered, as their sizes must be known before their bytes."""
@@ -198,7 +193,7 @@ class MetadataPlan:
             if node.parts is not None and node.is_data_changed and not node.spec.is_compact:
                 yield places.data[node], join_parts(node.parts, resolve)
             elif node.parts is None and node.spec.is_compact and (node.stored is None or node.is_written):
-                node.data_address = places.headers[node] + header.data_position(nbytes)
+                node.data_address = places.headers[node] + header.data_position(nbytes, self._rule)
         yield from header.encode(nbytes, places, resolve)
 
     def _address_of(self, reference: AnyReference) -> int:

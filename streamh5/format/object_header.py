@@ -1,7 +1,7 @@
-"""Object header (specification IV.A.1): versions 1 and 2 are read, version 2 is written, in one chunk.
+"""Object header (specification IV.A.1): versions 1 and 2 are read, version 2 is written.
 
-Headers that are read consist of blocks: the prefix has the size of the first one, continuation messages have the
-addresses of the others.
+Headers consist of blocks: the prefix has the size of the first one, continuation messages have the addresses of the
+others. Those that are written have one block, or two in a file with pages: see `PageRule`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from streamh5.errors import LimitError, over_limit
 from streamh5.format.checksum import SIZEOF_CHECKSUM, append_checksum
 from streamh5.format.fields import ENCODING, Encoding, Fields
-from streamh5.format.primitives import MAX_MESSAGE_NBYTES, uint
+from streamh5.format.primitives import MAX_MESSAGE_NBYTES, address, length, uint
 
 
 class MessageType(IntEnum):
@@ -96,6 +96,12 @@ _ORDERED_MESSAGE_HEADER = Struct("<BHBH")
 
 MAX_FREE_NBYTES = _MESSAGE_HEADER.size + MAX_MESSAGE_NBYTES
 """Most free space of an object header: one NIL message covers it."""
+
+POSITION_OF_CONTINUED_MESSAGES = len(_CONTINUATION_SIGNATURE)
+"""Byte position of the first message in a continuation block."""
+
+SIZEOF_CONTINUATION_BLOCK = POSITION_OF_CONTINUED_MESSAGES + SIZEOF_CHECKSUM
+"""Size of a continuation block without messages."""
 
 SIZEOF_SMALLEST_OBJECT_HEADER = _SIZEOF_PREFIX + 1 + SIZEOF_CHECKSUM
 
@@ -181,14 +187,10 @@ class PackedMessages:
         `encode` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for one more
         byte, because otherwise one size (65,548) would be impossible.
         """
-        chunk_nbytes = len(self.content)
-        width = 1
-        while chunk_nbytes + 1 >= 256**width:
-            width *= 2
-        return _SIZEOF_PREFIX + optional.nbytes + width + chunk_nbytes + SIZEOF_CHECKSUM
+        return sizeof_object_header(len(self.content), optional)
 
     def encode(self, *, optional: OptionalFields = NO_FIELDS, size: int | None = None) -> bytes:
-        """Encode an object header of one chunk.
+        """Encode the first block of an object header.
 
         Parameters
         ----------
@@ -226,6 +228,14 @@ class PackedMessages:
             self.content,
             _encode_free_space(chunk_nbytes - len(self.content), attribute_order=self.attribute_order),
         )
+
+
+def sizeof_object_header(n_messages: int, optional: OptionalFields = NO_FIELDS) -> int:
+    """Return the size in bytes of the smallest object header with messages of `n_messages` bytes in all."""
+    width = 1
+    while n_messages + 1 >= 256**width:
+        width *= 2
+    return _SIZEOF_PREFIX + optional.nbytes + width + n_messages + SIZEOF_CHECKSUM
 
 
 def position_of_messages(size: int, optional: OptionalFields = NO_FIELDS) -> int:
@@ -332,6 +342,16 @@ def decode_first_block(block: bytes, prefix: ObjectHeaderPrefix) -> Iterator[Mes
     if prefix.version > 1:
         Fields(block, _STRUCTURE).check_checksum()
     return _decode_messages(block[prefix.position : prefix.stop], _STRUCTURE, prefix)
+
+
+def encode_continuation(offset: int, nbytes: int) -> Message:
+    """Return the object header continuation message (IV.A.2.q) for the block of `nbytes` at the address `offset`."""
+    return Message(MessageType.CONTINUATION, address(offset, "offset") + length(nbytes, "length"))
+
+
+def encode_continuation_block(messages: bytes) -> bytes:
+    """Encode a continuation block of packed messages: `SIZEOF_CONTINUATION_BLOCK` bytes more than they have."""
+    return append_checksum(_CONTINUATION_SIGNATURE, messages)
 
 
 def decode_continuation(body: bytes, encoding: Encoding = ENCODING) -> tuple[int, int]:

@@ -2,12 +2,16 @@
 
 HDF5's page buffer reads whole pages, and gives the library the part of a block that lies in the page of its first byte
 (``H5PB_read``). So a block that is smaller than a page must not cross a page boundary, or it cannot be read. A block
-that is at least as large as a page is read past the buffer; only its first bytes are not (``H5C__load_entry`` reads 512
-bytes of an object header, then the rest), so it begins a page.
+that is at least as large as a page is read past the buffer, and begins a page.
 
 Such a block is also written past the buffer (``H5PB_write``). A program that changes the file would put the old bytes
 of its last page back, if that page were in the buffer for a smaller block behind it: so nothing follows in its last
 page. Neither does it in files of the library.
+
+The first 512 bytes of an object header are read through the buffer whatever its size (``H5C__load_entry``). If the
+first block was written past it, they are the old ones when the header is read again. So that block is smaller than a
+page; messages that do not fit go to a continuation block, which is read as a whole. The library does the same when it
+adds attributes. (Pages of 512 bytes have the same defect with every header, also in files of the library.)
 """
 
 from __future__ import annotations
@@ -66,15 +70,13 @@ class PageRule:
         """Return whether `nbytes` fit a page."""
         return nbytes <= self.page_nbytes or not self.page_nbytes
 
-    def header_nbytes(self, nbytes: int, slack: int = 0) -> int:
-        """Return the size to which an object header of `nbytes` is padded, with as much of `slack` as its page holds.
+    def holds_header(self, nbytes: int) -> bool:
+        """Return whether the first block of an object header may have `nbytes`: less than a page."""
+        return nbytes < self.page_nbytes or not self.page_nbytes
 
-        Its rest after the first 512 bytes must not be smaller than a page if the header is larger. A header that fits a
-        page stays in it: programs that change the file with a page buffer read the old beginning of a larger one again.
-        """
-        page = self.page_nbytes
-        nbytes = max(nbytes, min(nbytes + slack, page)) if 0 < nbytes <= page else nbytes + slack
-        return page + SPECULATIVE_NBYTES if page < nbytes < page + SPECULATIVE_NBYTES and page else nbytes
+    def header_nbytes(self, nbytes: int, slack: int) -> int:
+        """Return the size to which a block of `nbytes` that `holds_header` is padded, with the `slack` that fits."""
+        return max(nbytes, min(nbytes + slack, self.page_nbytes - 1)) if self.page_nbytes else nbytes + slack
 
 
 NO_PAGES = PageRule()

@@ -117,7 +117,8 @@ def read_object_header(file: FileBytes, file_map: FileMap, owner: str, address: 
         if not continuations:
             break
         here, nbytes = continuations.popleft()
-        block = reader.read(here, nbytes, "object header continuation")
+        # read as a whole, in contrast to the first block
+        block = reader.read(here, nbytes, "object header continuation", pages=(0, nbytes))
         found = decode_continuation_block(block, prefix)
         n_blocks, total = n_blocks + 1, total + nbytes
     return ObjectHeader(
