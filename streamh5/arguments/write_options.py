@@ -62,6 +62,9 @@ class WriteOptions:
         Keep a journal of a write to a URL in this local file.
     storage_options
         How to reach the object store of a URL, as for fsspec.
+    origin
+        What the header of the journal keeps of a conversion, under ``"origin"``: the state of the ``"files"`` that it
+        reads, as text, and its ``"options"``. A resume refuses others. Empty for other writes.
     """
 
     mode: str = "x"
@@ -79,6 +82,7 @@ class WriteOptions:
     references: LocalPath | None = None
     journal: LocalPath | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # may hold credentials
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.mode, str) or self.mode not in ("w", "x", "a"):

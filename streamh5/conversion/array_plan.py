@@ -225,9 +225,8 @@ class ArrayPlan:
     def report(self, counts: CopyCounts) -> ArrayConversion:
         """Return how it was converted, from the counts of its write."""
         is_copied = isinstance(self.copy, ChunkCopy)
-        return ArrayConversion(
-            self.dataset.spec.path, is_copied, self.reason, counts.n_copied, counts.n_encoded
-        )
+        n_chunks = counts.n_copied, counts.n_encoded, counts.n_resumed
+        return ArrayConversion(self.dataset.spec.path, is_copied, self.reason, *n_chunks)
 
 
 def plan_array(

@@ -12,6 +12,7 @@ from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.cloud_chunks import CloudChunks
+from streamh5.conversion.origin import origin_of
 from streamh5.conversion.plan import run
 from streamh5.conversion.request import KEEP, Conversion, Request, check_not_source
 from streamh5.errors import FormatError, SourceError, SourceMissingError, SpecError, UnreadableError
@@ -48,6 +49,8 @@ def convert(
     skip_unsupported: bool = False,
     cloud: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
+    journal: LocalPath | None = None,
     sync: Sync = "close",
     libver: str = "v110",
     page: PageSize | None = None,
@@ -88,7 +91,13 @@ def convert(
     cloud
         Make the file right for object stores (`FileInspection.cloud`): with pages, and arrays get chunks of 1 to 10 MB,
         or one for all that is smaller, where they have others. `chunks` and `page` win where they are given.
-    overwrite, sync, libver, page, max_memory, progress
+    overwrite
+        As for `to_fixed_h5`.
+    resume
+        Go on with an interrupted conversion of the same source with the same options, or start a new one if there is
+        none: chunks that are stored are neither read nor written again. After a failure, what was stored is kept. See
+        docs/convert.md for what is compared.
+    journal, sync, libver, page, max_memory, progress
         As for `to_fixed_h5`.
     scheduler
         As for `dask.compute`: ``"threads"``, ``"synchronous"`` or a `distributed.Client`, which dask uses by itself
@@ -116,6 +125,8 @@ def convert(
         With `safe` also: the child process died; what remains is that of any interrupted write.
     SpecError, DatatypeError, LimitError
         Something cannot be written as requested; the message names the array.
+    ResumeError
+        The interrupted conversion had another source, or other options; the message says what differs.
     SinkError
         The destination cannot be written.
 
@@ -133,6 +144,10 @@ def convert(
     Other chunks and filters; every chunk is decoded and encoded:
 
     >>> done = streamh5.convert("old.h5", "small.h5", chunks={"/x": (10, 100)}, compression="gzip")
+
+    Hours of work that a power cut must not undo; the same call goes on:
+
+    >>> done = streamh5.convert("old.h5", "large.h5", chunks=(100, 100), resume=True, sync="batch")
     """
     source = local_path(source)
     if cloud and page is None:
@@ -147,15 +162,23 @@ def convert(
     found = CloudChunks() if cloud else None
     request = Request(chunks, compression, compression_opts, shuffle, fletcher32, copy, verify, libver, found)
     check_not_source(source, path)
+    if resume and skip_unsupported:
+        raise SpecError(
+            "resume=True (--resume) does not read again what is stored, so the notes would not name each block that "
+            "could not be read: leave resume or skip_unsupported (--skip-unsupported) out"
+        )
     options = WriteOptions(
         mode="w" if overwrite else "x",
         libver=libver,
         page=read_page("page", page),
+        resume=resume,
+        journal=journal,
         sync=sync,
         storage_options=storage_options,
     )
     with ExitStack() as stack:
         plan = _plan(source, name, request, stack, skip_unsupported=skip_unsupported)
+        options = replace(options, origin=origin_of(source, plan.files, asked, is_resumable=resume))
         done = run(
             plan,
             path,

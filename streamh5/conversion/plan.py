@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from streamh5.conversion.request import Conversion
 from streamh5.dask.copied_blocks import CopiedBlocks
 from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.errors import SpecError
 from streamh5.format.superblock import decode_superblock, encode_superblock
 from streamh5.handles.destination import open_local
 from streamh5.sinks.destination_path import is_path
@@ -54,6 +55,8 @@ class ConversionPlan:
         Returns further notes, called after the file has been written.
     user_block
         Bytes in front of the superblock.
+    files
+        Files that are read, beside the source.
     """
 
     file: FilePlan
@@ -62,6 +65,7 @@ class ConversionPlan:
     format: str = "HDF5"
     notes: Callable[[], Iterable[str]] = tuple
     user_block: bytes = b""
+    files: tuple[str, ...] = ()
 
 
 def run(
@@ -91,6 +95,8 @@ def run(
     ------
     SourceError
         The source cannot be read, or the scheduler cannot write (`SchedulerError`).
+    SpecError
+        A file with a user block is to be resumed.
     SinkError
         The destination cannot be written.
     """
@@ -98,6 +104,11 @@ def run(
     destination: Any = path
     notes: list[str] = []
     with ExitStack() as stack:
+        if plan.user_block and is_path(path) and options.resume:
+            raise SpecError(
+                f"the source has a user block of {len(plan.user_block):,} bytes, and a write of a file with one has no "
+                "journal, so it cannot be resumed: leave resume out"
+            )
         if plan.user_block and is_path(path):
             destination = UserBlockSink(os.fsdecode(path), plan.user_block, options)
             stack.callback(destination.abort)  # nothing to do once the file is closed

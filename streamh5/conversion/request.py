@@ -233,7 +233,9 @@ class ArrayConversion:
     reason
         Why.
     n_copied, n_encoded
-        Chunks copied as stored, and chunks that had to be decoded and encoded.
+        Chunks copied as stored, and chunks that had to be decoded and encoded; with ``resume=True`` by this call.
+    n_resumed
+        Chunks that were kept because the interrupted conversion had stored them.
 
     Examples
     --------
@@ -247,16 +249,18 @@ class ArrayConversion:
     reason: str
     n_copied: int = 0
     n_encoded: int = 0
+    n_resumed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as values for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
+        before = f", {self.n_resumed:,} chunks stored before" if self.n_resumed else ""
         if not self.is_copied:
-            return f"{self.path}: decoded and encoded: {self.reason}"
+            return f"{self.path}: decoded and encoded{before}: {self.reason}"
         but = f", {self.n_encoded:,} encoded" if self.n_encoded else ""
-        return f"{self.path}: {self.n_copied:,} chunks copied as stored{but}: {self.reason}"
+        return f"{self.path}: {self.n_copied:,} chunks copied as stored{but}{before}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

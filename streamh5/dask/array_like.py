@@ -15,9 +15,10 @@ from streamh5.dask.foreign_errors import foreign_errors
 from streamh5.dask.shared_array import SharedArray
 from streamh5.dask.shared_dataset import SharedDataset
 from streamh5.dask.source_arrays import lazy_array
-from streamh5.dask.stored_chunks import block_shape, is_chunk_shape, unit_shape
+from streamh5.dask.stored_chunks import block_shape
 from streamh5.errors import SourceError
 from streamh5.handles.given_data import as_array
+from streamh5.model.chunk_shape import is_chunk_shape, unit_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

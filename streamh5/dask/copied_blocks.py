@@ -109,6 +109,8 @@ class CopiedBlocks:
 
     def _submit(self, file: File, one: BlockCopy, progress: Progress) -> None:
         dataset = file.datasets[one.path]
+        if self._options.resume:
+            self.counts[one.path] += CopyCounts(n_resumed=len(dataset.out.stored_coords()[0]))
         run = file.session.submit if self._is_threaded else file.session.run
         # A block that waits takes no memory: only as many wait as keep all threads busy. Each thread may hold one of
         # ordinary size; larger ones count in full.

@@ -36,14 +36,8 @@ from dask.layers import ArrayBlockIdDep
 from streamh5.dask.cluster_client import find_client, usable
 from streamh5.dask.delayed_write import delayed_write, on_cluster
 from streamh5.dask.order import BlockList, BlockNotes, StoreTurns
-from streamh5.dask.scheduler import (
-    cluster_keywords,
-    gathered,
-    is_for_workers,
-    local_keywords,
-    store_name,
-)
-from streamh5.dask.store_task import BlockGrid, region_of
+from streamh5.dask.scheduler import cluster_keywords, gathered, is_for_workers, local_keywords, store_name
+from streamh5.dask.store_task import BlockGrid, missing_blocks, region_of
 from streamh5.dask.stored_chunks import CopyCounts
 from streamh5.dask.window_graph import window_graph
 from streamh5.dask.windowed_write import compute_windows
@@ -127,7 +121,7 @@ class Write:
     blocks
         Their blocks, by the path of the dataset.
     counts
-        What became of the chunks of each target, by its path; nothing is counted of those without `copy`.
+        What became of the chunks of each target, by its path; of those without `copy` only what was stored before.
     """
 
     def __init__(
@@ -276,7 +270,8 @@ class Write:
         if self._file is None or not self._options.resume or target.spec.chunks is None:
             return BlockList(target.array.numblocks)
         path, dataset = target.spec.path, self._file.datasets[target.spec.path]
-        missing = self.blocks[path].incomplete(target.spec.chunks, dataset.out.stored_coords())
+        self.count(path, CopyCounts(n_resumed=len(dataset.out.stored_coords()[0])))
+        missing = missing_blocks(self.blocks[path], dataset, target.copy)
         n_stored = int(target.array.size) - self.blocks[path].n_elements(missing)
         if n_stored:
             self.add_progress(n_stored * dataset.dtype.itemsize)

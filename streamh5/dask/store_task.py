@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from streamh5.dask.stored_chunks import CopyCounts
+from streamh5.dask.stored_chunks import BlockEncoding, ChunkCopy, CopyCounts
 from streamh5.errors import BlockError
 from streamh5.sinks.machine import host_name
 from streamh5.write.part_file import end_part, open_part, sync_part
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.filters import Buffer
+    from streamh5.handles.dataset import Dataset
     from streamh5.handles.part_writer import PartWriter
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.part_file import PartReport, SharedFile
@@ -39,24 +40,29 @@ class BlockGrid:
         Extents of the blocks in each dimension, as dask has them.
     origin
         Index of the first element of the array in its dataset; by default, that of the dataset.
+
+    Attributes
+    ----------
+    starts
+        First indexes of the blocks in each dimension, and the end of the last one.
     """
 
-    __slots__ = ("_starts",)
+    __slots__ = ("starts",)
 
     def __init__(self, chunks: Iterable[Iterable[int]], origin: Iterable[int] | None = None) -> None:
         first = repeat(0) if origin is None else origin
-        self._starts = [
+        self.starts = [
             list(accumulate(extents, initial=start)) for extents, start in zip(chunks, first, strict=False)
         ]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        extents = ([b - a for a, b in pairwise(one)] for one in self._starts)
+        extents = ([b - a for a, b in pairwise(one)] for one in self.starts)
         runs = [[(n, len(list(same))) for n, same in groupby(one)] for one in extents]
-        return _block_grid, (runs, [one[0] for one in self._starts])
+        return _block_grid, (runs, [one[0] for one in self.starts])
 
     def block(self, block_id: BlockId) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return origin and shape of a block, in the dataset."""
-        starts = self._starts
+        starts = self.starts
         origin = tuple(starts[axis][i] for axis, i in enumerate(block_id))
         return origin, tuple(starts[axis][i + 1] - origin[axis] for axis, i in enumerate(block_id))
 
@@ -77,7 +83,7 @@ class BlockGrid:
         n_chunks: NDArray[np.int64] = np.ones((), np.int64)
         owners: Any = 0
         is_own: Any = True
-        for starts, chunk, coords in zip(self._starts, chunks, stored, strict=True):
+        for starts, chunk, coords in zip(self.starts, chunks, stored, strict=True):
             bounds = np.array(starts, np.int64)
             along = -(-bounds[1:] // chunk) - bounds[:-1] // chunk
             along[bounds[1:] == bounds[:-1]] = 0
@@ -91,9 +97,9 @@ class BlockGrid:
 
     def n_elements(self, numbers: NDArray[np.intp]) -> int:
         """Return how many elements some blocks have, given their numbers in row-major order."""
-        index = np.unravel_index(numbers, tuple(len(starts) - 1 for starts in self._starts))
+        index = np.unravel_index(numbers, tuple(len(starts) - 1 for starts in self.starts))
         extents = np.ones(len(numbers), np.int64)
-        for starts, i in zip(self._starts, index, strict=True):
+        for starts, i in zip(self.starts, index, strict=True):
             extents *= np.array(starts, np.int64)[i + 1] - np.array(starts, np.int64)[i]
         return int(extents.sum())
 
@@ -114,6 +120,29 @@ class BlockGrid:
                 expected=expected,
             )
         return origin, expected
+
+
+def missing_blocks(blocks: BlockGrid, dataset: Dataset, copy: CopyBlock | None) -> NDArray[np.intp]:
+    """Return the numbers of the blocks that have a chunk which no interrupted write has stored.
+
+    Parameters
+    ----------
+    blocks
+        The blocks: parts of the dataset, or of a `listed_blocks`.
+    dataset
+        The dataset, which has chunks.
+    copy
+        What stores a block: see `Target`.
+    """
+    listed = copy.listed if isinstance(copy, (ChunkCopy, BlockEncoding)) else None
+    if listed is None:
+        return blocks.incomplete(dataset.chunks or (), dataset.out.stored_coords())
+    if not len(listed):
+        return np.zeros(0, np.intp)
+    grid = dataset.node.spec.grid
+    is_new = ~dataset.are_stored(grid.locate(listed.T)[0].view(np.uint64))
+    firsts = np.array(blocks.starts[0][:-1]) // math.prod(grid.chunks)
+    return np.flatnonzero(np.logical_or.reduceat(is_new, firsts))
 
 
 def region_of(origin: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:

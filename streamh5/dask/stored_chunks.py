@@ -14,7 +14,6 @@ import numpy as np
 
 from streamh5.errors import SourceError
 from streamh5.model.chunk_records import RECORD
-from streamh5.model.chunk_shape import auto_chunks
 from streamh5.write.chunk_writer import EncodedChunks
 
 if TYPE_CHECKING:
@@ -106,12 +105,15 @@ class CopyCounts:
         Regions that could not be read: the fill value stands in for them.
     problem
         Why the first of them could not.
+    n_resumed
+        Chunks that an interrupted write had stored.
     """
 
     n_copied: int = 0
     n_encoded: int = 0
     n_skipped: int = 0
     problem: str = ""
+    n_resumed: int = 0
 
     def __add__(self, other: CopyCounts) -> CopyCounts:
         return CopyCounts(
@@ -119,6 +121,7 @@ class CopyCounts:
             self.n_encoded + other.n_encoded,
             self.n_skipped + other.n_skipped,
             self.problem or other.problem,
+            self.n_resumed + other.n_resumed,
         )
 
 
@@ -148,8 +151,10 @@ class Regions:
         """Whether a region must be read by the task that stores it, not by another one, maybe in another process."""
         return self.substitute is not None or self.at is not None
 
-    def write(self, writer: BlockWriter, region: Region) -> tuple[ChunkRecords, CopyCounts]:
-        """Read, encode and write a region of whole chunks."""
+    def write(
+        self, writer: BlockWriter, region: Region, chunks: Sequence[Region] | None = None
+    ) -> tuple[ChunkRecords, CopyCounts]:
+        """Read, encode and write a region of whole chunks, or only some chunks of it, given as regions."""
         found = self if self.at is None else self.at(writer.place)
         counts = CopyCounts()
         try:
@@ -158,7 +163,14 @@ class Regions:
             if found.substitute is None:
                 raise
             block, counts = found.substitute(region), CopyCounts(n_skipped=1, problem=str(error))
-        return writer.write_block(block, tuple(part.start for part in region)), counts
+        if chunks is None:
+            return writer.write_block(block, tuple(part.start for part in region)), counts
+        inside = [tuple(map(_shifted, one, region)) for one in chunks]
+        parts = [
+            writer.write_block(block[a], tuple(p.start for p in b))
+            for a, b in zip(inside, chunks, strict=True)
+        ]
+        return np.concatenate(parts), counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,13 +266,28 @@ class BlockEncoding:
         """Read, encode and write the chunks of a block; those that an interrupted write has stored are kept."""
         grid = self.grid
         if self.listed is None:
-            if writer.are_stored(grid.numbers(grid.covering(origin, shape))).all():
-                return np.zeros(0, RECORD), CopyCounts()
-            return self.regions.write(writer, tuple(map(_slice, origin, shape)))
-        # one by one: listed chunks need not be adjacent
-        coords = listed_coords(self.listed, grid, origin, shape)
-        coords = coords[~writer.are_stored(grid.locate(coords.T)[0].view(np.uint64))]
+            numbers = grid.numbers(grid.covering(origin, shape))
+            is_new = ~writer.are_stored(numbers)
+            if is_new.all():
+                return self.regions.write(writer, tuple(map(_slice, origin, shape)))
+            coords = np.stack(grid.coords_of(numbers[is_new]), axis=1)
+            if len(coords) and not self.regions.kept_nbytes:
+                # at once: the source may have larger chunks, which would be decoded for each of these
+                chunks = [grid.region(one) for one in coords]
+                return self.regions.write(writer, tuple(map(_hull, *chunks)), chunks)
+        else:
+            coords = listed_coords(self.listed, grid, origin, shape)
+            coords = coords[~writer.are_stored(grid.locate(coords.T)[0].view(np.uint64))]
+        # one by one: these chunks need not be adjacent
         return _write_each(writer, self.regions, [grid.region(one) for one in coords])
+
+
+def _shifted(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
+
+
+def _hull(*parts: slice) -> slice:
+    return slice(min(one.start for one in parts), max(one.stop for one in parts))
 
 
 def _slice(start: int, extent: int) -> slice:
@@ -350,19 +377,6 @@ def listed_blocks(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) 
     n_elements = math.prod(chunks)
     block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
     return HollowBlocks((n_chunks * n_elements,), block, dtype)
-
-
-def unit_shape(given: Any, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the chunk shape `given` for an array if it is one, otherwise that of `auto_chunks`."""
-    if is_chunk_shape(given, len(shape)):
-        return tuple(given)
-    return auto_chunks(tuple(max(1, n) for n in shape), itemsize)
-
-
-def is_chunk_shape(given: Any, rank: int) -> bool:
-    """Return whether an object has the form of a chunk shape: positive integers, one for each dimension."""
-    is_sequence = isinstance(given, (tuple, list)) and len(given) == rank
-    return is_sequence and all(isinstance(n, int) and n > 0 for n in given)
 
 
 def block_shape(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

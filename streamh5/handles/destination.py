@@ -18,6 +18,7 @@ from streamh5.errors import (
 from streamh5.handles.open_sessions import open_here
 from streamh5.reader.existing_file import ExistingFile, present_superblock, read_existing
 from streamh5.recovery.journal import generation_of
+from streamh5.recovery.origin import check_origin
 from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.resume import Recovery
 from streamh5.sinks.append_file import AppendFileSink
@@ -258,6 +259,8 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
         an addition to the present file.
     JournalError
         Its journal cannot be trusted.
+    ResumeError
+        It is a conversion of another source, or with other options.
     """
     overwrite, resume = options.mode == "w", options.resume
     try:
@@ -275,6 +278,7 @@ def open_local(path: LocalPath, options: WriteOptions) -> tuple[LocalFileSink, R
                 n_chunks=journal.n_claimed,
             )
         if journal is not None and (journal.n_claimed or journal.front is not None):
+            check_origin(journal.header, options.origin, sink.name)
             recovery = Recovery(journal, sink.read, sink.name, nbytes=sink.nbytes)
             entries = recovery.entries(sink.journal_facts)
             sink.check_content(journal.inode, recovery.is_intact)

@@ -14,6 +14,7 @@ from streamh5.errors import (
     SinkError,
     SpecError,
 )
+from streamh5.recovery.origin import check_origin
 from streamh5.sinks.working_names import upload_journal_path
 from streamh5.write.interruption import warn_of_dropped_write, warn_of_interrupted_write
 
@@ -73,6 +74,8 @@ def open_url(url: str, options: WriteOptions) -> tuple[ObjectSink, Recovery | No
         There is an interrupted write, which is neither to be resumed nor to be dropped.
     JournalError
         Its journal cannot be trusted.
+    ResumeError
+        It is a conversion of another source, or with other options.
     SinkError
         The store does not answer, or refuses a request; or the journal cannot be written.
     """
@@ -188,6 +191,7 @@ def _interrupted(
             path=store.url,
             n_chunks=journal.n_claimed,
         )
+    check_origin(journal.header, options.origin, store.url)
     found = find_upload(store, journal)
     if found is None:
         warn_of_interrupted_write(

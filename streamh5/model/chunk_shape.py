@@ -159,3 +159,16 @@ def auto_chunks(block: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         factor = next((p for p in (2, 3, 5, 7, 11, 13) if n % p == 0), 0)
         chunks[axis] = n // factor if factor else -(-n // 2)
     return tuple(chunks)
+
+
+def unit_shape(given: Any, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the chunk shape `given` for an array if it is one, otherwise that of `auto_chunks`."""
+    if is_chunk_shape(given, len(shape)):
+        return tuple(given)
+    return auto_chunks(tuple(max(1, n) for n in shape), itemsize)
+
+
+def is_chunk_shape(given: Any, rank: int) -> bool:
+    """Return whether an object has the form of a chunk shape: positive integers, one for each dimension."""
+    is_sequence = isinstance(given, (tuple, list)) and len(given) == rank
+    return is_sequence and all(isinstance(n, int) and n > 0 for n in given)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 
-from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape, unit_shape
+from streamh5.dask.stored_chunks import BLOCK_NBYTES, block_shape
 from streamh5.errors import SourceError, SpecError, did_you_mean, listed
 from streamh5.handles.dataset_plan import MAX_WHOLE_NBYTES
+from streamh5.model.chunk_shape import unit_shape
 from streamh5.model.object_path import join_path, split_path
 from streamh5.netcdf.classic_model import classic_attributes, classic_variable, refuse_strings
 from streamh5.netcdf.enumerations import enumeration_dtype, with_enumeration

@@ -128,7 +128,7 @@ class JournaledEngine:
                 self._engine.resume(recovery.front, recovery.end, recovery.free)
         elif self._journal is not None:
             base = None if existing is None else generation_of(existing[2])
-            self._log(entry_kinds.HEADER, self._journal.journal_facts, self._layout, base)
+            self._log(entry_kinds.HEADER, self._journal.journal_facts, self._layout | options.origin, base)
 
     @property
     def end_of_file(self) -> int:

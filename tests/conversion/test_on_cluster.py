@@ -29,6 +29,7 @@ from streamh5.dask.seen_file import SeenFile
 from streamh5.dask.stored_chunks import ChunkCopy
 from streamh5.errors import SchedulerError, SinkError, SourceError, SpecError
 from tests.conversion.elsewhere import write_damaged, write_zoo_of_sources
+from tests.conversion.test_resume_conversion import interrupt, write_big
 from tests.conversion.zarr.stores import V2, field, make
 from tests.deadlock import DEADLOCK_SECONDS
 from tests.readers.hdf5_tools import differs
@@ -283,6 +284,19 @@ def test_interrupted_conversion_is_resumed_on_a_cluster(tmp_path: Path, client: 
     streamh5.from_zarr(source, tmp_path / "x.h5", **keywords)
     streamh5.from_zarr(source, tmp_path / "y.h5", copy=True, scheduler="threads", progress=False)
     assert_same(tmp_path / "x.h5", tmp_path / "y.h5")
+
+
+def test_interrupted_copy_of_hdf5_is_resumed_on_a_cluster_for_the_chunks_that_are_missing(
+    tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", 1 << 12)  # a chunk is a block
+    source, path = tmp_path / "in.h5", tmp_path / "out.h5"
+    write_big(source)
+    interrupt(source, path, 50)
+    done = {one.path: one for one in streamh5.convert(source, path, resume=True, progress=False).arrays}
+    assert done["/big"].n_resumed == 50
+    assert done["/big"].n_copied == 150
+    assert differs(path, source) is None
 
 
 def weather() -> Any:

@@ -72,6 +72,18 @@ CONVERT = Command(
         flag("--verify", "also decode every chunk that is copied"),
         flag("--skip-unsupported", "leave out what an HDF5 file written by streamh5 cannot hold"),
         OVERWRITE,
+        flag(
+            "--resume",
+            "go on with an interrupted conversion to OUT, with the same IN and options, or begin one; after a failure, "
+            "what is stored is kept",
+        ),
+        option(
+            "--sync",
+            choices=("close", "batch", "none"),
+            default="close",
+            help="when data reaches the disk: at the end, every two seconds as well (after a power cut, --resume need "
+            "not read and compare what is stored), or when the system decides",
+        ),
         SAFE,
         STORAGE_OPTION,
         flag("--verbose", "report for each array how it was converted, and why"),

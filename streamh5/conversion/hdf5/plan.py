@@ -33,7 +33,7 @@ from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
-from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset
+from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset, other_files
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error, listed
 from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
@@ -82,6 +82,7 @@ class Planner:
         self._arrays: list[ArrayPlan] = []
         self._kept = PartlyReadChunks()
         self._notes: list[str] = []
+        self._files: dict[str, None] = {}
         self._n_comments = 0
         self._referents = Referents(contents.paths, stored)
 
@@ -117,6 +118,7 @@ class Planner:
             format="netCDF-4" if is_netcdf else "HDF5",
             notes=self._all_notes,
             user_block=self._user_block(),
+            files=tuple(self._files),
         )
 
     def _plan_each(
@@ -190,6 +192,8 @@ class Planner:
     def _plan_dataset(self, path: str, opened: Any, address: int) -> PlannedDataset:
         """Plan a dataset: as one value if it is small, empty or holds references, otherwise block by block."""
         dataset = read_dataset(opened, path, address, self._stored)
+        if dataset.layout in ("virtual", "external"):
+            self._files |= dict.fromkeys(other_files(opened, self._file.filename))
         reader = RegionReader(dataset, SharedDataset(opened, self._file, encode_text(path)))
         source = SourceArray(
             path,
