@@ -1,4 +1,4 @@
-"""Blocks of metadata that HDF5's page buffer cannot read: see `PageRule`."""
+"""Blocks of a file with pages that HDF5's page buffer cannot read, or not change: see `PageRule`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.format.page_rule import SPECULATIVE_NBYTES
+from streamh5.reader.file_content import Finding
 from streamh5.reader.file_map import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamh5.reader.file_map import Extent, FileMap
+    from streamh5.reader.file_content import FileContent
+    from streamh5.reader.file_map import Extent
 
 
-def unbuffered_blocks(file_map: FileMap, page_nbytes: int) -> Iterator[Extent]:
-    """Yield the structures with a block that a reader with a page buffer would get only in part.
-
-    Parameters
-    ----------
-    file_map
-        Of all structures of a file.
-    page_nbytes
-        Size of its pages.
-    """
-    for extent in file_map.structures():
+def unbuffered_blocks(content: FileContent) -> Iterator[Finding]:
+    """Yield the structures with a block that a reader with a page buffer would get only in part."""
+    page_nbytes = content.page_nbytes
+    for extent in content.file_map.structures() if page_nbytes else ():
         if extent.kind is not Kind.DATA and _is_cut(extent, page_nbytes):
-            yield extent
+            yield _finding(content, extent, f"cross the end of a page of {page_nbytes:,}")
+
+
+def unsafe_blocks(content: FileContent) -> Iterator[Finding]:
+    """Yield the object headers that HDF5 can damage when it changes the file with a page buffer.
+
+    Their first block is large. HDF5 itself writes them for datasets with compact data. Of pages of 512 bytes, no header
+    is safe: none is named.
+    """
+    page_nbytes = content.page_nbytes
+    for extent in content.file_map.structures() if page_nbytes > SPECULATIVE_NBYTES else ():
+        if extent.kind is Kind.HEADER and extent.pages is None and extent.nbytes >= page_nbytes:
+            yield _finding(content, extent, f"in one block are not smaller than a page of {page_nbytes:,}")
+
+
+def _finding(content: FileContent, extent: Extent, problem: str) -> Finding:
+    address = extent.address + content.superblock.base_address
+    text = f"{extent.nbytes:,} bytes of {extent.kind.value} at address {address:,} {problem}"
+    return Finding(extent.owner, address, text)
 
 
 def _is_cut(extent: Extent, page_nbytes: int) -> bool:

@@ -50,6 +50,11 @@ class VerifyReport:
         Number of structures that cannot be read with a page buffer (``page_buf_size`` of h5py), because they cross the
         end of a page, and the first 1,000 of them. Files of the HDF5 library have some, which readers without a page
         buffer read; they are no damage.
+    n_unsafe, unsafe
+        Number of object headers that HDF5 can damage when it changes the file in mode ``"r+"`` with a page buffer,
+        because their first block is not smaller than a page, and the first 1,000 of them. They are no damage, and can
+        be read; ``streamh5 convert --page auto`` makes a file without. Not counted with pages of 512 bytes, where HDF5
+        can damage every header.
     unprotected_nbytes
         Stored bytes that no checksum in the file covers: a flipped bit there cannot be detected.
     compared_with
@@ -91,6 +96,8 @@ class VerifyReport:
     page_nbytes: int
     n_unbuffered: int
     unbuffered: tuple[Finding, ...]
+    n_unsafe: int
+    unsafe: tuple[Finding, ...]
     unprotected_nbytes: int
     compared_with: str | None
     object_checksum: str | None
@@ -159,6 +166,11 @@ class VerifyReport:
             yield from _some([f"{one.path}: {one.problem}" for one in self.unbuffered], self.n_unbuffered)
         elif self.page_nbytes:
             yield f"  pages of {format_nbytes(self.page_nbytes)}; a page buffer can read all metadata"
+        if self.n_unsafe:
+            headers = counted(self.n_unsafe, "object header")
+            yield f"  {headers} that HDF5 can damage when it changes the file with a page buffer; to be safe:"
+            yield "    streamh5 convert --page auto IN OUT"
+            yield from _some([f"{one.path}: {one.problem}" for one in self.unsafe], self.n_unsafe)
         if self.n_unchecked:
             yield f"  {counted(self.n_unchecked, 'structure')} not checked"
             yield from _some([f"{one.path}: {one.problem}" for one in self.unchecked], self.n_unchecked)

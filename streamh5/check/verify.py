@@ -18,7 +18,7 @@ import numpy as np
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath
 from streamh5.check.chunk_check import DamagedChunk, check_stored_chunks
-from streamh5.check.page_blocks import unbuffered_blocks
+from streamh5.check.page_blocks import unbuffered_blocks, unsafe_blocks
 from streamh5.check.report import VerifyReport
 from streamh5.errors import ForeignStructureError, FormatError, SpecError, UnreadableError
 from streamh5.format.data_layout import ChunkedLayout, ContiguousLayout, V1BTreeIndex
@@ -26,7 +26,7 @@ from streamh5.format.primitives import UNDEFINED_ADDRESS
 from streamh5.processes.cpus import available_cpus
 from streamh5.reader.chunk_index.chunk_frame import impossible_chunks
 from streamh5.reader.file_bytes import FileBytes
-from streamh5.reader.file_content import MAX_FINDINGS, Finding, read_file_content
+from streamh5.reader.file_content import MAX_FINDINGS, read_file_content
 from streamh5.reader.file_map import Kind
 from streamh5.stores.open_store import open_readable
 from streamh5.write.progress import Progress, progress_of_child
@@ -329,7 +329,7 @@ class Verification:
         content = self._content
         objects: list[ObjectContent[Any]] = [*content.groups, *content.datasets]
         stored = [dataset.chunks for dataset in content.datasets if dataset.chunks is not None]
-        unbuffered = _unbuffered(content)
+        unbuffered, unsafe = list(unbuffered_blocks(content)), list(unsafe_blocks(content))
         return VerifyReport(
             path=self._file.name,
             file_nbytes=content.file_nbytes,
@@ -351,27 +351,13 @@ class Verification:
             page_nbytes=content.page_nbytes,
             n_unbuffered=len(unbuffered),
             unbuffered=tuple(unbuffered[:MAX_FINDINGS]),
+            n_unsafe=len(unsafe),
+            unsafe=tuple(unsafe[:MAX_FINDINGS]),
             unprotected_nbytes=_unprotected_nbytes(content),
             compared_with=self._compared_with,
             object_checksum=self._object_checksum,
             seconds=time.perf_counter() - self._started,
         )
-
-
-def _unbuffered(content: FileContent) -> list[Finding]:
-    """Return the structures that cannot be read with a page buffer."""
-    if not content.page_nbytes:
-        return []
-    base = content.superblock.base_address
-    return [
-        Finding(
-            one.owner,
-            one.address + base,
-            f"{one.nbytes:,} bytes of {one.kind.value} at address {one.address + base:,} cross the end of a page of "
-            f"{content.page_nbytes:,}",
-        )
-        for one in unbuffered_blocks(content.file_map, content.page_nbytes)
-    ]
 
 
 def _unprotected_nbytes(content: FileContent) -> int:

@@ -115,7 +115,7 @@ def _change(file: h5py.File, seed: int) -> None:
                 file.flush()
 
 
-def _keep_next_to_nothing(file: h5py.File) -> None:
+def keep_next_to_nothing(file: h5py.File) -> None:
     """Make the metadata cache small, so that headers are read again after a change."""
     config = file.id.get_mdc_config()
     config.set_initial_size = True
@@ -127,7 +127,7 @@ def _changed(path: Path, seed: int, **keywords: Any) -> None:
     """Open a file twice and change it."""
     for i in range(2):
         with h5py.File(path, "r+", **keywords) as file:
-            _keep_next_to_nothing(file)
+            keep_next_to_nothing(file)
             _change(file, 2 * seed + i)
 
 
@@ -151,7 +151,8 @@ def test_library_changes_large_headers_with_a_page_buffer(writer: str, page: int
     path = tmp_path / "a.h5"
     WRITERS[writer](path, page)
     assert_paged(path, page)
-    assert not streamh5.verify(path).n_unbuffered
+    report = streamh5.verify(path)
+    assert (report.n_unbuffered, report.n_unsafe) == (0, 0)
     for seed in range(4):
         assert_changes(path, seed, page)
 
@@ -167,9 +168,10 @@ def test_headers_of_every_size_around_a_page_are_changed_rightly(slack: int, tmp
         for size in sizes[::7]:
             file[f"g{size}"].attrs["later"] = np.full(150, 1, "u1")
     assert_paged(path, page)
-    assert not streamh5.verify(path).n_unbuffered
+    report = streamh5.verify(path)
+    assert (report.n_unbuffered, report.n_unsafe) == (0, 0)
     with h5py.File(path, "r+", page_buf_size=1 << 20) as file:
-        _keep_next_to_nothing(file)
+        keep_next_to_nothing(file)
         for _ in range(2):
             for group in map(file.get, [f"g{size}" for size in sizes]):
                 group.attrs.modify("a", group.attrs["a"] + 1)
