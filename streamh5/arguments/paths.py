@@ -15,6 +15,10 @@ LocalPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 WorkerPath: TypeAlias = LocalPath | Mapping[str, str]
 """A file as other machines see it: its path there, or prefixes of paths here with what they are there."""
 
+PARTIAL_SUFFIX = ".partial"
+JOURNAL_SUFFIX = ".journal"
+"""What the working names of a write end in: see `sinks.working_names`."""
+
 _FILE_URL = re.compile(r"file:(?://(?P<host>[^/]*)|(?=/))(?P<path>/.*)?", re.IGNORECASE | re.DOTALL)
 
 # also chained (simplecache::s3://...), and with the single slash that pathlib leaves (s3:/...)
@@ -42,6 +46,21 @@ def local_path(path: LocalPath) -> str:
     if url["path"] is None:
         raise SpecError(f"{name:.200} does not name a file; write file:///path")
     return unquote(url["path"], errors="surrogateescape")
+
+
+def unfinished_write(path: str) -> str:
+    """Return what to do if a path is the partial file of a write that goes on or was interrupted, or will be its file.
+
+    It follows on a sentence; empty for every other path. A destination with a very long name is not recognised
+    (`sinks.working_names`).
+    """
+    partial = path if path.endswith(PARTIAL_SUFFIX) else path + PARTIAL_SUFFIX
+    if not (os.path.isfile(partial) and os.path.isfile(partial + JOURNAL_SUFFIX)):
+        return ""
+    return (
+        "; its write goes on, or was interrupted: then resume it (resume=True), or make a file of it: streamh5 salvage "
+        f"{partial}"
+    )
 
 
 def is_url(path: str) -> bool:

@@ -5,6 +5,7 @@ The function that the keywords belong to has the only list of them, and the only
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,6 +52,20 @@ def passes_on(target: Callable[..., Any], *, omit: tuple[str, ...] = ()) -> Call
             function.__doc__, target.__doc__, merged.parameters.keys() - own.parameters.keys()
         )
         return function
+
+    return decorate
+
+
+def said_as(name: str) -> Callable[[F], F]:
+    """Decorate a function that users know by another name, which Python's own errors about its arguments then say."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def known(*args: Any, **kwargs: Any) -> Any:  # keeps the name under which it is pickled
+            return function(*args, **kwargs)
+
+        function.__qualname__ = name
+        return known  # type: ignore[return-value] # the same parameters
 
     return decorate
 

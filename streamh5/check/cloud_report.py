@@ -11,7 +11,7 @@ from streamh5.arguments.memory_size import format_nbytes
 from streamh5.errors import counted, printable_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     Grade = Literal["good", "could be better", "bad"]
 
@@ -145,13 +145,42 @@ class CloudReport:
     def __repr__(self) -> str:
         return self.render()
 
+    def _repr_html_(self) -> str:
+        from streamh5.check.html_repr import cloud_html  # now: only notebooks need it
+        from streamh5.display.document import fragment
+
+        return fragment(*cloud_html(self))
+
     def _lines(self, width: int) -> Iterator[str]:
-        yield f"{self.path}  {format_nbytes(self.file_nbytes)}: {self.verdict}"
+        yield headline(self)
         for check in self.checks:
             first = f"{check.grade:<17}"
             yield from _wrapped(f"{check.name}: {check.found}", first, width)
             if check.advice:
                 yield from _wrapped(check.advice, f"{'':<17}-> ", width)
+
+
+def headline(report: CloudReport) -> str:
+    """Return the file, its size and the verdict, as one line."""
+    return f"{report.path}  {format_nbytes(report.file_nbytes)}: {report.verdict}"
+
+
+def overview(reports: Sequence[CloudReport], width: int) -> Iterator[str]:
+    """Yield what is not good in several files: each check once, with the number of files and those of the first."""
+    n_ok = sum(report.ok for report in reports)
+    yield ""
+    yield f"{counted(len(reports), 'file')}: {n_ok:,} right for the cloud, {len(reports) - n_ok:,} not"
+    found: dict[tuple[str, str], list[tuple[CloudReport, CloudCheck]]] = {}
+    for report in reports:
+        for check in report.checks:
+            if check.grade != "good":
+                found.setdefault((check.grade, check.name), []).append((report, check))
+    for (grade, name), those in sorted(found.items()):
+        first, check = those[0]
+        text = f"{name}: in {counted(len(those), 'file')}, first {first.path}: {check.found}"
+        yield from _wrapped(text, f"{grade:<17}", width)
+        if check.advice:
+            yield from _wrapped(check.advice, f"{'':<17}-> ", width)
 
 
 def _wrapped(text: str, first: str, width: int) -> list[str]:

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from streamh5.errors import ForeignStructureError, FormatError, UnreadableError, listed, shown
+from streamh5.filters.missing import missing_filters, named_filters
 from streamh5.format.character_set import encode_text
 from streamh5.format.data_layout import (
     ChunkedLayout,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamh5.format.filter_pipeline import FilterRecord
     from streamh5.model.chunk_map import ChunkMap
     from streamh5.reader.file_content import FileContent, ObjectContent
     from streamh5.reader.object_content import DatasetMessages
@@ -47,11 +49,23 @@ def h5py_version() -> str:
     return f"h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"
 
 
-def has_filters(filter_ids: Sequence[int]) -> bool:
-    """Return whether HDF5 has all of these filters on this machine."""
+def why_not_decoded(filters: Sequence[FilterRecord], unknown: Sequence[int], view: H5pyView | None) -> str:
+    """Return why nothing decodes chunks; empty if h5py does.
+
+    Parameters
+    ----------
+    filters, unknown
+        Their filters, and the numbers of those that streamh5 does not have.
+    view
+        None if h5py is not asked.
+    """
+    if view is None:
+        foreign = [one for one in filters if one.filter_id in unknown]
+        return f"streamh5 does not have {named_filters(foreign)}, and h5py was not asked"
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - importing registers the filters
-    return all(h5py.h5z.filter_avail(filter_id) for filter_id in filter_ids)
+    missing = [one for one in filters if not h5py.h5z.filter_avail(one.filter_id)]
+    return missing_filters(missing) if missing else ""
 
 
 def _words(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What a notebook, or a page, shows of the results of `inspect` and `verify`."""
+"""What a notebook, or a page, shows of the results of `inspect` and `verify`, and of `FileInspection.cloud`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from streamh5.errors import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamh5.check.cloud_report import CloudReport
     from streamh5.check.inspection import DatasetInspection, FileInspection
     from streamh5.check.report import VerifyReport
     from streamh5.reader.file_content import Finding
@@ -99,6 +100,16 @@ def verify_html(report: VerifyReport) -> Iterator[str]:
         yield section(
             f"Not checked ({report.n_unchecked:,})", _findings(report.unchecked, report.n_unchecked)
         )
+
+
+def cloud_html(report: CloudReport) -> Iterator[str]:
+    """Yield the parts of a report of `FileInspection.cloud`."""
+    grades = {check.grade for check in report.checks}
+    mood = "bad" if "bad" in grades else "warn" if "could be better" in grades else "good"
+    yield heading("streamh5.CloudReport", report.path, badge(report.verdict, mood))
+    yield line(format_nbytes(report.file_nbytes))
+    rows = [(one.grade, one.name, one.found, one.advice) for one in report.checks]
+    yield table(("grade", "what", "found", "advice"), rows)
 
 
 def _findings(findings: tuple[Finding, ...], n_all: int | None = None) -> str:

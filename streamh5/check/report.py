@@ -37,6 +37,8 @@ class VerifyReport:
     n_decoded_chunks, n_undecoded_chunks
         Numbers of chunks that were decoded, including damaged ones, and of chunks with a filter that is not available
         on this machine.
+    why_undecoded
+        Why chunks were not decoded, with the names and numbers of their filters, and what helps.
     n_damaged_chunks, damaged_chunks
         Number of damaged chunks, and the first 100 of them.
     n_damaged_structures, damaged_structures
@@ -87,6 +89,7 @@ class VerifyReport:
     checked_data: bool
     n_decoded_chunks: int
     n_undecoded_chunks: int
+    why_undecoded: tuple[str, ...]
     n_damaged_chunks: int
     damaged_chunks: tuple[DamagedChunk, ...]
     n_damaged_structures: int
@@ -182,9 +185,7 @@ class VerifyReport:
         if not self.checked_data:
             parts.append("none decoded, as requested")
         elif self.n_undecoded_chunks:
-            parts.append(
-                f"{self.n_undecoded_chunks:,} NOT decoded: a filter is not available on this machine"
-            )
+            parts.append(f"{self.n_undecoded_chunks:,} NOT decoded")
         elif self.n_chunks:
             parts.append(f"{self.n_decoded_chunks:,} decoded")
         return ", ".join(parts) + f" ({self.seconds:.2f} s)"
@@ -199,6 +200,8 @@ def report_facts(report: VerifyReport) -> Iterator[tuple[str, str]]:
         f"{counted(report.n_attributes, 'attribute')}, {counted(report.n_structures, 'block')} of metadata",
     )
     yield "data", report._chunk_line()
+    if report.why_undecoded:
+        yield "not decoded", "; ".join(report.why_undecoded)
     if report.compared_with and not report.n_damaged_structures:
         yield "other reader", f"{report.compared_with} sees the same chunks"
     if report.object_checksum:

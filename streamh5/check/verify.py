@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,8 +185,8 @@ class Verification:
         self._content: FileContent = read_file_content(file)
         self._damaged: list[DamagedChunk] = []
         self._n_damaged = 0
-        self._n_decoded = 0
-        self._n_undecoded = 0
+        self._n_decoded = self._n_undecoded = 0
+        self._why_undecoded: dict[str, None] = {}
         self._view: H5pyView | None = None
         self._compared_with: str | None = None
         self._object_checksum: str | None = None
@@ -281,7 +280,7 @@ class Verification:
             for chunks in sound:
                 for decoder, part in chunks.by_decoder():
                     if decoder.unknown_filters:
-                        self._check_with_h5py(chunks.frame, part, progress)
+                        self._check_with_h5py(chunks.frame, part, decoder.unknown_filters, progress)
                     else:
                         found = check_stored_chunks(
                             self._file, part, decoder, pool=pool, n_in_flight=2 * jobs, progress=progress.add
@@ -314,14 +313,20 @@ class Verification:
             self._add_damaged(frame.owner, chunks.take(np.array([row])), problem)
         self._n_decoded += len(chunks)
 
-    def _check_with_h5py(self, frame: ChunkFrame, chunks: ChunkMap, progress: Progress) -> None:
-        """Let HDF5 decode chunks with a filter that streamh5 does not have, or count them as not decoded."""
-        from streamh5.check.h5py_view import has_filters
+    def _check_with_h5py(
+        self, frame: ChunkFrame, chunks: ChunkMap, unknown: tuple[int, ...], progress: Progress
+    ) -> None:
+        """Let HDF5 decode chunks with filters that streamh5 does not have, or count them as not decoded."""
+        from streamh5.check.h5py_view import why_not_decoded
 
-        if self._view is not None and has_filters([record.filter_id for record in frame.filters]):
-            with suppress(ForeignStructureError):
+        reason = why_not_decoded(frame.filters, unknown, self._view)
+        if self._view is not None and not reason:
+            try:
                 self._count(frame, chunks, self._view.decode_each(frame.owner, chunks, progress.add))
                 return
+            except ForeignStructureError as error:
+                reason = str(error)
+        self._why_undecoded[reason] = None
         self._n_undecoded += len(chunks)
         progress.add(int(chunks.stored_nbytes.sum()))
 
@@ -342,6 +347,7 @@ class Verification:
             checked_data=checked_data,
             n_decoded_chunks=self._n_decoded,
             n_undecoded_chunks=self._n_undecoded,
+            why_undecoded=tuple(self._why_undecoded),
             n_damaged_chunks=self._n_damaged,
             damaged_chunks=tuple(self._damaged),
             n_damaged_structures=content.n_damages,

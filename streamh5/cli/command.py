@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streamh5.errors import printable
+from streamh5.errors import ForeignStructureError, FormatError, StreamH5Error, UnreadableError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,24 @@ def show(text: str) -> None:
     text = printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding))
+
+
+def report_error(error: StreamH5Error, *, judges: bool) -> int:
+    """Print an error to the standard error, and return the exit status; `judges` as of a `Command`."""
+    print(f"streamh5: {printable(_with_options(str(error)))}", file=sys.stderr)
+    return 1 if judges and _is_damage(error) else 2
+
+
+def _is_damage(error: StreamH5Error) -> bool:
+    """Return whether an error means that a file is damaged, not that it is unreadable or of an unknown structure."""
+    return isinstance(error, FormatError) and not isinstance(error, (ForeignStructureError, UnreadableError))
+
+
+def _with_options(message: str) -> str:
+    """Replace keywords in a message by the options of the command line."""
+    message = message.replace("mode 'w' (overwrite=True)", "overwrite=True")
+    message = message.replace("(output=)", "(--output)")
+    return re.sub(r"\b(overwrite|skip)=True\b( \(File: mode 'w'\))?", r"--\1", message)
 
 
 FILE = option("file", metavar="FILE", help="a path or a URL")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
 import streamh5
+from streamh5.cli.command import report_error
 from streamh5.cli.commands.abort_upload import ABORT_UPLOAD
 from streamh5.cli.commands.convert import CONVERT
 from streamh5.cli.commands.demo import DEMO
@@ -24,13 +24,7 @@ from streamh5.cli.commands.references import REFERENCES
 from streamh5.cli.commands.salvage import SALVAGE
 from streamh5.cli.commands.verify import VERIFY
 from streamh5.cli.parser import parse
-from streamh5.errors import (
-    ForeignStructureError,
-    FormatError,
-    StreamH5Error,
-    UnreadableError,
-    printable,
-)
+from streamh5.errors import StreamH5Error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except StreamH5Error as error:
-        print(f"streamh5: {printable(_with_options(str(error)))}", file=sys.stderr)
-        return 1 if command.judges and _is_damage(error) else 2
+        return report_error(error, judges=command.judges)
     except BrokenPipeError:
         _drop_output()
         return 141
@@ -81,18 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("streamh5: interrupted", file=sys.stderr)
         return 130
-
-
-def _is_damage(error: StreamH5Error) -> bool:
-    """Return whether an error means that a file is damaged, not that it is unreadable or of an unknown structure."""
-    return isinstance(error, FormatError) and not isinstance(error, (ForeignStructureError, UnreadableError))
-
-
-def _with_options(message: str) -> str:
-    """Replace keywords in a message by the options of the command line."""
-    message = message.replace("mode 'w' (overwrite=True)", "overwrite=True")
-    message = message.replace("(output=)", "(--output)")
-    return re.sub(r"\b(overwrite|skip)=True\b( \(File: mode 'w'\))?", r"--\1", message)
 
 
 def _drop_output() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.page_size import PageSize, read_page
-from streamh5.arguments.paths import LocalPath, local_path
+from streamh5.arguments.paths import LocalPath, local_path, unfinished_write
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.conversion.cloud_chunks import CloudChunks
 from streamh5.conversion.origin import origin_of
@@ -375,9 +375,9 @@ def _kind(source: str) -> str:
     """
     if "://" in source:
         return "zarr"
-    where = Path(source)
+    where, unfinished = Path(source), unfinished_write(source)
     if not where.exists():
-        raise SourceMissingError(f"{source}: there is no such file or directory", source=str(source))
+        raise SourceMissingError(f"{source}: there is no such file or directory{unfinished}", source=source)
     if where.is_dir():
         return "zarr"
     try:
@@ -391,7 +391,7 @@ def _kind(source: str) -> str:
                 return "hdf5"
     except UnreadableError as error:
         raise SourceError(f"{source} cannot be read: {error}", source=str(source)) from error
+    kinds = f"a zarr store, HDF5, netCDF or .npy file (it begins with {start!r})"
     raise SourceError(
-        f"{source} is not a zarr store, HDF5, netCDF or .npy file (it begins with {start!r})",
-        source=str(source),
+        f"{source} is not {'an HDF5 file yet' + unfinished if unfinished else kinds}", source=source
     )

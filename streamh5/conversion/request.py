@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from streamh5.arguments.paths import local_path
-from streamh5.errors import ChunkShapeError, FilterError, SpecError, listed
+from streamh5.errors import ChunkShapeError, FilterError, SpecError, counted, listed
 from streamh5.filters import FilterOptions
 from streamh5.model.object_path import check_new_path
 from streamh5.sinks.destination_path import (
@@ -256,11 +256,11 @@ class ArrayConversion:
         return asdict(self)
 
     def __str__(self) -> str:
-        before = f", {self.n_resumed:,} chunks stored before" if self.n_resumed else ""
+        before = f", {counted(self.n_resumed, 'chunk')} stored before" if self.n_resumed else ""
         if not self.is_copied:
             return f"{self.path}: decoded and encoded{before}: {self.reason}"
         but = f", {self.n_encoded:,} encoded" if self.n_encoded else ""
-        return f"{self.path}: {self.n_copied:,} chunks copied as stored{but}{before}: {self.reason}"
+        return f"{self.path}: {counted(self.n_copied, 'chunk')} copied as stored{but}{before}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +321,10 @@ class Conversion:
 
     def __repr__(self) -> str:
         n_copied = sum(array.is_copied for array in self.arrays)
-        head = f"{self.format}, {n_copied} of {len(self.arrays)} arrays with chunks copied as stored"
+        n_encoded = len(self.arrays) - n_copied
+        how = [f"{counted(n_copied, 'array')} with chunks copied as stored"] if n_copied else []
+        how += [f"{counted(n_encoded, 'array')} decoded and encoded"] if n_encoded else []
+        head = ", ".join([self.format, *how])
         return f"{self.summary!r}\n{head}"
 
     def _repr_html_(self) -> str:

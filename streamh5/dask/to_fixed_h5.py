@@ -12,7 +12,7 @@ from dask.delayed import Delayed
 
 from streamh5.arguments.keywords import Sync, check_keywords
 from streamh5.arguments.page_size import PageSize, read_page
-from streamh5.arguments.signatures import passes_on
+from streamh5.arguments.signatures import passes_on, said_as
 from streamh5.arguments.write_options import WriteOptions
 from streamh5.dask.array_like import as_dask
 from streamh5.dask.blocks import aligned_array, limit_workers
@@ -266,6 +266,7 @@ def to_fixed_h5(
 
 
 @passes_on(to_fixed_h5)
+@said_as("to_fixed_h5")
 def array_to_fixed_h5(self: da.Array, path: Destination, name: str, **kwargs: Any) -> WriteSummary | Delayed:
     """Write this array into one HDF5 file: `streamh5.to_fixed_h5` as a method.
 

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
 
-from streamh5.arguments.paths import is_url
+from streamh5.arguments.paths import is_url, unfinished_write
 from streamh5.errors import FileMissingError, UnreadableError
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class LocalSource:
             status = os.fstat(self._descriptor)
         except FileNotFoundError as error:
             hint = " (this function does not read URLs: download it first)" if is_url(path) else ""
+            hint = unfinished_write(path) or hint
             raise FileMissingError(f"{path}: {error.strerror}{hint}", errno=error.errno) from error
         except OSError as error:
             raise UnreadableError(f"{path}: {error.strerror}", errno=error.errno) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from streamh5.arguments.paths import unfinished_write
 from streamh5.errors import ForeignStructureError, FormatError
 from streamh5.format.file_space_info import FileSpaceInfo, decode_file_space_info
 from streamh5.format.object_header import MessageType
@@ -48,6 +49,9 @@ def find_superblock(file: FileBytes) -> int:
             file_nbytes=file.nbytes,
             is_netcdf_classic=True,
         )
+    unfinished = unfinished_write(file.name)
+    if unfinished:
+        raise FormatError(f"{file.name} is not an HDF5 file yet{unfinished}", file_nbytes=file.nbytes)
     raise FormatError(
         f"{file.name} is not an HDF5 file: there is no superblock in its {file.nbytes:,} bytes",
         file_nbytes=file.nbytes,

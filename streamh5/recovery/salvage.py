@@ -19,6 +19,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
+from streamh5.arguments.paths import PARTIAL_SUFFIX
 from streamh5.errors import (
     DestinationExistsError,
     FileMissingError,
@@ -37,11 +38,11 @@ from streamh5.recovery.read_journal import decode_journal
 from streamh5.recovery.rebuilt_tree import keep_everything
 from streamh5.recovery.resume import Recovery
 from streamh5.recovery.salvage_report import SalvageSummary, salvage_summary
-from streamh5.recovery.salvaged_object import interrupted_url, salvage_object
+from streamh5.recovery.salvaged_object import has_ended, interrupted_url, salvage_object
 from streamh5.sinks.append_file import AppendFileSink
 from streamh5.sinks.destination_path import real_path
 from streamh5.sinks.local_file import LocalFileSink
-from streamh5.sinks.working_names import PARTIAL_SUFFIX, journal_path, partial_path
+from streamh5.sinks.working_names import journal_path, partial_path
 from streamh5.write.chunk_writer import ChunkWriter
 from streamh5.write.place import Place
 
@@ -142,11 +143,10 @@ def salvage(
     # a crash in the first flush leaves both names to one file
     if is_public and (not partial.exists() or destination.samefile(partial)):
         return _salvage_addition(destination, None if output is None else real_path(output))
-    target: LocalPath = (
-        destination.with_suffix(f".salvaged{destination.suffix}") if output is None else output
-    )
+    target = _default_target(destination) if output is None else output
     try:
-        sink = LocalFileSink(destination, overwrite=False, publish_as=target)
+        with has_ended():
+            sink = LocalFileSink(destination, overwrite=False, publish_as=target)
     except DestinationExistsError:
         raise DestinationExistsError(
             f"{real_path(target)} exists: choose another name for what is salvaged (output=), or remove it",
@@ -157,6 +157,10 @@ def salvage(
     except BaseException:
         sink.suspend()
         raise
+
+
+def _default_target(destination: Path) -> Path:
+    return destination.with_suffix(f".salvaged{destination.suffix}")
 
 
 def _destination(path: Path) -> Path:
@@ -170,14 +174,17 @@ def _destination(path: Path) -> Path:
     destination = path.with_suffix("") if path.suffix == PARTIAL_SUFFIX else path
     partial = partial_path(destination)
     if path not in (destination, partial) or not (os.path.lexists(path) or os.path.lexists(partial)):
+        salvaged = _default_target(destination)
+        done = f"; {salvaged} may be what a salvage has made of it" if salvaged.exists() else ""
         raise FileMissingError(
-            f"{path}: no such file, so it is not the partial file of an interrupted write", path=str(path)
+            f"{path}: no such file, so it is not the partial file of an interrupted write{done}",
+            path=str(path),
         )
     data = [one for one in (destination, partial) if os.path.lexists(one)]
     if not data[-1].is_file() or not journal_path(partial).is_file():
         raise UnreadableError(
             f"{path} is not the partial file of an interrupted write, nor a file with an interrupted addition: both "
-            f"have a journal, which would be {journal_path(partial)}",
+            f"have a journal, {journal_path(partial).name}, until they are complete, resumed or salvaged",
             path=str(path),
         )
     return destination
@@ -219,7 +226,8 @@ def _publish(sink: LocalFileSink, target: Path) -> SalvageSummary:
 
 def _salvage_addition(path: Path, output: Path | None) -> SalvageSummary:
     """Make what was added to a file its next generation, or that of a copy."""
-    sink = AppendFileSink(path)
+    with has_ended():
+        sink = AppendFileSink(path)
     try:
         with read_existing(path) as existing:
             sink.base_address = existing.base_address

@@ -7,9 +7,10 @@ Until the object is complete, the write can still be resumed.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import JournalError, SinkError
+from streamh5.errors import DestinationBusyError, JournalError, SinkError
 from streamh5.recovery.entry_kinds import HEADER
 from streamh5.recovery.interrupted_upload import (
     find_upload,
@@ -24,7 +25,7 @@ from streamh5.sinks.object_sink import ObjectSink
 from streamh5.stores.upload import head_object, object_exists_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from streamh5.recovery.interrupted_upload import FoundUpload
@@ -35,6 +36,27 @@ if TYPE_CHECKING:
 
 HEADER_NBYTES = 1 << 16
 """The header of a journal is its first entry, a few hundred bytes."""
+
+
+@contextmanager
+def has_ended() -> Iterator[None]:
+    """Say of a journal that cannot be opened, because its writer has locked it, that salvage has to wait.
+
+    Raises
+    ------
+    DestinationBusyError
+        The write has not ended.
+    """
+    try:
+        yield
+    except DestinationBusyError as error:
+        if "journal" not in error.facts:
+            raise
+        raise DestinationBusyError(
+            f"the write of {error.facts['path']} goes on: another process, or an open File of this one, has locked its "
+            "journal. Only what an ended write has left can be salvaged: close it, or end its process",
+            **error.facts,
+        ) from error
 
 
 def interrupted_url(path: Path) -> str | None:
@@ -55,7 +77,8 @@ def salvage_object(
     from streamh5.stores.open_store import open_store  # imported here, because it brings fsspec
 
     store = open_store(url, storage_options)
-    file = open_upload_journal(path, url)
+    with has_ended():
+        file = open_upload_journal(path, url)
     sink: ObjectSink | None = None
     try:
         journal, found = _found(file, store, overwrite=overwrite)

@@ -1,26 +1,24 @@
-"""Publish references: the file or directory gets its name once it is complete.
+"""Publish references: a file gets its name once it is complete (`sinks.published_file`), and so does a directory.
 
-    target's directory/.XXXX.streamh5/new  ── rename ──▶  target          (a new name only its owner can enter)
+::
+
+    target's directory/.XXXX.streamh5/new  ── rename ──▶  target
                                      /old  ◀── rename ──  target          (Parquet with overwrite=True)
-
-No file of another program is overwritten or removed on the way, since only this process knows the directory.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.paths import LocalPath, local_path, object_url
-from streamh5.errors import DestinationExistsError, DestinationMissingError, SinkError, SpecError
+from streamh5.errors import DestinationExistsError, DestinationMissingError, SpecError
 from streamh5.references.kerchunk_parquet import check_pyarrow
 from streamh5.references.object_publication import check_references_url, publish_at_url
 from streamh5.sinks.destination_path import check_path, real_path
-from streamh5.sinks.replaced_file import ReplacedFile
+from streamh5.sinks.published_file import folder_beside, publish_file
 from streamh5.stores.open_store import check_object_url, refuse_storage_options
 
 if TYPE_CHECKING:
@@ -123,44 +121,13 @@ def publish_references(
 
 
 def _publish_locally(target: Path, kind: str, write: Callable[[Path], None], *, overwrite: bool) -> None:
-    folder = None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".streamh5", dir=target.parent))
+    with folder_beside(target, "references") as folder:
         new = folder / "new"
         write(new)
         if kind == "json":
-            _publish_file(new, target, overwrite=overwrite)
+            publish_file(new, target, overwrite=overwrite)
         else:
             _publish_directory(new, target, folder / "old", overwrite=overwrite)
-    except SinkError:
-        raise
-    except OSError as error:
-        failure = SinkError(f"references: {target} cannot be written: {error.strerror}", path=str(target))
-        failure.errno = error.errno
-        raise failure from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish_file(new: Path, target: Path, *, overwrite: bool) -> None:
-    if not overwrite:
-        try:
-            os.link(new, target)  # unlike rename, it fails if the target exists
-            return
-        except FileExistsError:
-            raise _exists(target) from None
-        except OSError as error:  # a file system without hard links
-            if os.path.lexists(target):
-                raise _exists(target) from error
-    replaced = ReplacedFile(target, os)
-    try:
-        with new.open("rb") as file:
-            replaced.hand_on(file.fileno())
-            replaced.finish(file.fileno())
-        new.replace(target)
-    finally:
-        replaced.close()
 
 
 def _publish_directory(new: Path, target: Path, old: Path, *, overwrite: bool) -> None:

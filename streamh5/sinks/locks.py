@@ -78,6 +78,7 @@ def lock_journal(fd: int, path: Path, destination: Path | str) -> None:
                 f"another writer is at work on {destination} (it has locked {path}); "
                 "wait for it or choose another name",
                 path=str(destination),
+                journal=str(path),
             ) from error
 
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-PARTIAL_SUFFIX = ".partial"
-JOURNAL_SUFFIX = ".journal"
+from streamh5.arguments.paths import JOURNAL_SUFFIX, PARTIAL_SUFFIX
+
 SNAPSHOT_SUFFIX = ".snapshot"
 UPLOAD_SUFFIX = ".upload"
 LEASES_SUFFIX = ".leases"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamh5.engine.engine import Engine
-from streamh5.errors import FilterError, listed
+from streamh5.errors import FilterError
 from streamh5.filters.chunk_decoder import chunk_decoder
+from streamh5.filters.missing import missing_filters
 from streamh5.model.chunk_records import chunk_records
 from streamh5.model.dataset_spec import DatasetSpec
 
@@ -33,12 +34,14 @@ def check_decodable(spec: DatasetSpec) -> None:
         return
     import h5py
 
-    missing = [one for one in unknown if not h5py.h5z.filter_avail(one)]
+    missing = [
+        one for one in spec.filters if one.filter_id in unknown and not h5py.h5z.filter_avail(one.filter_id)
+    ]
     if missing:
         raise FilterError(
-            f"{spec.path}: chunks of which a part is written must be read back, and neither streamh5 nor h5py can "
-            f"decode filter {listed(map(str, missing))}; import hdf5plugin if it has it, or write whole chunks",
-            filters=missing,
+            f"{spec.path}: write whole chunks; one of which a part is written must be read back, and there is "
+            f"{missing_filters(missing)}",
+            filters=[one.filter_id for one in missing],
             path=spec.path,
         )
 
@@ -72,8 +75,9 @@ def decode_by_library(
             return bytes(file["chunk"][...])
     except OSError as error:
         names = ", ".join(str(one.filter_id) for one in filters)
+        missing = [one for one in filters if not h5py.h5z.filter_avail(one.filter_id)]
         raise FilterError(
-            f"neither streamh5 nor h5py can decode its filters ({names}): {error}; import hdf5plugin if it has them",
+            missing_filters(missing) if missing else f"h5py cannot decode its filters ({names}): {error}",
             filters=names,
         ) from error
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -114,3 +117,32 @@ def test_inspector_of_ipython_shows_signature_and_text(name: str) -> None:
     text = inspect.getdoc(method)
     assert text is not None
     assert info["docstring"].strip() == text.strip()
+
+
+def test_errors_of_python_about_arguments_say_the_name_that_the_user_wrote(tmp_path: Path) -> None:
+    x = da.ones(4)
+    with pytest.raises(TypeError, match=r"^to_fixed_h5\(\) missing 1 required positional argument: 'name'$"):
+        x.to_fixed_h5(tmp_path / "a.h5")
+    with pytest.raises(TypeError, match=r"^to_fixed_h5\(\) takes 3 positional arguments but 4 were given$"):
+        x.to_fixed_h5(tmp_path / "a.h5", "/x", 1)
+    for data in (xr.Dataset(), xr.DataArray(np.ones(3), name="x"), xr.DataTree()):
+        with pytest.raises(TypeError, match=r"^to_netcdf\(\) got multiple values for argument 'data'$"):
+            data.streamh5.to_netcdf(tmp_path / "a.nc", data=data)
+        with pytest.raises(TypeError, match=r"^create_space\(\) missing 1 required .*: 'path'$"):
+            data.streamh5.create_space()
+
+
+def test_method_of_arrays_is_pickled_by_its_name() -> None:
+    method: Any = da.Array
+    assert pickle.loads(pickle.dumps(method.to_fixed_h5)) is method.to_fixed_h5
+
+
+def test_public_functions_and_methods_have_the_names_that_users_write() -> None:
+    for name in streamh5.__all__:
+        one = getattr(streamh5, name)
+        if inspect.isfunction(one):
+            assert inspect.unwrap(one).__qualname__ == name
+        elif inspect.isclass(one) and one.__module__.startswith("streamh5"):
+            for own, value in inspect.getmembers(one, inspect.isfunction):
+                if not own.startswith("_") and value.__module__.startswith("streamh5"):
+                    assert inspect.unwrap(value).__name__ == own, (name, own)

@@ -338,7 +338,8 @@ def test_verify_of_a_filter_unknown_here_asks_h5py_or_is_not_ok(tmp_path: Path) 
         0,
         4,
     )
-    assert "NOT decoded" in repr(report)
+    assert "4 NOT decoded" in repr(report)
+    assert "streamh5 does not have filter lzf, and h5py was not asked" in repr(report)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import h5py
@@ -20,7 +23,6 @@ from tests.deadlock import DEADLOCK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def run_module(
@@ -231,6 +233,70 @@ def test_name_with_a_line_end_is_one_line_of_an_inspection(tmp_path: Path) -> No
     assert "/x\\ndamaged: nothing" in repr(streamh5.inspect(tmp_path / "a.h5"))
 
 
+def test_inspect_html_that_fails_leaves_the_old_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = 1
+    command = ["inspect", "a.h5", "--html", "--output", "a.html", "--overwrite"]
+    Path("a.html").write_text("old")
+    Path("a.html").chmod(0o640)
+    with monkeypatch.context() as failing:
+
+        def no_room(path: Path, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        failing.setattr(Path, "write_bytes", no_room)
+        assert cli.main(command) == 2
+    assert "a.html cannot be written: No space left" in capsys.readouterr().err
+    assert Path("a.html").read_text() == "old"
+    assert cli.main(command) == 0
+    assert Path("a.html").read_text().startswith("<!DOCTYPE html>")
+    assert Path("a.html").stat().st_mode & 0o777 == 0o640
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.h5", "a.html"]
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "folder"])
+def test_inspect_html_writes_regular_files_only(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = 1
+    assert cli.main(["inspect", "a.h5", "--html", "--output", output, "--overwrite"]) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_inspect_cloud_judges_every_file_of_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).random((1200, 1200))
+    for name in ("bad1.h5", "bad2.h5"):
+        with h5py.File(name, "w") as file:
+            file.create_dataset("x", data=values, chunks=(50, 50))
+    streamh5.to_fixed_h5("good.h5", "/x", values, chunks=(600, 1200), page=True)
+    Path("text.h5").write_text("text")
+    assert cli.main(["inspect", "--cloud", "good.h5", "good.h5"]) == 0
+    assert "2 files: 2 right for the cloud, 0 not" in capsys.readouterr().out
+    assert cli.main(["inspect", "--cloud", "bad1.h5", "good.h5", "bad2.h5"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [one.split("  ")[0] for one in lines[:3]] == ["bad1.h5", "good.h5", "bad2.h5"]
+    assert [one.endswith("not right for the cloud") for one in lines[:3]] == [True, False, True]
+    assert lines[4] == "3 files: 1 right for the cloud, 2 not"
+    assert any(one.startswith("bad              chunks: in 2 files, first bad1.h5: ") for one in lines)
+    # one that cannot be judged is named, and the others are judged all the same
+    assert cli.main(["inspect", "--cloud", "--json", "none.h5", "good.h5"]) == 2
+    shown = capsys.readouterr()
+    assert [one["path"] for one in json.loads(shown.out)] == ["good.h5"]
+    assert "streamh5: none.h5: No such file" in shown.err
+    assert cli.main(["inspect", "--cloud", "text.h5", "good.h5"]) == 1
+    assert cli.main(["inspect", "good.h5", "bad1.h5"]) == 2
+    assert "--cloud" in capsys.readouterr().err
+
+
 def test_inspect_html_of_a_url_is_a_page_of_its_metadata(capsys: pytest.CaptureFixture[str]) -> None:
     url = "memory://html/a.h5"
     streamh5.to_fixed_h5(url, "/x", np.ones((4, 4)), chunks=(2, 2))
@@ -261,3 +327,56 @@ def test_convert_refuses_a_size_that_no_page_has(tmp_path: Path, capsys: pytest.
     )  # IN, where a size belongs
     assert "page" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "references", "convert"])
+@pytest.mark.parametrize("name", ["out.h5.partial", "out.h5"])
+def test_file_of_an_interrupted_write_is_said_to_be_one(
+    command: str,
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = streamh5.File("out.h5")
+    file.create_dataset("x", (4,), "i4", chunks=(2,))[:2] = 1
+    file.suspend()
+    assert cli.main([command, name, *(["copy.h5"] if command == "convert" else [])]) in (1, 2)
+    told = capsys.readouterr().err
+    assert ("is not an HDF5 file yet" if name.endswith("partial") else "such file") in told
+    assert "its write goes on, or was interrupted: then resume it" in told
+    assert "streamh5 salvage out.h5.partial" in told
+    assert cli.main(["salvage", "out.h5.partial"]) == 0
+    assert cli.main([command, name, *(["copy.h5"] if command == "convert" else [])]) == 2
+    assert "salvage" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_flushed"), [("out.h5.partial", False), ("out.h5", False), ("out.h5", True)]
+)
+def test_salvage_of_a_write_that_goes_on_and_a_second_salvage_say_what_to_do(
+    name: str,
+    is_flushed: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = streamh5.File("out.h5")
+    if is_flushed:
+        file.flush()
+    file.create_dataset("x", (4,), "i4", chunks=(2,))[:2] = 1
+    assert cli.main(["salvage", name]) == 2
+    told = capsys.readouterr().err
+    assert f"the write of {tmp_path / 'out.h5'} goes on" in told
+    assert "close it, or end its process" in told
+    assert "another name" not in told
+    file.suspend()
+    assert cli.main(["salvage", name]) == 0
+    assert cli.main(["salvage", name]) == 2
+    told = capsys.readouterr().err
+    if is_flushed:
+        assert "have a journal, out.h5.partial.journal, until they are complete, resumed or salvaged" in told
+    else:
+        assert f"{tmp_path / 'out.salvaged.h5'} may be what a salvage has made of it" in told

@@ -96,7 +96,7 @@ def everything(path: Path) -> Iterator[Any]:
     yield from (file, group, data)  # closed
     assert file.summary is not None
     found = streamh5.inspect(path)
-    yield from (file.summary, found, *found.datasets, streamh5.verify(path))
+    yield from (file.summary, found, *found.datasets, found.cloud(), streamh5.verify(path))
     damaged = path.with_name("damaged.h5")
     content = bytearray(path.read_bytes())
     with h5py.File(path) as stored:
@@ -290,6 +290,17 @@ def test_verdicts_of_verify_are_shown(tmp_path: Path) -> None:
     shown = html(streamh5.verify(path))
     assert ">damaged<" in shown
     assert "Damaged chunks (1)" in shown
+
+
+def test_verdicts_of_the_cloud_report_are_shown(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file.create_dataset("x", data=np.ones((1200, 1200)), chunks=(50, 50))
+    report = streamh5.inspect(tmp_path / "bad.h5").cloud()
+    text = read(html(report)).text
+    assert "not right for the cloud" in text
+    for check in report.checks:
+        assert check.found[:300] in text
+        assert check.advice[:300] in text
 
 
 def test_json_of_an_inspection_has_no_picture(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 import streamh5
-from streamh5.errors import FilterError
+from streamh5.errors import FilterError, SourceError
+from streamh5.filters import missing
+from streamh5.filters.missing import missing_filters
+from streamh5.format.filter_pipeline import FilterRecord
 from tests.deadlock import DEADLOCK_SECONDS
 
 CHUNK = b"\xff\x01" * 20
@@ -161,5 +164,51 @@ def test_part_of_a_chunk_that_nobody_can_decode_is_refused_at_once(tmp_path: Pat
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert all(
-        "must be read back" in one and "can decode filter 32026; import hdf5plugin" in one for one in lines
+        "must be read back" in one and "no decoder here for filter blosc2: import hdf5plugin" in one
+        for one in lines
     )
+
+
+@pytest.mark.parametrize(("number", "where"), [(511, "HDF5_PLUGIN_PATH"), (32_016, "docs/filters.md")])
+def test_filter_that_nobody_has_is_named_with_what_helps(number: int, where: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with streamh5.File(path) as file:
+        for name in ("x", "y"):
+            dataset = file.create_dataset(name, (8, 4), "i8", chunks=(4, 4), compression=number)
+            dataset.write_direct_chunk((4, 0), CHUNK)
+    report = streamh5.verify(path)
+    assert (report.damaged, report.complete) == (False, False)
+    told = f"no decoder here for filter filter ({number}): install a plugin of that number"
+    assert [one.count(told) for one in report.why_undecoded] == [1]
+    assert where in repr(report)
+    assert where in report._repr_html_()
+    with pytest.raises(
+        SourceError, match=rf"/x: .*no decoder here for .*\({number}\): .*Add a filter"
+    ) as caught:
+        streamh5.convert(path, tmp_path / "b.h5", chunks=(8, 4), compression="gzip")
+    assert "hdf5plugin" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_installed", "is_imported", "advice"),
+    [
+        (32_028, False, False, ": pip install hdf5plugin"),
+        (32_028, True, False, ": import hdf5plugin"),
+        (32_028, True, True, ": install a plugin of that number"),
+        (32_016, False, False, ": install a plugin of that number"),
+    ],
+)
+def test_hdf5plugin_is_advised_only_where_it_helps(
+    number: int, is_installed: bool, is_imported: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing, "find_spec", lambda name: object() if is_installed else None)
+    if is_imported:
+        monkeypatch.setitem(sys.modules, "hdf5plugin", missing)
+    else:
+        monkeypatch.delitem(sys.modules, "hdf5plugin", raising=False)
+    assert advice in missing_filters([FilterRecord(number, "name", 0, ())])
+
+
+def test_filters_that_hdf5plugin_is_said_to_bring_are_its_own() -> None:
+    plugin = pytest.importorskip("hdf5plugin")
+    assert set(plugin.FILTERS.values()) == missing._IN_HDF5PLUGIN

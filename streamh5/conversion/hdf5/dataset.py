@@ -16,6 +16,7 @@ from streamh5.conversion.hdf5.problems import library_reason
 from streamh5.dask.shared_dataset import SharedDataset
 from streamh5.dask.stored_chunks import Regions
 from streamh5.errors import FormatError, SourceError
+from streamh5.filters.missing import missing_filters
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
 from streamh5.model.reference import sizeof_parts
@@ -34,9 +35,8 @@ _SHOWN_KINDS = "iufc"
 """Kinds of dtypes that a summary shows; other elements are opaque bytes."""
 
 _HINTS = {
-    "chunked": "a chunk is damaged, or a filter plugin is missing (pip install hdf5plugin)",
     "external": "HDF5 looks for external files in the current directory, or in HDF5_EXTFILE_PREFIX",
-    "virtual": "a source is damaged, or a filter plugin is missing (pip install hdf5plugin)",
+    "virtual": "a source is damaged, or has a filter that is missing here (docs/filters.md)",
 }
 """What to do where elements cannot be read, by layout."""
 
@@ -273,6 +273,12 @@ class RegionReader:
         else:
             written[()] = self(self.dataset.whole)
 
+    def _missing_filters(self) -> str:
+        from h5py import h5z
+
+        missing = [one for one in self.dataset.filters if not h5z.filter_avail(one.filter_id)]
+        return missing_filters(missing) if missing else ""
+
     def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         path, opened = self.dataset.path, self.shared.open()
         try:
@@ -280,7 +286,7 @@ class RegionReader:
         except MemoryError:
             raise
         except Exception as error:
-            hint = _HINTS.get(self.dataset.layout, "the file is damaged")
+            hint = self._missing_filters() or _HINTS.get(self.dataset.layout, "the file is damaged")
             raise SourceError(
                 f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
             ) from error
