@@ -223,6 +223,36 @@ def test_killed_conversion_is_resumed_without_reading_again_what_is_stored(
                 assert touches(one.shape, one.chunks, claimed.get(name, set()), region), (name, region)
 
 
+@pytest.mark.parametrize("kind", ["hdf5", "zarr", "npy"])
+def test_block_that_is_stored_in_part_writes_only_what_is_missing(
+    tmp_path: Path, hdf5_tools: None, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("streamh5.dask.stored_chunks.BLOCK_NBYTES", 1 << 20)
+    monkeypatch.setattr("streamh5.write.chunk_writer.BATCH_NBYTES", SMALL)  # what is claimed together
+    path = tmp_path / "out.h5"
+    if kind == "hdf5":
+        source = tmp_path / "in.h5"
+        write_big(source)
+    else:
+        source = (zarr_source if kind == "zarr" else npy_source)(tmp_path)
+    keywords: dict[str, Any] = {"chunks": (16, 30)}
+    interrupt(source, path, 7, **keywords)
+    n_claimed = max(map(len, claimed_chunks(path).values()))
+    written = 0
+    claim = JournaledEngine.claim_part
+
+    def count(self: JournaledEngine, node: Any, records: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal written
+        written += len(records)
+        claim(self, node, records, *args, **kwargs)
+
+    monkeypatch.setattr(JournaledEngine, "claim_part", count)
+    done = convert(source, path, resume=True, scheduler="synchronous", **keywords)
+    assert written == done.summary.n_chunks - n_claimed
+    convert(source, tmp_path / "undisturbed.h5", **keywords)
+    assert_same(path, tmp_path / "undisturbed.h5")
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
 def test_signal_leaves_what_a_resume_completes(tmp_path: Path, hdf5_tools: None, how: str) -> None:
     source, path = tmp_path / "in.h5", tmp_path / "out.h5"
