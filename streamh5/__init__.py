@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # for type checkers and editors; `_NAMES` is the same for the
     from streamh5.check.verify import verify
     from streamh5.conversion.convert import convert, from_zarr
     from streamh5.conversion.request import ArrayConversion, Conversion
-    from streamh5.dask.blocks import RealignWarning
+    from streamh5.dask.blocks import FewThreadsWarning, RealignWarning
     from streamh5.dask.to_fixed_h5 import to_fixed_h5
     from streamh5.format.dtype import native_complex_dtype
     from streamh5.format.link import ExternalLink, HardLink, SoftLink
@@ -73,7 +73,7 @@ _NAMES = {
     "check.verify": "verify",
     "conversion.convert": "convert from_zarr",
     "conversion.request": "ArrayConversion Conversion",
-    "dask.blocks": "RealignWarning",
+    "dask.blocks": "FewThreadsWarning RealignWarning",
     "dask.to_fixed_h5": "to_fixed_h5",
     "format.dtype": "native_complex_dtype",
     "format.link": "ExternalLink HardLink SoftLink",
@@ -108,6 +108,7 @@ __all__ = [
     "DatasetSummary",
     "Datatype",
     "ExternalLink",
+    "FewThreadsWarning",
     "File",
     "FileInspection",
     "FileReferences",

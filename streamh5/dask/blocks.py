@@ -11,8 +11,13 @@ from dask.system import CPU_COUNT
 from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.dask.cluster_client import find_client
 from streamh5.errors import SpecError, UnknownChunksError, shown
+from streamh5.filters.deflate import ROW as DEFLATE
+from streamh5.filters.fletcher32 import ROW as FLETCHER32
+from streamh5.filters.shuffle import ROW as SHUFFLE
 from streamh5.model.chunk_shape import auto_chunks, check_chunks
 from streamh5.model.realign import aligned_blocks, default_chunks, realign_factor
+from streamh5.processes.signals import first_frame_outside
+from streamh5.write.chunk_writer import BATCH_NBYTES
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -20,9 +25,12 @@ if TYPE_CHECKING:
     from streamh5.dask.graph import Target
 
 
-BLOCKS_PER_WORKER = 3
-"""Memory of a worker, in blocks: the block, its filtered bytes, and scratch space of the filters (tests/benchmarks,
-memory)."""
+LIBRARY_BATCHES, OTHER_BATCHES = 3, 4
+"""Batches of chunks that filters have in memory, if noise does not shrink: gzip, shuffle and Fletcher32, and any other
+(tests/benchmarks, peak)."""
+
+FREED_NBYTES = 8 << 20
+"""Memory that the C library keeps in a thread of freed batches, at most one of them (tests/benchmarks, peak)."""
 
 BASE_NBYTES = 64 << 20
 """Memory that a write needs besides its blocks: the graph, system buffers, the first pages of the chunk table."""
@@ -32,8 +40,15 @@ COSTLY_REALIGN = 16
 blocks need 2 for each of up to four dimensions; more is usually a mistake."""
 
 
+_LIBRARY_IDS = {DEFLATE.filter_id, SHUFFLE.filter_id, FLETCHER32.filter_id}
+
+
 class RealignWarning(UserWarning):
     """Blocks do not match the chunks, and realigning them keeps many in memory at a time."""
+
+
+class FewThreadsWarning(UserWarning):
+    """`max_memory` lets only one thread run, or less than half of the cores have one: the write will be slower."""
 
 
 def aligned_array(
@@ -119,10 +134,39 @@ def check_known_sizes(path: str, array: Any) -> None:
         )
 
 
+def worker_nbytes(target: Target) -> int:
+    """Return how much memory a thread takes to store a block of an array, besides what computes the block.
+
+    That is the block, and a batch of its chunks as often as filters have it in memory.
+    """
+    spec, array = target.spec, target.array
+    block = tuple(map(max, array.chunks))
+    n_elements = math.prod(block)
+    nbytes = n_elements * spec.element_nbytes
+    if target.copy is None and array.dtype != spec.dtype:
+        nbytes += n_elements * array.dtype.itemsize
+    chunks = spec.chunks
+    if chunks is None:
+        return nbytes
+    if len(chunks) != len(block):  # a list of whole chunks
+        chunks = block
+    whole = tuple(-(-n // c) * c for n, c in zip(block, chunks, strict=True))
+    batch = min(math.prod(whole) * spec.element_nbytes, max(BATCH_NBYTES, spec.chunk_nbytes))
+    n_batches = (
+        0 if whole == block and whole[1:] == chunks[1:] else 1
+    )  # chunks that do not lie one after the other
+    if spec.filters:
+        is_usual = all(one.filter_id in _LIBRARY_IDS for one in spec.filters)
+        n_batches += LIBRARY_BATCHES if is_usual else OTHER_BATCHES
+    return nbytes + n_batches * batch + (min(batch, FREED_NBYTES) if n_batches else 0)
+
+
 def limit_workers(
     compute_kwargs: dict[str, Any], targets: list[Target], max_memory: MemorySize | None
 ) -> dict[str, Any]:
     """Add ``num_workers`` to the keywords of `dask.compute`: as many as fit the memory; None sets no limit.
+
+    Warn if that is one thread, or less than half of what could run.
 
     Raises
     ------
@@ -141,14 +185,20 @@ def limit_workers(
         raise SpecError("max_memory decides how many workers run; leave num_workers and pool out")
     if not targets:
         return compute_kwargs
-    largest = max(math.prod(map(max, target.array.chunks)) * target.spec.element_nbytes for target in targets)
-    each = BLOCKS_PER_WORKER * largest
+    each = max(map(worker_nbytes, targets))
     n_workers = (limit - BASE_NBYTES) // each if each else CPU_COUNT
     if n_workers < 1:
         raise SpecError(
-            f"max_memory={limit:,} bytes is too little for blocks of {largest:,} bytes, which need "
-            f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, or allow more",
+            f"max_memory={limit:,} bytes is too little: with these blocks and chunks, one thread needs "
+            f"{BASE_NBYTES + each:,}; rechunk the array to smaller blocks, choose smaller chunks, or allow more",
             max_memory=limit,
             needed=BASE_NBYTES + each,
         )
+    if n_workers < CPU_COUNT and (n_workers == 1 or 2 * n_workers < CPU_COUNT):
+        message = (
+            f"max_memory={limit:,} bytes lets {n_workers} of {CPU_COUNT} threads run, of {each:,} bytes each; for all, "
+            f"allow {BASE_NBYTES + CPU_COUNT * each:,}, rechunk the array to smaller blocks, or choose smaller chunks"
+        )
+        caller = first_frame_outside()
+        warnings.warn_explicit(message, FewThreadsWarning, caller.f_code.co_filename, caller.f_lineno)
     return {**compute_kwargs, "num_workers": min(n_workers, CPU_COUNT)}

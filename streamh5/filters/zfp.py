@@ -54,11 +54,13 @@ def _set_up(values: Values, chunk: RawChunk) -> tuple[Values, Encode]:
         """Compress one chunk and remove the header from its stream."""
         encoded = np.frombuffer(compress(np.frombuffer(data, dtype).reshape(shape)), np.uint8)
         stream = encoded[header_nbits // 8 :]
-        if header_nbits % 8:  # 148 bits: half a byte of the header remains
-            following = np.append(stream[1:], np.uint8(0))
-            stream = (stream >> np.uint8(4)) | (following << np.uint8(4))
         # ZFP reads whole 64-bit words.
-        return bytes(stream) + bytes(-len(stream) % 8)
+        whole = np.zeros(-(-len(stream) // 8) * 8, np.uint8)
+        whole[: len(stream)] = stream
+        if header_nbits % 8:  # 148 bits: half a byte of the header remains
+            whole >>= np.uint8(4)
+            whole[: len(stream) - 1] |= stream[1:] << np.uint8(4)
+        return whole.data
 
     return (_VERSIONS, *words), encode
 

@@ -48,6 +48,7 @@ def test_memory_size_that_is_none_is_refused_by_every_writer_before_any_work(
     assert traces(tmp_path) == ["a.npy"]
 
 
+@pytest.mark.filterwarnings("ignore::streamh5.FewThreadsWarning")
 def test_memory_as_text_limits_the_workers(tmp_path: Path) -> None:
     threads = set()
 
@@ -56,7 +57,7 @@ def test_memory_as_text_limits_the_workers(tmp_path: Path) -> None:
         return block
 
     x = da.zeros((40,), chunks=(1,)).map_blocks(source, dtype="f8", meta=np.empty(0))
-    x.to_fixed_h5(tmp_path / "a.h5", "/x", max_memory=f"{(64 << 10) + 0.03} KiB")
+    x.to_fixed_h5(tmp_path / "a.h5", "/x", max_memory=f"{(64 << 10) + 0.05} KiB")
     assert len(threads) == 1
     with h5py.File(tmp_path / "a.h5") as read:
         assert read["x"].shape == (40,)

@@ -138,6 +138,7 @@ def test_delayed_that_fails_leaves_nothing_and_can_be_computed_again(tmp_path: P
     np.testing.assert_array_equal(read(tmp_path / "a.h5"), np.ones(40))
 
 
+@pytest.mark.filterwarnings("ignore::streamh5.FewThreadsWarning")
 def test_delayed_keeps_what_it_was_asked_of_the_scheduler(tmp_path: Path) -> None:
     threads = set()
 
@@ -149,7 +150,7 @@ def test_delayed_keeps_what_it_was_asked_of_the_scheduler(tmp_path: Path) -> Non
     x.to_fixed_h5(tmp_path / "a.h5", "/x", compute=False, scheduler="synchronous").compute()
     assert threads == {threading.current_thread().name}
     threads.clear()
-    x.to_fixed_h5(tmp_path / "b.h5", "/x", compute=False, max_memory=(64 << 20) + 30).compute()
+    x.to_fixed_h5(tmp_path / "b.h5", "/x", compute=False, max_memory=(64 << 20) + 50).compute()
     assert len(threads) == 1
     with pytest.raises(SchedulerError, match="processes"):
         x.to_fixed_h5(tmp_path / "c.h5", "/x", compute=False).compute(scheduler="processes")

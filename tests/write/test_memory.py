@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
+import dask.array as da
 import pytest
+
+import streamh5
+from streamh5.dask.blocks import limit_workers
 
 SCRIPT = """
 import json, resource, sys
@@ -28,6 +35,13 @@ before = peak()
 if mode == "dask":
     x = da.map_blocks(block, chunks=((1024,) * (n_rows // 1024), (1024,)), dtype="f4", meta=np.empty((0, 0), "f4"))
     summary = streamh5.to_fixed_h5(path, "/x", x, compression="gzip", shuffle=True)
+elif mode.startswith("limited "):
+    keywords = json.loads(mode.partition(" ")[2])
+    x = da.map_blocks(
+        lambda block_info: np.random.default_rng(0).integers(0, 2**63, block_info[None]["chunk-shape"], "i8"),
+        chunks=((1 << 13,) * (n_mib // 64), (1 << 10,)), dtype="i8", meta=np.empty((0, 0), "i8"),
+    )
+    summary = streamh5.to_fixed_h5(path, "/noise", x, **keywords)
 elif mode == "several":
     x = da.map_blocks(block, chunks=((1024,) * (n_rows // 2048), (1024,)), dtype="f4", meta=np.empty((0, 0), "f4"))
     summary = streamh5.to_fixed_h5(path, {"/x": x, "/y": x + 1})
@@ -42,8 +56,8 @@ else:
 after = peak()
 random = np.random.default_rng(0)
 with h5py.File(path) as file:
-    n_rows = len(file["x"])
-    for row in random.integers(0, n_rows, 40):
+    n_rows = len(file["x"]) if "x" in file else 0
+    for row in random.integers(0, n_rows, 40) if n_rows else ():
         expected = np.float32(row % 1000) + np.arange(1024, dtype="f4") * np.float32(0.001)
         np.testing.assert_array_equal(file["x"][row], expected)
         if "y" in file:
@@ -70,6 +84,77 @@ def test_array_of_one_gib_needs_a_fraction_of_it(mode: str, tmp_path: Path) -> N
     found = measured(tmp_path / "a.h5", mode, 1024)
     assert (found["nbytes"], found["missing"]) == (1 << 30, 0)
     assert found["grown"] < 200e6, f"{found['grown'] / 1e6:.0f} MB above the imports"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "max_mib"),
+    [
+        ({"chunks": (1 << 13, 1 << 10)}, 448),
+        ({"chunks": (1 << 13, 1 << 10), "compression": None, "shuffle": False}, 192),
+        ({"chunks": (1 << 7, 1 << 10)}, 224),
+        ({"chunks": (1 << 10, 1 << 9)}, 232),
+    ],
+)
+def test_noise_in_blocks_of_64_mib_stays_within_max_memory(
+    keywords: dict[str, Any], max_mib: int, tmp_path: Path
+) -> None:
+    order = json.dumps({**keywords, "max_memory": max_mib << 20})
+    found = measured(tmp_path / "a.h5", f"limited {order}", 256)
+    assert (found["nbytes"], found["missing"]) == (256 << 20, 0)
+    assert found["grown"] < max_mib << 20, f"{found['grown'] / 2**20:.0f} MiB above the imports"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "n_threads"),
+    [
+        ({"compression": None, "shuffle": False}, 6),  # 16 MiB: the block
+        ({"chunks": (256, 256), "compression": None, "shuffle": False}, 6),
+        (
+            {"chunks": (1024, 128), "compression": None, "shuffle": False},
+            4,
+        ),  # 16 + 4 + 4: the batch is a copy
+        (
+            {"chunks": (3000, 256), "compression": None, "shuffle": False},
+            3,
+        ),  # 16 + 6 + 6: the last chunk is padded
+        ({"chunks": (1024, 256)}, 3),  # 16 + 3 x 4 + 4: what the filters and the C library have
+        ({"chunks": (1024, 256), "compression": "bzip2"}, 2),  # 16 + 4 x 4 + 4
+        ({"chunks": (1024, 128)}, 2),  # 16 + 4 x 4 + 4: the batch is a copy
+        ({}, 1),  # 16 + 3 x 16 + 8: a chunk is a batch
+    ],
+)
+def test_threads_within_max_memory_follow_from_blocks_chunks_and_filters(
+    keywords: dict[str, Any], n_threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def noted(*given: Any) -> dict[str, Any]:
+        limited = limit_workers(*given)
+        asked.append(limited["num_workers"])
+        return limited
+
+    monkeypatch.setattr("streamh5.dask.to_fixed_h5.limit_workers", noted)
+    monkeypatch.setattr("streamh5.dask.blocks.CPU_COUNT", 8)
+    x = da.zeros((8192, 256), chunks=(8192, 256), dtype="f8")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        x.to_fixed_h5(tmp_path / "a.h5", "/x", max_memory="170 MiB", **keywords)
+    assert asked == [n_threads]
+    assert [one.category for one in caught] == [streamh5.FewThreadsWarning] * (n_threads < 4)
+
+
+def test_warning_of_few_threads_names_a_memory_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamh5.dask.blocks.CPU_COUNT", 8)
+    x = da.zeros((8192, 256), chunks=(8192, 256), dtype="f8")
+    with pytest.warns(streamh5.FewThreadsWarning, match=r"lets 1 of 8 threads") as caught:
+        x.to_fixed_h5(tmp_path / "a.h5", "/x", max_memory="170 MiB")
+    assert caught[0].filename == __file__
+    assert len(str(caught[0].message)) <= 300
+    needed = re.search(r"allow ([\d,]+)", str(caught[0].message))
+    assert needed is not None
+    x.to_fixed_h5(tmp_path / "b.h5", "/x", max_memory=int(needed[1].replace(",", "")))
 
 
 @pytest.mark.campaign

@@ -284,6 +284,7 @@ def test_requests_of_a_store_that_is_not_a_directory_are_for_runs(tmp_path: Path
     np.testing.assert_array_equal(read_h5(tmp_path / "x.h5"), data)
 
 
+@pytest.mark.filterwarnings("ignore::streamh5.FewThreadsWarning")
 def test_large_shards_need_no_more_memory_than_their_pieces(tmp_path: Path) -> None:
     values = np.full(1 << 24, 1.5, "f4")
     make(tmp_path / "x.zarr", values, (1 << 14,), shards=(1 << 24,))
