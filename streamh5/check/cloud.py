@@ -178,14 +178,15 @@ def _chunk_grade(one: DatasetInspection) -> tuple[Grade, str]:
     if one.chunk_nbytes is None:  # readers of zarr take contiguous data as one chunk
         nbytes, n, what = one.stored_nbytes, 1, f"{format_nbytes(one.stored_nbytes)} without chunks"
     else:
-        nbytes, n = one.chunk_nbytes, one.n_chunks + one.n_missing
+        # text and sequences of a chunk are read with it
+        nbytes, n = one.chunk_nbytes + one.heap_nbytes // max(1, one.n_chunks), one.n_chunks + one.n_missing
         what = f"{counted(n, 'chunk')} of {format_nbytes(nbytes)}"
     if n <= 1 and nbytes < MIN_CLOUD_NBYTES:
         return "good", what
     if MIN_CLOUD_NBYTES <= nbytes <= MAX_CLOUD_NBYTES:
         return "good", what
     is_accepted = _SMALLEST_NBYTES <= nbytes <= _LARGEST_NBYTES
-    if is_accepted or (nbytes < MIN_CLOUD_NBYTES and one.nbytes < _MANY_CHUNKS_NBYTES):
+    if is_accepted or (nbytes < MIN_CLOUD_NBYTES and one.nbytes + one.heap_nbytes < _MANY_CHUNKS_NBYTES):
         return "could be better", what
     return "bad", what
 

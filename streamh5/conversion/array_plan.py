@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.conversion.encoded_blocks import chunk_shape, shared_blocks, unit_block
+from streamh5.conversion.encoded_blocks import chunk_shape, chunks_within, shared_blocks, unit_block
 from streamh5.conversion.request import ArrayConversion, NotCopiable
 from streamh5.conversion.verified_accept import VerifiedAccept
 from streamh5.dask.copied_blocks import BlockCopy
@@ -120,6 +120,8 @@ class SourceArray:
     needed
         Gives the ``(n, rank)`` coords of the chunks that contain data, for a chunk shape, in row-major order; None
         where all do.
+    heap_nbytes
+        Bytes that an element has in the global heap on average.
     """
 
     path: str
@@ -140,6 +142,12 @@ class SourceArray:
     type_path: str | None = None
     times: tuple[AllocationTime | None, WriteTime | None] = (None, None)
     needed: Callable[[tuple[int, ...]], NDArray[np.intp] | None] | None = None
+    heap_nbytes: int = 0
+
+    @property
+    def element_nbytes(self) -> int:
+        """Size in bytes of an element, with what it has in the global heap."""
+        return self.dtype.itemsize + self.heap_nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +316,7 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
         return ArrayPlan(PlannedDataset(spec, chain, source.identity, source.begin), reason, lazy(source))
     asked: Any = request.chunks_of(source.path, shape)
     if asked is None:
-        asked = "auto" if source.chunks is None else _within(source.chunks, source.maxshape or shape)
+        asked = "auto" if source.chunks is None else chunks_within(source.chunks, source.maxshape or shape)
     chunks = chunk_shape(source, asked)
     if dtype.kind in "OUT" and not isinstance(source.fillvalue, (str, bytes)):
         source = replace(source, fillvalue=None)  # zarr's fill value 0, which is not a string
@@ -316,11 +324,11 @@ def encoded(source: SourceArray, request: Request, reason: str, notes: list[str]
     dataset = PlannedDataset(spec, chain, source.identity, source.begin)
     needed = None if source.needed is None else source.needed(chunks)
     if needed is not None:
-        hollow = listed_blocks(len(needed), chunks, dtype)
+        hollow = listed_blocks(len(needed), chunks, dtype, source.element_nbytes)
         return ArrayPlan(dataset, reason, hollow, BlockEncoding(source.regions, spec.grid, needed))
     block = None if dtype.kind in "OUT" else shared_blocks(source, chunks)
     if block is None and source.regions.are_read_where_stored:
-        block = block_shape(shape, chunks, dtype.itemsize)
+        block = block_shape(shape, chunks, source.element_nbytes)
     if block is None:
         from streamh5.dask.blocks import aligned_region
 
@@ -369,11 +377,6 @@ def _filters(source: SourceArray, request: Request, notes: list[str]) -> FilterO
             return replace(asked, fletcher32=True)
         notes.append(f"{source.path}: its checksums are removed with the filters; fletcher32=True keeps them")
     return asked
-
-
-def _within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Limit chunks to the maximum extents of the dataset."""
-    return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
 
 
 def lazy(source: SourceArray) -> da.Array:

@@ -31,8 +31,8 @@ class CloudChunks:
         """Return chunks for an array; None where its own are right, or those that it gets without a request."""
         if not source.shape:
             return None
-        # text and sequences: as they are stored, with an address for each element
-        itemsize = SIZEOF_VARIABLE_LENGTH_ELEMENT if source.dtype.kind in "OUT" else source.dtype.itemsize
+        # text of zarr: as it is stored, with an address for each element
+        itemsize = SIZEOF_VARIABLE_LENGTH_ELEMENT if source.dtype.kind in "OUT" else source.element_nbytes
         own = source.chunks or chunk_shape(source, "auto")
         chosen = cloud_chunks(source.shape, own, itemsize)
         if chosen is not None:

@@ -40,11 +40,16 @@ def chunk_shape(source: SourceArray, asked: Any) -> tuple[int, ...]:
     return check_chunks(asked, source.maxshape or shape, source.dtype.itemsize, path=source.path)
 
 
+def chunks_within(chunks: tuple[int, ...], bounds: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Limit chunks to the maximum extents of the dataset."""
+    return tuple(c if not n else min(c, n) for c, n in zip(chunks, bounds, strict=True))
+
+
 def unit_block(source: SourceArray) -> tuple[int, ...]:
     """Return the shape of blocks of whole units of the source."""
     shape = source.shape or ()
     # a guess for objects, whose size is not known before they are read
-    itemsize = 64 if source.dtype.kind in "OUT" else source.dtype.itemsize
+    itemsize = 64 if source.dtype.kind in "OUT" else source.element_nbytes
     unit = source.unit or source.chunks or (1,) * len(shape)
     return block_shape(shape, tuple(max(1, n) for n in unit), itemsize)
 
@@ -67,7 +72,7 @@ def shared_blocks(source: SourceArray, chunks: tuple[int, ...]) -> tuple[int, ..
     tuple of int or None
         None where neither is possible.
     """
-    shape, itemsize = source.shape or (), source.dtype.itemsize
+    shape, itemsize = source.shape or (), source.element_nbytes
     unit = source.unit or source.chunks
     parts = block_shape(shape, chunks, itemsize)
     if unit is None:

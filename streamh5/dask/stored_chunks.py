@@ -368,14 +368,16 @@ def _n_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> int:
     return math.prod(-(-n // max(1, c)) for n, c in zip(shape, block, strict=True))
 
 
-def listed_blocks(n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any]) -> HollowBlocks:
-    """Return blocks that are ranges of `n_chunks` listed chunks.
+def listed_blocks(
+    n_chunks: int, chunks: tuple[int, ...], dtype: np.dtype[Any], itemsize: int | None = None
+) -> HollowBlocks:
+    """Return blocks that are ranges of `n_chunks` listed chunks; `itemsize` as for `block_shape`, if not of `dtype`.
 
     They have one dimension, over the elements of one chunk after the other: so a dataset with few chunks in a huge
     grid needs few tasks.
     """
     n_elements = math.prod(chunks)
-    block = block_shape((n_chunks * n_elements,), (n_elements,), dtype.itemsize)
+    block = block_shape((n_chunks * n_elements,), (n_elements,), itemsize or dtype.itemsize)
     return HollowBlocks((n_chunks * n_elements,), block, dtype)
 
 

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 import streamh5
 from streamh5.cli.main import main
 from streamh5.conversion.hdf5.decoded_regions import DecodedRegions
-from streamh5.errors import FilterError, SpecError
+from streamh5.conversion.hdf5.elements import read_region
+from streamh5.dask.stored_chunks import BLOCK_NBYTES
+from streamh5.errors import FilterError, SourceError, SpecError
 from streamh5.model.cloud_chunks import MAX_CLOUD_NBYTES, MIN_CLOUD_NBYTES, cloud_chunks
 from tests.check.test_cloud import WRITERS, by_h5py, check_of
 from tests.deadlock import DEADLOCK_SECONDS
@@ -223,3 +225,56 @@ def test_cloud_conversion_prints_what_it_changed(tmp_path: Path, capsys: pytest.
     chunks, pages = json.loads(capsys.readouterr().out)["notes"]
     assert chunks.startswith("for the cloud: other chunks for 5 arrays: ")
     assert pages.startswith("for the cloud: pages, ")
+
+
+def long_values(kind: str, n: int) -> tuple[Any, Any]:
+    """Return a dtype whose elements have 2 KB elsewhere in the file, and values."""
+    text = h5py.string_dtype()
+    if kind == "text":
+        return text, [f"{i:2000}" for i in range(n)]
+    if kind == "records":
+        dtype = np.dtype([("i", "i4"), ("t", text)])
+        return dtype, np.array([(i, f"{i:2000}") for i in range(n)], dtype)
+    values = np.empty(n, object)
+    values[:] = [np.full(250 + i % 2, i, "i8") for i in range(n)]
+    return h5py.vlen_dtype(np.dtype("i8")), values
+
+
+@pytest.mark.parametrize("is_cloud", [True, False])
+@pytest.mark.parametrize("kind", ["text", "records", "sequences"])
+def test_long_elements_of_variable_length_are_read_in_blocks_by_their_size(
+    kind: str, is_cloud: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, path, n, read = tmp_path / "in.h5", tmp_path / "out.h5", 25_000, []
+    dtype, values = long_values(kind, n)
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", (n,), dtype, chunks=(100,))[:] = values
+
+    def noted(dataset: Any, region: tuple[slice, ...], *given: Any) -> Any:
+        read.append(region[0].stop - region[0].start)
+        return read_region(dataset, region, *given)
+
+    monkeypatch.setattr("streamh5.conversion.hdf5.dataset.read_region", noted)
+    asked: dict[str, Any] = {"cloud": True} if is_cloud else {"chunks": {"x": (200,)}}
+    streamh5.convert(source, path, progress=False, **asked)
+    assert sum(read) >= n
+    assert max(read) * 2000 <= BLOCK_NBYTES
+    with h5py.File(source) as old, h5py.File(path) as new:
+        assert is_cloud is (MIN_CLOUD_NBYTES <= new["x"].chunks[0] * 2016 <= MAX_CLOUD_NBYTES)
+        for i in (0, n // 2, n - 1):
+            np.testing.assert_array_equal(new["x"][i], old["x"][i])
+    chunks = check_of(streamh5.inspect(path).cloud(), "chunks")
+    assert (chunks.grade == "good") is is_cloud
+
+
+def test_damaged_text_is_refused_by_the_write_and_not_by_the_sample(tmp_path: Path) -> None:
+    source = tmp_path / "in.h5"
+    with h5py.File(source, "w") as file:
+        words = file.create_dataset("words", (1000,), h5py.string_dtype(), chunks=(100,), compression="gzip")
+        words[:] = "word"
+        where = words.id.get_chunk_info(0).byte_offset
+    with open(source, "r+b") as raw:
+        raw.seek(where)
+        raw.write(b"no zlib stream")
+    with pytest.raises(SourceError, match="/words"):
+        streamh5.convert(source, tmp_path / "out.h5", cloud=True, progress=False)

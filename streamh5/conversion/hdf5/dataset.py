@@ -19,7 +19,7 @@ from streamh5.errors import FormatError, SourceError
 from streamh5.filters.missing import missing_filters
 from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
-from streamh5.model.reference import sizeof_parts
+from streamh5.model.reference import HeapObject, sizeof_parts
 from streamh5.reader.chunk_iteration import filter_records
 from streamh5.write.place import place_objects
 
@@ -207,6 +207,10 @@ def _fill_value(
     return parts, times
 
 
+N_HEAP_SAMPLES, HEAP_SAMPLE_LENGTH = 16, 64
+"""Runs of elements that are read for the mean size of text and sequences, over the whole dataset; and their length."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegionReader:
     """Reads regions of a dataset as the new file stores them. Thread-safe, in this process and in others.
@@ -249,6 +253,23 @@ class RegionReader:
             return memory.view(self.dataset.dtype)
         return self._stored(to_parts(memory.tobytes(), kind.elements, Referents({})), memory.shape)
 
+    def mean_heap_nbytes(self) -> int:
+        """Return how many bytes an element has in the global heap on average, in a sample of all elements."""
+        shape, kind = self.dataset.shape or (), self.dataset.kind
+        if not kind.has_pointers or not math.prod(shape):
+            return 0
+        nbytes = n_read = 0
+        for number in sorted(
+            {i * (math.prod(shape) - 1) // (N_HEAP_SAMPLES - 1) for i in range(N_HEAP_SAMPLES)}
+        ):
+            first = [int(i) for i in np.unravel_index(number, shape)]
+            last = min(first[-1] + HEAP_SAMPLE_LENGTH, shape[-1])
+            with suppress(SourceError):  # the write says so
+                memory = self._memory((*(slice(i, i + 1) for i in first[:-1]), slice(first[-1], last)))
+                nbytes += _sizeof_objects(to_parts(memory.tobytes(), kind.elements, Referents({})))
+                n_read += memory.size
+        return -(-nbytes // max(1, n_read))
+
     def fill(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         """Return the fill value in the shape of a region."""
         shape = tuple(part.stop - part.start for part in region)
@@ -290,3 +311,9 @@ class RegionReader:
             raise SourceError(
                 f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
             ) from error
+
+
+def _sizeof_objects(parts: Parts) -> int:
+    """Return how many bytes parts have in the global heap."""
+    objects = [part for part in parts if isinstance(part, HeapObject)]
+    return sum(sizeof_parts(one.parts) + _sizeof_objects(one.parts) for one in objects)

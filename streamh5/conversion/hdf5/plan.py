@@ -213,7 +213,7 @@ class Planner:
         is_small = is_small or not dataset.shape
         if dataset.kind.has_references or is_small or (not dataset.is_allocated and not is_asked):
             return self._plan_value(source, dataset, reader)
-        planned = self._plan_array(source, dataset)
+        planned = self._plan_array(source, dataset, reader)
         self._arrays.append(planned)
         return planned.dataset
 
@@ -233,7 +233,7 @@ class Planner:
         time = AllocationTime.EARLY if is_compact else AllocationTime.LATE
         return replace(planned, spec=replace(planned.spec, allocation_time=time))
 
-    def _plan_array(self, source: SourceArray, dataset: SourceDataset) -> ArrayPlan:
+    def _plan_array(self, source: SourceArray, dataset: SourceDataset, reader: RegionReader) -> ArrayPlan:
         """Plan a dataset that is written block by block."""
         shape = dataset.shape or ()
         chunks = find_chunks(dataset, self._stored)
@@ -249,6 +249,7 @@ class Planner:
             filters=filters,
             times=(dataset.times[0] if dataset.chunks else None, dataset.times[1]),
             needed=None if boxes is None else lambda unit: needed_chunks(boxes, shape, unit),
+            heap_nbytes=reader.mean_heap_nbytes(),
         )
         find_stored = partial(stored_as, dataset, filters, chunks, self._stored, self._request)
         return plan_array(source, self._request, find_stored, self._notes)
