@@ -189,7 +189,8 @@ class Request:
         if len(extents) != len(shape):
             if isinstance(self.chunks, Mapping):
                 raise ChunkShapeError(
-                    f"{path}: chunks {extents} has {len(extents)} dimensions, the array {shape} has {len(shape)}",
+                    f"{path}: chunks {extents} has {counted(len(extents), 'dimension')}, "
+                    f"the array {shape} has {len(shape)}",
                     chunks=extents,
                     shape=shape,
                 )

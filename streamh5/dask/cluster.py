@@ -33,7 +33,7 @@ from streamh5.dask.cluster_client import ask, check_versions, list_workers, rece
 from streamh5.dask.cluster_upload import ClusterUpload
 from streamh5.dask.store_task import Stored, StoreTask, answer, end, look, region_of, sync
 from streamh5.dask.stored_collection import Collecting, StoredCollection
-from streamh5.errors import SinkError, SpecError
+from streamh5.errors import SinkError, SpecError, counted
 from streamh5.sinks.base import Shareable
 from streamh5.sinks.destination_path import is_path
 from streamh5.write.chunk_checksums import are_intact
@@ -130,8 +130,8 @@ class ClusterWrite:
                 return
         n_blocks = sum(map(len, blocks.values()))
         raise SinkError(
-            f"cannot write {self._write.name}: {n_blocks:,} blocks were lost after {MAX_ROUNDS} attempts; what workers "
-            "write does not arrive in the file: check the file system, and the memory of the workers"
+            f"cannot write {self._write.name}: {counted(n_blocks, 'block')} were lost after {MAX_ROUNDS} attempts; "
+            "what workers write does not arrive in the file: check the file system, and the memory of the workers"
         )
 
     def _round(self, blocks: Mapping[str, list[BlockId]]) -> Mapping[str, list[BlockId]]:

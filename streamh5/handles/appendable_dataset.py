@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError, ResumeError
+from streamh5.errors import BlockError, ResumeError, counted
 from streamh5.handles.resizable_dataset import ResizableDataset, writing
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class AppendableDataset(ResizableDataset):
         shape = self._chunked_shape("append to")
         if self._must_ask:
             raise ResumeError(
-                f"{self.name}: the interrupted write has {self._n_appended:,} rows, and append goes after them; read "
-                "n_appended and go on there",
+                f"{self.name}: the interrupted write has {counted(self._n_appended, 'row')}, and append goes after "
+                "them; read n_appended and go on there",
                 n_rows=self._n_appended,
             )
         block = self._as_block(rows)
@@ -112,8 +112,9 @@ class AppendableDataset(ResizableDataset):
                     self._append(elements, start, stop)
                     return
                 raise BlockError(
-                    f"{self.name}: {len(block)} rows appended at row {start} pass the end of the dataset {shape}; "
-                    "let it grow: resize(d.shape, maxshape=(None, ...)), or create it with shape=(None, ...)",
+                    f"{self.name}: {counted(len(block), 'row')} appended at row {start} pass the end of the "
+                    f"dataset {shape}; let it grow: resize(d.shape, maxshape=(None, ...)), or create it with "
+                    "shape=(None, ...)",
                     start=start,
                     n_rows=len(block),
                     shape=shape,

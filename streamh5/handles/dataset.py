@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamh5.errors import BlockError
+from streamh5.errors import BlockError, counted
 from streamh5.filters import FilterChain
 from streamh5.handles.dataset_parts import DatasetParts
 from streamh5.handles.given_data import direct_chunk, parse_region
@@ -132,7 +132,7 @@ class Dataset(DatasetParts):
             ) from None
         if self._is_appended and extents[0] is None and origin[0] + shape[0] > self._n_appended:
             raise BlockError(
-                f"{self.name}: it is appended to and has {self._n_appended} rows; a region up to row "
+                f"{self.name}: it is appended to and has {counted(self._n_appended, 'row')}; a region up to row "
                 f"{origin[0] + shape[0]} lies after them: use either append or regions for new rows",
                 n_rows=self._n_appended,
             )

@@ -14,6 +14,7 @@ from streamh5.errors import (
     LimitError,
     ShapeError,
     SpecError,
+    counted,
     shown,
 )
 from streamh5.filters import FilterChain, FilterOptions
@@ -245,7 +246,8 @@ def check_maxshape(
     facts: dict[str, Any] = {"shape": extents, "maxshape": bounds}
     if len(bounds) != len(extents):
         raise ShapeError(
-            f"{path}: maxshape {bounds} has {len(bounds)} dimensions, shape {extents} {len(extents)}", **facts
+            f"{path}: maxshape {bounds} has {counted(len(bounds), 'dimension')}, shape {extents} {len(extents)}",
+            **facts,
         )
     if any(m is not None and n is not None and m < n for n, m in zip(extents, bounds, strict=True)):
         raise ShapeError(f"{path}: maxshape {bounds} is smaller than the shape {extents}", **facts)

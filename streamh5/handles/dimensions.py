@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from streamh5.errors import AttributeValueError, PathError, SpecError, shown
+from streamh5.errors import AttributeValueError, PathError, SpecError, counted, shown
 from streamh5.format.character_set import decode_text
 from streamh5.model.dimension_scale import (
     dimension_labels,
@@ -72,7 +72,9 @@ class DimensionManager:
             The dataset has no such dimension.
         """
         if not 0 <= axis < len(self):
-            raise IndexError(f"{self._dataset.name} has {len(self)} dimensions, no dimension {axis}")
+            raise IndexError(
+                f"{self._dataset.name} has {counted(len(self), 'dimension')}, no dimension {axis}"
+            )
         return DimensionProxy(self._dataset, axis)
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from streamh5.arguments.memory_size import MemorySize, read_memory_size
 from streamh5.arguments.page_size import PageSize, read_page
 from streamh5.arguments.paths import LocalPath, local_path
 from streamh5.arguments.write_options import WriteOptions
-from streamh5.errors import SpecError
+from streamh5.errors import SpecError, counted
 from streamh5.handles.dataset import Dataset
 from streamh5.handles.destination import open_free_destination, references_output
 from streamh5.handles.file_datasets import FileDatasets
@@ -383,7 +383,7 @@ class File(FileDatasets):
         return handle_html("File", self.filename, self._node, self.session)
 
     def __repr__(self) -> str:
-        return f"<streamh5.File {self.filename!r}: {self.session.state}, {len(self.datasets)} datasets>"
+        return f"<streamh5.File {self.filename!r}: {self.session.state}, {counted(len(self.datasets), 'dataset')}>"
 
 
 def open_file(path: Destination, options: WriteOptions) -> File:

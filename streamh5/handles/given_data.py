@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy import ma
 
-from streamh5.errors import BlockError, DatatypeError, PathError, ShapeError, SpecError, shown
+from streamh5.errors import BlockError, DatatypeError, PathError, ShapeError, SpecError, counted, shown
 from streamh5.format.character_set import decode_text
 from streamh5.format.datatype import encode_datatype
 from streamh5.format.dtype import innermost
@@ -173,7 +173,9 @@ def parse_region(
     n_given = sum(key is not Ellipsis for key in keys)
     refuse_field_names(region, path)
     if n_given > len(shape) or len(keys) - n_given > 1:
-        raise BlockError(f"{path}: region {shown(region)} has too many indices for {len(shape)} dimensions")
+        raise BlockError(
+            f"{path}: region {shown(region)} has too many indices for {counted(len(shape), 'dimension')}"
+        )
     at = next((i for i, key in enumerate(keys) if key is Ellipsis), len(keys))
     keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
     ranges = [_range(key, n, path, axis) for axis, (key, n) in enumerate(zip(keys, shape, strict=True))]
@@ -194,7 +196,7 @@ def _range(index: Any, extent: int | None, path: str, axis: int) -> tuple[int, i
         except TypeError:
             raise error("is neither a slice nor an int") from None
         if extent is not None and not -extent <= key < extent:
-            raise error(f"exceeds the dimension of {extent} elements")
+            raise error(f"exceeds the dimension of {counted(extent, 'element')}")
         key = slice(key, key + 1 if key != -1 else None)
     if key.step not in (None, 1):
         raise error("has a step; write ranges without one")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.memory_size import check_held
 from streamh5.arguments.signatures import passes_on
-from streamh5.errors import PathError
+from streamh5.errors import PathError, counted
 from streamh5.filters import FilterOptions
 from streamh5.handles.attributes import named_type
 from streamh5.handles.dataset import Dataset
@@ -364,4 +364,4 @@ class Group(GroupVirtual):
         return self.session.is_open
 
     def __repr__(self) -> str:
-        return f"<streamh5.Group {self.name!r}: {len(self)} objects>"
+        return f"<streamh5.Group {self.name!r}: {counted(len(self), 'object')}>"

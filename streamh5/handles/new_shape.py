@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import LimitError, ShapeError, SpecError, shown
+from streamh5.errors import LimitError, ShapeError, SpecError, counted, shown
 from streamh5.model.chunk_grid import MAX_CHUNKS, ChunkGrid
 from streamh5.model.chunk_shape import check_shape
 
@@ -69,7 +69,7 @@ def _new_shape(old: tuple[int, ...], size: Any, axis: Any, path: str) -> tuple[i
         shape = tuple(n or 0 for n in check_shape(size, path=path))
         if len(shape) != len(old):
             raise ShapeError(
-                f"{path}: the new shape {shape} has {len(shape)} dimensions, the dataset has {len(old)}",
+                f"{path}: the new shape {shape} has {counted(len(shape), 'dimension')}, the dataset has {len(old)}",
                 path=path,
             )
         return shape
@@ -93,7 +93,7 @@ def _new_bounds(spec: DatasetSpec, shape: tuple[int, ...], maxshape: Any) -> tup
     bounds = tuple(None if n is None else check_shape((n,), path=spec.path)[0] for n in given)
     if len(bounds) != len(shape):
         raise ShapeError(
-            f"{spec.path}: maxshape {bounds} has {len(bounds)} dimensions, the shape {shape} {len(shape)}",
+            f"{spec.path}: maxshape {bounds} has {counted(len(bounds), 'dimension')}, the shape {shape} {len(shape)}",
             path=spec.path,
         )
     return bounds

@@ -16,6 +16,7 @@ from streamh5.errors import (
     PathError,
     ShapeError,
     SpecError,
+    counted,
     shown,
 )
 from streamh5.handles.dataset import Dataset
@@ -158,7 +159,8 @@ def append_axis(axis: Any, rank: int, *, path: str) -> int:
         ) from None
     if not -rank <= number < rank:
         raise SpecError(
-            f"{path}: append_dim={number} is not an axis of a dataset of {rank} dimensions", append_dim=axis
+            f"{path}: append_dim={number} is not an axis of a dataset of {counted(rank, 'dimension')}",
+            append_dim=axis,
         )
     return number % rank
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import BlockError, LimitError, shown
+from streamh5.errors import BlockError, LimitError, counted, shown
 from streamh5.model.hyperslab import select
 from streamh5.model.reference import RegionReference
 
@@ -64,13 +64,16 @@ def iter_chunks(dataset: DatasetFacts, sel: Any) -> Iterator[tuple[slice, ...]]:
         raise BlockError(f"{dataset.name} is stored without chunks; create it with chunks=True")
     given = (slice(None),) * len(shape) if sel is None else sel if isinstance(sel, (tuple, list)) else (sel,)
     if len(given) != len(shape):
-        raise BlockError(f"{dataset.name}: {shown(sel)} has {len(given)} dimensions, not {len(shape)}")
+        raise BlockError(
+            f"{dataset.name}: {shown(sel)} has {counted(len(given), 'dimension')}, not {len(shape)}"
+        )
     ranges = []
     for axis, (key, extent, size) in enumerate(zip(given, shape, chunks, strict=True)):
         start, stop = (key.start or 0, key.stop or extent) if isinstance(key, slice) else (key, key + 1)
         if not 0 <= start < stop <= extent and 0 not in shape:
             raise BlockError(
-                f"{dataset.name}: {shown(key)} exceeds dimension {axis} of {extent} elements", region=sel
+                f"{dataset.name}: {shown(key)} exceeds dimension {axis} of {counted(extent, 'element')}",
+                region=sel,
             )
         firsts = range(start // size * size, stop, size)
         ranges.append([slice(max(first, start), min(first + size, stop), 1) for first in firsts])

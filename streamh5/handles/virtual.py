@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import SpecError, StateError, shown
+from streamh5.errors import SpecError, StateError, counted, shown
 from streamh5.format.character_set import decode_text
 from streamh5.format.hyperslab import AxisBlocks, Hyperslab
 from streamh5.format.virtual_mapping import VirtualMapping, encode_virtual_mappings
@@ -188,7 +188,7 @@ def _check_mapping(mapping: VirtualMapping, n_elements: int) -> None:
         n_elements = _n_other(source)
     if n_elements != (where.n_elements if has_end or is_numbered else _n_other(where)):
         raise SpecError(
-            f"{what} has {n_elements:,} elements, its place in the virtual dataset {where.n_elements:,}"
+            f"{what} has {counted(n_elements, 'element')}, its place in the virtual dataset {where.n_elements:,}"
         )
 
 

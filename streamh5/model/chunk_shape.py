@@ -6,7 +6,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from streamh5.errors import ChunkShapeError, LimitError, ShapeError, over_limit, shown
+from streamh5.errors import ChunkShapeError, LimitError, ShapeError, counted, over_limit, shown
 from streamh5.format.primitives import MAX_CHUNK_NBYTES, MAX_RANK
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def check_chunks(
     facts: dict[str, Any] = {"chunks": extents, "shape": shape}
     if len(extents) != len(shape):
         raise ChunkShapeError(
-            f"{path}: chunks {extents} has {len(extents)} dimensions, the dataset {shape} has {len(shape)}; "
+            f"{path}: chunks {extents} has {counted(len(extents), 'dimension')}, the dataset {shape} has {len(shape)}; "
             "give one extent for each",
             **facts,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from streamh5.errors import BlockError, SpecError, shown
+from streamh5.errors import BlockError, SpecError, counted, shown
 from streamh5.format.hyperslab import AxisBlocks, Hyperslab
 from streamh5.format.primitives import UNLIMITED
 
@@ -31,7 +31,9 @@ def select(shape: tuple[int, ...], key: Any, what: str) -> Hyperslab:
     keys = list(key) if isinstance(key, tuple) else [key]
     n_given = sum(one is not Ellipsis for one in keys)
     if n_given > len(shape) or len(keys) - n_given > 1:
-        raise SpecError(f"{what}: the index {shown(key)} does not fit {len(shape)} dimensions", index=key)
+        raise SpecError(
+            f"{what}: the index {shown(key)} does not fit {counted(len(shape), 'dimension')}", index=key
+        )
     at = next((i for i, one in enumerate(keys) if one is Ellipsis), len(keys))
     keys[at : at + 1] = [slice(None)] * (len(shape) - n_given)
     blocks = tuple(_blocks(one, n, what, axis) for axis, (one, n) in enumerate(zip(keys, shape, strict=True)))
@@ -73,7 +75,7 @@ def _blocks(key: Any, extent: int, what: str, axis: int) -> AxisBlocks:
     if found.stride < found.block and found.count > 1:
         raise SpecError(f"{where} has blocks that overlap, or a step below 1", index=key)
     if found.stop > extent and not found.is_unlimited:
-        raise SpecError(f"{where} exceeds {extent} elements", index=key)
+        raise SpecError(f"{where} exceeds {counted(extent, 'element')}", index=key)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from streamh5.engine.metadata_plan import Front
-from streamh5.errors import MAX_MESSAGE, JournalError, ResumeError, shown
+from streamh5.errors import MAX_MESSAGE, JournalError, ResumeError, counted, shown
 from streamh5.format.superblock import SIZEOF_SUPERBLOCK
 from streamh5.model.chunk_grid import MAX_CHUNKS
 from streamh5.model.tree import ReservedRange
@@ -194,7 +194,7 @@ class Recovery:
         if missing:
             raise ResumeError(
                 f"the interrupted write of {self._name} is a different one: it has {', '.join(missing)} with "
-                f"{sum(missing.values()):,} chunks, which was not created this time. Create the same objects, "
+                f"{counted(sum(missing.values()), 'chunk')}, which was not created this time. Create the same objects, "
                 "or start again with mode 'w' (overwrite=True), without resume",
                 missing=missing,
             )

@@ -119,7 +119,7 @@ def salvage(
     >>> print(summary)
     /...run.salvaged.h5: salvaged from the interrupted write of /...run.h5
       /x (100, 10): 3 of 10 chunks
-      1 changes of objects, links and attributes
+      1 change of objects, links and attributes
     >>> summary.datasets[0].n_missing, summary.to_dict()["is_addition"]
     (7, False)
     """
@@ -269,7 +269,7 @@ def _addition(sink: AppendFileSink, existing: ExistingFile) -> Journal:
     if journal.base != generation:
         raise InterruptedWriteError(
             f"{sink.path}: another program has changed it since the interrupted addition, of which "
-            f"{journal.n_claimed:,} chunks cannot be used any more; remove {sink.journal.name} beside it",
+            f"{journal.content} cannot be used any more; remove {sink.journal.name} beside it",
             path=str(sink.path),
             n_chunks=journal.n_claimed,
         )

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamh5.errors import counted
 from streamh5.model.attribute_spec import attribute_spec
 from streamh5.model.chunk_map import ChunkMap
 from streamh5.write.rows import stored_rows
@@ -139,7 +140,7 @@ class SalvageSummary:
             [
                 f"{self.path}: salvaged from the interrupted {what} {self.interrupted}",
                 *filter(None, map(_line, self.datasets)),
-                f"  {self.n_changes:,} changes of objects, links and attributes",
+                f"  {counted(self.n_changes, 'change')} of objects, links and attributes",
             ]
         )
 
@@ -150,10 +151,10 @@ def _line(one: SalvagedDataset) -> str:
         return f"  {one.path}: {old}: another had not been written, or was too large for the journal"
     if not one.n_chunks:
         return ""
-    rows = "" if one.n_rows is None else f", {one.n_rows:,} rows without a gap"
+    rows = "" if one.n_rows is None else f", {counted(one.n_rows, 'row')} without a gap"
     if one.is_new:
         return f"  {one.path} {one.shape}: {one.n_chunks - one.n_missing:,} of {one.n_chunks:,} chunks{rows}"
-    return f"  {one.path} {one.shape}: {one.n_kept:,} new chunks{rows}"
+    return f"  {one.path} {one.shape}: {counted(one.n_kept, 'new chunk')}{rows}"
 
 
 def describe_kept(node: DatasetNode, kept: KeptChunks, *, has_value: bool) -> SalvagedDataset:
@@ -192,7 +193,7 @@ def mark_file(engine: Engine, name: str, datasets: Sequence[SalvagedDataset], *,
     """Say in an attribute of the root group which write was salvaged."""
     if is_addition:
         n_chunks = sum(one.n_kept for one in datasets)
-        sentence = f"interrupted addition to {name}: {n_chunks} chunks of it are there"
+        sentence = f"interrupted addition to {name}: {counted(n_chunks, 'chunk')} of it stored"
     else:
         n_chunks = sum(one.n_chunks for one in datasets)
         n_there = n_chunks - sum(one.n_missing for one in datasets)

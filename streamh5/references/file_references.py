@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamh5.arguments.keywords import check_keywords
 from streamh5.arguments.paths import LocalPath, object_url
-from streamh5.errors import ReferencesError, SpecError, StreamH5Error
+from streamh5.errors import ReferencesError, SpecError, StreamH5Error, counted
 from streamh5.model.object_path import split_path
 from streamh5.reader.file_bytes import FileBytes
 from streamh5.references.attributes import (
@@ -97,7 +97,8 @@ class FileReferences:
     def __repr__(self) -> str:
         n_chunks = sum(len(array.manifest) for array in self._arrays)
         refused = f", {len(self.refused)} refused" if self.refused else ""
-        return f"<streamh5.FileReferences {self.url!r}: {len(self._arrays)} arrays, {n_chunks:,} chunks{refused}>"
+        found = f"{counted(len(self._arrays), 'array')}, {counted(n_chunks, 'chunk')}{refused}"
+        return f"<streamh5.FileReferences {self.url!r}: {found}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a summary of the arrays as dicts, lists and numbers, for JSON.

@@ -212,7 +212,7 @@ class WriteSummary:
         >>> x = np.ones((1000, 1000))
         >>> summary = streamh5.to_fixed_h5("x.h5", "/x", x, chunks=(500, 500), compression=None)
         >>> summary.references(url="https://example.org/x.h5")
-        <streamh5.FileReferences 'https://example.org/x.h5': 1 arrays, 4 chunks>
+        <streamh5.FileReferences 'https://example.org/x.h5': 1 array, 4 chunks>
         """
         from streamh5.references.file_references import read_references, tree_references
 
@@ -367,8 +367,7 @@ def summary_html(summary: WriteSummary, kind: str) -> list[str]:
 def _facts(dataset: DatasetSummary) -> Iterable[str]:
     yield f"{dataset.path} {dataset.shape} {dataset.datatype}"
     if dataset.chunks is not None:
-        plural = "" if dataset.n_chunks == 1 else "s"
-        yield f"{dataset.n_chunks:,} chunk{plural} {dataset.chunks} ({dataset.index})"
+        yield f"{counted(dataset.n_chunks, 'chunk')} {dataset.chunks} ({dataset.index})"
     if dataset.n_missing:
         yield f"{dataset.n_missing:,} not stored (fill value)"
     if dataset.n_rewritten:

@@ -209,7 +209,7 @@ def test_append_after_the_whole_was_set_never_overwrites_it(first: str, chunks: 
             x = file.create_dataset("x", (10,), "i8", chunks=chunks, maxshape=maxshape)
             x[...] = rows
         if chunks is None:
-            with pytest.raises(BlockError, match="1 rows appended at row 10 pass the end"):
+            with pytest.raises(BlockError, match="1 row appended at row 10 pass the end"):
                 x.append([99])
         else:
             x.append([99])
