@@ -126,6 +126,8 @@ class HeaderPlan:
 
         A header of two blocks has a page for the first one, in front of the other.
         """
+        if not rule.page_nbytes:
+            return self.nbytes + slack
         if rule.holds_header(self.nbytes):
             return rule.header_nbytes(self.nbytes, slack)
         n_rest = self._n_messages - self._first_block(rule)[0]
@@ -193,7 +195,7 @@ class HeaderPlan:
     def _encode_header(self, messages: bytes, nbytes: int, places: Places) -> bytes:
         """Encode the header, in a file with pages in two blocks if it would be larger than one."""
         order, optional, rule = self._node.track_order, self._node.optional, places.rule
-        if rule.holds_header(self.nbytes):
+        if not rule.page_nbytes or rule.holds_header(self.nbytes):
             return PackedMessages(messages, order).encode(optional=optional, size=nbytes)
         n_first, size = self._first_block(rule)
         block = encode_continuation_block(messages[n_first:])

@@ -181,14 +181,6 @@ class PackedMessages:
     content: bytes
     attribute_order: bool = False
 
-    def nbytes(self, optional: OptionalFields = NO_FIELDS) -> int:
-        """Return the size in bytes of the smallest object header with these messages.
-
-        `encode` can make headers of every larger `size`: the field for the size of chunk 0 is wide enough for one more
-        byte, because otherwise one size (65,548) would be impossible.
-        """
-        return sizeof_object_header(len(self.content), optional)
-
     def encode(self, *, optional: OptionalFields = NO_FIELDS, size: int | None = None) -> bytes:
         """Encode the first block of an object header.
 
@@ -197,15 +189,15 @@ class PackedMessages:
         optional
             Optional fields of the prefix.
         size
-            Size of the result in bytes, at least `nbytes`; free space becomes one NIL message, or a gap if it is
-            smaller than a message. None for the smallest size.
+            Size of the result in bytes, at least `sizeof_object_header`; free space becomes one NIL message, or a gap
+            if it is smaller than a message. None for the smallest size.
 
         Raises
         ------
         LimitError
             `size` is too small or leaves more free space than one message can cover.
         """
-        needed = self.nbytes(optional)
+        needed = sizeof_object_header(len(self.content), optional)
         size = needed if size is None else size
         if size < needed:
             raise LimitError(
@@ -231,7 +223,11 @@ class PackedMessages:
 
 
 def sizeof_object_header(n_messages: int, optional: OptionalFields = NO_FIELDS) -> int:
-    """Return the size in bytes of the smallest object header with messages of `n_messages` bytes in all."""
+    """Return the size in bytes of the smallest object header with messages of `n_messages` bytes in all.
+
+    `PackedMessages.encode` can make headers of every larger size: the field for the size of chunk 0 is wide enough for
+    one more byte, because otherwise one size (65,548) would be impossible.
+    """
     width = 1
     while n_messages + 1 >= 256**width:
         width *= 2
