@@ -137,7 +137,7 @@ def check_known_sizes(path: str, array: Any) -> None:
 def worker_nbytes(target: Target) -> int:
     """Return how much memory a thread takes to store a block of an array, besides what computes the block.
 
-    That is the block, and a batch of its chunks as often as filters have it in memory.
+    That is the block, a copy of a batch of its chunks, and the batch as often as filters have it in memory.
     """
     spec, array = target.spec, target.array
     block = tuple(map(max, array.chunks))
@@ -152,13 +152,14 @@ def worker_nbytes(target: Target) -> int:
         chunks = block
     whole = tuple(-(-n // c) * c for n, c in zip(block, chunks, strict=True))
     batch = min(math.prod(whole) * spec.element_nbytes, max(BATCH_NBYTES, spec.chunk_nbytes))
-    n_batches = (
-        0 if whole == block and whole[1:] == chunks[1:] else 1
-    )  # chunks that do not lie one after the other
+    # one is a copy: of chunks that do not lie one after the other in the block, or to find those that are empty
+    n_batches = 1
     if spec.filters:
         is_usual = all(one.filter_id in _LIBRARY_IDS for one in spec.filters)
         n_batches += LIBRARY_BATCHES if is_usual else OTHER_BATCHES
-    return nbytes + n_batches * batch + (min(batch, FREED_NBYTES) if n_batches else 0)
+    elif whole != block and whole[1:] != chunks[1:]:
+        n_batches += 1  # the padded block, then its chunks
+    return nbytes + n_batches * batch + min(batch, FREED_NBYTES)
 
 
 def limit_workers(

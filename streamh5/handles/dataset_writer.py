@@ -278,7 +278,9 @@ class DatasetWriter:
             self._skipped.append(numbers[skipped])  # without a lock: `append` of a list is atomic
         if skipped.all():
             return np.zeros(0, RECORD)
-        return self.write_encoded(self._chunks.encode(raw, ~skipped), is_partial=is_partial)
+        return self.write_encoded(
+            self._chunks.encode(raw, ~skipped if skipped.any() else None), is_partial=is_partial
+        )
 
     def write_encoded(self, encoded: EncodedChunks, *, is_partial: bool = False) -> ChunkRecords:
         """Write encoded chunks, then enter them in the journal, which must never claim unwritten chunks."""

@@ -241,8 +241,9 @@ class PartBlock:
         if self._writes_empty:
             return self._chunks.encode(raw)
         is_empty = self._chunks.are_empty(raw.rows)
-        if is_empty.any():
-            self._skipped.append(self._chunks.grid.numbers(raw.box)[is_empty])
+        if not is_empty.any():
+            return self._chunks.encode(raw)
+        self._skipped.append(self._chunks.grid.numbers(raw.box)[is_empty])
         return self._chunks.encode(raw, ~is_empty)
 
     def write_encoded(self, encoded: EncodedChunks) -> ChunkRecords:

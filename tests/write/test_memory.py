@@ -37,9 +37,13 @@ if mode == "dask":
     summary = streamh5.to_fixed_h5(path, "/x", x, compression="gzip", shuffle=True)
 elif mode.startswith("limited "):
     keywords = json.loads(mode.partition(" ")[2])
+    is_transposed = keywords.pop("transposed", False)
+    def noise(block_info):
+        shape = block_info[None]["chunk-shape"]
+        made = np.random.default_rng(0).integers(0, 2**63, shape[::-1] if is_transposed else shape, "i8")
+        return made.T if is_transposed else made
     x = da.map_blocks(
-        lambda block_info: np.random.default_rng(0).integers(0, 2**63, block_info[None]["chunk-shape"], "i8"),
-        chunks=((1 << 13,) * (n_mib // 64), (1 << 10,)), dtype="i8", meta=np.empty((0, 0), "i8"),
+        noise, chunks=((1 << 13,) * (n_mib // 64), (1 << 10,)), dtype="i8", meta=np.empty((0, 0), "i8"),
     )
     summary = streamh5.to_fixed_h5(path, "/noise", x, **keywords)
 elif mode == "several":
@@ -86,11 +90,16 @@ def test_array_of_one_gib_needs_a_fraction_of_it(mode: str, tmp_path: Path) -> N
     assert found["grown"] < 200e6, f"{found['grown'] / 1e6:.0f} MB above the imports"
 
 
+UNFILTERED: dict[str, Any] = {"compression": None, "shuffle": False}
+
+
 @pytest.mark.parametrize(
     ("keywords", "max_mib"),
     [
         ({"chunks": (1 << 13, 1 << 10)}, 448),
-        ({"chunks": (1 << 13, 1 << 10), "compression": None, "shuffle": False}, 192),
+        ({"chunks": (1 << 13, 1 << 10), **UNFILTERED}, 208),
+        ({"chunks": (1 << 13, 1 << 10), **UNFILTERED, "transposed": True}, 208),
+        ({"chunks": (1 << 13, 1 << 10), **UNFILTERED, "write_empty_chunks": False}, 208),
         ({"chunks": (1 << 7, 1 << 10)}, 224),
         ({"chunks": (1 << 10, 1 << 9)}, 232),
     ],
@@ -107,20 +116,15 @@ def test_noise_in_blocks_of_64_mib_stays_within_max_memory(
 @pytest.mark.parametrize(
     ("keywords", "n_threads"),
     [
-        ({"compression": None, "shuffle": False}, 6),  # 16 MiB: the block
-        ({"chunks": (256, 256), "compression": None, "shuffle": False}, 6),
-        (
-            {"chunks": (1024, 128), "compression": None, "shuffle": False},
-            4,
-        ),  # 16 + 4 + 4: the batch is a copy
-        (
-            {"chunks": (3000, 256), "compression": None, "shuffle": False},
-            3,
-        ),  # 16 + 6 + 6: the last chunk is padded
-        ({"chunks": (1024, 256)}, 3),  # 16 + 3 x 4 + 4: what the filters and the C library have
-        ({"chunks": (1024, 256), "compression": "bzip2"}, 2),  # 16 + 4 x 4 + 4
-        ({"chunks": (1024, 128)}, 2),  # 16 + 4 x 4 + 4: the batch is a copy
-        ({}, 1),  # 16 + 3 x 16 + 8: a chunk is a batch
+        # the block of 16 MiB, a copy of a batch of chunks, what the filters have, and what the C library keeps
+        ({**UNFILTERED}, 2),  # 16 + 16 + 8: a chunk is a batch
+        ({"chunks": (256, 256), **UNFILTERED}, 4),  # 16 + 4 + 4
+        ({"chunks": (3000, 256), **UNFILTERED}, 3),  # 16 + 6 + 6
+        ({"chunks": (8192, 160), **UNFILTERED}, 2),  # 16 + 2 x 10 + 8: what is padded is copied a second time
+        ({"chunks": (1024, 256)}, 2),  # 16 + 4 x 4 + 4
+        ({"chunks": (1024, 128)}, 2),
+        ({"chunks": (1024, 256), "compression": "bzip2"}, 2),  # 16 + 5 x 4 + 4
+        ({}, 1),  # 16 + 4 x 16 + 8
     ],
 )
 def test_threads_within_max_memory_follow_from_blocks_chunks_and_filters(
