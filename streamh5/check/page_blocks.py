@@ -28,8 +28,8 @@ def unbuffered_blocks(content: FileContent) -> Iterator[Finding]:
 def unsafe_blocks(content: FileContent) -> Iterator[Finding]:
     """Yield the object headers that HDF5 can damage when it changes the file with a page buffer.
 
-    Their first block is large. HDF5 itself writes them for datasets with compact data. Of pages of 512 bytes, no header
-    is safe: none is named.
+    Their first block is large. HDF5 itself writes them for datasets with compact data, and for named datatypes of
+    many fields. Of pages of 512 bytes, no header is safe: none is named.
     """
     page_nbytes = content.page_nbytes
     for extent in content.file_map.structures() if page_nbytes > SPECULATIVE_NBYTES else ():

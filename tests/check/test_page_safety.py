@@ -47,6 +47,28 @@ def test_large_header_of_compact_data_is_told_as_hdf5_damages_it(tmp_path: Path)
     assert change(tmp_path / "b.h5") == {19}
 
 
+def test_large_named_datatype_is_told_as_hdf5_damages_it(tmp_path: Path) -> None:
+    path, copy = tmp_path / "a.h5", tmp_path / "b.h5"
+    with h5py.File(path, "w", libver="latest", fs_strategy="page", fs_page_size=PAGE) as file:
+        file["type"] = np.dtype([(f"field with a long name {i}", "f8") for i in range(300)])
+    assert [one.path for one in streamh5.verify(path).unsafe] == ["/type"]
+    streamh5.convert(path, copy, page=PAGE)
+    assert not streamh5.verify(copy).n_unsafe
+
+    def change(where: Path) -> int:
+        with h5py.File(where, "r+", page_buf_size=BUFFER_NBYTES) as file:
+            keep_next_to_nothing(file)
+            for i in range(20):
+                file["type"].attrs["n"] = i
+                file.require_group(f"g{i}")
+                file.visititems(lambda *_: None)
+            return int(file["type"].attrs["n"])
+
+    with pytest.raises((OSError, RuntimeError)):
+        change(path)
+    assert change(copy) == 19
+
+
 @pytest.mark.parametrize("size", [512, 1024, 1 << 16])
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 @pytest.mark.parametrize("persist", [False, True])
