@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Integral
@@ -42,11 +43,12 @@ def origin_of(
     if "://" in source:
         files = {source: ""}
     elif os.path.isdir(source):
-        files = {os.path.realpath(source): _folder_state(source) if is_resumable else ""}
+        folder = os.path.realpath(source)
+        files = {folder: _folder_state(folder) if is_resumable else ""}
     else:
         files = {path: _file_state(path) for path in map(os.path.realpath, (source, *others))}
     options: dict[str, Any] = json.loads(
-        json.dumps({key: keywords[key] for key in _COMPARED}, default=_plain)
+        json.dumps({key: _with_texts(keywords[key]) for key in _COMPARED}, default=_plain)
     )
     return {"origin": {"files": files, "options": options}}
 
@@ -57,23 +59,34 @@ def _file_state(path: str) -> str:
         seen = SeenFile.of(path)
     except OSError as error:
         return f"{error.strerror}"
-    return f"{seen.nbytes:,} bytes of {_time_text(seen.mtime_ns)}"
+    seconds, rest = divmod(seen.mtime_ns, 10**9)
+    return f"{seen.nbytes:,} bytes of {_time_text(seconds)}.{rest:09d} UTC"
 
 
 def _folder_state(source: str) -> str:
-    """Return number and bytes of all files in a folder, and the time of the last change of one."""
-    n = nbytes = last = 0
-    for folder, _, names in os.walk(source):
+    """Return number and bytes of all files in a folder, the time of the last change of one, and a checksum of these."""
+    n = nbytes = last = checksum = 0
+    for folder, _, names in os.walk(source, followlinks=True):
         for name in names:
+            path = os.path.join(folder, name)
             with suppress(OSError):  # a link that leads nowhere
-                status = os.stat(os.path.join(folder, name))
+                status = os.stat(path)
                 n, nbytes, last = n + 1, nbytes + status.st_size, max(last, status.st_mtime_ns)
-    return f"{n:,} files, {nbytes:,} bytes of {_time_text(last)}"
+                # a sum: the order of a folder is not always the same
+                facts = path[len(source) :], status.st_size, status.st_mtime_ns
+                checksum += zlib.crc32(repr(facts).encode())
+    return f"{n:,} files, {nbytes:,} bytes of {_time_text(last // 10**9)} UTC #{checksum & 0xFFFF_FFFF:08x}"
 
 
-def _time_text(ns: int) -> str:
-    seconds, rest = divmod(ns, 10**9)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(seconds))}.{rest:09d} UTC"
+def _time_text(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+def _with_texts(value: Any) -> Any:
+    """Return a value of an option with keys that JSON has; paths may be bytes."""
+    if isinstance(value, Mapping):
+        return {os.fsdecode(key) if isinstance(key, bytes) else key: one for key, one in value.items()}
+    return value
 
 
 def _plain(value: Any) -> Any:

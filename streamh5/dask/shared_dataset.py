@@ -184,6 +184,42 @@ def _names(pattern: str) -> Iterator[str]:
         yield "%".join(part.replace("%b", str(i)) for part in parts)
 
 
+def nested_files(dataset: Any, filename: str, seen: set[tuple[str, str]]) -> Iterator[str]:
+    """Yield `other_files`, and those of the sources of a virtual dataset that are virtual or external themselves.
+
+    Parameters
+    ----------
+    dataset, filename
+        As for `other_files`.
+    seen
+        File and path of the sources that were looked at; they are added to it.
+    """
+    yield from other_files(dataset, filename)
+    for one in _virtual_sources(dataset, filename):
+        if one not in seen:
+            seen.add(one)
+            with suppress(OSError, KeyError):  # a source that is missing has no data
+                file, source = _open(one[0], one[1].encode("utf-8", "surrogateescape"))
+                with file:
+                    yield from nested_files(source, one[0], seen)
+
+
+def _virtual_sources(dataset: Any, filename: str) -> Iterator[tuple[str, str]]:
+    """Yield file and path of the sources of a virtual dataset; of a pattern until a file is missing."""
+    from h5py import h5d
+
+    plist = dataset.get_create_plist()
+    n = plist.get_virtual_count() if plist.get_layout() == h5d.VIRTUAL else 0
+    sources = ((plist.get_virtual_filename(i), plist.get_virtual_dsetname(i)) for i in range(n))
+    for pattern, path in dict.fromkeys(sources):
+        for name in _names(pattern):
+            places = virtual_places(name, filename) if name != "." else (filename,)
+            found = next((one for one in places if os.path.isfile(one)), None)
+            if found is None:
+                break
+            yield os.path.abspath(found), path
+
+
 def virtual_places(name: str, filename: str) -> Iterator[str]:
     """Yield the places where HDF5 looks for a source file of a virtual dataset in `filename`."""
     if name != ".":

@@ -39,20 +39,16 @@ def check_origin(header: Mapping[str, Any], origin: Mapping[str, Any], name: str
     if not isinstance(then, dict):
         text = "it is not a conversion, or was begun by an older streamh5"
         raise ResumeError(_message(name, text), differing={"origin": (then, now)})
-    parts = {key: (then.get(key) or {}, now[key]) for key in now}
-    differing = {
-        key: (before.get(key), after.get(key))
-        for before, after in parts.values()
-        for key in {**before, **after}
-        # the state of a folder is empty where nobody has looked
-        if before.get(key) != after.get(key) and "" not in (before.get(key), after.get(key))
-    }
-    if differing:
-        files = {key: differing[key] for key in differing if any(key in one for one in parts["files"])}
-        options = {key: pair for key, pair in differing.items() if key not in files}
-        raise ResumeError(
-            _message(name, "; ".join([*_files(files), *_options(options)])), differing=differing
-        )
+    files, options = (_differing(then.get(part) or {}, now[part]) for part in ("files", "options"))
+    # the state of a folder is empty where nobody has looked
+    files = {key: states for key, states in files.items() if "" not in states}
+    if files or options:
+        text = "; ".join([*_files(files), *_options(options)])
+        raise ResumeError(_message(name, text), differing=files | options)
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (then.get(key), now.get(key)) for key in {**then, **now} if then.get(key) != now.get(key)}
 
 
 def _message(name: str, text: str) -> str:

@@ -18,9 +18,11 @@ import fsspec
 import h5py
 import numpy as np
 import pytest
+import zarr
 from scipy.io import netcdf_file
 
 import streamh5
+from streamh5.dask.shared_dataset import nested_files
 from streamh5.errors import DestinationExistsError, ResumeError, SpecError
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.recovery.read_journal import decode_journal
@@ -380,6 +382,24 @@ def test_other_options_are_refused(tmp_path: Path, other: dict[str, Any], match:
     assert h5diff(source, path) == ""
 
 
+def test_paths_of_chunks_may_be_bytes(tmp_path: Path) -> None:
+    source, path = tmp_path / "in.h5", tmp_path / "out.h5"
+    write_big(source)
+    asked: Any = {b"/big": (40, 30)}
+    interrupt(source, path, chunks=asked)
+    assert convert(source, path, resume=True, chunks={"/big": (40, 30)}).arrays[0].n_resumed
+    with h5py.File(path) as file:
+        assert file["big"].chunks == (40, 30)
+
+
+def test_empty_name_is_an_option_like_others(tmp_path: Path) -> None:
+    source, path = tmp_path / "in.zarr", tmp_path / "out.h5"
+    zarr.open_group(source, mode="w")
+    make(source / "x", field((160, 90)), (8, 9))
+    interrupt(source, path, name="")
+    refused(source, path, r"name was '' and is 'run'", name="run")
+
+
 def test_finished_file_is_not_touched_and_without_an_interrupted_one_all_is_done(tmp_path: Path) -> None:
     source, path = tmp_path / "in.h5", tmp_path / "out.h5"
     write_source(source)
@@ -429,6 +449,34 @@ def test_changed_source_of_a_virtual_dataset_is_refused(tmp_path: Path) -> None:
     refused(source, path, r"part1\.h5 had .*now .* 2001-09-09 01:46:40\.000000000 UTC")
 
 
+def test_changed_source_of_a_source_of_a_virtual_dataset_is_refused(tmp_path: Path) -> None:
+    source, path, values = tmp_path / "in.h5", tmp_path / "out.h5", np.arange(600.0).reshape(30, 20)
+    values.tofile(tmp_path / "raw.bin")
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file.create_dataset("x", values.shape, values.dtype, external=[(str(tmp_path / "raw.bin"), 0, 4800)])
+    for name, other in (("middle", "outside.h5"), ("in", "middle.h5")):
+        layout = h5py.VirtualLayout(values.shape, values.dtype)
+        layout[...] = h5py.VirtualSource(other, "x", values.shape)
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_virtual_dataset("x", layout)
+    interrupt(source, path, chunks=(3, 20))
+    (values + 1).tofile(tmp_path / "raw.bin")
+    os.utime(tmp_path / "raw.bin", ns=(0, 10**18))
+    refused(source, path, r"raw\.bin had .*now .* 2001-", chunks=(3, 20))
+
+
+def test_source_of_itself_in_a_circle_of_virtual_datasets_ends(tmp_path: Path) -> None:
+    for name, other in (("in", "b.h5"), ("b", "in.h5")):
+        layout = h5py.VirtualLayout((30, 20), "f8")
+        layout[...] = h5py.VirtualSource(other, "x", (30, 20))
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_virtual_dataset("x", layout)
+    with h5py.File(tmp_path / "in.h5") as file:
+        source = file["x"].id
+        found = list(nested_files(source, file.filename, set()))
+    assert set(found) == {str(tmp_path / "b.h5"), str(tmp_path / "in.h5")}
+
+
 def zarr_source(folder: Path) -> Path:
     make(folder / "in.zarr", field((160, 90)), (8, 9))
     return folder / "in.zarr"
@@ -467,15 +515,46 @@ def test_other_sources_are_resumed_and_refused_when_they_have_changed(
     assert_same(path, tmp_path / "undisturbed.h5")
 
 
+def swap_chunks(array: Path) -> None:
+    (array / "c/0/0").rename(array / "aside")
+    (array / "c/0/1").rename(array / "c/0/0")
+    (array / "aside").rename(array / "c/0/1")
+
+
+def write_older_chunk(array: Path) -> None:
+    chunk = array / "c/0/0"
+    data = bytearray(chunk.read_bytes())
+    data[-1] ^= 1
+    chunk.write_bytes(data)
+    os.utime(chunk, ns=(0, 10**9))
+
+
+@pytest.mark.parametrize("change", [swap_chunks, write_older_chunk])
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_change_in_a_folder_is_found_whatever_its_size_and_newest_time(
+    tmp_path: Path, change: Callable[[Path], None], is_linked: bool
+) -> None:
+    source, path = zarr_source(tmp_path), tmp_path / "out.h5"
+    if is_linked:
+        aside = source.rename(tmp_path / "aside.zarr")
+        zarr.open_group(source, mode="w")
+        (source / "x").symlink_to(aside, target_is_directory=True)
+    status = (source / "zarr.json").stat()
+    os.utime(source / "zarr.json", ns=(status.st_atime_ns, 2 * 10**18))
+    interrupt(source, path)
+    change(source / "x" if is_linked else source)
+    refused(source, path, r"in\.zarr had ([\d,]+ files, [\d,]+ bytes of .*) #.*, now \1 #")
+
+
 def test_folder_is_searched_for_changes_only_with_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walked: list[str] = []
     walk = os.walk
 
-    def noted_walk(top: Any) -> Any:
+    def noted_walk(top: Any, **keywords: Any) -> Any:
         walked.append(os.fspath(top))
-        return walk(top)
+        return walk(top, **keywords)
 
     monkeypatch.setattr(os, "walk", noted_walk)
     source = zarr_source(tmp_path)

@@ -33,7 +33,7 @@ from streamh5.conversion.hdf5.partly_read import PartlyReadChunks
 from streamh5.conversion.hdf5.problems import Problems, reading
 from streamh5.conversion.hdf5.source_bytes import SourceBytes
 from streamh5.conversion.plan import ConversionPlan
-from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset, other_files
+from streamh5.dask.shared_dataset import ONE_FILE_DRIVERS, SharedDataset, nested_files
 from streamh5.errors import ChunkShapeError, FilterError, FormatError, SourceError, StreamH5Error, listed
 from streamh5.format.character_set import encode_text
 from streamh5.format.fill_value import AllocationTime
@@ -193,7 +193,7 @@ class Planner:
         """Plan a dataset: as one value if it is small, empty or holds references, otherwise block by block."""
         dataset = read_dataset(opened, path, address, self._stored)
         if dataset.layout in ("virtual", "external"):
-            self._files |= dict.fromkeys(other_files(opened, self._file.filename))
+            self._files |= dict.fromkeys(nested_files(opened, self._file.filename, set()))
         reader = RegionReader(dataset, SharedDataset(opened, self._file, encode_text(path)))
         source = SourceArray(
             path,
