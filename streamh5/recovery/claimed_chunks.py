@@ -39,11 +39,14 @@ class ClaimedChunks:
         ``(n,)`` of `RECORD`; their numbers have no meaning.
     n_rows
         Rows that were appended without a gap; None if the dataset was not appended to.
+    is_open
+        Whether the dataset was to get its length at close: see `was_open`.
     """
 
     coords: NDArray[np.int64]
     records: ChunkRecords
     n_rows: int | None = None
+    is_open: bool = False
 
     def take(self, dataset: DatasetNode) -> ChunkRecords:
         """Return the records of the chunks inside the present shape, which wait no longer."""
@@ -84,8 +87,9 @@ def claimed_chunks(
     chunks = dataset.spec.chunks or ()
     found = no_claims(len(chunks))
     session: int | None = None
-    is_appended = False
+    is_appended = is_open = False
     for facts, claims in parts:
+        is_open |= was_open(facts)
         if tuple(facts["chunks"] or ()) != chunks:
             continue
         if session == facts["session"]:  # it was resized: what was cut off does not come back
@@ -95,8 +99,12 @@ def claimed_chunks(
         found = found.joined(decode_claims(dataset, facts, claims, check, are_kept))
     found = found.last_of_each()  # the last claim of a chunk counts, even if it cannot be used
     found = found.only(found.is_kept & ~found.is_partial & ~found.is_last)
-    n_rows = _rows_without_a_gap(dataset, found.coords[found.end >= 0]) if is_appended else None
-    return ClaimedChunks(found.coords, found.records, n_rows)
+    n_rows = None
+    if is_appended:
+        n_rows = _rows_without_a_gap(dataset, found.coords[found.end >= 0])
+        bound = None if is_open else (dataset.spec.maxshape or dataset.shape or (None,))[0]
+        n_rows = n_rows if bound is None else min(n_rows, bound)
+    return ClaimedChunks(found.coords, found.records, n_rows, is_open)
 
 
 class Claimed(NamedTuple):
@@ -188,6 +196,14 @@ def decode_claims(
     return Claimed(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def was_open(facts: dict[str, Any]) -> bool:
+    """Return whether a dataset was to get its length at close: a `flush` shows it with the length of that moment.
+
+    `facts` is its D or O entry. What was appended later may exceed the maximum that the public file has.
+    """
+    return facts["shape"][:1] == [None] and facts["maxshape"] is None
+
+
 def began_empty(dataset: DatasetNode) -> bool:
     """Return whether a dataset was created without rows, to be resized or appended to."""
     spec = dataset.spec
@@ -221,8 +237,7 @@ def _rows_without_a_gap(dataset: DatasetNode, coords: NDArray[np.int64]) -> int:
     whole = whole[whole >= first]
     is_next = whole == first + np.arange(len(whole))
     end = first + (len(whole) if is_next.all() else int(np.argmin(is_next)))
-    bound = (dataset.spec.maxshape or shape)[0]
-    return max(shape[0], end * chunks[0] if bound is None else min(end * chunks[0], bound))
+    return int(max(shape[0], end * chunks[0]))
 
 
 def open_edges(dataset: DatasetNode, shape: tuple[int, ...]) -> None:

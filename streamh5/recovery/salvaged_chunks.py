@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from streamh5.model.tree import DatasetNode
-from streamh5.recovery.claimed_chunks import grid_of, no_claims
+from streamh5.recovery.claimed_chunks import grid_of, no_claims, was_open
 from streamh5.recovery.dataset_history import Resized
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def keep_chunks(
         n_rows = _rows_without_a_gap(node, claimed, length)
         if is_made and not is_resized and n_rows == length:  # the stream began at row 0, or has no row
             n_rows = _rows_without_a_gap(node, claimed, 0)
-    _set_length(engine, node, claimed, n_rows, until_gap=until_gap)
+    is_flushed = not is_made and any(was_open(journal.datasets[n]) for n in history.numbers)
+    _set_length(engine, node, claimed, n_rows, until_gap=until_gap, is_flushed=is_flushed)
     if until_gap and n_rows is not None:
         claimed = stored.only(~_has_later_rows(node, stored)).last_of_each()
     claimed = claimed.only(_are_inside(node, claimed))
@@ -184,12 +185,24 @@ def _rows_without_a_gap(node: DatasetNode, claimed: Claimed, start: int) -> int:
 
 
 def _set_length(
-    engine: Engine, node: DatasetNode, claimed: Claimed, n_rows: int | None, *, until_gap: bool
+    engine: Engine,
+    node: DatasetNode,
+    claimed: Claimed,
+    n_rows: int | None,
+    *,
+    until_gap: bool,
+    is_flushed: bool,
 ) -> None:
-    """Set the length of a dataset: of all rows before the first gap, or of all stored rows."""
+    """Set the length of a dataset: of all rows before the first gap, or of all stored rows.
+
+    With `is_flushed` it was to get its length at close, and the public file has it with the length of a `flush`.
+    """
     spec = node.spec
-    is_open = spec.shape is not None and spec.shape[0] is None
-    if not spec.shape or not (is_open or (n_rows is not None and spec.maxshape is not None)):
+    is_open, maxshape = (
+        spec.shape is not None and spec.shape[0] is None,
+        None if is_flushed else spec.maxshape,
+    )
+    if not spec.shape or not (is_open or (n_rows is not None and (is_flushed or maxshape is not None))):
         return
     length, (n, *_) = (node.shape or (0,))[0], spec.chunks or (1,)
     rows = claimed if n_rows is None else claimed.only(claimed.end >= 0)
@@ -199,10 +212,10 @@ def _set_length(
         last = int(rows.coords[:, 0].max())
         ends = rows.end[(rows.coords[:, 0] == last) & rows.is_last]
         length = max(length, int(ends.max()) if len(ends) else (last + 1) * n)
-    if (bound := spec.bounds[0]) is not None:
+    if (bound := spec.bounds[0]) is not None and not is_flushed:
         length = min(length, bound)
     if is_open:
         engine.extend(node, length)
         node.n_rows = length
     elif length != (node.shape or (0,))[0]:
-        engine.resize(node, (length, *(node.shape or ())[1:]), spec.maxshape)
+        engine.resize(node, (length, *(node.shape or ())[1:]), maxshape)

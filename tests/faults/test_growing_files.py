@@ -293,3 +293,37 @@ def test_file_that_is_open_for_writing_is_refused_and_cannot_be_opened_for_writi
             for other in ("a", "w"):
                 with pytest.raises(errors.DestinationBusyError):
                     streamh5.File(path, other)
+
+
+@pytest.mark.parametrize("is_salvaged", [True, False])
+@pytest.mark.parametrize(("flushed", "n_rows"), [(0, 8), (3, 8), (6, 16), (6, 7), (16, 16)])
+def test_rows_after_a_flush_are_kept_where_the_length_is_known_at_close(
+    flushed: int, n_rows: int, is_salvaged: bool, tmp_path: Path
+) -> None:
+    shapes = []
+    for name, keywords in {
+        "open": {"shape": (None, 5)},
+        "growing": {"shape": (0, 5), "maxshape": (None, 5)},
+    }.items():
+        path = tmp_path / f"{name}.h5"
+        with streamh5.File(path, "w", threads=1) as file:
+            x = file.create_dataset("x", dtype="f8", chunks=(2, 5), compression="gzip", **keywords)
+            x.append(NEW[:flushed])
+            file.flush()
+            x.append(NEW[flushed:n_rows])
+            file.suspend()
+        with h5py.File(path) as read:
+            assert read["x"].shape == (flushed, 5)
+        if is_salvaged and n_rows > flushed:
+            streamh5.salvage(path)
+        else:
+            with streamh5.File(path, "a", resume=True) as file:
+                x = file["x"]
+                n_appended = x.n_appended
+                x.resize(x.shape, maxshape=(None, 5))
+                x.append(NEW[n_appended:n_rows])
+        with h5py.File(path) as read:
+            shapes.append(read["x"].shape)
+            np.testing.assert_array_equal(read["x"][...], NEW[:n_rows])
+        assert streamh5.verify(path).ok
+    assert shapes == [(n_rows, 5)] * 2
