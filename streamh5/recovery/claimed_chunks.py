@@ -39,14 +39,14 @@ class ClaimedChunks:
         ``(n,)`` of `RECORD`; their numbers have no meaning.
     n_rows
         Rows that were appended without a gap; None if the dataset was not appended to.
-    is_open
-        Whether the dataset was to get its length at close: see `was_open`.
+    maxshape
+        The present maximum shape of the dataset; None if that is its shape, also where these rows exceed it.
     """
 
     coords: NDArray[np.int64]
     records: ChunkRecords
     n_rows: int | None = None
-    is_open: bool = False
+    maxshape: tuple[int | None, ...] | None = None
 
     def take(self, dataset: DatasetNode) -> ChunkRecords:
         """Return the records of the chunks inside the present shape, which wait no longer."""
@@ -99,12 +99,12 @@ def claimed_chunks(
         found = found.joined(decode_claims(dataset, facts, claims, check, are_kept))
     found = found.last_of_each()  # the last claim of a chunk counts, even if it cannot be used
     found = found.only(found.is_kept & ~found.is_partial & ~found.is_last)
-    n_rows = None
+    n_rows, maxshape = None, None if is_open else dataset.spec.maxshape
     if is_appended:
         n_rows = _rows_without_a_gap(dataset, found.coords[found.end >= 0])
-        bound = None if is_open else (dataset.spec.maxshape or dataset.shape or (None,))[0]
+        bound = None if is_open else (maxshape or dataset.shape or (None,))[0]
         n_rows = n_rows if bound is None else min(n_rows, bound)
-    return ClaimedChunks(found.coords, found.records, n_rows, is_open)
+    return ClaimedChunks(found.coords, found.records, n_rows, maxshape)
 
 
 class Claimed(NamedTuple):

@@ -208,8 +208,7 @@ class JournaledEngine:
         if claimed is None:
             return
         if claimed.n_rows is not None and claimed.n_rows > (node.shape or (0,))[0]:
-            maxshape = None if claimed.is_open else node.spec.maxshape
-            self._engine.resize(node, (claimed.n_rows, *(node.shape or ())[1:]), maxshape)
+            self._engine.resize(node, (claimed.n_rows, *(node.shape or ())[1:]), claimed.maxshape)
             claimed.drop_outside(node)
         self._engine.record(node, claimed.take(node))
         self._claimed[node] = claimed

@@ -301,10 +301,11 @@ def test_rows_after_a_flush_are_kept_where_the_length_is_known_at_close(
     flushed: int, n_rows: int, is_salvaged: bool, tmp_path: Path
 ) -> None:
     shapes = []
-    for name, keywords in {
+    ways: dict[str, dict[str, Any]] = {
         "open": {"shape": (None, 5)},
         "growing": {"shape": (0, 5), "maxshape": (None, 5)},
-    }.items():
+    }
+    for name, keywords in ways.items():
         path = tmp_path / f"{name}.h5"
         with streamh5.File(path, "w", threads=1) as file:
             x = file.create_dataset("x", dtype="f8", chunks=(2, 5), compression="gzip", **keywords)
@@ -319,6 +320,7 @@ def test_rows_after_a_flush_are_kept_where_the_length_is_known_at_close(
         else:
             with streamh5.File(path, "a", resume=True) as file:
                 x = file["x"]
+                assert isinstance(x, streamh5.Dataset)
                 n_appended = x.n_appended
                 x.resize(x.shape, maxshape=(None, 5))
                 x.append(NEW[n_appended:n_rows])
