@@ -319,11 +319,11 @@ def test_rows_after_a_flush_are_kept_where_the_length_is_known_at_close(
             streamh5.salvage(path)
         else:
             with streamh5.File(path, "a", resume=True) as file:
-                x = file["x"]
-                assert isinstance(x, streamh5.Dataset)
-                n_appended = x.n_appended
-                x.resize(x.shape, maxshape=(None, 5))
-                x.append(NEW[n_appended:n_rows])
+                resumed = file["x"]
+                assert isinstance(resumed, streamh5.Dataset)
+                n_appended = resumed.n_appended
+                resumed.resize(resumed.shape, maxshape=(None, 5))
+                resumed.append(NEW[n_appended:n_rows])
         with h5py.File(path) as read:
             shapes.append(read["x"].shape)
             np.testing.assert_array_equal(read["x"][...], NEW[:n_rows])
