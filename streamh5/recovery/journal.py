@@ -173,9 +173,9 @@ class Journal:
 
     @property
     def content(self) -> str:
-        """What it claims, for a message: chunks and their stored size, or if there are none values, or changes."""
+        """What it claims, for a message: chunks and their stored size, or values if there are no chunks."""
         if not self.n_claimed:
-            return counted(len(self.values), "value") if self.values else counted(len(self.changes), "change")
+            return counted(len(self.values), "value")
         nbytes = sum(
             int(one["stored_nbytes"].sum()) for claims in self.claims.values() for one in claims.records
         )
