@@ -172,8 +172,8 @@ class DatasetWriter:
         place = self._session.place
         for piece, first, chunk in whole_pieces(self._chunks, elements, origin, self._source, place):
             is_partial = chunk is not None and self._is_incomplete(chunk)
-            for raw in self._chunks.split(piece, first, place):
-                parts.append(self.write(raw, is_partial=is_partial))
+            write = partial(self.write, is_partial=is_partial)
+            parts.extend(map(write, self._chunks.split(piece, first, place)))  # one batch is in memory
 
     def _settle_regions(self, box: Box) -> None:
         """Write chunks of earlier regions, which the caller is about to write in its own way."""
