@@ -142,6 +142,8 @@ def worker_nbytes(target: Target) -> int:
     spec, array = target.spec, target.array
     block = tuple(map(max, array.chunks))
     n_elements = math.prod(block)
+    if not n_elements:  # nothing to store; the block of an empty list is no chunk shape
+        return 0
     nbytes = n_elements * spec.element_nbytes
     if target.copy is None and array.dtype != spec.dtype:
         nbytes += n_elements * array.dtype.itemsize

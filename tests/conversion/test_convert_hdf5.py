@@ -360,3 +360,13 @@ def test_comments_and_datatypes_that_lost_their_name_are_noted(tmp_path: Path, h
     assert h5diff(tmp_path / "in.h5", tmp_path / "out.h5") == ""
     with h5py.File(tmp_path / "out.h5") as file:
         assert [file[name].id.get_type().committed() for name in ("x", "y", "z", "z2")] == [1, 1, 0, 0]
+
+
+def test_dataset_without_chunks_in_its_file_is_converted_with_max_memory(tmp_path: Path) -> None:
+    source, path = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file.create_dataset("x", (0, 5), "f4", chunks=(1, 5), maxshape=(None, 5))
+    streamh5.convert(source, path, max_memory="1 GB", progress=False)
+    with h5py.File(path) as file:
+        assert file["x"].shape == (0, 5)
+        assert file["x"].chunks == (1, 5)
