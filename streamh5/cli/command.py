@@ -6,7 +6,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streamh5.errors import ForeignStructureError, FormatError, StreamH5Error, UnreadableError, printable
+from streamh5.errors import (
+    ForeignStructureError,
+    FormatError,
+    InterruptedWriteError,
+    StreamH5Error,
+    UnreadableError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,10 +54,13 @@ def show(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding))
 
 
-def report_error(error: StreamH5Error, *, judges: bool) -> int:
-    """Print an error to the standard error, and return the exit status; `judges` as of a `Command`."""
-    print(f"streamh5: {printable(_with_options(str(error)))}", file=sys.stderr)
-    return 1 if judges and _is_damage(error) else 2
+def report_error(error: StreamH5Error, command: Command) -> int:
+    """Print an error of a command to the standard error, and return the exit status."""
+    message = _with_options(str(error))
+    if isinstance(error, InterruptedWriteError) and any("--resume" in names for names, _ in command.options):
+        message = message.replace("(resume=True)", "(--resume)")
+    print(f"streamh5: {printable(message)}", file=sys.stderr)
+    return 1 if command.judges and _is_damage(error) else 2
 
 
 def _is_damage(error: StreamH5Error) -> bool:

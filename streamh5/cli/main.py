@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except StreamH5Error as error:
-        return report_error(error, judges=command.judges)
+        return report_error(error, command)
     except BrokenPipeError:
         _drop_output()
         return 141

@@ -270,8 +270,9 @@ class Write:
         if self._file is None or not self._options.resume or target.spec.chunks is None:
             return BlockList(target.array.numblocks)
         path, dataset = target.spec.path, self._file.datasets[target.spec.path]
-        self.count(path, CopyCounts(n_resumed=len(dataset.out.stored_coords()[0])))
-        missing = missing_blocks(self.blocks[path], dataset, target.copy)
+        stored = dataset.out.stored_coords()
+        self.count(path, CopyCounts(n_resumed=len(stored[0])))
+        missing = missing_blocks(self.blocks[path], dataset.node.spec.grid, stored, target.copy)
         n_stored = int(target.array.size) - self.blocks[path].n_elements(missing)
         if n_stored:
             self.add_progress(n_stored * dataset.dtype.itemsize)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from streamh5.dask.stored_chunks import CopyBlock
     from streamh5.filters import Buffer
-    from streamh5.handles.dataset import Dataset
     from streamh5.handles.part_writer import PartWriter
+    from streamh5.model.chunk_grid import ChunkGrid
     from streamh5.model.chunk_records import ChunkRecords
     from streamh5.write.part_file import PartReport, SharedFile
     from streamh5.write.part_records import PartRecords
@@ -122,25 +122,28 @@ class BlockGrid:
         return origin, expected
 
 
-def missing_blocks(blocks: BlockGrid, dataset: Dataset, copy: CopyBlock | None) -> NDArray[np.intp]:
+def missing_blocks(
+    blocks: BlockGrid, grid: ChunkGrid, stored: tuple[NDArray[np.intp], ...], copy: CopyBlock | None
+) -> NDArray[np.intp]:
     """Return the numbers of the blocks that have a chunk which no interrupted write has stored.
 
     Parameters
     ----------
     blocks
         The blocks: parts of the dataset, or of a `listed_blocks`.
-    dataset
-        The dataset, which has chunks.
+    grid
+        The grid of the dataset.
+    stored
+        Coords of its chunks that are stored, one array for each dimension.
     copy
         What stores a block: see `Target`.
     """
     listed = copy.listed if isinstance(copy, (ChunkCopy, BlockEncoding)) else None
     if listed is None:
-        return blocks.incomplete(dataset.chunks or (), dataset.out.stored_coords())
+        return blocks.incomplete(grid.chunks, stored)
     if not len(listed):
         return np.zeros(0, np.intp)
-    grid = dataset.node.spec.grid
-    is_new = ~dataset.are_stored(grid.locate(listed.T)[0].view(np.uint64))
+    is_new = ~np.isin(grid.locate(listed.T)[0], grid.locate(stored)[0])
     firsts = np.array(blocks.starts[0][:-1]) // math.prod(grid.chunks)
     return np.flatnonzero(np.logical_or.reduceat(is_new, firsts))
 

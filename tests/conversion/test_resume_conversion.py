@@ -612,6 +612,9 @@ def test_command_resumes(tmp_path: Path, hdf5_tools: None) -> None:
         "batch",
     ]
     options: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": DEADLOCK_SECONDS}
+    unasked = subprocess.run([one for one in command if one != "--resume"], check=False, **options)
+    assert unasked.returncode == 2
+    assert "resume it (--resume), drop it with --overwrite" in unasked.stderr
     other = subprocess.run([*command, "--verify"], check=False, **options)
     assert other.returncode != 0
     assert "verify was False and is True" in other.stderr

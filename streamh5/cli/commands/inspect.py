@@ -55,7 +55,7 @@ def _judge_all(paths: list[str], width: int, *, as_json: bool, **options: Any) -
         try:
             found = inspect(path, **options)
         except StreamH5Error as error:
-            status = max(status, report_error(error, judges=True))
+            status = max(status, report_error(error, INSPECT))
             continue
         report = found.cloud()
         reports.append(report)
