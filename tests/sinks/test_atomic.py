@@ -497,6 +497,7 @@ def test_ctrl_c_leaves_the_old_file_and_ends_the_process(how: str, old: Path) ->
     assert_untouched(old, is_stream=how == "stream")
 
 
+@pytest.mark.filterwarnings("ignore::streamh5.InterruptedWriteWarning")  # there may be chunks
 def test_killed_process_leaves_the_old_file_and_the_next_write_replaces_it(old: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", CTRL_C, "stream", str(old)],
