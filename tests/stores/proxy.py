@@ -53,7 +53,8 @@ class Fault(NamedTuple):
     has_effect
         See `status`, `stalls`.
     request_nbytes
-        So many bytes of the request, head and body, reach the server; then both connections are reset.
+        So many bytes of the request, head and body, reach the server, at most all but one; then both connections are
+        reset. (A whole request would have an effect, at a moment that nobody knows.)
     answer_nbytes
         So many bytes of the answer reach the client; then its connection is reset.
     stalls
@@ -231,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [f"{self.command} {self.path} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in self._head(size).items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        part = (head + self.rfile.read(min(size, max(0, nbytes - len(head)))))[:nbytes]
+        nbytes = min(nbytes, len(head) + size - 1)
+        part = (head + self.rfile.read(max(0, nbytes - len(head))))[:nbytes]
         with closing(socket.create_connection(("127.0.0.1", self.server.proxy.upstream))) as up:
             up.sendall(part)
         self._reset()
