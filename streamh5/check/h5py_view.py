@@ -64,8 +64,9 @@ def why_not_decoded(filters: Sequence[FilterRecord], unknown: Sequence[int], vie
         return f"streamh5 does not have {named_filters(foreign)}, and h5py was not asked"
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - importing registers the filters
-    missing = [one for one in filters if not h5py.h5z.filter_avail(one.filter_id)]
-    return missing_filters(missing) if missing else ""
+    from streamh5.write.library_decoder import missing_here  # now: without data, nothing of it is needed
+
+    return missing_filters(missing_here(filters))
 
 
 def _words(error: BaseException) -> str:

@@ -24,7 +24,9 @@ def named_filters(records: Sequence[FilterRecord]) -> str:
 
 
 def missing_filters(records: Sequence[FilterRecord]) -> str:
-    """Return a sentence about filters that are missing: which, and what helps."""
+    """Return a sentence about filters that are missing: which, and what helps; empty for none."""
+    if not records:
+        return ""
     advice = (
         "install a plugin of that number for the HDF5 library (HDF5_PLUGIN_PATH), or teach streamh5 the filter "
         "(docs/filters.md, Add a filter)"

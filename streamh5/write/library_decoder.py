@@ -18,7 +18,16 @@ from streamh5.model.chunk_records import chunk_records
 from streamh5.model.dataset_spec import DatasetSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamh5.format.filter_pipeline import FilterRecord
+
+
+def missing_here(records: Sequence[FilterRecord]) -> list[FilterRecord]:
+    """Return the filters that the HDF5 library of h5py does not have."""
+    import h5py
+
+    return [one for one in records if not h5py.h5z.filter_avail(one.filter_id)]
 
 
 def check_decodable(spec: DatasetSpec) -> None:
@@ -32,11 +41,7 @@ def check_decodable(spec: DatasetSpec) -> None:
     unknown = chunk_decoder(spec.filters, 0, spec.chunk_nbytes).unknown_filters
     if not unknown:
         return
-    import h5py
-
-    missing = [
-        one for one in spec.filters if one.filter_id in unknown and not h5py.h5z.filter_avail(one.filter_id)
-    ]
+    missing = missing_here([one for one in spec.filters if one.filter_id in unknown])
     if missing:
         raise FilterError(
             f"{spec.path}: write whole chunks; one of which a part is written must be read back, and there is "
@@ -75,9 +80,8 @@ def decode_by_library(
             return bytes(file["chunk"][...])
     except OSError as error:
         names = ", ".join(str(one.filter_id) for one in filters)
-        missing = [one for one in filters if not h5py.h5z.filter_avail(one.filter_id)]
         raise FilterError(
-            missing_filters(missing) if missing else f"h5py cannot decode its filters ({names}): {error}",
+            missing_filters(missing_here(filters)) or f"h5py cannot decode its filters ({names}): {error}",
             filters=names,
         ) from error
 

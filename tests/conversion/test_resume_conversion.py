@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import h5py
 import numpy as np
 import pytest
@@ -26,12 +25,12 @@ from streamh5.dask.shared_dataset import nested_files
 from streamh5.errors import DestinationExistsError, ResumeError, SpecError
 from streamh5.recovery.journaled_engine import JournaledEngine
 from streamh5.recovery.read_journal import decode_journal
-from streamh5.stores import memory
 from tests.conversion.elsewhere import write_zoo_of_sources
 from tests.conversion.test_convert import convert, h5diff, write_zoo
 from tests.conversion.test_convert_hdf5 import header
 from tests.conversion.zarr.stores import field, make
 from tests.deadlock import DEADLOCK_SECONDS
+from tests.stores.empty_memory import empty_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,14 +41,8 @@ SMALL = 1 << 12
 @pytest.fixture
 def memory_objects() -> Iterator[Any]:
     """fsspec's memory; no upload is left at the end."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    memory._UPLOADS.clear()
-    yield system
-    system.store.clear()
-    left = list(memory._UPLOADS)
-    memory._UPLOADS.clear()
-    assert not left, "an upload was left"
+    with empty_memory() as system:
+        yield system
 
 
 @pytest.fixture(autouse=True)

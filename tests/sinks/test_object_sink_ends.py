@@ -31,6 +31,7 @@ from streamh5.stores.attempts import Attempts
 from streamh5.stores.memory import MemoryStore
 from streamh5.stores.upload import Upload
 from tests.deadlock import DEADLOCK_SECONDS
+from tests.stores.empty_memory import empty_memory
 from tests.stores.servers import S3Server
 
 URL = "memory://bucket/out.h5"
@@ -42,13 +43,8 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """fsspec's memory, empty; parts are small, and pauses short."""
     monkeypatch.setattr(part_sizes, "PART_NBYTES", PART)
     monkeypatch.setattr(attempts, "ATTEMPTS", Attempts(first_seconds=0.001, max_seconds=0.001))
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
-    left = dict(memory._UPLOADS)
-    memory._UPLOADS.clear()
-    assert not left, "an upload was left"
+    with empty_memory() as system:
+        yield system
 
 
 def patched(monkeypatch: pytest.MonkeyPatch, name: str, before: Callable[[], Any]) -> None:

@@ -21,6 +21,7 @@ from streamh5.format.fill_value import AllocationTime, WriteTime
 from streamh5.model.parts import encode_parts, stored_elements
 from streamh5.model.reference import HeapObject, sizeof_parts
 from streamh5.reader.chunk_iteration import filter_records
+from streamh5.write.library_decoder import missing_here
 from streamh5.write.place import place_objects
 
 if TYPE_CHECKING:
@@ -294,12 +295,6 @@ class RegionReader:
         else:
             written[()] = self(self.dataset.whole)
 
-    def _missing_filters(self) -> str:
-        from h5py import h5z
-
-        missing = [one for one in self.dataset.filters if not h5z.filter_avail(one.filter_id)]
-        return missing_filters(missing) if missing else ""
-
     def _memory(self, region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         path, opened = self.dataset.path, self.shared.open()
         try:
@@ -307,7 +302,8 @@ class RegionReader:
         except MemoryError:
             raise
         except Exception as error:
-            hint = self._missing_filters() or _HINTS.get(self.dataset.layout, "the file is damaged")
+            missing = missing_filters(missing_here(self.dataset.filters))
+            hint = missing or _HINTS.get(self.dataset.layout, "the file is damaged")
             raise SourceError(
                 f"{path}: HDF5 cannot read it: {library_reason(error)}; {hint}", path=path
             ) from error
